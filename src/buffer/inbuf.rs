@@ -1,0 +1,120 @@
+//! A receive buffer that is consumed from the front and filled at the back.
+
+/// Bytes received and not yet consumed, in one contiguous slice.
+///
+/// Invariant: `start <= end <= data.len()`. An emptied buffer starts over at 0, so in steady state
+/// nothing is moved.
+#[derive(Debug, Default)]
+pub struct InBuf {
+    data: Vec<u8>,
+    start: usize,
+    end: usize,
+}
+
+impl InBuf {
+    /// An empty buffer that owns no memory until [`InBuf::spare`] is called.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { data: Vec::new(), start: 0, end: 0 }
+    }
+
+    /// The bytes received and not yet consumed.
+    #[must_use]
+    pub fn filled(&self) -> &[u8] {
+        &self.data[self.start..self.end]
+    }
+
+    /// The same, for decrypting in place.
+    pub fn filled_mut(&mut self) -> &mut [u8] {
+        &mut self.data[self.start..self.end]
+    }
+
+    /// Number of unconsumed bytes.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.end - self.start
+    }
+
+    /// Whether nothing is waiting.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.start == self.end
+    }
+
+    /// Drops `count` bytes from the front.
+    ///
+    /// # Panics
+    ///
+    /// When `count` is more than [`InBuf::len`].
+    pub fn consume(&mut self, count: usize) {
+        assert!(count <= self.len(), "consume past the end of what was received");
+        self.start += count;
+        if self.start == self.end {
+            self.start = 0;
+            self.end = 0;
+        }
+    }
+
+    /// Room for at least `min` more bytes; call [`InBuf::commit`] with how many were filled.
+    pub fn spare(&mut self, min: usize) -> &mut [u8] {
+        if self.data.len() - self.end < min {
+            self.data.copy_within(self.start..self.end, 0);
+            self.end -= self.start;
+            self.start = 0;
+            if self.data.len() < self.end + min {
+                self.data.resize(self.end + min, 0);
+            }
+        }
+        &mut self.data[self.end..]
+    }
+
+    /// Marks `count` bytes of [`InBuf::spare`] as received.
+    ///
+    /// # Panics
+    ///
+    /// When `count` is more than the spare room.
+    pub fn commit(&mut self, count: usize) {
+        assert!(count <= self.data.len() - self.end, "commit past the spare room");
+        self.end += count;
+    }
+
+    /// Appends a copy of `bytes`.
+    pub fn extend_from_slice(&mut self, bytes: &[u8]) {
+        self.spare(bytes.len())[..bytes.len()].copy_from_slice(bytes);
+        self.commit(bytes.len());
+    }
+
+    /// Drops everything received.
+    pub fn clear(&mut self) {
+        self.start = 0;
+        self.end = 0;
+    }
+
+    /// Gives the memory back when nothing is waiting; an idle session should hold none.
+    pub fn release_if_empty(&mut self) {
+        if self.is_empty() {
+            *self = Self::new();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fills_consumes_and_compacts() {
+        let mut buffer = InBuf::new();
+        buffer.extend_from_slice(b"hello world");
+        buffer.consume(6);
+        assert_eq!(buffer.filled(), b"world");
+        let room = buffer.spare(8);
+        room[..3].copy_from_slice(b"!!!");
+        buffer.commit(3);
+        assert_eq!(buffer.filled(), b"world!!!");
+        buffer.consume(8);
+        assert!(buffer.is_empty());
+        buffer.release_if_empty();
+        assert_eq!(buffer.len(), 0);
+    }
+}

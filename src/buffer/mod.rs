@@ -1,0 +1,5 @@
+//! Buffers a shard owns. Nothing here is shared between shards.
+
+mod inbuf;
+
+pub use inbuf::InBuf;

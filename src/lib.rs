@@ -1,0 +1,9 @@
+//! ringftpd.
+
+pub mod limits;
+
+pub mod clock;
+
+pub mod protocol;
+
+pub mod buffer;

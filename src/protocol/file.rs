@@ -1,0 +1,297 @@
+//! What the session asks of storage, and what storage answers. Values only; `vfs` does the work.
+
+use super::account::Permissions;
+use super::path::VirtualPath;
+
+/// A moment in UTC as storage keeps it. Negative seconds are before 1970.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct FileTime {
+    /// Seconds since the Unix epoch.
+    pub seconds: i64,
+    /// Nanoseconds, 0 to 999,999,999.
+    pub nanoseconds: u32,
+}
+
+/// What a name stands for, symbolic links followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileKind {
+    /// A directory.
+    Directory,
+    /// A regular file.
+    File,
+    /// A symbolic link whose target is absent or outside the root.
+    DanglingLink,
+    /// Device, socket, FIFO: listed, never opened.
+    Other,
+}
+
+/// Facts about one name (RFC 3659 §7.5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Metadata {
+    /// What it is.
+    pub kind: FileKind,
+    /// Octets; meaningful for [`FileKind::File`].
+    pub size: u64,
+    /// Last modification.
+    pub modified: FileTime,
+    /// Permission bits of the file itself, `0o7777`.
+    pub mode: u32,
+    /// Hard links, for the second column of LIST.
+    pub links: u64,
+    /// Device and inode: the `unique` fact, equal for all names of one file.
+    pub unique: (u64, u64),
+    /// Whether the server process itself may write here (for the `perm` fact).
+    pub writable: bool,
+}
+
+/// Digests for HASH and the X-hash commands (draft-bryan-ftpext-hash).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HashAlgorithm {
+    /// CRC-32 (IEEE).
+    Crc32,
+    /// MD5.
+    Md5,
+    /// SHA-1.
+    Sha1,
+    /// SHA-256, the default.
+    Sha256,
+    /// SHA-512.
+    Sha512,
+}
+
+/// One request; the session has at most one of them open. Symbolic links in directory parts are
+/// followed inside the root; `Delete`, `Rename` and `RemoveDirectory` act on the last name itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FileRequest {
+    /// Facts of a name, last symbolic link followed when it stays inside the root.
+    Metadata(VirtualPath),
+    /// Size of the file after conversion to TYPE A (RFC 3659 §4).
+    AsciiSize(VirtualPath),
+    /// MKD.
+    MakeDirectory(VirtualPath),
+    /// RMD; the directory must be empty.
+    RemoveDirectory(VirtualPath),
+    /// DELE; not for directories.
+    Delete(VirtualPath),
+    /// RNTO; replaces an existing file, never a directory.
+    Rename {
+        /// The name RNFR gave.
+        from: VirtualPath,
+        /// The new name.
+        to: VirtualPath,
+    },
+    /// MFMT, MFF, SITE UTIME, SITE CHMOD; answered with the values now set.
+    SetFacts {
+        /// Which file.
+        path: VirtualPath,
+        /// New modification time.
+        modified: Option<FileTime>,
+        /// New permission bits.
+        mode: Option<u32>,
+    },
+    /// HASH, XCRC, XMD5, XSHA…: digest of `[start, end)`; `end` `None` is the end of file.
+    Hash {
+        /// Which file.
+        path: VirtualPath,
+        /// Which digest.
+        algorithm: HashAlgorithm,
+        /// First octet.
+        start: u64,
+        /// One past the last octet.
+        end: Option<u64>,
+    },
+    /// AVBL: octets a user may still store under this directory.
+    Available(VirtualPath),
+    /// STAT with a pathname: a listing small enough for the control connection.
+    ControlListing(ListRequest),
+}
+
+/// Answer to a [`FileRequest`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FileReply {
+    /// Done, nothing to say.
+    Done,
+    /// For `Metadata` and `SetFacts`.
+    Metadata(Metadata),
+    /// For `AsciiSize` and `Available`.
+    Octets(u64),
+    /// For `Hash`: digest, and the range it covers, end exclusive.
+    Hash {
+        /// The digest octets.
+        digest: Vec<u8>,
+        /// First octet.
+        start: u64,
+        /// One past the last octet.
+        end: u64,
+    },
+    /// For `ControlListing`: whole CRLF-ended lines.
+    Listing(Vec<u8>),
+}
+
+/// Why storage refused or failed; the session maps it to the reply code each command allows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileError {
+    /// Nothing of that name.
+    NotFound,
+    /// The operating system said EACCES or EPERM.
+    PermissionDenied,
+    /// Leads out of the root, through `..`, an absolute or a magic link.
+    OutsideRoot,
+    /// A directory was needed.
+    NotADirectory,
+    /// A directory cannot be used so.
+    IsADirectory,
+    /// Neither file nor directory (device, socket, FIFO).
+    NotAFile,
+    /// The name is taken.
+    AlreadyExists,
+    /// RMD of a directory with entries.
+    NotEmpty,
+    /// ENAMETOOLONG.
+    NameTooLong,
+    /// Too many symbolic links.
+    Loop,
+    /// ENOSPC.
+    NoSpace,
+    /// EDQUOT.
+    Quota,
+    /// EFBIG.
+    TooBig,
+    /// EROFS.
+    ReadOnly,
+    /// In use: another append to the same file, ETXTBSY, EBUSY.
+    Busy,
+    /// The range or restart marker lies beyond the end.
+    BeyondEnd,
+    /// Not offered for this file or by this filesystem (also: too big for ASCII SIZE).
+    Unsupported,
+    /// Descriptors or helper queue exhausted; try again later.
+    Overloaded,
+    /// Anything else, with the `errno`.
+    Io(i32),
+}
+
+/// Which MLST facts are selected (OPTS MLST).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FactSet {
+    /// `type=`.
+    pub kind: bool,
+    /// `size=`.
+    pub size: bool,
+    /// `modify=`.
+    pub modify: bool,
+    /// `perm=`.
+    pub perm: bool,
+    /// `unique=`.
+    pub unique: bool,
+    /// `UNIX.mode=`.
+    pub unix_mode: bool,
+}
+
+impl FactSet {
+    /// The default selection: all but `UNIX.mode`.
+    pub const DEFAULT: Self =
+        Self { kind: true, size: true, modify: true, perm: true, unique: true, unix_mode: false };
+    /// No fact.
+    pub const NONE: Self = Self {
+        kind: false,
+        size: false,
+        modify: false,
+        perm: false,
+        unique: false,
+        unix_mode: false,
+    };
+}
+
+/// The three forms a directory can be sent in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ListStyle {
+    /// LIST: like `ls -l`, TYPE A.
+    Long,
+    /// NLST: each line is `prefix` and the bare name, usable as an argument from the working
+    /// directory (RFC 1123 §4.1.2.7).
+    Names {
+        /// `sub/` for `NLST sub`; empty for the working directory.
+        prefix: Vec<u8>,
+    },
+    /// MLSD: facts, RFC 3659 §7.
+    Facts(FactSet),
+}
+
+/// What to list and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListRequest {
+    /// Directory, or for LIST and NLST also a file (one line).
+    pub path: VirtualPath,
+    /// Name to print when `path` is a file, as the client gave it.
+    pub argument: Vec<u8>,
+    /// Form of the lines.
+    pub style: ListStyle,
+    /// LIST -a: names that start with a dot, too. MLSD always has them.
+    pub hidden: bool,
+    /// For the `perm` fact.
+    pub permissions: Permissions,
+    /// Current time, for the two date forms of LIST; seconds since the epoch.
+    pub now: i64,
+}
+
+/// How an upload relates to what has the name already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StoreMode {
+    /// STOR: replaces the file when complete.
+    Replace,
+    /// REST n + STOR (or APPE): octets before `n` stay, the rest is replaced when complete.
+    At(u64),
+    /// APPE: after the last octet; creates the file when absent.
+    Append,
+    /// STOU: a name nobody has, made from the given one.
+    Unique,
+}
+
+/// What the server-DTP opens before the preliminary reply.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TransferRequest {
+    /// RETR.
+    Retrieve {
+        /// Which file.
+        path: VirtualPath,
+        /// Restart marker: octets to skip, counted in the representation that is sent.
+        offset: u64,
+        /// TYPE A: LF becomes CRLF.
+        ascii: bool,
+    },
+    /// STOR, APPE, STOU.
+    Store {
+        /// Which file; for STOU the directory's wanted name.
+        path: VirtualPath,
+        /// How.
+        mode: StoreMode,
+        /// TYPE A: CRLF becomes LF.
+        ascii: bool,
+        /// Octets announced by ALLO; storage may reserve them.
+        announced: Option<u64>,
+    },
+    /// LIST, NLST, MLSD.
+    List(ListRequest),
+}
+
+/// What opening found out, for the text of the 150.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Opened {
+    /// Octets that will be sent, when known (image RETR).
+    pub size: Option<u64>,
+    /// STOU: the name chosen.
+    pub name: Option<Vec<u8>>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn default_facts_are_the_five_of_rfc_3659() {
+        let facts = FactSet::DEFAULT;
+        assert!(facts.kind && facts.size && facts.modify && facts.perm && facts.unique);
+        assert!(!facts.unix_mode);
+    }
+}
