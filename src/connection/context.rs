@@ -1,0 +1,122 @@
+//! What all sessions of one shard have in common. Single-threaded; nothing of it is shared with
+//! another shard but immutable values.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use crate::auth::UserTable;
+use crate::buffer::BlockPool;
+use crate::metrics::Counters;
+use crate::protocol::account::HomeId;
+use crate::protocol::policy::Policy;
+use crate::runtime::{Flag, Helpers};
+use crate::shard::PassivePorts;
+use crate::tls::ServerTls;
+use crate::vfs::Root;
+
+/// Values a shard's context is built from.
+pub struct ContextParts {
+    /// The operator's decisions.
+    pub policy: Arc<Policy>,
+    /// Certificates, suites, tickets.
+    pub tls: Arc<ServerTls>,
+    /// Accounts.
+    pub users: Arc<UserTable>,
+    /// Opened home directories, by [`HomeId`].
+    pub homes: Vec<Arc<Root>>,
+    /// Threads for work that may block.
+    pub helpers: Helpers,
+    /// This shard's part of the passive range.
+    pub passive_ports: PassivePorts,
+    /// IPv4 address told in PASV instead of our own.
+    pub masquerade: Option<Ipv4Addr>,
+    /// Sessions one user may have in this shard; 0 is no limit.
+    pub sessions_per_user_max: u32,
+}
+
+/// One shard's common state.
+pub struct Context {
+    pub(super) parts: ContextParts,
+    pub(super) blocks: BlockPool,
+    /// Events counted since the start.
+    pub counters: Counters,
+    /// Set when the shard shuts down: sessions end when idle.
+    pub drain: Flag,
+    /// Set when the shutdown deadline passed: transfers end, too.
+    pub cut: Flag,
+    sessions_by_user: RefCell<BTreeMap<String, u32>>,
+    /// Sessions and transfers alive.
+    alive: Cell<usize>,
+    /// Wakes whoever waits for [`Context::alive`] to reach zero.
+    pub(super) emptied: Flag,
+}
+
+impl Context {
+    /// A fresh context without sessions.
+    #[must_use]
+    pub fn new(parts: ContextParts) -> Self {
+        Self {
+            parts,
+            blocks: BlockPool::default(),
+            counters: Counters::default(),
+            drain: Flag::new(),
+            cut: Flag::new(),
+            sessions_by_user: RefCell::default(),
+            alive: Cell::new(0),
+            emptied: Flag::new(),
+        }
+    }
+
+    /// The operator's decisions.
+    #[must_use]
+    pub fn policy(&self) -> &Arc<Policy> {
+        &self.parts.policy
+    }
+
+    pub(super) fn home(&self, id: HomeId) -> Option<Arc<Root>> {
+        self.parts.homes.get(usize::try_from(id.0).ok()?).cloned()
+    }
+
+    /// Counts a session of `user`; `None` when the user has all it may have.
+    pub(super) fn enter_user(&self, user: &str) -> bool {
+        let mut sessions = self.sessions_by_user.borrow_mut();
+        let count = sessions.entry(user.to_owned()).or_insert(0);
+        let max = self.parts.sessions_per_user_max;
+        if max != 0 && *count >= max {
+            return false;
+        }
+        *count += 1;
+        true
+    }
+
+    pub(super) fn leave_user(&self, user: &str) {
+        let mut sessions = self.sessions_by_user.borrow_mut();
+        if let Some(count) = sessions.get_mut(user) {
+            *count -= 1;
+            if *count == 0 {
+                sessions.remove(user);
+            }
+        }
+    }
+
+    pub(super) fn enter(&self) {
+        self.alive.set(self.alive.get() + 1);
+    }
+
+    pub(super) fn leave(&self) {
+        self.alive.set(self.alive.get() - 1);
+        if self.alive.get() == 0 && self.drain.is_set() {
+            self.emptied.set();
+        }
+    }
+
+    /// Resolves once the shard drains and neither a session nor a transfer is left.
+    pub async fn drained(&self) {
+        self.drain.wait().await;
+        if self.alive.get() > 0 {
+            self.emptied.wait().await;
+        }
+    }
+}
