@@ -15,18 +15,14 @@ const ALGORITHMS: [HashAlgorithm; 5] = [
 
 /// Argument of an X-hash command.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HashArgument {
-    /// Which file; never empty.
-    pub path: Vec<u8>,
+pub struct ExtendedArgument {
+    /// Which file, as the client named it; never empty.
+    pub name: Vec<u8>,
     /// First octet.
     pub start: u64,
     /// One past the last octet, not before `start`; `None` is the end of the file.
     pub end: Option<u64>,
 }
-
-/// No name, an open quote, something else than numbers after it, or an end before the start: 501.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct HashArgumentError;
 
 /// The algorithm of that name in any case, for OPTS HASH.
 #[must_use]
@@ -49,7 +45,7 @@ pub fn name(algorithm: HashAlgorithm) -> &'static str {
 
 /// The FEAT line, an asterisk after the selected algorithm [FILE-14].
 #[must_use]
-pub fn feature(selected: HashAlgorithm) -> String {
+pub fn feat_line(selected: HashAlgorithm) -> String {
     let mut line = "HASH ".to_owned();
     for algorithm in ALGORITHMS {
         line.push_str(name(algorithm));
@@ -60,28 +56,24 @@ pub fn feature(selected: HashAlgorithm) -> String {
 
 /// `"pathname" [start [end]]`, or a bare pathname. A range is read only after quotes: the whole of
 /// a bare argument is the name, for `report 2024` must not lose its year. Inside quotes `""` stands
-/// for `"`.
-///
-/// # Errors
-///
-/// See [`HashArgumentError`].
-pub fn parse(argument: &[u8]) -> Result<HashArgument, HashArgumentError> {
-    let Some(quoted) = argument.strip_prefix(b"\"") else {
-        return whole(argument.to_vec());
+/// for `"`. `None`, for 501, when there is no name, a quote stays open, something else than numbers
+/// follows, or the end lies before the start.
+#[must_use]
+pub fn parse_extended(argument: &[u8]) -> Option<ExtendedArgument> {
+    let (name, range) = match argument.strip_prefix(b"\"") {
+        Some(quoted) => unquote(quoted)?,
+        None => (argument.to_vec(), &[][..]),
     };
-    let (path, rest) = unquote(quoted).ok_or(HashArgumentError)?;
-    if rest.first().is_some_and(|&octet| octet != b' ') {
-        return Err(HashArgumentError);
+    if name.is_empty() || range.first().is_some_and(|&octet| octet != b' ') {
+        return None;
     }
-    let mut argument = whole(path)?;
-    let mut numbers = rest.split(|&octet| octet == b' ').filter(|word| !word.is_empty());
-    let mut number = || numbers.next().map(decimal_u64).transpose().map_err(|_| HashArgumentError);
-    argument.start = number()?.unwrap_or(0);
-    argument.end = number()?;
-    if numbers.next().is_some() || argument.end.is_some_and(|end| end < argument.start) {
-        return Err(HashArgumentError);
+    let mut numbers = range.split(|&octet| octet == b' ').filter(|word| !word.is_empty());
+    let mut number = || numbers.next().map(decimal_u64).transpose().ok();
+    let (start, end) = (number()?.unwrap_or(0), number()?);
+    if numbers.next().is_some() || end.is_some_and(|end| end < start) {
+        return None;
     }
-    Ok(argument)
+    Some(ExtendedArgument { name, start, end })
 }
 
 /// A digest for the 213 of HASH: lower case (draft-bryan-ftpext-hash §3).
@@ -94,14 +86,6 @@ pub fn hex_lower(digest: &[u8]) -> String {
 #[must_use]
 pub fn hex_upper(digest: &[u8]) -> String {
     digest.iter().map(|octet| format!("{octet:02X}")).collect()
-}
-
-fn whole(path: Vec<u8>) -> Result<HashArgument, HashArgumentError> {
-    if path.is_empty() {
-        Err(HashArgumentError)
-    } else {
-        Ok(HashArgument { path, start: 0, end: None })
-    }
 }
 
 /// Up to the closing quote, and what follows it.
@@ -137,20 +121,20 @@ mod tests {
             assert_eq!(algorithm(unknown), None);
         }
         let line = "HASH SHA-256*;SHA-512;SHA-1;MD5;CRC32;";
-        assert_eq!(feature(HashAlgorithm::Sha256), line);
-        assert_eq!(feature(HashAlgorithm::Crc32), "HASH SHA-256;SHA-512;SHA-1;MD5;CRC32*;");
+        assert_eq!(feat_line(HashAlgorithm::Sha256), line);
+        assert_eq!(feat_line(HashAlgorithm::Crc32), "HASH SHA-256;SHA-512;SHA-1;MD5;CRC32*;");
     }
 
     #[test]
     fn arguments() {
         #[track_caller]
         fn check(argument: &str, expected: Option<(&str, u64, Option<u64>)>) {
-            let expected = expected.map(|(path, start, end)| HashArgument {
-                path: path.as_bytes().to_vec(),
+            let expected = expected.map(|(name, start, end)| ExtendedArgument {
+                name: name.as_bytes().to_vec(),
                 start,
                 end,
             });
-            assert_eq!(parse(argument.as_bytes()).ok(), expected, "{argument}");
+            assert_eq!(parse_extended(argument.as_bytes()), expected, "{argument}");
         }
         check("a", Some(("a", 0, None)));
         check("report 2024", Some(("report 2024", 0, None)));
@@ -189,8 +173,8 @@ mod tests {
     fn no_input_panics() {
         let mut random = Random::new(0x4a54);
         for _ in 0..100_000 {
-            if let Ok(argument) = parse(&random.octets(16, b"\"\" a19")) {
-                assert!(!argument.path.is_empty());
+            if let Some(argument) = parse_extended(&random.octets(16, b"\"\" a19")) {
+                assert!(!argument.name.is_empty());
                 assert!(argument.end.is_none_or(|end| end >= argument.start));
             }
         }

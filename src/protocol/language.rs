@@ -8,9 +8,6 @@ pub struct Tag(String);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TagError;
 
-/// Label of the FEAT line; the asterisk marks the current language, and it is the only one.
-pub const FEATURE: &str = "LANG EN*";
-
 /// Reads a tag.
 ///
 /// # Errors

@@ -11,7 +11,7 @@
 //!   session refuses it, because cutting the name there would name another file [SYN-08 SYN-09].
 //! - A line over [`COMMAND_LINE_BYTES_MAX`] becomes one [`Line::TooLong`] when its CR LF arrives;
 //!   nothing of it is parsed [SYN-07]. Decoding at most halves data, so this also bounds the data
-//!   before decoding to twice as many octets; Telnet commands leave nothing behind and count nothing.
+//!   before decoding to twice as many octets; Telnet commands leave nothing and count nothing.
 //! - A line without its CR LF is never handed out [SYN-20].
 
 use std::collections::VecDeque;
@@ -110,7 +110,7 @@ impl LineReader {
     /// the caller's to keep and to push again after [`pop`](Self::pop).
     pub fn push(&mut self, bytes: &[u8], telnet: &mut Vec<u8>) -> usize {
         let mut consumed = 0;
-        while consumed < bytes.len() && self.queued < PIPELINE_BYTES_MAX {
+        while consumed < bytes.len() && self.has_room() {
             let rest = &bytes[consumed..];
             let run = if self.telnet == Telnet::Data { plain_run(rest) } else { 0 };
             if run > 0 {
@@ -159,6 +159,13 @@ impl LineReader {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.queue.is_empty()
+    }
+
+    /// Whether [`push`](Self::push) would consume anything: when not, the shell stops reading and
+    /// TCP pushes back on the client [ABUSE-01].
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        self.queued < PIPELINE_BYTES_MAX
     }
 
     /// Whether nothing at all is held back: no line, no part of one, no half-read CR or Telnet
@@ -436,6 +443,7 @@ mod tests {
                 rest = &rest[push(&mut reader, rest)..];
                 assert!(reader.queued <= PIPELINE_BYTES_MAX + COMMAND_LINE_BYTES_MAX);
                 assert!(reader.queue.len() >= least || rest.is_empty());
+                assert!(!reader.has_room() || rest.is_empty());
                 lines += drain(&mut reader).len();
                 assert_eq!(reader.queued, 0);
             }

@@ -50,7 +50,7 @@ pub fn format(mut facts: FactSet) -> String {
 
 /// The FEAT line: all facts, an asterisk after the selected ones [FEAT-09 OPTS-01].
 #[must_use]
-pub fn feature(mut facts: FactSet) -> String {
+pub(super) fn feature(mut facts: FactSet) -> String {
     let mut line = "MLST ".to_owned();
     for (name, place) in FACTS {
         line.push_str(name);

@@ -44,22 +44,17 @@ pub fn allo(argument: &[u8]) -> Result<u64, NumberError> {
     }
 }
 
-/// Permission bits in octal, 0 to 7777: SITE CHMOD and the fact `UNIX.mode`.
-///
-/// # Errors
-///
-/// See [`NumberError`].
-pub fn octal_mode(field: &[u8]) -> Result<u32, NumberError> {
-    if field.is_empty() || !field.iter().all(|digit| (b'0'..=b'7').contains(digit)) {
-        return Err(NumberError::Syntax);
+/// Permission bits in octal, 0 to 7777: SITE CHMOD and the fact `UNIX.mode`. `None` for anything
+/// else.
+#[must_use]
+pub fn octal_mode(field: &[u8]) -> Option<u32> {
+    if field.is_empty() {
+        return None;
     }
-    field
-        .iter()
-        .try_fold(0, |mode, digit| {
-            let mode = mode * 8 + u32::from(digit - b'0');
-            (mode <= MODE_MAX).then_some(mode)
-        })
-        .ok_or(NumberError::TooBig)
+    field.iter().try_fold(0, |mode, digit| match digit {
+        b'0'..=b'7' => Some(mode * 8 + u32::from(digit - b'0')).filter(|mode| *mode <= MODE_MAX),
+        _ => None,
+    })
 }
 
 #[cfg(test)]
@@ -113,15 +108,15 @@ mod tests {
     #[test]
     fn modes() {
         for (field, expected) in [
-            ("644", Ok(0o644)),
-            ("0644", Ok(0o644)),
-            ("7777", Ok(0o7777)),
-            ("00000000000000000000644", Ok(0o644)),
-            ("10000", Err(TooBig)),
-            ("77777777777777777777777", Err(TooBig)),
-            ("648", Err(Syntax)),
-            ("u+x", Err(Syntax)),
-            ("", Err(Syntax)),
+            ("644", Some(0o644)),
+            ("0644", Some(0o644)),
+            ("7777", Some(0o7777)),
+            ("00000000000000000000644", Some(0o644)),
+            ("10000", None),
+            ("77777777777777777777777", None),
+            ("648", None),
+            ("u+x", None),
+            ("", None),
         ] {
             assert_eq!(octal_mode(field.as_bytes()), expected, "{field}");
         }
@@ -134,7 +129,7 @@ mod tests {
             let field = random.octets(24, b"0123456789 R");
             let digits = !field.is_empty() && field.iter().all(u8::is_ascii_digit);
             assert_eq!(decimal_u64(&field) != Err(Syntax), digits);
-            assert!(octal_mode(&field).unwrap_or(0) <= 0o7777);
+            assert!(octal_mode(&field).is_none_or(|mode| mode <= 0o7777));
             assert!(allo(&field).is_err() || field.iter().any(u8::is_ascii_digit));
         }
     }

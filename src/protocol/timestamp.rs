@@ -54,15 +54,6 @@ pub fn parse_utc(text: &[u8]) -> Option<FileTime> {
     })
 }
 
-/// `time-val SP pathname`, as MFMT has it and some clients give MDTM to set the time. `None` when
-/// either is missing or the time is none.
-#[must_use]
-pub fn split_time(argument: &[u8]) -> Option<(FileTime, &[u8])> {
-    let space = argument.iter().position(|&octet| octet == b' ')?;
-    let (time, name) = (parse_utc(&argument[..space])?, &argument[space + 1..]);
-    if name.is_empty() { None } else { Some((time, name)) }
-}
-
 /// The date in LIST: `Jan 02 15:04` for the last half year, `Jan 02  2023` for older and future
 /// times [LIST-06].
 #[must_use]
@@ -210,15 +201,6 @@ mod tests {
     }
 
     #[test]
-    fn splits_times_from_names() {
-        assert_eq!(split_time(b"19700101000001 a b"), Some((at(1), &b"a b"[..])));
-        assert_eq!(split_time(b"19700101000001  a"), Some((at(1), &b" a"[..])));
-        for bad in [&b"19700101000001 "[..], b"19700101000001", b"", b" a", b"1970 a"] {
-            assert_eq!(split_time(bad), None);
-        }
-    }
-
-    #[test]
     fn dates_of_list() {
         let now = 1_700_000_000; // 2023-11-14 22:13:20
         for (seconds, expected) in [
@@ -258,7 +240,6 @@ mod tests {
                 let leap_second = &text[12..14] == b"60";
                 assert_eq!(format_utc(time).as_bytes() == &text[..14], !leap_second);
             }
-            assert!(split_time(&text).is_none_or(|(_, name)| !name.is_empty()));
         }
     }
 }
