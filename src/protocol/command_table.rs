@@ -119,8 +119,8 @@ pub type Split<'a> = (Result<&'static Row, &'a [u8]>, Option<&'a [u8]>);
 ///
 /// One SP ends the verb. In an argument that is or ends with a pathname, and in a password, every
 /// further space counts (RFC 2640 §3.1) [SYN-14]; around others spaces are dropped (RFC 959 §5.3)
-/// [SYN-15], also those of an unknown verb. An argument of no octets is `None`, so that `RMD ` never
-/// means the working directory; only an empty password is one.
+/// [SYN-15], also those of an unknown verb. An argument of no octets is `None`, so that `RMD `
+/// never means the working directory; only an empty password is one.
 #[must_use]
 pub fn split(line: &[u8]) -> Option<Split<'_>> {
     if line.is_empty() {

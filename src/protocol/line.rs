@@ -10,8 +10,8 @@
 //!   anything else is data. A lone LF is data [SYN-03], and so is a NUL that follows no CR: the
 //!   session refuses it, because cutting the name there would name another file [SYN-08 SYN-09].
 //! - A line over [`COMMAND_LINE_BYTES_MAX`] becomes one [`Line::TooLong`] when its CR LF arrives;
-//!   nothing of it is parsed [SYN-07]. Decoding at most halves the octets, so this also bounds the
-//!   octets before decoding to twice as many.
+//!   nothing of it is parsed [SYN-07]. Decoding at most halves data, so this also bounds the data
+//!   before decoding to twice as many octets; Telnet commands leave nothing and count nothing.
 //! - A line without its CR LF is never handed out [SYN-20].
 
 use std::collections::VecDeque;
@@ -40,9 +40,9 @@ pub enum Line {
 
 /// Turns received octets into a bounded queue of lines.
 ///
-/// Invariants: a queued line has at most [`COMMAND_LINE_BYTES_MAX`] octets; octets are consumed only
-/// while the queue costs less than [`PIPELINE_BYTES_MAX`], so that it never holds more than that
-/// plus one line.
+/// Invariants: a queued line has at most [`COMMAND_LINE_BYTES_MAX`] octets; octets are consumed
+/// only while the queue costs less than [`PIPELINE_BYTES_MAX`], so that it never holds more than
+/// that plus one line.
 #[derive(Debug)]
 pub struct LineReader {
     queue: VecDeque<Line>,
@@ -110,7 +110,7 @@ impl LineReader {
     /// the caller's to keep and to push again after [`pop`](Self::pop).
     pub fn push(&mut self, bytes: &[u8], telnet: &mut Vec<u8>) -> usize {
         let mut consumed = 0;
-        while consumed < bytes.len() && self.queued < PIPELINE_BYTES_MAX {
+        while consumed < bytes.len() && self.has_room() {
             let rest = &bytes[consumed..];
             let run = if self.telnet == Telnet::Data { plain_run(rest) } else { 0 };
             if run > 0 {
@@ -167,6 +167,13 @@ impl LineReader {
         self.queue.is_empty()
     }
 
+    /// Whether [`push`](Self::push) would consume anything: when not, the shell stops reading and
+    /// TCP pushes back on the client [ABUSE-01].
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        self.queued < PIPELINE_BYTES_MAX
+    }
+
     /// Whether nothing at all is held back: no line, no part of one, no half-read CR or Telnet
     /// sequence. Anything else behind `AUTH` would cross from clear text into TLS
     /// [AUTH-13 AUTH-14 AUTH-15].
@@ -204,18 +211,13 @@ impl LineReader {
                 self.refuse(command, option, answers);
                 Telnet::Data
             }
-            (Telnet::Subnegotiation(_) | Telnet::SubnegotiationCommand(_), _) => {
-                self.subnegotiation(octet)
-            }
+            (Telnet::Subnegotiation(seen), _) => self.subnegotiation(seen, false, octet),
+            (Telnet::SubnegotiationCommand(seen), _) => self.subnegotiation(seen, true, octet),
         };
     }
 
-    fn subnegotiation(&mut self, octet: u8) -> Telnet {
-        let (seen, command) = match self.telnet {
-            Telnet::SubnegotiationCommand(seen) => (seen, true),
-            Telnet::Subnegotiation(seen) => (seen, false),
-            Telnet::Data | Telnet::Command | Telnet::Option(_) => return self.telnet,
-        };
+    /// One octet inside a subnegotiation, `seen` before it; `command` when an IAC was the last.
+    fn subnegotiation(&mut self, seen: u16, command: bool, octet: u8) -> Telnet {
         if command && octet == SE {
             Telnet::Data
         } else if seen == SUBNEGOTIATION_BYTES_MAX {
@@ -447,6 +449,7 @@ mod tests {
                 rest = &rest[push(&mut reader, rest)..];
                 assert!(reader.queued <= PIPELINE_BYTES_MAX + COMMAND_LINE_BYTES_MAX);
                 assert!(reader.queue.len() >= least || rest.is_empty());
+                assert!(!reader.has_room() || rest.is_empty());
                 lines += drain(&mut reader).len();
                 assert_eq!(reader.queued, 0);
             }

@@ -28,7 +28,8 @@ pub fn multi(
     numbered(out, code, b' ', last);
 }
 
-/// Like [`multi`], with inner lines as they are, for STAT with a pathname. One that starts with
+/// Like [`multi`], with inner lines as `listing` made them, less their CR LF, for STAT with a
+/// pathname. A CR in them is already followed by NUL and not encoded twice. A line that starts with
 /// three digits is padded with one space, so that it cannot pass for the last line.
 pub fn multi_raw(
     out: &mut Vec<u8>,
@@ -43,7 +44,9 @@ pub fn multi_raw(
         if text.len() >= 3 && text[..3].iter().all(u8::is_ascii_digit) {
             out.push(b' ');
         }
-        encode(out, text);
+        for part in text.split_inclusive(|&octet| octet == 0) {
+            encode(out, part.strip_suffix(b"\r\0").map_or(part, |head| &part[..=head.len()]));
+        }
         out.extend_from_slice(b"\r\n");
     }
     numbered(out, code, b' ', last);
@@ -124,6 +127,21 @@ mod tests {
         multi_raw(&mut out, 213, b"Status", ["-rw- x", "213 End", "007", "21", ""], b"End");
         let text = b"213-Status\r\n-rw- x\r\n 213 End\r\n 007\r\n21\r\n\r\n213 End\r\n";
         assert_eq!(out, text);
+    }
+
+    #[test]
+    fn raw_lines_are_not_encoded_twice() {
+        #[track_caller]
+        fn check(text: &[u8], expected: &[u8]) {
+            let mut out = Vec::new();
+            multi_raw(&mut out, 213, b"", [text], b"");
+            assert_eq!(out, [b"213-\r\n", expected, b"\r\n213 \r\n"].concat());
+        }
+        check(b"a\r\0\nb\xff\r\0", b"a\r\0\nb\xff\xff\r\0");
+        check(b"\r\0\0\r\0\r\0", b"\r\0\0\r\0\r\0");
+        check(b"a\0b", b"a\0b");
+        // What no listing has: still no line end.
+        check(b"a\r\nb\r", b"a\r\0\nb\r\0");
     }
 
     #[test]
