@@ -4,9 +4,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use crate::limits::{
-    TRANSFER_BATCH_BYTES, TRANSFER_BATCH_SMALL_BYTES, TRANSFER_BLOCKS_PER_SHARD,
-};
+use crate::limits::{TRANSFER_BATCH_BYTES, TRANSFER_BATCH_SMALL_BYTES, TRANSFER_BLOCKS_PER_SHARD};
 
 /// The shard's large blocks. Cloning shares the pool within the shard.
 #[derive(Clone, Debug, Default)]
@@ -107,8 +105,7 @@ mod tests {
     #[test]
     fn lends_large_then_small_and_takes_back() {
         let pool = BlockPool::default();
-        let mut lent: Vec<Block> =
-            (0..TRANSFER_BLOCKS_PER_SHARD).map(|_| pool.lease()).collect();
+        let mut lent: Vec<Block> = (0..TRANSFER_BLOCKS_PER_SHARD).map(|_| pool.lease()).collect();
         assert!(lent.iter().all(|block| block.len() == TRANSFER_BATCH_BYTES));
         assert_eq!(pool.lease().len(), TRANSFER_BATCH_SMALL_BYTES);
         let mut away = lent.pop().unwrap();

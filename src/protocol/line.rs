@@ -155,12 +155,6 @@ impl LineReader {
         Some(line)
     }
 
-    /// Whether [`push`](Self::push) would take at least one octet.
-    #[must_use]
-    pub const fn has_room(&self) -> bool {
-        self.queued < PIPELINE_BYTES_MAX
-    }
-
     /// Whether no complete line is queued.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -15,6 +15,7 @@ pub mod number;
 pub mod path;
 pub mod policy;
 pub mod reply;
+pub mod session;
 #[cfg(test)]
 mod test_random;
 pub mod timestamp;

@@ -23,12 +23,21 @@ pub(super) enum FileOperation {
     RenameFrom(VirtualPath),
     RenameTo,
     Size,
-    ModificationTime(VirtualPath, Option<(FileTime, VirtualPath)>),
+    /// MDTM; with the time and name it may set instead.
+    ModificationTime(Option<(FileTime, VirtualPath)>),
     MachineListing(VirtualPath),
     ControlListing,
     /// MFMT, MFF: which facts to repeat, and the pathname as given.
-    SetFacts { modify: bool, mode: bool, name: Vec<u8> },
-    Hash { form: HashForm, algorithm: HashAlgorithm, name: Vec<u8> },
+    SetFacts {
+        modify: bool,
+        mode: bool,
+        name: Vec<u8>,
+    },
+    Hash {
+        form: HashForm,
+        algorithm: HashAlgorithm,
+        name: Vec<u8>,
+    },
     Available,
 }
 
@@ -122,8 +131,7 @@ impl Session {
             .and_then(|(time, name)| Some((time, self.cwd.resolve(name).ok()?)));
         let allowed = self.permissions().read || self.permissions().list;
         self.change_tree(allowed, argument, |path| {
-            let operation = FileOperation::ModificationTime(path.clone(), setting);
-            (FileRequest::Metadata(path), operation)
+            (FileRequest::Metadata(path), FileOperation::ModificationTime(setting))
         });
     }
 
@@ -223,11 +231,8 @@ impl Session {
         match word.to_ascii_uppercase().as_slice() {
             b"HELP" => {
                 let mut bytes = Vec::new();
-                let lines: [&[u8]; 3] = [
-                    b"CHMOD mode pathname",
-                    b"UTIME YYYYMMDDHHMMSS pathname",
-                    b"HELP",
-                ];
+                let lines: [&[u8]; 3] =
+                    [b"CHMOD mode pathname", b"UTIME YYYYMMDDHHMMSS pathname", b"HELP"];
                 reply::multi(&mut bytes, 214, b"SITE commands:", lines.iter().copied(), b"End");
                 self.write(&bytes);
             }
@@ -299,7 +304,7 @@ impl Session {
     }
 
     fn file_absent(&mut self, operation: FileOperation) {
-        if let FileOperation::ModificationTime(_, Some((time, path))) = operation {
+        if let FileOperation::ModificationTime(Some((time, path))) = operation {
             let name = path.as_bytes().to_vec();
             let operation = FileOperation::SetFacts { modify: true, mode: false, name };
             let request = FileRequest::SetFacts { path, modified: Some(time), mode: None };
@@ -334,7 +339,7 @@ impl Session {
                 self.reply(213, octets.to_string().as_bytes());
             }
             (FileOperation::Size, FileReply::Metadata(metadata)) => self.say_size(&metadata),
-            (FileOperation::ModificationTime(..), FileReply::Metadata(metadata)) => {
+            (FileOperation::ModificationTime(_), FileReply::Metadata(metadata)) => {
                 let time = timestamp::format_utc(metadata.modified);
                 self.reply(213, time.as_bytes());
             }
@@ -345,7 +350,10 @@ impl Session {
             (FileOperation::SetFacts { modify, mode, name }, FileReply::Metadata(metadata)) => {
                 self.say_facts_set(modify, mode, &name, &metadata);
             }
-            (FileOperation::Hash { form, algorithm, name }, FileReply::Hash { digest, start, end }) => {
+            (
+                FileOperation::Hash { form, algorithm, name },
+                FileReply::Hash { digest, start, end },
+            ) => {
                 let text = hash_text(form, algorithm, &name, &digest, start, end);
                 let code = match form {
                     HashForm::Hash => 213,

@@ -1,7 +1,6 @@
 //! FEAT, HELP, STAT: what the server says about itself (RFC 2389, RFC 959 §4.1.3).
 
 use super::io::ProtectionLevel;
-use super::replies::Situation;
 use super::{Mode, Pending, Security, Session};
 use crate::protocol::{command_table, hash_command, listing, reply};
 
@@ -56,7 +55,9 @@ impl Session {
             }
             Some(verb) if verb.eq_ignore_ascii_case(b"SITE") => return self.site(b"HELP"),
             Some(verb) => match command_table::find(verb).filter(|row| row.implemented) {
-                Some(row) => reply::line(&mut bytes, 214, format!("Syntax: {}", row.help).as_bytes()),
+                Some(row) => {
+                    reply::line(&mut bytes, 214, format!("Syntax: {}", row.help).as_bytes())
+                }
                 None => return self.say_code(502, "No such command."),
             },
         }

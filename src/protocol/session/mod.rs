@@ -69,6 +69,8 @@ pub struct SessionStart {
     pub local: SocketAddr,
     /// The client's end.
     pub peer: SocketAddr,
+    /// A session limit is reached: 421 takes the place of the greeting.
+    pub refused: bool,
 }
 
 /// State of one control connection.
@@ -78,6 +80,7 @@ pub struct Session {
     mode: Mode,
     local: SocketAddr,
     peer: SocketAddr,
+    refused: bool,
     /// Time of the input at hand.
     now: Instant,
     /// Wall-clock seconds of the input at hand; only listings show it.
@@ -137,6 +140,7 @@ impl Session {
             mode: start.mode,
             local: start.local,
             peer: start.peer,
+            refused: start.refused,
             now,
             unix_now: 0,
             lines: LineReader::new(),
@@ -210,7 +214,7 @@ impl Session {
             Input::Progress(octets) => self.stat_progress(octets),
             Input::Flushed => self.backlog = 0,
             Input::Timeout => self.timed_out(),
-            Input::Drain => self.draining = true,
+            Input::Drain => self.drain(),
             Input::Disconnected => self.close(),
         }
         self.run();
@@ -228,9 +232,7 @@ impl Session {
         let phase = |span| Some(self.phase_started + span);
         let deadline = match &self.pending {
             Pending::Closed | Pending::Opening(_) | Pending::Running(_) => return None,
-            Pending::TlsHandshake | Pending::TlsShutdown(_) => {
-                phase(self.policy.handshake_timeout)
-            }
+            Pending::TlsHandshake | Pending::TlsShutdown(_) => phase(self.policy.handshake_timeout),
             Pending::LoginDelay { until } => Some(*until),
             Pending::Identify(_)
             | Pending::Authenticate(_)
@@ -252,10 +254,8 @@ impl Session {
     /// them in the socket, and TCP slows the client down.
     #[must_use]
     pub fn wants_bytes(&self) -> bool {
-        !matches!(
-            self.pending,
-            Pending::Closed | Pending::TlsHandshake | Pending::TlsShutdown(_)
-        ) && self.lines.has_room()
+        !matches!(self.pending, Pending::Closed | Pending::TlsHandshake | Pending::TlsShutdown(_))
+            && self.lines.has_room()
             && self.backlog <= REPLY_BACKLOG_BYTES_MAX
     }
 
@@ -292,6 +292,14 @@ impl Session {
         self.now = self.now.max(now);
     }
 
+    /// A transfer in hand goes on; a handshake has nothing to lose.
+    fn drain(&mut self) {
+        self.draining = true;
+        if matches!(self.pending, Pending::TlsHandshake | Pending::TlsShutdown(_)) {
+            self.close();
+        }
+    }
+
     fn connected(&mut self) {
         match self.mode {
             Mode::Explicit => self.greet(),
@@ -300,6 +308,10 @@ impl Session {
     }
 
     fn greet(&mut self) {
+        if self.refused {
+            self.say(Situation::TooManySessions);
+            return self.close();
+        }
         self.login_started = Some(self.now);
         let text = self.policy.greeting.clone();
         self.reply(220, text.as_bytes());
