@@ -1,0 +1,1 @@
+//! One executor pinned to one core, and everything it owns.
