@@ -9,3 +9,7 @@ pub mod protocol;
 pub mod buffer;
 
 pub mod auth;
+
+pub mod config;
+
+pub mod cli;
