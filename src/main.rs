@@ -1,1 +1,7 @@
-fn main() {}
+//! The `ringftpd` program: hands over to [`ringftpd::cli`].
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ringftpd::cli::run()
+}
