@@ -7,3 +7,5 @@ pub mod clock;
 pub mod protocol;
 
 pub mod buffer;
+
+pub mod vfs;
