@@ -15,6 +15,8 @@ mod read;
 mod request;
 mod root;
 mod temporary;
+#[cfg(test)]
+mod testing;
 mod upload;
 
 pub use self::hash::Hasher;

@@ -294,3 +294,251 @@ fn beyond_link(parent: &[u8], link: &[u8]) -> Result<(Vec<u8>, Vec<u8>), FileErr
     }
     Ok((directory, name.to_vec()))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::time::Duration;
+
+    use super::*;
+    use crate::protocol::file::{
+        FileReply, FileRequest, FileTime, HashAlgorithm, ListStyle, StoreMode, TransferRequest,
+    };
+    use crate::vfs::testing::{Home, SetOnDrop, list_request, path, raw};
+    use crate::vfs::{StorePolicy, Transfer, perform, try_open, try_perform};
+
+    fn home_with_escapes() -> Home {
+        let home = Home::new();
+        fs::create_dir(home.outside().join("other")).unwrap();
+        fs::write(home.outside().join("other/secret"), "outside").unwrap();
+        fs::create_dir(home.outside().join("other/empty")).unwrap();
+        home.link(home.outside().join("other/secret"), "absolute");
+        home.link("../other/secret", "relative");
+        home.link("../other", "directory");
+        home.link("relative", "chain");
+        home.link("/", "slash");
+        home.link("/proc/self/root", "magic");
+        // Even back into the root: an absolute link is measured from the system's root.
+        home.put("inside", b"inside");
+        home.link(home.on_disk("inside"), "returning");
+        home
+    }
+
+    /// Every request and transfer that takes `name`.
+    fn uses(name: &[u8]) -> (Vec<FileRequest>, Vec<TransferRequest>) {
+        let hash =
+            |algorithm| FileRequest::Hash { path: path(name), algorithm, start: 0, end: None };
+        let set = |modified, mode| FileRequest::SetFacts { path: path(name), modified, mode };
+        let list = |style| list_request(name, style);
+        let store =
+            |mode| TransferRequest::Store { path: path(name), mode, ascii: false, announced: None };
+        let names = ListStyle::Names { prefix: Vec::new() };
+        let facts = ListStyle::Facts(crate::protocol::file::FactSet::DEFAULT);
+        let requests = vec![
+            FileRequest::AsciiSize(path(name)),
+            hash(HashAlgorithm::Sha256),
+            set(Some(FileTime::default()), None),
+            set(None, Some(0o777)),
+            FileRequest::Available(path(name)),
+            FileRequest::ControlListing(list(ListStyle::Long)),
+        ];
+        let transfers = vec![
+            TransferRequest::Retrieve { path: path(name), offset: 0, ascii: false },
+            store(StoreMode::Replace),
+            store(StoreMode::Append),
+            store(StoreMode::At(3)),
+            TransferRequest::List(list(ListStyle::Long)),
+            TransferRequest::List(list(names)),
+            TransferRequest::List(list(facts)),
+        ];
+        (requests, transfers)
+    }
+
+    #[track_caller]
+    fn refused(home: &Home, name: &[u8]) {
+        let (requests, transfers) = uses(name);
+        for request in requests {
+            let result = perform(&home.root, &request);
+            assert!(
+                matches!(result, Err(FileError::OutsideRoot | FileError::Loop)),
+                "{request:?}: {result:?}"
+            );
+        }
+        for request in transfers {
+            let result = crate::vfs::open(&home.root, &request, &StorePolicy::default());
+            let refusal = result.map(|_| ());
+            assert!(
+                matches!(refusal, Err(FileError::OutsideRoot | FileError::Loop)),
+                "{request:?}: {refusal:?}"
+            );
+            let attempt = try_open(&home.root, &request);
+            assert!(!matches!(attempt, Some(Ok(_))), "{request:?}");
+        }
+    }
+
+    /// [LINK-*]: no command reaches through a link that leads out.
+    #[test]
+    fn links_that_lead_out_are_refused_by_everything() {
+        let home = home_with_escapes();
+        for name in ["absolute", "relative", "directory", "chain", "slash", "magic", "returning"] {
+            refused(&home, name.as_bytes());
+            let FileReply::Metadata(facts) =
+                perform(&home.root, &FileRequest::Metadata(path(name.as_bytes()))).unwrap()
+            else {
+                panic!("not facts");
+            };
+            assert_eq!(facts.kind, FileKind::DanglingLink, "{name}");
+        }
+        for name in ["directory/secret", "slash/etc/passwd", "magic/etc/passwd"] {
+            refused(&home, name.as_bytes());
+            let facts = perform(&home.root, &FileRequest::Metadata(path(name.as_bytes())));
+            assert_eq!(facts, Err(FileError::OutsideRoot), "{name}");
+        }
+        let inside = path(b"inside");
+        for request in [
+            FileRequest::MakeDirectory(path(b"directory/new")),
+            FileRequest::RemoveDirectory(path(b"directory/empty")),
+            FileRequest::Delete(path(b"directory/secret")),
+            FileRequest::Rename { from: path(b"directory/secret"), to: path(b"stolen") },
+            FileRequest::Rename { from: inside, to: path(b"directory/planted") },
+        ] {
+            assert_eq!(perform(&home.root, &request), Err(FileError::OutsideRoot), "{request:?}");
+        }
+        let unique = TransferRequest::Store {
+            path: path(b"directory/f"),
+            mode: StoreMode::Unique,
+            ascii: false,
+            announced: None,
+        };
+        let refusal = crate::vfs::open(&home.root, &unique, &StorePolicy::default()).err();
+        assert_eq!(refusal, Some(FileError::OutsideRoot));
+        assert_eq!(fs::read(home.outside().join("other/secret")).unwrap(), b"outside");
+        assert_eq!(fs::read_dir(home.outside().join("other")).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn kernel_magic_links_are_refused() {
+        let root = std::sync::Arc::new(Root::open(Path::new("/proc/self")).unwrap());
+        for name in [&b"root/etc/passwd"[..], b"cwd", b"exe", b"fd/0"] {
+            let request = TransferRequest::Retrieve { path: path(name), offset: 0, ascii: false };
+            let refusal = crate::vfs::open(&root, &request, &StorePolicy::default()).err();
+            assert!(
+                matches!(refusal, Some(FileError::Loop | FileError::OutsideRoot)),
+                "{refusal:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn links_inside_are_followed_and_acted_on() {
+        let home = Home::new();
+        fs::create_dir_all(home.on_disk("a/b")).unwrap();
+        home.put("a/b/f", b"12345");
+        home.link("a/b", "short");
+        home.link("../../a/b/f", "a/b/back");
+        let metadata = |name: &[u8]| home.root.metadata(&path(name), Lookup::Blocking);
+        let real = metadata(b"a/b/f").unwrap();
+        assert_eq!(real.size, 5);
+        assert_eq!(metadata(b"short/f"), Ok(real));
+        assert_eq!(metadata(b"short/back"), Ok(real));
+        // Removing acts on the link.
+        let remove = FileRequest::RemoveDirectory(path(b"short"));
+        assert_eq!(perform(&home.root, &remove), Err(FileError::NotADirectory));
+        let delete = FileRequest::Delete(path(b"short"));
+        assert_eq!(perform(&home.root, &delete), Ok(FileReply::Done));
+        assert!(home.get("a/b/f").is_some());
+    }
+
+    /// A thread turns a directory into a link to the outside and back while names below it are
+    /// read and written: refusals are right, one octet from or to the outside is not.
+    #[test]
+    fn a_race_cannot_lead_out() {
+        let home = home_with_escapes();
+        fs::create_dir(home.on_disk("d")).unwrap();
+        home.put("d/secret", b"inside");
+        home.link("../other", "swap");
+        let (d, swap) = (home.on_disk("d"), home.on_disk("swap"));
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    let exchange = rustix::fs::RenameFlags::EXCHANGE;
+                    rustix::fs::renameat_with(CWD, &d, CWD, &swap, exchange).unwrap();
+                }
+            });
+            let _ended = SetOnDrop(&done);
+            let end = crate::clock::now() + Duration::from_secs(1);
+            let (mut reads, mut writes, mut refusals) = (0, 0, 0);
+            while crate::clock::now() < end {
+                let request =
+                    TransferRequest::Retrieve { path: path(b"d/secret"), offset: 0, ascii: false };
+                match crate::vfs::open(&home.root, &request, &StorePolicy::default()) {
+                    Ok((Transfer::Read(mut file), _)) => {
+                        let mut octets = [0; 16];
+                        let count = file.read(&mut octets).unwrap();
+                        assert_eq!(&octets[..count], b"inside");
+                        reads += 1;
+                    }
+                    Ok(other) => panic!("{other:?}"),
+                    Err(_) => refusals += 1,
+                }
+                let request = TransferRequest::Store {
+                    path: path(b"d/planted"),
+                    mode: StoreMode::Replace,
+                    ascii: false,
+                    announced: None,
+                };
+                let policy = StorePolicy {
+                    durability: crate::protocol::policy::Durability::None,
+                    ..StorePolicy::default()
+                };
+                if let Ok((Transfer::Write(upload), _)) =
+                    crate::vfs::open(&home.root, &request, &policy)
+                {
+                    upload.finish().unwrap();
+                    writes += 1;
+                }
+                let _ = perform(&home.root, &FileRequest::Delete(path(b"d/secret/no")));
+            }
+            assert!(reads > 0 && writes > 0 && refusals > 0, "{reads} {writes} {refusals}");
+        });
+        assert_eq!(fs::read_dir(home.outside().join("other")).unwrap().count(), 2);
+    }
+
+    /// [PATH-01 PATH-05]: names are octets.
+    #[test]
+    fn any_name_survives() {
+        let home = Home::new();
+        for name in [&b"\xff\xfe"[..], b"a\nb", b"a\r\nb", b" x ", b"\\", b"%2e%2e", b"\xc3\xa9"] {
+            home.put(raw(name), b"x");
+            let facts = home.root.metadata(&path(name), Lookup::Blocking).unwrap();
+            assert_eq!(facts.size, 1, "{name:?}");
+            let delete = FileRequest::Delete(path(name));
+            assert_eq!(perform(&home.root, &delete), Ok(FileReply::Done), "{name:?}");
+        }
+        assert!(home.names().is_empty());
+    }
+
+    #[test]
+    fn attempts_answer_from_the_cache_or_not_at_all() {
+        let home = Home::new();
+        home.put("f", b"12");
+        let request = FileRequest::Metadata(path(b"f"));
+        let answer = perform(&home.root, &request);
+        assert!(answer.is_ok());
+        // Just looked up: cached on every filesystem that caches at all.
+        assert_eq!(try_perform(&home.root, &request), Some(answer));
+        assert_eq!(try_perform(&home.root, &FileRequest::Delete(path(b"f"))), None);
+        assert!(home.get("f").is_some());
+    }
+
+    #[test]
+    fn a_root_that_cannot_be_served_says_why() {
+        let missing = Root::open(Path::new("/nonexistent/home")).unwrap_err();
+        let text = missing.to_string();
+        assert!(text.contains("/nonexistent/home") && text.contains("No such file"), "{text}");
+        let file = tempfile::NamedTempFile::new().unwrap();
+        assert!(Root::open(file.path()).is_err());
+    }
+}
