@@ -7,6 +7,7 @@
 //! Here is no reply code, no buffering policy and no conversion of line ends (except to count for
 //! SIZE in TYPE A): that is the session's and the server-DTP's business.
 
+mod copy;
 mod error;
 mod facts;
 mod hash;
@@ -17,6 +18,7 @@ mod root;
 mod temporary;
 #[cfg(test)]
 mod testing;
+mod unique;
 mod upload;
 
 pub use self::hash::Hasher;

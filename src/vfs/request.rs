@@ -14,7 +14,7 @@ use super::hash::Hasher;
 use super::lister::Lister;
 use super::read::ReadFile;
 use super::root::{Lookup, Root};
-use super::upload::descriptor_path;
+use super::temporary::descriptor_path;
 use crate::limits::{ASCII_SIZE_BYTES_MAX, CONTROL_LISTING_BYTES_MAX, TRANSFER_BATCH_BYTES};
 use crate::protocol::file::{
     FileError, FileKind, FileReply, FileRequest, FileTime, ListRequest, Metadata,

@@ -6,38 +6,26 @@
 //! later steps cannot be led elsewhere. Only appending at the end changes a file in place, under
 //! an exclusive `flock`.
 //!
-//! STOU announces its name in the 150, long before the file has it, so the name is held by its
-//! reserved hidden name, which is also where the octets go: whoever creates that name (`O_EXCL`)
-//! and then finds the wanted name absent owns the wanted name among all sessions and processes of
-//! this server, and the final rename replaces nothing. A reservation left by a crash makes later
-//! STOUs take the next name.
-//!
 //! Linking an unnamed file needs Linux 6.10 or `/proc`.
 
 use std::io::IoSlice;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 
 use rustix::fs::{
-    AtFlags, CWD, FallocateFlags, FlockOperation, Gid, Mode, OFlags, RenameFlags, Statx, Uid,
-    copy_file_range, fallocate, fchmod, fchown, fdatasync, flock, fsync, ftruncate, linkat, openat,
-    renameat, renameat_with, syncfs, unlinkat,
+    AtFlags, FallocateFlags, FlockOperation, Gid, Mode, OFlags, Statx, Uid, fallocate, fchmod,
+    fchown, fdatasync, flock, fsync, ftruncate, openat, renameat, syncfs, unlinkat,
 };
-use rustix::io::{Errno, ReadWriteFlags, pread, pwrite, pwritev2, retry_on_intr};
+use rustix::io::{Errno, ReadWriteFlags, pwrite, pwritev2, retry_on_intr};
 
+use super::copy::copy_prefix;
 use super::error::cross_device;
 use super::facts;
 use super::root::{Root, Target, open_file_in, require_file};
-use super::temporary::{random_digits, random_name, reservation_of};
-use crate::limits::{NAME_BYTES_MAX, TRANSFER_BATCH_BYTES};
+use super::temporary::{create_temporary, link_unnamed, random_name, rename_new};
+use super::unique::{Claim, claim};
 use crate::protocol::file::{FileError, StoreMode};
 use crate::protocol::path::VirtualPath;
 use crate::protocol::policy::{Durability, FailedUpload};
-
-/// STOU: `name.1`, `name.2` and so on up to here, then as many names with random endings.
-const UNIQUE_TRIES_MAX: u32 = 100;
-
-/// New files: everyone reads and writes, less what the process's umask takes.
-const NEW_FILE_MODE: Mode = Mode::from_raw_mode(0o666);
 
 /// What the operator decided about uploads.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -210,7 +198,8 @@ impl Upload {
         if existing.is_some_and(|stat| !root.identity().may_write(&stat)) {
             return Err(FileError::PermissionDenied);
         }
-        let (file, place) = create_temporary(&directory)?;
+        let (file, hidden) = create_temporary(&directory)?;
+        let place = hidden.map_or(Place::Unnamed, Place::Hidden);
         let goal = if existing.is_some() { Goal::Replace } else { Goal::Create };
         let upload = Self::new(file, directory, name, place, goal, policy);
         if let Some(stat) = existing {
@@ -260,21 +249,10 @@ impl Upload {
         Ok(upload)
     }
 
-    /// STOU: reserves the first name nobody has.
     fn unique(root: &Root, path: &VirtualPath, policy: StorePolicy) -> Result<Self, FileError> {
         let (directory, wanted) = root.parent(path)?;
-        for attempt in 0..2 * UNIQUE_TRIES_MAX {
-            let name = match attempt {
-                0 => wanted.to_vec(),
-                1..UNIQUE_TRIES_MAX => with_suffix(wanted, attempt.to_string().as_bytes()),
-                _ => with_suffix(wanted, &random_digits()?),
-            };
-            if let Some((file, hidden)) = reserve_name(&directory, &name)? {
-                let place = Place::Hidden(hidden);
-                return Ok(Self::new(file, directory, name, place, Goal::Unique, policy));
-            }
-        }
-        Err(FileError::AlreadyExists)
+        let Claim { file, name, hidden } = claim(&directory, wanted)?;
+        Ok(Self::new(file, directory, name, Place::Hidden(hidden), Goal::Unique, policy))
     }
 
     fn new(
@@ -436,139 +414,13 @@ impl Drop for Upload {
     }
 }
 
-/// The name under which the kernel knows an open descriptor of this process.
-pub(super) fn descriptor_path(descriptor: impl AsFd) -> String {
-    format!("/proc/self/fd/{}", descriptor.as_fd().as_raw_fd())
-}
-
-/// An unnamed file in `directory`, or a hidden one where there are none.
-fn create_temporary(directory: &OwnedFd) -> Result<(OwnedFd, Place), FileError> {
-    let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
-    match openat(directory, ".", flags, NEW_FILE_MODE) {
-        Ok(file) => return Ok((file, Place::Unnamed)),
-        Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL | Errno::NOSYS) => {}
-        Err(errno) => return Err(errno.into()),
-    }
-    loop {
-        let hidden = random_name()?;
-        match create_hidden(directory, &hidden) {
-            Err(Errno::EXIST) => {}
-            created => return Ok((created?, Place::Hidden(hidden))),
-        }
-    }
-}
-
-fn create_hidden(directory: &OwnedFd, hidden: &[u8]) -> Result<OwnedFd, Errno> {
-    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    openat(directory, hidden, flags, NEW_FILE_MODE)
-}
-
-/// Holds `name` for a STOU if nobody has it: first the reservation, then the look, so that of two
-/// only one gets it. `None` when it is taken.
-fn reserve_name(directory: &OwnedFd, name: &[u8]) -> Result<Option<(OwnedFd, Vec<u8>)>, FileError> {
-    let hidden = reservation_of(name);
-    let file = match create_hidden(directory, &hidden) {
-        Err(Errno::EXIST) => return Ok(None),
-        created => created?,
-    };
-    let taken = match facts::stat_name(directory, name) {
-        Err(Errno::NOENT) => return Ok(Some((file, hidden))),
-        Err(errno) => Err(errno.into()),
-        Ok(_) => Ok(None),
-    };
-    let _ = unlinkat(directory, hidden.as_slice(), AtFlags::empty());
-    taken
-}
-
-/// Gives an unnamed file a name that nobody has.
-fn link_unnamed(file: &OwnedFd, directory: &OwnedFd, name: &[u8]) -> Result<(), FileError> {
-    match linkat(file, "", directory, name, AtFlags::EMPTY_PATH) {
-        // Before Linux 6.10 that takes a capability; the descriptor's own link does not.
-        Err(Errno::NOENT | Errno::PERM | Errno::INVAL) => {
-            let own = descriptor_path(file);
-            linkat(CWD, own, directory, name, AtFlags::SYMLINK_FOLLOW).map_err(cross_device)
-        }
-        result => result.map_err(cross_device),
-    }
-}
-
-/// Renames within `directory` to a name that nobody has.
-fn rename_new(directory: &OwnedFd, hidden: &[u8], name: &[u8]) -> Result<(), FileError> {
-    match renameat_with(directory, hidden, directory, name, RenameFlags::NOREPLACE) {
-        // NFS does not know the flag, but can link, which never replaces either.
-        Err(Errno::INVAL | Errno::NOSYS) => {
-            linkat(directory, hidden, directory, name, AtFlags::empty()).map_err(cross_device)?;
-            unlinkat(directory, hidden, AtFlags::empty())?;
-            Ok(())
-        }
-        result => result.map_err(cross_device),
-    }
-}
-
-/// The first `count` octets of `source` into the empty file `copy`, shared blocks where the
-/// filesystem can.
-fn copy_prefix(source: &OwnedFd, copy: &OwnedFd, count: u64) -> Result<(), FileError> {
-    let mut position = 0;
-    while position < count {
-        let left = usize::try_from(count - position).unwrap_or(usize::MAX);
-        let (mut from, mut to) = (position, position);
-        match copy_file_range(source, Some(&mut from), copy, Some(&mut to), left) {
-            Err(Errno::INTR) => {}
-            Err(errno @ (Errno::NOSPC | Errno::DQUOT | Errno::FBIG | Errno::IO)) => {
-                return Err(errno.into());
-            }
-            // Not between these two, or not here at all.
-            Ok(0) | Err(_) => return copy_octets(source, copy, position, count),
-            Ok(copied) => position += copied as u64,
-        }
-    }
-    Ok(())
-}
-
-fn copy_octets(
-    source: &OwnedFd,
-    copy: &OwnedFd,
-    mut position: u64,
-    count: u64,
-) -> Result<(), FileError> {
-    let mut buffer = vec![0; TRANSFER_BATCH_BYTES];
-    while position < count {
-        let wanted = usize::try_from(count - position).unwrap_or(usize::MAX).min(buffer.len());
-        let read = retry_on_intr(|| pread(source, &mut buffer[..wanted], position))?;
-        if read == 0 {
-            // The file was cut meanwhile: what the client wants to continue is gone.
-            return Err(FileError::BeyondEnd);
-        }
-        let mut octets = &buffer[..read];
-        while !octets.is_empty() {
-            let written = retry_on_intr(|| pwrite(copy, octets, position))?;
-            if written == 0 {
-                return Err(FileError::NoSpace);
-            }
-            position += written as u64;
-            octets = &octets[written..];
-        }
-    }
-    Ok(())
-}
-
-/// `name.suffix`, the name shortened between characters when the whole would be too long.
-fn with_suffix(name: &[u8], suffix: &[u8]) -> Vec<u8> {
-    let longest = NAME_BYTES_MAX - 1 - suffix.len();
-    let mut length = name.len().min(longest);
-    // At most 3 octets of one UTF-8 character; other encodings are cut where they stand.
-    while length < name.len() && length + 3 > longest && name[length] & 0xC0 == 0x80 {
-        length -= 1;
-    }
-    [&name[..length], b".", suffix].concat()
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
 
     use super::*;
     use crate::protocol::file::{FileRequest, TransferRequest};
+    use crate::vfs::temporary::create_hidden;
     use crate::vfs::testing::{Home, SetOnDrop, path};
     use crate::vfs::{Transfer, perform};
 
@@ -718,21 +570,6 @@ mod tests {
     }
 
     #[test]
-    fn a_prefix_is_copied_whichever_way() {
-        let home = Home::new();
-        let content: Vec<u8> = (0..700_000_u32).map(|n| n.to_le_bytes()[0]).collect();
-        home.put("f", &content);
-        let (source, _) =
-            open_file_in(std::fs::File::open(home.directory()).unwrap(), b"f", OFlags::RDONLY)
-                .unwrap();
-        let copy = OwnedFd::from(std::fs::File::create(home.on_disk("copy")).unwrap());
-        copy_octets(&source, &copy, 0, 600_000).unwrap();
-        assert_eq!(home.get("copy").unwrap(), &content[..600_000]);
-        assert_eq!(copy_octets(&source, &copy, 0, 700_001), Err(FileError::BeyondEnd));
-        assert_eq!(copy_prefix(&source, &copy, 700_001), Err(FileError::BeyondEnd));
-    }
-
-    #[test]
     fn appends_exclude_each_other() {
         let home = Home::new();
         home.put("f", b"0");
@@ -788,17 +625,6 @@ mod tests {
             }
         });
         assert_eq!(home.names().len(), 80);
-    }
-
-    #[test]
-    fn suffixes_fit_in_a_name_and_do_not_cut_a_character() {
-        assert_eq!(with_suffix(b"f", b"1"), b"f.1");
-        assert_eq!(with_suffix(&[b'x'; 255], b"12").len(), 255);
-        let name = "\u{20ac}".repeat(85);
-        let suffixed = with_suffix(name.as_bytes(), b"1");
-        assert_eq!(suffixed.len(), 84 * 3 + 2);
-        assert!(String::from_utf8(suffixed).is_ok());
-        assert!(with_suffix(&[0x80; 255], b"1").len() > 249);
     }
 
     #[test]
