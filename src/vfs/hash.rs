@@ -101,3 +101,80 @@ impl State {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::file::FileRequest;
+    use crate::vfs::perform;
+    use crate::vfs::testing::{Home, path};
+
+    fn hash(
+        home: &Home,
+        algorithm: HashAlgorithm,
+        start: u64,
+        end: Option<u64>,
+    ) -> Result<(String, u64, u64), FileError> {
+        let request = FileRequest::Hash { path: path(b"f"), algorithm, start, end };
+        match perform(&home.root, &request)? {
+            FileReply::Hash { digest, start, end } => {
+                let hex = digest.iter().map(|octet| format!("{octet:02x}")).collect();
+                Ok((hex, start, end))
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// [FILE-14], with the check values of the algorithms' own publications.
+    #[test]
+    fn known_digests() {
+        let home = Home::new();
+        home.put("f", b"--abc--");
+        #[track_caller]
+        fn check(home: &Home, algorithm: HashAlgorithm, expected: &str) {
+            let (digest, ..) = hash(home, algorithm, 2, Some(5)).unwrap();
+            assert_eq!(digest, expected);
+        }
+        check(&home, HashAlgorithm::Crc32, "352441c2");
+        check(&home, HashAlgorithm::Md5, "900150983cd24fb0d6963f7d28e17f72");
+        check(&home, HashAlgorithm::Sha1, "a9993e364706816aba3e25717850c26c9cd0d89d");
+        check(
+            &home,
+            HashAlgorithm::Sha256,
+            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
+        );
+        let (digest, ..) = hash(&home, HashAlgorithm::Sha512, 2, Some(5)).unwrap();
+        assert!(digest.starts_with("ddaf35a193617abacc417349ae204131"));
+        assert_eq!(digest.len(), 128);
+    }
+
+    #[test]
+    fn ranges() {
+        let home = Home::new();
+        home.put("f", b"0123456789");
+        let covered = |start, end| {
+            hash(&home, HashAlgorithm::Sha256, start, end).map(|(_, start, end)| (start, end))
+        };
+        assert_eq!(covered(0, None), Ok((0, 10)));
+        assert_eq!(covered(4, Some(7)), Ok((4, 7)));
+        assert_eq!(covered(4, Some(u64::MAX)), Ok((4, 10)));
+        assert_eq!(covered(10, None), Ok((10, 10)));
+        assert_eq!(covered(11, None), Err(FileError::BeyondEnd));
+        assert_eq!(covered(5, Some(4)), Err(FileError::BeyondEnd));
+    }
+
+    #[test]
+    fn steps_are_bounded() {
+        let home = Home::new();
+        home.put("f", &vec![7; 2 * TRANSFER_BATCH_BYTES + 1]);
+        let mut hasher =
+            Hasher::open(&home.root, &path(b"f"), HashAlgorithm::Crc32, 0, None).unwrap();
+        for _ in 0..3 {
+            assert_eq!(hasher.step(), Ok(None));
+        }
+        let whole = crc32fast::hash(&vec![7; 2 * TRANSFER_BATCH_BYTES + 1]);
+        let digest = whole.to_be_bytes().to_vec();
+        let end = 2 * TRANSFER_BATCH_BYTES as u64 + 1;
+        assert_eq!(hasher.step(), Ok(Some(FileReply::Hash { digest, start: 0, end })));
+    }
+}

@@ -14,6 +14,7 @@ use crate::limits::LISTING_BATCH_BYTES;
 use crate::protocol::file::{
     FactSet, FileError, FileKind, FileTime, ListRequest, ListStyle, Metadata,
 };
+use crate::protocol::listing::{fact_line, long_line, name_line};
 
 /// Octets one `getdents64` may fill: some hundred to a thousand entries.
 const ENTRIES_BYTES: usize = 32 * 1024;
@@ -253,30 +254,160 @@ fn unknown(file_type: FileType) -> Metadata {
     }
 }
 
-use stand_in::{fact_line, long_line, name_line};
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::fs;
 
-mod stand_in {
     use super::*;
-    use crate::protocol::account::Permissions;
-    pub(super) fn long_line(out: &mut Vec<u8>, m: &Metadata, name: &[u8], _now: i64) {
-        out.extend_from_slice(format!("{:?} {} ", m.kind, m.size).as_bytes());
-        name_line(out, b"", name);
+    use crate::vfs::testing::{Home, list_request, path, raw};
+
+    const NAMES: ListStyle = ListStyle::Names { prefix: Vec::new() };
+
+    fn lines(text: &[u8]) -> Vec<String> {
+        let text = std::str::from_utf8(text).unwrap();
+        assert!(text.is_empty() || text.ends_with("\r\n"));
+        let mut lines: Vec<String> = text.split_terminator("\r\n").map(str::to_owned).collect();
+        lines.sort();
+        lines
     }
-    pub(super) fn name_line(out: &mut Vec<u8>, prefix: &[u8], name: &[u8]) {
-        out.extend_from_slice(prefix);
-        out.extend_from_slice(name);
-        out.extend_from_slice(b"\r\n");
+
+    /// [LIST-30]: each entry once, none lost, in bounded batches, while others come and go.
+    #[test]
+    fn a_large_directory_is_listed_completely_in_batches() {
+        const ENTRIES: usize = 20_000;
+        let home = Home::new();
+        for number in 0..ENTRIES {
+            home.put(format!("stays-{number}"), b"");
+        }
+        for number in 0..100 {
+            home.put(format!("goes-{number}"), b"");
+        }
+        for style in [NAMES, ListStyle::Long, ListStyle::Facts(FactSet::DEFAULT)] {
+            let kind = std::mem::discriminant(&style);
+            let request = list_request(b"/", style);
+            let mut lister = Lister::open(&home.root, &request, Lookup::Blocking).unwrap();
+            let (mut seen, mut batches) = (BTreeSet::new(), 0);
+            loop {
+                let mut batch = Vec::new();
+                let more = lister.next(&mut batch).unwrap();
+                assert!(batch.len() < LISTING_BATCH_BYTES + 512, "{}", batch.len());
+                for line in lines(&batch) {
+                    let name = line.rsplit(' ').next().unwrap();
+                    if name.starts_with("stays-") {
+                        assert!(seen.insert(name.to_owned()), "{name} twice");
+                    }
+                }
+                if !more {
+                    break;
+                }
+                home.put(format!("new-{batches}"), b"");
+                let _ = fs::remove_file(home.on_disk(format!("goes-{batches}")));
+                batches += 1;
+            }
+            assert_eq!(seen.len(), ENTRIES, "{kind:?}");
+            assert!(batches > 2);
+            assert!(lister.entries.capacity() <= 2 * ENTRIES_BYTES);
+            assert!(lister.pending.octets.capacity() <= 2 * ENTRIES_BYTES);
+        }
     }
-    pub(super) fn fact_line(
-        out: &mut Vec<u8>,
-        m: &Metadata,
-        kind: Option<&str>,
-        _facts: FactSet,
-        _permissions: Permissions,
-        name: &[u8],
-    ) {
-        let own = format!("{:?}", m.kind);
-        out.extend_from_slice(format!("type={}; ", kind.unwrap_or(&own)).as_bytes());
-        name_line(out, b"", name);
+
+    #[test]
+    fn dotfiles_are_shown_on_request_and_always_by_mlsd() {
+        let home = Home::new();
+        home.put(".hidden", b"");
+        home.put("shown", b"");
+        let list = |style, hidden| {
+            lines(&home.list(&ListRequest { hidden, ..list_request(b"/", style) }).unwrap())
+        };
+        assert_eq!(list(NAMES, false), ["shown"]);
+        assert_eq!(list(NAMES, true), [".hidden", "shown"]);
+        assert_eq!(list(ListStyle::Long, false).len(), 1);
+        assert_eq!(list(ListStyle::Long, true).len(), 2);
+        assert_eq!(list(ListStyle::Facts(FactSet::NONE), false), [" .hidden", " shown"]);
+    }
+
+    /// [NLST-01 NLST-02 LIST-02 MLSD-02]
+    #[test]
+    fn files_and_subdirectories() {
+        let home = Home::new();
+        fs::create_dir(home.on_disk("sub")).unwrap();
+        let prefixed = || ListStyle::Names { prefix: b"sub/".to_vec() };
+        assert_eq!(home.list(&list_request(b"sub", prefixed())).unwrap(), b"");
+        home.put("sub/f", b"123");
+        let list = |name: &[u8], style| home.list(&list_request(name, style));
+        assert_eq!(list(b"sub", prefixed()).unwrap(), b"sub/f\r\n");
+        assert_eq!(list(b"sub/f", NAMES).unwrap(), b"sub/f\r\n");
+        let long = list(b"sub/f", ListStyle::Long).unwrap();
+        assert!(long.starts_with(b"-") && long.ends_with(b" sub/f\r\n"), "{long:?}");
+        assert_eq!(lines(&long).len(), 1);
+        let facts = ListStyle::Facts(FactSet::DEFAULT);
+        assert_eq!(list(b"sub/f", facts.clone()), Err(FileError::NotADirectory));
+        assert_eq!(list(b"no", facts), Err(FileError::NotFound));
+        assert_eq!(list(b"no", NAMES), Err(FileError::NotFound));
+    }
+
+    /// RFC 3659 §7.5.1: headings only with the type fact, and no parent of the root.
+    #[test]
+    fn mlsd_names_the_directory_itself() {
+        let home = Home::new();
+        fs::create_dir(home.on_disk("sub")).unwrap();
+        let kind = FactSet { kind: true, ..FactSet::NONE };
+        let list = |name: &[u8], argument: &[u8], facts| {
+            let request = list_request(name, ListStyle::Facts(facts));
+            lines(&home.list(&ListRequest { argument: argument.to_vec(), ..request }).unwrap())
+        };
+        assert_eq!(list(b"/", b"", kind), ["type=cdir; .", "type=dir; sub"]);
+        assert_eq!(list(b"sub", b"sub", kind), ["type=cdir; sub", "type=pdir; .."]);
+        assert!(list(b"sub", b"sub", FactSet::NONE).is_empty());
+    }
+
+    /// [MLSD-07]: a link inside the root has the facts of what it leads to.
+    #[test]
+    fn links_show_their_target_or_that_they_dangle() {
+        let home = Home::new();
+        fs::create_dir(home.on_disk("sub")).unwrap();
+        home.put("f", b"12345");
+        home.link("../f", "sub/inside");
+        home.link("../../outside", "sub/outside");
+        home.link("nowhere", "sub/dangling");
+        fs::write(home.outside().join("outside"), "secret").unwrap();
+        let style = ListStyle::Facts(FactSet { size: true, unique: true, ..FactSet::NONE });
+        let text = lines(&home.list(&list_request(b"sub", style)).unwrap());
+        let target = home.root.metadata(&path(b"f"), Lookup::Blocking).unwrap();
+        let line = |name: &str| text.iter().find(|line| line.ends_with(name)).unwrap();
+        assert!(line(" inside").contains("size=5;"), "{text:?}");
+        assert!(!line(" outside").contains("size=6;"), "{text:?}");
+        let (root, request) = (&home.root, list_request(b"sub", NAMES));
+        let lister = Lister::open(root, &request, Lookup::Blocking).unwrap();
+        let facts = |name: &[u8]| lister.metadata(FileType::Symlink, name);
+        assert_eq!(facts(b"inside"), Some(target));
+        assert_eq!(facts(b"outside").unwrap().kind, FileKind::DanglingLink);
+        assert_eq!(facts(b"dangling").unwrap().kind, FileKind::DanglingLink);
+        assert_eq!(facts(b"vanished"), None);
+    }
+
+    #[test]
+    fn names_are_octets() {
+        let home = Home::new();
+        for name in [&b"\xff\xfe"[..], b"a\nb", b" x "] {
+            home.put(raw(name), b"");
+        }
+        let text = home.list(&list_request(b"/", NAMES)).unwrap();
+        for line in [&b"\xff\xfe\r\n"[..], b" x \r\n"] {
+            assert!(text.windows(line.len()).any(|window| window == line), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_directory_removed_meanwhile_ends_the_listing() {
+        let home = Home::new();
+        fs::create_dir(home.on_disk("sub")).unwrap();
+        let request = list_request(b"sub", ListStyle::Long);
+        let mut lister = Lister::open(&home.root, &request, Lookup::Blocking).unwrap();
+        fs::remove_dir(home.on_disk("sub")).unwrap();
+        let mut text = Vec::new();
+        assert_eq!(lister.next(&mut text), Ok(false));
+        assert!(text.is_empty());
     }
 }

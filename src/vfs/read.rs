@@ -108,3 +108,74 @@ impl AsFd for ReadFile {
         self.file.as_fd()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vfs::testing::{Home, path};
+
+    fn open(home: &Home, name: &[u8], offset: u64, ascii: bool) -> Result<ReadFile, FileError> {
+        ReadFile::open(&home.root, &path(name), offset, ascii, Lookup::Blocking)
+    }
+
+    fn rest(file: &mut ReadFile) -> Vec<u8> {
+        let mut octets = Vec::new();
+        let mut buffer = [0; 7_001];
+        loop {
+            // As the server-DTP does: the cached part at once, the rest by waiting.
+            let count = match file.try_read(&mut buffer) {
+                Some(count) => count.unwrap(),
+                None => file.read(&mut buffer).unwrap(),
+            };
+            if count == 0 {
+                return octets;
+            }
+            octets.extend_from_slice(&buffer[..count]);
+        }
+    }
+
+    #[test]
+    fn reads_whole_files_with_and_without_waiting() {
+        let home = Home::new();
+        let content: Vec<u8> = (0..100_000_u32).map(|n| n.to_le_bytes()[0]).collect();
+        home.put("f", &content);
+        home.put("empty", b"");
+        let mut file = open(&home, b"f", 0, false).unwrap();
+        assert_eq!(rest(&mut file), content);
+        assert_eq!((file.position(), file.size()), (100_000, 100_000));
+        file.nowait = false;
+        file.position = 1;
+        assert_eq!(file.try_read(&mut [0; 8]), None);
+        assert_eq!(rest(&mut file), content[1..]);
+        assert!(rest(&mut open(&home, b"empty", 0, false).unwrap()).is_empty());
+    }
+
+    /// [XFER-08 XFER-09 XFER-10]
+    #[test]
+    fn restart_markers() {
+        let home = Home::new();
+        home.put("f", b"0123456789");
+        let read = |offset| open(&home, b"f", offset, false).map(|mut file| rest(&mut file));
+        assert_eq!(read(3), Ok(b"3456789".to_vec()));
+        assert_eq!(read(10), Ok(Vec::new()));
+        assert_eq!(read(11), Err(FileError::BeyondEnd));
+        assert_eq!(read(u64::MAX), Err(FileError::BeyondEnd));
+        let file = open(&home, b"f", 11, true).unwrap();
+        assert_eq!((file.position(), file.skip()), (0, 11));
+    }
+
+    /// [XFER-02 XFER-03]
+    #[test]
+    fn only_files_are_read() {
+        let home = Home::new();
+        std::fs::create_dir(home.on_disk("d")).unwrap();
+        home.fifo("fifo");
+        let _socket = std::os::unix::net::UnixListener::bind(home.on_disk("socket")).unwrap();
+        let refusal = |name: &[u8]| open(&home, name, 0, false).err();
+        assert_eq!(refusal(b"d"), Some(FileError::IsADirectory));
+        assert_eq!(refusal(b"/"), Some(FileError::IsADirectory));
+        assert_eq!(refusal(b"fifo"), Some(FileError::NotAFile));
+        assert_eq!(refusal(b"socket"), Some(FileError::NotAFile));
+        assert_eq!(refusal(b"no"), Some(FileError::NotFound));
+    }
+}

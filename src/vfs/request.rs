@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rustix::fs::{
     AtFlags, CWD, Mode, OFlags, RenameFlags, StatVfs, Timespec, Timestamps, UTIME_OMIT, chmodat,
-    fstatvfs, mkdirat, renameat, renameat_with, unlinkat, utimensat,
+    fstatvfs, mkdirat, openat, renameat, renameat_with, unlinkat, utimensat,
 };
 use rustix::io::Errno;
 
@@ -14,8 +14,9 @@ use super::hash::Hasher;
 use super::lister::Lister;
 use super::read::ReadFile;
 use super::root::{Lookup, Root};
-use super::temporary::descriptor_path;
+use super::temporary::{descriptor_path, remove_abandoned};
 use crate::limits::{ASCII_SIZE_BYTES_MAX, CONTROL_LISTING_BYTES_MAX, TRANSFER_BATCH_BYTES};
+use crate::protocol::ascii::ToNetwork;
 use crate::protocol::file::{
     FileError, FileKind, FileReply, FileRequest, FileTime, ListRequest, Metadata,
 };
@@ -73,7 +74,7 @@ pub fn try_perform(
 /// The size SIZE must give in TYPE A: exact, or not at all (RFC 3659 §4) \[TYPE-08\].
 fn ascii_size(root: &Root, path: &VirtualPath) -> Result<u64, FileError> {
     let mut file = ReadFile::open(root, path, 0, false, Lookup::Blocking)?;
-    let mut conversion = AsciiCount::default();
+    let mut conversion = ToNetwork::new();
     let mut buffer = vec![0; TRANSFER_BATCH_BYTES];
     let mut size = 0;
     loop {
@@ -83,19 +84,8 @@ fn ascii_size(root: &Root, path: &VirtualPath) -> Result<u64, FileError> {
         }
         match file.read(&mut buffer)? {
             0 => return Ok(size),
-            count => size += conversion.add(&buffer[..count]),
+            count => size += conversion.converted_len(&buffer[..count]),
         }
-    }
-}
-
-/// Stand-in for the conversion's own count.
-#[derive(Default)]
-struct AsciiCount;
-
-impl AsciiCount {
-    #[expect(clippy::unused_self, reason = "stand-in")]
-    fn add(&mut self, octets: &[u8]) -> u64 {
-        octets.iter().map(|&octet| if octet == b'\n' { 2 } else { 1 }).sum()
     }
 }
 
@@ -111,12 +101,17 @@ fn make_directory(root: &Root, path: &VirtualPath) -> Result<FileReply, FileErro
 
 fn remove_directory(root: &Root, path: &VirtualPath) -> Result<FileReply, FileError> {
     let (parent, name) = root.parent(path)?;
-    match unlinkat(&parent, name, AtFlags::REMOVEDIR) {
-        Ok(()) => Ok(FileReply::Done),
+    let refusal = match unlinkat(&parent, name, AtFlags::REMOVEDIR) {
+        Ok(()) => return Ok(FileReply::Done),
         // rmdir(2) may say either.
-        Err(Errno::EXIST) => Err(FileError::NotEmpty),
-        Err(errno) => Err(errno.into()),
-    }
+        Err(Errno::EXIST | Errno::NOTEMPTY) => FileError::NotEmpty,
+        Err(errno) => return Err(errno.into()),
+    };
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let Ok(directory) = openat(&parent, name, flags, Mode::empty()) else { return Err(refusal) };
+    remove_abandoned(&directory).map_err(|_| refusal)?;
+    unlinkat(&parent, name, AtFlags::REMOVEDIR).map_err(|_| refusal)?;
+    Ok(FileReply::Done)
 }
 
 fn delete(root: &Root, path: &VirtualPath) -> Result<FileReply, FileError> {
@@ -202,5 +197,192 @@ fn control_listing(root: &Arc<Root>, request: &ListRequest) -> Result<Vec<u8>, F
         if !more {
             return Ok(text);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+
+    use super::*;
+    use crate::protocol::file::{HashAlgorithm, ListStyle};
+    use crate::vfs::testing::{Home, list_request, path};
+
+    fn rename(home: &Home, from: &[u8], to: &[u8]) -> Result<FileReply, FileError> {
+        perform(&home.root, &FileRequest::Rename { from: path(from), to: path(to) })
+    }
+
+    #[test]
+    fn directories_are_made_and_removed() {
+        let home = Home::new();
+        let make = |name: &[u8]| perform(&home.root, &FileRequest::MakeDirectory(path(name)));
+        let remove = |name: &[u8]| perform(&home.root, &FileRequest::RemoveDirectory(path(name)));
+        assert_eq!(make(b"d"), Ok(FileReply::Done));
+        assert_eq!(make(b"d/e"), Ok(FileReply::Done));
+        assert_eq!(make(b"d"), Err(FileError::AlreadyExists));
+        assert_eq!(make(b"/"), Err(FileError::AlreadyExists));
+        assert_eq!(make(b"no/d"), Err(FileError::NotFound));
+        assert_eq!(make(&[b'x'; 256][..255]), Ok(FileReply::Done));
+        home.put("f", b"");
+        assert_eq!(make(b"f/d"), Err(FileError::NotADirectory));
+        assert_eq!(remove(b"d"), Err(FileError::NotEmpty));
+        assert_eq!(remove(b"f"), Err(FileError::NotADirectory));
+        assert_eq!(remove(b"/"), Err(FileError::PermissionDenied));
+        assert_eq!(remove(b"no"), Err(FileError::NotFound));
+        assert_eq!(remove(b"d/e"), Ok(FileReply::Done));
+        assert_eq!(remove(b"d"), Ok(FileReply::Done));
+    }
+
+    /// What a killed server left does not make a directory that lists as empty unremovable.
+    #[test]
+    fn abandoned_temporary_files_go_with_their_directory() {
+        let home = Home::new();
+        fs::create_dir(home.on_disk("d")).unwrap();
+        home.put("d/.ringftpd-01234567.part", b"left over");
+        home.put("d/f", b"");
+        let remove = || perform(&home.root, &FileRequest::RemoveDirectory(path(b"d")));
+        assert_eq!(remove(), Err(FileError::NotEmpty));
+        assert!(home.get("d/.ringftpd-01234567.part").is_some());
+        fs::remove_file(home.on_disk("d/f")).unwrap();
+        let request = crate::protocol::file::TransferRequest::Store {
+            path: path(b"d/f"),
+            mode: crate::protocol::file::StoreMode::Unique,
+            ascii: false,
+            announced: None,
+        };
+        let upload = crate::vfs::open(&home.root, &request, &Default::default()).unwrap();
+        assert_eq!(remove(), Err(FileError::NotEmpty), "an upload is under way");
+        drop(upload);
+        assert_eq!(remove(), Ok(FileReply::Done));
+    }
+
+    #[test]
+    fn delete_is_for_names_that_are_no_directories() {
+        let home = Home::new();
+        fs::create_dir(home.on_disk("d")).unwrap();
+        home.put("f", b"");
+        home.link("d", "link");
+        home.link("nowhere", "dangling");
+        let delete = |name: &[u8]| perform(&home.root, &FileRequest::Delete(path(name)));
+        assert_eq!(delete(b"d"), Err(FileError::IsADirectory));
+        assert_eq!(delete(b"/"), Err(FileError::PermissionDenied));
+        assert_eq!(delete(b"no"), Err(FileError::NotFound));
+        for name in [&b"f"[..], b"link", b"dangling"] {
+            assert_eq!(delete(name), Ok(FileReply::Done));
+        }
+        assert_eq!(home.names(), ["d"]);
+    }
+
+    #[test]
+    fn renames_replace_files_and_never_directories() {
+        let home = Home::new();
+        for directory in ["d", "empty"] {
+            fs::create_dir(home.on_disk(directory)).unwrap();
+        }
+        home.put("a", b"a");
+        home.put("b", b"b");
+        home.link("nowhere", "dangling");
+        assert_eq!(rename(&home, b"a", b"b"), Ok(FileReply::Done));
+        assert_eq!(home.get("b").unwrap(), b"a");
+        assert_eq!(rename(&home, b"b", b"b"), Ok(FileReply::Done));
+        assert_eq!(rename(&home, b"b", b"empty"), Err(FileError::AlreadyExists));
+        assert_eq!(rename(&home, b"d", b"empty"), Err(FileError::AlreadyExists));
+        assert_eq!(rename(&home, b"d", b"b"), Err(FileError::AlreadyExists));
+        assert_eq!(rename(&home, b"d", b"d/below"), Err(FileError::Unsupported));
+        assert_eq!(rename(&home, b"/", b"x"), Err(FileError::PermissionDenied));
+        assert_eq!(rename(&home, b"d", b"/"), Err(FileError::PermissionDenied));
+        assert_eq!(rename(&home, b"no", b"x"), Err(FileError::NotFound));
+        assert_eq!(rename(&home, b"d", b"e"), Ok(FileReply::Done));
+        assert_eq!(rename(&home, b"dangling", b"moved"), Ok(FileReply::Done));
+        assert_eq!(rename(&home, b"b", b"moved"), Ok(FileReply::Done));
+        assert_eq!(home.names(), ["e", "empty", "moved"]);
+        assert_eq!(home.get("moved").unwrap(), b"a");
+    }
+
+    #[test]
+    fn facts_are_set_and_answered() {
+        let home = Home::new();
+        home.put("f", b"x");
+        home.link("f", "link");
+        home.fifo("fifo");
+        let modified = FileTime { seconds: -86_400, nanoseconds: 5_000_000 };
+        let set = |name: &[u8], modified, mode| {
+            perform(&home.root, &FileRequest::SetFacts { path: path(name), modified, mode })
+        };
+        for name in [&b"f"[..], b"link"] {
+            // Twice: with all bits off the owner must still be able to turn them on again.
+            for mode in [0o000, 0o640] {
+                match set(name, Some(modified), Some(mode)).unwrap() {
+                    FileReply::Metadata(facts) => {
+                        assert_eq!((facts.modified, facts.mode), (modified, mode));
+                    }
+                    other => panic!("{other:?}"),
+                }
+            }
+        }
+        let stat = fs::metadata(home.on_disk("f")).unwrap();
+        assert_eq!((stat.mtime(), stat.permissions().mode() & 0o7777), (-86_400, 0o640));
+        assert!(fs::symlink_metadata(home.on_disk("link")).unwrap().mtime() > 0);
+        assert_eq!(set(b"fifo", None, Some(0o600)), Err(FileError::NotAFile));
+        assert_eq!(set(b"no", None, Some(0o600)), Err(FileError::NotFound));
+    }
+
+    /// [TYPE-08]
+    #[test]
+    fn ascii_size_is_exact_or_refused() {
+        let home = Home::new();
+        home.put("f", b"a\nb\r\n\n");
+        fs::create_dir(home.on_disk("d")).unwrap();
+        let size = |name: &[u8]| perform(&home.root, &FileRequest::AsciiSize(path(name)));
+        let mut expected = Vec::new();
+        ToNetwork::new().convert(b"a\nb\r\n\n", &mut expected);
+        assert_eq!(size(b"f"), Ok(FileReply::Octets(expected.len() as u64)));
+        assert_eq!(size(b"d"), Err(FileError::IsADirectory));
+        let large = fs::File::create(home.on_disk("large")).unwrap();
+        large.set_len(ASCII_SIZE_BYTES_MAX + 1).unwrap();
+        assert_eq!(size(b"large"), Err(FileError::Unsupported));
+    }
+
+    #[test]
+    fn free_space() {
+        let home = Home::new();
+        home.put("f", b"");
+        let free = |name: &[u8]| perform(&home.root, &FileRequest::Available(path(name)));
+        match free(b"/").unwrap() {
+            FileReply::Octets(octets) => assert!(octets > 0),
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(free(b"f"), Err(FileError::NotADirectory));
+    }
+
+    #[test]
+    fn control_listings_are_whole_or_refused() {
+        let home = Home::new();
+        home.put("f", b"");
+        let list = || FileRequest::ControlListing(list_request(b"/", ListStyle::Long));
+        match perform(&home.root, &list()).unwrap() {
+            FileReply::Listing(text) => assert!(text.ends_with(b" f\r\n"), "{text:?}"),
+            other => panic!("{other:?}"),
+        }
+        for number in 0..CONTROL_LISTING_BYTES_MAX / 250 {
+            home.put(format!("{number:0250}"), b"");
+        }
+        assert_eq!(perform(&home.root, &list()), Err(FileError::Unsupported));
+    }
+
+    #[test]
+    fn nothing_waits_for_the_other_end_of_a_fifo() {
+        let home = Home::new();
+        home.fifo("fifo");
+        let hash = FileRequest::Hash {
+            path: path(b"fifo"),
+            algorithm: HashAlgorithm::Crc32,
+            start: 0,
+            end: None,
+        };
+        assert_eq!(perform(&home.root, &hash), Err(FileError::NotAFile));
+        let size = FileRequest::AsciiSize(path(b"fifo"));
+        assert_eq!(perform(&home.root, &size), Err(FileError::NotAFile));
     }
 }

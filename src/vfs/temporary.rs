@@ -2,10 +2,12 @@
 //! `.ringftpd-XXXXXXXX.part` with eight hexadecimal digits, which is never listed and never
 //! reachable by clients. What becomes of them is `upload`'s to say.
 
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use rustix::fs::{
-    AtFlags, CWD, Mode, OFlags, RenameFlags, linkat, openat, renameat_with, unlinkat,
+    AtFlags, CWD, FlockOperation, Mode, OFlags, RawDir, RenameFlags, flock, linkat, openat,
+    renameat_with, unlinkat,
 };
 use rustix::io::Errno;
 use rustix::rand::{GetRandomFlags, getrandom};
@@ -19,6 +21,9 @@ const NEW_FILE_MODE: Mode = Mode::from_raw_mode(0o666);
 const PREFIX: &[u8] = b".ringftpd-";
 const SUFFIX: &[u8] = b".part";
 const DIGITS: usize = 8;
+
+/// Octets one `getdents64` may fill here.
+const ENTRIES_BYTES: usize = 4 * 1024;
 
 /// Whether `name` is one of the reserved names.
 pub(super) fn is_temporary(name: &[u8]) -> bool {
@@ -59,10 +64,36 @@ pub(super) fn create_temporary(
     }
 }
 
-/// A new empty file under a reserved name.
+/// A new empty file under a reserved name. The lock, where the filesystem has locks, tells it from
+/// one whose server was killed, see [`remove_abandoned`].
 pub(super) fn create_hidden(directory: &OwnedFd, hidden: &[u8]) -> Result<OwnedFd, Errno> {
     let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    openat(directory, hidden, flags, NEW_FILE_MODE)
+    let file = openat(directory, hidden, flags, NEW_FILE_MODE)?;
+    let _ = flock(&file, FlockOperation::NonBlockingLockExclusive);
+    Ok(file)
+}
+
+/// Removes what a killed server left in `directory` (an ordinary handle at its beginning), but only
+/// when nothing else is in there: RMD would call a directory not empty that lists as empty.
+/// Temporary files in use are locked and stay.
+pub(super) fn remove_abandoned(directory: &OwnedFd) -> Result<(), FileError> {
+    let mut entries = vec![MaybeUninit::uninit(); ENTRIES_BYTES];
+    let mut entries = RawDir::new(directory, &mut entries);
+    let mut abandoned = Vec::new();
+    while let Some(entry) = entries.next() {
+        match entry?.file_name().to_bytes() {
+            b"." | b".." => {}
+            name if is_temporary(name) => abandoned.push(name.to_vec()),
+            _ => return Err(FileError::NotEmpty),
+        }
+    }
+    for name in abandoned {
+        let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = openat(directory, name.as_slice(), flags, Mode::empty())?;
+        flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+        unlinkat(directory, name.as_slice(), AtFlags::empty())?;
+    }
+    Ok(())
 }
 
 /// Gives an unnamed file a name that nobody has.

@@ -63,7 +63,7 @@ enum Place {
     /// Under this reserved name.
     Hidden(Vec<u8>),
     /// At the end of the file itself.
-    InPlace,
+    AtEnd,
     /// Published or removed: nothing to undo.
     Settled,
 }
@@ -167,7 +167,7 @@ impl Upload {
             Durability::Data => fdatasync(&self.file)?,
             Durability::Full => fsync(&self.file)?,
         }
-        let in_place = self.place == Place::InPlace;
+        let in_place = self.place == Place::AtEnd;
         self.publish()?;
         if self.policy.durability == Durability::Full && !in_place {
             self.sync_directory()?;
@@ -184,7 +184,7 @@ impl Upload {
         // Best effort: what cannot be kept is removed by Drop.
         let _ = self.release_reservation();
         match self.place {
-            Place::InPlace => self.place = Place::Settled,
+            Place::AtEnd => self.place = Place::Settled,
             Place::Unnamed | Place::Hidden(_) if self.goal != Goal::Replace => {
                 let _ = self.publish_new();
             }
@@ -244,7 +244,7 @@ impl Upload {
             // Replaced between opening and locking: the octets would go to a file without a name.
             return Err(FileError::Busy);
         }
-        let mut upload = Self::new(file, directory, name, Place::InPlace, Goal::Replace, policy);
+        let mut upload = Self::new(file, directory, name, Place::AtEnd, Goal::Replace, policy);
         upload.base = stat.stx_size;
         Ok(upload)
     }
@@ -312,7 +312,7 @@ impl Upload {
     /// Puts the complete file under its name.
     fn publish(&mut self) -> Result<(), FileError> {
         match self.goal {
-            _ if self.place == Place::InPlace => {
+            _ if self.place == Place::AtEnd => {
                 self.place = Place::Settled;
                 Ok(())
             }
@@ -331,7 +331,7 @@ impl Upload {
         match &self.place {
             Place::Unnamed => link_unnamed(&self.file, &self.directory, &self.name)?,
             Place::Hidden(hidden) => rename_new(&self.directory, hidden, &self.name)?,
-            Place::InPlace | Place::Settled => {}
+            Place::AtEnd | Place::Settled => {}
         }
         self.place = Place::Settled;
         Ok(())
@@ -402,14 +402,14 @@ impl Drop for Upload {
             Place::Hidden(hidden) => {
                 let _ = unlinkat(&self.directory, hidden.as_slice(), AtFlags::empty());
             }
-            Place::InPlace if self.written > 0 || self.reserved => {
+            Place::AtEnd if self.written > 0 || self.reserved => {
                 let size = facts::stat_handle(&self.file, false).map(|stat| stat.stx_size);
                 // Somebody who does not take our lock appended as well: theirs is not ours to cut.
                 if size == Ok(self.end()) {
                     let _ = ftruncate(&self.file, self.base);
                 }
             }
-            Place::InPlace | Place::Unnamed | Place::Settled => {}
+            Place::AtEnd | Place::Unnamed | Place::Settled => {}
         }
     }
 }
