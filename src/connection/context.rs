@@ -12,7 +12,7 @@ use crate::metrics::Counters;
 use crate::protocol::account::HomeId;
 use crate::protocol::policy::Policy;
 use crate::runtime::{Flag, Helpers};
-use crate::shard::PassivePorts;
+use super::passive_ports::PassivePorts;
 use crate::tls::ServerTls;
 use crate::vfs::Root;
 
