@@ -1,1 +1,4 @@
 //! One executor pinned to one core, and everything it owns.
+
+pub mod listener;
+pub mod passive_ports;
