@@ -2,6 +2,7 @@
 //! of logging. Everything the server does itself is in other modules.
 
 mod args;
+mod banner;
 mod check_config;
 pub mod logging;
 mod serve;

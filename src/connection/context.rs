@@ -4,6 +4,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::auth::UserTable;
@@ -32,8 +33,21 @@ pub struct ContextParts {
     pub passive_ports: PassivePorts,
     /// IPv4 address told in PASV instead of our own.
     pub masquerade: Option<Ipv4Addr>,
-    /// Sessions one user may have in this shard; 0 is no limit.
-    pub sessions_per_user_max: u32,
+    /// Sessions one user may have in this shard; `None` is no limit.
+    pub sessions_per_user_max: Option<u32>,
+}
+
+/// Proof that something of a session still runs.
+pub(super) struct Alive(Rc<Context>);
+
+impl Drop for Alive {
+    fn drop(&mut self) {
+        let alive = self.0.alive.get() - 1;
+        self.0.alive.set(alive);
+        if alive == 0 && self.0.drain.is_set() {
+            self.0.emptied.set();
+        }
+    }
 }
 
 /// One shard's common state.
@@ -50,7 +64,7 @@ pub struct Context {
     /// Sessions and transfers alive.
     alive: Cell<usize>,
     /// Wakes whoever waits for [`Context::alive`] to reach zero.
-    pub(super) emptied: Flag,
+    emptied: Flag,
 }
 
 impl Context {
@@ -83,12 +97,9 @@ impl Context {
     pub(super) fn enter_user(&self, user: &str) -> bool {
         let mut sessions = self.sessions_by_user.borrow_mut();
         let count = sessions.entry(user.to_owned()).or_insert(0);
-        let max = self.parts.sessions_per_user_max;
-        if max != 0 && *count >= max {
-            return false;
-        }
-        *count += 1;
-        true
+        let free = self.parts.sessions_per_user_max.is_none_or(|max| *count < max);
+        *count += u32::from(free);
+        free
     }
 
     pub(super) fn leave_user(&self, user: &str) {
@@ -101,15 +112,21 @@ impl Context {
         }
     }
 
-    pub(super) fn enter(&self) {
+    /// Counts a session or a transfer as alive until the guard is dropped.
+    pub(super) fn enter(self: &Rc<Self>) -> Alive {
         self.alive.set(self.alive.get() + 1);
+        Alive(self.clone())
     }
 
-    pub(super) fn leave(&self) {
-        self.alive.set(self.alive.get() - 1);
-        if self.alive.get() == 0 && self.drain.is_set() {
-            self.emptied.set();
-        }
+    /// Name and value of every counter.
+    #[must_use]
+    pub fn report(&self) -> Vec<(&'static str, u64)> {
+        let passive = self.parts.passive_ports.counts();
+        let mut report = self.counters.snapshot();
+        report.push(("passive_exhausted", passive.exhausted));
+        report.push(("passive_strangers", passive.strangers));
+        report.push(("passive_accept_pauses", passive.starved));
+        report
     }
 
     /// Resolves once the shard drains and neither a session nor a transfer is left.

@@ -14,7 +14,7 @@ use crate::protocol::policy::DataResumption;
 use crate::protocol::session::TransferError;
 use crate::runtime::{Flag, Stream, connect, race, timeout_at};
 use crate::tls::{
-    Channel, Handshake, HandshakeFacts, Opened, Progress, Purpose, Resumption, SessionId, TlsError,
+    Channel, Handshake, HandshakeFacts, Opened, Progress, Purpose, SessionId, TlsError,
 };
 
 /// Where the data connection comes from.
@@ -109,7 +109,7 @@ pub(super) async fn open(
             Origin::Active { peer, local } => {
                 // RFC 959 §5.2, MS-FTPS 1.9: port L-1, that is 20 or 989.
                 let source = local.port().checked_sub(1).filter(|&port| port != 0);
-                let connecting = connect(local.ip(), peer, source);
+                let connecting = connect(local, peer, source);
                 timeout_at(deadline, connecting).await.ok().and_then(Result::ok)
             }
         };
@@ -158,10 +158,10 @@ impl DataConnection {
         let (channel, facts) = handshake.finish().map_err(|error| failed(&error))?;
         self.channel = Some(Box::new(channel));
         context.counters.data_handshakes.increment();
-        if facts.resumption == Resumption::ThisSession {
+        if facts.resumption.is_this_session() {
             context.counters.data_handshakes_resumed.increment();
         } else if context.policy().data_resumption == DataResumption::Require {
-            return Err(TransferError::NotResumed(facts.resumption.reason()));
+            return Err(TransferError::NotResumed(facts.resumption.to_string()));
         }
         Ok(facts)
     }

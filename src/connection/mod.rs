@@ -10,5 +10,5 @@ mod transfer;
 mod wire;
 
 pub use context::{Context, ContextParts};
-pub use passive_ports::{PassivePorts, RangeTooSmall, split};
 pub use control::{Accepted, serve};
+pub use passive_ports::{PassivePorts, RangeTooSmall, split};

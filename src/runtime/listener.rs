@@ -1,13 +1,6 @@
 //! Accepting connections on a listening socket. Knows nothing of what they are for.
 
-use std::{
-    future::poll_fn,
-    io,
-    net::SocketAddr,
-    os::fd::{AsFd, OwnedFd},
-    rc::Rc,
-    time::Duration,
-};
+use std::{future::poll_fn, io, net::SocketAddr, os::fd::OwnedFd, rc::Rc, time::Duration};
 
 use rustix::{
     io::Errno,
@@ -53,6 +46,13 @@ impl Listener {
         Ok(rustix::net::getsockname(&self.socket)?.try_into()?)
     }
 
+    /// Refuses connections from here on, also those in the backlog, and ends the accept loop on
+    /// this socket. It is closed when the last clone of this value is dropped.
+    pub fn shut_down(&self) {
+        // It cannot fail on a listening socket.
+        let _ = socket::shutdown_both(&self.socket);
+    }
+
     /// Hands each connection to `on_connection` until stopped, as a task of its own. While the
     /// host has no descriptor or memory left the task pauses, from 50 ms up to 1 s, and calls
     /// `on_exhausted` once at the beginning of such a time; connections wait in the backlog.
@@ -61,18 +61,19 @@ impl Listener {
         mut on_connection: impl FnMut(Stream) + 'static,
         mut on_exhausted: impl FnMut(&io::Error) + 'static,
     ) -> ListenerTask {
-        let socket = Rc::clone(&self.socket);
+        let listener = self.clone();
         let task = spawn(async move {
             while let Some(stream) = self.accept(&mut on_exhausted).await {
                 on_connection(stream);
                 yield_if_needed().await;
             }
         });
-        ListenerTask { socket, task }
+        ListenerTask { listener, task }
     }
 
-    /// The next connection; `None` once the socket has been shut down.
-    pub(crate) async fn accept(&self, on_exhausted: &mut impl FnMut(&io::Error)) -> Option<Stream> {
+    /// The next connection; `None` once the socket has been shut down. `on_exhausted` as in
+    /// [`Listener::run`].
+    pub async fn accept(&self, on_exhausted: &mut impl FnMut(&io::Error)) -> Option<Stream> {
         let mut pause = None;
         loop {
             let error = match self.try_accept() {
@@ -124,7 +125,7 @@ impl Listener {
 #[derive(Debug)]
 #[must_use = "dropping it stops the listener"]
 pub struct ListenerTask {
-    socket: Rc<OwnedFd>,
+    listener: Listener,
     task: Task<()>,
 }
 
@@ -132,8 +133,7 @@ impl ListenerTask {
     /// Refuses connections from here on, closes the socket and returns when that is done.
     /// Connections already handed over are not touched; those still in the backlog are reset.
     pub async fn stop(self) {
-        // It cannot fail on a listening socket, and the close follows in any case.
-        let _ = socket::shutdown_both(self.socket.as_fd());
+        self.listener.shut_down();
         self.task.cancel().await;
     }
 }
@@ -282,7 +282,7 @@ mod tests {
                     break;
                 }
             }
-            socket::shutdown_both(&listener.socket).unwrap();
+            listener.shut_down();
             assert!(listener.accept(&mut |_| {}).await.is_none());
         });
     }

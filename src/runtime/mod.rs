@@ -38,4 +38,4 @@ pub use timer::{Elapsed, sleep_until, timeout_at};
 type Watched = crate::sys::WatchedFd<glommio::net::TcpStream>;
 
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
