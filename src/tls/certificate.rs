@@ -295,3 +295,94 @@ fn write_atomically(path: &Path, text: &str, mode: u32) -> Result<(), TlsSetupEr
         TlsSetupError::File { action: "write the self-signed pair", path: path.into(), source }
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pair(names: &[&str]) -> (String, String) {
+        let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
+        make_self_signed(&names, Duration::from_secs(1_800_000_000)).unwrap()
+    }
+
+    #[track_caller]
+    fn check_refused(chain: &str, key: &str, expected: &str) {
+        let refused =
+            ServerCertificate::from_pem(chain.as_bytes(), "chain.pem", key.as_bytes(), "key.pem");
+        let text = refused.err().unwrap().to_string();
+        assert!(text.contains(expected), "{text}");
+    }
+
+    #[test]
+    fn pem_faults_are_explained() {
+        let (chain, key) = pair(&["a.example"]);
+        let (_, other_key) = pair(&["a.example"]);
+        check_refused("", &key, "chain.pem contains no certificate");
+        check_refused(&key, &key, "chain.pem contains no certificate");
+        check_refused(&chain, "", "key.pem contains no private key");
+        check_refused(&chain, &chain, "-----BEGIN PRIVATE KEY-----");
+        check_refused(&chain[..chain.len() / 2], &key, "chain.pem is not valid PEM text");
+        check_refused(&chain, &other_key, "key.pem does not belong to the first certificate in");
+        let encrypted = key.replace("PRIVATE", "ENCRYPTED PRIVATE");
+        check_refused(&chain, &encrypted, "openssl pkey -in KEY -out KEY.plain");
+        let nonsense = "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n";
+        check_refused(&chain, nonsense, "private key in key.pem cannot be used");
+        let nonsense = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+        check_refused(nonsense, &key, "first certificate in chain.pem cannot be used");
+    }
+
+    #[test]
+    fn files_that_are_not_there_are_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let missing = folder.path().join("missing.pem");
+        let error = ServerCertificate::load(&missing, &missing).err().unwrap().to_string();
+        assert!(error.starts_with("cannot read the certificate file"), "{error}");
+        assert!(error.contains("missing.pem"), "{error}");
+        let nowhere = folder.path().join("nowhere");
+        let error = ServerCertificate::load_or_create_self_signed(&nowhere, &[]).err().unwrap();
+        assert!(error.to_string().contains("cannot write the self-signed pair"), "{error}");
+    }
+
+    #[test]
+    fn one_file_may_hold_chain_and_key() {
+        let (chain, key) = pair(&["A.example", "127.0.0.1", "::1"]);
+        let both = format!("{key}{chain}");
+        let loaded =
+            ServerCertificate::from_pem(both.as_bytes(), "both", both.as_bytes(), "both").unwrap();
+        assert_eq!(loaded.dns_names(), ["a.example"]);
+        assert!(loaded.is_for("a.example"));
+    }
+
+    #[test]
+    fn the_self_signed_certificate_stays_until_it_has_to_go() {
+        let folder = tempfile::tempdir().unwrap();
+        let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
+        let at = |days: u64| {
+            let now = Duration::from_secs(1_800_000_000) + DAY * u32::try_from(days).unwrap();
+            ServerCertificate::self_signed_at(folder.path(), &names, now).unwrap()
+        };
+        let created = |reason: &str| SelfSigned::Created { reason: reason.to_owned() };
+        let (first, origin) = at(0);
+        assert_eq!(origin, created("there is none yet"));
+        let (second, origin) = at(793);
+        assert_eq!((second.fingerprint(), origin), (first.fingerprint(), SelfSigned::Reused));
+        let (third, origin) = at(794);
+        assert_eq!(origin, created("the one there ends within 30 days or has ended"));
+        assert_ne!(third.fingerprint(), first.fingerprint());
+
+        let key = folder.path().join(SELF_SIGNED_KEY);
+        let mode = fs::metadata(&key).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        let files = fs::read_dir(folder.path()).unwrap().count();
+        assert_eq!(files, 2, "nothing unfinished is left");
+
+        // As after a crash between the two files.
+        fs::write(&key, pair(&["x"]).1).unwrap();
+        let (_, origin) = at(795);
+        assert!(origin.to_string().contains("does not belong"), "{origin}");
+        fs::write(folder.path().join(SELF_SIGNED_CERTIFICATE), "gibberish").unwrap();
+        let (_, origin) = at(795);
+        assert!(origin.to_string().contains("contains no certificate"), "{origin}");
+        assert_eq!(at(796).1, SelfSigned::Reused);
+    }
+}

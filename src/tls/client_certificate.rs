@@ -170,7 +170,9 @@ fn ca_verifier(
     }
     let verifier =
         WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone()).build();
-    Ok(verifier.map_err(|error| refused(error.to_string()))?)
+    verifier
+        .map(|verifier| verifier as Arc<dyn ClientCertVerifier>)
+        .map_err(|error| refused(error.to_string()))
 }
 
 /// RFC 4514: relative names in reverse, attributes of one joined by `+`, specials escaped, so that
