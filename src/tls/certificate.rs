@@ -44,6 +44,35 @@ pub struct ServerCertificate {
     not_after: Duration,
 }
 
+/// PEM text and where it came from, for errors.
+#[derive(Clone)]
+pub struct PemText {
+    /// File name or other origin.
+    pub origin: String,
+    /// The text.
+    pub pem: Vec<u8>,
+}
+
+impl PemText {
+    /// Reads a file. `action` completes the error text "cannot …", as in "read the key file".
+    ///
+    /// # Errors
+    ///
+    /// Names the file and the cause.
+    pub fn read(path: &Path, action: &'static str) -> Result<Self, TlsSetupError> {
+        match fs::read(path) {
+            Ok(pem) => Ok(Self { origin: path.display().to_string(), pem }),
+            Err(source) => Err(TlsSetupError::File { action, path: path.into(), source }),
+        }
+    }
+}
+
+impl fmt::Debug for PemText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PemText").field("origin", &self.origin).finish_non_exhaustive()
+    }
+}
+
 /// Where a self-signed certificate came from; the text is meant for the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SelfSigned {
@@ -64,31 +93,23 @@ impl ServerCertificate {
     ///
     /// Names the file, the cause and what to do.
     pub fn load(chain: &Path, key: &Path) -> Result<Self, TlsSetupError> {
-        let chain_pem = read(chain, "read the certificate file")?;
-        let key_pem = read(key, "read the key file")?;
         Self::from_pem(
-            &chain_pem,
-            &chain.display().to_string(),
-            &key_pem,
-            &key.display().to_string(),
+            &PemText::read(chain, "read the certificate file")?,
+            &PemText::read(key, "read the key file")?,
         )
     }
 
-    /// As [`ServerCertificate::load`], from PEM text; the origins are for errors.
+    /// As [`ServerCertificate::load`], from PEM text.
     ///
     /// # Errors
     ///
     /// As there.
-    pub fn from_pem(
-        chain_pem: &[u8],
-        chain_origin: &str,
-        key_pem: &[u8],
-        key_origin: &str,
-    ) -> Result<Self, TlsSetupError> {
-        let chain = parse_chain(chain_pem, chain_origin)?;
-        let key = parse_key(key_pem, key_origin)?;
+    pub fn from_pem(chain: &PemText, key: &PemText) -> Result<Self, TlsSetupError> {
+        let (chain_origin, key_origin) = (&chain.origin, &key.origin);
+        let chain = parse_chain(&chain.pem, chain_origin)?;
+        let key = parse_key(&key.pem, key_origin)?;
         let key = any_supported_type(&key).map_err(|error| TlsSetupError::UnsupportedKey {
-            origin: key_origin.to_owned(),
+            origin: key_origin.clone(),
             cause: error.to_string(),
         })?;
         let certified = CertifiedKey::new(chain, key);
@@ -96,13 +117,13 @@ impl ServerCertificate {
             Ok(()) | Err(Error::InconsistentKeys(InconsistentKeys::Unknown)) => {}
             Err(Error::InconsistentKeys(_)) => {
                 return Err(TlsSetupError::KeyMismatch {
-                    certificate: chain_origin.to_owned(),
-                    key: key_origin.to_owned(),
+                    certificate: chain_origin.clone(),
+                    key: key_origin.clone(),
                 });
             }
             Err(error) => {
                 return Err(TlsSetupError::BadCertificate {
-                    origin: chain_origin.to_owned(),
+                    origin: chain_origin.clone(),
                     cause: error.to_string(),
                 });
             }
@@ -191,7 +212,7 @@ impl ServerCertificate {
             }
             Ok(_) => "the one there ends within 30 days or has ended".to_owned(),
             Err(TlsSetupError::File { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-                "there is none yet".to_owned()
+                "there is no complete pair yet".to_owned()
             }
             Err(error @ TlsSetupError::File { .. }) => return Err(error),
             Err(error) => format!("the one there cannot be used: {error}"),
@@ -220,10 +241,6 @@ impl fmt::Debug for ServerCertificate {
             .field("not_after", &self.not_after)
             .finish_non_exhaustive()
     }
-}
-
-fn read(path: &Path, action: &'static str) -> Result<Vec<u8>, TlsSetupError> {
-    fs::read(path).map_err(|source| TlsSetupError::File { action, path: path.into(), source })
 }
 
 fn parse_chain(pem: &[u8], origin: &str) -> Result<Vec<CertificateDer<'static>>, TlsSetupError> {
@@ -305,10 +322,13 @@ mod tests {
         make_self_signed(&names, Duration::from_secs(1_800_000_000)).unwrap()
     }
 
+    fn text(origin: &str, pem: &str) -> PemText {
+        PemText { origin: origin.to_owned(), pem: pem.as_bytes().to_vec() }
+    }
+
     #[track_caller]
     fn check_refused(chain: &str, key: &str, expected: &str) {
-        let refused =
-            ServerCertificate::from_pem(chain.as_bytes(), "chain.pem", key.as_bytes(), "key.pem");
+        let refused = ServerCertificate::from_pem(&text("chain.pem", chain), &text("key.pem", key));
         let text = refused.err().unwrap().to_string();
         assert!(text.contains(expected), "{text}");
     }
@@ -346,9 +366,8 @@ mod tests {
     #[test]
     fn one_file_may_hold_chain_and_key() {
         let (chain, key) = pair(&["A.example", "127.0.0.1", "::1"]);
-        let both = format!("{key}{chain}");
-        let loaded =
-            ServerCertificate::from_pem(both.as_bytes(), "both", both.as_bytes(), "both").unwrap();
+        let both = text("both", &format!("{key}{chain}"));
+        let loaded = ServerCertificate::from_pem(&both, &both).unwrap();
         assert_eq!(loaded.dns_names(), ["a.example"]);
         assert!(loaded.is_for("a.example"));
     }
@@ -363,7 +382,7 @@ mod tests {
         };
         let created = |reason: &str| SelfSigned::Created { reason: reason.to_owned() };
         let (first, origin) = at(0);
-        assert_eq!(origin, created("there is none yet"));
+        assert_eq!(origin, created("there is no complete pair yet"));
         let (second, origin) = at(793);
         assert_eq!((second.fingerprint(), origin), (first.fingerprint(), SelfSigned::Reused));
         let (third, origin) = at(794);

@@ -32,14 +32,11 @@ fn every_version_and_suite_in_any_pieces() {
 #[test]
 fn the_server_prefers_aes_128_whatever_the_client_prefers() {
     let tls = server(options());
-    let mut roots = RootCertStore::empty();
-    roots.add(tls.certificates()[0].certified().cert[0].clone()).unwrap();
-    let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    let server = connect(&tls, &mut client(&Arc::new(config), "localhost"));
+    let versions = [&version::TLS12, &version::TLS13];
+    let mut suites = aws_lc_rs::DEFAULT_CIPHER_SUITES.to_vec();
+    suites.reverse();
+    let config = client_config_with(&tls, &versions, &suites, None);
+    let server = connect(&tls, &mut client(&config, "localhost"));
     assert_eq!(server.facts.cipher_suite, "TLS_AES_128_GCM_SHA256");
 }
 
@@ -48,28 +45,36 @@ fn data_behind_the_clients_finished_is_left_for_us() {
     for kind in kinds() {
         for piece in [1, 7, usize::MAX] {
             let tls = server(options());
-            let mut client = client(&client_config(&tls, kind, None), "localhost");
-            client.writer().write_all(b"USER anonymous\r\n").unwrap();
-            let mut handshake = Handshake::new(&tls, Purpose::Control, SESSION, None).unwrap();
-            let (mut inbound, mut out) = (InBuf::new(), Vec::new());
-            while client.is_handshaking() {
-                // In TLS 1.2 the client's last flight comes before ours, and data after it.
-                for bytes in sent(&mut client).chunks(piece) {
-                    inbound.extend_from_slice(bytes);
-                    handshake.advance(&mut inbound, &mut out).unwrap();
-                }
-                receive(&mut client, &out).unwrap();
-                out.clear();
+            let config = client_config(&tls, kind, None);
+            // The second time the session is resumed: then the client's Finished is the last
+            // message in TLS 1.2 too, and data may stand in the same segment.
+            for _ in 0..2 {
+                check_data_behind_finished(&tls, &mut client(&config, "localhost"), piece);
             }
-            for bytes in sent(&mut client).chunks(piece) {
-                inbound.extend_from_slice(bytes);
-                handshake.advance(&mut inbound, &mut out).unwrap();
-            }
-            let (mut channel, _) = handshake.finish().unwrap();
-            let opened = open_all(&mut channel, inbound.filled_mut(), &mut out).unwrap();
-            assert_eq!(opened.0, b"USER anonymous\r\n");
         }
     }
+}
+
+#[track_caller]
+fn check_data_behind_finished(tls: &Arc<ServerTls>, client: &mut ClientConnection, piece: usize) {
+    client.writer().write_all(b"USER anonymous\r\n").unwrap();
+    let mut handshake = Handshake::new(tls, Purpose::Control, SESSION, None).unwrap();
+    let (mut inbound, mut out) = (InBuf::new(), Vec::new());
+    loop {
+        let last = !client.is_handshaking();
+        for bytes in sent(client).chunks(piece) {
+            inbound.extend_from_slice(bytes);
+            handshake.advance(&mut inbound, &mut out).unwrap();
+        }
+        receive(client, &out).unwrap();
+        out.clear();
+        if last {
+            break;
+        }
+    }
+    let (mut channel, _) = handshake.finish().unwrap();
+    let opened = open_all(&mut channel, inbound.filled_mut(), &mut out).unwrap();
+    assert_eq!(opened.0, b"USER anonymous\r\n");
 }
 
 /// A control connection, then `later` seconds pass, then a data connection of `session`.
@@ -99,48 +104,22 @@ fn data_connections_resume_their_control_session() {
 }
 
 #[test]
-fn resumption_needs_the_same_suite_and_name() {
-    let mut all = options();
-    all.certificates = vec![certificate(&["localhost", "other.example"])];
-    let tls = server(all);
-    let config = client_config(&tls, TLS13, None);
-    // rustls' client keeps sessions by name: offer one under another name by sharing the store.
-    connect(&tls, &mut client(&config, "localhost"));
-    let mut data = client(&config, "other.example");
-    let server =
-        connect_in_pieces(&tls, Purpose::DataDownload, SESSION, &mut data, usize::MAX).unwrap();
-    assert_eq!(server.facts.resumption, Resumption::NotOffered);
-
-    let mut narrow = options();
-    narrow.certificates = tls.certificates().to_vec();
-    narrow.cipher_suites = Some(vec!["TLS_CHACHA20_POLY1305_SHA256".to_owned()]);
-    narrow.versions.tls12 = false;
-    let narrow = server_of(narrow);
-    let wide = Kind { suite: aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256, ..TLS13 };
-    let mut config = (*client_config(&tls, wide, None)).clone();
-    let mut provider = (**config.crypto_provider()).clone();
-    provider.cipher_suites.push(aws_lc_rs::cipher_suite::TLS13_CHACHA20_POLY1305_SHA256);
-    let store = config.resumption.clone();
-    config = ClientConfig::builder_with_provider(Arc::new(provider))
-        .with_protocol_versions(&[&version::TLS13])
-        .unwrap()
-        .with_root_certificates({
-            let mut roots = RootCertStore::empty();
-            roots.add(tls.certificates()[0].certified().cert[0].clone()).unwrap();
-            roots
-        })
-        .with_no_client_auth();
-    config.resumption = store;
-    let config = Arc::new(config);
-    connect(&tls, &mut client(&config, "localhost"));
-    let mut data = client(&config, "localhost");
-    let server =
-        connect_in_pieces(&narrow, Purpose::DataDownload, SESSION, &mut data, usize::MAX).unwrap();
+fn a_good_ticket_for_another_suite_is_declined() {
+    use super::aws_lc_rs::cipher_suite as suite;
+    let control = server(options());
+    // Both suites have SHA-256, so the client offers the ticket although the server has changed.
+    let suites = [suite::TLS13_AES_128_GCM_SHA256, suite::TLS13_CHACHA20_POLY1305_SHA256];
+    let config = client_config_with(&control, &[&version::TLS13], &suites, None);
+    connect(&control, &mut client(&config, "localhost"));
+    let data = server(TlsOptions {
+        certificates: control.certificates().to_vec(),
+        versions: TlsVersions { tls12: false, tls13: true },
+        cipher_suites: Some(vec!["tls_chacha20_poly1305_sha256".to_owned()]),
+        ..options()
+    });
+    let server = connect(&data, &mut client(&config, "localhost"));
     assert_eq!(server.facts.resumption, Resumption::Declined);
-}
-
-fn server_of(options: TlsOptions) -> Arc<ServerTls> {
-    server(options)
+    assert_eq!(server.facts.cipher_suite, "TLS_CHACHA20_POLY1305_SHA256");
 }
 
 #[test]
@@ -206,7 +185,7 @@ fn certificates_are_chosen_by_name() {
 }
 
 /// A CA and a client certificate of it.
-fn client_identity(ca_name: &str) -> (String, Identity) {
+fn client_identity(ca_name: &str) -> (PemText, Identity) {
     let mut params = CertificateParams::new(vec![]).unwrap();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     params.distinguished_name = rcgen::DistinguishedName::new();
@@ -218,7 +197,7 @@ fn client_identity(ca_name: &str) -> (String, Identity) {
     params.distinguished_name.push(rcgen::DnType::CommonName, "alice");
     let certificate = params.signed_by(&key, &ca).unwrap();
     let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
-    (ca.pem(), (vec![certificate.der().clone()], key))
+    (text("CA", &ca.pem()), (vec![certificate.der().clone()], key))
 }
 
 #[test]
@@ -236,7 +215,7 @@ fn client_certificates_are_accepted_by_ca_or_fingerprint() {
     for kind in [TLS12, TLS13] {
         for (ca, listed, expected) in rules {
             let mut rule = options();
-            rule.client_ca = ca.map(|pem| pem.clone().into_bytes());
+            rule.client_ca = ca.cloned();
             rule.client_fingerprints.extend(listed.then_some(fingerprint));
             let tls = server(rule);
             let identity = (chain.clone(), key.clone_key());
@@ -451,5 +430,8 @@ fn impossible_settings_are_explained() {
     );
     check_setup(|o| o.ticket_lifetime = Duration::ZERO, "ticket lifetime of 0 s");
     check_setup(|o| o.ticket_lifetime = LIFETIME * 1000, "7 days");
-    check_setup(|o| o.client_ca = Some(b"nothing".to_vec()), "no section");
+    check_setup(
+        |o| o.client_ca = Some(text("ca.pem", "nothing")),
+        "in ca.pem cannot be used: the PEM text has no section",
+    );
 }

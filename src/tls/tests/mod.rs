@@ -20,8 +20,8 @@ use rustls::{
 
 use super::server::Clock;
 use super::{
-    Channel, Handshake, HandshakeFacts, Opened, Progress, Purpose, ServerCertificate, ServerTls,
-    SessionId, TlsError, TlsOptions, TlsVersions,
+    Channel, Handshake, HandshakeFacts, Opened, PemText, Progress, Purpose, ServerCertificate,
+    ServerTls, SessionId, TlsError, TlsOptions, TlsVersions,
 };
 use crate::buffer::InBuf;
 use crate::protocol::policy::DataResumption;
@@ -71,9 +71,12 @@ fn certificate(names: &[&str]) -> ServerCertificate {
     let key = KeyPair::generate().unwrap();
     let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
     let certificate = CertificateParams::new(names).unwrap().self_signed(&key).unwrap();
-    let pem = certificate.pem();
-    ServerCertificate::from_pem(pem.as_bytes(), "cert", key.serialize_pem().as_bytes(), "key")
-        .unwrap()
+    let chain = text("chain", &certificate.pem());
+    ServerCertificate::from_pem(&chain, &text("key", &key.serialize_pem())).unwrap()
+}
+
+fn text(origin: &str, pem: &str) -> PemText {
+    PemText { origin: origin.to_owned(), pem: pem.as_bytes().to_vec() }
 }
 
 fn options() -> TlsOptions {
@@ -96,8 +99,17 @@ fn server(options: TlsOptions) -> Arc<ServerTls> {
 type Identity = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
 
 fn client_config(tls: &ServerTls, kind: Kind, identity: Option<Identity>) -> Arc<ClientConfig> {
+    client_config_with(tls, &[kind.version], &[kind.suite], identity)
+}
+
+fn client_config_with(
+    tls: &ServerTls,
+    versions: &[&'static SupportedProtocolVersion],
+    suites: &[SupportedCipherSuite],
+    identity: Option<Identity>,
+) -> Arc<ClientConfig> {
     let provider = Arc::new(CryptoProvider {
-        cipher_suites: vec![kind.suite],
+        cipher_suites: suites.to_vec(),
         ..aws_lc_rs::default_provider()
     });
     let mut roots = RootCertStore::empty();
@@ -105,7 +117,7 @@ fn client_config(tls: &ServerTls, kind: Kind, identity: Option<Identity>) -> Arc
         roots.add(certificate.certified().cert[0].clone()).unwrap();
     }
     let builder = ClientConfig::builder_with_provider(provider)
-        .with_protocol_versions(&[kind.version])
+        .with_protocol_versions(versions)
         .unwrap()
         .with_root_certificates(roots);
     Arc::new(match identity {
