@@ -3,7 +3,8 @@
 use std::io::Write as _;
 
 use rcgen::{BasicConstraints, CertifiedIssuer, IsCa};
-use rustls::CertificateError;
+use rustls::crypto::aws_lc_rs;
+use rustls::{CertificateError, HandshakeKind};
 
 use super::*;
 use crate::tls::{Culprit, Resumption, TlsSetupError, sha256_fingerprint};
@@ -105,7 +106,7 @@ fn data_connections_resume_their_control_session() {
 
 #[test]
 fn a_good_ticket_for_another_suite_is_declined() {
-    use super::aws_lc_rs::cipher_suite as suite;
+    use aws_lc_rs::cipher_suite as suite;
     let control = server(options());
     // Both suites have SHA-256, so the client offers the ticket although the server has changed.
     let suites = [suite::TLS13_AES_128_GCM_SHA256, suite::TLS13_CHACHA20_POLY1305_SHA256];
@@ -370,25 +371,81 @@ fn damaged_handshakes_give_errors_and_never_panic() {
     }
 }
 
+/// A handshake up to the client's last flight, which is given back.
+fn before_last_flight(
+    tls: &Arc<ServerTls>,
+    client: &mut ClientConnection,
+) -> (Handshake, InBuf, Vec<u8>) {
+    let mut handshake = Handshake::new(tls, Purpose::Control, SESSION, None).unwrap();
+    let (mut inbound, mut out) = (InBuf::new(), Vec::new());
+    inbound.extend_from_slice(&sent(client));
+    handshake.advance(&mut inbound, &mut out).unwrap();
+    receive(client, &out).unwrap();
+    (handshake, inbound, sent(client))
+}
+
 #[test]
-fn a_damaged_finished_is_refused_with_an_alert() {
+fn a_damaged_last_flight_is_refused() {
+    for kind in [TLS12, TLS13] {
+        let tls = server(options());
+        let config = client_config(&tls, kind, None);
+        let (_, _, whole) = before_last_flight(&tls, &mut client(&config, "localhost"));
+        for position in 0..whole.len() {
+            let mut client = client(&config, "localhost");
+            let (mut handshake, mut inbound, mut last) = before_last_flight(&tls, &mut client);
+            last[position] ^= 1 << (position % 8);
+            inbound.extend_from_slice(&last);
+            match handshake.advance(&mut inbound, &mut Vec::new()) {
+                Err(error) => assert_eq!(error.culprit(), Culprit::Peer),
+                Ok(Progress::NeedBytes) => assert!(!inbound.is_empty(), "octet {position}"),
+                // The minor version of a record means nothing (RFC 8446 §5.1).
+                Ok(Progress::Established) => assert_eq!(whole[position - 1], 3),
+            }
+        }
+    }
+}
+
+#[test]
+fn a_damaged_finished_is_answered_with_an_alert() {
     for kind in kinds() {
         let tls = server(options());
         let mut client = client(&client_config(&tls, kind, None), "localhost");
-        let mut handshake = Handshake::new(&tls, Purpose::Control, SESSION, None).unwrap();
-        let (mut inbound, mut out) = (InBuf::new(), Vec::new());
-        inbound.extend_from_slice(&sent(&mut client));
-        handshake.advance(&mut inbound, &mut out).unwrap();
-        receive(&mut client, &out).unwrap();
-        out.clear();
-        let mut last = sent(&mut client);
+        let (mut handshake, mut inbound, mut last) = before_last_flight(&tls, &mut client);
         *last.last_mut().unwrap() ^= 1;
         inbound.extend_from_slice(&last);
+        let mut out = Vec::new();
         let error = handshake.advance(&mut inbound, &mut out).unwrap_err();
         assert_eq!(error.culprit(), Culprit::Peer);
-        assert!(receive(&mut client, &out).is_err(), "the client is told");
-        handshake.advance(&mut inbound, &mut out).unwrap_err();
+        receive(&mut client, &out).unwrap_err();
+        assert_eq!(handshake.advance(&mut inbound, &mut out), Err(error), "and stays so");
     }
+}
+
+#[test]
+fn a_hello_retry_request_and_its_answer_pass() {
+    use aws_lc_rs::kx_group::{MLKEM1024, X25519};
+    let tls = server(options());
+    let mut roots = RootCertStore::empty();
+    roots.add(tls.certificates()[0].certified().cert[0].clone()).unwrap();
+    let provider = CryptoProvider {
+        kx_groups: vec![MLKEM1024, X25519], // a share of the first, which the server has not
+        ..aws_lc_rs::default_provider()
+    };
+    let config = ClientConfig::builder_with_provider(Arc::new(provider))
+        .with_protocol_versions(&[&version::TLS13])
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let config = Arc::new(config);
+    let mut first = client(&config, "localhost");
+    let server = connect_in_pieces(&tls, Purpose::Control, SESSION, &mut first, 7).unwrap();
+    assert_eq!(first.handshake_kind(), Some(HandshakeKind::FullWithHelloRetryRequest));
+    assert_eq!(server.facts.resumption, Resumption::NotOffered);
+    assert_eq!(server.facts.server_name.as_deref(), Some("localhost"));
+    let mut second = client(&config, "localhost");
+    let server = connect(&tls, &mut second);
+    assert_eq!(second.handshake_kind(), Some(HandshakeKind::Resumed));
+    assert_eq!(server.facts.resumption, Resumption::ThisSession);
 }
 
 #[test]
