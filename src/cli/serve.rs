@@ -21,7 +21,7 @@ use crate::shard::{
     BoundListener, ListenError, ListenerKind, Message, Report, Shard, bind_all, share,
 };
 use crate::sys::{cpu, host, privileges};
-use crate::tls::{SelfSigned, ServerCertificate, ServerTls, TlsOptions, TlsVersions};
+use crate::tls::{PemText, SelfSigned, ServerCertificate, ServerTls, TlsOptions, TlsVersions};
 use crate::vfs::Root;
 
 /// Runs until SIGTERM or SIGINT.
@@ -153,6 +153,8 @@ fn load_certificate(
             let mut names: Vec<String> =
                 ["localhost", "127.0.0.1", "::1"].map(str::to_owned).to_vec();
             names.extend(host_name().filter(|name| name != "localhost"));
+            std::fs::create_dir_all(directory)
+                .map_err(|error| format!("cannot make {}: {error}", directory.display()))?;
             ServerCertificate::load_or_create_self_signed(directory, &names)
                 .map(|(certificate, origin)| (certificate, Some(origin)))
                 .map_err(|error| error.to_string())
@@ -168,7 +170,9 @@ fn host_name() -> Option<String> {
 
 fn build_tls(config: &Config, certificate: ServerCertificate) -> Result<Arc<ServerTls>, String> {
     let settings = &config.settings;
-    let client_ca = settings.tls.client_ca.as_deref().map(read_ca).transpose()?;
+    let read_ca = |path: &Path| PemText::read(path, "read tls.client_ca");
+    let client_ca = settings.tls.client_ca.as_deref().map(read_ca).transpose();
+    let client_ca = client_ca.map_err(|error| error.to_string())?;
     let client_fingerprints: BTreeSet<[u8; 32]> =
         config.accounts.users.users().filter_map(|user| user.certificate.as_ref()?.sha256).collect();
     let mut ticket_secret = [0; 32];
@@ -191,11 +195,6 @@ fn build_tls(config: &Config, certificate: ServerCertificate) -> Result<Arc<Serv
     .map_err(|error| error.to_string())
 }
 
-fn read_ca(path: &Path) -> Result<Vec<u8>, String> {
-    std::fs::read(path)
-        .map_err(|error| format!("tls.client_ca: cannot read {}: {error}", path.display()))
-}
-
 fn bind(settings: &Settings, shards: usize) -> Result<Listeners, String> {
     let mut listeners = Listeners {
         per_shard: (0..shards).map(|_| Vec::new()).collect(),
@@ -205,11 +204,13 @@ fn bind(settings: &Settings, shards: usize) -> Result<Listeners, String> {
     let implicit = ListenerKind::Implicit { defer_accept: true };
     for address in &settings.implicit {
         let bound = bind_first(address, shards, implicit, settings.backlog);
-        listeners.implicit.extend(listeners.take(bound.map_err(|error| error.to_string())?));
+        let addresses = listeners.take(bound.map_err(|error| error.to_string())?);
+        listeners.implicit.extend(addresses);
     }
     for address in &settings.explicit {
         let bound = bind_first(address, shards, ListenerKind::Explicit, settings.backlog);
-        listeners.explicit.extend(listeners.take(bound.map_err(|error| error.to_string())?));
+        let addresses = listeners.take(bound.map_err(|error| error.to_string())?);
+        listeners.explicit.extend(addresses);
     }
     if listeners.implicit.is_empty() && listeners.explicit.is_empty() {
         return Err("no listener is configured: nothing to serve on (see --implicit, --explicit \

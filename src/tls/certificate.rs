@@ -5,7 +5,7 @@ use std::fmt;
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,6 +35,13 @@ const SELF_SIGNED_VALIDITY: Duration = Duration::from_secs(825 * DAY.as_secs());
 const SELF_SIGNED_RENEWAL: Duration = Duration::from_secs(30 * DAY.as_secs());
 /// Clocks of clients may be behind ours.
 const BACKDATED: Duration = DAY;
+
+/// File of the certificate that [`ServerCertificate::load_or_create_self_signed`] keeps in
+/// `state_dir`; clients can be given it as their CA.
+#[must_use]
+pub fn self_signed_chain(state_dir: &Path) -> PathBuf {
+    state_dir.join(SELF_SIGNED_CERTIFICATE)
+}
 
 /// A certificate chain with its key, and the names it is for.
 #[derive(Clone)]
