@@ -242,7 +242,9 @@ impl ServeArguments {
 /// The password in `RINGFTPD_PASSWORD`, if it is set.
 pub(super) fn password_of_environment() -> Result<Option<Password>, String> {
     match env::var(PASSWORD_VARIABLE) {
-        Ok(password) => Ok(Some(Password::new(password))),
+        Ok(password) => Password::new(password)
+            .map(Some)
+            .map_err(|error| format!("{PASSWORD_VARIABLE}: {error}")),
         Err(env::VarError::NotPresent) => Ok(None),
         Err(env::VarError::NotUnicode(_)) => Err(format!("{PASSWORD_VARIABLE} is not UTF-8")),
     }

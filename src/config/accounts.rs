@@ -79,7 +79,9 @@ impl Found {
                 section.error("name", "is missing");
             }
             let password = section.get("password", |value| {
-                PasswordHash::parse(&string(value)?).map_err(|error| error.to_string())
+                // Never quoted back: it may be a password put here by mistake.
+                let text = value.as_str().ok_or("expected a password hash in quotes")?;
+                PasswordHash::parse(text).map_err(|error| error.to_string())
             });
             let certificate = read_certificate(&section, has_client_ca);
             let proof = ["password", "certificate_sha256", "certificate_subject"];

@@ -359,9 +359,6 @@ fn given_user(
 ) -> Result<(PasswordHash, Option<Password>), String> {
     user_name(name)?;
     let generated = match password {
-        Some(password) if password.reveal().is_empty() => {
-            return Err("RINGFTPD_PASSWORD is empty; unset it to have a password made".to_owned());
-        }
         Some(_) => None,
         None => Some(Password::generate().map_err(|error| error.to_string())?),
     };
