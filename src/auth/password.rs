@@ -275,9 +275,8 @@ fn check_scrypt(text: &str) -> Result<(), HashError> {
 }
 
 fn check_bcrypt(text: &str) -> Result<(), HashError> {
-    let parts: bcrypt::HashParts = text
-        .parse()
-        .map_err(|error: bcrypt::BcryptError| Format::Bcrypt.malformed(error))?;
+    let parts: bcrypt::HashParts =
+        text.parse().map_err(|error: bcrypt::BcryptError| Format::Bcrypt.malformed(error))?;
     within("bcrypt cost", parts.get_cost(), 4, BCRYPT_COST_MAX)
 }
 
@@ -301,9 +300,9 @@ fn check_sha_crypt(text: &str) -> Result<(), HashError> {
         return Err(format.malformed("the salt is not at most 16 letters, digits, `.` or `/`"));
     }
     if output.len() != output_len || !of_crypt(output) {
-        return Err(format.malformed(format!(
-            "the hash is not {output_len} letters, digits, `.` or `/`"
-        )));
+        return Err(
+            format.malformed(format!("the hash is not {output_len} letters, digits, `.` or `/`"))
+        );
     }
     Ok(())
 }
@@ -412,7 +411,10 @@ mod tests {
             &argon2("m=65536,t=33,p=1"),
             "argon2id t (passes with this memory) 33 is outside 1 to 32",
         );
-        refuse(&argon2("m=65536,t=0,p=1"), "argon2id t (passes with this memory) 0 is outside 1 to 32");
+        refuse(
+            &argon2("m=65536,t=0,p=1"),
+            "argon2id t (passes with this memory) 0 is outside 1 to 32",
+        );
         refuse(&argon2("m=65536,t=1,p=64"), "argon2id p (lanes) 64 is outside 1 to 16");
         refuse(&argon2("m=65536,t=1"), "malformed argon2id hash: parameter p is missing");
         refuse("$argon2id$v=19$m=65536,t=1,p=1", "malformed argon2id hash: the salt is missing");

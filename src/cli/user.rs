@@ -10,7 +10,9 @@ use std::process::ExitCode;
 use rustix::fs::{FlockOperation, flock};
 use toml_edit::{Array, ArrayOfTables, DocumentMut, Item, Table, Value, value};
 
-use super::args::{PASSWORD_VARIABLE, UserCommand, UserTarget, password_of_environment};
+use super::args::{
+    AddArguments, PASSWORD_VARIABLE, UserCommand, UserTarget, password_of_environment,
+};
 use super::{fail, print};
 use crate::auth::{Password, PasswordHash};
 use crate::config::{permission_words, users_file_of};
@@ -18,7 +20,7 @@ use crate::protocol::account::Permissions;
 
 pub(super) fn run(command: &UserCommand) -> ExitCode {
     let result = match command {
-        UserCommand::Add { .. } => add(command),
+        UserCommand::Add(arguments) => add(arguments),
         UserCommand::Passwd { target, name, generate } => passwd(target, name, *generate),
         UserCommand::Remove { target, name } => remove(target, name),
         UserCommand::List { target } => list(target),
@@ -32,16 +34,11 @@ pub(super) fn run(command: &UserCommand) -> ExitCode {
     }
 }
 
-fn add(command: &UserCommand) -> Result<String, String> {
-    let UserCommand::Add { target, name, home, permissions, .. } = command else {
-        return Err("not `user add`".to_owned());
-    };
-    let UserCommand::Add { certificate_sha256, certificate_subject, generate, no_password, .. } =
-        command
-    else {
-        return Err("not `user add`".to_owned());
-    };
-    if *no_password && certificate_sha256.is_none() && certificate_subject.is_none() {
+fn add(arguments: &AddArguments) -> Result<String, String> {
+    let AddArguments { target, name, home, certificate_sha256, certificate_subject, .. } =
+        arguments;
+    let no_password = arguments.no_password;
+    if no_password && certificate_sha256.is_none() && certificate_subject.is_none() {
         return Err("--no-password needs --certificate-sha256 or --certificate-subject".to_owned());
     }
     let home = std::path::absolute(home).map_err(|error| format!("--home: {error}"))?;
@@ -57,12 +54,15 @@ fn add(command: &UserCommand) -> Result<String, String> {
     };
     // Before anybody is asked for a password.
     is_new(&users_of(&read(&path, may_create)?, &path)?)?;
-    let password = if *no_password { None } else { Some(obtain_password(name, *generate)?) };
+    let password = match no_password {
+        true => None,
+        false => Some(obtain_password(name, arguments.generate)?),
+    };
 
     let mut user = Table::new();
     user["name"] = value(name);
     user["home"] = value(home);
-    user["permissions"] = value(permission_array(*permissions));
+    user["permissions"] = value(permission_array(arguments.permissions));
     if let Some(password) = &password {
         user["password"] = value(hash(&password.password)?);
     }
@@ -363,8 +363,8 @@ home = \"/\"
             UserTarget { config: None, file: Some(self.path()) }
         }
 
-        fn add(&self, name: &str) -> UserCommand {
-            UserCommand::Add {
+        fn add(&self, name: &str) -> AddArguments {
+            AddArguments {
                 target: self.target(),
                 name: name.to_owned(),
                 home: self.0.path().to_owned(),
@@ -479,23 +479,12 @@ home = \"/\"
         let target = folder.target();
         refuse(remove(&target, "carol"), "users.toml: there is no user \"carol\"");
         refuse(passwd(&target, "carol", true), "users.toml: there is no user \"carol\"");
-        let UserCommand::Add { target: at, name, permissions, generate, .. } = folder.add("carol")
-        else {
-            unreachable!()
-        };
-        let (certificate_sha256, certificate_subject) = (None, None);
+        let homeless = AddArguments { home: PathBuf::from("/nonexistent"), ..folder.add("carol") };
+        refuse(add(&homeless), "--home: /nonexistent is not a directory; make it first");
+        let proofless = AddArguments { no_password: true, ..folder.add("carol") };
         refuse(
-            add(&UserCommand::Add {
-                target: at,
-                name,
-                home: PathBuf::from("/nonexistent"),
-                permissions,
-                certificate_sha256,
-                certificate_subject,
-                generate,
-                no_password: false,
-            }),
-            "--home: /nonexistent is not a directory; make it first",
+            add(&proofless),
+            "--no-password needs --certificate-sha256 or --certificate-subject",
         );
         assert_eq!(folder.text(), TEXT);
         let gone = UserTarget { config: None, file: Some(folder.0.path().join("gone.toml")) };

@@ -225,8 +225,10 @@ pub fn parse_fingerprint(text: &str) -> Result<[u8; 32], String> {
         .filter(|character| *character != ':')
         .map(|character| character.to_digit(16).ok_or_else(bad))
         .collect::<Result<_, _>>()?;
-    let octets: Vec<u8> =
-        digits.chunks(2).filter_map(|pair| u8::try_from(pair[0] * 16 + pair.get(1)?).ok()).collect();
+    let octets: Vec<u8> = digits
+        .chunks(2)
+        .filter_map(|pair| u8::try_from(pair[0] * 16 + pair.get(1)?).ok())
+        .collect();
     if digits.len() != 64 {
         return Err(bad());
     }

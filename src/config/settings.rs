@@ -10,7 +10,9 @@ use rustls::SupportedCipherSuite;
 use tracing::level_filters::LevelFilter;
 
 use super::document::Section;
-use super::value::{CpuList, ListenAddress, PortRange, boolean, duration, number, one_of, parsed, string};
+use super::value::{
+    CpuList, ListenAddress, PortRange, boolean, duration, number, one_of, parsed, string,
+};
 use crate::protocol::policy::{DataResumption, Durability, FailedUpload, Policy};
 
 /// The validated settings of the process.

@@ -69,7 +69,9 @@ fn reference_with_examples() -> String {
             let word = rest.split(' ').next().unwrap_or_default();
             rest.starts_with('[')
                 || (rest.starts_with(&format!("{word} = "))
-                    && word.bytes().all(|o| o.is_ascii_lowercase() || o == b'_' || o.is_ascii_digit()))
+                    && word
+                        .bytes()
+                        .all(|o| o.is_ascii_lowercase() || o == b'_' || o.is_ascii_digit()))
         });
         text.push_str(example.unwrap_or(line));
         text.push('\n');
@@ -112,7 +114,10 @@ fn the_reference_names_every_key() {
 #[test]
 fn every_kind_of_value_is_read() {
     let folder = Folder::new();
-    folder.write("users.toml", format!("[[users]]\nname = \"bob\"\npassword = \"{HASH}\"\nhome = \"srv\""));
+    folder.write(
+        "users.toml",
+        format!("[[users]]\nname = \"bob\"\npassword = \"{HASH}\"\nhome = \"srv\""),
+    );
     folder.write("chain.pem", "");
     folder.write("key.pem", "");
     let config = folder
@@ -182,7 +187,9 @@ fn errors_of_listeners_and_processes() {
     );
     check_errors(
         "[listen]\nimplicit = []\nexplicit = []",
-        &["ringftpd.toml: listen: nothing to listen on: both implicit and explicit are switched off"],
+        &[
+            "ringftpd.toml: listen: nothing to listen on: both implicit and explicit are switched off",
+        ],
     );
     check_errors(
         "[listen]\nimplicit = [\"127.0.0.1:21\"]",
@@ -296,12 +303,12 @@ fn errors_of_form() {
         ],
     );
     check_errors("log = 1", &["ringftpd.toml:3: log: expected a table, written as [log]"]);
-    check_errors(
-        "users = [1]",
-        &["ringftpd.toml:3: users: expected a table"],
-    );
+    check_errors("users = [1]", &["ringftpd.toml:3: users: expected a table"]);
     check_errors("a = = 1\n", &["ringftpd.toml:3: not valid TOML: extra `=`, expected nothing"]);
-    check_errors("[log]\nlevel = \"off\"\nlevel = \"off\"", &["ringftpd.toml:5: not valid TOML: duplicate key"]);
+    check_errors(
+        "[log]\nlevel = \"off\"\nlevel = \"off\"",
+        &["ringftpd.toml:5: not valid TOML: duplicate key"],
+    );
     let folder = Folder::new();
     let path = folder.write("latin.toml", b"# \xe9t\xe9\n# a\n# b\xff\n");
     let error = Config::load(&path, &overrides()).unwrap_err().to_string();
@@ -336,7 +343,9 @@ fn errors_of_users() {
         "[[users]]\nname = \"a\"\nhome = \"srv\"\npassword = 12345",
         &["ringftpd.toml:6: users[a].password: expected a password hash in quotes"],
     );
-    let user = |name: &str| format!("[[users]]\nname = \"{name}\"\nhome = \"srv\"\npassword = \"{HASH}\"\n");
+    let user = |name: &str| {
+        format!("[[users]]\nname = \"{name}\"\nhome = \"srv\"\npassword = \"{HASH}\"\n")
+    };
     check_errors(
         &[user("a"), user("b"), user("a"), user("FTP"), user(" c")].concat(),
         &[
