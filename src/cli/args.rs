@@ -25,7 +25,8 @@ const STATE_DIR_VARIABLE: &str = "RINGFTPD_STATE_DIR";
 /// Without a command, `ringftpd` is `ringftpd serve`: it shows the working directory read-only to
 /// everybody who can connect, over TLS.
 #[derive(Debug, Parser)]
-#[command(version, about, long_about, after_long_help = EXAMPLES, args_conflicts_with_subcommands = true)]
+#[command(version, about, long_about)]
+#[command(after_long_help = EXAMPLES, args_conflicts_with_subcommands = true, max_term_width = 100)]
 pub struct Arguments {
     #[command(subcommand)]
     pub(super) command: Option<Command>,

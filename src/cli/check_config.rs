@@ -1,12 +1,19 @@
 //! `ringftpd check-config`: what would run, or everything that is wrong. Binds and writes nothing.
 
 use std::fmt::{Display, Write};
+use std::path::Path;
 use std::process::ExitCode;
+
+use rustls::RootCertStore;
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::CertifiedKey;
 
 use super::args::ServeArguments;
 use super::{complain, fail, load, print, report_warnings};
 use crate::config::{
-    Accounts, CertificateSource, Config, LOG_FORMATS, LOG_LEVELS, ListenAddress, Settings,
+    Accounts, CertificateSource, Config, LOG_FORMATS, LOG_LEVELS, ListenAddress, Settings, Tls,
     duration_text, permission_words,
 };
 use crate::protocol::policy::{DataResumption, Durability, FailedUpload, Policy};
@@ -16,6 +23,9 @@ pub(super) fn run(arguments: &ServeArguments) -> ExitCode {
         Ok(config) => config,
         Err(message) => return fail(message),
     };
+    if let Err(message) = check_certificates(&config.settings.tls) {
+        return fail(message);
+    }
     let shards = shard_count(&config.settings);
     report_warnings(&config.warnings);
     for warning in share_warnings(&config.settings, shards) {
@@ -23,6 +33,34 @@ pub(super) fn run(arguments: &ServeArguments) -> ExitCode {
     }
     print(describe(&config, shards).trim_end());
     ExitCode::SUCCESS
+}
+
+/// Whether the operator's certificate and authorities can be used: they parse, and the key is that
+/// of the certificate. Validity times and names are the clients' business.
+fn check_certificates(tls: &Tls) -> Result<(), String> {
+    if let CertificateSource::Files { chain, key } = &tls.certificate {
+        let certificates = certificates_in(chain)?;
+        let bad_key = |cause: String| format!("{}: {cause}", key.display());
+        let private = PrivateKeyDer::from_pem_file(key)
+            .map_err(|error| bad_key(format!("no private key in PEM: {error}")))?;
+        CertifiedKey::from_der(certificates, private, &aws_lc_rs::default_provider())
+            .map_err(|error| bad_key(format!("cannot serve with {}: {error}", chain.display())))?;
+    }
+    if let Some(path) = &tls.client_ca {
+        let mut store = RootCertStore::empty();
+        for certificate in certificates_in(path)? {
+            store.add(certificate).map_err(|error| format!("{}: {error}", path.display()))?;
+        }
+    }
+    Ok(())
+}
+
+fn certificates_in(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    let bad = |cause: String| format!("{}: no certificate in PEM{cause}", path.display());
+    let certificates: Vec<_> = CertificateDer::pem_file_iter(path)
+        .and_then(Iterator::collect)
+        .map_err(|error| bad(format!(": {error}")))?;
+    if certificates.is_empty() { Err(bad(String::new())) } else { Ok(certificates) }
 }
 
 /// Shards that would start here: one for each CPU.
@@ -276,6 +314,41 @@ mod tests {
         assert!(text.contains("user alice                          . (read, list, write,"));
         assert!(text.contains("logs in with argon2id"));
         assert!(!text.contains("$argon2id") && !text.contains("top secret"));
+    }
+
+    #[test]
+    fn checks_the_certificate_and_its_key() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            path
+        };
+        let make = || rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+        let (own, other) = (make(), make());
+        let chain = write("chain.pem", &own.cert.pem());
+        let key = write("key.pem", &own.signing_key.serialize_pem());
+        let other_key = write("other.pem", &other.signing_key.serialize_pem());
+        let empty = write("empty.pem", "");
+        let mut tls = config().settings.tls;
+        let mut check =
+            |chain: &Path, key: &Path, ca: Option<&Path>, expected: Result<(), &str>| {
+                let (chain, key) = (chain.to_owned(), key.to_owned());
+                tls.certificate = CertificateSource::Files { chain, key };
+                tls.client_ca = ca.map(Path::to_owned);
+                let result = check_certificates(&tls);
+                match expected {
+                    Ok(()) => assert_eq!(result, Ok(())),
+                    Err(part) => {
+                        assert!(result.as_ref().is_err_and(|e| e.contains(part)), "{result:?}")
+                    }
+                }
+            };
+        check(&chain, &key, Some(&chain), Ok(()));
+        check(&chain, &other_key, None, Err("other.pem: cannot serve with "));
+        check(&empty, &key, None, Err("empty.pem: no certificate in PEM"));
+        check(&chain, &empty, None, Err("empty.pem: no private key in PEM"));
+        check(&chain, &key, Some(&key), Err("key.pem: no certificate in PEM"));
     }
 
     /// Each key of the reference has its line, but those that only name files read here.

@@ -187,9 +187,8 @@ fn errors_of_listeners_and_processes() {
     );
     check_errors(
         "[listen]\nimplicit = []\nexplicit = []",
-        &[
-            "ringftpd.toml: listen: nothing to listen on: both implicit and explicit are switched off",
-        ],
+        &["ringftpd.toml: listen: nothing to listen on: both implicit and explicit are switched \
+             off"],
     );
     check_errors(
         "[listen]\nimplicit = [\"127.0.0.1:21\"]",
@@ -258,7 +257,8 @@ fn errors_of_tls() {
 #[test]
 fn errors_of_policy_limits_storage_and_log() {
     check_errors(
-        "[policy]\ngreeting = \"a\\nb\"\nallow_ccc = 1\nhost_names = [\"ftp.example.org\", \"a b\"]",
+        "[policy]\ngreeting = \"a\\nb\"\nallow_ccc = 1\n\
+         host_names = [\"ftp.example.org\", \"a b\"]",
         &[
             "ringftpd.toml:4: policy.greeting: contains a control character",
             "ringftpd.toml:5: policy.allow_ccc: expected true or false, found 1",
@@ -274,11 +274,11 @@ fn errors_of_policy_limits_storage_and_log() {
             "ringftpd.toml:5: limits.login_failures: 0 is not a whole number from 1 to 100",
             "ringftpd.toml:6: limits.idle_timeout: expected a duration with its unit, such as \
              \"5m\", found 5",
-            "ringftpd.toml:7: limits.login_timeout: \"5\" has no unit; write ms, s, m, h or d after \
-             it: \"5s\"",
+            "ringftpd.toml:7: limits.login_timeout: \"5\" has no unit; write ms, s, m, h or d \
+             after it: \"5s\"",
             "ringftpd.toml:8: limits.data_timeout: \"0s\" is outside \"1s\" to \"1d\"",
-            "ringftpd.toml:9: limits.stall_timeout: \"5 minutes\" is not a duration; write a number \
-             with ms, s, m, h or d: \"5m\"",
+            "ringftpd.toml:9: limits.stall_timeout: \"5 minutes\" is not a duration; write a \
+             number with ms, s, m, h or d: \"5m\"",
         ],
     );
     check_errors(
@@ -333,8 +333,8 @@ fn errors_of_users() {
              list, write, append, delete, rename, mkdir",
             "ringftpd.toml:8: users[2].name: is missing",
             "ringftpd.toml:10: users[2].password: unknown password hash format; known are argon2id \
-             ($argon2id$), bcrypt ($2b$), scrypt ($scrypt$) and SHA-crypt ($5$, $6$); make one with \
-             `ringftpd user passwd`",
+             ($argon2id$), bcrypt ($2b$), scrypt ($scrypt$) and SHA-crypt ($5$, $6$); make one \
+             with `ringftpd user passwd`",
             "ringftpd.toml:11: users[2].colour: unknown key; known here: name, password, \
              certificate_sha256, certificate_subject, home, permissions",
         ],
@@ -365,7 +365,8 @@ fn errors_of_users() {
             "ringftpd.toml:6: users[a].certificate_subject: needs tls.client_ca: without an \
              authority anybody can write this subject; or use certificate_sha256",
             "ringftpd.toml:7: users[a].certificate_sha256: \"ab:cd\" is not a SHA-256 fingerprint \
-             of 64 hexadecimal digits; `openssl x509 -noout -fingerprint -sha256 -in FILE` prints it",
+             of 64 hexadecimal digits; `openssl x509 -noout -fingerprint -sha256 -in FILE` prints \
+             it",
             "ringftpd.toml:8: users[b].home: is missing; name the directory this user sees as /",
             "ringftpd.toml:10: users[b].password: SHA-crypt rounds 999999999 is outside 1000 to \
              5000000",
@@ -436,12 +437,13 @@ fn warnings() {
             "ringftpd.toml:8: limits.idle_timeout: RFC 1123 §4.1.3.2 asks for at least \"5m\"",
             "ringftpd.toml:10: passive.ports: ports below 1024 are root's; PASV fails once root is \
              given up",
-            "ringftpd.toml:13: tls.key: key.pem is a secret others can read; remedy: chmod 600 \
-             key.pem",
+            "ringftpd.toml:13: tls.key: key.pem holds secrets and is open to others; remedy: \
+             chmod 600 key.pem",
             "ringftpd.toml:16: anonymous.permissions: anybody can change what others see",
-            "users.toml: users.toml is a secret others can read; remedy: chmod 600 users.toml",
-            "ringftpd.toml: process.user: the server keeps root's rights; name the user to become \
-             after binding",
+            "users.toml: users.toml holds secrets and is open to others; remedy: chmod 600 \
+             users.toml",
+            "ringftpd.toml: process.user: the server keeps root's rights; a configuration can name \
+             the user to become with process.user",
         ]
     );
     let text = "process.user = \"ftp\"\nanonymous.home = \"srv\"";
