@@ -207,7 +207,7 @@ pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
     Ok(duration)
 }
 
-/// Writes a duration as [`parse_duration`] reads it.
+/// Writes a duration as the configuration does, such as `5m`.
 #[must_use]
 pub fn duration_text(duration: Duration) -> String {
     let milliseconds = duration.as_millis();
