@@ -260,8 +260,8 @@ mod tests {
         assert!(hash.verify(b"secret"));
         let rule = CertificateRule { sha256: Some([7; 32]), subject: None };
         let users = vec![user("alice", Some(CHEAP), None), user("robot", None, Some(rule))];
-        let anonymous = anonymous
-            .then_some(Anonymous { home: HomeId(0), permissions: Permissions::READ_ONLY });
+        let anonymous =
+            anonymous.then_some(Anonymous { home: HomeId(0), permissions: Permissions::READ_ONLY });
         UserTable::new(users, anonymous).unwrap()
     }
 
@@ -340,8 +340,11 @@ mod tests {
         ];
         let table = UserTable::new(users, None).unwrap();
         let check = |name: &str, sha256: u8, subject: &str, chain_verified, expected: bool| {
-            let identity =
-                ClientIdentity { sha256: [sha256; 32], subject: subject.to_owned(), chain_verified };
+            let identity = ClientIdentity {
+                sha256: [sha256; 32],
+                subject: subject.to_owned(),
+                chain_verified,
+            };
             let account = table.by_certificate(name.as_bytes(), &identity);
             assert_eq!(account.is_some(), expected, "{name} {identity:?}");
         };

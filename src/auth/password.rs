@@ -9,6 +9,8 @@ use password_hash::{PasswordHasher, PasswordVerifier};
 use scrypt::Scrypt;
 use sha_crypt::ShaCrypt;
 
+use crate::limits::PASSWORD_BYTES_MAX;
+
 /// Most memory one verification may take: 256 MiB. Three run at a time on every shard
 /// ([`crate::limits::HASHING_PER_SHARD_MAX`]).
 const MEMORY_KIB_MAX: u64 = 256 * 1024;
@@ -165,10 +167,23 @@ impl fmt::Debug for PasswordHash {
 }
 
 impl Password {
-    /// Takes a password given by a person.
-    #[must_use]
-    pub fn new(text: String) -> Self {
-        Self(text)
+    /// Takes a password chosen by a person.
+    ///
+    /// # Errors
+    ///
+    /// A sentence for the person when no client could send it: it is empty, longer than
+    /// [`PASSWORD_BYTES_MAX`] or has control characters.
+    pub fn new(text: String) -> Result<Self, String> {
+        if text.is_empty() {
+            return Err("the password is empty".to_owned());
+        }
+        if text.len() > PASSWORD_BYTES_MAX {
+            return Err(format!("the password is longer than {PASSWORD_BYTES_MAX} octets"));
+        }
+        if text.chars().any(char::is_control) {
+            return Err("the password contains a control character".to_owned());
+        }
+        Ok(Self(text))
     }
 
     /// A random password of 98 bits: four groups of five letters and digits that cannot be
@@ -260,9 +275,8 @@ fn check_scrypt(text: &str) -> Result<(), HashError> {
 }
 
 fn check_bcrypt(text: &str) -> Result<(), HashError> {
-    let parts: bcrypt::HashParts = text
-        .parse()
-        .map_err(|error: bcrypt::BcryptError| Format::Bcrypt.malformed(error))?;
+    let parts: bcrypt::HashParts =
+        text.parse().map_err(|error: bcrypt::BcryptError| Format::Bcrypt.malformed(error))?;
     within("bcrypt cost", parts.get_cost(), 4, BCRYPT_COST_MAX)
 }
 
@@ -286,9 +300,9 @@ fn check_sha_crypt(text: &str) -> Result<(), HashError> {
         return Err(format.malformed("the salt is not at most 16 letters, digits, `.` or `/`"));
     }
     if output.len() != output_len || !of_crypt(output) {
-        return Err(format.malformed(format!(
-            "the hash is not {output_len} letters, digits, `.` or `/`"
-        )));
+        return Err(
+            format.malformed(format!("the hash is not {output_len} letters, digits, `.` or `/`"))
+        );
     }
     Ok(())
 }
@@ -341,7 +355,7 @@ mod tests {
     #[test]
     fn verifies_every_format() {
         // phc-winner-argon2's test.c, version 0x13, and one by this crate's own hasher.
-        let made = PasswordHash::new(&Password::new("hunter2".to_owned())).unwrap();
+        let made = PasswordHash::new(&Password::new("hunter2".to_owned()).unwrap()).unwrap();
         assert!(made.as_str().starts_with("$argon2id$v=19$m=19456,t=2,p=1$"));
         check(made.as_str(), b"hunter2", "argon2id");
         check(
@@ -357,13 +371,14 @@ mod tests {
         }
         // passlib's documentation.
         check(
-            "$scrypt$ln=16,r=8,p=1$aM15713r3Xsvxbi31lqr1Q$nFNh2CVHVjNldFVKDHDlm4CbdRSCdEBsjjJxD+iCs5E",
+            "$scrypt$ln=16,r=8,p=1$aM15713r3Xsvxbi31lqr1Q$\
+             nFNh2CVHVjNldFVKDHDlm4CbdRSCdEBsjjJxD+iCs5E",
             b"password",
             "scrypt",
         );
         // Drepper's specification.
         check(
-            "$5$saltstring$5B8vYYiY.CVt1RlTTf8KbXBH3hsxY/GNooZaBBGWEc8",
+            "$5$saltstring$5B8vYYiY.CVt1RlTTf8KbXBH3hsxY/GNooZaBBGWEc5",
             b"Hello world!",
             "SHA-crypt",
         );
@@ -397,7 +412,10 @@ mod tests {
             &argon2("m=65536,t=33,p=1"),
             "argon2id t (passes with this memory) 33 is outside 1 to 32",
         );
-        refuse(&argon2("m=65536,t=0,p=1"), "argon2id t (passes with this memory) 0 is outside 1 to 32");
+        refuse(
+            &argon2("m=65536,t=0,p=1"),
+            "argon2id t (passes with this memory) 0 is outside 1 to 32",
+        );
         refuse(&argon2("m=65536,t=1,p=64"), "argon2id p (lanes) 64 is outside 1 to 16");
         refuse(&argon2("m=65536,t=1"), "malformed argon2id hash: parameter p is missing");
         refuse("$argon2id$v=19$m=65536,t=1,p=1", "malformed argon2id hash: the salt is missing");
@@ -455,5 +473,17 @@ mod tests {
         assert_eq!(a.reveal().len(), 23);
         assert_eq!(a.reveal().split('-').map(str::len).collect::<Vec<_>>(), [5, 5, 5, 5]);
         assert_eq!(format!("{a:?}"), "Password(…)");
+        assert_eq!(Password::new(a.reveal().to_owned()), Ok(a));
+    }
+
+    #[test]
+    fn refuses_passwords_no_client_can_send() {
+        let check = |text: &str, expected: &str| {
+            assert_eq!(Password::new(text.to_owned()), Err(expected.to_owned()));
+        };
+        check("", "the password is empty");
+        check(&"x".repeat(PASSWORD_BYTES_MAX + 1), "the password is longer than 512 octets");
+        check("a\nb", "the password contains a control character");
+        assert!(Password::new("pässwörd mit Leerzeichen".to_owned()).is_ok());
     }
 }

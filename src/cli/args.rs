@@ -25,7 +25,8 @@ const STATE_DIR_VARIABLE: &str = "RINGFTPD_STATE_DIR";
 /// Without a command, `ringftpd` is `ringftpd serve`: it shows the working directory read-only to
 /// everybody who can connect, over TLS.
 #[derive(Debug, Parser)]
-#[command(version, about, long_about, after_long_help = EXAMPLES, args_conflicts_with_subcommands = true)]
+#[command(version, about, long_about)]
+#[command(after_long_help = EXAMPLES, args_conflicts_with_subcommands = true, max_term_width = 100)]
 pub struct Arguments {
     #[command(subcommand)]
     pub(super) command: Option<Command>,
@@ -154,31 +155,7 @@ pub(super) enum UserCommand {
     /// The password is that of the environment variable RINGFTPD_PASSWORD, or is made and printed
     /// with --generate, or is asked for. It is stored as an argon2id hash. Comments and order of
     /// the file stay; the file is replaced at once and belongs to its owner alone (mode 600).
-    Add {
-        #[command(flatten)]
-        target: UserTarget,
-        /// Name of the user
-        #[arg(value_parser = config::user_name)]
-        name: String,
-        /// Directory the user sees as /
-        #[arg(long, value_name = "DIR")]
-        home: PathBuf,
-        /// Permissions, separated by commas: read, list, write, append, delete, rename, mkdir
-        #[arg(long, value_name = "LIST", default_value = "read,list", value_parser = parse_permissions)]
-        permissions: Permissions,
-        /// SHA-256 fingerprint of the client certificate that logs this user in
-        #[arg(long, value_name = "HEX", value_parser = parse_fingerprint)]
-        certificate_sha256: Option<String>,
-        /// Subject of that certificate, such as CN=alice (needs tls.client_ca)
-        #[arg(long, value_name = "SUBJECT", value_parser = config::certificate_subject)]
-        certificate_subject: Option<String>,
-        /// Make a password and print it
-        #[arg(long)]
-        generate: bool,
-        /// No password: log-in by certificate only
-        #[arg(long, conflicts_with = "generate")]
-        no_password: bool,
-    },
+    Add(AddArguments),
     /// Change a user's password
     Passwd {
         #[command(flatten)]
@@ -201,6 +178,39 @@ pub(super) enum UserCommand {
         #[command(flatten)]
         target: UserTarget,
     },
+}
+
+/// Arguments of `user add`.
+#[derive(Clone, Debug, Args)]
+pub(super) struct AddArguments {
+    #[command(flatten)]
+    pub(super) target: UserTarget,
+    /// Name of the user
+    #[arg(value_parser = config::user_name)]
+    pub(super) name: String,
+    /// Directory the user sees as /
+    #[arg(long, value_name = "DIR")]
+    pub(super) home: PathBuf,
+    /// Permissions, separated by commas: read, list, write, append, delete, rename, mkdir
+    #[arg(
+        long,
+        value_name = "LIST",
+        default_value = "read,list",
+        value_parser = parse_permissions
+    )]
+    pub(super) permissions: Permissions,
+    /// SHA-256 fingerprint of the client certificate that logs this user in
+    #[arg(long, value_name = "HEX", value_parser = parse_fingerprint)]
+    pub(super) certificate_sha256: Option<String>,
+    /// Subject of that certificate, such as CN=alice (needs tls.client_ca)
+    #[arg(long, value_name = "SUBJECT", value_parser = config::certificate_subject)]
+    pub(super) certificate_subject: Option<String>,
+    /// Make a password and print it
+    #[arg(long)]
+    pub(super) generate: bool,
+    /// No password: log-in by certificate only
+    #[arg(long, conflicts_with = "generate")]
+    pub(super) no_password: bool,
 }
 
 /// Which file holds the users.
@@ -242,7 +252,9 @@ impl ServeArguments {
 /// The password in `RINGFTPD_PASSWORD`, if it is set.
 pub(super) fn password_of_environment() -> Result<Option<Password>, String> {
     match env::var(PASSWORD_VARIABLE) {
-        Ok(password) => Ok(Some(Password::new(password))),
+        Ok(password) => Password::new(password)
+            .map(Some)
+            .map_err(|error| format!("{PASSWORD_VARIABLE}: {error}")),
         Err(env::VarError::NotPresent) => Ok(None),
         Err(env::VarError::NotUnicode(_)) => Err(format!("{PASSWORD_VARIABLE} is not UTF-8")),
     }
@@ -326,9 +338,11 @@ mod tests {
     #[track_caller]
     fn check_listeners(line: &str, implicit: Option<&[&str]>) {
         let serve = parse(line).unwrap().serve;
-        let addresses = serve.overrides().unwrap().implicit.map(|addresses| {
-            addresses.iter().map(ToString::to_string).collect::<Vec<_>>()
-        });
+        let addresses = serve
+            .overrides()
+            .unwrap()
+            .implicit
+            .map(|addresses| addresses.iter().map(ToString::to_string).collect::<Vec<_>>());
         let expected =
             implicit.map(|texts| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>());
         assert_eq!(addresses, expected);

@@ -111,10 +111,13 @@ mod tests {
         let (sender, lines) = mpsc::channel();
         let writer = Lines(sender);
         let filter = filter(level, variable).unwrap();
-        tracing::subscriber::with_default(subscriber(format, filter, move || writer.clone()), || {
-            tracing::info!(user = "a\u{1b}[31m", "logged in");
-            tracing::debug!("detail");
-        });
+        tracing::subscriber::with_default(
+            subscriber(format, filter, move || writer.clone()),
+            || {
+                tracing::info!(user = "a\u{1b}[31m", "logged in");
+                tracing::debug!("detail");
+            },
+        );
         String::from_utf8(lines.iter().flatten().collect()).unwrap()
     }
 

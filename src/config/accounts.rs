@@ -79,7 +79,9 @@ impl Found {
                 section.error("name", "is missing");
             }
             let password = section.get("password", |value| {
-                PasswordHash::parse(&string(value)?).map_err(|error| error.to_string())
+                // Never quoted back: it may be a password put here by mistake.
+                let text = value.as_str().ok_or("expected a password hash in quotes")?;
+                PasswordHash::parse(text).map_err(|error| error.to_string())
             });
             let certificate = read_certificate(&section, has_client_ca);
             let proof = ["password", "certificate_sha256", "certificate_subject"];
@@ -223,8 +225,10 @@ pub fn parse_fingerprint(text: &str) -> Result<[u8; 32], String> {
         .filter(|character| *character != ':')
         .map(|character| character.to_digit(16).ok_or_else(bad))
         .collect::<Result<_, _>>()?;
-    let octets: Vec<u8> =
-        digits.chunks(2).filter_map(|pair| u8::try_from(pair[0] * 16 + pair.get(1)?).ok()).collect();
+    let octets: Vec<u8> = digits
+        .chunks(2)
+        .filter_map(|pair| u8::try_from(pair[0] * 16 + pair.get(1)?).ok())
+        .collect();
     if digits.len() != 64 {
         return Err(bad());
     }

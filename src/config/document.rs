@@ -88,9 +88,14 @@ impl<'a> Document<'a> {
     /// meaning is uncertain.
     pub(super) fn parse(&self) -> Option<Spanned<DeTable<'a>>> {
         let (table, errors) = DeTable::parse_recoverable(self.text);
+        let mut reported = 0;
         for error in &errors {
             let line = error.span().map_or(0, |span| self.line(&span));
-            self.error(line, "", format!("not valid TOML: {}", error.message()));
+            // The first error of a line; the others follow from it.
+            if line != reported {
+                self.error(line, "", format!("not valid TOML: {}", error.message()));
+                reported = line;
+            }
         }
         errors.is_empty().then_some(table)
     }

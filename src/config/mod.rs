@@ -164,7 +164,9 @@ impl Config {
         match (overrides.is_root, &settings.user) {
             (true, None) => warnings.push(problem(
                 "process.user",
-                "the server keeps root's rights; name the user to become after binding".to_owned(),
+                "the server keeps root's rights; a configuration can name the user to become with \
+                 process.user"
+                    .to_owned(),
             )),
             (false, Some(user)) => warnings.push(problem(
                 "process.user",
@@ -196,8 +198,6 @@ fn read_files(path: &Path, findings: &mut Findings) -> Option<(Settings, Found)>
             let path = directory.join(string(value)?);
             check_readable(&path).map(|()| path)
         });
-        // A bad users file is one error, not also that of a configuration without users.
-        let users_file_is_bad = process.has("users_file") && users_file.is_none();
         process.finish();
         let mut found = Found::default();
         // A bad client_ca is one error, not also that of every user with a subject.
@@ -205,22 +205,22 @@ fn read_files(path: &Path, findings: &mut Findings) -> Option<(Settings, Found)>
         found.read_anonymous(&root, directory);
         found.read_users(&document, &root, directory, has_client_ca);
         root.finish();
-        (settings, found, users_file, users_file_is_bad, has_client_ca)
+        (settings, found, users_file, has_client_ca)
     });
     findings.append(document.finish());
-    let (settings, mut found, users_file, users_file_is_bad, has_client_ca) = result?;
+    let (settings, mut found, users_file, has_client_ca) = result?;
     if found.has_passwords()
-        && let Some(message) = exposed(path, 0o007)
+        && let Some(message) = exposed(path)
     {
         findings.warnings.push(Problem::in_file(path, "", message));
     }
     if let Some(users_file) = &users_file {
         read_users_file(users_file, &mut found, has_client_ca, findings);
-        if let Some(message) = exposed(users_file, 0o007) {
+        if let Some(message) = exposed(users_file) {
             findings.warnings.push(Problem::in_file(users_file, "", message));
         }
     }
-    found.doubtful = users_file_is_bad || !findings.errors.is_empty();
+    found.doubtful = !findings.errors.is_empty();
     Some((settings, found))
 }
 
@@ -359,9 +359,6 @@ fn given_user(
 ) -> Result<(PasswordHash, Option<Password>), String> {
     user_name(name)?;
     let generated = match password {
-        Some(password) if password.reveal().is_empty() => {
-            return Err("RINGFTPD_PASSWORD is empty; unset it to have a password made".to_owned());
-        }
         Some(_) => None,
         None => Some(Password::generate().map_err(|error| error.to_string())?),
     };

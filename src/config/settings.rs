@@ -10,7 +10,9 @@ use rustls::SupportedCipherSuite;
 use tracing::level_filters::LevelFilter;
 
 use super::document::Section;
-use super::value::{CpuList, ListenAddress, PortRange, boolean, duration, number, one_of, parsed, string};
+use super::value::{
+    CpuList, ListenAddress, PortRange, boolean, duration, number, one_of, parsed, string,
+};
 use crate::protocol::policy::{DataResumption, Durability, FailedUpload, Policy};
 
 /// The validated settings of the process.
@@ -216,7 +218,9 @@ impl Settings {
         let key = readable_file(tls, "key", directory);
         match (chain, key) {
             (Some(chain), Some(key)) => {
-                warn_if_exposed(tls, "key", &key, 0o077);
+                if let Some(message) = exposed(&key) {
+                    tls.warn("key", message);
+                }
                 self.tls.certificate = CertificateSource::Files { chain, key };
             }
             _ if tls.has("certificate") && !tls.has("key") => {
@@ -368,20 +372,13 @@ impl Settings {
     }
 }
 
-/// Warns when the file grants permissions of `mask`, being a secret.
-pub(super) fn warn_if_exposed(section: &Section<'_, '_>, key: &str, path: &Path, mask: u32) {
-    if let Some(message) = exposed(path, mask) {
-        section.warn(key, message);
-    }
-}
-
-/// What to say about a secret file that grants permissions of `mask`.
-pub(super) fn exposed(path: &Path, mask: u32) -> Option<String> {
+/// What to say about a file with secrets that is open to others than its owner and group.
+pub(super) fn exposed(path: &Path) -> Option<String> {
     use std::os::unix::fs::PermissionsExt;
     let mode = std::fs::metadata(path).ok()?.permissions().mode();
     let path = path.display();
-    (mode & mask != 0)
-        .then(|| format!("{path} is a secret others can read; remedy: chmod 600 {path}"))
+    (mode & 0o007 != 0)
+        .then(|| format!("{path} holds secrets and is open to others; remedy: chmod 600 {path}"))
 }
 
 /// The name of a file that can be opened for reading.

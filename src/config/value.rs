@@ -77,9 +77,7 @@ impl FromStr for ListenAddress {
     fn from_str(text: &str) -> Result<Self, String> {
         let port = text.strip_prefix(':').unwrap_or(text);
         if !port.is_empty() && port.bytes().all(|octet| octet.is_ascii_digit()) {
-            let port = port
-                .parse()
-                .map_err(|_| format!("\"{text}\" has a port above 65535"))?;
+            let port = port.parse().map_err(|_| format!("\"{text}\" has a port above 65535"))?;
             return Ok(Self::any(&[port]));
         }
         let address: SocketAddr = text.parse().map_err(|_| {
@@ -209,7 +207,7 @@ pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
     Ok(duration)
 }
 
-/// Writes a duration as [`parse_duration`] reads it.
+/// Writes a duration as the configuration does, such as `5m`.
 #[must_use]
 pub fn duration_text(duration: Duration) -> String {
     let milliseconds = duration.as_millis();
@@ -226,7 +224,8 @@ pub(super) fn boolean(value: &DeValue<'_>) -> Result<bool, String> {
 }
 
 pub(super) fn string(value: &DeValue<'_>) -> Result<String, String> {
-    let text = value.as_str().ok_or_else(|| format!("expected text, found {}", described(value)))?;
+    let text =
+        value.as_str().ok_or_else(|| format!("expected text, found {}", described(value)))?;
     if text.is_empty() {
         return Err("is empty; leave the key out for the default".to_owned());
     }
@@ -242,9 +241,7 @@ pub(super) fn parsed<T: FromStr<Err = String>>(value: &DeValue<'_>) -> Result<T,
 }
 
 /// One of some words.
-pub(super) fn one_of<T: Copy>(
-    words: &[(&str, T)],
-) -> impl Fn(&DeValue<'_>) -> Result<T, String> {
+pub(super) fn one_of<T: Copy>(words: &[(&str, T)]) -> impl Fn(&DeValue<'_>) -> Result<T, String> {
     move |value| {
         let found = value.as_str().and_then(|text| words.iter().find(|(word, _)| *word == text));
         found.map(|(_, value)| *value).ok_or_else(|| {
@@ -255,19 +252,18 @@ pub(super) fn one_of<T: Copy>(
 }
 
 /// A whole number in a range.
-pub(super) fn number(
-    range: RangeInclusive<u32>,
-) -> impl Fn(&DeValue<'_>) -> Result<u32, String> {
+pub(super) fn number(range: RangeInclusive<u32>) -> impl Fn(&DeValue<'_>) -> Result<u32, String> {
     move |value| {
-        let number = value.as_integer().and_then(|number| {
-            i64::from_str_radix(number.as_str(), number.radix()).ok()
-        });
-        number.and_then(|number| u32::try_from(number).ok()).filter(|n| range.contains(n)).ok_or_else(
-            || {
+        let number = value
+            .as_integer()
+            .and_then(|number| i64::from_str_radix(number.as_str(), number.radix()).ok());
+        number
+            .and_then(|number| u32::try_from(number).ok())
+            .filter(|n| range.contains(n))
+            .ok_or_else(|| {
                 let (low, high) = (range.start(), range.end());
                 format!("{} is not a whole number from {low} to {high}", described(value))
-            },
-        )
+            })
     }
 }
 
@@ -330,7 +326,10 @@ mod tests {
             "\"5\" has no unit; write ms, s, m, h or d after it: \"5s\""
         );
         for text in ["366d", "99999999999999999999s", "18446744073709551615d"] {
-            assert_eq!(parse_duration(text).unwrap_err(), format!("\"{text}\" is longer than a year"));
+            assert_eq!(
+                parse_duration(text).unwrap_err(),
+                format!("\"{text}\" is longer than a year")
+            );
         }
     }
 
@@ -338,7 +337,10 @@ mod tests {
     fn check_address(text: &str, hosts: &[&str], port: u16) {
         let address: ListenAddress = text.parse().unwrap();
         let found: Vec<_> = address.hosts.iter().map(IpAddr::to_string).collect();
-        assert_eq!((found.iter().map(String::as_str).collect::<Vec<_>>(), address.ports), (hosts.to_vec(), vec![port]));
+        assert_eq!(
+            (found.iter().map(String::as_str).collect::<Vec<_>>(), address.ports),
+            (hosts.to_vec(), vec![port])
+        );
         assert_eq!(address.ipv6_optional, hosts.len() == 2);
     }
 
@@ -352,7 +354,10 @@ mod tests {
             let message = text.parse::<ListenAddress>().unwrap_err();
             assert!(message.contains("is not an address"), "{text}: {message}");
         }
-        assert_eq!("65536".parse::<ListenAddress>().unwrap_err(), "\"65536\" has a port above 65535");
+        assert_eq!(
+            "65536".parse::<ListenAddress>().unwrap_err(),
+            "\"65536\" has a port above 65535"
+        );
         assert_eq!(ListenAddress::any(&[990, 9990]).to_string(), ":990 or :9990");
         let clash = |a: &str, b: &str| {
             a.parse::<ListenAddress>().unwrap().clashes_with(&b.parse().unwrap())
@@ -384,7 +389,10 @@ mod tests {
         check_ranges::<CpuList>("0", "0");
         check_ranges::<CpuList>("0-3,2", "\"0-3,2\" names CPU 2 twice");
         check_ranges::<CpuList>("3-0", "\"3-0\": the range 3-0 is reversed");
-        check_ranges::<CpuList>("0-99999999999", "\"0-99999999999\": CPU 99999999999 is above 8191");
+        check_ranges::<CpuList>(
+            "0-99999999999",
+            "\"0-99999999999\": CPU 99999999999 is above 8191",
+        );
         for text in ["", ",", "a", "1,", "1-"] {
             let bad = format!("\"{text}\" is not a list of CPUs; write it as \"0-3,8\"");
             check_ranges::<CpuList>(text, &bad);
