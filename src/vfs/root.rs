@@ -136,8 +136,12 @@ impl Root {
         if !leads_nowhere(refusal) {
             return Err(refusal);
         }
-        let link = self.open_path(path, OFlags::PATH | OFlags::NOFOLLOW, lookup);
-        let Ok(link) = link else { return Err(refusal) };
+        let link = match self.open_path(path, OFlags::PATH | OFlags::NOFOLLOW, lookup) {
+            Ok(link) => link,
+            // Not known without waiting, so the refusal is not the last word either.
+            Err(FileError::Busy) => return Err(FileError::Busy),
+            Err(_) => return Err(refusal),
+        };
         let stat = facts::stat_handle(&link, lookup == Lookup::Cached)?;
         // Anything but a link means that the name came to be only now: the first answer stands.
         if facts::kind(&stat).is_some() { Err(refusal) } else { Ok(self.identity.metadata(&stat)) }
