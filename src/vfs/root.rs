@@ -534,6 +534,16 @@ mod tests {
         // Just looked up: cached on every filesystem that caches at all.
         assert_eq!(try_perform(&home.root, &request), Some(answer));
         assert_eq!(try_perform(&home.root, &FileRequest::Delete(path(b"f"))), None);
+        let (_, transfers) = uses(b"f");
+        for request in transfers {
+            let waited = crate::vfs::open(&home.root, &request, &StorePolicy::default());
+            let store = matches!(request, TransferRequest::Store { .. });
+            match try_open(&home.root, &request) {
+                None => assert!(store, "{request:?}"),
+                Some(Ok((_, opened))) => assert_eq!(opened, waited.unwrap().1, "{request:?}"),
+                Some(Err(refusal)) => assert_eq!(Some(refusal), waited.err(), "{request:?}"),
+            }
+        }
         assert!(home.get("f").is_some());
     }
 
