@@ -160,7 +160,7 @@ mod tests {
             assert_eq!(store(mode, Some(4 << 20)).err(), Some(FileError::NoSpace), "{mode:?}");
             assert_eq!(available(), free, "{mode:?}");
         }
-        let remount = ["-o", "remount,ro"];
+        let remount = ["-o", "remount,bind,ro"];
         assert!(Command::new("mount").args(remount).arg(directory).status().unwrap().success());
         for mode in [StoreMode::Replace, StoreMode::Append, StoreMode::Unique] {
             assert_eq!(store(mode, None).err(), Some(FileError::ReadOnly), "{mode:?}");

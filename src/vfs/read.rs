@@ -178,4 +178,22 @@ mod tests {
         assert_eq!(refusal(b"socket"), Some(FileError::NotAFile));
         assert_eq!(refusal(b"no"), Some(FileError::NotFound));
     }
+    /// Opening a FIFO or a device has effects on whoever holds the other end; the kernel's own
+    /// watch says that it did not happen.
+    #[test]
+    fn what_is_no_file_is_not_even_opened() {
+        use rustix::fs::inotify::{CreateFlags, Reader, WatchFlags, add_watch, init};
+        let home = Home::new();
+        home.put("f", b"");
+        home.fifo("fifo");
+        let opened = |name: &str| {
+            let watch = init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).unwrap();
+            add_watch(&watch, home.on_disk(name), WatchFlags::OPEN).unwrap();
+            let _ = open(&home, name.as_bytes(), 0, false);
+            let mut buffer = [const { std::mem::MaybeUninit::uninit() }; 512];
+            Reader::new(&watch, &mut buffer).next().is_ok()
+        };
+        assert!(opened("f"));
+        assert!(!opened("fifo"));
+    }
 }

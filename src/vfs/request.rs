@@ -385,4 +385,49 @@ mod tests {
         let size = FileRequest::AsciiSize(path(b"fifo"));
         assert_eq!(perform(&home.root, &size), Err(FileError::NotAFile));
     }
+    /// Permission bits stop root only without its capabilities, which belong to the thread.
+    #[test]
+    fn what_the_system_forbids_is_refused() {
+        let home = Home::new();
+        fs::create_dir(home.on_disk("fixed")).unwrap();
+        fs::create_dir(home.on_disk("opaque")).unwrap();
+        home.put("fixed/f", b"");
+        home.put("opaque/f", b"");
+        home.put("secret", b"");
+        let bits = |name: &str, mode| {
+            fs::set_permissions(home.on_disk(name), fs::Permissions::from_mode(mode)).unwrap();
+        };
+        bits("fixed", 0o555);
+        bits("opaque", 0o444);
+        bits("secret", 0o000);
+        let unprivileged = || {
+            let none = rustix::thread::CapabilitySet::empty();
+            let sets = rustix::thread::CapabilitySets {
+                effective: none,
+                permitted: none,
+                inheritable: none,
+            };
+            rustix::thread::set_capabilities(None, sets).unwrap();
+            for request in [
+                FileRequest::MakeDirectory(path(b"fixed/d")),
+                FileRequest::Delete(path(b"fixed/f")),
+                FileRequest::Rename { from: path(b"secret"), to: path(b"fixed/g") },
+                FileRequest::AsciiSize(path(b"secret")),
+                FileRequest::Metadata(path(b"opaque/f")),
+            ] {
+                let result = perform(&home.root, &request);
+                assert_eq!(result, Err(FileError::PermissionDenied), "{request:?}");
+            }
+            // Readable but not searchable: the names are there, and none is lost.
+            let list = FileRequest::ControlListing(list_request(b"opaque", ListStyle::Long));
+            match perform(&home.root, &list).unwrap() {
+                FileReply::Listing(text) => assert!(text.ends_with(b" f\r\n"), "{text:?}"),
+                other => panic!("{other:?}"),
+            }
+        };
+        std::thread::scope(|scope| scope.spawn(unprivileged).join().unwrap());
+        for name in ["fixed", "opaque"] {
+            bits(name, 0o755);
+        }
+    }
 }

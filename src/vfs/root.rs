@@ -136,8 +136,12 @@ impl Root {
         if !leads_nowhere(refusal) {
             return Err(refusal);
         }
-        let link = self.open_path(path, OFlags::PATH | OFlags::NOFOLLOW, lookup);
-        let Ok(link) = link else { return Err(refusal) };
+        let link = match self.open_path(path, OFlags::PATH | OFlags::NOFOLLOW, lookup) {
+            Ok(link) => link,
+            // Not known without waiting, so the refusal is not the last word either.
+            Err(FileError::Busy) => return Err(FileError::Busy),
+            Err(_) => return Err(refusal),
+        };
         let stat = facts::stat_handle(&link, lookup == Lookup::Cached)?;
         // Anything but a link means that the name came to be only now: the first answer stands.
         if facts::kind(&stat).is_some() { Err(refusal) } else { Ok(self.identity.metadata(&stat)) }
@@ -530,6 +534,16 @@ mod tests {
         // Just looked up: cached on every filesystem that caches at all.
         assert_eq!(try_perform(&home.root, &request), Some(answer));
         assert_eq!(try_perform(&home.root, &FileRequest::Delete(path(b"f"))), None);
+        let (_, transfers) = uses(b"f");
+        for request in transfers {
+            let waited = crate::vfs::open(&home.root, &request, &StorePolicy::default());
+            let store = matches!(request, TransferRequest::Store { .. });
+            match try_open(&home.root, &request) {
+                None => assert!(store, "{request:?}"),
+                Some(Ok((_, opened))) => assert_eq!(opened, waited.unwrap().1, "{request:?}"),
+                Some(Err(refusal)) => assert_eq!(Some(refusal), waited.err(), "{request:?}"),
+            }
+        }
         assert!(home.get("f").is_some());
     }
 

@@ -638,11 +638,16 @@ mod tests {
             assert_eq!(open(&home, b"/", mode, &DELETE).err(), Some(FileError::IsADirectory));
             assert_eq!(open(&home, b"no/f", mode, &DELETE).err(), Some(FileError::NotFound));
         }
-        // A directory that takes the name meanwhile keeps it.
-        let upload = open(&home, b"late", StoreMode::Replace, &DELETE).unwrap();
-        std::fs::create_dir(home.on_disk("late")).unwrap();
-        assert_eq!(upload.finish(), Err(FileError::IsADirectory));
-        assert_eq!(home.names(), ["d", "fifo", "late"]);
+        // What takes the name meanwhile and is no file keeps it.
+        let upload = |name: &[u8]| open(&home, name, StoreMode::Replace, &DELETE).unwrap();
+        let (directory, fifo, link) = (upload(b"late-d"), upload(b"late-f"), upload(b"late-l"));
+        std::fs::create_dir(home.on_disk("late-d")).unwrap();
+        home.fifo("late-f");
+        home.link("d", "late-l");
+        assert_eq!(directory.finish(), Err(FileError::IsADirectory));
+        assert_eq!(fifo.finish(), Err(FileError::NotAFile));
+        assert_eq!(link.finish(), Err(FileError::NotAFile));
+        assert_eq!(home.names(), ["d", "fifo", "late-d", "late-f", "late-l"]);
     }
 
     #[test]
