@@ -99,8 +99,8 @@ impl Stream {
         Ok(())
     }
 
-    /// Waits until something fits, sends what fits of `bytes` and returns how many octets. The caller that must
-    /// know how far it came before its future was dropped uses this.
+    /// Waits until something fits, sends what fits of `bytes` and returns how many octets. For the
+    /// caller that must know how far it came when a future is dropped.
     ///
     /// # Errors
     ///
