@@ -142,6 +142,7 @@ fn into_io(error: GlommioError<()>) -> io::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::runtime::testing::alone;
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
     #[test]
@@ -211,19 +212,7 @@ mod tests {
     /// The executor notices the limit only on its own thread; the start must not hang or succeed.
     #[test]
     fn a_failed_start_is_reported_at_once() {
-        const CHILD: &str = "RINGFTPD_TEST_LOW_MEMLOCK";
-        if std::env::var_os(CHILD).is_none() {
-            // Limits belong to the process, so this runs in one of its own.
-            let output = std::process::Command::new(std::env::current_exe().unwrap())
-                .args([
-                    "--exact",
-                    "runtime::shard_thread::tests::a_failed_start_is_reported_at_once",
-                ])
-                .env(CHILD, "1")
-                .output()
-                .unwrap();
-            let text = String::from_utf8_lossy(&output.stdout);
-            assert!(output.status.success() && text.contains("1 passed"), "{text}");
+        if !alone("runtime::shard_thread::tests::a_failed_start_is_reported_at_once") {
             return;
         }
         let maximum = getrlimit(Resource::Memlock).maximum;
