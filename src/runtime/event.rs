@@ -25,7 +25,7 @@ impl Flag {
         self.0.waiters.wake_all();
     }
 
-    /// Takes the flag down again.
+    /// Takes the flag down again. A waiter that has not run since [`Flag::set`] goes on waiting.
     pub fn reset(&self) {
         self.0.raised.set(false);
     }
@@ -77,39 +77,45 @@ struct Signal {
 }
 
 /// The tasks that wait for one thing. All are woken and look again; a waiter that is dropped
-/// leaves nothing behind.
+/// leaves nothing behind. A waiter keeps its slot, so thousands may wait on one flag and each be
+/// polled often.
 #[derive(Debug, Default)]
 pub(super) struct Waiters {
-    next_id: Cell<u64>,
-    wakers: RefCell<Vec<(u64, Waker)>>,
+    slots: RefCell<Vec<Option<Waker>>>,
+    free: RefCell<Vec<usize>>,
 }
 
 impl Waiters {
-    pub(super) fn waiter(&self) -> Waiter<'_> {
-        let id = self.next_id.get();
-        self.next_id.set(id + 1);
-        Waiter { waiters: self, id }
+    pub(super) const fn waiter(&self) -> Waiter<'_> {
+        Waiter { waiters: self, slot: None }
     }
 
     pub(super) fn wake_all(&self) {
-        for (_, waker) in self.wakers.take() {
-            waker.wake();
-        }
+        // Collected first: what a wake runs may register or drop a waiter.
+        let woken: Vec<Waker> =
+            self.slots.borrow_mut().iter_mut().filter_map(Option::take).collect();
+        woken.into_iter().for_each(Waker::wake);
     }
 }
 
 pub(super) struct Waiter<'a> {
     waiters: &'a Waiters,
-    id: u64,
+    slot: Option<usize>,
 }
 
 impl Waiter<'_> {
     /// Registers the task and is never ready.
     pub(super) fn wait<T>(&mut self, cx: &Context<'_>) -> Poll<T> {
-        let mut wakers = self.waiters.wakers.borrow_mut();
-        match wakers.iter_mut().find(|(id, _)| *id == self.id) {
-            Some((_, waker)) => waker.clone_from(cx.waker()),
-            None => wakers.push((self.id, cx.waker().clone())),
+        let mut slots = self.waiters.slots.borrow_mut();
+        let slot = *self.slot.get_or_insert_with(|| {
+            self.waiters.free.borrow_mut().pop().unwrap_or_else(|| {
+                slots.push(None);
+                slots.len() - 1
+            })
+        });
+        match &mut slots[slot] {
+            Some(waker) => waker.clone_from(cx.waker()),
+            empty => *empty = Some(cx.waker().clone()),
         }
         Poll::Pending
     }
@@ -117,7 +123,11 @@ impl Waiter<'_> {
 
 impl Drop for Waiter<'_> {
     fn drop(&mut self) {
-        self.waiters.wakers.borrow_mut().retain(|(id, _)| *id != self.id);
+        if let Some(slot) = self.slot {
+            let waker = self.waiters.slots.borrow_mut()[slot].take();
+            self.waiters.free.borrow_mut().push(slot);
+            drop(waker);
+        }
     }
 }
 
@@ -143,7 +153,8 @@ mod tests {
             flag.wait().await;
             flag.reset();
             assert!(poll_once(flag.wait()).await.is_none());
-            assert!(flag.0.waiters.wakers.borrow().is_empty(), "dropped waiters left something");
+            let slots = flag.0.waiters.slots.borrow();
+            assert!(slots.len() <= 4 && slots.iter().all(Option::is_none), "{slots:?}");
         });
     }
 

@@ -10,6 +10,8 @@
 //! - Its `spawn` reports a failed start only at `join`; [`spawn_shard`] waits for the start.
 //! - Dropping the future of its `spawn_blocking` leaks the closure's result, and a panic in the
 //!   closure hangs it for ever; [`Helpers`] runs each closure to its end and catches panics.
+//! - It forgets tasks that still wait when the shard ends, without dropping them; [`TaskGroup`]
+//!   ends and counts its tasks.
 //! - Its helper threads inherit the pinning of the shard; here they start before the pinning.
 
 mod connect;
@@ -31,7 +33,7 @@ pub use listener::{Listener, ListenerTask};
 pub use mailbox::{Mailbox, MailboxError, MailboxSender, mailbox};
 pub use shard_thread::{ShardError, ShardStartError, ShardThread, spawn_shard};
 pub use stream::Stream;
-pub use task::{Task, spawn, yield_if_needed};
+pub use task::{Task, TaskGroup, spawn, yield_if_needed};
 pub use timer::{Elapsed, sleep_until, timeout_at};
 
 /// The executor's stream stands for any descriptor that can be polled.

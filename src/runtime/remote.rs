@@ -148,6 +148,26 @@ mod tests {
     }
 
     #[test]
+    fn each_message_wakes_the_shard() {
+        let (sender, inbox) = channel::<u32>().unwrap();
+        let (answer, answers) = mpsc::channel();
+        let shard = spawn_shard("test", crate::sys::cpu::available()[0], 1, || async move {
+            let mut inbox = inbox.open();
+            while let Some(number) = inbox.recv().await {
+                answer.send(number).unwrap();
+            }
+        })
+        .unwrap();
+        for number in 0..100 {
+            sender.send(number).unwrap();
+            let deadline = std::time::Duration::from_secs(5);
+            assert_eq!(answers.recv_timeout(deadline), Ok(number));
+        }
+        drop(sender);
+        shard.join().unwrap();
+    }
+
+    #[test]
     fn a_message_to_an_ended_shard_comes_back() {
         let (sender, inbox) = channel::<u32>().unwrap();
         drop(inbox);

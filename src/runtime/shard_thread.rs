@@ -13,8 +13,10 @@ const IO_MEMORY_BYTES: usize = 64 * 1024;
 /// Starts a thread named after `name`, pinned to `cpu`, that runs what `main` returns, with
 /// `helper_threads` unpinned threads for blocking work. Returns once the executor runs.
 ///
-/// When `main`'s future ends, so does the shard: tasks still running are dropped. Await
-/// [`super::Helpers::idle`] before that.
+/// When `main`'s future ends, so does the shard. Tasks that still wait then are forgotten by the
+/// executor: their destructors never run and their descriptors stay open until the process ends.
+/// So `main` ends them first ([`super::TaskGroup::end`], [`super::ListenerTask::stop`]) and then
+/// awaits [`super::Helpers::idle`].
 ///
 /// # Errors
 ///
@@ -140,6 +142,7 @@ fn into_io(error: GlommioError<()>) -> io::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::runtime::testing::alone;
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
     #[test]
@@ -162,6 +165,42 @@ mod tests {
         assert!(matches!(error, ShardStartError::Cpu(_)), "{error}");
     }
 
+    /// Whatever still waits when the main future ends must not keep the thread or kill it. That it
+    /// is not dropped either is the executor's fault; what must be dropped is in a task group.
+    #[test]
+    fn ends_with_tasks_still_waiting_and_drops_those_of_a_group() {
+        use crate::runtime as rt;
+        use std::{net, sync::Arc};
+        let (forgotten, ended) = (Arc::new(()), Arc::new(()));
+        let held = (Arc::clone(&forgotten), Arc::clone(&ended));
+        let shard = spawn_shard("test", cpu::available()[0], 1, || async move {
+            let socket = net::TcpListener::bind("127.0.0.1:0").unwrap();
+            let client = net::TcpStream::connect(socket.local_addr().unwrap()).unwrap();
+            let (accepted, peer) = socket.accept().unwrap();
+            let stream = rt::Stream::adopt(accepted, peer);
+            let accepting = rt::Listener::adopt(socket).unwrap().run(|_| {}, |_| {});
+            let group = rt::TaskGroup::new();
+            let (forgotten, ended) = held;
+            group.spawn(async move {
+                let _held = (ended, client);
+                let _ = stream.read(&mut [0]).await;
+            });
+            rt::spawn(async move {
+                let _held = forgotten;
+                rt::sleep_until(crate::clock::now() + std::time::Duration::from_secs(60)).await;
+            })
+            .detach();
+            rt::testing::pause(5).await;
+            assert_eq!(group.len(), 1);
+            group.end().await;
+            assert_eq!(group.len(), 0);
+            accepting.stop().await;
+        })
+        .unwrap();
+        shard.join().unwrap();
+        assert_eq!((Arc::strong_count(&forgotten), Arc::strong_count(&ended)), (2, 1));
+    }
+
     #[test]
     fn a_panic_is_reported_at_the_join() {
         let cpu = cpu::available()[0];
@@ -173,19 +212,7 @@ mod tests {
     /// The executor notices the limit only on its own thread; the start must not hang or succeed.
     #[test]
     fn a_failed_start_is_reported_at_once() {
-        const CHILD: &str = "RINGFTPD_TEST_LOW_MEMLOCK";
-        if std::env::var_os(CHILD).is_none() {
-            // Limits belong to the process, so this runs in one of its own.
-            let output = std::process::Command::new(std::env::current_exe().unwrap())
-                .args([
-                    "--exact",
-                    "runtime::shard_thread::tests::a_failed_start_is_reported_at_once",
-                ])
-                .env(CHILD, "1")
-                .output()
-                .unwrap();
-            let text = String::from_utf8_lossy(&output.stdout);
-            assert!(output.status.success() && text.contains("1 passed"), "{text}");
+        if !alone("runtime::shard_thread::tests::a_failed_start_is_reported_at_once") {
             return;
         }
         let maximum = getrlimit(Resource::Memlock).maximum;

@@ -19,6 +19,9 @@ use crate::sys::socket;
 /// reports them. One task may read while another writes, but not two of either: the executor
 /// remembers one waiter a direction.
 ///
+/// A call that need not wait does not give way to other tasks: loops a peer can keep busy call
+/// [`super::yield_if_needed`] each round.
+///
 /// A connection that failed stays failed: the kernel reports a reset once and an end of file
 /// afterwards, which would make a broken upload look complete.
 #[derive(Debug)]
@@ -76,8 +79,11 @@ impl Stream {
     /// The connection's error.
     pub async fn readable(&self) -> io::Result<()> {
         self.check()?;
-        let result = poll_fn(|cx| self.watched.poll_readable(cx)).await;
-        self.noted(result.map_err(errno))
+        let result = poll_fn(|cx| self.watched.poll_readable(cx)).await.map_err(errno);
+        match self.noted(result) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
+            other => other,
+        }
     }
 
     /// Sends all of `bytes`. When the future is dropped, some of them may have been sent.
@@ -93,8 +99,8 @@ impl Stream {
         Ok(())
     }
 
-    /// Sends what fits of `bytes`, at least one octet, and returns how many. The caller that must
-    /// know how far it came before its future was dropped uses this.
+    /// Waits until something fits, sends what fits of `bytes` and returns how many octets. For the
+    /// caller that must know how far it came when a future is dropped.
     ///
     /// # Errors
     ///

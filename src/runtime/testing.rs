@@ -38,3 +38,26 @@ pub(crate) async fn eventually(mut condition: impl FnMut() -> bool) -> bool {
 pub(crate) async fn pause(milliseconds: u64) {
     super::sleep_until(clock::now() + Duration::from_millis(milliseconds)).await;
 }
+
+/// Runs the test named `test` again in a process of its own, where descriptors can be counted and
+/// limits set without disturbing others. True in that process.
+#[track_caller]
+pub(crate) fn alone(test: &str) -> bool {
+    const CHILD: &str = "RINGFTPD_TEST_ALONE";
+    if std::env::var_os(CHILD).is_some() {
+        return true;
+    }
+    let output = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", test])
+        .env(CHILD, "1")
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && text.contains("1 passed"), "{text}");
+    false
+}
+
+/// Descriptors this process has open.
+pub(crate) fn open_files() -> usize {
+    std::fs::read_dir("/proc/self/fd").unwrap().count()
+}

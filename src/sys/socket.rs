@@ -27,16 +27,17 @@ pub fn set_urgent_inline(socket: impl AsFd) -> io::Result<()> {
 ///
 /// Those of setsockopt(2).
 pub fn set_defer_accept(socket: impl AsFd, wait: Duration) -> io::Result<()> {
-    let seconds = libc::c_int::try_from(wait.as_secs().max(1)).unwrap_or(libc::c_int::MAX);
-    // SAFETY: the descriptor is borrowed for the call; the option value is an int that lives
-    // through the call, and its exact size is passed.
+    const LENGTH: libc::socklen_t = 4;
+    let seconds = i32::try_from(wait.as_secs().max(1)).unwrap_or(i32::MAX);
+    // SAFETY: the descriptor is borrowed for the call; the option's value is an i32 that lives
+    // through the call, and LENGTH is its size.
     let result = unsafe {
         libc::setsockopt(
             socket.as_fd().as_raw_fd(),
             libc::IPPROTO_TCP,
             libc::TCP_DEFER_ACCEPT,
             (&raw const seconds).cast(),
-            size_of_val(&seconds) as libc::socklen_t,
+            LENGTH,
         )
     };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
