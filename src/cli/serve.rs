@@ -173,8 +173,12 @@ fn build_tls(config: &Config, certificate: ServerCertificate) -> Result<Arc<Serv
     let read_ca = |path: &Path| PemText::read(path, "read tls.client_ca");
     let client_ca = settings.tls.client_ca.as_deref().map(read_ca).transpose();
     let client_ca = client_ca.map_err(|error| error.to_string())?;
-    let client_fingerprints: BTreeSet<[u8; 32]> =
-        config.accounts.users.users().filter_map(|user| user.certificate.as_ref()?.sha256).collect();
+    let client_fingerprints: BTreeSet<[u8; 32]> = config
+        .accounts
+        .users
+        .users()
+        .filter_map(|user| user.certificate.as_ref()?.sha256)
+        .collect();
     let mut ticket_secret = [0; 32];
     aws_lc_rs::rand::fill(&mut ticket_secret).map_err(|_| "no random numbers".to_owned())?;
     let suites = settings.tls.cipher_suites.as_ref();

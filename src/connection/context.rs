@@ -7,13 +7,13 @@ use std::net::Ipv4Addr;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use super::passive_ports::PassivePorts;
 use crate::auth::UserTable;
 use crate::buffer::BlockPool;
 use crate::metrics::Counters;
 use crate::protocol::account::HomeId;
 use crate::protocol::policy::Policy;
 use crate::runtime::{Flag, Helpers};
-use super::passive_ports::PassivePorts;
 use crate::tls::ServerTls;
 use crate::vfs::Root;
 

@@ -119,7 +119,7 @@ impl Control {
         loop {
             if let Some(input) = self.answers.pop_front() {
                 self.tell(input);
-            } else if !self.step() && !self.closing {
+            } else if !self.step() && self.out.is_empty() && !self.closing {
                 self.tell_of_drain();
                 if self.answers.is_empty() {
                     self.wait().await;
@@ -153,13 +153,8 @@ impl Control {
         let now = clock::now();
         let unix = i64::try_from(clock::unix_time().as_secs()).unwrap_or(i64::MAX);
         self.session.set_unix_time(unix);
-        let step = self.wire.step(
-            now,
-            &mut self.session,
-            &mut self.raw,
-            &mut self.plain,
-            &mut self.out,
-        );
+        let step =
+            self.wire.step(now, &mut self.session, &mut self.raw, &mut self.plain, &mut self.out);
         match step {
             Ok(Step::NeedBytes) => return false,
             Ok(Step::Progress) => self.perform(),
@@ -226,7 +221,11 @@ impl Control {
         let (drain, cut) = (&self.context.drain, &self.context.cut);
         let drain_told = self.drain_told;
         let shutdown = async {
-            if drain_told { cut.wait().await } else { drain.wait().await }
+            if drain_told {
+                cut.wait().await
+            } else {
+                drain.wait().await
+            }
             Woken::Shutdown
         };
         let waiting = race(answered, race(readable, shutdown));

@@ -78,10 +78,7 @@ impl Interrupts {
     }
 
     /// One step of socket work: it must move something within the stall timeout.
-    async fn step<T>(
-        &self,
-        work: impl Future<Output = io::Result<T>>,
-    ) -> Result<T, TransferError> {
+    async fn step<T>(&self, work: impl Future<Output = io::Result<T>>) -> Result<T, TransferError> {
         let deadline = clock::now() + self.stall;
         let timed = async {
             match timeout_at(deadline, work).await {
@@ -103,9 +100,7 @@ pub(super) async fn open(
     let opening = async {
         let stream = match origin {
             Origin::Nothing => return Err(TransferError::NotOpened),
-            Origin::Passive(mut listener) => {
-                timeout_at(deadline, listener.connection()).await.ok()
-            }
+            Origin::Passive(mut listener) => timeout_at(deadline, listener.connection()).await.ok(),
             Origin::Active { peer, local } => {
                 // RFC 959 §5.2, MS-FTPS 1.9: port L-1, that is 20 or 989.
                 let source = local.port().checked_sub(1).filter(|&port| port != 0);

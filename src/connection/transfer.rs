@@ -55,8 +55,7 @@ impl TransferHandle {
     /// Opens storage and reports [`Input::TransferOpened`].
     pub(super) fn start(job: Job) -> Self {
         let (sender, receiver) = mailbox(1);
-        let handle =
-            Self { abort: Flag::new(), moved: Rc::new(Cell::new(0)), start: sender };
+        let handle = Self { abort: Flag::new(), moved: Rc::new(Cell::new(0)), start: sender };
         let interrupts = Interrupts {
             abort: handle.abort.clone(),
             cut: job.context.cut.clone(),
@@ -371,9 +370,7 @@ fn log(
     let (command, path) = describe(&job.request);
     let milliseconds = (clock::now() - started).as_millis();
     let (tls, suite, resumption) = match &report.facts {
-        Some(facts) => {
-            (facts.version, facts.cipher_suite.as_str(), facts.resumption.to_string())
-        }
+        Some(facts) => (facts.version, facts.cipher_suite.as_str(), facts.resumption.to_string()),
         None => ("none", "none", "none".to_owned()),
     };
     let end = match result {
