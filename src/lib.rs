@@ -1,4 +1,4 @@
-//! ringftpd.
+//! ringftpd: a thread-per-core FTPS server on io_uring.
 
 pub mod limits;
 
@@ -6,4 +6,24 @@ pub mod clock;
 
 pub mod protocol;
 
+pub mod sys;
+
+pub mod runtime;
+
 pub mod buffer;
+
+pub mod tls;
+
+pub mod auth;
+
+pub mod vfs;
+
+pub mod metrics;
+
+pub mod config;
+
+pub mod connection;
+
+pub mod shard;
+
+pub mod cli;

@@ -25,6 +25,18 @@ pub const TLS_FRAGMENT_BYTES_MAX: usize = 16 * 1024;
 /// (RFC 5246 §6.2.3, the larger of the two versions).
 pub const TLS_RECORD_BYTES_MAX: usize = 5 + TLS_FRAGMENT_BYTES_MAX + 2048;
 
+/// Bytes a client may send before its TLS handshake is complete: a ClientHello with post-quantum
+/// key shares is 2 KiB, a client certificate chain rarely 16 KiB.
+pub const TLS_HANDSHAKE_BYTES_MAX: usize = 64 * 1024;
+
+/// TLS records in a row that carry no data (empty, warnings, key updates) before the connection
+/// is ended: each costs us a decryption, a key update costs four hashes and an answer.
+pub const TLS_QUIET_RECORDS_MAX: u32 = 32;
+
+/// Bytes of an old TLS session dropped while waiting for its close_notify: what was pipelined
+/// behind REIN or CCC, several times over.
+pub const TLS_DRAIN_BYTES_MAX: usize = 256 * 1024;
+
 /// Bytes moved per turn of a transfer: 256 KiB to 512 KiB was the measured optimum
 /// (smaller batches cost 15 to 40 % more CPU time per byte, 1 MiB falls out of the L2 cache).
 pub const TRANSFER_BATCH_BYTES: usize = 256 * 1024;
@@ -51,6 +63,9 @@ pub const HELPER_THREADS_PER_SHARD: usize = 4;
 /// Password hashes computed at the same time per shard: one less than the helper threads, so that
 /// a flood of log-ins never stops file work.
 pub const HASHING_PER_SHARD_MAX: usize = HELPER_THREADS_PER_SHARD - 1;
+
+/// Longest password checked, octets; a longer one is wrong. SHA-crypt's time grows with it.
+pub const PASSWORD_BYTES_MAX: usize = 512;
 
 /// Log-ins waiting for a hash per shard before further ones are told to come back (421).
 pub const HASHING_QUEUE_MAX: usize = 256;

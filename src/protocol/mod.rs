@@ -1,6 +1,21 @@
 //! The server-PI of RFC 959 §2.2, sans-io: std only, no async, no clock, no socket, no file.
 
 pub mod account;
+pub mod ascii;
+pub mod command_table;
 pub mod file;
+pub mod hash_command;
+pub mod host_name;
+pub mod host_port;
+pub mod language;
+pub mod line;
+pub mod listing;
+pub mod mlst_options;
+pub mod number;
 pub mod path;
 pub mod policy;
+pub mod reply;
+pub mod session;
+#[cfg(test)]
+mod test_random;
+pub mod timestamp;

@@ -1,0 +1,139 @@
+//! What all sessions of one shard have in common. Single-threaded; nothing of it is shared with
+//! another shard but immutable values.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::passive_ports::PassivePorts;
+use crate::auth::UserTable;
+use crate::buffer::BlockPool;
+use crate::metrics::Counters;
+use crate::protocol::account::HomeId;
+use crate::protocol::policy::Policy;
+use crate::runtime::{Flag, Helpers};
+use crate::tls::ServerTls;
+use crate::vfs::Root;
+
+/// Values a shard's context is built from.
+pub struct ContextParts {
+    /// The operator's decisions.
+    pub policy: Arc<Policy>,
+    /// Certificates, suites, tickets.
+    pub tls: Arc<ServerTls>,
+    /// Accounts.
+    pub users: Arc<UserTable>,
+    /// Opened home directories, by [`HomeId`].
+    pub homes: Vec<Arc<Root>>,
+    /// Threads for work that may block.
+    pub helpers: Helpers,
+    /// This shard's part of the passive range.
+    pub passive_ports: PassivePorts,
+    /// IPv4 address told in PASV instead of our own.
+    pub masquerade: Option<Ipv4Addr>,
+    /// Sessions one user may have in this shard; `None` is no limit.
+    pub sessions_per_user_max: Option<u32>,
+}
+
+/// Proof that something of a session still runs.
+pub(super) struct Alive(Rc<Context>);
+
+impl Drop for Alive {
+    fn drop(&mut self) {
+        let alive = self.0.alive.get() - 1;
+        self.0.alive.set(alive);
+        if alive == 0 && self.0.drain.is_set() {
+            self.0.emptied.set();
+        }
+    }
+}
+
+/// One shard's common state.
+pub struct Context {
+    pub(super) parts: ContextParts,
+    pub(super) blocks: BlockPool,
+    /// Events counted since the start.
+    pub counters: Counters,
+    /// Set when the shard shuts down: sessions end when idle.
+    pub drain: Flag,
+    /// Set when the shutdown deadline passed: transfers end, too.
+    pub cut: Flag,
+    sessions_by_user: RefCell<BTreeMap<String, u32>>,
+    /// Sessions and transfers alive.
+    alive: Cell<usize>,
+    /// Wakes whoever waits for [`Context::alive`] to reach zero.
+    emptied: Flag,
+}
+
+impl Context {
+    /// A fresh context without sessions.
+    #[must_use]
+    pub fn new(parts: ContextParts) -> Self {
+        Self {
+            parts,
+            blocks: BlockPool::default(),
+            counters: Counters::default(),
+            drain: Flag::new(),
+            cut: Flag::new(),
+            sessions_by_user: RefCell::default(),
+            alive: Cell::new(0),
+            emptied: Flag::new(),
+        }
+    }
+
+    /// The operator's decisions.
+    #[must_use]
+    pub fn policy(&self) -> &Arc<Policy> {
+        &self.parts.policy
+    }
+
+    pub(super) fn home(&self, id: HomeId) -> Option<Arc<Root>> {
+        self.parts.homes.get(usize::try_from(id.0).ok()?).cloned()
+    }
+
+    /// Counts a session of `user`; `None` when the user has all it may have.
+    pub(super) fn enter_user(&self, user: &str) -> bool {
+        let mut sessions = self.sessions_by_user.borrow_mut();
+        let count = sessions.entry(user.to_owned()).or_insert(0);
+        let free = self.parts.sessions_per_user_max.is_none_or(|max| *count < max);
+        *count += u32::from(free);
+        free
+    }
+
+    pub(super) fn leave_user(&self, user: &str) {
+        let mut sessions = self.sessions_by_user.borrow_mut();
+        if let Some(count) = sessions.get_mut(user) {
+            *count -= 1;
+            if *count == 0 {
+                sessions.remove(user);
+            }
+        }
+    }
+
+    /// Counts a session or a transfer as alive until the guard is dropped.
+    pub(super) fn enter(self: &Rc<Self>) -> Alive {
+        self.alive.set(self.alive.get() + 1);
+        Alive(self.clone())
+    }
+
+    /// Name and value of every counter.
+    #[must_use]
+    pub fn report(&self) -> Vec<(&'static str, u64)> {
+        let passive = self.parts.passive_ports.counts();
+        let mut report = self.counters.snapshot();
+        report.push(("passive_exhausted", passive.exhausted));
+        report.push(("passive_strangers", passive.strangers));
+        report.push(("passive_accept_pauses", passive.starved));
+        report
+    }
+
+    /// Resolves once the shard drains and neither a session nor a transfer is left.
+    pub async fn drained(&self) {
+        self.drain.wait().await;
+        if self.alive.get() > 0 {
+            self.emptied.wait().await;
+        }
+    }
+}

@@ -1,0 +1,515 @@
+//! The control connection: octets to the session, and what the session wants done. One task a
+//! session; requests that may wait run as tasks of their own and answer through the mailbox.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::data::Origin;
+use super::passive_ports::{PassiveError, PassiveListener};
+use super::transfer::{Job, TransferHandle};
+use super::wire::{Step, Wire};
+use super::{Context, storage};
+use crate::auth::ClientIdentity;
+use crate::buffer::InBuf;
+use crate::clock;
+use crate::protocol::account::Account;
+use crate::protocol::file::{FileError, FileRequest, TransferRequest};
+use crate::protocol::session::{
+    AuthenticationError, ControlTls, Event, Input, Mode, Output, PassiveUnavailable, Rendezvous,
+    Secret, Session, SessionStart,
+};
+use crate::runtime::{
+    Mailbox, MailboxSender, Stream, Task, mailbox, race, spawn, timeout_at, yield_if_needed,
+};
+use crate::tls::{ClientCertificate, Handshake, HandshakeFacts, Purpose, SessionId, TlsError};
+use crate::vfs;
+
+/// A control connection as the listener hands it over.
+pub struct Accepted {
+    /// The socket.
+    pub stream: Stream,
+    /// Which port it came to.
+    pub mode: Mode,
+    /// Our end.
+    pub local: SocketAddr,
+    /// The client's end.
+    pub peer: SocketAddr,
+    /// A session limit is reached: say 421 instead of 220.
+    pub refused: bool,
+}
+
+/// Serves one control connection to its end.
+pub async fn serve(context: Rc<Context>, accepted: Accepted) {
+    let _alive = context.enter();
+    match Control::new(&context, accepted) {
+        Ok(mut control) => {
+            control.run().await;
+            control.end().await;
+        }
+        Err(error) => tracing::error!(%error, "no random session id; connection dropped"),
+    }
+}
+
+struct Control {
+    context: Rc<Context>,
+    stream: Stream,
+    peer: SocketAddr,
+    local: SocketAddr,
+    session: Session,
+    session_id: SessionId,
+    wire: Wire,
+    raw: InBuf,
+    /// Decrypted octets the session had no room for yet.
+    plain: Vec<u8>,
+    /// Octets to send, as they go on the wire.
+    out: Vec<u8>,
+    /// Answers known at once.
+    answers: VecDeque<Input>,
+    mailbox: Mailbox<Input>,
+    sender: MailboxSender<Input>,
+    /// The one request that runs off this task.
+    request: Option<Task<()>>,
+    passive: Option<PassiveListener>,
+    transfer: Option<TransferHandle>,
+    certificate: Option<ClientCertificate>,
+    /// Counted under this name.
+    user: Option<String>,
+    drain_told: bool,
+    closing: bool,
+}
+
+impl Control {
+    fn new(context: &Rc<Context>, accepted: Accepted) -> Result<Self, TlsError> {
+        let (sender, receiver) = mailbox(ANSWERS_MAX);
+        let start = SessionStart {
+            policy: context.policy().clone(),
+            mode: accepted.mode,
+            local: accepted.local,
+            peer: accepted.peer,
+            refused: accepted.refused,
+        };
+        Ok(Self {
+            context: context.clone(),
+            stream: accepted.stream,
+            peer: accepted.peer,
+            local: accepted.local,
+            session: Session::new(clock::now(), start),
+            session_id: SessionId::random()?,
+            wire: Wire::Clear,
+            raw: InBuf::new(),
+            plain: Vec::new(),
+            out: Vec::new(),
+            answers: VecDeque::from([Input::Connected]),
+            mailbox: receiver,
+            sender,
+            request: None,
+            passive: None,
+            transfer: None,
+            certificate: None,
+            user: None,
+            drain_told: false,
+            closing: false,
+        })
+    }
+
+    /// Mutate once, perform everything that came out, flush; then the next input.
+    async fn run(&mut self) {
+        loop {
+            if let Some(input) = self.answers.pop_front() {
+                self.tell(input);
+            } else if !self.step() && self.out.is_empty() && !self.closing {
+                self.tell_of_drain();
+                if self.answers.is_empty() {
+                    self.wait().await;
+                }
+            }
+            if !self.flush().await || self.closing {
+                return;
+            }
+            yield_if_needed().await;
+        }
+    }
+
+    fn tell(&mut self, input: Input) {
+        if matches!(input, Input::TransferFinished(_))
+            || matches!(input, Input::TransferOpened(Err(_)))
+        {
+            self.transfer = None;
+        }
+        let input = match input {
+            Input::Authenticated(Ok(account)) if !self.enter_user(&account) => {
+                Input::Authenticated(Err(AuthenticationError::TooManySessions))
+            }
+            input => input,
+        };
+        self.session.handle_input(clock::now(), input);
+        self.perform();
+    }
+
+    /// Moves buffered octets one step; false when more must arrive first.
+    fn step(&mut self) -> bool {
+        let now = clock::now();
+        let unix = i64::try_from(clock::unix_time().as_secs()).unwrap_or(i64::MAX);
+        self.session.set_unix_time(unix);
+        let step =
+            self.wire.step(now, &mut self.session, &mut self.raw, &mut self.plain, &mut self.out);
+        match step {
+            Ok(Step::NeedBytes) => return false,
+            Ok(Step::Progress) => self.perform(),
+            Ok(Step::Established(facts)) => self.established(*facts),
+            Ok(Step::Drained) => self.answers.push_back(Input::TlsEnded),
+            Ok(Step::Closed) => self.answers.push_back(Input::Disconnected),
+            Err(error) => self.tls_failed(&error),
+        }
+        true
+    }
+
+    fn established(&mut self, facts: HandshakeFacts) {
+        self.context.counters.control_handshakes.increment();
+        tracing::debug!(
+            peer = %self.peer.ip().to_canonical(),
+            tls = facts.version, suite = facts.cipher_suite, group = facts.group,
+            resumption = %facts.resumption,
+            "control connection protected"
+        );
+        let description = format!("{} {}", facts.version, facts.cipher_suite);
+        self.certificate = facts.client_certificate;
+        self.answers.push_back(Input::TlsEstablished(ControlTls {
+            server_name: facts.server_name,
+            client_certificate: self.certificate.is_some(),
+            description,
+        }));
+    }
+
+    /// Never falls back to clear text: alert, if there is one, and close (RFC 4217 §10.1).
+    fn tls_failed(&mut self, error: &TlsError) {
+        self.context.counters.control_handshakes_failed.increment();
+        tracing::info!(peer = %self.peer.ip().to_canonical(), %error, "control connection TLS failed");
+        self.session.handle_input(clock::now(), Input::Disconnected);
+        self.perform();
+        self.wire = Wire::Clear;
+    }
+
+    fn tell_of_drain(&mut self) {
+        if self.context.drain.is_set() && !self.drain_told {
+            self.drain_told = true;
+            self.answers.push_back(Input::Drain);
+        }
+    }
+
+    /// Waits for octets, an answer, the session's deadline, or the end of the shard.
+    async fn wait(&mut self) {
+        self.raw.release_if_empty();
+        if self.plain.is_empty() {
+            self.plain = Vec::new();
+        }
+        self.out = Vec::new();
+        let reading = self.session.wants_bytes() || self.wire.is_between_states();
+        let stream = &self.stream;
+        let readable = async {
+            if reading {
+                // An error shows again when reading.
+                let _ = stream.readable().await;
+            } else {
+                std::future::pending::<()>().await;
+            }
+            Woken::Readable
+        };
+        let answered = async { Woken::Answer(self.mailbox.recv().await) };
+        let (drain, cut) = (&self.context.drain, &self.context.cut);
+        let drain_told = self.drain_told;
+        let shutdown = async {
+            if drain_told {
+                cut.wait().await
+            } else {
+                drain.wait().await
+            }
+            Woken::Shutdown
+        };
+        let waiting = race(answered, race(readable, shutdown));
+        let woken = match self.session.poll_timeout() {
+            Some(deadline) => timeout_at(deadline, waiting).await.unwrap_or(Woken::Timeout),
+            None => waiting.await,
+        };
+        match woken {
+            Woken::Readable => self.read().await,
+            Woken::Answer(Some(input)) => self.answers.push_back(input),
+            Woken::Answer(None) => {}
+            Woken::Timeout => self.answers.push_back(Input::Timeout),
+            Woken::Shutdown if self.context.cut.is_set() => {
+                self.answers.push_back(Input::Disconnected);
+            }
+            Woken::Shutdown => {}
+        }
+    }
+
+    async fn read(&mut self) {
+        let room = self.raw.spare(CONTROL_READ_BYTES);
+        match self.stream.read(room).await {
+            Ok(count) if count > 0 => self.raw.commit(count),
+            Ok(_) | Err(_) => self.answers.push_back(Input::Disconnected),
+        }
+    }
+
+    /// Sends what is to be sent; false when the client is gone or does not read.
+    async fn flush(&mut self) -> bool {
+        if self.out.is_empty() {
+            return true;
+        }
+        let deadline = clock::now() + self.context.policy().stall_timeout;
+        let sent = timeout_at(deadline, self.stream.write_all(&self.out)).await;
+        self.out.clear();
+        if !matches!(sent, Ok(Ok(()))) {
+            return false;
+        }
+        if !self.closing {
+            self.answers.push_back(Input::Flushed);
+        }
+        true
+    }
+
+    fn perform(&mut self) {
+        while let Some(output) = self.session.poll_output() {
+            let performed = match output {
+                Output::Reply(reply) => self.wire.send(&reply, &mut self.out),
+                Output::ShutdownTls(after) => {
+                    self.plain.clear();
+                    self.wire.shut_down_tls(after, &mut self.out)
+                }
+                Output::StartTls { host } => self.start_tls(host.as_deref()),
+                output => {
+                    self.perform_request(output);
+                    Ok(())
+                }
+            };
+            if let Err(error) = performed {
+                tracing::info!(peer = %self.peer.ip().to_canonical(), %error, "control connection TLS failed");
+                self.closing = true;
+            }
+        }
+    }
+
+    fn start_tls(&mut self, host: Option<&str>) -> Result<(), TlsError> {
+        let tls = &self.context.parts.tls;
+        let handshake = Handshake::new(tls, Purpose::Control, self.session_id, host)?;
+        self.wire = Wire::Handshake(Box::new(handshake));
+        Ok(())
+    }
+
+    fn perform_request(&mut self, output: Output) {
+        match output {
+            Output::Identify { user } => {
+                let account = self.certificate.as_ref().and_then(|certificate| {
+                    let identity = ClientIdentity {
+                        sha256: certificate.sha256,
+                        subject: certificate.subject.clone(),
+                        chain_verified: certificate.chain_verified,
+                    };
+                    self.context.parts.users.by_certificate(&user, &identity)
+                });
+                let account = account.filter(|account| self.enter_user(account));
+                self.answers.push_back(Input::Identified(account));
+            }
+            Output::Authenticate { user, password } => self.authenticate(user, password),
+            Output::File(request) => self.ask_storage(request),
+            Output::ListenPassive => self.listen(),
+            Output::ClosePassive => self.passive = None,
+            Output::OpenTransfer(request) => self.open_transfer(request),
+            Output::RunTransfer { rendezvous, level } => {
+                let origin = match rendezvous {
+                    Rendezvous::Active(peer) => Origin::Active { peer, local: self.local },
+                    Rendezvous::Passive => {
+                        self.passive.take().map_or(Origin::Nothing, Origin::Passive)
+                    }
+                };
+                if let Some(transfer) = &self.transfer {
+                    transfer.run(origin, level);
+                }
+            }
+            Output::AbortTransfer => {
+                if let Some(transfer) = &self.transfer {
+                    transfer.abort();
+                }
+            }
+            Output::ReportProgress => {
+                let moved = self.transfer.as_ref().map_or(0, TransferHandle::moved);
+                self.answers.push_back(Input::Progress(moved));
+            }
+            Output::Event(event) => self.note(&event),
+            Output::Close => {
+                self.wire.close_notify(&mut self.out);
+                self.closing = true;
+            }
+            Output::Reply(_) | Output::ShutdownTls(_) | Output::StartTls { .. } => {}
+        }
+    }
+
+    /// The hash never runs on this thread; how many wait for one is bounded.
+    fn authenticate(&mut self, user: Vec<u8>, Secret(password): Secret) {
+        let (context, sender) = (self.context.clone(), self.sender.clone());
+        let users = context.parts.users.clone();
+        self.request = Some(spawn(async move {
+            let result = if users.needs_hashing(&user) {
+                let check = move || users.verify(&user, &password);
+                match context.parts.helpers.run_hash(check).await {
+                    Ok(result) => result.map_err(|_| AuthenticationError::Rejected),
+                    Err(_) => Err(AuthenticationError::Overloaded),
+                }
+            } else {
+                users.verify(&user, &password).map_err(|_| AuthenticationError::Rejected)
+            };
+            let _ = sender.send(Input::Authenticated(result));
+        }));
+    }
+
+    fn enter_user(&mut self, account: &Account) -> bool {
+        self.leave_user();
+        if !self.context.enter_user(&account.name) {
+            return false;
+        }
+        self.user = Some(account.name.clone());
+        true
+    }
+
+    fn leave_user(&mut self) {
+        if let Some(user) = self.user.take() {
+            self.context.leave_user(&user);
+        }
+    }
+
+    fn ask_storage(&mut self, request: FileRequest) {
+        let home = self.session.account().and_then(|account| self.context.home(account.home));
+        let Some(root) = home else {
+            return self.answers.push_back(Input::File(Err(FileError::NotFound)));
+        };
+        if let Some(answer) = vfs::try_perform(&root, &request) {
+            return self.answers.push_back(Input::File(answer));
+        }
+        let (context, sender) = (self.context.clone(), self.sender.clone());
+        self.request = Some(spawn(async move {
+            let answer = storage::perform(&context.parts.helpers, root, request).await;
+            let _ = sender.send(Input::File(answer));
+        }));
+    }
+
+    fn listen(&mut self) {
+        self.passive = None;
+        let ports = &self.context.parts.passive_ports;
+        let result = match ports.listen(self.local, self.peer.ip()) {
+            Ok(listener) => {
+                let address = self.advertised(listener.address().port());
+                self.passive = Some(listener);
+                Ok(address)
+            }
+            Err(error) => {
+                tracing::warn!(%error, "no passive port");
+                Err(match error {
+                    PassiveError::Exhausted => PassiveUnavailable::Exhausted,
+                    PassiveError::Io(_) => PassiveUnavailable::Failed,
+                })
+            }
+        };
+        self.answers.push_back(Input::PassiveListening(result));
+    }
+
+    /// The masquerade address is for IPv4 clients; IPv6 has no such need (EPSV tells no address).
+    fn advertised(&self, port: u16) -> SocketAddr {
+        let own = self.local.ip().to_canonical();
+        let address = match self.context.parts.masquerade {
+            Some(public) if own.is_ipv4() => public.into(),
+            _ => own,
+        };
+        SocketAddr::new(address, port)
+    }
+
+    fn open_transfer(&mut self, request: TransferRequest) {
+        let account = self.session.account();
+        let opening = account.and_then(|account| {
+            self.context.home(account.home).map(|root| (root, account.name.clone()))
+        });
+        let Some((root, user)) = opening else {
+            return self.answers.push_back(Input::TransferOpened(Err(FileError::NotFound)));
+        };
+        self.transfer = Some(TransferHandle::start(Job {
+            context: self.context.clone(),
+            root,
+            request,
+            session: self.session_id,
+            user,
+            peer: self.peer,
+            mailbox: self.sender.clone(),
+        }));
+    }
+
+    fn note(&mut self, event: &Event) {
+        let counters = &self.context.counters;
+        let peer = self.peer.ip().to_canonical();
+        match event {
+            Event::LoggedIn { user, by_certificate } => {
+                counters.logins.increment();
+                tracing::info!(target: "ringftpd::login", %peer, user, by_certificate, "logged in");
+            }
+            Event::LoginFailed { user, failures } => {
+                counters.logins_failed.increment();
+                tracing::warn!(target: "ringftpd::login", %peer, user, failures, "log-in failed");
+            }
+            Event::LoggedOut => self.leave_user(),
+            Event::PlaintextBehindAuth => {
+                tracing::warn!(%peer, "octets behind AUTH in the clear; connection closed");
+            }
+            Event::TimedOut(phase) => {
+                if *phase == "handshake" {
+                    counters.control_handshakes_failed.increment();
+                }
+                tracing::info!(%peer, phase, "session timed out");
+            }
+            Event::ForeignProtocol => tracing::info!(%peer, "not FTP; connection closed"),
+        }
+    }
+
+    /// Last words out, FIN, and a moment for the client to read them; everything else is dropped.
+    async fn end(&mut self) {
+        if !self.closing {
+            self.session.handle_input(clock::now(), Input::Disconnected);
+            while self.session.poll_output().is_some() {}
+        }
+        self.transfer = None;
+        self.passive = None;
+        if let Some(request) = self.request.take() {
+            request.cancel().await;
+        }
+        self.leave_user();
+        if self.stream.shutdown_write().is_err() {
+            return;
+        }
+        // Unread octets would turn the close into a RST, which can overtake the last reply.
+        let deadline = clock::now() + LINGER;
+        let mut sink = [0; 1024];
+        let mut seen = 0;
+        while seen < LINGER_BYTES_MAX {
+            match timeout_at(deadline, self.stream.read(&mut sink)).await {
+                Ok(Ok(count)) if count > 0 => seen += count,
+                _ => return,
+            }
+        }
+    }
+}
+
+/// Why [`Control::wait`] returned.
+enum Woken {
+    Readable,
+    Answer(Option<Input>),
+    Timeout,
+    Shutdown,
+}
+
+/// Answers on their way at the same time: one request and one transfer, which speaks twice.
+const ANSWERS_MAX: usize = 8;
+
+/// Octets read from a control connection at once.
+const CONTROL_READ_BYTES: usize = 4 * 1024;
+
+const LINGER: Duration = Duration::from_secs(1);
+const LINGER_BYTES_MAX: usize = 256 * 1024;

@@ -1,0 +1,396 @@
+//! The server-DTP (RFC 959 §2.2): one task a transfer, moving octets between storage and a data
+//! connection. When it may start and what it is answered with are the session's business.
+
+use std::cell::Cell;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::data::{self, DataConnection, Interrupts, Origin, Received};
+use super::{Context, storage};
+use crate::buffer::Block;
+use crate::clock;
+use crate::limits::TRANSFER_BATCH_SMALL_BYTES;
+use crate::protocol::ascii::{FromNetwork, ToNetwork};
+use crate::protocol::file::{FileError, TransferRequest};
+use crate::protocol::session::{Input, ProtectionLevel, TransferError};
+use crate::runtime::{Flag, Mailbox, MailboxSender, mailbox, race, spawn, yield_if_needed};
+use crate::tls::{HandshakeFacts, Purpose, SessionId};
+use crate::vfs::{Lister, ReadFile, Root, StorePolicy, Transfer, Upload};
+
+/// What a transfer is told when it is started.
+pub(super) struct Job {
+    pub(super) context: Rc<Context>,
+    pub(super) root: Arc<Root>,
+    pub(super) request: TransferRequest,
+    /// For tickets: which control session this is.
+    pub(super) session: SessionId,
+    pub(super) user: String,
+    pub(super) peer: SocketAddr,
+    /// Answers go here.
+    pub(super) mailbox: MailboxSender<Input>,
+}
+
+/// The session's hold on its transfer. Dropping it ends the transfer as ABOR does.
+pub(super) struct TransferHandle {
+    abort: Flag,
+    moved: Rc<Cell<u64>>,
+    start: MailboxSender<Go>,
+}
+
+/// The 150 is out: move.
+struct Go {
+    origin: Origin,
+    level: ProtectionLevel,
+}
+
+/// What the log says about a transfer beside its result.
+#[derive(Default)]
+struct Report {
+    facts: Option<HandshakeFacts>,
+}
+
+impl TransferHandle {
+    /// Opens storage and reports [`Input::TransferOpened`].
+    pub(super) fn start(job: Job) -> Self {
+        let (sender, receiver) = mailbox(1);
+        let handle = Self { abort: Flag::new(), moved: Rc::new(Cell::new(0)), start: sender };
+        let interrupts = Interrupts {
+            abort: handle.abort.clone(),
+            cut: job.context.cut.clone(),
+            stall: job.context.policy().stall_timeout,
+        };
+        let moved = handle.moved.clone();
+        let alive = job.context.enter();
+        spawn(async move {
+            run(job, receiver, interrupts, moved).await;
+            drop(alive);
+        })
+        .detach();
+        handle
+    }
+
+    pub(super) fn run(&self, origin: Origin, level: ProtectionLevel) {
+        // A transfer that is gone already has said so through the mailbox.
+        let _ = self.start.send(Go { origin, level });
+    }
+
+    pub(super) fn abort(&self) {
+        self.abort.set();
+    }
+
+    pub(super) fn moved(&self) -> u64 {
+        self.moved.get()
+    }
+}
+
+impl Drop for TransferHandle {
+    fn drop(&mut self) {
+        self.abort.set();
+    }
+}
+
+async fn run(job: Job, mut start: Mailbox<Go>, interrupts: Interrupts, moved: Rc<Cell<u64>>) {
+    let helpers = &job.context.parts.helpers;
+    let policy = job.context.policy();
+    let store = StorePolicy { failed_upload: policy.failed_upload, durability: policy.durability };
+    let opened = storage::open(helpers, job.root.clone(), job.request.clone(), store).await;
+    let transfer = match opened {
+        Ok((transfer, opened)) => {
+            let _ = job.mailbox.send(Input::TransferOpened(Ok(opened)));
+            transfer
+        }
+        Err(error) => {
+            log_refusal(&job, error);
+            let _ = job.mailbox.send(Input::TransferOpened(Err(error)));
+            return;
+        }
+    };
+    let aborted = async {
+        interrupts.abort.wait().await;
+        None
+    };
+    let Some(go) = race(async { start.recv().await }, aborted).await else {
+        return storage::discard(helpers, transfer).await;
+    };
+    let started = clock::now();
+    let mut report = Report::default();
+    let mut pump = Pump { job: &job, moved: &moved, connection: None };
+    let result = pump.transfer(transfer, go, interrupts, &mut report).await;
+    let connection = pump.connection.take();
+    log(&job, started, moved.get(), &report, &result);
+    count(&job, moved.get(), &result);
+    // A failed connection is closed before its reply; a good one has sent its FIN.
+    let lingering = connection.filter(|_| result.is_ok());
+    let _ = job.mailbox.send(Input::TransferFinished(result));
+    if let Some(connection) = lingering {
+        connection.linger().await;
+    }
+}
+
+struct Pump<'a> {
+    job: &'a Job,
+    moved: &'a Cell<u64>,
+    connection: Option<DataConnection>,
+}
+
+impl Pump<'_> {
+    async fn transfer(
+        &mut self,
+        transfer: Transfer,
+        go: Go,
+        interrupts: Interrupts,
+        report: &mut Report,
+    ) -> Result<(), TransferError> {
+        let helpers = &self.job.context.parts.helpers;
+        let connected = self.connect(&transfer, go, interrupts, report).await;
+        match (transfer, connected) {
+            (Transfer::Write(upload), Err(error)) => {
+                storage::abandon(helpers, upload).await;
+                Err(error)
+            }
+            (transfer, Err(error)) => {
+                storage::discard(helpers, transfer).await;
+                Err(error)
+            }
+            (Transfer::Read(file), Ok(())) => self.send_file(file).await,
+            (Transfer::List(lister), Ok(())) => self.send_listing(lister).await,
+            (Transfer::Write(upload), Ok(())) => self.receive_file(upload).await,
+        }
+    }
+
+    async fn connect(
+        &mut self,
+        transfer: &Transfer,
+        go: Go,
+        interrupts: Interrupts,
+        report: &mut Report,
+    ) -> Result<(), TransferError> {
+        let deadline = clock::now() + self.job.context.policy().data_timeout;
+        let mut connection = data::open(go.origin, deadline, interrupts).await?;
+        if go.level == ProtectionLevel::Private {
+            let purpose = match transfer {
+                Transfer::Write(_) => Purpose::DataUpload,
+                Transfer::Read(_) | Transfer::List(_) => Purpose::DataDownload,
+            };
+            let context = &self.job.context;
+            let protecting = connection.protect(context, purpose, self.job.session, deadline);
+            let facts = protecting.await.map_err(|error| match error {
+                TransferError::Protection => TransferError::HandshakeFailed,
+                error => error,
+            })?;
+            report.facts = Some(facts);
+        }
+        self.connection = Some(connection);
+        Ok(())
+    }
+
+    async fn send_file(&mut self, file: ReadFile) -> Result<(), TransferError> {
+        // The restart marker of TYPE A counts octets as they are sent (RFC 3659 §5.1).
+        let mut converter = match &self.job.request {
+            TransferRequest::Retrieve { ascii: true, offset, .. } => {
+                Some(ToNetwork::starting_at(*offset))
+            }
+            _ => None,
+        };
+        let mut text = Vec::new();
+        let mut file = Some(file);
+        let mut block = self.job.context.blocks.lease();
+        loop {
+            let helpers = &self.job.context.parts.helpers;
+            let count = storage::read(helpers, &mut file, &mut block).await;
+            let count = count.map_err(TransferError::Storage)?;
+            if count == 0 {
+                break;
+            }
+            let mut octets = &block.as_slice()[..count];
+            if let Some(converter) = &mut converter {
+                text.clear();
+                converter.convert(octets, &mut text);
+                octets = &text;
+            }
+            self.send(octets).await?;
+        }
+        if converter.is_some_and(|converter| converter.still_to_skip() > 0) {
+            return Err(TransferError::Storage(FileError::BeyondEnd));
+        }
+        self.end_sending().await
+    }
+
+    async fn send_listing(&mut self, lister: Lister) -> Result<(), TransferError> {
+        let mut lister = Some(lister);
+        let mut text = Vec::new();
+        loop {
+            let helpers = &self.job.context.parts.helpers;
+            let more = storage::list(helpers, &mut lister, &mut text).await;
+            let more = more.map_err(TransferError::Storage)?;
+            self.send(&text).await?;
+            if !more {
+                return self.end_sending().await;
+            }
+        }
+    }
+
+    async fn send(&mut self, octets: &[u8]) -> Result<(), TransferError> {
+        let connection = self.connection.as_mut().ok_or(TransferError::ConnectionLost)?;
+        // Bounded pieces: other sessions of the shard get their turn in between.
+        for piece in octets.chunks(crate::limits::TRANSFER_BATCH_BYTES) {
+            connection.send(piece).await?;
+            self.moved.set(self.moved.get() + piece.len() as u64);
+            yield_if_needed().await;
+        }
+        Ok(())
+    }
+
+    async fn end_sending(&mut self) -> Result<(), TransferError> {
+        match &mut self.connection {
+            Some(connection) => connection.end_sending().await,
+            None => Err(TransferError::ConnectionLost),
+        }
+    }
+
+    async fn receive_file(&mut self, upload: Upload) -> Result<(), TransferError> {
+        let mut upload = Some(upload);
+        let received = self.receive_all(&mut upload).await;
+        let helpers = &self.job.context.parts.helpers;
+        match (received, upload) {
+            (Ok(()), Some(upload)) => {
+                // Answer the client's close_notify before the file is synced: clients wait for it.
+                if let Some(connection) = &mut self.connection {
+                    let _ = connection.end_sending().await;
+                }
+                storage::finish(helpers, upload).await.map_err(TransferError::Storage)
+            }
+            (Ok(()), None) => Err(TransferError::Storage(FileError::Io(0))),
+            (Err(error), upload) => {
+                if let Some(upload) = upload {
+                    storage::abandon(helpers, upload).await;
+                }
+                Err(error)
+            }
+        }
+    }
+
+    async fn receive_all(&mut self, upload: &mut Option<Upload>) -> Result<(), TransferError> {
+        let ascii = matches!(self.job.request, TransferRequest::Store { ascii: true, .. });
+        let lax = self.job.context.policy().lax_upload_eof;
+        let mut converter = ascii.then(FromNetwork::new);
+        let mut block = self.job.context.blocks.lease();
+        let mut filled = 0;
+        loop {
+            // Room for one more whole record at least, else the block goes to storage.
+            if block.len() - filled < TRANSFER_BATCH_SMALL_BYTES && filled > 0 {
+                self.store(upload, &mut block, &mut filled, converter.as_mut()).await?;
+            }
+            let connection = self.connection.as_mut().ok_or(TransferError::ConnectionLost)?;
+            match connection.receive(&mut block.as_mut_slice()[filled..], lax).await? {
+                Received::Octets(count) => {
+                    filled += count;
+                    self.moved.set(self.moved.get() + count as u64);
+                }
+                Received::End => break,
+            }
+            yield_if_needed().await;
+        }
+        self.store(upload, &mut block, &mut filled, converter.as_mut()).await?;
+        if let Some(converter) = &mut converter {
+            let mut rest = Vec::new();
+            converter.finish(&mut rest);
+            self.store_text(upload, &mut block, &rest).await?;
+        }
+        Ok(())
+    }
+
+    async fn store(
+        &self,
+        upload: &mut Option<Upload>,
+        block: &mut Block,
+        filled: &mut usize,
+        converter: Option<&mut FromNetwork>,
+    ) -> Result<(), TransferError> {
+        let mut count = std::mem::take(filled);
+        if let Some(converter) = converter {
+            let mut text = Vec::with_capacity(count);
+            converter.convert(&block.as_slice()[..count], &mut text);
+            // A CR held back from the last block can make the text one octet longer than the
+            // block it came from.
+            if text.len() > block.len() {
+                let (first, rest) = text.split_at(block.len());
+                self.store_text(upload, block, first).await?;
+                return self.store_text(upload, block, rest).await;
+            }
+            block.as_mut_slice()[..text.len()].copy_from_slice(&text);
+            count = text.len();
+        }
+        let helpers = &self.job.context.parts.helpers;
+        storage::write(helpers, upload, block, count).await.map_err(TransferError::Storage)
+    }
+
+    async fn store_text(
+        &self,
+        upload: &mut Option<Upload>,
+        block: &mut Block,
+        text: &[u8],
+    ) -> Result<(), TransferError> {
+        block.as_mut_slice()[..text.len()].copy_from_slice(text);
+        let helpers = &self.job.context.parts.helpers;
+        storage::write(helpers, upload, block, text.len()).await.map_err(TransferError::Storage)
+    }
+}
+
+fn count(job: &Job, moved: u64, result: &Result<(), TransferError>) {
+    let counters = &job.context.counters;
+    let upload = matches!(job.request, TransferRequest::Store { .. });
+    if upload { &counters.bytes_received } else { &counters.bytes_sent }.add(moved);
+    match result {
+        Ok(()) if upload => counters.uploads.increment(),
+        Ok(()) => counters.downloads.increment(),
+        Err(_) => counters.transfers_failed.increment(),
+    }
+}
+
+fn log_refusal(job: &Job, error: FileError) {
+    let (command, path) = describe(&job.request);
+    tracing::info!(
+        target: "ringftpd::transfer",
+        user = job.user, peer = %job.peer.ip().to_canonical(), command, path,
+        refused = ?error,
+        "transfer refused"
+    );
+}
+
+fn log(
+    job: &Job,
+    started: Instant,
+    bytes: u64,
+    report: &Report,
+    result: &Result<(), TransferError>,
+) {
+    let (command, path) = describe(&job.request);
+    let milliseconds = (clock::now() - started).as_millis();
+    let (tls, suite, resumption) = match &report.facts {
+        Some(facts) => (facts.version, facts.cipher_suite.as_str(), facts.resumption.to_string()),
+        None => ("none", "none", "none".to_owned()),
+    };
+    let end = match result {
+        Ok(()) => "complete".to_owned(),
+        Err(error) => format!("{error:?}"),
+    };
+    tracing::info!(
+        target: "ringftpd::transfer",
+        user = job.user, peer = %job.peer.ip().to_canonical(), command, path, bytes,
+        milliseconds = u64::try_from(milliseconds).unwrap_or(u64::MAX),
+        tls, suite, resumption, end,
+        "transfer ended"
+    );
+}
+
+fn describe(request: &TransferRequest) -> (&'static str, String) {
+    let (command, path) = match request {
+        TransferRequest::Retrieve { path, .. } => ("retrieve", path),
+        TransferRequest::Store { path, .. } => ("store", path),
+        TransferRequest::List(request) => ("list", &request.path),
+    };
+    (command, path.as_bytes().escape_ascii().to_string())
+}

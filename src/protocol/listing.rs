@@ -1,0 +1,319 @@
+//! Lines of LIST, NLST and MLSD and the facts of MLST, one name at a time. Which names, in which
+//! order and over which connection is for others to say.
+//!
+//! Names are raw octets. On the data connection 0xFF is not doubled, since nothing there is Telnet,
+//! but a CR in a name is followed by a NUL as in every pathname of RFC 2640 §3.1: so the pair CR LF
+//! ends a line and never occurs inside one, and the name can be restored (RFC 3659 §2.2) [SYN-17].
+//! A lone LF stays as it is.
+
+use super::account::Permissions;
+use super::file::{FactSet, FileKind, Metadata};
+use super::mlst_options;
+use super::timestamp::{format_utc, ls_date};
+
+/// Appends a line of LIST, as `ls -l` prints it: the form that clients parse. Owner and group are
+/// always `ftp`: the system's names are no business of the client. `now_seconds`, since the epoch,
+/// chooses the form of the date [LIST-01].
+pub fn long_line(out: &mut Vec<u8>, metadata: &Metadata, name: &[u8], now_seconds: i64) {
+    let columns = format!(
+        "{}{} {:>3} ftp      ftp      {:>12} {} ",
+        type_letter(metadata.kind),
+        mode_letters(metadata.mode),
+        metadata.links,
+        metadata.size,
+        ls_date(metadata.modified, now_seconds),
+    );
+    out.extend_from_slice(columns.as_bytes());
+    push_name(out, name);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Appends a line of NLST: nothing but the name, after the `prefix` that makes it usable from the
+/// working directory (RFC 1123 §4.1.2.7) [NLST-01].
+pub fn name_line(out: &mut Vec<u8>, prefix: &[u8], name: &[u8]) {
+    push_name(out, prefix);
+    push_name(out, name);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Appends a line of MLSD: `facts SP name` (RFC 3659 §7.2) [MLSD-01]. `kind_override` is `cdir` or
+/// `pdir` for the entries of that type, which only MLSD has.
+pub fn fact_line(
+    out: &mut Vec<u8>,
+    metadata: &Metadata,
+    kind_override: Option<&str>,
+    selected: FactSet,
+    permissions: Permissions,
+    name: &[u8],
+) {
+    facts(out, metadata, kind_override, selected, permissions);
+    out.push(b' ');
+    push_name(out, name);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Appends `fact=value;` for each selected fact that applies; nothing else, since MLST puts its
+/// pathname into a reply and so encodes it otherwise.
+pub fn facts(
+    out: &mut Vec<u8>,
+    metadata: &Metadata,
+    kind_override: Option<&str>,
+    selected: FactSet,
+    permissions: Permissions,
+) {
+    let mut fact = |name: &str, value: &str| {
+        for part in [name, "=", value, ";"] {
+            out.extend_from_slice(part.as_bytes());
+        }
+    };
+    if selected.kind {
+        fact("type", kind_override.unwrap_or(kind_value(metadata.kind)));
+    }
+    if selected.size && metadata.kind == FileKind::File {
+        fact("size", &metadata.size.to_string());
+    }
+    if selected.modify {
+        fact("modify", &format_utc(metadata.modified));
+    }
+    if selected.perm {
+        fact("perm", &perm(metadata, kind_override, permissions));
+    }
+    if selected.unique {
+        let (device, inode) = metadata.unique;
+        fact("unique", &format!("{device:x}g{inode:x}"));
+    }
+    if selected.unix_mode {
+        fact("UNIX.mode", &format!("{:04o}", metadata.mode & 0o7777));
+    }
+}
+
+/// The value of the `perm` fact (RFC 3659 §7.5.5) [MLST-05]: what the account may try. Whether a
+/// name can be removed from its directory is not known here, so `d` and `f` follow the permissions
+/// alone; the working directory and its parent (`kind_override`) have neither.
+#[must_use]
+pub fn perm(metadata: &Metadata, kind_override: Option<&str>, may: Permissions) -> String {
+    let directory = metadata.kind == FileKind::Directory;
+    let file = metadata.kind == FileKind::File;
+    let writable = metadata.writable;
+    let plain = kind_override.is_none();
+    [
+        ('a', file && may.append && writable),
+        ('c', directory && may.write && writable),
+        ('d', plain && may.delete),
+        ('e', directory),
+        ('f', plain && may.rename),
+        ('l', directory && may.list),
+        ('m', directory && may.mkdir && writable),
+        ('p', directory && may.delete && writable),
+        ('r', file && may.read),
+        ('w', file && may.write && writable),
+    ]
+    .into_iter()
+    .filter_map(|(letter, granted)| granted.then_some(letter))
+    .collect()
+}
+
+/// The FEAT line of MLST (RFC 3659 §7.8), asterisks after the selected facts.
+#[must_use]
+pub fn feat_mlst(selected: FactSet) -> String {
+    mlst_options::feature(selected)
+}
+
+fn push_name(out: &mut Vec<u8>, name: &[u8]) {
+    for part in name.split_inclusive(|&octet| octet == b'\r') {
+        out.extend_from_slice(part);
+        if part.ends_with(b"\r") {
+            out.push(0);
+        }
+    }
+}
+
+/// Values of the `type` fact. Ours for what RFC 3659 §7.5.1 leaves to the system (§7.5.1.5).
+fn kind_value(kind: FileKind) -> &'static str {
+    match kind {
+        FileKind::Directory => "dir",
+        FileKind::File => "file",
+        FileKind::DanglingLink => "OS.unix=slink",
+        FileKind::Other => "OS.unix=special",
+    }
+}
+
+/// First letter of `ls -l`. What is neither file, directory nor link is shown as a FIFO: like all
+/// of them it cannot be fetched, and unlike devices it has a size column.
+fn type_letter(kind: FileKind) -> char {
+    match kind {
+        FileKind::Directory => 'd',
+        FileKind::File => '-',
+        FileKind::DanglingLink => 'l',
+        FileKind::Other => 'p',
+    }
+}
+
+/// `rwxr-xr-x`, with `s`, `S`, `t` and `T` as `ls -l` has them.
+fn mode_letters(mode: u32) -> String {
+    let mut letters = String::with_capacity(9);
+    let classes = [(6, 0o4000, 's', 'S'), (3, 0o2000, 's', 'S'), (0, 0o1000, 't', 'T')];
+    for (shift, special, with, without) in classes {
+        let bits = mode >> shift;
+        letters.push(if bits & 0o4 == 0 { '-' } else { 'r' });
+        letters.push(if bits & 0o2 == 0 { '-' } else { 'w' });
+        letters.push(match (mode & special != 0, bits & 0o1 != 0) {
+            (false, false) => '-',
+            (false, true) => 'x',
+            (true, true) => with,
+            (true, false) => without,
+        });
+    }
+    letters
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::file::FileTime;
+    use crate::protocol::test_random::Random;
+
+    const NOW: i64 = 1_700_000_000;
+
+    fn metadata(kind: FileKind) -> Metadata {
+        Metadata {
+            kind,
+            size: 12_345,
+            modified: FileTime { seconds: NOW, nanoseconds: 5 },
+            mode: 0o644,
+            links: 1,
+            unique: (0xfd, 0x1234),
+            writable: true,
+        }
+    }
+
+    #[test]
+    fn long_lines() {
+        #[track_caller]
+        fn check(kind: FileKind, mode: u32, name: &[u8], expected: &[u8]) {
+            let mut out = Vec::new();
+            long_line(&mut out, &Metadata { mode, ..metadata(kind) }, name, NOW);
+            assert_eq!(out, expected);
+        }
+        let file = FileKind::File;
+        let line = b"-rw-r--r--   1 ftp      ftp             12345 Nov 14 22:13  a \r\n";
+        check(file, 0o644, b" a ", line);
+        let line = b"drwxrwxrwt   1 ftp      ftp             12345 Nov 14 22:13 d\r\n";
+        check(FileKind::Directory, 0o1777, b"d", line);
+        let line = b"lrwxrwxrwx   1 ftp      ftp             12345 Nov 14 22:13 l\r\n";
+        check(FileKind::DanglingLink, 0o777, b"l", line);
+        let line = b"p--S-wsrwT   1 ftp      ftp             12345 Nov 14 22:13 \xff\r\n";
+        check(FileKind::Other, 0o7036, b"\xff", line);
+    }
+
+    #[test]
+    fn extreme_values_do_not_panic() {
+        let mut out = Vec::new();
+        let extreme = Metadata {
+            size: u64::MAX,
+            links: u64::MAX,
+            mode: u32::MAX,
+            modified: FileTime { seconds: i64::MIN, nanoseconds: u32::MAX },
+            unique: (u64::MAX, u64::MAX),
+            ..metadata(FileKind::File)
+        };
+        long_line(&mut out, &extreme, b"x", i64::MAX);
+        fact_line(&mut out, &extreme, None, FactSet::DEFAULT, Permissions::ALL, b"x");
+        assert_eq!(out.iter().filter(|&&octet| octet == b'\n').count(), 2);
+    }
+
+    #[test]
+    fn bare_names() {
+        for (prefix, name, expected) in [
+            (&b""[..], &b"a"[..], &b"a\r\n"[..]),
+            (b"sub/", b"a", b"sub/a\r\n"),
+            (b"s\r/", b"a\r\nb\r", b"s\r\0/a\r\0\nb\r\0\r\n"),
+            (b"", b"a\nb\xff", b"a\nb\xff\r\n"),
+        ] {
+            let mut out = Vec::new();
+            name_line(&mut out, prefix, name);
+            assert_eq!(out, expected);
+        }
+    }
+
+    #[test]
+    fn fact_lines() {
+        #[track_caller]
+        fn check(kind: FileKind, as_kind: Option<&str>, selected: FactSet, expected: &str) {
+            let mut out = Vec::new();
+            let may = Permissions::ALL;
+            fact_line(&mut out, &metadata(kind), as_kind, selected, may, b" a\r");
+            assert_eq!(out, format!("{expected}  a\r\0\r\n").as_bytes());
+        }
+        let all = FactSet { unix_mode: true, ..FactSet::DEFAULT };
+        let rest = "unique=fdg1234;UNIX.mode=0644;";
+        let file = "type=file;size=12345;modify=20231114221320;perm=adfrw;";
+        check(FileKind::File, None, all, &format!("{file}{rest}"));
+        let dir = "type=dir;modify=20231114221320;perm=cdeflmp;";
+        check(FileKind::Directory, None, all, &format!("{dir}{rest}"));
+        let cdir = "type=cdir;modify=20231114221320;perm=celmp;";
+        check(FileKind::Directory, Some("cdir"), all, &format!("{cdir}{rest}"));
+        let slink = "type=OS.unix=slink;modify=20231114221320;perm=df;unique=fdg1234;";
+        check(FileKind::DanglingLink, None, FactSet::DEFAULT, slink);
+        check(
+            FileKind::Other,
+            None,
+            FactSet { kind: true, ..FactSet::NONE },
+            "type=OS.unix=special;",
+        );
+        check(FileKind::File, None, FactSet::NONE, "");
+    }
+
+    #[test]
+    fn perm_letters() {
+        #[track_caller]
+        fn check(kind: FileKind, may: Permissions, writable: bool, expected: &str) {
+            let metadata = Metadata { writable, ..metadata(kind) };
+            assert_eq!(perm(&metadata, None, may), expected, "{kind:?} {may:?}");
+        }
+        let none = Permissions::NONE;
+        for (may, file, directory) in [
+            (none, "", "e"),
+            (Permissions::READ_ONLY, "r", "el"),
+            (Permissions::ALL, "adfrw", "cdeflmp"),
+            (Permissions { write: true, ..none }, "w", "ce"),
+            (Permissions { append: true, ..none }, "a", "e"),
+            (Permissions { delete: true, ..none }, "d", "dep"),
+            (Permissions { rename: true, ..none }, "f", "ef"),
+            (Permissions { mkdir: true, ..none }, "", "em"),
+        ] {
+            check(FileKind::File, may, true, file);
+            check(FileKind::Directory, may, true, directory);
+        }
+        check(FileKind::File, Permissions::ALL, false, "dfr");
+        check(FileKind::Directory, Permissions::ALL, false, "defl");
+        check(FileKind::DanglingLink, Permissions::ALL, true, "df");
+        check(FileKind::Other, Permissions::ALL, true, "df");
+    }
+
+    #[test]
+    fn feature_line() {
+        let selected = FactSet { kind: true, unix_mode: true, ..FactSet::NONE };
+        assert_eq!(feat_mlst(selected), "MLST type*;size;modify;perm;unique;UNIX.mode*;");
+    }
+
+    #[test]
+    fn no_name_ends_its_line_early() {
+        let mut random = Random::new(0x11f7);
+        for _ in 0..20_000 {
+            let name = random.octets(12, b"\r\n\r\n\0 ;=");
+            let mut out = Vec::new();
+            name_line(&mut out, b"", &name);
+            long_line(&mut out, &metadata(FileKind::File), &name, NOW);
+            fact_line(
+                &mut out,
+                &metadata(FileKind::File),
+                None,
+                FactSet::DEFAULT,
+                Permissions::ALL,
+                &name,
+            );
+            assert_eq!(out.windows(2).filter(|pair| pair == b"\r\n").count(), 3, "{name:?}");
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! FEAT, HELP, STAT: what the server says about itself (RFC 2389, RFC 959 §4.1.3).
+
+use super::io::ProtectionLevel;
+use super::{Mode, Pending, Security, Session};
+use crate::protocol::{command_table, hash_command, listing, reply};
+
+impl Session {
+    /// FEAT: every extension there is, and no other (RFC 2389 §3.2). AUTH's line is the one of
+    /// MS-FTPS 4.2.
+    pub(super) fn feat(&mut self) {
+        let mut features: Vec<String> = vec![
+            "AUTH TLS;SSL;".into(),
+            "PBSZ".into(),
+            "PROT C;P;".into(),
+            "UTF8".into(),
+            "LANG EN*".into(),
+            "HOST".into(),
+            "CLNT".into(),
+            "EPSV".into(),
+            "EPRT".into(),
+            "SIZE".into(),
+            "MDTM".into(),
+            "REST STREAM".into(),
+            "TVFS".into(),
+            listing::feat_mlst(self.parameters.facts),
+            "MFMT".into(),
+            "MFF modify;UNIX.mode;".into(),
+            hash_command::feat_line(self.parameters.hash),
+            "XCRC".into(),
+            "XMD5".into(),
+            "XSHA1".into(),
+            "XSHA256".into(),
+            "XSHA512".into(),
+            "MD5".into(),
+            "AVBL".into(),
+        ];
+        if self.policy.allow_ccc && self.mode == Mode::Explicit {
+            features.insert(3, "CCC".into());
+        }
+        let mut bytes = Vec::new();
+        let lines = features.iter().map(String::as_bytes);
+        reply::multi(&mut bytes, 211, b"Extensions supported:", lines, b"End");
+        self.write(&bytes);
+    }
+
+    pub(super) fn help(&mut self, argument: Option<&[u8]>) {
+        let mut bytes = Vec::new();
+        match argument.filter(|verb| !verb.is_empty()) {
+            None => {
+                let rows = command_table::rows().iter().filter(|row| row.implemented);
+                let names: Vec<&str> = rows.map(|row| row.names[0]).collect();
+                let lines: Vec<String> = names.chunks(8).map(|names| names.join(" ")).collect();
+                let lines = lines.iter().map(String::as_bytes);
+                reply::multi(&mut bytes, 214, b"Commands implemented:", lines, b"End");
+            }
+            Some(verb) if verb.eq_ignore_ascii_case(b"SITE") => return self.site(b"HELP"),
+            Some(verb) => match command_table::find(verb).filter(|row| row.implemented) {
+                Some(row) => {
+                    reply::line(&mut bytes, 214, format!("Syntax: {}", row.help).as_bytes())
+                }
+                None => return self.say_code(502, "No such command."),
+            },
+        }
+        self.write(&bytes);
+    }
+
+    /// STAT without argument, between transfers.
+    pub(super) fn stat(&mut self) {
+        let lines = self.status_lines();
+        self.say_status(&lines);
+    }
+
+    /// STAT during a transfer, once the server-DTP said how far it is: answered at once.
+    pub(super) fn stat_progress(&mut self, octets: u64) {
+        let Pending::Running(context) = &mut self.pending else { return };
+        if !std::mem::take(&mut context.stat_asked) {
+            return;
+        }
+        self.lines.pop(); // the STAT that asked: it stands at the front
+        let mut lines = self.status_lines();
+        lines.push(format!("Transfer running: {octets} bytes so far"));
+        self.say_status(&lines);
+    }
+
+    fn say_status(&mut self, lines: &[String]) {
+        let mut bytes = Vec::new();
+        let lines = lines.iter().map(String::as_bytes);
+        reply::multi(&mut bytes, 211, b"ringftpd status:", lines, b"End");
+        self.write(&bytes);
+    }
+
+    fn status_lines(&self) -> Vec<String> {
+        let user = self.account().map_or("nobody", |account| account.name.as_str());
+        let kind = if self.parameters.ascii { "A N" } else { "I" };
+        let control = match (&self.tls, self.security) {
+            (_, Security::Cleared(_)) => "clear after CCC".to_owned(),
+            (Some(tls), _) => tls.description.clone(),
+            (None, _) => "clear".to_owned(),
+        };
+        let level = match self.security.level() {
+            ProtectionLevel::Clear => "Clear",
+            ProtectionLevel::Private => "Private",
+        };
+        vec![
+            format!("Connected from {}", self.peer.ip().to_canonical()),
+            format!("Logged in as {user}"),
+            format!("TYPE {kind}; STRU F; MODE S"),
+            format!("Control connection: {control}; data protection level: {level}"),
+        ]
+    }
+}

@@ -1,0 +1,212 @@
+//! What goes into a [`Session`](super::Session) and what comes out: the whole contract between the
+//! server-PI and the shells around it.
+
+use std::net::SocketAddr;
+
+use crate::protocol::account::Account;
+use crate::protocol::file::{FileError, FileReply, FileRequest, Opened, TransferRequest};
+
+/// Something that happened outside. Bytes of the control connection come through
+/// [`Session::feed`](super::Session::feed) instead.
+#[derive(Debug)]
+pub enum Input {
+    /// The TCP connection is accepted: greet, or wait for the ClientHello.
+    Connected,
+    /// The TLS handshake asked for by [`Output::StartTls`] ended well.
+    TlsEstablished(ControlTls),
+    /// The shutdown asked for by [`Output::ShutdownTls`] is complete: every byte of the old TLS
+    /// session is gone, the next byte belongs to the next state.
+    TlsEnded,
+    /// Answer to [`Output::Identify`].
+    Identified(Option<Account>),
+    /// Answer to [`Output::Authenticate`].
+    Authenticated(Result<Account, AuthenticationError>),
+    /// Answer to [`Output::File`].
+    File(Result<FileReply, FileError>),
+    /// Answer to [`Output::ListenPassive`]: the address to tell the client.
+    PassiveListening(Result<SocketAddr, PassiveUnavailable>),
+    /// Answer to [`Output::OpenTransfer`].
+    TransferOpened(Result<Opened, FileError>),
+    /// The transfer started by [`Output::RunTransfer`] is over and everything it held is closed.
+    TransferFinished(Result<(), TransferError>),
+    /// Answer to [`Output::ReportProgress`]: octets moved so far.
+    Progress(u64),
+    /// Replies handed out were sent: commands held back by the reply backlog may go on.
+    Flushed,
+    /// [`Session::poll_timeout`](super::Session::poll_timeout) has passed.
+    Timeout,
+    /// The shard shuts down: finish the transfer in hand, then 421.
+    Drain,
+    /// The client is gone (FIN, close_notify, reset): RFC 959 §4.1.1, effective ABOR and QUIT.
+    Disconnected,
+}
+
+/// What the handshake on the control connection found out.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ControlTls {
+    /// Server name indication, to be held against HOST (RFC 7151 §3.3).
+    pub server_name: Option<String>,
+    /// Whether the client authenticated with a certificate; USER then asks [`Output::Identify`].
+    pub client_certificate: bool,
+    /// One line for STAT: version and suite.
+    pub description: String,
+}
+
+/// Why a log-in failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AuthenticationError {
+    /// Unknown user or wrong password; which of them is nobody's business.
+    Rejected,
+    /// The queue of passwords to check is full.
+    Overloaded,
+    /// This user has as many sessions as the configuration allows.
+    TooManySessions,
+}
+
+/// Why no passive port could be opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PassiveUnavailable {
+    /// All ports of this shard's range are in use.
+    Exhausted,
+    /// The operating system refused.
+    Failed,
+}
+
+/// Why a transfer ended early, and so which reply it gets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TransferError {
+    /// Nobody connected in time, or connecting failed: 425.
+    NotOpened,
+    /// The TLS handshake on the data connection failed: 522.
+    HandshakeFailed,
+    /// The data connection does not resume this control session and policy requires it: 522.
+    NotResumed(String),
+    /// The data connection broke: 426.
+    ConnectionLost,
+    /// The client ended its upload without close_notify: 426.
+    Truncated,
+    /// A record did not decrypt or violated the protocol: 426.
+    Protection,
+    /// No byte moved for the stall timeout: 426.
+    Stalled,
+    /// ABOR, or the control connection is gone: 426.
+    Aborted,
+    /// The server shuts down: 426.
+    Draining,
+    /// Storage failed: 451, 452 or 552.
+    Storage(FileError),
+}
+
+/// What follows when TLS is taken off the control connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AfterTls {
+    /// Implicit FTPS: a fresh ClientHello on the same TCP connection.
+    Implicit,
+    /// Explicit FTPS: commands in clear.
+    Clear,
+}
+
+/// Protection of a data connection (RFC 2228 §3, PROT).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProtectionLevel {
+    /// `C`: no TLS.
+    Clear,
+    /// `P`: TLS.
+    Private,
+}
+
+/// How the data connection of one transfer comes about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rendezvous {
+    /// The client connects, or has connected, to the listening passive port.
+    Passive,
+    /// The server connects to the address of PORT or EPRT, already checked against policy.
+    Active(SocketAddr),
+}
+
+/// Something worth a line in the log or a counter. Never holds a password.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A user is in.
+    LoggedIn {
+        /// As configured.
+        user: String,
+        /// Without a password, by client certificate.
+        by_certificate: bool,
+    },
+    /// A log-in failed; the name is what the client sent, escaped.
+    LoginFailed {
+        /// Printable form.
+        user: String,
+        /// Failures on this control connection so far.
+        failures: u32,
+    },
+    /// Octets stood behind AUTH in the clear: an injection attempt or a broken client.
+    PlaintextBehindAuth,
+    /// A timeout ended the session.
+    TimedOut(&'static str),
+    /// A request that belongs to another protocol.
+    ForeignProtocol,
+    /// USER, REIN or AUTH ended the log-in.
+    LoggedOut,
+}
+
+/// What the shell must do now, in this order.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Output {
+    /// Send these octets on the control connection.
+    Reply(Vec<u8>),
+    /// Flush, then start a TLS handshake as server. Received octets not fed yet belong to it.
+    StartTls {
+        /// HOST of before, to choose the certificate when there is no SNI.
+        host: Option<String>,
+    },
+    /// Flush, send close_notify, drain the old TLS session byte-exactly, then
+    /// [`Input::TlsEnded`]. Decrypted octets not fed yet are to be dropped.
+    ShutdownTls(AfterTls),
+    /// Does the client certificate belong to this user?
+    Identify {
+        /// Name as sent.
+        user: Vec<u8>,
+    },
+    /// Check a password, off the shard's thread.
+    Authenticate {
+        /// Name as sent.
+        user: Vec<u8>,
+        /// Password as sent.
+        password: Secret,
+    },
+    /// Ask storage.
+    File(FileRequest),
+    /// Close any earlier passive listener and open a new one.
+    ListenPassive,
+    /// Close the passive listener and a data connection it may hold.
+    ClosePassive,
+    /// Open the file or directory of a transfer.
+    OpenTransfer(TransferRequest),
+    /// Move the data. The 150 has been handed out before this.
+    RunTransfer {
+        /// How the data connection comes about.
+        rendezvous: Rendezvous,
+        /// Whether it must be protected.
+        level: ProtectionLevel,
+    },
+    /// End the running transfer; answered by [`Input::TransferFinished`].
+    AbortTransfer,
+    /// Tell how many octets the running transfer moved, as [`Input::Progress`].
+    ReportProgress,
+    /// For log and counters.
+    Event(Event),
+    /// Flush, close_notify when protected, close. Nothing follows.
+    Close,
+}
+
+/// A password on its way to the authenticator; never shown by `Debug`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(pub Vec<u8>);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Secret(…)")
+    }
+}

@@ -1,0 +1,542 @@
+//! One control connection's server-PI as a pure state machine (RFC 959 §2.2).
+//!
+//! # Contract
+//!
+//! ```text
+//! session.feed(now, bytes) or session.handle_input(now, input);   // one mutation …
+//! while let Some(output) = session.poll_output() { perform(output) } // … drain to None …
+//! let deadline = session.poll_timeout();                          // … then wait
+//! ```
+//!
+//! At most one request ([`Output::File`], [`Output::Authenticate`], …) is open at a time; commands
+//! that arrive meanwhile are queued, within [`PIPELINE_BYTES_MAX`](crate::limits), and executed in
+//! order. Only ABOR, and STAT with nothing queued before it, act while a transfer runs.
+
+mod files;
+mod information;
+mod io;
+mod login;
+mod parameters;
+mod rendezvous;
+mod replies;
+mod security;
+#[cfg(test)]
+mod tests;
+mod transfer;
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use self::files::FileOperation;
+use self::login::Login;
+use self::parameters::Parameters;
+use self::rendezvous::{DataPath, PassiveForm};
+use self::replies::Situation;
+use self::transfer::TransferContext;
+use crate::limits::REPLY_BACKLOG_BYTES_MAX;
+use crate::protocol::account::Account;
+use crate::protocol::command_table::{self, Argument, Row, Verb};
+use crate::protocol::line::{Line, LineReader};
+use crate::protocol::path::VirtualPath;
+use crate::protocol::policy::Policy;
+use crate::protocol::reply;
+
+pub use self::io::{
+    AfterTls, AuthenticationError, ControlTls, Event, Input, Output, PassiveUnavailable,
+    ProtectionLevel, Rendezvous, Secret, TransferError,
+};
+pub use self::security::{Security, SecurityError};
+
+/// Which port the client came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// TLS from the first byte, port 990 (MS-FTPS).
+    Implicit,
+    /// Clear at first, AUTH upgrades, port 21 (RFC 4217).
+    Explicit,
+}
+
+/// What a session is told when its TCP connection is accepted.
+#[derive(Clone, Debug)]
+pub struct SessionStart {
+    /// The operator's decisions.
+    pub policy: Arc<Policy>,
+    /// Which port.
+    pub mode: Mode,
+    /// Our end of the control connection.
+    pub local: SocketAddr,
+    /// The client's end.
+    pub peer: SocketAddr,
+    /// A session limit is reached: 421 takes the place of the greeting.
+    pub refused: bool,
+}
+
+/// State of one control connection.
+#[derive(Debug)]
+pub struct Session {
+    policy: Arc<Policy>,
+    mode: Mode,
+    local: SocketAddr,
+    peer: SocketAddr,
+    refused: bool,
+    /// Time of the input at hand.
+    now: Instant,
+    /// Wall-clock seconds of the input at hand; only listings show it.
+    unix_now: i64,
+    lines: LineReader,
+    /// Octets were offered that the line reader had no room for.
+    unfed: bool,
+    outputs: VecDeque<Output>,
+    /// Reply octets handed out since the last [`Input::Flushed`].
+    backlog: usize,
+    security: Security,
+    auth_ssl: bool,
+    tls: Option<ControlTls>,
+    login: Login,
+    /// Failed log-ins; survives REIN (RFC 2577 §5).
+    failures: u32,
+    host: Option<String>,
+    parameters: Parameters,
+    cwd: VirtualPath,
+    data_path: DataPath,
+    /// EPSV ALL was given (RFC 2428 §4).
+    epsv_all: bool,
+    /// Restart marker for the next transfer.
+    restart: Option<u64>,
+    /// Octets of ALLO for the next upload.
+    announced: Option<u64>,
+    /// Name of RNFR, valid for the very next command only.
+    rename_from: Option<VirtualPath>,
+    pending: Pending,
+    draining: bool,
+    login_started: Option<Instant>,
+    phase_started: Instant,
+}
+
+/// What the session waits for; everything but `Nothing` holds further commands back.
+#[derive(Debug)]
+enum Pending {
+    Nothing,
+    TlsHandshake,
+    TlsShutdown(AfterTls),
+    Identify(Vec<u8>),
+    Authenticate(Vec<u8>),
+    LoginDelay { until: Instant },
+    File(FileOperation),
+    Passive(PassiveForm),
+    Opening(TransferContext),
+    Running(TransferContext),
+    Closed,
+}
+
+impl Session {
+    /// A session for a connection just accepted; [`Input::Connected`] must follow.
+    #[must_use]
+    pub fn new(now: Instant, start: SessionStart) -> Self {
+        Self {
+            policy: start.policy,
+            mode: start.mode,
+            local: start.local,
+            peer: start.peer,
+            refused: start.refused,
+            now,
+            unix_now: 0,
+            lines: LineReader::new(),
+            unfed: false,
+            outputs: VecDeque::new(),
+            backlog: 0,
+            security: Security::Clear,
+            auth_ssl: false,
+            tls: None,
+            login: Login::Out,
+            failures: 0,
+            host: None,
+            parameters: Parameters::default(),
+            cwd: VirtualPath::root(),
+            data_path: DataPath::None,
+            epsv_all: false,
+            restart: None,
+            announced: None,
+            rename_from: None,
+            pending: Pending::Nothing,
+            draining: false,
+            login_started: None,
+            phase_started: now,
+        }
+    }
+
+    /// Tells the wall clock, in seconds since the Unix epoch; LIST shows dates relative to it.
+    pub fn set_unix_time(&mut self, seconds: i64) {
+        self.unix_now = seconds;
+    }
+
+    /// Takes octets of the control connection, decrypted where TLS is on, in any split. Returns how
+    /// many were taken; the rest must be offered again after the next output was performed.
+    pub fn feed(&mut self, now: Instant, bytes: &[u8]) -> usize {
+        self.begin(now);
+        if matches!(self.pending, Pending::Closed) {
+            return bytes.len();
+        }
+        if self.is_foreign_start(bytes) {
+            self.event(Event::ForeignProtocol);
+            self.say(Situation::ForeignProtocol);
+            self.close();
+            return bytes.len();
+        }
+        let mut telnet = Vec::new();
+        let taken = self.lines.push(bytes, &mut telnet);
+        self.unfed = taken < bytes.len();
+        if !telnet.is_empty() {
+            self.write(&telnet);
+        }
+        self.run();
+        taken
+    }
+
+    /// Applies one input.
+    pub fn handle_input(&mut self, now: Instant, input: Input) {
+        self.begin(now);
+        if matches!(self.pending, Pending::Closed) {
+            return;
+        }
+        match input {
+            Input::Connected => self.connected(),
+            Input::TlsEstablished(facts) => self.tls_established(facts),
+            Input::TlsEnded => self.tls_ended(),
+            Input::Identified(account) => self.identified(account),
+            Input::Authenticated(result) => self.authenticated(result),
+            Input::File(result) => self.file_answered(result),
+            Input::PassiveListening(result) => self.passive_listening(result),
+            Input::TransferOpened(result) => self.transfer_opened(result),
+            Input::TransferFinished(result) => self.transfer_finished(result),
+            Input::Progress(octets) => self.stat_progress(octets),
+            Input::Flushed => self.backlog = 0,
+            Input::Timeout => self.timed_out(),
+            Input::Drain => self.drain(),
+            Input::Disconnected => self.close(),
+        }
+        self.run();
+    }
+
+    /// The next thing to do; `None` once drained.
+    #[must_use]
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// When to come back with [`Input::Timeout`]. May change with every input.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let phase = |span| Some(self.phase_started + span);
+        let deadline = match &self.pending {
+            Pending::Closed | Pending::Opening(_) | Pending::Running(_) => return None,
+            Pending::TlsHandshake | Pending::TlsShutdown(_) => phase(self.policy.handshake_timeout),
+            Pending::LoginDelay { until } => Some(*until),
+            Pending::Identify(_)
+            | Pending::Authenticate(_)
+            | Pending::File(_)
+            | Pending::Passive(_) => None,
+            Pending::Nothing => phase(self.policy.idle_timeout),
+        };
+        let login = match (&self.login, self.login_started) {
+            (Login::In(_), _) | (_, None) => None,
+            (_, Some(started)) => Some(started + self.policy.login_timeout),
+        };
+        match (deadline, login) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        }
+    }
+
+    /// Whether more octets of the control connection can be taken now. While false the shell leaves
+    /// them in the socket, and TCP slows the client down.
+    #[must_use]
+    pub fn wants_bytes(&self) -> bool {
+        !matches!(self.pending, Pending::Closed | Pending::TlsHandshake | Pending::TlsShutdown(_))
+            && self.lines.has_room()
+            && self.backlog <= REPLY_BACKLOG_BYTES_MAX
+    }
+
+    /// Whether a transfer is opening or running.
+    #[must_use]
+    pub fn is_transferring(&self) -> bool {
+        matches!(self.pending, Pending::Opening(_) | Pending::Running(_))
+    }
+
+    /// Whether [`Output::Close`] was handed out.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        matches!(self.pending, Pending::Closed)
+    }
+
+    /// Who is logged in.
+    #[must_use]
+    pub fn account(&self) -> Option<&Account> {
+        match &self.login {
+            Login::In(account) => Some(account),
+            Login::Out | Login::Named(_) => None,
+        }
+    }
+
+    /// Where the security negotiation stands.
+    #[must_use]
+    pub fn security(&self) -> Security {
+        self.security
+    }
+
+    fn begin(&mut self, now: Instant) {
+        debug_assert!(self.outputs.is_empty(), "drain poll_output before the next input");
+        // A clock that steps back must not make deadlines pass early or never.
+        self.now = self.now.max(now);
+    }
+
+    /// A transfer in hand goes on; a handshake has nothing to lose.
+    fn drain(&mut self) {
+        self.draining = true;
+        if matches!(self.pending, Pending::TlsHandshake | Pending::TlsShutdown(_)) {
+            self.close();
+        }
+    }
+
+    fn connected(&mut self) {
+        match self.mode {
+            Mode::Explicit => self.greet(),
+            Mode::Implicit => self.start_tls(),
+        }
+    }
+
+    fn greet(&mut self) {
+        if self.refused {
+            self.say(Situation::TooManySessions);
+            return self.close();
+        }
+        self.login_started = Some(self.now);
+        let text = self.policy.greeting.clone();
+        self.reply(220, text.as_bytes());
+    }
+
+    /// A TLS ClientHello or an HTTP request on the clear port is another protocol: answer once and
+    /// close, never loop over its lines.
+    fn is_foreign_start(&self, bytes: &[u8]) -> bool {
+        self.security == Security::Clear && self.lines.is_clean() && bytes.first() == Some(&0x16)
+    }
+
+    /// Executes queued commands until something must be waited for.
+    fn run(&mut self) {
+        loop {
+            match self.pending {
+                Pending::Nothing => {}
+                Pending::Running(_) => return self.run_during_transfer(),
+                _ => break,
+            }
+            if self.draining {
+                self.say(Situation::ShuttingDown);
+                self.close();
+                break;
+            }
+            if self.backlog > REPLY_BACKLOG_BYTES_MAX {
+                break;
+            }
+            let Some(line) = self.lines.pop() else { break };
+            self.phase_started = self.now;
+            match line {
+                Line::Command(line) => self.execute(&line),
+                Line::TooLong => self.say(Situation::LineTooLong),
+            }
+        }
+    }
+
+    /// RFC 959 §4.2: commands queue while a 1xx is open, except ABOR and STAT.
+    fn run_during_transfer(&mut self) {
+        let Pending::Running(context) = &mut self.pending else { return };
+        let is = |line: &Line, wanted: Verb| match line {
+            Line::Command(line) => matches!(
+                command_table::split(line),
+                Some((Ok(row), None)) if row.verb == wanted
+            ),
+            Line::TooLong => false,
+        };
+        if !context.aborting && self.lines.contains(|line| is(line, Verb::Abor)) {
+            context.aborting = true;
+            self.output(Output::AbortTransfer);
+            return;
+        }
+        if !context.stat_asked && self.lines.front().is_some_and(|line| is(line, Verb::Stat)) {
+            context.stat_asked = true;
+            self.output(Output::ReportProgress);
+        }
+    }
+
+    fn execute(&mut self, line: &[u8]) {
+        let Some((verb, argument)) = command_table::split(line) else {
+            self.rename_from = None;
+            return self.say(Situation::NoCommand);
+        };
+        let row = match verb {
+            Ok(row) => row,
+            Err(unknown) => {
+                self.rename_from = None;
+                self.say(Situation::CommandUnknown);
+                if is_http(unknown) {
+                    self.event(Event::ForeignProtocol);
+                    self.close();
+                }
+                return;
+            }
+        };
+        let renaming = self.rename_from.take();
+        if !row.clears_rename {
+            self.rename_from.clone_from(&renaming);
+        }
+        if row.login && self.account().is_none() {
+            return self.say(Situation::NeedLogin);
+        }
+        if !row.implemented {
+            return self.say(Situation::NotImplemented);
+        }
+        if let Some(refusal) = check_argument(row, argument) {
+            return self.say(refusal);
+        }
+        self.dispatch(row.verb, argument, renaming);
+    }
+
+    fn dispatch(&mut self, verb: Verb, argument: Option<&[u8]>, renaming: Option<VirtualPath>) {
+        let text = argument.unwrap_or_default();
+        match verb {
+            Verb::User => self.user(text),
+            Verb::Pass => self.pass(text),
+            Verb::Acct => self.acct(),
+            Verb::Host => self.host(text),
+            Verb::Rein => self.rein(),
+            Verb::Quit => self.quit(),
+            Verb::Auth => self.auth(text),
+            Verb::Adat => self.say(Situation::BadSequence),
+            Verb::Mic | Verb::Conf | Verb::Enc => self.say(Situation::ProtectedCommandsRefused),
+            Verb::Pbsz => self.pbsz(text),
+            Verb::Prot => self.prot(text),
+            Verb::Ccc => self.ccc(),
+            Verb::Type => self.set_type(text),
+            Verb::Mode => self.set_mode(text),
+            Verb::Stru => self.set_structure(text),
+            Verb::Opts => self.options(text),
+            Verb::Lang => self.language(argument),
+            Verb::Rest => self.restart(text),
+            Verb::Allo => self.allocate(text),
+            Verb::Pasv => self.pasv(),
+            Verb::Epsv => self.epsv(text),
+            Verb::Port => self.port(text),
+            Verb::Eprt => self.eprt(text),
+            Verb::Retr => self.retrieve(text),
+            Verb::Stor | Verb::Appe | Verb::Stou => self.store(verb, text),
+            Verb::List | Verb::Nlst | Verb::Mlsd => self.list(verb, text),
+            Verb::Abor => self.abor(),
+            Verb::Cwd => self.cwd(text),
+            Verb::Cdup => self.cwd(b".."),
+            Verb::Rnto => self.rename_to(text, renaming),
+            Verb::Feat => self.feat(),
+            Verb::Help => self.help(argument),
+            Verb::Syst => self.reply(215, b"UNIX Type: L8"),
+            Verb::Noop => self.say(Situation::NoopDone),
+            Verb::Clnt => self.reply(200, b"Noted."),
+            Verb::Stat if argument.is_none() => self.stat(),
+            Verb::Site => self.site(text),
+            _ => self.file_command(verb, text),
+        }
+    }
+
+    fn timed_out(&mut self) {
+        if self.poll_timeout().is_none_or(|deadline| deadline > self.now) {
+            return; // an early timer changes nothing
+        }
+        match &self.pending {
+            Pending::TlsHandshake | Pending::TlsShutdown(_) => {
+                // Nothing in clear may be said on a connection that was promised TLS.
+                self.event(Event::TimedOut("handshake"));
+                self.close();
+            }
+            Pending::LoginDelay { until } if *until <= self.now => self.login_delay_over(),
+            _ if self.account().is_none() && self.login_expired() => {
+                self.event(Event::TimedOut("login"));
+                self.say(Situation::LoginTimeout);
+                self.close();
+            }
+            _ => {
+                self.event(Event::TimedOut("idle"));
+                self.say(Situation::IdleTimeout);
+                self.close();
+            }
+        }
+    }
+
+    fn login_expired(&self) -> bool {
+        self.login_started.is_some_and(|started| started + self.policy.login_timeout <= self.now)
+    }
+
+    fn quit(&mut self) {
+        self.say(Situation::Quit);
+        self.close();
+    }
+
+    /// Ends the session; whatever is open is given up (RFC 959 §4.1.1).
+    fn close(&mut self) {
+        if self.is_transferring() {
+            self.output(Output::AbortTransfer);
+        }
+        self.close_data_path();
+        self.lines.clear();
+        self.pending = Pending::Closed;
+        self.output(Output::Close);
+    }
+
+    fn output(&mut self, output: Output) {
+        self.outputs.push_back(output);
+    }
+
+    fn event(&mut self, event: Event) {
+        self.output(Output::Event(event));
+    }
+
+    fn say(&mut self, situation: Situation) {
+        let (code, text) = situation.code_and_text();
+        self.reply(code, text.as_bytes());
+    }
+
+    fn reply(&mut self, code: u16, text: &[u8]) {
+        let mut bytes = Vec::with_capacity(text.len() + 8);
+        reply::line(&mut bytes, code, text);
+        self.write(&bytes);
+    }
+
+    /// Replies that follow each other leave in one piece.
+    fn write(&mut self, bytes: &[u8]) {
+        self.backlog += bytes.len();
+        if let Some(Output::Reply(last)) = self.outputs.back_mut() {
+            last.extend_from_slice(bytes);
+        } else {
+            self.output(Output::Reply(bytes.to_vec()));
+        }
+    }
+}
+
+/// Requests of HTTP clients, and of browsers tricked into talking to us.
+fn is_http(verb: &[u8]) -> bool {
+    const VERBS: [&[u8]; 9] =
+        [b"GET", b"POST", b"HEAD", b"PUT", b"DELETE", b"OPTIONS", b"CONNECT", b"PATCH", b"HOST:"];
+    VERBS.iter().any(|http| http.eq_ignore_ascii_case(verb))
+}
+
+fn check_argument(row: &Row, argument: Option<&[u8]>) -> Option<Situation> {
+    // The table leaves only a password empty without being absent.
+    let empty = argument.is_none();
+    match row.argument {
+        Argument::None if !empty => Some(Situation::NoArgumentAllowed),
+        Argument::Required | Argument::Pathname if empty => Some(Situation::SyntaxError),
+        Argument::None
+        | Argument::Optional
+        | Argument::Required
+        | Argument::Pathname
+        | Argument::OptionalPathname => None,
+    }
+}

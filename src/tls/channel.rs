@@ -1,0 +1,302 @@
+//! An established TLS session: bytes to records and back, key updates, alerts, close_notify.
+//!
+//! Owns keys and counters, never a buffer: both directions work in memory of the caller. rustls
+//! is kept only for the key schedule of TLS 1.3.
+
+use std::fmt;
+use std::ops::Range;
+
+use rustls::kernel::KernelConnection;
+use rustls::server::ServerConnectionData;
+use rustls::{AlertDescription, ExtractedSecrets, ProtocolVersion, SupportedCipherSuite};
+
+use super::TlsError;
+use super::record::{ALERT, APPLICATION_DATA, HANDSHAKE, HEADER_BYTES, Header, Opener, Sealer};
+use crate::limits::{TLS_FRAGMENT_BYTES_MAX, TLS_QUIET_RECORDS_MAX};
+
+const WARNING: u8 = 1;
+const FATAL: u8 = 2;
+const CLOSE_NOTIFY: u8 = 0;
+const USER_CANCELED: u8 = 90;
+
+/// A KeyUpdate that asks for none in return (RFC 8446 §4.6.3).
+const KEY_UPDATE: [u8; 5] = [24, 0, 0, 1, 0];
+
+/// What [`Channel::open`] found at the front of the record area.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Opened {
+    /// No whole record yet; nothing was touched.
+    Incomplete,
+    /// Application data, decrypted in place. May be empty.
+    Data {
+        /// Octets of the record; the caller drops them once the plaintext is used.
+        consumed: usize,
+        /// Where in the record area the plaintext is.
+        plaintext: Range<usize>,
+    },
+    /// The peer will send nothing more. What follows the record is not part of this session.
+    CloseNotify {
+        /// Octets of the record; 0 when the close_notify was seen by an earlier call.
+        consumed: usize,
+    },
+    /// A record of the protocol itself, dealt with.
+    Handled {
+        /// Octets of the record.
+        consumed: usize,
+    },
+}
+
+/// Both directions of an established TLS session.
+///
+/// Invariant: nothing is sealed after close_notify or a fatal alert, and nothing is opened after
+/// the peer's close_notify.
+pub struct Channel {
+    sealer: Sealer,
+    opener: Opener,
+    version: ProtocolVersion,
+    /// The key schedule; TLS 1.2 has none after the handshake.
+    schedule: Option<KernelConnection<ServerConnectionData>>,
+    quiet_records: u32,
+    send_closed: bool,
+    receive_closed: bool,
+}
+
+impl Channel {
+    pub(super) fn new(
+        secrets: &ExtractedSecrets,
+        schedule: KernelConnection<ServerConnectionData>,
+    ) -> Result<Self, TlsError> {
+        let version = schedule.protocol_version();
+        let limit = confidentiality_limit(schedule.negotiated_cipher_suite());
+        Ok(Self {
+            sealer: Sealer::new(version, secrets.tx.0, &secrets.tx.1, limit)?,
+            opener: Opener::new(version, secrets.rx.0, &secrets.rx.1)?,
+            version,
+            schedule: (version == ProtocolVersion::TLSv1_3).then_some(schedule),
+            quiet_records: 0,
+            send_closed: false,
+            receive_closed: false,
+        })
+    }
+
+    /// Most octets [`Channel::seal_into`] writes for `plaintext` octets, key updates included.
+    #[must_use]
+    pub fn sealed_len_max(&self, plaintext: usize) -> usize {
+        let fragments = plaintext.div_ceil(TLS_FRAGMENT_BYTES_MAX);
+        let overhead = self.sealer.format().overhead();
+        let records_per_key = usize::try_from(self.sealer.limit() - 1).unwrap_or(usize::MAX);
+        let key_updates = match &self.schedule {
+            Some(_) => 1 + fragments / records_per_key,
+            None => 0,
+        };
+        plaintext + fragments * overhead + key_updates * (KEY_UPDATE.len() + overhead)
+    }
+
+    /// Seals `plaintext` into records of at most 16 KiB at the front of `wire` and gives their
+    /// length in octets. No plaintext, no record.
+    ///
+    /// # Errors
+    ///
+    /// [`TlsError::SendClosed`], or [`TlsError::KeyExhausted`] when TLS 1.2 has no records left
+    /// for all of it; then nothing was sealed, and close_notify still can be.
+    ///
+    /// # Panics
+    ///
+    /// When `wire` is shorter than [`Channel::sealed_len_max`] says.
+    pub fn seal_into(&mut self, plaintext: &[u8], wire: &mut [u8]) -> Result<usize, TlsError> {
+        if self.send_closed {
+            return Err(TlsError::SendClosed);
+        }
+        let fragments = plaintext.len().div_ceil(TLS_FRAGMENT_BYTES_MAX) as u64;
+        if self.schedule.is_none() && fragments > self.sealer.data_records_left() {
+            return Err(TlsError::KeyExhausted);
+        }
+        let mut length = 0;
+        for fragment in plaintext.chunks(TLS_FRAGMENT_BYTES_MAX) {
+            if self.sealer.data_records_left() == 0 {
+                length += self.sealer.seal(HANDSHAKE, &KEY_UPDATE, &mut wire[length..])?;
+                self.update_sealer()?;
+            }
+            length += self.sealer.seal(APPLICATION_DATA, fragment, &mut wire[length..])?;
+        }
+        Ok(length)
+    }
+
+    /// Appends `plaintext`, sealed into records, to `out`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Channel::seal_into`]; `out` is then as it was.
+    pub fn seal(&mut self, plaintext: &[u8], out: &mut Vec<u8>) -> Result<(), TlsError> {
+        let start = out.len();
+        out.resize(start + self.sealed_len_max(plaintext.len()), 0);
+        let sealed = self.seal_into(plaintext, &mut out[start..]);
+        out.truncate(start + sealed.as_ref().copied().unwrap_or(0));
+        sealed.map(drop)
+    }
+
+    /// Appends our close_notify (RFC 8446 §6.1); nothing can be sealed after it. A second call,
+    /// or one after a fatal alert, adds nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`TlsError::Internal`] only.
+    pub fn seal_close_notify(&mut self, out: &mut Vec<u8>) -> Result<(), TlsError> {
+        if self.send_closed {
+            return Ok(());
+        }
+        self.seal_record(ALERT, &[WARNING, CLOSE_NOTIFY], out)?;
+        self.send_closed = true;
+        Ok(())
+    }
+
+    /// Opens the one record at the front of `record_area`, in place, and deals with it if it is
+    /// not data. The answer to a KeyUpdate, or the alert that explains an error, goes to `out`,
+    /// unless our side is closed already.
+    ///
+    /// # Errors
+    ///
+    /// A record that does not authenticate, is too long, does not belong here, or is a fatal
+    /// alert. The session is over.
+    pub fn open(&mut self, record_area: &mut [u8], out: &mut Vec<u8>) -> Result<Opened, TlsError> {
+        self.open_record(record_area, out).inspect_err(|error| {
+            if let Some(alert) = error.alert()
+                && !self.send_closed
+            {
+                // The session is lost; an alert that cannot be sealed changes nothing.
+                let _ = self.seal_record(ALERT, &[FATAL, u8::from(alert)], out);
+            }
+            self.send_closed = true;
+        })
+    }
+
+    /// Ends the sending side without a word: [`Drain`](super::Drain) only receives.
+    pub(super) const fn close_send(&mut self) {
+        self.send_closed = true;
+    }
+
+    /// Whether the peer's close_notify was seen.
+    pub(super) const fn is_receive_closed(&self) -> bool {
+        self.receive_closed
+    }
+
+    fn open_record(
+        &mut self,
+        record_area: &mut [u8],
+        out: &mut Vec<u8>,
+    ) -> Result<Opened, TlsError> {
+        if self.receive_closed {
+            return Ok(Opened::CloseNotify { consumed: 0 });
+        }
+        let Some(header) = Header::parse(record_area) else { return Ok(Opened::Incomplete) };
+        if header.major != 3 || !(ALERT..=APPLICATION_DATA).contains(&header.kind) {
+            return Err(TlsError::UnexpectedRecord { kind: header.kind });
+        }
+        if header.length > self.opener.format().body_max() {
+            return Err(TlsError::RecordOverflow { length: header.length });
+        }
+        let consumed = HEADER_BYTES + header.length;
+        let Some(record) = record_area.get_mut(..consumed) else { return Ok(Opened::Incomplete) };
+        let (kind, content) = self.opener.open(record)?;
+        match kind {
+            APPLICATION_DATA if content.is_empty() => self.count_quiet()?,
+            APPLICATION_DATA => self.quiet_records = 0,
+            ALERT => return self.on_alert(&record[content], consumed),
+            HANDSHAKE => {
+                self.on_handshake(&record[content], out)?;
+                return Ok(Opened::Handled { consumed });
+            }
+            kind => return Err(TlsError::UnexpectedRecord { kind }),
+        }
+        Ok(Opened::Data { consumed, plaintext: content })
+    }
+
+    fn on_alert(&mut self, content: &[u8], consumed: usize) -> Result<Opened, TlsError> {
+        let &[level, description] = content else { return Err(TlsError::Decode) };
+        if description == CLOSE_NOTIFY {
+            self.receive_closed = true;
+            return Ok(Opened::CloseNotify { consumed });
+        }
+        // Levels mean nothing in TLS 1.3 (RFC 8446 §6): all are fatal but these two.
+        let warning = level == WARNING && self.version != ProtocolVersion::TLSv1_3;
+        if description == USER_CANCELED || warning {
+            self.count_quiet()?;
+            return Ok(Opened::Handled { consumed });
+        }
+        Err(TlsError::AlertReceived(AlertDescription::from(description)))
+    }
+
+    /// KeyUpdate is the only handshake message a client may send now: no ticket, no certificate
+    /// was asked for, and TLS 1.2 renegotiation is refused.
+    fn on_handshake(&mut self, content: &[u8], out: &mut Vec<u8>) -> Result<(), TlsError> {
+        let Some(schedule) = &mut self.schedule else { return Err(TlsError::Renegotiation) };
+        let &[message, 0, 0, 1, request] = content else {
+            return Err(TlsError::UnexpectedRecord { kind: HANDSHAKE });
+        };
+        if message != KEY_UPDATE[0] {
+            return Err(TlsError::UnexpectedRecord { kind: HANDSHAKE });
+        }
+        let (sequence, secrets) = schedule
+            .update_rx_secret()
+            .map_err(|_| TlsError::Internal("key schedule refused an update"))?;
+        self.opener = Opener::new(self.version, sequence, &secrets)?;
+        self.count_quiet()?;
+        match request {
+            0 => Ok(()),
+            1 if self.send_closed => Ok(()),
+            1 => {
+                self.seal_record(HANDSHAKE, &KEY_UPDATE, out)?;
+                self.update_sealer()
+            }
+            _ => Err(TlsError::Decode),
+        }
+    }
+
+    fn update_sealer(&mut self) -> Result<(), TlsError> {
+        let schedule = self.schedule.as_mut().ok_or(TlsError::KeyExhausted)?;
+        let (sequence, secrets) = schedule
+            .update_tx_secret()
+            .map_err(|_| TlsError::Internal("key schedule refused an update"))?;
+        self.sealer = Sealer::new(self.version, sequence, &secrets, self.sealer.limit())?;
+        Ok(())
+    }
+
+    fn seal_record(&mut self, kind: u8, content: &[u8], out: &mut Vec<u8>) -> Result<(), TlsError> {
+        let start = out.len();
+        out.resize(start + content.len() + self.sealer.format().overhead(), 0);
+        let sealed = self.sealer.seal(kind, content, &mut out[start..]);
+        out.truncate(start + sealed.as_ref().copied().unwrap_or(0));
+        sealed.map(drop)
+    }
+
+    fn count_quiet(&mut self) -> Result<(), TlsError> {
+        self.quiet_records += 1;
+        if self.quiet_records > TLS_QUIET_RECORDS_MAX {
+            return Err(TlsError::QuietRecords);
+        }
+        Ok(())
+    }
+
+    #[cfg(test)]
+    pub(super) fn set_record_limit(&mut self, limit: u64) {
+        self.sealer.set_limit(limit);
+    }
+}
+
+impl fmt::Debug for Channel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Channel")
+            .field("version", &self.version)
+            .field("send_closed", &self.send_closed)
+            .field("receive_closed", &self.receive_closed)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Records the suite's AEAD may seal under one key; 2^24 for AES-GCM (RFC 8446 §5.5).
+fn confidentiality_limit(suite: SupportedCipherSuite) -> u64 {
+    match suite {
+        SupportedCipherSuite::Tls12(suite) => suite.common.confidentiality_limit,
+        SupportedCipherSuite::Tls13(suite) => suite.common.confidentiality_limit,
+    }
+}

@@ -1,0 +1,259 @@
+//! What can go wrong in a TLS session, named after who is to blame, and what can go wrong when an
+//! operator's files and settings become a [`ServerTls`](super::ServerTls).
+//!
+//! Texts are for logs and terminals; none of them is sent to a client.
+
+use std::io;
+use std::path::PathBuf;
+
+use rustls::AlertDescription;
+
+/// Who caused a [`TlsError`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Culprit {
+    /// The other end, or somebody on the way to it.
+    Peer,
+    /// This server.
+    Us,
+}
+
+/// Why a TLS session ended. Every one of them is final for the session.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum TlsError {
+    /// The first bytes are no TLS record of type handshake.
+    #[error("peer does not speak TLS: first byte is {first:#04x}")]
+    NotTls {
+        /// The first octet received.
+        first: u8,
+    },
+    /// More than [`TLS_HANDSHAKE_BYTES_MAX`](crate::limits::TLS_HANDSHAKE_BYTES_MAX).
+    #[error("peer sent more than 64 KiB without finishing the TLS handshake")]
+    HandshakeTooLong,
+    /// rustls refused the handshake.
+    #[error("TLS handshake failed: {0}")]
+    Handshake(rustls::Error),
+    /// The peer ended the session inside the handshake.
+    #[error("peer closed the TLS session during the handshake")]
+    ClosedInHandshake,
+    /// Bytes of another message stand in the record that ends the handshake.
+    #[error("peer put bytes behind the last handshake message of its record")]
+    TrailingHandshakeBytes,
+    /// A resumed session carries a client certificate that would be refused today.
+    #[error("client certificate of the resumed session is not accepted any more: {0}")]
+    ClientCertificate(rustls::Error),
+    /// The peer sent a fatal alert (RFC 8446 §6.2).
+    #[error("peer ended the TLS session with alert {0:?}")]
+    AlertReceived(AlertDescription),
+    /// A record does not authenticate: damaged, forged, replayed or left out.
+    #[error("TLS record from peer does not authenticate (bad_record_mac)")]
+    BadRecordMac,
+    /// A record is larger than its version allows (RFC 8446 §5.2, RFC 5246 §6.2.3).
+    #[error("TLS record from peer is too long: {length} bytes")]
+    RecordOverflow {
+        /// Octets of the record body or of its plaintext.
+        length: usize,
+    },
+    /// A record type, or a handshake message, that has no place after the handshake.
+    #[error("peer sent an unexpected TLS record of type {kind}")]
+    UnexpectedRecord {
+        /// Content type as on the wire, or the inner one in TLS 1.3.
+        kind: u8,
+    },
+    /// TLS 1.2 handshake record after the handshake.
+    #[error("peer asked for TLS 1.2 renegotiation, which is refused")]
+    Renegotiation,
+    /// An alert or a KeyUpdate that does not parse.
+    #[error("peer sent a malformed TLS alert or KeyUpdate")]
+    Decode,
+    /// More than [`TLS_QUIET_RECORDS_MAX`](crate::limits::TLS_QUIET_RECORDS_MAX) in a row.
+    #[error("peer floods the TLS session with records that carry no data")]
+    QuietRecords,
+    /// More than [`TLS_DRAIN_BYTES_MAX`](crate::limits::TLS_DRAIN_BYTES_MAX).
+    #[error("peer goes on sending in a TLS session that was closed")]
+    DrainTooLong,
+    /// Something else than the new session or plaintext follows an old TLS session.
+    #[error("peer left its old TLS session with a byte {first:#04x} that starts nothing expected")]
+    UnexpectedAfterClose {
+        /// First octet of what followed.
+        first: u8,
+    },
+    /// Sealing after close_notify or after a fatal alert.
+    #[error("nothing can be sent any more: this end of the TLS session is closed")]
+    SendClosed,
+    /// TLS 1.2 cannot change keys, and this one has sealed as many records as is safe.
+    #[error("TLS 1.2 key has reached its limit of records; the connection has to end")]
+    KeyExhausted,
+    /// A handshake was taken as finished before it was.
+    #[error("TLS handshake is not finished")]
+    NotEstablished,
+    /// The cryptographic library refused something it never should.
+    #[error("internal TLS failure: {0}")]
+    Internal(&'static str),
+}
+
+impl TlsError {
+    /// Whom to blame.
+    #[must_use]
+    pub fn culprit(&self) -> Culprit {
+        use rustls::Error as E;
+        match self {
+            Self::SendClosed | Self::KeyExhausted | Self::NotEstablished | Self::Internal(_) => {
+                Culprit::Us
+            }
+            Self::Handshake(
+                E::General(_)
+                | E::FailedToGetCurrentTime
+                | E::FailedToGetRandomBytes
+                | E::EncryptError
+                | E::HandshakeNotComplete
+                | E::BadMaxFragmentSize
+                | E::InconsistentKeys(_)
+                | E::Other(_),
+            ) => Culprit::Us,
+            _ => Culprit::Peer,
+        }
+    }
+
+    /// The alert that tells the peer, when the record layer is ours and one is due.
+    pub(super) const fn alert(&self) -> Option<AlertDescription> {
+        Some(match self {
+            Self::BadRecordMac => AlertDescription::BadRecordMac,
+            Self::RecordOverflow { .. } => AlertDescription::RecordOverflow,
+            Self::UnexpectedRecord { .. } | Self::Renegotiation | Self::QuietRecords => {
+                AlertDescription::UnexpectedMessage
+            }
+            Self::Decode => AlertDescription::DecodeError,
+            Self::Internal(_) => AlertDescription::InternalError,
+            _ => return None,
+        })
+    }
+}
+
+/// Why certificates or settings cannot be used. The text says what, where, why and what to do.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TlsSetupError {
+    /// A file cannot be read or written.
+    #[error(
+        "cannot {action} {}: {source}; check that the folder exists and who may use it",
+        path.display()
+    )]
+    File {
+        /// "read the certificate file", "write the key file", …
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A PEM text has no section of the kind needed.
+    #[error(
+        "{origin} contains no {wanted}; it must be PEM text with a section \
+         \"-----BEGIN {label}-----\""
+    )]
+    NoSection {
+        /// File name or other origin.
+        origin: String,
+        /// What was looked for.
+        wanted: &'static str,
+        /// Label of the PEM section.
+        label: &'static str,
+    },
+    /// A PEM section is damaged.
+    #[error("{origin} is not valid PEM text: {cause}; was it copied completely?")]
+    BadPem {
+        /// File name or other origin.
+        origin: String,
+        /// What the parser said.
+        cause: String,
+    },
+    /// The key is protected by a passphrase.
+    #[error(
+        "the private key in {origin} is encrypted with a passphrase, which a server cannot type; \
+         remove it with: openssl pkey -in KEY -out KEY.plain"
+    )]
+    EncryptedKey {
+        /// File name or other origin.
+        origin: String,
+    },
+    /// The key is of a kind the library does not know.
+    #[error(
+        "the private key in {origin} cannot be used: {cause}; use ECDSA (P-256, P-384), RSA of \
+         2048 bits or more, or Ed25519"
+    )]
+    UnsupportedKey {
+        /// File name or other origin.
+        origin: String,
+        /// What the library said.
+        cause: String,
+    },
+    /// The certificate cannot be parsed.
+    #[error("the first certificate in {origin} cannot be used: {cause}")]
+    BadCertificate {
+        /// File name or other origin.
+        origin: String,
+        /// What the parser said.
+        cause: String,
+    },
+    /// Certificate and key are not a pair.
+    #[error(
+        "the private key in {key} does not belong to the first certificate in {certificate}; \
+         likely the files are of different renewals, or the chain does not begin with the \
+         server's own certificate"
+    )]
+    KeyMismatch {
+        /// Where the certificate came from.
+        certificate: String,
+        /// Where the key came from.
+        key: String,
+    },
+    /// No certificate was given.
+    #[error("no server certificate is configured; name a certificate and its key")]
+    NoCertificate,
+    /// Both versions are off.
+    #[error("neither TLS 1.2 nor TLS 1.3 is enabled; enable at least one")]
+    NoVersion,
+    /// A suite name is not known.
+    #[error("unknown cipher suite \"{name}\"; known are: {known}")]
+    UnknownCipherSuite {
+        /// The name given.
+        name: String,
+        /// All names, separated by commas.
+        known: String,
+    },
+    /// A version is enabled but none of its suites.
+    #[error("{version} is enabled but none of its cipher suites is; disable it or add: {known}")]
+    NoSuite {
+        /// "TLS 1.2" or "TLS 1.3".
+        version: &'static str,
+        /// The names of that version.
+        known: String,
+    },
+    /// The ticket lifetime is outside what the protocol allows.
+    #[error(
+        "ticket lifetime of {seconds} s is not possible; it must be from 2 s to 7 days \
+         (RFC 8446 §4.6.1)"
+    )]
+    TicketLifetime {
+        /// The value given, seconds.
+        seconds: u64,
+    },
+    /// The client CA cannot be used.
+    #[error("the client CA certificates in {origin} cannot be used: {cause}")]
+    ClientCa {
+        /// File name or other origin.
+        origin: String,
+        /// What the library said.
+        cause: String,
+    },
+    /// A self-signed certificate cannot be made.
+    #[error("cannot make a self-signed certificate: {cause}")]
+    SelfSigned {
+        /// What the library said.
+        cause: String,
+    },
+    /// rustls refused the settings.
+    #[error("TLS cannot be set up: {0}")]
+    Rustls(#[from] rustls::Error),
+}

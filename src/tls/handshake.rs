@@ -1,0 +1,291 @@
+//! The handshake, driven by rustls, one record at a time.
+//!
+//! Application data may follow the client's Finished in the same segment, and belongs to our
+//! record layer; so rustls is never shown a byte beyond the record at hand.
+
+use std::fmt;
+use std::sync::Arc;
+
+use rustls::pki_types::CertificateDer;
+use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
+use rustls::unbuffered::{ConnectionState, EncodeError, EncodeTlsData};
+use rustls::{HandshakeKind, ProtocolVersion};
+
+use super::probe::Probe;
+use super::record::{ALERT, APPLICATION_DATA, HANDSHAKE, HEADER_BYTES, Header};
+use super::server::suite_name;
+use super::{Channel, ClientCertificate, Purpose, Resumption, ServerTls, SessionId, TlsError};
+use crate::buffer::InBuf;
+use crate::limits::{TLS_HANDSHAKE_BYTES_MAX, TLS_RECORD_BYTES_MAX};
+
+const CHANGE_CIPHER_SPEC: u8 = ALERT - 1;
+
+/// How far a [`Handshake`] is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// Send what was appended to `out`, then call again with more bytes.
+    NeedBytes,
+    /// Done. What was appended to `out` has still to be sent, best together with the first data.
+    Established,
+}
+
+/// What a finished handshake has agreed on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HandshakeFacts {
+    /// "TLSv1.2" or "TLSv1.3".
+    pub version: &'static str,
+    /// IANA name of the cipher suite.
+    pub cipher_suite: String,
+    /// Name of the key exchange group; `None` when a TLS 1.2 session was resumed.
+    pub group: Option<String>,
+    /// Relation to an earlier session.
+    pub resumption: Resumption,
+    /// Server name the client asked for, lower case.
+    pub server_name: Option<String>,
+    /// The client's certificate, if it has sent one that is accepted.
+    pub client_certificate: Option<ClientCertificate>,
+}
+
+/// A TLS handshake in progress, as server.
+pub struct Handshake {
+    connection: UnbufferedServerConnection,
+    probe: Arc<Probe>,
+    tls: Arc<ServerTls>,
+    /// Octets at the front of the inbound buffer rustls has been shown and has not let go.
+    /// Invariant: the end of a record.
+    offered: usize,
+    bytes_seen: usize,
+    established: bool,
+    /// The error the handshake ended with; rustls is not to be called after one.
+    failed: Option<TlsError>,
+}
+
+impl Handshake {
+    /// Begins a handshake that sends nothing until a ClientHello arrives.
+    ///
+    /// `session` is the control session this connection is, or belongs to. `preset_host` is the
+    /// name HOST set before AUTH, used for the choice of certificate if the client sends no SNI.
+    ///
+    /// # Errors
+    ///
+    /// rustls refuses its configuration.
+    pub fn new(
+        tls: &Arc<ServerTls>,
+        purpose: Purpose,
+        session: SessionId,
+        preset_host: Option<&str>,
+    ) -> Result<Self, TlsError> {
+        let probe = Arc::new(Probe::new(tls, session, preset_host));
+        let connection = UnbufferedServerConnection::new(tls.config_for(purpose, probe.clone()))
+            .map_err(TlsError::Handshake)?;
+        Ok(Self {
+            connection,
+            probe,
+            tls: tls.clone(),
+            offered: 0,
+            bytes_seen: 0,
+            established: false,
+            failed: None,
+        })
+    }
+
+    /// Takes whole records from the front of `inbound` until the handshake is done or more bytes
+    /// are needed, and appends what is to be sent to `out`. Bytes behind the handshake stay.
+    ///
+    /// # Errors
+    ///
+    /// The handshake has failed. An alert that explains it was appended to `out`, if the peer
+    /// speaks TLS at all.
+    pub fn advance(
+        &mut self,
+        inbound: &mut InBuf,
+        out: &mut Vec<u8>,
+    ) -> Result<Progress, TlsError> {
+        if let Some(error) = &self.failed {
+            return Err(error.clone());
+        }
+        self.drive(inbound, out).inspect_err(|error| self.failed = Some(error.clone()))
+    }
+
+    /// Turns the established session over to our record layer.
+    ///
+    /// # Errors
+    ///
+    /// [`TlsError::NotEstablished`], or a resumed session whose client certificate is no longer
+    /// accepted.
+    pub fn finish(self) -> Result<(Channel, HandshakeFacts), TlsError> {
+        if !self.established {
+            return Err(TlsError::NotEstablished);
+        }
+        let facts = self.facts()?;
+        let (secrets, schedule) =
+            self.connection.dangerous_into_kernel_connection().map_err(TlsError::Handshake)?;
+        Ok((Channel::new(&secrets, schedule)?, facts))
+    }
+
+    fn drive(&mut self, inbound: &mut InBuf, out: &mut Vec<u8>) -> Result<Progress, TlsError> {
+        while !self.established {
+            match self.step(inbound, out)? {
+                Step::Again => {}
+                Step::Established => self.established = true,
+                Step::Blocked => {
+                    if !self.offer_record(inbound, out)? {
+                        return Ok(Progress::NeedBytes);
+                    }
+                }
+            }
+        }
+        Ok(Progress::Established)
+    }
+
+    /// Lets rustls do one thing.
+    fn step(&mut self, inbound: &mut InBuf, out: &mut Vec<u8>) -> Result<Step, TlsError> {
+        let status = self.connection.process_tls_records(&mut inbound.filled_mut()[..self.offered]);
+        let discard = status.discard;
+        let step = match status.state {
+            Ok(ConnectionState::EncodeTlsData(data)) => encode(data, out).map(|()| Step::Again),
+            Ok(ConnectionState::TransmitTlsData(transmit)) => {
+                transmit.done();
+                Ok(Step::Again)
+            }
+            Ok(ConnectionState::BlockedHandshake) => Ok(Step::Blocked),
+            Ok(ConnectionState::WriteTraffic(_)) => Ok(Step::Established),
+            Ok(ConnectionState::PeerClosed | ConnectionState::Closed) => {
+                Err(TlsError::ClosedInHandshake)
+            }
+            Ok(_) => Err(TlsError::Internal("application data inside the handshake")),
+            Err(error) => Err(TlsError::Handshake(error)),
+        };
+        inbound.consume(discard);
+        self.offered -= discard;
+        match step {
+            Ok(Step::Established) if self.connection.is_handshaking() => {
+                // Permission to write before the client's Finished; the server speaks later.
+                Ok(Step::Blocked)
+            }
+            Ok(Step::Established) if self.offered > 0 => Err(TlsError::TrailingHandshakeBytes),
+            Err(TlsError::Handshake(error)) => {
+                self.collect_alert(out);
+                Err(match error {
+                    rustls::Error::AlertReceived(alert) => TlsError::AlertReceived(alert),
+                    error => TlsError::Handshake(error),
+                })
+            }
+            step => step,
+        }
+    }
+
+    /// Shows rustls one record more. `false` when it has not arrived completely.
+    fn offer_record(&mut self, inbound: &mut InBuf, out: &mut Vec<u8>) -> Result<bool, TlsError> {
+        let bytes = &inbound.filled()[self.offered..];
+        if self.bytes_seen == 0 {
+            refuse_other_protocols(bytes)?;
+        }
+        let Some(header) = Header::parse(bytes) else { return Ok(false) };
+        let length = HEADER_BYTES + header.length;
+        let known = (CHANGE_CIPHER_SPEC..=APPLICATION_DATA).contains(&header.kind);
+        if header.major != 3 || !known || length > TLS_RECORD_BYTES_MAX {
+            // rustls refuses such a header by itself, and says so under the right keys.
+            self.offered += HEADER_BYTES;
+            self.step(inbound, out)?;
+            return Err(TlsError::RecordOverflow { length: header.length });
+        }
+        if self.bytes_seen + length > TLS_HANDSHAKE_BYTES_MAX {
+            return Err(TlsError::HandshakeTooLong);
+        }
+        if bytes.len() < length {
+            return Ok(false);
+        }
+        self.bytes_seen += length;
+        self.offered += length;
+        Ok(true)
+    }
+
+    /// After an error rustls may have an alert ready. It is shown no input again: it would judge
+    /// the same bytes twice, and asserts that it never does.
+    fn collect_alert(&mut self, out: &mut Vec<u8>) {
+        while self.connection.wants_write() {
+            let encoded = match self.connection.process_tls_records(&mut []).state {
+                Ok(ConnectionState::EncodeTlsData(data)) => encode(data, out).is_ok(),
+                _ => false,
+            };
+            if !encoded {
+                return;
+            }
+        }
+    }
+
+    fn facts(&self) -> Result<HandshakeFacts, TlsError> {
+        let connection = &self.connection;
+        let resumed = connection.handshake_kind() == Some(HandshakeKind::Resumed);
+        Ok(HandshakeFacts {
+            version: match connection.protocol_version() {
+                Some(ProtocolVersion::TLSv1_3) => "TLSv1.3",
+                _ => "TLSv1.2",
+            },
+            cipher_suite: connection.negotiated_cipher_suite().map(suite_name).unwrap_or_default(),
+            group: connection
+                .negotiated_key_exchange_group()
+                .and_then(|group| group.name().as_str().map(str::to_owned)),
+            resumption: self.probe.resumption(resumed),
+            server_name: self.probe.server_name().map(str::to_owned),
+            client_certificate: self.client_certificate(connection.peer_certificates())?,
+        })
+    }
+
+    /// Judges the certificate by today's rules: a ticket brings back the chain of the session it
+    /// was made in, and time may have passed or the rules may have changed since.
+    fn client_certificate(
+        &self,
+        chain: Option<&[CertificateDer<'static>]>,
+    ) -> Result<Option<ClientCertificate>, TlsError> {
+        let Some((end_entity, intermediates)) = chain.and_then(<[_]>::split_first) else {
+            return Ok(None);
+        };
+        let Some(trust) = self.tls.client_trust() else { return Ok(None) };
+        trust
+            .judge(end_entity, intermediates, self.tls.shared().clock.unix_time())
+            .map(|trusted| Some(ClientCertificate::new(end_entity, trusted)))
+            .map_err(TlsError::ClientCertificate)
+    }
+}
+
+impl fmt::Debug for Handshake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Handshake")
+            .field("offered", &self.offered)
+            .field("bytes_seen", &self.bytes_seen)
+            .field("established", &self.established)
+            .finish_non_exhaustive()
+    }
+}
+
+enum Step {
+    Again,
+    Blocked,
+    Established,
+}
+
+/// Appends one piece of rustls' output to `out`.
+fn encode(
+    mut data: EncodeTlsData<'_, ServerConnectionData>,
+    out: &mut Vec<u8>,
+) -> Result<(), TlsError> {
+    let start = out.len();
+    let needed = match data.encode(&mut []) {
+        Ok(_) => return Ok(()),
+        Err(EncodeError::InsufficientSize(room)) => room.required_size,
+        Err(EncodeError::AlreadyEncoded) => return Err(TlsError::Internal("encoded twice")),
+    };
+    out.resize(start + needed, 0);
+    data.encode(&mut out[start..]).map(drop).map_err(|_| TlsError::Internal("encoding failed"))
+}
+
+/// The first record of a client is a handshake record; anything else is no TLS (`USER …`, `GET …`,
+/// SSLv2) and is refused at its first byte rather than at a deadline.
+fn refuse_other_protocols(bytes: &[u8]) -> Result<(), TlsError> {
+    match *bytes {
+        [] | [HANDSHAKE] | [HANDSHAKE, 3, ..] => Ok(()),
+        [first, ..] => Err(TlsError::NotTls { first }),
+    }
+}

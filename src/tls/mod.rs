@@ -1,0 +1,29 @@
+//! TLS, sans-io: bytes in, bytes out, buffers owned by the caller. No socket, no executor.
+//!
+//! A connection goes [`Handshake`] (rustls) → [`Channel`] (our record layer, for the measured
+//! cost of bulk data) → perhaps [`Drain`] (REIN, CCC: back to the clear, exact to the byte).
+//! [`ServerTls`] is what the operator configured, built once and shared by all shards; nothing in
+//! it changes, so shards share no state through it. Certificates come from files
+//! ([`ServerCertificate`]), the only files this layer touches.
+
+mod certificate;
+mod channel;
+mod client_certificate;
+mod drain;
+mod error;
+mod handshake;
+mod probe;
+mod record;
+mod server;
+#[cfg(test)]
+mod tests;
+mod ticket;
+
+pub use certificate::{PemText, SelfSigned, ServerCertificate, self_signed_chain};
+pub use channel::{Channel, Opened};
+pub use client_certificate::{ClientCertificate, sha256_fingerprint};
+pub use drain::{After, Drain, DrainProgress, is_tls_record};
+pub use error::{Culprit, TlsError, TlsSetupError};
+pub use handshake::{Handshake, HandshakeFacts, Progress};
+pub use probe::{Resumption, SessionId};
+pub use server::{Purpose, ServerTls, TlsOptions, TlsVersions};

@@ -1,0 +1,297 @@
+//! What the operator configured for TLS, checked and turned into rustls' terms.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::crypto::CryptoProvider;
+use rustls::crypto::aws_lc_rs::{self, cipher_suite as suite};
+use rustls::pki_types::UnixTime;
+use rustls::server::{NoServerSessionStorage, ResolvesServerCertUsingSni};
+use rustls::time_provider::TimeProvider;
+use rustls::{ServerConfig, SupportedCipherSuite, SupportedProtocolVersion, version};
+
+use super::client_certificate::ClientTrust;
+use super::probe::Probe;
+use super::ticket::TicketKeys;
+use super::{PemText, ServerCertificate, TlsSetupError};
+use crate::clock;
+use crate::protocol::policy::DataResumption;
+
+/// All suites, in the order preferred. AES-128 with SHA-256 first: its handshake costs a third
+/// less than SHA-384 on hardware with SHA extensions, and ChaCha20 four times more per byte.
+const SUITES: [SupportedCipherSuite; 9] = [
+    suite::TLS13_AES_128_GCM_SHA256,
+    suite::TLS13_AES_256_GCM_SHA384,
+    suite::TLS13_CHACHA20_POLY1305_SHA256,
+    suite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
+    suite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+    suite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
+    suite::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
+    suite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
+    suite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
+];
+
+/// TLS 1.3 tickets on a control connection. Some clients use each only once, so there are enough
+/// for a few data connections before a client has to do without (field notes, Cyberduck).
+const CONTROL_TICKETS: usize = 4;
+
+/// RFC 8446 §4.6.1.
+const TICKET_LIFETIME_MAX: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+/// Protocol versions offered. There is nothing below TLS 1.2 to enable (checklist TLS-01).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TlsVersions {
+    /// RFC 5246.
+    pub tls12: bool,
+    /// RFC 8446.
+    pub tls13: bool,
+}
+
+impl Default for TlsVersions {
+    fn default() -> Self {
+        Self { tls12: true, tls13: true }
+    }
+}
+
+/// The settings [`ServerTls::new`] checks.
+pub struct TlsOptions {
+    /// Certificates; the first is used when no name matches. At least one.
+    pub certificates: Vec<ServerCertificate>,
+    /// Versions offered.
+    pub versions: TlsVersions,
+    /// Suites by their IANA names, most preferred first; `None` is our own order.
+    pub cipher_suites: Option<Vec<String>>,
+    /// The CAs that client certificates may be issued by.
+    pub client_ca: Option<PemText>,
+    /// SHA-256 of client certificates (DER) that are accepted whoever issued them.
+    pub client_fingerprints: BTreeSet<[u8; 32]>,
+    /// Whether tickets are issued at all; who is refused without is the caller's decision.
+    pub resumption: DataResumption,
+    /// The secret all ticket keys come from. The same in all shards.
+    pub ticket_secret: [u8; 32],
+    /// How long a ticket is good for: at least this, at most one and a half times this. From 2
+    /// seconds to 7 days.
+    pub ticket_lifetime: Duration,
+}
+
+impl fmt::Debug for TlsOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TlsOptions")
+            .field("versions", &self.versions)
+            .field("cipher_suites", &self.cipher_suites)
+            .field("resumption", &self.resumption)
+            .field("ticket_lifetime", &self.ticket_lifetime)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a connection is for; decides how many TLS 1.3 tickets the client gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// Control connection: several tickets for the data connections to come.
+    Control,
+    /// Data connection we only send on: one, to replace the one the client has used.
+    DataDownload,
+    /// Data connection the client only sends on: none. It would not read them, and closing a
+    /// socket with unread bytes resets the connection and truncates the upload (field notes 2.1.B).
+    DataUpload,
+}
+
+/// TLS as configured. Immutable, and shared by all shards.
+pub struct ServerTls {
+    shared: Arc<Shared>,
+    control: ServerConfig,
+    data_download: ServerConfig,
+    data_upload: ServerConfig,
+    client_trust: Option<Arc<ClientTrust>>,
+}
+
+/// The part a connection's [`Probe`] needs.
+pub(super) struct Shared {
+    pub(super) certificates: Vec<ServerCertificate>,
+    pub(super) tickets: Option<TicketKeys>,
+    pub(super) ticket_lifetime_seconds: u32,
+    pub(super) clock: Clock,
+}
+
+impl ServerTls {
+    /// Checks `options` and builds what the handshakes need.
+    ///
+    /// # Errors
+    ///
+    /// A setting that cannot be used, with its remedy.
+    pub fn new(options: TlsOptions) -> Result<Arc<Self>, TlsSetupError> {
+        Self::with_clock(options, Clock(clock::unix_time))
+    }
+
+    /// As [`ServerTls::new`], with the time from elsewhere.
+    pub(super) fn with_clock(
+        options: TlsOptions,
+        clock: Clock,
+    ) -> Result<Arc<Self>, TlsSetupError> {
+        if options.certificates.is_empty() {
+            return Err(TlsSetupError::NoCertificate);
+        }
+        let resumption = options.resumption != DataResumption::Off;
+        let lifetime = checked_lifetime(options.ticket_lifetime)?;
+        let versions = checked_versions(options.versions)?;
+        let provider = Arc::new(CryptoProvider {
+            cipher_suites: checked_suites(options.cipher_suites.as_deref(), &versions)?,
+            ..aws_lc_rs::default_provider()
+        });
+        let client_trust =
+            ClientTrust::new(options.client_ca.as_ref(), options.client_fingerprints, &provider)?
+                .map(Arc::new);
+        let base = base_config(provider, &versions, client_trust.clone(), clock)?;
+        let with_tickets = |count| {
+            let mut config = base.clone();
+            config.send_tls13_tickets = if resumption { count } else { 0 };
+            config
+        };
+        Ok(Arc::new(Self {
+            control: with_tickets(CONTROL_TICKETS),
+            data_download: with_tickets(1),
+            data_upload: with_tickets(0),
+            client_trust,
+            shared: Arc::new(Shared {
+                certificates: options.certificates,
+                tickets: resumption
+                    .then(|| TicketKeys::new(&options.ticket_secret, options.ticket_lifetime)),
+                ticket_lifetime_seconds: lifetime,
+                clock,
+            }),
+        }))
+    }
+
+    /// The certificates served, the default one first.
+    #[must_use]
+    pub fn certificates(&self) -> &[ServerCertificate] {
+        &self.shared.certificates
+    }
+
+    pub(super) fn shared(&self) -> Arc<Shared> {
+        self.shared.clone()
+    }
+
+    pub(super) fn client_trust(&self) -> Option<&ClientTrust> {
+        self.client_trust.as_deref()
+    }
+
+    /// The configuration of one connection: the base of its purpose with its own probe.
+    pub(super) fn config_for(&self, purpose: Purpose, probe: Arc<Probe>) -> Arc<ServerConfig> {
+        let base = match purpose {
+            Purpose::Control => &self.control,
+            Purpose::DataDownload => &self.data_download,
+            Purpose::DataUpload => &self.data_upload,
+        };
+        let mut config = base.clone();
+        config.cert_resolver = probe.clone();
+        config.ticketer = probe;
+        Arc::new(config)
+    }
+}
+
+impl fmt::Debug for ServerTls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServerTls")
+            .field("certificates", &self.shared.certificates)
+            .field("tickets", &self.shared.tickets)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Where the time comes from; tests move it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Clock(pub(super) fn() -> Duration);
+
+impl Clock {
+    /// Time since the Unix epoch.
+    pub(super) fn unix_time(self) -> Duration {
+        (self.0)()
+    }
+}
+
+impl TimeProvider for Clock {
+    fn current_time(&self) -> Option<UnixTime> {
+        Some(UnixTime::since_unix_epoch(self.unix_time()))
+    }
+}
+
+fn base_config(
+    provider: Arc<CryptoProvider>,
+    versions: &[&'static SupportedProtocolVersion],
+    client_trust: Option<Arc<ClientTrust>>,
+    clock: Clock,
+) -> Result<ServerConfig, TlsSetupError> {
+    let builder = ServerConfig::builder_with_details(provider, Arc::new(clock))
+        .with_protocol_versions(versions)?;
+    let builder = match client_trust {
+        Some(trust) => builder.with_client_cert_verifier(trust),
+        None => builder.with_no_client_auth(),
+    };
+    // Every connection puts its own probe in the place of this resolver.
+    let mut config = builder.with_cert_resolver(Arc::new(ResolvesServerCertUsingSni::new()));
+    config.ignore_client_order = true;
+    config.enable_secret_extraction = true;
+    config.max_early_data_size = 0;
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    Ok(config)
+}
+
+fn checked_lifetime(lifetime: Duration) -> Result<u32, TlsSetupError> {
+    let refused = TlsSetupError::TicketLifetime { seconds: lifetime.as_secs() };
+    if lifetime < Duration::from_secs(2) || lifetime > TICKET_LIFETIME_MAX {
+        return Err(refused);
+    }
+    u32::try_from(lifetime.as_secs()).map_err(|_| refused)
+}
+
+fn checked_versions(
+    versions: TlsVersions,
+) -> Result<Vec<&'static SupportedProtocolVersion>, TlsSetupError> {
+    let enabled: Vec<_> = [(versions.tls13, &version::TLS13), (versions.tls12, &version::TLS12)]
+        .into_iter()
+        .filter_map(|(enabled, version)| enabled.then_some(version))
+        .collect();
+    if enabled.is_empty() { Err(TlsSetupError::NoVersion) } else { Ok(enabled) }
+}
+
+/// The suites by name, or all; each enabled version needs one.
+fn checked_suites(
+    names: Option<&[String]>,
+    versions: &[&'static SupportedProtocolVersion],
+) -> Result<Vec<SupportedCipherSuite>, TlsSetupError> {
+    let suites: Vec<_> = match names {
+        None => SUITES.to_vec(),
+        Some(names) => names.iter().map(|name| suite_by_name(name)).collect::<Result<_, _>>()?,
+    };
+    for &wanted in versions {
+        if !suites.iter().any(|suite| suite.version() == wanted) {
+            let name = if *wanted == version::TLS13 { "TLS 1.3" } else { "TLS 1.2" };
+            let known = suite_names(|suite| suite.version() == wanted);
+            return Err(TlsSetupError::NoSuite { version: name, known });
+        }
+    }
+    Ok(suites)
+}
+
+fn suite_by_name(name: &str) -> Result<SupportedCipherSuite, TlsSetupError> {
+    let wanted = name.trim().to_ascii_uppercase().replacen("TLS13_", "TLS_", 1);
+    let unknown = || TlsSetupError::UnknownCipherSuite {
+        name: name.to_owned(),
+        known: suite_names(|_| true),
+    };
+    SUITES.into_iter().find(|&suite| suite_name(suite) == wanted).ok_or_else(unknown)
+}
+
+fn suite_names(wanted: impl Fn(&SupportedCipherSuite) -> bool) -> String {
+    SUITES.into_iter().filter(wanted).map(suite_name).collect::<Vec<_>>().join(", ")
+}
+
+/// The IANA name; rustls writes "TLS13_" where the registry writes "TLS_".
+pub(super) fn suite_name(suite: SupportedCipherSuite) -> String {
+    let name = suite.suite().as_str().unwrap_or("unknown");
+    name.replacen("TLS13_", "TLS_", 1)
+}

@@ -1,0 +1,177 @@
+//! Keys of session tickets: one secret for all shards, a fresh key per time step, no shared state.
+//!
+//! A ticket is `step (8) || nonce (12) || AES-256-GCM(session id (16) || rustls' session)`, the
+//! step being additional data. The key of a step is HKDF-SHA256 of the secret and the step, so
+//! every shard derives the same one, and none has to tell another.
+
+use std::fmt;
+use std::time::Duration;
+
+use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
+use aws_lc_rs::{hkdf, rand};
+
+use super::SessionId;
+
+const STEP_BYTES: usize = 8;
+const NONCE_BYTES: usize = 12;
+const TAG_BYTES: usize = 16;
+const LABEL: &[u8] = b"ringftpd session ticket";
+
+/// Steps a lifetime is divided into. A ticket is good for its own step and this many later ones,
+/// so for one lifetime at least and one and a half at most.
+const STEPS_PER_LIFETIME: u64 = 2;
+
+/// Where all ticket keys come from.
+pub(super) struct TicketKeys {
+    root: hkdf::Prk,
+    step_seconds: u64,
+}
+
+/// The key of one time step.
+pub(super) struct StepKey {
+    step: u64,
+    key: LessSafeKey,
+}
+
+/// Why a ticket was not opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum TicketRefused {
+    /// Of a step that is over, or of another secret.
+    ExpiredOrUnknownKey,
+    /// No ticket of ours has this shape.
+    Malformed,
+}
+
+impl TicketKeys {
+    /// `lifetime` is at least two seconds; [`ServerTls`](super::ServerTls) has checked it.
+    pub(super) fn new(secret: &[u8; 32], lifetime: Duration) -> Self {
+        let root = hkdf::Salt::new(hkdf::HKDF_SHA256, LABEL).extract(secret);
+        Self { root, step_seconds: (lifetime.as_secs() / STEPS_PER_LIFETIME).max(1) }
+    }
+
+    /// The key new tickets are sealed with at `unix_time`.
+    pub(super) fn current(&self, unix_time: Duration) -> Option<StepKey> {
+        self.of_step(unix_time.as_secs() / self.step_seconds)
+    }
+
+    /// Opens a ticket and gives the control session it belongs to and rustls' part.
+    pub(super) fn open(
+        &self,
+        unix_time: Duration,
+        ticket: &[u8],
+    ) -> Result<(SessionId, Vec<u8>), TicketRefused> {
+        let (step, rest) =
+            ticket.split_first_chunk::<STEP_BYTES>().ok_or(TicketRefused::Malformed)?;
+        let (nonce, sealed) =
+            rest.split_first_chunk::<NONCE_BYTES>().ok_or(TicketRefused::Malformed)?;
+        if sealed.len() < SessionId::BYTES + TAG_BYTES {
+            return Err(TicketRefused::Malformed);
+        }
+        let age = (unix_time.as_secs() / self.step_seconds)
+            .checked_sub(u64::from_be_bytes(*step))
+            .filter(|&age| age <= STEPS_PER_LIFETIME);
+        if age.is_none() {
+            return Err(TicketRefused::ExpiredOrUnknownKey);
+        }
+        let refused = TicketRefused::ExpiredOrUnknownKey;
+        let key = self.of_step(u64::from_be_bytes(*step)).ok_or(refused)?.key;
+        let mut sealed = sealed.to_vec();
+        let plain = key
+            .open_in_place(Nonce::assume_unique_for_key(*nonce), Aad::from(*step), &mut sealed)
+            .map_err(|_| refused)?;
+        let (id, session) =
+            plain.split_first_chunk::<{ SessionId::BYTES }>().ok_or(TicketRefused::Malformed)?;
+        Ok((SessionId::from_bytes(*id), session.to_vec()))
+    }
+
+    fn of_step(&self, step: u64) -> Option<StepKey> {
+        let octets = step.to_be_bytes();
+        let info: [&[u8]; 1] = [&octets];
+        let key = UnboundKey::from(self.root.expand(&info, &AES_256_GCM).ok()?);
+        Some(StepKey { step, key: LessSafeKey::new(key) })
+    }
+}
+
+impl StepKey {
+    /// Seals a ticket of `session` for the control session `id`. The nonce is random: a collision
+    /// would need billions of tickets in one step.
+    pub(super) fn seal(&self, id: SessionId, session: &[u8]) -> Option<Vec<u8>> {
+        let step = self.step.to_be_bytes();
+        let mut nonce = [0; NONCE_BYTES];
+        rand::fill(&mut nonce).ok()?;
+        let mut plain = Vec::with_capacity(SessionId::BYTES + session.len());
+        plain.extend_from_slice(id.as_bytes());
+        plain.extend_from_slice(session);
+        let tag = self
+            .key
+            .seal_in_place_separate_tag(
+                Nonce::assume_unique_for_key(nonce),
+                Aad::from(step),
+                &mut plain,
+            )
+            .ok()?;
+        Some([&step[..], &nonce, &plain, tag.as_ref()].concat())
+    }
+}
+
+impl fmt::Debug for TicketKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TicketKeys")
+            .field("step_seconds", &self.step_seconds)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for StepKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StepKey").field("step", &self.step).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIFETIME: Duration = Duration::from_secs(1000);
+    const ID: SessionId = SessionId::from_bytes([7; 16]);
+
+    #[track_caller]
+    fn check(sealed_at: u64, opened_at: u64, expected: Result<(), TicketRefused>) {
+        let keys = TicketKeys::new(&[1; 32], LIFETIME);
+        let ticket =
+            keys.current(Duration::from_secs(sealed_at)).unwrap().seal(ID, b"session").unwrap();
+        // Another shard derives its keys for itself.
+        let other = TicketKeys::new(&[1; 32], LIFETIME);
+        let opened = other.open(Duration::from_secs(opened_at), &ticket);
+        assert_eq!(opened, expected.map(|()| (ID, b"session".to_vec())));
+    }
+
+    #[test]
+    fn tickets_live_for_their_lifetime_and_not_for_two() {
+        check(10_000, 10_000, Ok(()));
+        check(10_000, 11_000, Ok(()));
+        check(10_499, 11_499, Ok(()));
+        check(10_000, 11_500, Err(TicketRefused::ExpiredOrUnknownKey));
+        check(10_499, 12_000, Err(TicketRefused::ExpiredOrUnknownKey));
+        check(10_500, 10_499, Err(TicketRefused::ExpiredOrUnknownKey)); // the clock went back
+        check(0, 0, Ok(()));
+    }
+
+    #[test]
+    fn damaged_and_foreign_tickets_are_refused() {
+        let keys = TicketKeys::new(&[1; 32], LIFETIME);
+        let now = Duration::from_secs(10_000);
+        let ticket = keys.current(now).unwrap().seal(ID, b"session").unwrap();
+        let foreign = TicketKeys::new(&[2; 32], LIFETIME);
+        assert_eq!(foreign.open(now, &ticket), Err(TicketRefused::ExpiredOrUnknownKey));
+        for bit in 0..ticket.len() * 8 {
+            let mut damaged = ticket.clone();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            keys.open(now, &damaged).unwrap_err();
+        }
+        for length in 0..ticket.len() {
+            keys.open(now, &ticket[..length]).unwrap_err();
+        }
+        assert_eq!(keys.open(now, b"short"), Err(TicketRefused::Malformed));
+    }
+}
