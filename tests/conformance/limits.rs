@@ -111,7 +111,7 @@ fn sessions_of_a_user_are_limited() {
 /// [ABUSE-06] [BG-05] A client that drips its log-in byte by byte is cut off at the deadline.
 #[test]
 fn slow_loris_is_cut_off() {
-    let server = Server::builder().toml("[limits]\nlogin_timeout = \"400ms\"").start();
+    let server = Server::builder().toml("[limits]\nlogin_timeout = \"1s\"").start();
     let mut client = Client::plain(&server);
     let mut cut = false;
     for byte in b"USER a-name-that-takes-for-ever-to-send".iter().cycle().take(200) {
@@ -121,7 +121,7 @@ fn slow_loris_is_cut_off() {
         }
         pause(Duration::from_millis(10));
     }
-    assert!(cut, "still open after 2 s");
+    assert!(cut, "still open after twice the deadline");
     Client::implicit(&server).login().quit();
 }
 
@@ -152,7 +152,7 @@ fn many_pasvs_leave_one_listener() {
         client.epsv();
         client.pasv();
     }
-    assert!(descriptors() <= before + 2, "{before} → {}", descriptors());
+    wait_until("the former listeners are closed", || descriptors() <= before + 2);
     client.retrieve("LIST");
 }
 
@@ -284,6 +284,6 @@ fn logs_hold_no_secrets_and_no_forged_lines() {
     client.store(b"STOR a\r\0\nFORGED name", b"x");
     client.quit();
     let log = server.log();
-    assert!(!log.contains("hunter2") && !log.contains("secret"), "{log}");
+    assert!(!log.contains("hunter2") && !log.contains("PASS"), "{log}");
     assert!(!log.lines().any(|line| line.starts_with("FORGED")), "{log}");
 }

@@ -268,7 +268,8 @@ fn anonymous_only_where_configured() {
     client.expect("PASS guest@example.test", 230);
     client.retrieve("LIST");
     client.expect("MKD x", 550);
-    let mut client = Client::implicit(&strict());
+    let server = strict();
+    let mut client = Client::implicit(&server);
     client.expect("USER anonymous", 331);
     client.expect("PASS guest@example.test", 530);
 }
@@ -276,7 +277,7 @@ fn anonymous_only_where_configured() {
 /// [BG-05] A session that never logs in is told 421 and closed.
 #[test]
 fn login_has_a_deadline() {
-    let server = Server::builder().toml("[limits]\nlogin_timeout = \"300ms\"").start();
+    let server = Server::builder().toml("[limits]\nlogin_timeout = \"1s\"").start();
     on_both(|listener| {
         let mut client = Client::open(&server, listener);
         client.expect_reply(421);
@@ -290,13 +291,13 @@ fn login_has_a_deadline() {
 /// [BG-06] An idle session is told 421, then close_notify; a transfer suspends the timer.
 #[test]
 fn idle_sessions_are_closed() {
-    let server = Server::builder().toml("[limits]\nidle_timeout = \"400ms\"").start();
+    let server = Server::builder().toml("[limits]\nidle_timeout = \"1s\"").start();
     on_both(|listener| {
         let mut client = alice(&server, listener, "bg06");
         let mut data = client.passive();
         client.expect("STOR file", 150);
         client.secure(&mut data);
-        for _ in 0..8 {
+        for _ in 0..15 {
             data.send(b"slowly ").unwrap();
             crate::support::wait::pause(Duration::from_millis(100));
         }

@@ -151,7 +151,7 @@ fn one_connection_per_listener() {
 /// [BG-03] [PORT-09] A passive listener nobody connects to: 425 after the deadline.
 #[test]
 fn passive_wait_has_a_deadline() {
-    let server = Server::builder().toml("[limits]\ndata_timeout = \"300ms\"").start();
+    let server = Server::builder().toml("[limits]\ndata_timeout = \"1s\"").start();
     on_both(|listener| {
         let mut client = alice(&server, listener, "bg03");
         let address = client.epsv();

@@ -373,7 +373,7 @@ fn resumption_can_be_switched_off() {
 /// [BG-04] A data connection that never starts its handshake is 522 after the deadline.
 #[test]
 fn data_handshake_has_a_deadline() {
-    let server = Server::builder().toml("[limits]\ndata_timeout = \"300ms\"").start();
+    let server = Server::builder().toml("[limits]\ndata_timeout = \"1s\"").start();
     on_both(|listener| {
         let mut client = alice(&server, listener, "bg04");
         let data = client.passive();

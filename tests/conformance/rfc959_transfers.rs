@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::fixture::{alice, alice_clear_data, dialogue, expect_one_of, on_both, own};
 use crate::fixture::{relaxed, strict};
+use crate::support::tls::TLS12;
 use crate::support::{Client, End, Listener, Server, Wire};
 
 /// [XFER-02] [XFER-03] RETR of nothing or of a directory is 550 before any 1xx.
@@ -278,8 +279,11 @@ fn stat_during_a_transfer() {
 fn reset_data_connection() {
     let server = strict();
     on_both(|listener| {
-        let mut client = alice(&server, listener, "xfer25");
-        sparse(&server, &own("xfer25", listener));
+        // In TLS 1.2 the client knows when the server's handshake is over.
+        let tls = server.tls().versions(TLS12);
+        let place = own("xfer25", listener);
+        let mut client = Client::open_with(&server, listener, tls).login().within(&server, &place);
+        sparse(&server, &place);
         for command in ["RETR sparse", "STOR upload"] {
             let mut data = client.passive();
             client.expect(command, 150);
@@ -369,7 +373,7 @@ fn one_preliminary_and_one_final_reply() {
 /// [BG-04] A transfer that moves nothing is ended with 426 after the stall deadline.
 #[test]
 fn stalled_transfers_are_ended() {
-    let server = Server::builder().toml("[limits]\nstall_timeout = \"400ms\"").start();
+    let server = Server::builder().toml("[limits]\nstall_timeout = \"1s\"").start();
     on_both(|listener| {
         let mut client = alice(&server, listener, "stall");
         sparse(&server, &own("stall", listener));

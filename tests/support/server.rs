@@ -1,8 +1,9 @@
 //! The real server program as a guard: started with a configuration of the test's own, stopped
 //! with SIGTERM, and held to exit 0 without a panic.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::SocketAddr;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
@@ -108,12 +109,12 @@ impl Builder {
         std::fs::create_dir(path("root")).unwrap();
         std::fs::create_dir(path("state")).unwrap();
         std::fs::write(path("chain.pem"), &identity.certificate_pem).unwrap();
-        std::fs::write(path("key.pem"), &identity.key_pem).unwrap();
+        write_private(&path("key.pem"), &identity.key_pem);
         std::fs::write(path("authority.pem"), authority.pem()).unwrap();
         let more = extra(&Scratch { path: scratch.path(), authority: &authority });
         self = self.toml(&more);
         complete(&mut self.config, scratch.path());
-        std::fs::write(path("ringftpd.toml"), toml::to_string(&self.config).unwrap()).unwrap();
+        write_private(&path("ringftpd.toml"), &toml::to_string(&self.config).unwrap());
 
         let mut child = Command::new(env!("CARGO_BIN_EXE_ringftpd"))
             .args(["serve", "--config"])
@@ -331,6 +332,13 @@ fn forward(pipe: impl Read + Send + 'static, log: Log, lines: Sender<String>) {
             let _ = lines.send(line);
         }
     });
+}
+
+/// Writes a file nobody else may read, as the server wants its secrets kept.
+fn write_private(path: &Path, contents: &str) {
+    let mut file =
+        std::fs::File::options().write(true).create_new(true).mode(0o600).open(path).unwrap();
+    file.write_all(contents.as_bytes()).unwrap();
 }
 
 /// Fills in what depends on the scratch directory, where the test has not set it.
