@@ -42,7 +42,6 @@ pub struct Accepted {
 
 /// Serves one control connection to its end.
 pub async fn serve(context: Rc<Context>, accepted: Accepted) {
-    let _alive = context.enter();
     match Control::new(&context, accepted) {
         Ok(mut control) => {
             control.run().await;
@@ -373,6 +372,7 @@ impl Control {
         true
     }
 
+    /// Also when a panic ends the session.
     fn leave_user(&mut self) {
         if let Some(user) = self.user.take() {
             self.context.leave_user(&user);
@@ -494,6 +494,12 @@ impl Control {
                 _ => return,
             }
         }
+    }
+}
+
+impl Drop for Control {
+    fn drop(&mut self) {
+        self.leave_user();
     }
 }
 
