@@ -184,7 +184,9 @@ impl Control {
 
     /// Never falls back to clear text: alert, if there is one, and close (RFC 4217 §10.1).
     fn tls_failed(&mut self, error: &TlsError) {
-        self.context.counters.control_handshakes_failed.increment();
+        if matches!(self.wire, Wire::Handshake(_)) {
+            self.context.counters.control_handshakes_failed.increment();
+        }
         tracing::info!(peer = %self.peer.ip().to_canonical(), %error, "control connection TLS failed");
         self.session.handle_input(clock::now(), Input::Disconnected);
         self.perform();
