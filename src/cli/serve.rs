@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use std::sync::{Arc, mpsc};
 use std::thread;
 
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::iterator::Signals;
 
 use super::{banner, fail, logging};
@@ -364,8 +364,10 @@ impl Drop for Bell {
 }
 
 fn watch_signals(wakes: mpsc::Sender<Wake>) -> Result<(), String> {
-    let mut signals = Signals::new([SIGTERM, SIGINT])
-        .map_err(|error| format!("cannot watch for signals: {error}"))?;
+    let failed = |error: std::io::Error| format!("cannot watch for signals: {error}");
+    let mut signals = Signals::new([SIGTERM, SIGINT]).map_err(failed)?;
+    // A file size limit (ulimit -f) must be a 552 for one upload, not the end of the process.
+    signal_hook::flag::register(SIGXFSZ, Arc::default()).map_err(failed)?;
     let forward = move || {
         for signal in &mut signals {
             if wakes.send(Wake::Signal(signal)).is_err() {

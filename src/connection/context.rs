@@ -1,10 +1,9 @@
 //! What all sessions of one shard have in common. Single-threaded; nothing of it is shared with
 //! another shard but immutable values.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
-use std::rc::Rc;
 use std::sync::Arc;
 
 use super::passive_ports::PassivePorts;
@@ -13,7 +12,7 @@ use crate::buffer::BlockPool;
 use crate::metrics::Counters;
 use crate::protocol::account::HomeId;
 use crate::protocol::policy::Policy;
-use crate::runtime::{Flag, Helpers};
+use crate::runtime::{Flag, Helpers, TaskGroup};
 use crate::tls::ServerTls;
 use crate::vfs::Root;
 
@@ -37,19 +36,6 @@ pub struct ContextParts {
     pub sessions_per_user_max: Option<u32>,
 }
 
-/// Proof that something of a session still runs.
-pub(super) struct Alive(Rc<Context>);
-
-impl Drop for Alive {
-    fn drop(&mut self) {
-        let alive = self.0.alive.get() - 1;
-        self.0.alive.set(alive);
-        if alive == 0 && self.0.drain.is_set() {
-            self.0.emptied.set();
-        }
-    }
-}
-
 /// One shard's common state.
 pub struct Context {
     pub(super) parts: ContextParts,
@@ -61,10 +47,8 @@ pub struct Context {
     /// Set when the shutdown deadline passed: transfers end, too.
     pub cut: Flag,
     sessions_by_user: RefCell<BTreeMap<String, u32>>,
-    /// Sessions and transfers alive.
-    alive: Cell<usize>,
-    /// Wakes whoever waits for [`Context::alive`] to reach zero.
-    emptied: Flag,
+    /// Sessions and transfers.
+    pub tasks: TaskGroup,
 }
 
 impl Context {
@@ -78,8 +62,7 @@ impl Context {
             drain: Flag::new(),
             cut: Flag::new(),
             sessions_by_user: RefCell::default(),
-            alive: Cell::new(0),
-            emptied: Flag::new(),
+            tasks: TaskGroup::new(),
         }
     }
 
@@ -112,12 +95,6 @@ impl Context {
         }
     }
 
-    /// Counts a session or a transfer as alive until the guard is dropped.
-    pub(super) fn enter(self: &Rc<Self>) -> Alive {
-        self.alive.set(self.alive.get() + 1);
-        Alive(self.clone())
-    }
-
     /// Name and value of every counter.
     #[must_use]
     pub fn report(&self) -> Vec<(&'static str, u64)> {
@@ -127,13 +104,5 @@ impl Context {
         report.push(("passive_strangers", passive.strangers));
         report.push(("passive_accept_pauses", passive.starved));
         report
-    }
-
-    /// Resolves once the shard drains and neither a session nor a transfer is left.
-    pub async fn drained(&self) {
-        self.drain.wait().await;
-        if self.alive.get() > 0 {
-            self.emptied.wait().await;
-        }
     }
 }

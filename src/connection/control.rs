@@ -42,7 +42,6 @@ pub struct Accepted {
 
 /// Serves one control connection to its end.
 pub async fn serve(context: Rc<Context>, accepted: Accepted) {
-    let _alive = context.enter();
     match Control::new(&context, accepted) {
         Ok(mut control) => {
             control.run().await;
@@ -185,7 +184,9 @@ impl Control {
 
     /// Never falls back to clear text: alert, if there is one, and close (RFC 4217 §10.1).
     fn tls_failed(&mut self, error: &TlsError) {
-        self.context.counters.control_handshakes_failed.increment();
+        if matches!(self.wire, Wire::Handshake(_)) {
+            self.context.counters.control_handshakes_failed.increment();
+        }
         tracing::info!(peer = %self.peer.ip().to_canonical(), %error, "control connection TLS failed");
         self.session.handle_input(clock::now(), Input::Disconnected);
         self.perform();
@@ -373,6 +374,7 @@ impl Control {
         true
     }
 
+    /// Also when a panic ends the session.
     fn leave_user(&mut self) {
         if let Some(user) = self.user.take() {
             self.context.leave_user(&user);
@@ -494,6 +496,12 @@ impl Control {
                 _ => return,
             }
         }
+    }
+}
+
+impl Drop for Control {
+    fn drop(&mut self) {
+        self.leave_user();
     }
 }
 

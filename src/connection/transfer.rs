@@ -15,7 +15,7 @@ use crate::limits::TRANSFER_BATCH_SMALL_BYTES;
 use crate::protocol::ascii::{FromNetwork, ToNetwork};
 use crate::protocol::file::{FileError, TransferRequest};
 use crate::protocol::session::{Input, ProtectionLevel, TransferError};
-use crate::runtime::{Flag, Mailbox, MailboxSender, mailbox, race, spawn, yield_if_needed};
+use crate::runtime::{Flag, Mailbox, MailboxSender, mailbox, race, yield_if_needed};
 use crate::tls::{HandshakeFacts, Purpose, SessionId};
 use crate::vfs::{Lister, ReadFile, Root, StorePolicy, Transfer, Upload};
 
@@ -62,12 +62,8 @@ impl TransferHandle {
             stall: job.context.policy().stall_timeout,
         };
         let moved = handle.moved.clone();
-        let alive = job.context.enter();
-        spawn(async move {
-            run(job, receiver, interrupts, moved).await;
-            drop(alive);
-        })
-        .detach();
+        let tasks = job.context.tasks.clone();
+        tasks.spawn(run(job, receiver, interrupts, moved));
         handle
     }
 

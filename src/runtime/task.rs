@@ -3,10 +3,13 @@
 use std::{
     cell::Cell,
     future::Future,
+    panic::AssertUnwindSafe,
     pin::Pin,
     rc::Rc,
     task::{Context, Poll},
 };
+
+use futures_lite::FutureExt;
 
 use super::Flag;
 
@@ -70,14 +73,22 @@ impl TaskGroup {
     }
 
     /// Starts `future` as a task of the calling shard and of this group. In a group that is
-    /// ending it runs to its first await only.
+    /// ending it runs to its first await only. A panic ends this task alone: it is a fault of ours,
+    /// but other sessions of the shard must not pay for it.
     pub fn spawn(&self, future: impl Future<Output = ()> + 'static) {
         self.live.set(self.live.get() + 1);
         self.empty.reset();
         let member = Member(self.clone());
         spawn(async move {
             let ending = member.0.ending.clone();
-            super::race(future, ending.wait()).await;
+            let guarded = AssertUnwindSafe(future).catch_unwind();
+            let ended = async {
+                ending.wait().await;
+                Ok(())
+            };
+            if super::race(guarded, ended).await.is_err() {
+                tracing::error!("a task panicked and was ended; please report this");
+            }
             drop(member);
         })
         .detach();

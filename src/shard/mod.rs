@@ -6,7 +6,7 @@ mod admission;
 mod listener;
 
 use std::cell::RefCell;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::ops::RangeInclusive;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use crate::limits::HELPER_THREADS_PER_SHARD;
 use crate::protocol::policy::Policy;
 use crate::protocol::session::Mode;
 use crate::runtime::remote::RemoteInbox;
-use crate::runtime::{Helpers, Listener, ListenerTask, Stream, spawn, timeout_at};
+use crate::runtime::{Helpers, Listener, ListenerTask, Stream, timeout_at};
 use crate::sys::socket;
 use crate::tls::ServerTls;
 use crate::vfs::Root;
@@ -93,14 +93,14 @@ impl Shard {
         }
         context.drain.set();
         let deadline = clock::now() + self.shutdown_timeout;
-        if timeout_at(deadline, context.drained()).await.is_err() {
+        if timeout_at(deadline, context.tasks.idle()).await.is_err() {
             tracing::warn!(shard = self.index, "shutdown timeout: transfers are cut");
             context.cut.set();
             let deadline = clock::now() + CUT_GRACE;
-            if timeout_at(deadline, context.drained()).await.is_err() {
-                tracing::error!(shard = self.index, "sessions did not end");
-            }
+            // Sessions that are still there have lost their right to clean up.
+            let _ = timeout_at(deadline, context.tasks.idle()).await;
         }
+        context.tasks.end().await;
         helpers.idle().await;
         context.report()
     }
@@ -153,14 +153,26 @@ fn enter(door: &Rc<Door>, mode: Mode, stream: Stream) {
     // Long transfers leave the control connection silent; keepalive keeps NAT entries, and tells
     // of clients that vanished without FIN.
     let _ = socket::set_keepalive(&stream, KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, KEEPALIVE_PROBES);
-    let door = door.clone();
-    spawn(async move {
+    let admitted = Admitted { door: door.clone(), address, verdict };
+    let context = door.context.clone();
+    door.context.tasks.spawn(async move {
         let refused = verdict == Verdict::Refuse;
-        let accepted = Accepted { stream, mode, local, peer, refused };
-        connection::serve(door.context.clone(), accepted).await;
-        door.admission.borrow_mut().leave(address, verdict);
-    })
-    .detach();
+        connection::serve(context, Accepted { stream, mode, local, peer, refused }).await;
+        drop(admitted);
+    });
+}
+
+/// A connection that counts, until it is dropped.
+struct Admitted {
+    door: Rc<Door>,
+    address: IpAddr,
+    verdict: Verdict,
+}
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        self.door.admission.borrow_mut().leave(self.address, self.verdict);
+    }
 }
 
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
