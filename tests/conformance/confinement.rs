@@ -2,6 +2,7 @@
 //! symbolic links.
 
 use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
 
 use crate::fixture::{expect_one_of, on_both, own, relaxed};
 use crate::support::{Client, End, Listener, Server};
@@ -23,12 +24,18 @@ const VERBS: &[(&str, &[u16])] = &[
     ("XCWD", &[550]),
 ];
 
-/// A secret beside the root, a client in its own place, and what must never be read.
-fn with_secret(server: &Server, listener: Listener, place: &str) -> Client {
-    let outside = server.scratch().join("outside");
+/// A client in its own place, and a directory of the test's own beside the root with a secret in
+/// it; from inside it would be `../../outside-place`.
+fn with_secret(server: &Server, listener: Listener, place: &str) -> (Client, PathBuf) {
+    let outside = server.scratch().join(format!("outside-{}", own(place, listener)));
     std::fs::create_dir_all(outside.join("dir")).unwrap();
     std::fs::write(outside.join("secret"), "top secret").unwrap();
-    crate::fixture::alice_clear_data(server, listener, place)
+    (crate::fixture::alice_clear_data(server, listener, place), outside)
+}
+
+/// The last component of the directory beside the root.
+fn name_of(outside: &Path) -> &str {
+    outside.file_name().unwrap().to_str().unwrap()
 }
 
 /// [TRAV-*] `..` at the root stays at the root, in every verb: names that would climb out are
@@ -37,8 +44,13 @@ fn with_secret(server: &Server, listener: Listener, place: &str) -> Client {
 fn dot_dot_stays_inside() {
     let server = relaxed();
     on_both(|listener| {
-        let mut client = with_secret(&server, listener, "trav");
-        for climb in ["../../outside/secret", "/../outside/secret", "/../../../../etc/passwd"] {
+        let (mut client, outside) = with_secret(&server, listener, "trav");
+        let beside = name_of(&outside);
+        for climb in [
+            format!("../../{beside}/secret"),
+            format!("/../{beside}/secret"),
+            "/../../../../etc/passwd".to_owned(),
+        ] {
             for (verb, codes) in VERBS {
                 client.epsv();
                 let reply = client.cmd(format!("{verb} {climb}"));
@@ -50,7 +62,7 @@ fn dot_dot_stays_inside() {
         }
         client.expect("CWD ../../../../..", 250);
         assert_eq!(client.expect("PWD", 257).quoted(), b"/");
-        assert_eq!(std::fs::read(server.scratch().join("outside/secret")).unwrap(), b"top secret");
+        assert_eq!(std::fs::read(outside.join("secret")).unwrap(), b"top secret");
     });
 }
 
@@ -59,22 +71,21 @@ fn dot_dot_stays_inside() {
 fn writes_stay_inside() {
     let server = relaxed();
     on_both(|listener| {
-        let mut client = with_secret(&server, listener, "trav2");
+        let (mut client, outside) = with_secret(&server, listener, "trav2");
         client.store("STOR file", b"x");
-        client.refused("STOR ../../outside/planted", 553);
+        let beside = name_of(&outside);
+        client.refused(format!("STOR ../../{beside}/planted"), 553);
         let refused = [550, 553];
         client.epsv();
-        expect_one_of(&mut client, "APPE /../outside/planted", &refused);
-        for command in ["MKD ../../outside/made", "MKD /../outside/made"] {
-            let reply = client.cmd(command);
+        expect_one_of(&mut client, &format!("APPE /../{beside}/planted"), &refused);
+        for command in [format!("MKD ../../{beside}/made"), format!("MKD /../{beside}/made")] {
+            let reply = client.cmd(&command);
             assert!(refused.contains(&reply.code), "{command} → {reply:?}");
         }
         client.expect("RNFR file", 350);
-        client.expect("RNTO ../../outside/moved", 553);
-        let mut names: Vec<_> = std::fs::read_dir(server.scratch().join("outside"))
-            .unwrap()
-            .map(|entry| entry.unwrap().file_name())
-            .collect();
+        client.expect(format!("RNTO ../../{beside}/moved"), 553);
+        let mut names: Vec<_> =
+            std::fs::read_dir(&outside).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         names.sort();
         assert_eq!(names, ["dir", "secret"]);
         // What would climb past the root is cut off there.
@@ -89,11 +100,10 @@ fn writes_stay_inside() {
 fn links_do_not_lead_out() {
     let server = relaxed();
     on_both(|listener| {
-        let mut client = with_secret(&server, listener, "link");
+        let (mut client, outside) = with_secret(&server, listener, "link");
         let place = server.root().join(own("link", listener));
-        let outside = server.scratch().join("outside");
         symlink(outside.join("secret"), place.join("abs")).unwrap();
-        symlink("../../outside/secret", place.join("rel")).unwrap();
+        symlink(format!("../../{}/secret", name_of(&outside)), place.join("rel")).unwrap();
         symlink(&outside, place.join("dir")).unwrap();
         symlink("/proc/self/root", place.join("magic")).unwrap();
         let mut faults = Vec::new();
@@ -132,7 +142,7 @@ fn links_do_not_lead_out() {
 fn links_inside_work() {
     let server = relaxed();
     on_both(|listener| {
-        let mut client = with_secret(&server, listener, "link2");
+        let (mut client, outside) = with_secret(&server, listener, "link2");
         let place = server.root().join(own("link2", listener));
         client.store("STOR file", b"inside");
         client.expect("MKD sub", 257);
@@ -147,7 +157,7 @@ fn links_inside_work() {
         client.refused("RETR loop", 550);
         client.expect("CWD to-dir", 250);
         client.expect("CDUP", 250);
-        symlink(server.scratch().join("outside/secret"), place.join("out")).unwrap();
+        symlink(outside.join("secret"), place.join("out")).unwrap();
         client.expect("RNFR out", 350);
         client.expect("RNTO still-out", 250);
         client.refused("RETR still-out", 550);
@@ -155,7 +165,7 @@ fn links_inside_work() {
             client.expect(format!("DELE {name}"), 250);
         }
         assert_eq!(client.retrieve("RETR file"), b"inside");
-        assert!(server.scratch().join("outside/secret").exists());
+        assert!(outside.join("secret").exists());
     });
 }
 
@@ -164,16 +174,15 @@ fn links_inside_work() {
 #[test]
 fn swapped_links_gain_nothing() {
     let server = relaxed();
-    let mut client = with_secret(&server, Listener::Implicit, "race");
+    let (mut client, outside) = with_secret(&server, Listener::Implicit, "race");
     let place = server.root().join(own("race", Listener::Implicit));
-    let outside = server.scratch().join("outside");
     std::fs::create_dir(place.join("real")).unwrap();
     std::fs::write(place.join("real/secret"), "harmless").unwrap();
     let (stop, stopped) = std::sync::mpsc::channel::<()>();
     let swapper = std::thread::spawn({
         move || {
             while stopped.try_recv() == Err(std::sync::mpsc::TryRecvError::Empty) {
-                for target in [outside.as_path(), std::path::Path::new("real")] {
+                for target in [outside.as_path(), Path::new("real")] {
                     symlink(target, place.join("next")).unwrap();
                     std::fs::rename(place.join("next"), place.join("swap")).unwrap();
                 }

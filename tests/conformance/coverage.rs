@@ -7,6 +7,7 @@ use toml::{Table, Value};
 
 /// The sources of this program with tests in them.
 const SOURCES: &[&str] = &[
+    include_str!("clients.rs"),
     include_str!("command_lines.rs"),
     include_str!("confinement.rs"),
     include_str!("limits.rs"),

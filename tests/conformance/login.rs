@@ -249,6 +249,7 @@ fn client_certificate_logs_in() {
     on_both(|listener| {
         let tls = server.tls().identity(&carol);
         let mut client = Client::open_with(&server, listener, tls);
+        assert!(client.tls.certificate_requests() > 0);
         client.expect("USER carol", 232);
         client.retrieve("LIST");
         // The certificate speaks for carol alone, and nobody is carol without it.

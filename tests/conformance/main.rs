@@ -9,6 +9,7 @@ mod support;
 
 mod fixture;
 
+mod clients;
 mod command_lines;
 mod confinement;
 mod coverage;

@@ -162,6 +162,13 @@ fn rnto_must_follow_rnfr() {
                 ("RNFR a", 350),
                 ("RNTO b", 250),
                 ("RNTO c", 503),
+                ("RNFR b", 350),
+                ("RNFR absent", 550),
+                ("RNTO c", 503),
+                ("RNFR b", 350),
+                ("RNTO absent/c", 553),
+                ("RNTO c", 503),
+                ("SIZE b", 213),
             ],
         );
     });
