@@ -189,9 +189,11 @@ fn swapped_links_gain_nothing() {
             }
         }
     });
+    let mut served = 0;
     for _ in 0..100 {
         let mut data = client.passive();
         if client.cmd("RETR swap/secret").code == 150 {
+            served += 1;
             let (bytes, end) = data.read_to_end();
             assert_eq!((bytes, end), (b"harmless".to_vec(), End::Fin));
             drop(data);
@@ -200,4 +202,5 @@ fn swapped_links_gain_nothing() {
     }
     drop(stop);
     swapper.join().unwrap();
+    assert!(served > 0, "the link inside the root was never followed");
 }

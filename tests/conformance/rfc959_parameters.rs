@@ -1,7 +1,7 @@
 //! TYPE, STRU and MODE: RFC 959 §3.1 and §3.3–3.4, RFC 1123 §4.1.2.1–4.1.2.2.
 
 use crate::fixture::{alice, dialogue, on_both, own, relaxed, strict};
-use crate::support::{Client, Listener};
+use crate::support::Client;
 
 /// [TYPE-01] A, A N, A T, I and L 8 are 200.
 #[test]
@@ -182,14 +182,4 @@ fn modes_and_structures() {
         crate::fixture::expect_one_of(&mut client, "MODE Q", &[501, 504]);
         crate::fixture::expect_one_of(&mut client, "STRU Q", &[501, 504]);
     });
-}
-
-/// [TYPE-07] The format goes back to Non-print when only the first argument is given.
-#[test]
-fn type_a_resets_the_format() {
-    let server = strict();
-    let mut client = alice(&server, Listener::Implicit, "type07b");
-    dialogue(&mut client, &[("TYPE A T", 200), ("TYPE A", 200), ("STRU F", 200)]);
-    let stat = client.expect("STAT", 211).text();
-    assert!(!stat.contains("Telnet"), "{stat}");
 }
