@@ -177,6 +177,12 @@ impl Control {
         );
         let description = format!("{} {}", facts.version, facts.cipher_suite);
         self.certificate = facts.client_certificate;
+        if let Some(certificate) = &self.certificate {
+            tracing::debug!(
+                peer = %self.peer.ip().to_canonical(), subject = %certificate.subject,
+                verified = certificate.chain_verified, "client certificate"
+            );
+        }
         self.answers.push_back(Input::TlsEstablished(ControlTls {
             server_name: facts.server_name,
             client_certificate: self.certificate.is_some(),

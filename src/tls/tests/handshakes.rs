@@ -288,7 +288,7 @@ fn client_certificates_are_accepted_by_ca_or_fingerprint() {
                         let facts = server.unwrap().facts;
                         let certificate = facts.client_certificate.unwrap();
                         assert_eq!(certificate.chain_verified, chain_verified);
-                        assert_eq!(certificate.subject, "CN=alice");
+                        assert_eq!(certificate.subject, "CN=alice".parse().unwrap());
                         assert_eq!(certificate.sha256, fingerprint);
                         assert_eq!(facts.resumption.is_this_session(), attempt == 1);
                     }
