@@ -16,7 +16,7 @@ use crate::protocol::ascii::{FromNetwork, ToNetwork};
 use crate::protocol::file::{FileError, TransferRequest};
 use crate::protocol::session::{Input, ProtectionLevel, TransferError};
 use crate::runtime::{Flag, Mailbox, MailboxSender, mailbox, race, yield_if_needed};
-use crate::tls::{HandshakeFacts, Purpose, SessionId};
+use crate::tls::{ControlSession, HandshakeFacts, Purpose};
 use crate::vfs::{Lister, ReadFile, Root, StorePolicy, Transfer, Upload};
 
 /// What a transfer is told when it is started.
@@ -24,8 +24,8 @@ pub(super) struct Job {
     pub(super) context: Rc<Context>,
     pub(super) root: Arc<Root>,
     pub(super) request: TransferRequest,
-    /// For tickets: which control session this is.
-    pub(super) session: SessionId,
+    /// What a data connection resumes.
+    pub(super) session: Arc<ControlSession>,
     pub(super) user: String,
     pub(super) peer: SocketAddr,
     /// Answers go here.
@@ -171,7 +171,7 @@ impl Pump<'_> {
                 Transfer::Read(_) | Transfer::List(_) => Purpose::DataDownload,
             };
             let context = &self.job.context;
-            let protecting = connection.protect(context, purpose, self.job.session, deadline);
+            let protecting = connection.protect(context, purpose, &self.job.session, deadline);
             let facts = protecting.await.map_err(|error| match error {
                 TransferError::Protection => TransferError::HandshakeFailed,
                 error => error,
