@@ -228,8 +228,8 @@ static ROWS: [Row; 65] = [
     row(Verb::Appe, &["APPE"], Pathname, "APPE <pathname>", S959_SERVICE),
     row(Verb::Allo, &["ALLO"], Required, "ALLO <octets> [R <octets>]", S959_SERVICE),
     row(Verb::Rest, &["REST"], Required, "REST <octets>", "RFC 3659 §5"),
-    row(Verb::Rnfr, &["RNFR"], Pathname, "RNFR <pathname>", S959_SERVICE).keeps_rename(),
-    row(Verb::Rnto, &["RNTO"], Pathname, "RNTO <pathname>", S959_SERVICE).keeps_rename(),
+    row(Verb::Rnfr, &["RNFR"], Pathname, "RNFR <pathname>", S959_SERVICE),
+    row(Verb::Rnto, &["RNTO"], Pathname, "RNTO <pathname>", S959_SERVICE),
     row(Verb::Abor, &["ABOR"], Nothing, "ABOR", S959_SERVICE).before_login(),
     row(Verb::Dele, &["DELE"], Pathname, "DELE <pathname>", S959_SERVICE),
     row(Verb::Rmd, &["RMD", "XRMD"], Pathname, "RMD <pathname>", S959_SERVICE),
@@ -368,7 +368,7 @@ mod tests {
 
     #[test]
     fn only_these_keep_a_rename_open_or_are_not_implemented() {
-        assert_eq!(names_of(|row| !row.clears_rename), ["NOOP", "RNFR", "RNTO"]);
+        assert_eq!(names_of(|row| !row.clears_rename), ["NOOP"]);
         assert_eq!(names_of(|row| !row.implemented), ["LPRT", "LPSV", "MFCT", "SMNT"]);
     }
 
