@@ -201,7 +201,8 @@ impl Situation {
             Self::TypeImage => (200, "TYPE is I."),
             Self::TypeUnsupported => (504, "Representation type not supported."),
             Self::UnsupportedOption => (501, "Unknown option."),
-            Self::Utf8Always => (504, "UTF-8 is always on."),
+            // RFC 2389 §4 knows 200, 451 and 501.
+            Self::Utf8Always => (501, "UTF-8 is always on."),
             Self::Utf8On => (200, "UTF-8 is on."),
         }
     }
