@@ -374,7 +374,11 @@ impl Session {
             self.output(Output::AbortTransfer);
             return;
         }
-        if !context.stat_asked && self.lines.front().is_some_and(|line| is(line, Verb::Stat)) {
+        let room = self.backlog <= REPLY_BACKLOG_BYTES_MAX;
+        if room
+            && !context.stat_asked
+            && self.lines.front().is_some_and(|line| is(line, Verb::Stat))
+        {
             context.stat_asked = true;
             self.output(Output::ReportProgress);
         }
