@@ -2,7 +2,13 @@
 //! ones. The whole dialogue with random input, faults and cut connections is in
 //! `tests/simulation`.
 
+mod login;
+mod names;
+mod queue;
+mod security;
 mod state_table;
+mod timeouts;
+mod transfers;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
