@@ -3,6 +3,8 @@
 //! Every run is decided by one seed: `RINGFTPD_SEED=… cargo test --test simulation` repeats a
 //! failure and prints its trace. Seeds that failed once stay in `seeds.txt`.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on must stop")]
+
 mod cuts;
 mod model;
 mod server;
