@@ -1,4 +1,4 @@
-//! ringftpd.
+#![doc = include_str!("ARCHITECTURE.md")]
 
 pub mod limits;
 
@@ -6,6 +6,24 @@ pub mod clock;
 
 pub mod protocol;
 
+pub mod sys;
+
+pub mod runtime;
+
 pub mod buffer;
 
 pub mod tls;
+
+pub mod auth;
+
+pub mod vfs;
+
+pub mod metrics;
+
+pub mod config;
+
+pub mod connection;
+
+pub mod shard;
+
+pub mod cli;

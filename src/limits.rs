@@ -64,6 +64,9 @@ pub const HELPER_THREADS_PER_SHARD: usize = 4;
 /// a flood of log-ins never stops file work.
 pub const HASHING_PER_SHARD_MAX: usize = HELPER_THREADS_PER_SHARD - 1;
 
+/// Longest password checked, octets; a longer one is wrong. SHA-crypt's time grows with it.
+pub const PASSWORD_BYTES_MAX: usize = 512;
+
 /// Log-ins waiting for a hash per shard before further ones are told to come back (421).
 pub const HASHING_QUEUE_MAX: usize = 256;
 

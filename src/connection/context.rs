@@ -1,18 +1,18 @@
 //! What all sessions of one shard have in common. Single-threaded; nothing of it is shared with
 //! another shard but immutable values.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
+use super::passive_ports::PassivePorts;
 use crate::auth::UserTable;
 use crate::buffer::BlockPool;
 use crate::metrics::Counters;
 use crate::protocol::account::HomeId;
 use crate::protocol::policy::Policy;
-use crate::runtime::{Flag, Helpers};
-use crate::shard::PassivePorts;
+use crate::runtime::{Flag, Helpers, TaskGroup};
 use crate::tls::ServerTls;
 use crate::vfs::Root;
 
@@ -32,8 +32,8 @@ pub struct ContextParts {
     pub passive_ports: PassivePorts,
     /// IPv4 address told in PASV instead of our own.
     pub masquerade: Option<Ipv4Addr>,
-    /// Sessions one user may have in this shard; 0 is no limit.
-    pub sessions_per_user_max: u32,
+    /// Sessions one user may have in this shard; `None` is no limit.
+    pub sessions_per_user_max: Option<u32>,
 }
 
 /// One shard's common state.
@@ -47,10 +47,8 @@ pub struct Context {
     /// Set when the shutdown deadline passed: transfers end, too.
     pub cut: Flag,
     sessions_by_user: RefCell<BTreeMap<String, u32>>,
-    /// Sessions and transfers alive.
-    alive: Cell<usize>,
-    /// Wakes whoever waits for [`Context::alive`] to reach zero.
-    pub(super) emptied: Flag,
+    /// Sessions and transfers.
+    pub tasks: TaskGroup,
 }
 
 impl Context {
@@ -64,8 +62,7 @@ impl Context {
             drain: Flag::new(),
             cut: Flag::new(),
             sessions_by_user: RefCell::default(),
-            alive: Cell::new(0),
-            emptied: Flag::new(),
+            tasks: TaskGroup::new(),
         }
     }
 
@@ -83,12 +80,9 @@ impl Context {
     pub(super) fn enter_user(&self, user: &str) -> bool {
         let mut sessions = self.sessions_by_user.borrow_mut();
         let count = sessions.entry(user.to_owned()).or_insert(0);
-        let max = self.parts.sessions_per_user_max;
-        if max != 0 && *count >= max {
-            return false;
-        }
-        *count += 1;
-        true
+        let free = self.parts.sessions_per_user_max.is_none_or(|max| *count < max);
+        *count += u32::from(free);
+        free
     }
 
     pub(super) fn leave_user(&self, user: &str) {
@@ -101,22 +95,14 @@ impl Context {
         }
     }
 
-    pub(super) fn enter(&self) {
-        self.alive.set(self.alive.get() + 1);
-    }
-
-    pub(super) fn leave(&self) {
-        self.alive.set(self.alive.get() - 1);
-        if self.alive.get() == 0 && self.drain.is_set() {
-            self.emptied.set();
-        }
-    }
-
-    /// Resolves once the shard drains and neither a session nor a transfer is left.
-    pub async fn drained(&self) {
-        self.drain.wait().await;
-        if self.alive.get() > 0 {
-            self.emptied.wait().await;
-        }
+    /// Name and value of every counter.
+    #[must_use]
+    pub fn report(&self) -> Vec<(&'static str, u64)> {
+        let passive = self.parts.passive_ports.counts();
+        let mut report = self.counters.snapshot();
+        report.push(("passive_exhausted", passive.exhausted));
+        report.push(("passive_strangers", passive.strangers));
+        report.push(("passive_accept_pauses", passive.starved));
+        report
     }
 }

@@ -11,6 +11,7 @@ use super::passive_ports::{PassiveError, PassiveListener};
 use super::transfer::{Job, TransferHandle};
 use super::wire::{Step, Wire};
 use super::{Context, storage};
+use crate::auth::ClientIdentity;
 use crate::buffer::InBuf;
 use crate::clock;
 use crate::protocol::account::Account;
@@ -41,7 +42,6 @@ pub struct Accepted {
 
 /// Serves one control connection to its end.
 pub async fn serve(context: Rc<Context>, accepted: Accepted) {
-    context.enter();
     match Control::new(&context, accepted) {
         Ok(mut control) => {
             control.run().await;
@@ -49,7 +49,6 @@ pub async fn serve(context: Rc<Context>, accepted: Accepted) {
         }
         Err(error) => tracing::error!(%error, "no random session id; connection dropped"),
     }
-    context.leave();
 }
 
 struct Control {
@@ -82,7 +81,7 @@ struct Control {
 
 impl Control {
     fn new(context: &Rc<Context>, accepted: Accepted) -> Result<Self, TlsError> {
-        let (sender, receiver) = mailbox();
+        let (sender, receiver) = mailbox(ANSWERS_MAX);
         let start = SessionStart {
             policy: context.policy().clone(),
             mode: accepted.mode,
@@ -119,7 +118,7 @@ impl Control {
         loop {
             if let Some(input) = self.answers.pop_front() {
                 self.tell(input);
-            } else if !self.step() && !self.closing {
+            } else if !self.step() && self.out.is_empty() && !self.closing {
                 self.tell_of_drain();
                 if self.answers.is_empty() {
                     self.wait().await;
@@ -138,6 +137,12 @@ impl Control {
         {
             self.transfer = None;
         }
+        let input = match input {
+            Input::Authenticated(Ok(account)) if !self.enter_user(&account) => {
+                Input::Authenticated(Err(AuthenticationError::TooManySessions))
+            }
+            input => input,
+        };
         self.session.handle_input(clock::now(), input);
         self.perform();
     }
@@ -147,13 +152,8 @@ impl Control {
         let now = clock::now();
         let unix = i64::try_from(clock::unix_time().as_secs()).unwrap_or(i64::MAX);
         self.session.set_unix_time(unix);
-        let step = self.wire.step(
-            now,
-            &mut self.session,
-            &mut self.raw,
-            &mut self.plain,
-            &mut self.out,
-        );
+        let step =
+            self.wire.step(now, &mut self.session, &mut self.raw, &mut self.plain, &mut self.out);
         match step {
             Ok(Step::NeedBytes) => return false,
             Ok(Step::Progress) => self.perform(),
@@ -169,14 +169,14 @@ impl Control {
         self.context.counters.control_handshakes.increment();
         tracing::debug!(
             peer = %self.peer.ip().to_canonical(),
-            tls = facts.version_name(), suite = facts.suite, group = facts.group,
-            resumption = facts.resumption.reason(),
+            tls = facts.version, suite = facts.cipher_suite, group = facts.group,
+            resumption = %facts.resumption,
             "control connection protected"
         );
-        let description = format!("{} {}", facts.version_name(), facts.suite);
+        let description = format!("{} {}", facts.version, facts.cipher_suite);
         self.certificate = facts.client_certificate;
         self.answers.push_back(Input::TlsEstablished(ControlTls {
-            server_name: facts.sni,
+            server_name: facts.server_name,
             client_certificate: self.certificate.is_some(),
             description,
         }));
@@ -184,7 +184,9 @@ impl Control {
 
     /// Never falls back to clear text: alert, if there is one, and close (RFC 4217 §10.1).
     fn tls_failed(&mut self, error: &TlsError) {
-        self.context.counters.control_handshakes_failed.increment();
+        if matches!(self.wire, Wire::Handshake(_)) {
+            self.context.counters.control_handshakes_failed.increment();
+        }
         tracing::info!(peer = %self.peer.ip().to_canonical(), %error, "control connection TLS failed");
         self.session.handle_input(clock::now(), Input::Disconnected);
         self.perform();
@@ -220,7 +222,11 @@ impl Control {
         let (drain, cut) = (&self.context.drain, &self.context.cut);
         let drain_told = self.drain_told;
         let shutdown = async {
-            if drain_told { cut.wait().await } else { drain.wait().await }
+            if drain_told {
+                cut.wait().await
+            } else {
+                drain.wait().await
+            }
             Woken::Shutdown
         };
         let waiting = race(answered, race(readable, shutdown));
@@ -297,7 +303,12 @@ impl Control {
         match output {
             Output::Identify { user } => {
                 let account = self.certificate.as_ref().and_then(|certificate| {
-                    self.context.parts.users.by_certificate(&user, &certificate.identity())
+                    let identity = ClientIdentity {
+                        sha256: certificate.sha256,
+                        subject: certificate.subject.clone(),
+                        chain_verified: certificate.chain_verified,
+                    };
+                    self.context.parts.users.by_certificate(&user, &identity)
                 });
                 let account = account.filter(|account| self.enter_user(account));
                 self.answers.push_back(Input::Identified(account));
@@ -363,6 +374,7 @@ impl Control {
         true
     }
 
+    /// Also when a panic ends the session.
     fn leave_user(&mut self) {
         if let Some(user) = self.user.take() {
             self.context.leave_user(&user);
@@ -387,19 +399,16 @@ impl Control {
     fn listen(&mut self) {
         self.passive = None;
         let ports = &self.context.parts.passive_ports;
-        let result = match ports.listen(self.local.ip(), self.peer.ip()) {
+        let result = match ports.listen(self.local, self.peer.ip()) {
             Ok(listener) => {
-                let address = self.advertised(listener.port());
+                let address = self.advertised(listener.address().port());
                 self.passive = Some(listener);
                 Ok(address)
             }
             Err(error) => {
                 tracing::warn!(%error, "no passive port");
                 Err(match error {
-                    PassiveError::Exhausted => {
-                        self.context.counters.passive_exhausted.increment();
-                        PassiveUnavailable::Exhausted
-                    }
+                    PassiveError::Exhausted => PassiveUnavailable::Exhausted,
                     PassiveError::Io(_) => PassiveUnavailable::Failed,
                 })
             }
@@ -490,6 +499,12 @@ impl Control {
     }
 }
 
+impl Drop for Control {
+    fn drop(&mut self) {
+        self.leave_user();
+    }
+}
+
 /// Why [`Control::wait`] returned.
 enum Woken {
     Readable,
@@ -497,6 +512,9 @@ enum Woken {
     Timeout,
     Shutdown,
 }
+
+/// Answers on their way at the same time: one request and one transfer, which speaks twice.
+const ANSWERS_MAX: usize = 8;
 
 /// Octets read from a control connection at once.
 const CONTROL_READ_BYTES: usize = 4 * 1024;

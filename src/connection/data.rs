@@ -14,7 +14,7 @@ use crate::protocol::policy::DataResumption;
 use crate::protocol::session::TransferError;
 use crate::runtime::{Flag, Stream, connect, race, timeout_at};
 use crate::tls::{
-    Channel, Handshake, HandshakeFacts, Opened, Progress, Purpose, Resumption, SessionId, TlsError,
+    Channel, Handshake, HandshakeFacts, Opened, Progress, Purpose, SessionId, TlsError,
 };
 
 /// Where the data connection comes from.
@@ -78,10 +78,7 @@ impl Interrupts {
     }
 
     /// One step of socket work: it must move something within the stall timeout.
-    async fn step<T>(
-        &self,
-        work: impl Future<Output = io::Result<T>>,
-    ) -> Result<T, TransferError> {
+    async fn step<T>(&self, work: impl Future<Output = io::Result<T>>) -> Result<T, TransferError> {
         let deadline = clock::now() + self.stall;
         let timed = async {
             match timeout_at(deadline, work).await {
@@ -103,13 +100,11 @@ pub(super) async fn open(
     let opening = async {
         let stream = match origin {
             Origin::Nothing => return Err(TransferError::NotOpened),
-            Origin::Passive(mut listener) => {
-                timeout_at(deadline, listener.connection()).await.ok()
-            }
+            Origin::Passive(mut listener) => timeout_at(deadline, listener.connection()).await.ok(),
             Origin::Active { peer, local } => {
                 // RFC 959 §5.2, MS-FTPS 1.9: port L-1, that is 20 or 989.
                 let source = local.port().checked_sub(1).filter(|&port| port != 0);
-                let connecting = connect(local.ip(), peer, source);
+                let connecting = connect(local, peer, source);
                 timeout_at(deadline, connecting).await.ok().and_then(Result::ok)
             }
         };
@@ -158,10 +153,10 @@ impl DataConnection {
         let (channel, facts) = handshake.finish().map_err(|error| failed(&error))?;
         self.channel = Some(Box::new(channel));
         context.counters.data_handshakes.increment();
-        if facts.resumption == Resumption::ThisSession {
+        if facts.resumption.is_this_session() {
             context.counters.data_handshakes_resumed.increment();
         } else if context.policy().data_resumption == DataResumption::Require {
-            return Err(TransferError::NotResumed(facts.resumption.reason()));
+            return Err(TransferError::NotResumed(facts.resumption.to_string()));
         }
         Ok(facts)
     }

@@ -4,9 +4,11 @@
 mod context;
 mod control;
 mod data;
+mod passive_ports;
 mod storage;
 mod transfer;
 mod wire;
 
 pub use context::{Context, ContextParts};
 pub use control::{Accepted, serve};
+pub use passive_ports::{PassivePorts, RangeTooSmall, split};

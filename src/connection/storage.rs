@@ -40,7 +40,7 @@ pub(super) async fn open(
     request: TransferRequest,
     policy: StorePolicy,
 ) -> Result<(Transfer, Opened), FileError> {
-    if let Some(answer) = vfs::try_open(&root, &request, &policy) {
+    if let Some(answer) = vfs::try_open(&root, &request) {
         return answer;
     }
     on_helper(helpers, move || vfs::open(&root, &request, &policy)).await

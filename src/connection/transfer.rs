@@ -15,7 +15,7 @@ use crate::limits::TRANSFER_BATCH_SMALL_BYTES;
 use crate::protocol::ascii::{FromNetwork, ToNetwork};
 use crate::protocol::file::{FileError, TransferRequest};
 use crate::protocol::session::{Input, ProtectionLevel, TransferError};
-use crate::runtime::{Flag, Mailbox, MailboxSender, mailbox, race, spawn, yield_if_needed};
+use crate::runtime::{Flag, Mailbox, MailboxSender, mailbox, race, yield_if_needed};
 use crate::tls::{HandshakeFacts, Purpose, SessionId};
 use crate::vfs::{Lister, ReadFile, Root, StorePolicy, Transfer, Upload};
 
@@ -54,22 +54,16 @@ struct Report {
 impl TransferHandle {
     /// Opens storage and reports [`Input::TransferOpened`].
     pub(super) fn start(job: Job) -> Self {
-        let (sender, receiver) = mailbox();
-        let handle =
-            Self { abort: Flag::new(), moved: Rc::new(Cell::new(0)), start: sender };
+        let (sender, receiver) = mailbox(1);
+        let handle = Self { abort: Flag::new(), moved: Rc::new(Cell::new(0)), start: sender };
         let interrupts = Interrupts {
             abort: handle.abort.clone(),
             cut: job.context.cut.clone(),
             stall: job.context.policy().stall_timeout,
         };
         let moved = handle.moved.clone();
-        job.context.enter();
-        spawn(async move {
-            let context = job.context.clone();
-            run(job, receiver, interrupts, moved).await;
-            context.leave();
-        })
-        .detach();
+        let tasks = job.context.tasks.clone();
+        tasks.spawn(run(job, receiver, interrupts, moved));
         handle
     }
 
@@ -93,7 +87,7 @@ impl Drop for TransferHandle {
     }
 }
 
-async fn run(job: Job, start: Mailbox<Go>, interrupts: Interrupts, moved: Rc<Cell<u64>>) {
+async fn run(job: Job, mut start: Mailbox<Go>, interrupts: Interrupts, moved: Rc<Cell<u64>>) {
     let helpers = &job.context.parts.helpers;
     let policy = job.context.policy();
     let store = StorePolicy { failed_upload: policy.failed_upload, durability: policy.durability };
@@ -189,11 +183,13 @@ impl Pump<'_> {
     }
 
     async fn send_file(&mut self, file: ReadFile) -> Result<(), TransferError> {
-        let (ascii, mut skip) = match &self.job.request {
-            TransferRequest::Retrieve { ascii, offset, .. } => (*ascii, *offset),
-            TransferRequest::Store { .. } | TransferRequest::List(_) => (false, 0),
+        // The restart marker of TYPE A counts octets as they are sent (RFC 3659 §5.1).
+        let mut converter = match &self.job.request {
+            TransferRequest::Retrieve { ascii: true, offset, .. } => {
+                Some(ToNetwork::starting_at(*offset))
+            }
+            _ => None,
         };
-        let mut converter = ToNetwork::new();
         let mut text = Vec::new();
         let mut file = Some(file);
         let mut block = self.job.context.blocks.lease();
@@ -205,17 +201,14 @@ impl Pump<'_> {
                 break;
             }
             let mut octets = &block.as_slice()[..count];
-            if ascii {
-                // The restart marker counts octets as they are sent (RFC 3659 §5.1).
+            if let Some(converter) = &mut converter {
                 text.clear();
                 converter.convert(octets, &mut text);
-                let skipped = usize::try_from(skip).unwrap_or(usize::MAX).min(text.len());
-                skip -= skipped as u64;
-                octets = &text[skipped..];
+                octets = &text;
             }
             self.send(octets).await?;
         }
-        if ascii && skip > 0 {
+        if converter.is_some_and(|converter| converter.still_to_skip() > 0) {
             return Err(TransferError::Storage(FileError::BeyondEnd));
         }
         self.end_sending().await
@@ -373,8 +366,8 @@ fn log(
     let (command, path) = describe(&job.request);
     let milliseconds = (clock::now() - started).as_millis();
     let (tls, suite, resumption) = match &report.facts {
-        Some(facts) => (facts.version_name(), facts.suite, facts.resumption.reason()),
-        None => ("none", "none", "none"),
+        Some(facts) => (facts.version, facts.cipher_suite.as_str(), facts.resumption.to_string()),
+        None => ("none", "none", "none".to_owned()),
     };
     let end = match result {
         Ok(()) => "complete".to_owned(),

@@ -39,10 +39,6 @@ counters! {
     logins,
     /// Failed log-ins.
     logins_failed,
-    /// PASV and EPSV answered with 425 because the range was exhausted.
-    passive_exhausted,
-    /// Connections to a passive port from somebody else than the client.
-    passive_strangers,
     /// Downloads and listings that ended with 226.
     downloads,
     /// Uploads that ended with 226.

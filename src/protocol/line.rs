@@ -240,7 +240,7 @@ impl LineReader {
         }
     }
 
-    /// Octets of data: either one octet, or several none of which is CR.
+    /// Octets of data: a plain run, or one CR or LF, or one octet 0xFF that was doubled.
     fn data(&mut self, octets: &[u8]) {
         let mut octets = octets;
         if self.carriage_return {
@@ -290,9 +290,10 @@ impl LineReader {
     }
 }
 
-/// How many octets at the start mean nothing to Telnet or NVT, wherever the input stands.
+/// How many octets at the start are data that neither end a line nor could: LF is taken alone so
+/// that [`LineReader::push`] can stop right behind a line.
 fn plain_run(bytes: &[u8]) -> usize {
-    bytes.iter().position(|&octet| matches!(octet, b'\r' | b'\n' | 0 | IAC)).unwrap_or(bytes.len())
+    bytes.iter().position(|&octet| matches!(octet, b'\r' | b'\n' | IAC)).unwrap_or(bytes.len())
 }
 
 /// Bytes a queued line counts for.
@@ -449,6 +450,17 @@ mod tests {
             }
             assert_eq!(lines, 5000);
         }
+    }
+
+    #[test]
+    fn stops_at_the_same_octet_whatever_the_split() {
+        let flood = b"NOOP\r\n".repeat(5000);
+        let mut whole = LineReader::new();
+        let consumed = push(&mut whole, &flood);
+        assert!(flood[..consumed].ends_with(b"\r\n"));
+        let mut pieces = LineReader::new();
+        assert_eq!(flood.chunks(1).map(|octet| push(&mut pieces, octet)).sum::<usize>(), consumed);
+        assert_eq!(push(&mut pieces, b""), 0);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::fmt;
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,12 +36,48 @@ const SELF_SIGNED_RENEWAL: Duration = Duration::from_secs(30 * DAY.as_secs());
 /// Clocks of clients may be behind ours.
 const BACKDATED: Duration = DAY;
 
+/// File of the certificate that [`ServerCertificate::load_or_create_self_signed`] keeps in
+/// `state_dir`; clients can be given it as their CA.
+#[must_use]
+pub fn self_signed_chain(state_dir: &Path) -> PathBuf {
+    state_dir.join(SELF_SIGNED_CERTIFICATE)
+}
+
 /// A certificate chain with its key, and the names it is for.
 #[derive(Clone)]
 pub struct ServerCertificate {
     certified: Arc<CertifiedKey>,
     dns_names: Vec<String>,
     not_after: Duration,
+}
+
+/// PEM text and where it came from, for errors.
+#[derive(Clone)]
+pub struct PemText {
+    /// File name or other origin.
+    pub origin: String,
+    /// The text.
+    pub pem: Vec<u8>,
+}
+
+impl PemText {
+    /// Reads a file. `action` completes the error text "cannot …", as in "read the key file".
+    ///
+    /// # Errors
+    ///
+    /// Names the file and the cause.
+    pub fn read(path: &Path, action: &'static str) -> Result<Self, TlsSetupError> {
+        match fs::read(path) {
+            Ok(pem) => Ok(Self { origin: path.display().to_string(), pem }),
+            Err(source) => Err(TlsSetupError::File { action, path: path.into(), source }),
+        }
+    }
+}
+
+impl fmt::Debug for PemText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PemText").field("origin", &self.origin).finish_non_exhaustive()
+    }
 }
 
 /// Where a self-signed certificate came from; the text is meant for the log.
@@ -64,31 +100,23 @@ impl ServerCertificate {
     ///
     /// Names the file, the cause and what to do.
     pub fn load(chain: &Path, key: &Path) -> Result<Self, TlsSetupError> {
-        let chain_pem = read(chain, "read the certificate file")?;
-        let key_pem = read(key, "read the key file")?;
         Self::from_pem(
-            &chain_pem,
-            &chain.display().to_string(),
-            &key_pem,
-            &key.display().to_string(),
+            &PemText::read(chain, "read the certificate file")?,
+            &PemText::read(key, "read the key file")?,
         )
     }
 
-    /// As [`ServerCertificate::load`], from PEM text; the origins are for errors.
+    /// As [`ServerCertificate::load`], from PEM text.
     ///
     /// # Errors
     ///
     /// As there.
-    pub fn from_pem(
-        chain_pem: &[u8],
-        chain_origin: &str,
-        key_pem: &[u8],
-        key_origin: &str,
-    ) -> Result<Self, TlsSetupError> {
-        let chain = parse_chain(chain_pem, chain_origin)?;
-        let key = parse_key(key_pem, key_origin)?;
+    pub fn from_pem(chain: &PemText, key: &PemText) -> Result<Self, TlsSetupError> {
+        let (chain_origin, key_origin) = (&chain.origin, &key.origin);
+        let chain = parse_chain(&chain.pem, chain_origin)?;
+        let key = parse_key(&key.pem, key_origin)?;
         let key = any_supported_type(&key).map_err(|error| TlsSetupError::UnsupportedKey {
-            origin: key_origin.to_owned(),
+            origin: key_origin.clone(),
             cause: error.to_string(),
         })?;
         let certified = CertifiedKey::new(chain, key);
@@ -96,13 +124,13 @@ impl ServerCertificate {
             Ok(()) | Err(Error::InconsistentKeys(InconsistentKeys::Unknown)) => {}
             Err(Error::InconsistentKeys(_)) => {
                 return Err(TlsSetupError::KeyMismatch {
-                    certificate: chain_origin.to_owned(),
-                    key: key_origin.to_owned(),
+                    certificate: chain_origin.clone(),
+                    key: key_origin.clone(),
                 });
             }
             Err(error) => {
                 return Err(TlsSetupError::BadCertificate {
-                    origin: chain_origin.to_owned(),
+                    origin: chain_origin.clone(),
                     cause: error.to_string(),
                 });
             }
@@ -191,7 +219,7 @@ impl ServerCertificate {
             }
             Ok(_) => "the one there ends within 30 days or has ended".to_owned(),
             Err(TlsSetupError::File { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-                "there is none yet".to_owned()
+                "there is no complete pair yet".to_owned()
             }
             Err(error @ TlsSetupError::File { .. }) => return Err(error),
             Err(error) => format!("the one there cannot be used: {error}"),
@@ -220,10 +248,6 @@ impl fmt::Debug for ServerCertificate {
             .field("not_after", &self.not_after)
             .finish_non_exhaustive()
     }
-}
-
-fn read(path: &Path, action: &'static str) -> Result<Vec<u8>, TlsSetupError> {
-    fs::read(path).map_err(|source| TlsSetupError::File { action, path: path.into(), source })
 }
 
 fn parse_chain(pem: &[u8], origin: &str) -> Result<Vec<CertificateDer<'static>>, TlsSetupError> {
@@ -294,4 +318,97 @@ fn write_atomically(path: &Path, text: &str, mode: u32) -> Result<(), TlsSetupEr
         let _ = fs::remove_file(&unfinished);
         TlsSetupError::File { action: "write the self-signed pair", path: path.into(), source }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pair(names: &[&str]) -> (String, String) {
+        let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
+        make_self_signed(&names, Duration::from_secs(1_800_000_000)).unwrap()
+    }
+
+    fn text(origin: &str, pem: &str) -> PemText {
+        PemText { origin: origin.to_owned(), pem: pem.as_bytes().to_vec() }
+    }
+
+    #[track_caller]
+    fn check_refused(chain: &str, key: &str, expected: &str) {
+        let refused = ServerCertificate::from_pem(&text("chain.pem", chain), &text("key.pem", key));
+        let text = refused.err().unwrap().to_string();
+        assert!(text.contains(expected), "{text}");
+    }
+
+    #[test]
+    fn pem_faults_are_explained() {
+        let (chain, key) = pair(&["a.example"]);
+        let (_, other_key) = pair(&["a.example"]);
+        check_refused("", &key, "chain.pem contains no certificate");
+        check_refused(&key, &key, "chain.pem contains no certificate");
+        check_refused(&chain, "", "key.pem contains no private key");
+        check_refused(&chain, &chain, "-----BEGIN PRIVATE KEY-----");
+        check_refused(&chain[..chain.len() / 2], &key, "chain.pem is not valid PEM text");
+        check_refused(&chain, &other_key, "key.pem does not belong to the first certificate in");
+        let encrypted = key.replace("PRIVATE", "ENCRYPTED PRIVATE");
+        check_refused(&chain, &encrypted, "openssl pkey -in KEY -out KEY.plain");
+        let nonsense = "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n";
+        check_refused(&chain, nonsense, "private key in key.pem cannot be used");
+        let nonsense = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+        check_refused(nonsense, &key, "first certificate in chain.pem cannot be used");
+    }
+
+    #[test]
+    fn files_that_are_not_there_are_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let missing = folder.path().join("missing.pem");
+        let error = ServerCertificate::load(&missing, &missing).err().unwrap().to_string();
+        assert!(error.starts_with("cannot read the certificate file"), "{error}");
+        assert!(error.contains("missing.pem"), "{error}");
+        let nowhere = folder.path().join("nowhere");
+        let error = ServerCertificate::load_or_create_self_signed(&nowhere, &[]).err().unwrap();
+        assert!(error.to_string().contains("cannot write the self-signed pair"), "{error}");
+    }
+
+    #[test]
+    fn one_file_may_hold_chain_and_key() {
+        let (chain, key) = pair(&["A.example", "127.0.0.1", "::1"]);
+        let both = text("both", &format!("{key}{chain}"));
+        let loaded = ServerCertificate::from_pem(&both, &both).unwrap();
+        assert_eq!(loaded.dns_names(), ["a.example"]);
+        assert!(loaded.is_for("a.example"));
+    }
+
+    #[test]
+    fn the_self_signed_certificate_stays_until_it_has_to_go() {
+        let folder = tempfile::tempdir().unwrap();
+        let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
+        let at = |days: u64| {
+            let now = Duration::from_secs(1_800_000_000) + DAY * u32::try_from(days).unwrap();
+            ServerCertificate::self_signed_at(folder.path(), &names, now).unwrap()
+        };
+        let created = |reason: &str| SelfSigned::Created { reason: reason.to_owned() };
+        let (first, origin) = at(0);
+        assert_eq!(origin, created("there is no complete pair yet"));
+        let (second, origin) = at(793);
+        assert_eq!((second.fingerprint(), origin), (first.fingerprint(), SelfSigned::Reused));
+        let (third, origin) = at(794);
+        assert_eq!(origin, created("the one there ends within 30 days or has ended"));
+        assert_ne!(third.fingerprint(), first.fingerprint());
+
+        let key = folder.path().join(SELF_SIGNED_KEY);
+        let mode = fs::metadata(&key).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        let files = fs::read_dir(folder.path()).unwrap().count();
+        assert_eq!(files, 2, "nothing unfinished is left");
+
+        // As after a crash between the two files.
+        fs::write(&key, pair(&["x"]).1).unwrap();
+        let (_, origin) = at(795);
+        assert!(origin.to_string().contains("does not belong"), "{origin}");
+        fs::write(folder.path().join(SELF_SIGNED_CERTIFICATE), "gibberish").unwrap();
+        let (_, origin) = at(795);
+        assert!(origin.to_string().contains("contains no certificate"), "{origin}");
+        assert_eq!(at(796).1, SelfSigned::Reused);
+    }
 }

@@ -21,7 +21,7 @@ use x509_parser::objects::{oid_registry, oid2abbrev};
 use x509_parser::prelude::{FromDer, X509Certificate};
 use x509_parser::x509::{AttributeTypeAndValue, X509Name};
 
-use super::TlsSetupError;
+use super::{PemText, TlsSetupError};
 
 /// A client's certificate that was accepted; the client has proved to hold its key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,11 +73,11 @@ pub(super) struct ClientTrust {
 impl ClientTrust {
     /// `None` when no client certificate could ever be accepted.
     pub(super) fn new(
-        ca_pem: Option<&[u8]>,
+        ca: Option<&PemText>,
         fingerprints: BTreeSet<[u8; 32]>,
         provider: &Arc<CryptoProvider>,
     ) -> Result<Option<Self>, TlsSetupError> {
-        let ca = ca_pem.map(|pem| ca_verifier(pem, provider)).transpose()?;
+        let ca = ca.map(|text| ca_verifier(text, provider)).transpose()?;
         if ca.is_none() && fingerprints.is_empty() {
             return Ok(None);
         }
@@ -156,13 +156,13 @@ impl ClientCertVerifier for ClientTrust {
 }
 
 fn ca_verifier(
-    pem: &[u8],
+    text: &PemText,
     provider: &Arc<CryptoProvider>,
 ) -> Result<Arc<dyn ClientCertVerifier>, TlsSetupError> {
-    let refused = |cause: String| TlsSetupError::ClientCa { cause };
+    let refused = |cause: String| TlsSetupError::ClientCa { origin: text.origin.clone(), cause };
     let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(pem) {
-        let certificate = certificate.map_err(|error| refused(format!("{error:?}")))?;
+    for certificate in CertificateDer::pem_slice_iter(&text.pem) {
+        let certificate = certificate.map_err(|error| refused(error.to_string()))?;
         roots.add(certificate).map_err(|error| refused(error.to_string()))?;
     }
     if roots.is_empty() {
@@ -170,7 +170,9 @@ fn ca_verifier(
     }
     let verifier =
         WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone()).build();
-    Ok(verifier.map_err(|error| refused(error.to_string()))?)
+    verifier
+        .map(|verifier| verifier as Arc<dyn ClientCertVerifier>)
+        .map_err(|error| refused(error.to_string()))
 }
 
 /// RFC 4514: relative names in reverse, attributes of one joined by `+`, specials escaped, so that

@@ -240,8 +240,10 @@ pub enum TlsSetupError {
         seconds: u64,
     },
     /// The client CA cannot be used.
-    #[error("the client CA certificates cannot be used: {cause}")]
+    #[error("the client CA certificates in {origin} cannot be used: {cause}")]
     ClientCa {
+        /// File name or other origin.
+        origin: String,
         /// What the library said.
         cause: String,
     },

@@ -56,6 +56,8 @@ pub struct Handshake {
     offered: usize,
     bytes_seen: usize,
     established: bool,
+    /// The error the handshake ended with; rustls is not to be called after one.
+    failed: Option<TlsError>,
 }
 
 impl Handshake {
@@ -83,6 +85,7 @@ impl Handshake {
             offered: 0,
             bytes_seen: 0,
             established: false,
+            failed: None,
         })
     }
 
@@ -98,18 +101,10 @@ impl Handshake {
         inbound: &mut InBuf,
         out: &mut Vec<u8>,
     ) -> Result<Progress, TlsError> {
-        while !self.established {
-            match self.step(inbound, out)? {
-                Step::Again => {}
-                Step::Established => self.established = true,
-                Step::Blocked => {
-                    if !self.offer_record(inbound, out)? {
-                        return Ok(Progress::NeedBytes);
-                    }
-                }
-            }
+        if let Some(error) = &self.failed {
+            return Err(error.clone());
         }
-        Ok(Progress::Established)
+        self.drive(inbound, out).inspect_err(|error| self.failed = Some(error.clone()))
     }
 
     /// Turns the established session over to our record layer.
@@ -126,6 +121,21 @@ impl Handshake {
         let (secrets, schedule) =
             self.connection.dangerous_into_kernel_connection().map_err(TlsError::Handshake)?;
         Ok((Channel::new(&secrets, schedule)?, facts))
+    }
+
+    fn drive(&mut self, inbound: &mut InBuf, out: &mut Vec<u8>) -> Result<Progress, TlsError> {
+        while !self.established {
+            match self.step(inbound, out)? {
+                Step::Again => {}
+                Step::Established => self.established = true,
+                Step::Blocked => {
+                    if !self.offer_record(inbound, out)? {
+                        return Ok(Progress::NeedBytes);
+                    }
+                }
+            }
+        }
+        Ok(Progress::Established)
     }
 
     /// Lets rustls do one thing.
@@ -155,7 +165,7 @@ impl Handshake {
             }
             Ok(Step::Established) if self.offered > 0 => Err(TlsError::TrailingHandshakeBytes),
             Err(TlsError::Handshake(error)) => {
-                self.collect_alert(inbound, out);
+                self.collect_alert(out);
                 Err(match error {
                     rustls::Error::AlertReceived(alert) => TlsError::AlertReceived(alert),
                     error => TlsError::Handshake(error),
@@ -191,19 +201,15 @@ impl Handshake {
         Ok(true)
     }
 
-    /// After an error rustls has its alert ready before it looks at the input again.
-    fn collect_alert(&mut self, inbound: &mut InBuf, out: &mut Vec<u8>) {
-        loop {
-            let status =
-                self.connection.process_tls_records(&mut inbound.filled_mut()[..self.offered]);
-            let discard = status.discard;
-            let more = match status.state {
+    /// After an error rustls may have an alert ready. It is shown no input again: it would judge
+    /// the same bytes twice, and asserts that it never does.
+    fn collect_alert(&mut self, out: &mut Vec<u8>) {
+        while self.connection.wants_write() {
+            let encoded = match self.connection.process_tls_records(&mut []).state {
                 Ok(ConnectionState::EncodeTlsData(data)) => encode(data, out).is_ok(),
                 _ => false,
             };
-            inbound.consume(discard);
-            self.offered -= discard;
-            if !more {
+            if !encoded {
                 return;
             }
         }

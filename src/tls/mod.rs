@@ -19,7 +19,7 @@ mod server;
 mod tests;
 mod ticket;
 
-pub use certificate::{SelfSigned, ServerCertificate};
+pub use certificate::{PemText, SelfSigned, ServerCertificate, self_signed_chain};
 pub use channel::{Channel, Opened};
 pub use client_certificate::{ClientCertificate, sha256_fingerprint};
 pub use drain::{After, Drain, DrainProgress, is_tls_record};

@@ -207,7 +207,7 @@ impl Sealer {
                     Format::Tls12Gcm => &nonce[4..],
                     Format::Tls13 | Format::Tls12ChaCha => &[],
                 });
-                let aad = Aad::from(tls12_aad(sequence, kind, content.len())?);
+                let aad = Aad::from(tls12_aad(sequence, kind, VERSION, content.len())?);
                 key.seal_out_of_place_scatter(unique, aad, content, ciphertext, &[], tail)
             }
         }
@@ -280,7 +280,7 @@ impl Opener {
             nonce[4..].copy_from_slice(&head[HEADER_BYTES..]);
         }
         let kind = head[0];
-        let aad = Aad::from(tls12_aad(sequence, kind, length)?);
+        let aad = Aad::from(tls12_aad(sequence, kind, [head[1], head[2]], length)?);
         self.direction
             .key
             .open_in_place(Nonce::assume_unique_for_key(nonce), aad, body)
@@ -290,11 +290,16 @@ impl Opener {
 }
 
 /// Additional data of a TLS 1.2 AEAD (RFC 5246 §6.2.3.3).
-fn tls12_aad(sequence: u64, kind: u8, length: usize) -> Result<[u8; 13], TlsError> {
+fn tls12_aad(
+    sequence: u64,
+    kind: u8,
+    version: [u8; 2],
+    length: usize,
+) -> Result<[u8; 13], TlsError> {
     let mut aad = [0; 13];
     aad[..8].copy_from_slice(&sequence.to_be_bytes());
     aad[8] = kind;
-    aad[9..11].copy_from_slice(&VERSION);
+    aad[9..11].copy_from_slice(&version);
     aad[11..].copy_from_slice(&length_octets(length)?);
     Ok(aad)
 }

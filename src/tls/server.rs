@@ -15,7 +15,7 @@ use rustls::{ServerConfig, SupportedCipherSuite, SupportedProtocolVersion, versi
 use super::client_certificate::ClientTrust;
 use super::probe::Probe;
 use super::ticket::TicketKeys;
-use super::{ServerCertificate, TlsSetupError};
+use super::{PemText, ServerCertificate, TlsSetupError};
 use crate::clock;
 use crate::protocol::policy::DataResumption;
 
@@ -63,8 +63,8 @@ pub struct TlsOptions {
     pub versions: TlsVersions,
     /// Suites by their IANA names, most preferred first; `None` is our own order.
     pub cipher_suites: Option<Vec<String>>,
-    /// PEM text of the CAs that client certificates may be issued by.
-    pub client_ca: Option<Vec<u8>>,
+    /// The CAs that client certificates may be issued by.
+    pub client_ca: Option<PemText>,
     /// SHA-256 of client certificates (DER) that are accepted whoever issued them.
     pub client_fingerprints: BTreeSet<[u8; 32]>,
     /// Whether tickets are issued at all; who is refused without is the caller's decision.
@@ -142,7 +142,7 @@ impl ServerTls {
             ..aws_lc_rs::default_provider()
         });
         let client_trust =
-            ClientTrust::new(options.client_ca.as_deref(), options.client_fingerprints, &provider)?
+            ClientTrust::new(options.client_ca.as_ref(), options.client_fingerprints, &provider)?
                 .map(Arc::new);
         let base = base_config(provider, &versions, client_trust.clone(), clock)?;
         let with_tickets = |count| {

@@ -317,6 +317,9 @@ impl Session {
     }
 
     fn file_done(&mut self, operation: FileOperation, answer: FileReply) {
+        if !operation.is_for_link_itself() && is_dangling(&answer) {
+            return self.file_absent(operation);
+        }
         match (operation, answer) {
             (FileOperation::ChangeDirectory(path), FileReply::Metadata(metadata)) => {
                 if metadata.kind == FileKind::Directory {
@@ -417,6 +420,18 @@ impl Session {
         text.extend_from_slice(name);
         self.reply(213, &text);
     }
+}
+
+impl FileOperation {
+    /// RNFR names the link, not what it leads to.
+    fn is_for_link_itself(&self) -> bool {
+        matches!(self, Self::RenameFrom(_))
+    }
+}
+
+/// A symbolic link that leads nowhere, or out of the tree: nothing of that name for most commands.
+fn is_dangling(answer: &FileReply) -> bool {
+    matches!(answer, FileReply::Metadata(metadata) if metadata.kind == FileKind::DanglingLink)
 }
 
 fn refusal_code(operation: &FileOperation, error: FileError) -> u16 {

@@ -73,14 +73,14 @@ pub enum PassiveUnavailable {
 }
 
 /// Why a transfer ended early, and so which reply it gets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TransferError {
     /// Nobody connected in time, or connecting failed: 425.
     NotOpened,
     /// The TLS handshake on the data connection failed: 522.
     HandshakeFailed,
     /// The data connection does not resume this control session and policy requires it: 522.
-    NotResumed(&'static str),
+    NotResumed(String),
     /// The data connection broke: 426.
     ConnectionLost,
     /// The client ended its upload without close_notify: 426.

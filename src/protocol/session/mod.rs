@@ -204,6 +204,10 @@ impl Session {
         if matches!(self.pending, Pending::Closed) {
             return;
         }
+        // Whatever was waited for has come: idle time counts from here.
+        if !matches!(input, Input::Timeout | Input::Flushed | Input::Drain) {
+            self.phase_started = self.now;
+        }
         match input {
             Input::Connected => self.connected(),
             Input::TlsEstablished(facts) => self.tls_established(facts),

@@ -122,7 +122,6 @@ impl Session {
         else {
             return;
         };
-        self.phase_started = self.now;
         let opened = match result {
             Ok(opened) => opened,
             Err(error) => {
@@ -167,8 +166,6 @@ impl Session {
         else {
             return;
         };
-        // Idle time counts from the end of a transfer (RFC 1123 §4.1.3.2).
-        self.phase_started = self.now;
         let error = match result {
             Ok(()) => return self.say(Situation::TransferComplete),
             Err(error) => error,

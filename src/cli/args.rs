@@ -1,0 +1,390 @@
+//! The command line: every flag, its text in `--help`, and its translation into
+//! [`Overrides`]. Parses and explains; decides nothing.
+
+use std::env;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use etcetera::BaseStrategy;
+use tracing::level_filters::LevelFilter;
+
+use crate::auth::Password;
+use crate::config::{
+    self, CpuList, LOG_FORMATS, LOG_LEVELS, ListenAddress, LogFormat, Overrides, PortRange,
+};
+use crate::protocol::account::Permissions;
+
+/// Environment variable with the password of `--user` and of `ringftpd user`.
+pub(super) const PASSWORD_VARIABLE: &str = "RINGFTPD_PASSWORD";
+
+/// Environment variable with the state directory.
+const STATE_DIR_VARIABLE: &str = "RINGFTPD_STATE_DIR";
+
+/// An FTPS server: FTP over TLS, implicit and explicit.
+///
+/// Without a command, `ringftpd` is `ringftpd serve`: it shows the working directory read-only to
+/// everybody who can connect, over TLS.
+#[derive(Debug, Parser)]
+#[command(version, about, long_about)]
+#[command(after_long_help = EXAMPLES, args_conflicts_with_subcommands = true, max_term_width = 100)]
+pub struct Arguments {
+    #[command(subcommand)]
+    pub(super) command: Option<Command>,
+    #[command(flatten)]
+    pub(super) serve: ServeArguments,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  Show the working directory to anybody, read-only:
+      ringftpd
+  Let alice read and write /srv/files; her password is printed:
+      ringftpd serve /srv/files --user alice
+  The same with a password of your own, on one address, any free port:
+      RINGFTPD_PASSWORD=secret ringftpd serve /srv/files --user alice \\
+          --implicit 192.0.2.1:0 --explicit none
+  Run from a configuration, after checking it:
+      ringftpd check-config --config /etc/ringftpd/ringftpd.toml
+      ringftpd serve --config /etc/ringftpd/ringftpd.toml
+  Add a user to the configuration; the password is asked for:
+      ringftpd user add --config /etc/ringftpd/ringftpd.toml bob --home /srv/bob
+
+Environment:
+  RINGFTPD_PASSWORD   password of --user, and of `ringftpd user add` and `passwd`
+  RINGFTPD_STATE_DIR  where the self-signed certificate is kept (see --state-dir)
+  RINGFTPD_LOG        log filter such as `info,ringftpd::tls=debug`; wins over --log-level
+
+Exit status:
+  0  ended as asked    1  bad configuration or failure    2  bad command line";
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Serve files (the default command)
+    Serve(ServeArguments),
+    /// Check a configuration and print what would run
+    ///
+    /// Prints every effective value, or every mistake with its file, line and key. Takes the flags
+    /// of `serve`, so that their effect shows. Nothing is bound and nothing is written.
+    ///
+    /// Exit status: 0 when the server would start with it, 1 otherwise.
+    CheckConfig(ServeArguments),
+    /// Add, change, remove and list users of a configuration
+    #[command(subcommand)]
+    User(UserCommand),
+}
+
+/// Flags of `serve`. Each wins over the configuration file.
+#[derive(Clone, Debug, Default, Args)]
+pub(super) struct ServeArguments {
+    /// Directory to serve [default: the working directory]
+    ///
+    /// Shown read-only to `anonymous`, or read-write to the user of --user. Not allowed together
+    /// with a configuration that has users: each of them has a home of its own.
+    #[arg(value_name = "DIR")]
+    pub(super) directory: Option<PathBuf>,
+
+    /// Configuration file (TOML)
+    ///
+    /// Without one: implicit TLS on port 990 and explicit on 21 where that is permitted and the
+    /// ports are free, else on 9990 and 2121, on all addresses.
+    #[arg(long, value_name = "FILE")]
+    pub(super) config: Option<PathBuf>,
+
+    /// Where to take implicit TLS: ADDR:PORT, :PORT for all addresses, or `none`
+    ///
+    /// May be given several times. Port 0 picks a free port, which is printed. Examples:
+    /// 192.0.2.1:990, [::1]:990, :990, none.
+    #[arg(long, value_name = "ADDR:PORT", value_parser = parse_listen)]
+    pub(super) implicit: Vec<Listen>,
+
+    /// Where to take explicit TLS (AUTH TLS); written like --implicit
+    #[arg(long, value_name = "ADDR:PORT", value_parser = parse_listen)]
+    pub(super) explicit: Vec<Listen>,
+
+    /// CPUs that get a shard each, such as 0-3,8 [default: all]
+    #[arg(long, value_name = "LIST")]
+    pub(super) cpus: Option<CpuList>,
+
+    /// Make one user who may read and write DIR
+    ///
+    /// It takes the place of `anonymous`, who then cannot log in. The password is that of the
+    /// environment variable RINGFTPD_PASSWORD; without it one is made and printed.
+    #[arg(long, value_name = "NAME", value_parser = config::user_name)]
+    pub(super) user: Option<String>,
+
+    /// Certificate chain (PEM), the server's own first [default: self-signed, made once]
+    #[arg(long, value_name = "FILE", requires = "key")]
+    pub(super) cert: Option<PathBuf>,
+
+    /// Private key (PEM) of --cert
+    #[arg(long, value_name = "FILE", requires = "cert")]
+    pub(super) key: Option<PathBuf>,
+
+    /// Ports for passive data connections, such as 50000-50999 [default: any free port]
+    #[arg(long, value_name = "LO-HI")]
+    pub(super) passive_ports: Option<PortRange>,
+
+    /// Where the self-signed certificate is kept
+    ///
+    /// Default: RINGFTPD_STATE_DIR, else $XDG_STATE_HOME/ringftpd, else ~/.local/state/ringftpd.
+    #[arg(long, value_name = "DIR")]
+    pub(super) state_dir: Option<PathBuf>,
+
+    /// Form of the log on standard error: text or json [default: text]
+    #[arg(long, value_name = "FORMAT", value_parser = parse_log_format)]
+    pub(super) log_format: Option<LogFormat>,
+
+    /// Log level: off, error, warn, info, debug or trace [default: info]
+    #[arg(long, value_name = "LEVEL", value_parser = parse_log_level)]
+    pub(super) log_level: Option<LevelFilter>,
+}
+
+/// One `--implicit` or `--explicit`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Listen {
+    /// The listener is off.
+    None,
+    /// An address.
+    At(ListenAddress),
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum UserCommand {
+    /// Add a user
+    ///
+    /// The password is that of the environment variable RINGFTPD_PASSWORD, or is made and printed
+    /// with --generate, or is asked for. It is stored as an argon2id hash. Comments and order of
+    /// the file stay; the file is replaced at once and belongs to its owner alone (mode 600).
+    Add(AddArguments),
+    /// Change a user's password
+    Passwd {
+        #[command(flatten)]
+        target: UserTarget,
+        /// Name of the user
+        name: String,
+        /// Make a password and print it
+        #[arg(long)]
+        generate: bool,
+    },
+    /// Remove a user
+    Remove {
+        #[command(flatten)]
+        target: UserTarget,
+        /// Name of the user
+        name: String,
+    },
+    /// List the users: name, home, permissions, how they log in
+    List {
+        #[command(flatten)]
+        target: UserTarget,
+    },
+}
+
+/// Arguments of `user add`.
+#[derive(Clone, Debug, Args)]
+pub(super) struct AddArguments {
+    #[command(flatten)]
+    pub(super) target: UserTarget,
+    /// Name of the user
+    #[arg(value_parser = config::user_name)]
+    pub(super) name: String,
+    /// Directory the user sees as /
+    #[arg(long, value_name = "DIR")]
+    pub(super) home: PathBuf,
+    /// Permissions, separated by commas: read, list, write, append, delete, rename, mkdir
+    #[arg(
+        long,
+        value_name = "LIST",
+        default_value = "read,list",
+        value_parser = parse_permissions
+    )]
+    pub(super) permissions: Permissions,
+    /// SHA-256 fingerprint of the client certificate that logs this user in
+    #[arg(long, value_name = "HEX", value_parser = parse_fingerprint)]
+    pub(super) certificate_sha256: Option<String>,
+    /// Subject of that certificate, such as CN=alice (needs tls.client_ca)
+    #[arg(long, value_name = "SUBJECT", value_parser = config::certificate_subject)]
+    pub(super) certificate_subject: Option<String>,
+    /// Make a password and print it
+    #[arg(long)]
+    pub(super) generate: bool,
+    /// No password: log-in by certificate only
+    #[arg(long, conflicts_with = "generate")]
+    pub(super) no_password: bool,
+}
+
+/// Which file holds the users.
+#[derive(Clone, Debug, Args)]
+#[group(required = true, multiple = false)]
+pub(super) struct UserTarget {
+    /// Configuration file; its process.users_file is edited if it names one
+    #[arg(long, value_name = "FILE")]
+    pub(super) config: Option<PathBuf>,
+    /// Users file; `add` makes it
+    #[arg(long, value_name = "FILE")]
+    pub(super) file: Option<PathBuf>,
+}
+
+impl ServeArguments {
+    /// What the flags and the environment ask for.
+    pub(super) fn overrides(&self) -> Result<Overrides, String> {
+        let state_dir = self.state_dir.clone().or_else(|| {
+            let named = env::var_os(STATE_DIR_VARIABLE).filter(|value| !value.is_empty());
+            named.map(PathBuf::from).or_else(default_state_dir)
+        });
+        Ok(Overrides {
+            directory: self.directory.clone(),
+            user: self.user.clone(),
+            password: if self.user.is_some() { password_of_environment()? } else { None },
+            implicit: listeners("--implicit", &self.implicit)?,
+            explicit: listeners("--explicit", &self.explicit)?,
+            cpus: self.cpus.clone(),
+            certificate: self.cert.clone().zip(self.key.clone()),
+            passive_ports: self.passive_ports,
+            state_dir,
+            log_format: self.log_format,
+            log_level: self.log_level,
+            is_root: rustix::process::geteuid().is_root(),
+        })
+    }
+}
+
+/// The password in `RINGFTPD_PASSWORD`, if it is set.
+pub(super) fn password_of_environment() -> Result<Option<Password>, String> {
+    match env::var(PASSWORD_VARIABLE) {
+        Ok(password) => Password::new(password)
+            .map(Some)
+            .map_err(|error| format!("{PASSWORD_VARIABLE}: {error}")),
+        Err(env::VarError::NotPresent) => Ok(None),
+        Err(env::VarError::NotUnicode(_)) => Err(format!("{PASSWORD_VARIABLE} is not UTF-8")),
+    }
+}
+
+fn default_state_dir() -> Option<PathBuf> {
+    let strategy = etcetera::base_strategy::Xdg::new().ok()?;
+    Some(strategy.state_dir()?.join("ringftpd"))
+}
+
+fn listeners(flag: &str, given: &[Listen]) -> Result<Option<Vec<ListenAddress>>, String> {
+    if given.len() > 1 && given.contains(&Listen::None) {
+        return Err(format!("{flag} none contradicts the other {flag}"));
+    }
+    let addresses = given.iter().filter_map(|listen| match listen {
+        Listen::None => None,
+        Listen::At(address) => Some(address.clone()),
+    });
+    Ok((!given.is_empty()).then(|| addresses.collect()))
+}
+
+fn parse_listen(text: &str) -> Result<Listen, String> {
+    if text == "none" { Ok(Listen::None) } else { text.parse().map(Listen::At) }
+}
+
+fn parse_log_format(text: &str) -> Result<LogFormat, String> {
+    word(&LOG_FORMATS, text)
+}
+
+fn parse_log_level(text: &str) -> Result<LevelFilter, String> {
+    word(&LOG_LEVELS, text)
+}
+
+fn word<T: Copy>(words: &[(&str, T)], text: &str) -> Result<T, String> {
+    let found = words.iter().find(|(word, _)| *word == text);
+    found.map(|(_, value)| *value).ok_or_else(|| {
+        let words: Vec<_> = words.iter().map(|(word, _)| *word).collect();
+        format!("not one of {}", words.join(", "))
+    })
+}
+
+fn parse_permissions(text: &str) -> Result<Permissions, String> {
+    let mut permissions = Permissions::NONE;
+    text.split(',').try_for_each(|word| config::permission_word(word.trim(), &mut permissions))?;
+    Ok(permissions)
+}
+
+fn parse_fingerprint(text: &str) -> Result<String, String> {
+    config::parse_fingerprint(text).map(|_| text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn parse(line: &str) -> Result<Arguments, clap::Error> {
+        Arguments::try_parse_from(std::iter::once("ringftpd").chain(line.split_whitespace()))
+    }
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn serve_is_the_default_command() {
+        for line in ["srv --user alice", "serve srv --user alice"] {
+            let arguments = parse(line).unwrap();
+            let serve = match arguments.command {
+                Some(Command::Serve(serve)) => serve,
+                None => arguments.serve,
+                Some(other) => panic!("{other:?}"),
+            };
+            assert_eq!(serve.directory, Some(PathBuf::from("srv")));
+            assert_eq!(serve.user.as_deref(), Some("alice"));
+        }
+    }
+
+    #[track_caller]
+    fn check_listeners(line: &str, implicit: Option<&[&str]>) {
+        let serve = parse(line).unwrap().serve;
+        let addresses = serve
+            .overrides()
+            .unwrap()
+            .implicit
+            .map(|addresses| addresses.iter().map(ToString::to_string).collect::<Vec<_>>());
+        let expected =
+            implicit.map(|texts| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>());
+        assert_eq!(addresses, expected);
+    }
+
+    #[test]
+    fn listeners_and_none() {
+        check_listeners("", None);
+        check_listeners("--implicit none", Some(&[]));
+        check_listeners("--implicit 990", Some(&[":990"]));
+        check_listeners(
+            "--implicit 127.0.0.1:0 --implicit [::1]:0",
+            Some(&["127.0.0.1:0", "[::1]:0"]),
+        );
+        let both = parse("--implicit none --implicit :1").unwrap().serve.overrides().unwrap_err();
+        assert_eq!(both, "--implicit none contradicts the other --implicit");
+    }
+
+    #[track_caller]
+    fn refuse(line: &str, part: &str) {
+        let message = parse(line).unwrap_err().to_string();
+        assert!(message.contains(part), "{message}");
+    }
+
+    #[test]
+    fn refuses() {
+        refuse("--cert a.pem", "--key <FILE>");
+        refuse("--implicit nowhere", "\"nowhere\" is not an address; write 192.0.2.1:990");
+        refuse("--passive-ports 9-7", "\"9-7\" is reversed; write \"7-9\"");
+        refuse("--cpus x", "\"x\" is not a list of CPUs");
+        refuse("--log-level loud", "not one of off, error, warn, info, debug, trace");
+        refuse("user list", "--config <FILE>|--file <FILE>");
+        refuse("user list --file a --config b", "cannot be used with");
+        refuse("user add --file a b --home c --permissions fly", "\"fly\" is not a permission");
+        refuse("user add --file a b --home c --certificate-sha256 12", "not a SHA-256 fingerprint");
+    }
+
+    #[test]
+    fn help_shows_examples_and_every_variable() {
+        let help = Arguments::command().render_long_help().to_string();
+        for part in ["Examples:", PASSWORD_VARIABLE, STATE_DIR_VARIABLE, "RINGFTPD_LOG"] {
+            assert!(help.contains(part), "{part}");
+        }
+    }
+}

@@ -1,0 +1,380 @@
+//! `ringftpd check-config`: what would run, or everything that is wrong. Binds and writes nothing.
+
+use std::fmt::{Display, Write};
+use std::path::Path;
+use std::process::ExitCode;
+
+use rustls::RootCertStore;
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::CertifiedKey;
+
+use super::args::ServeArguments;
+use super::{complain, fail, load, print, report_warnings};
+use crate::config::{
+    Accounts, CertificateSource, Config, LOG_FORMATS, LOG_LEVELS, ListenAddress, Settings, Tls,
+    duration_text, permission_words,
+};
+use crate::protocol::policy::{DataResumption, Durability, FailedUpload, Policy};
+
+pub(super) fn run(arguments: &ServeArguments) -> ExitCode {
+    let config = match load(arguments) {
+        Ok(config) => config,
+        Err(message) => return fail(message),
+    };
+    if let Err(message) = check_certificates(&config.settings.tls) {
+        return fail(message);
+    }
+    let shards = shard_count(&config.settings);
+    report_warnings(&config.warnings);
+    for warning in share_warnings(&config.settings, shards) {
+        complain(format_args!("ringftpd: warning: {warning}"));
+    }
+    print(describe(&config, shards).trim_end());
+    ExitCode::SUCCESS
+}
+
+/// Whether the operator's certificate and authorities can be used: they parse, and the key is that
+/// of the certificate. Validity times and names are the clients' business.
+fn check_certificates(tls: &Tls) -> Result<(), String> {
+    if let CertificateSource::Files { chain, key } = &tls.certificate {
+        let certificates = certificates_in(chain)?;
+        let bad_key = |cause: String| format!("{}: {cause}", key.display());
+        let private = PrivateKeyDer::from_pem_file(key)
+            .map_err(|error| bad_key(format!("no private key in PEM: {error}")))?;
+        CertifiedKey::from_der(certificates, private, &aws_lc_rs::default_provider())
+            .map_err(|error| bad_key(format!("cannot serve with {}: {error}", chain.display())))?;
+    }
+    if let Some(path) = &tls.client_ca {
+        let mut store = RootCertStore::empty();
+        for certificate in certificates_in(path)? {
+            store.add(certificate).map_err(|error| format!("{}: {error}", path.display()))?;
+        }
+    }
+    Ok(())
+}
+
+fn certificates_in(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    let bad = |cause: String| format!("{}: no certificate in PEM{cause}", path.display());
+    let certificates: Vec<_> = CertificateDer::pem_file_iter(path)
+        .and_then(Iterator::collect)
+        .map_err(|error| bad(format!(": {error}")))?;
+    if certificates.is_empty() { Err(bad(String::new())) } else { Ok(certificates) }
+}
+
+/// Shards that would start here: one for each CPU.
+fn shard_count(settings: &Settings) -> u32 {
+    let count = match &settings.cpus {
+        Some(cpus) => cpus.as_slice().len(),
+        None => core_affinity::get_core_ids().map_or(1, |cores| cores.len()),
+    };
+    u32::try_from(count).unwrap_or(u32::MAX).max(1)
+}
+
+/// What does not go round among the shards.
+fn share_warnings(settings: &Settings, shards: u32) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let sessions = settings.limits.sessions;
+    if sessions < shards {
+        warnings.push(format!(
+            "limits.sessions: {sessions} for {shards} shards; some shards would serve nobody"
+        ));
+    }
+    if let Some(range) = settings.passive.ports
+        && range.count() < shards
+    {
+        warnings.push(format!(
+            "passive.ports: {} for {shards} shards; sessions of some shards could not use PASV",
+            range.count()
+        ));
+    }
+    warnings
+}
+
+/// Every effective value, one a line, under the names of the configuration.
+fn describe(config: &Config, shards: u32) -> String {
+    let mut lines = Lines(String::new());
+    describe_process(&mut lines, &config.settings, shards);
+    describe_tls(&mut lines, &config.settings);
+    describe_policy(&mut lines, &config.settings.policy);
+    describe_limits(&mut lines, &config.settings, shards);
+    describe_accounts(&mut lines, &config.accounts);
+    lines.0
+}
+
+fn describe_process(lines: &mut Lines, settings: &Settings, shards: u32) {
+    let listeners = |addresses: &[ListenAddress]| {
+        let texts: Vec<_> = addresses.iter().map(ToString::to_string).collect();
+        if texts.is_empty() { "off".to_owned() } else { texts.join(", ") }
+    };
+    lines.add("listen.implicit", listeners(&settings.implicit));
+    lines.add("listen.explicit", listeners(&settings.explicit));
+    lines.add("listen.backlog", settings.backlog);
+    let cpus = settings.cpus.as_ref().map_or("all of the mask".to_owned(), ToString::to_string);
+    lines.add("shards.cpus", format_args!("{cpus} ({shards} shards)"));
+    lines.add("process.user", settings.user.as_deref().unwrap_or("unchanged"));
+    lines.add("log.format", word(&LOG_FORMATS, settings.log.format));
+    lines.add("log.level", word(&LOG_LEVELS, settings.log.level));
+}
+
+fn describe_tls(lines: &mut Lines, settings: &Settings) {
+    let tls = &settings.tls;
+    match &tls.certificate {
+        CertificateSource::Files { chain, key } => {
+            lines.add("tls.certificate", chain.display());
+            lines.add("tls.key", key.display());
+        }
+        CertificateSource::SelfSigned { directory } => {
+            lines.add("tls.certificate", format_args!("self-signed, in {}", directory.display()));
+        }
+    }
+    let versions = [(tls.versions.tls12, "1.2"), (tls.versions.tls13, "1.3")];
+    let versions: Vec<_> =
+        versions.iter().filter(|(on, _)| *on).map(|(_, version)| *version).collect();
+    lines.add("tls.versions", versions.join(", "));
+    let suites = tls.cipher_suites.as_ref().map(|suites| {
+        let names = suites.iter().filter_map(|suite| suite.suite().as_str());
+        names.collect::<Vec<_>>().join(", ")
+    });
+    lines.add("tls.cipher_suites", suites.as_deref().unwrap_or("all, AES-128-GCM first"));
+    match &tls.client_ca {
+        Some(path) => lines.add("tls.client_ca", path.display()),
+        None => lines.add("tls.client_ca", "none"),
+    }
+    let resumption = match settings.policy.data_resumption {
+        DataResumption::Off => "off",
+        DataResumption::Prefer => "prefer",
+        DataResumption::Require => "require",
+    };
+    lines.add("tls.data_resumption", resumption);
+    lines.add("tls.ticket_lifetime", duration_text(tls.ticket_lifetime));
+}
+
+fn describe_policy(lines: &mut Lines, policy: &Policy) {
+    lines.add("policy.greeting", &policy.greeting);
+    for (key, value) in [
+        ("policy.require_control_tls", policy.require_control_tls),
+        ("policy.require_data_tls", policy.require_data_tls),
+        ("policy.allow_ccc", policy.allow_ccc),
+        ("policy.auth_ssl_implies_prot_p", policy.auth_ssl_implies_prot_p),
+        ("policy.allow_active", policy.allow_active),
+        ("policy.allow_foreign_data_address", policy.allow_foreign_data_address),
+        ("policy.lax_upload_eof", policy.lax_upload_eof),
+        ("policy.mdtm_may_set", policy.mdtm_may_set),
+    ] {
+        lines.add(key, value);
+    }
+    let names = policy.host_names.join(", ");
+    lines.add("policy.host_names", if names.is_empty() { "any" } else { &names });
+    let failed_upload = match policy.failed_upload {
+        FailedUpload::Delete => "delete",
+        FailedUpload::Keep => "keep",
+    };
+    lines.add("storage.failed_upload", failed_upload);
+    let durability = match policy.durability {
+        Durability::None => "none",
+        Durability::Data => "data",
+        Durability::Full => "full",
+    };
+    lines.add("storage.durability", durability);
+}
+
+fn describe_limits(lines: &mut Lines, settings: &Settings, shards: u32) {
+    let (limits, policy, passive) = (&settings.limits, &settings.policy, &settings.passive);
+    match passive.ports {
+        Some(range) => {
+            let each = share(range.count(), shards);
+            lines.add("passive.ports", format_args!("{range} ({each} ports on each shard)"));
+        }
+        None => lines.add("passive.ports", "chosen by the kernel"),
+    }
+    match passive.address {
+        Some(address) => lines.add("passive.address", address),
+        None => lines.add("passive.address", "that of the control connection"),
+    }
+    let sessions = limits.sessions;
+    let each = share(sessions, shards);
+    lines.add("limits.sessions", format_args!("{sessions} ({each} on each shard)"));
+    for (key, limit) in [
+        ("limits.sessions_per_ip", limits.sessions_per_ip),
+        ("limits.sessions_per_user", limits.sessions_per_user),
+    ] {
+        match limit {
+            Some(limit) => {
+                let worst = (u64::from(limit) * u64::from(shards)).min(u64::from(sessions));
+                lines.add(key, format_args!("{limit} on each shard, at worst {worst} in all"));
+            }
+            None => lines.add(key, "no limit"),
+        }
+    }
+    lines.add("limits.login_failures", policy.login_failures_max);
+    for (key, duration) in [
+        ("limits.login_failure_delay", policy.login_failure_delay),
+        ("limits.idle_timeout", policy.idle_timeout),
+        ("limits.login_timeout", policy.login_timeout),
+        ("limits.handshake_timeout", policy.handshake_timeout),
+        ("limits.data_timeout", policy.data_timeout),
+        ("limits.stall_timeout", policy.stall_timeout),
+        ("limits.shutdown_timeout", limits.shutdown_timeout),
+    ] {
+        lines.add(key, duration_text(duration));
+    }
+}
+
+fn describe_accounts(lines: &mut Lines, accounts: &Accounts) {
+    let home = |index: u32| {
+        let home = usize::try_from(index).ok().and_then(|index| accounts.homes.get(index));
+        home.map_or("?".to_owned(), |home| home.display().to_string())
+    };
+    match accounts.users.anonymous() {
+        Some(anonymous) => lines.add(
+            "anonymous",
+            format_args!(
+                "{} ({})",
+                home(anonymous.home.0),
+                permission_words(anonymous.permissions).join(", ")
+            ),
+        ),
+        None => lines.add("anonymous", "off"),
+    }
+    for user in accounts.users.users() {
+        let mut proofs = Vec::new();
+        proofs.extend(user.password.as_ref().map(|hash| hash.format()));
+        proofs.extend(user.certificate.as_ref().map(|_| "certificate"));
+        lines.add(
+            &format!("user {}", user.name),
+            format_args!(
+                "{} ({}; logs in with {})",
+                home(user.home.0),
+                permission_words(user.permissions).join(", "),
+                proofs.join(" or ")
+            ),
+        );
+    }
+}
+
+/// What each shard gets of `total`.
+fn share(total: u32, shards: u32) -> String {
+    let low = total / shards;
+    if total.is_multiple_of(shards) { low.to_string() } else { format!("{low} to {}", low + 1) }
+}
+
+fn word<T: Copy + PartialEq>(words: &[(&'static str, T)], value: T) -> &'static str {
+    words.iter().find(|(_, known)| *known == value).map_or("?", |(word, _)| word)
+}
+
+struct Lines(String);
+
+impl Lines {
+    fn add(&mut self, key: &str, value: impl Display) {
+        let _ = writeln!(self.0, "{key:<35} {value}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Overrides;
+
+    fn config() -> Config {
+        let overrides = Overrides {
+            state_dir: Some("state".into()),
+            user: Some("alice".to_owned()),
+            password: Some(crate::auth::Password::new("top secret".to_owned()).unwrap()),
+            passive_ports: Some("50000-50009".parse().unwrap()),
+            explicit: Some(Vec::new()),
+            ..Overrides::default()
+        };
+        Config::embedded(&overrides).unwrap()
+    }
+
+    #[track_caller]
+    fn check(text: &str, key: &str, expected: &str) {
+        let line = text.lines().find(|line| line.split_whitespace().next() == Some(key)).unwrap();
+        assert_eq!(line[key.len()..].trim(), expected);
+    }
+
+    #[test]
+    fn describes_effective_values_and_what_a_shard_gets() {
+        let mut config = config();
+        config.settings.limits.sessions_per_ip = Some(5);
+        let text = describe(&config, 4);
+        check(&text, "listen.implicit", ":990 or :9990");
+        check(&text, "listen.explicit", "off");
+        check(&text, "tls.certificate", "self-signed, in state");
+        check(&text, "tls.versions", "1.2, 1.3");
+        check(&text, "passive.ports", "50000-50009 (2 to 3 ports on each shard)");
+        check(&text, "limits.sessions", "20000 (5000 on each shard)");
+        check(&text, "limits.sessions_per_ip", "5 on each shard, at worst 20 in all");
+        check(&text, "limits.sessions_per_user", "no limit");
+        check(&text, "limits.idle_timeout", "5m");
+        check(&text, "storage.durability", "data");
+        check(&text, "anonymous", "off");
+        assert!(text.contains("user alice                          . (read, list, write,"));
+        assert!(text.contains("logs in with argon2id"));
+        assert!(!text.contains("$argon2id") && !text.contains("top secret"));
+    }
+
+    #[test]
+    fn checks_the_certificate_and_its_key() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            path
+        };
+        let make = || rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+        let (own, other) = (make(), make());
+        let chain = write("chain.pem", &own.cert.pem());
+        let key = write("key.pem", &own.signing_key.serialize_pem());
+        let other_key = write("other.pem", &other.signing_key.serialize_pem());
+        let empty = write("empty.pem", "");
+        let mut tls = config().settings.tls;
+        let mut check =
+            |chain: &Path, key: &Path, ca: Option<&Path>, expected: Result<(), &str>| {
+                let (chain, key) = (chain.to_owned(), key.to_owned());
+                tls.certificate = CertificateSource::Files { chain, key };
+                tls.client_ca = ca.map(Path::to_owned);
+                let result = check_certificates(&tls);
+                match expected {
+                    Ok(()) => assert_eq!(result, Ok(())),
+                    Err(part) => {
+                        assert!(result.as_ref().is_err_and(|e| e.contains(part)), "{result:?}")
+                    }
+                }
+            };
+        check(&chain, &key, Some(&chain), Ok(()));
+        check(&chain, &other_key, None, Err("other.pem: cannot serve with "));
+        check(&empty, &key, None, Err("empty.pem: no certificate in PEM"));
+        check(&chain, &empty, None, Err("empty.pem: no private key in PEM"));
+        check(&chain, &key, Some(&key), Err("key.pem: no certificate in PEM"));
+    }
+
+    /// Each key of the reference has its line, but those that only name files read here.
+    #[test]
+    fn describes_every_key() {
+        let text = describe(&config(), 1);
+        let table: toml::Table = crate::config::REFERENCE.parse().unwrap();
+        for (section, keys) in &table {
+            for key in keys.as_table().unwrap().keys() {
+                let key = format!("{section}.{key}");
+                assert!(text.lines().any(|line| line.starts_with(&format!("{key} "))), "{key}");
+            }
+        }
+    }
+
+    #[test]
+    fn warns_of_shares_that_do_not_go_round() {
+        let mut settings = config().settings;
+        assert_eq!(share_warnings(&settings, 10), [""; 0]);
+        settings.limits.sessions = 10;
+        assert_eq!(
+            share_warnings(&settings, 11),
+            [
+                "limits.sessions: 10 for 11 shards; some shards would serve nobody",
+                "passive.ports: 10 for 11 shards; sessions of some shards could not use PASV",
+            ]
+        );
+    }
+}

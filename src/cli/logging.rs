@@ -1,0 +1,144 @@
+//! Where log lines go: standard error, through a bounded queue and a thread of its own, so that a
+//! reader that stops reading never stops a shard. What is logged is decided elsewhere.
+
+use std::io;
+
+use tracing::level_filters::LevelFilter;
+use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::util::SubscriberInitExt;
+
+use crate::config::{Log, LogFormat};
+
+/// Lines waiting for the writer before further ones are dropped; at some 200 octets each, 1.6 MiB.
+const QUEUE_LINES_MAX: usize = 8192;
+
+/// Environment variable with a filter that wins over the configured level.
+const FILTER_VARIABLE: &str = "RINGFTPD_LOG";
+
+/// Keeps the log writer alive. Dropping it writes what is queued, waiting at most a second.
+#[derive(Debug)]
+pub struct LogGuard {
+    dropped: ErrorCounter,
+    // Field order: the counter is read before the writer ends.
+    _writer: WorkerGuard,
+}
+
+impl LogGuard {
+    /// Lines dropped so far because the reader of standard error was too slow.
+    #[must_use]
+    pub fn dropped_lines(&self) -> usize {
+        self.dropped.dropped_lines()
+    }
+}
+
+/// Installs the process's log. Call once, before any thread starts.
+///
+/// # Errors
+///
+/// A sentence for the operator: a bad `RINGFTPD_LOG`, or a log that is installed already.
+pub fn start(log: Log) -> Result<LogGuard, String> {
+    let filter = filter(log.level, std::env::var(FILTER_VARIABLE).ok().as_deref())?;
+    let (writer, guard) = NonBlockingBuilder::default()
+        .buffered_lines_limit(QUEUE_LINES_MAX)
+        .lossy(true)
+        .thread_name("log")
+        .finish(io::stderr());
+    let dropped = writer.error_counter();
+    install(log.format, filter, writer)?;
+    Ok(LogGuard { dropped, _writer: guard })
+}
+
+fn install<W>(format: LogFormat, filter: EnvFilter, writer: W) -> Result<(), String>
+where
+    W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
+{
+    subscriber(format, filter, writer).try_init().map_err(|error| error.to_string())
+}
+
+fn subscriber<W>(
+    format: LogFormat,
+    filter: EnvFilter,
+    writer: W,
+) -> Box<dyn tracing::Subscriber + Send + Sync>
+where
+    W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
+{
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
+    match format {
+        // No colours: the log is as often read by a file as by a terminal, and names of clients
+        // in it must not steer a terminal either.
+        LogFormat::Text => Box::new(builder.with_ansi(false).finish()),
+        LogFormat::Json => Box::new(builder.json().flatten_event(true).finish()),
+    }
+}
+
+fn filter(level: LevelFilter, variable: Option<&str>) -> Result<EnvFilter, String> {
+    let builder = EnvFilter::builder().with_default_directive(level.into());
+    match variable.filter(|text| !text.is_empty()) {
+        Some(text) => builder
+            .parse(text)
+            .map_err(|error| format!("{FILTER_VARIABLE}=\"{text}\" is not a log filter: {error}")),
+        None => Ok(builder.parse_lossy("")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::sync::mpsc;
+
+    use super::*;
+
+    /// A writer whose lines the test receives.
+    #[derive(Clone)]
+    struct Lines(mpsc::Sender<Vec<u8>>);
+
+    impl Write for Lines {
+        fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
+            self.0.send(octets.to_vec()).map_err(io::Error::other)?;
+            Ok(octets.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[track_caller]
+    fn logged(format: LogFormat, level: LevelFilter, variable: Option<&str>) -> String {
+        let (sender, lines) = mpsc::channel();
+        let writer = Lines(sender);
+        let filter = filter(level, variable).unwrap();
+        tracing::subscriber::with_default(
+            subscriber(format, filter, move || writer.clone()),
+            || {
+                tracing::info!(user = "a\u{1b}[31m", "logged in");
+                tracing::debug!("detail");
+            },
+        );
+        String::from_utf8(lines.iter().flatten().collect()).unwrap()
+    }
+
+    #[test]
+    fn writes_text_and_json_at_the_level() {
+        let text = logged(LogFormat::Text, LevelFilter::INFO, None);
+        assert!(text.contains("INFO") && text.contains("logged in") && !text.contains("detail"));
+        assert!(!text.contains('\u{1b}'), "{text:?}");
+        let json = logged(LogFormat::Json, LevelFilter::INFO, None);
+        assert!(json.starts_with('{') && json.contains("\"message\":\"logged in\""), "{json}");
+        assert_eq!(logged(LogFormat::Text, LevelFilter::WARN, None), "");
+        assert_eq!(logged(LogFormat::Text, LevelFilter::OFF, None), "");
+        assert!(logged(LogFormat::Text, LevelFilter::DEBUG, None).contains("detail"));
+    }
+
+    #[test]
+    fn the_variable_wins() {
+        assert!(logged(LogFormat::Text, LevelFilter::WARN, Some("debug")).contains("detail"));
+        assert_eq!(logged(LogFormat::Text, LevelFilter::DEBUG, Some("error")), "");
+        assert!(logged(LogFormat::Text, LevelFilter::INFO, Some("")).contains("logged in"));
+        let message = filter(LevelFilter::INFO, Some("a=b=c")).unwrap_err();
+        assert!(message.starts_with("RINGFTPD_LOG=\"a=b=c\" is not a log filter: "), "{message}");
+    }
+}

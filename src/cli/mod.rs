@@ -1,0 +1,78 @@
+//! The program as its operator meets it: arguments, `serve`, `check-config`, `user`, and the set-up
+//! of logging. Everything the server does itself is in other modules.
+
+mod args;
+mod banner;
+mod check_config;
+pub mod logging;
+mod serve;
+mod user;
+
+use std::fmt;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::config::{Config, Problem};
+
+pub use args::Arguments;
+use args::{Command, ServeArguments};
+
+/// Parses the command line and does what it says. Prints help, version and usage errors itself.
+#[must_use]
+pub fn run() -> ExitCode {
+    let arguments = Arguments::parse();
+    match arguments.command {
+        None => serve(&arguments.serve),
+        Some(Command::Serve(serve_arguments)) => serve(&serve_arguments),
+        Some(Command::CheckConfig(serve_arguments)) => check_config::run(&serve_arguments),
+        Some(Command::User(command)) => user::run(&command),
+    }
+}
+
+fn serve(arguments: &ServeArguments) -> ExitCode {
+    match load(arguments) {
+        Ok(config) => {
+            report_warnings(&config.warnings);
+            serve::run(config)
+        }
+        Err(message) => fail(message),
+    }
+}
+
+/// The configuration that the arguments ask for.
+fn load(arguments: &ServeArguments) -> Result<Config, String> {
+    let overrides = arguments.overrides()?;
+    match &arguments.config {
+        Some(path) => Config::load(path, &overrides),
+        None => Config::embedded(&overrides),
+    }
+    .map_err(|error| error.to_string())
+}
+
+/// Writes lines for a person or a pipe to standard output. A reader that went away is no error of
+/// ours.
+fn print(text: impl fmt::Display) {
+    let mut output = io::stdout().lock();
+    let _ = writeln!(output, "{text}").and_then(|()| output.flush());
+}
+
+/// Writes to standard error, before there is a log.
+fn complain(text: impl fmt::Display) {
+    let _ = writeln!(io::stderr().lock(), "{text}");
+}
+
+fn report_warnings(warnings: &[Problem]) {
+    for warning in warnings {
+        complain(format_args!("ringftpd: warning: {warning}"));
+    }
+}
+
+/// Reports a failure; its exit status is 1. Every line of it gets the program's name.
+fn fail(message: impl fmt::Display) -> ExitCode {
+    for line in message.to_string().lines() {
+        complain(format_args!("ringftpd: {line}"));
+    }
+    ExitCode::FAILURE
+}

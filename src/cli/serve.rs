@@ -1,0 +1,393 @@
+//! `ringftpd serve`: from a validated configuration to running shards, and back to an exit code.
+//! The order matters and is written down in [`run`].
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::{Arc, mpsc};
+use std::thread;
+
+use signal_hook::consts::{SIGINT, SIGTERM, SIGXFSZ};
+use signal_hook::iterator::Signals;
+
+use super::{banner, fail, logging};
+use crate::config::{CertificateSource, Config, ListenAddress, Settings};
+use crate::connection::split;
+use crate::limits::HELPER_THREADS_PER_SHARD;
+use crate::runtime::remote::{self, RemoteSender};
+use crate::runtime::{ShardThread, spawn_shard};
+use crate::shard::{
+    BoundListener, ListenError, ListenerKind, Message, Report, Shard, bind_all, share,
+};
+use crate::sys::{cpu, host, privileges};
+use crate::tls::{PemText, SelfSigned, ServerCertificate, ServerTls, TlsOptions, TlsVersions};
+use crate::vfs::Root;
+
+/// Runs until SIGTERM or SIGINT.
+pub(super) fn run(config: Config) -> ExitCode {
+    match start(config).and_then(Server::wait) {
+        Ok(code) => code,
+        Err(message) => fail(message),
+    }
+}
+
+/// The running server as the main thread sees it.
+struct Server {
+    shards: Vec<(RemoteSender<Message>, ShardThread<Report>)>,
+    wakes: mpsc::Receiver<Wake>,
+    _log: logging::LogGuard,
+}
+
+/// Why the main thread woke up.
+enum Wake {
+    Signal(i32),
+    ShardEnded(usize),
+}
+
+/// Sockets of both kinds, one list a shard.
+struct Listeners {
+    per_shard: Vec<Vec<BoundListener>>,
+    implicit: Vec<SocketAddr>,
+    explicit: Vec<SocketAddr>,
+}
+
+/// Everything that needs root comes first, then root is given up, then threads are started: a
+/// thread started earlier would keep root's rights.
+fn start(config: Config) -> Result<Server, String> {
+    let settings = &config.settings;
+    let cpus = settings.cpus.as_ref().map_or_else(cpu::available, |list| list.as_slice().to_vec());
+    if cpus.is_empty() {
+        return Err("no CPU to run on: the affinity mask of this process is empty".to_owned());
+    }
+    host::check(cpus.len()).map_err(|error| error.to_string())?;
+    let files = host::raise_open_files().map_err(|error| error.to_string())?;
+    let (certificate, origin) = load_certificate(&settings.tls.certificate)?;
+    let tls = build_tls(&config, certificate.clone())?;
+    let listeners = bind(settings, cpus.len())?;
+    become_user(settings)?;
+    let homes = open_homes(&config)?;
+
+    let log = logging::start(settings.log)?;
+    let sessions = u64::from(settings.limits.sessions);
+    let shard_count = u64::try_from(cpus.len()).unwrap_or(u64::MAX);
+    if let Some(warning) = host::open_files_warning(files, sessions, shard_count) {
+        tracing::warn!("{warning}");
+    }
+    let (sender, wakes) = mpsc::channel();
+    watch_signals(sender.clone())?;
+    let text = banner::Banner {
+        config: &config,
+        implicit: &listeners.implicit,
+        explicit: &listeners.explicit,
+        fingerprint: certificate.fingerprint(),
+        self_signed: origin.is_some(),
+        cpus: &cpus,
+    }
+    .to_string();
+    if let Some(SelfSigned::Created { reason }) = &origin {
+        tracing::info!(reason, "made a self-signed certificate");
+    }
+    let shards = start_shards(config, &cpus, listeners, &tls, &homes, &sender)?;
+    super::print(text);
+    Ok(Server { shards, wakes, _log: log })
+}
+
+impl Server {
+    /// Waits for the end: a signal drains the shards, a second one ends at once.
+    fn wait(self) -> Result<ExitCode, String> {
+        let mut code = ExitCode::SUCCESS;
+        match self.wakes.recv() {
+            Ok(Wake::Signal(signal)) => tracing::info!(signal, "shutting down"),
+            Ok(Wake::ShardEnded(shard)) => {
+                tracing::error!(shard, "a shard ended by itself; shutting down");
+                code = ExitCode::FAILURE;
+            }
+            Err(mpsc::RecvError) => code = ExitCode::FAILURE,
+        }
+        for (inbox, _) in &self.shards {
+            // A shard that is gone already is found out by its join.
+            let _ = inbox.send(Message::Drain);
+        }
+        let mut running = self.shards.len();
+        while running > 0 {
+            match self.wakes.recv() {
+                Ok(Wake::ShardEnded(_)) => running -= 1,
+                Ok(Wake::Signal(signal)) => {
+                    tracing::warn!(signal, "second signal: transfers are cut off");
+                    return Ok(ExitCode::FAILURE);
+                }
+                Err(mpsc::RecvError) => break,
+            }
+            if code == ExitCode::FAILURE {
+                running = 0;
+            }
+        }
+        for (shard, (_, thread)) in self.shards.into_iter().enumerate() {
+            match thread.join() {
+                Ok(report) => log_report(shard, &report),
+                Err(error) => {
+                    tracing::error!(shard, %error, "shard failed");
+                    code = ExitCode::FAILURE;
+                }
+            }
+        }
+        Ok(code)
+    }
+}
+
+fn log_report(shard: usize, report: &Report) {
+    let counted: Vec<String> =
+        report.iter().filter(|(_, n)| *n > 0).map(|(name, n)| format!("{name}={n}")).collect();
+    tracing::info!(shard, counters = counted.join(" "), "shard ended");
+}
+
+fn load_certificate(
+    source: &CertificateSource,
+) -> Result<(ServerCertificate, Option<SelfSigned>), String> {
+    match source {
+        CertificateSource::Files { chain, key } => ServerCertificate::load(chain, key)
+            .map(|certificate| (certificate, None))
+            .map_err(|error| error.to_string()),
+        CertificateSource::SelfSigned { directory } => {
+            let mut names: Vec<String> =
+                ["localhost", "127.0.0.1", "::1"].map(str::to_owned).to_vec();
+            names.extend(host_name().filter(|name| name != "localhost"));
+            std::fs::create_dir_all(directory)
+                .map_err(|error| format!("cannot make {}: {error}", directory.display()))?;
+            ServerCertificate::load_or_create_self_signed(directory, &names)
+                .map(|(certificate, origin)| (certificate, Some(origin)))
+                .map_err(|error| error.to_string())
+        }
+    }
+}
+
+fn host_name() -> Option<String> {
+    let name = rustix::system::uname().nodename().to_str().ok()?.to_owned();
+    let plain = |octet: u8| octet.is_ascii_alphanumeric() || b"-.".contains(&octet);
+    (!name.is_empty() && name.bytes().all(plain)).then_some(name)
+}
+
+fn build_tls(config: &Config, certificate: ServerCertificate) -> Result<Arc<ServerTls>, String> {
+    let settings = &config.settings;
+    let read_ca = |path: &Path| PemText::read(path, "read tls.client_ca");
+    let client_ca = settings.tls.client_ca.as_deref().map(read_ca).transpose();
+    let client_ca = client_ca.map_err(|error| error.to_string())?;
+    let client_fingerprints: BTreeSet<[u8; 32]> = config
+        .accounts
+        .users
+        .users()
+        .filter_map(|user| user.certificate.as_ref()?.sha256)
+        .collect();
+    let mut ticket_secret = [0; 32];
+    aws_lc_rs::rand::fill(&mut ticket_secret).map_err(|_| "no random numbers".to_owned())?;
+    let suites = settings.tls.cipher_suites.as_ref();
+    ServerTls::new(TlsOptions {
+        certificates: vec![certificate],
+        versions: TlsVersions {
+            tls12: settings.tls.versions.tls12,
+            tls13: settings.tls.versions.tls13,
+        },
+        cipher_suites: suites
+            .map(|suites| suites.iter().map(|suite| format!("{:?}", suite.suite())).collect()),
+        client_ca,
+        client_fingerprints,
+        resumption: settings.policy.data_resumption,
+        ticket_secret,
+        ticket_lifetime: settings.tls.ticket_lifetime,
+    })
+    .map_err(|error| error.to_string())
+}
+
+fn bind(settings: &Settings, shards: usize) -> Result<Listeners, String> {
+    let mut listeners = Listeners {
+        per_shard: (0..shards).map(|_| Vec::new()).collect(),
+        implicit: Vec::new(),
+        explicit: Vec::new(),
+    };
+    let implicit = ListenerKind::Implicit { defer_accept: true };
+    for address in &settings.implicit {
+        let bound = bind_first(address, shards, implicit, settings.backlog);
+        let addresses = listeners.take(bound.map_err(|error| error.to_string())?);
+        listeners.implicit.extend(addresses);
+    }
+    for address in &settings.explicit {
+        let bound = bind_first(address, shards, ListenerKind::Explicit, settings.backlog);
+        let addresses = listeners.take(bound.map_err(|error| error.to_string())?);
+        listeners.explicit.extend(addresses);
+    }
+    if listeners.implicit.is_empty() && listeners.explicit.is_empty() {
+        return Err("no listener is configured: nothing to serve on (see --implicit, --explicit \
+                    and the section [listen])"
+            .to_owned());
+    }
+    Ok(listeners)
+}
+
+impl Listeners {
+    /// Deals the sockets of one address out to the shards; returns where they listen.
+    fn take(&mut self, bound: Vec<Vec<BoundListener>>) -> Vec<SocketAddr> {
+        let addresses =
+            bound.first().into_iter().flatten().map(|listener| listener.address).collect();
+        for (mine, new) in self.per_shard.iter_mut().zip(bound) {
+            mine.extend(new);
+        }
+        addresses
+    }
+}
+
+/// The first of the candidate ports that can be had on all of the address's hosts.
+fn bind_first(
+    address: &ListenAddress,
+    shards: usize,
+    kind: ListenerKind,
+    backlog: u32,
+) -> Result<Vec<Vec<BoundListener>>, ListenError> {
+    let mut refusal = None;
+    for &port in &address.ports {
+        match bind_port(address, port, shards, kind, backlog) {
+            Ok(bound) => return Ok(bound),
+            // The first refusal is the one about the standard port: the one worth reading.
+            Err(error) => refusal = refusal.or(Some(error)),
+        }
+    }
+    refusal.map_or(Ok(Vec::new()), Err)
+}
+
+fn bind_port(
+    address: &ListenAddress,
+    port: u16,
+    shards: usize,
+    kind: ListenerKind,
+    backlog: u32,
+) -> Result<Vec<Vec<BoundListener>>, ListenError> {
+    let mut all: Vec<Vec<BoundListener>> = (0..shards).map(|_| Vec::new()).collect();
+    let mut port = port;
+    for &host in &address.hosts {
+        let bound = match bind_all(&[SocketAddr::new(host, port)], shards, kind, backlog) {
+            Err(_) if host.is_ipv6() && address.ipv6_optional && !has_ipv6() => continue,
+            bound => bound?,
+        };
+        for (mine, new) in all.iter_mut().zip(bound) {
+            // Port 0 of the second host is the port the first one got.
+            port = new.first().map_or(port, |listener| listener.address.port());
+            mine.extend(new);
+        }
+    }
+    Ok(all)
+}
+
+/// Whether this host can have IPv6 sockets at all.
+fn has_ipv6() -> bool {
+    std::net::UdpSocket::bind((Ipv6Addr::LOCALHOST, 0)).is_ok()
+}
+
+fn become_user(settings: &Settings) -> Result<(), String> {
+    let Some(user) = &settings.user else { return Ok(()) };
+    let identity = privileges::Identity::resolve(user).map_err(|error| error.to_string())?;
+    let keep = if settings.policy.allow_active {
+        privileges::Keep::LowPorts
+    } else {
+        privileges::Keep::Nothing
+    };
+    privileges::drop_to(&identity, keep).map_err(|error| error.to_string())
+}
+
+/// Opened as the user who will serve them, so that a home that user cannot enter is found now.
+fn open_homes(config: &Config) -> Result<Vec<Arc<Root>>, String> {
+    let open = |path: &std::path::PathBuf| Root::open(path).map(Arc::new);
+    config.accounts.homes.iter().map(open).collect::<Result<_, _>>().map_err(|e| e.to_string())
+}
+
+fn start_shards(
+    config: Config,
+    cpus: &[usize],
+    listeners: Listeners,
+    tls: &Arc<ServerTls>,
+    homes: &[Arc<Root>],
+    wakes: &mpsc::Sender<Wake>,
+) -> Result<Vec<(RemoteSender<Message>, ShardThread<Report>)>, String> {
+    let Config { settings, accounts, .. } = config;
+    let policy = Arc::new(settings.policy);
+    let users = Arc::new(accounts.users);
+    let limits = &settings.limits;
+    let count = u32::try_from(cpus.len()).unwrap_or(u32::MAX);
+    let mut shards = Vec::new();
+    for (index, (&cpu, listeners)) in cpus.iter().zip(listeners.per_shard).enumerate() {
+        let passive = match settings.passive.ports {
+            None => None,
+            Some(range) => Some(
+                split(range.low()..=range.high(), index, cpus.len())
+                    .map_err(|error| format!("passive.ports: {error}"))?,
+            ),
+        };
+        let (sender, inbox) = remote::channel().map_err(|error| error.to_string())?;
+        let number = u32::try_from(index).unwrap_or(u32::MAX);
+        let shard = Shard {
+            index,
+            listeners,
+            policy: policy.clone(),
+            tls: tls.clone(),
+            users: users.clone(),
+            homes: homes.to_vec(),
+            passive,
+            masquerade: settings.passive.address,
+            sessions_max: share(limits.sessions, number, count),
+            sessions_per_ip_max: limits.sessions_per_ip,
+            sessions_per_user_max: limits.sessions_per_user,
+            shutdown_timeout: limits.shutdown_timeout,
+            inbox,
+        };
+        let bell = Bell { wakes: wakes.clone(), index };
+        let name = format!("shard-{index}");
+        let main = move || async move {
+            let _bell = bell;
+            shard.run().await
+        };
+        let thread = spawn_shard(&name, cpu, HELPER_THREADS_PER_SHARD, main)
+            .map_err(|error| format!("shard {index}: {error}"))?;
+        shards.push((sender, thread));
+    }
+    Ok(shards)
+}
+
+/// Tells the main thread that a shard has ended, however it did.
+struct Bell {
+    wakes: mpsc::Sender<Wake>,
+    index: usize,
+}
+
+impl Drop for Bell {
+    fn drop(&mut self) {
+        let _ = self.wakes.send(Wake::ShardEnded(self.index));
+    }
+}
+
+fn watch_signals(wakes: mpsc::Sender<Wake>) -> Result<(), String> {
+    let failed = |error: std::io::Error| format!("cannot watch for signals: {error}");
+    let mut signals = Signals::new([SIGTERM, SIGINT]).map_err(failed)?;
+    // A file size limit (ulimit -f) must be a 552 for one upload, not the end of the process.
+    signal_hook::flag::register(SIGXFSZ, Arc::default()).map_err(failed)?;
+    let forward = move || {
+        for signal in &mut signals {
+            if wakes.send(Wake::Signal(signal)).is_err() {
+                return;
+            }
+        }
+    };
+    thread::Builder::new()
+        .name("signals".to_owned())
+        .spawn(forward)
+        .map(drop)
+        .map_err(|error| format!("cannot start a thread: {error}"))
+}
+
+/// An address a client on this machine can connect to.
+pub(super) fn reachable(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, address.port())
+}

@@ -1,0 +1,285 @@
+//! The accounts of a configuration: `[[users]]` and `[anonymous]`, their homes and permissions,
+//! from the configuration file, the users file or the command line.
+
+use std::path::{Path, PathBuf};
+
+use toml::de::DeValue;
+
+use super::document::{Document, Problem, Section};
+use super::value::string;
+use crate::auth::{
+    ANONYMOUS_NAMES, Anonymous, CertificateRule, DuplicateUser, PasswordHash, User, UserTable,
+    is_anonymous_name,
+};
+use crate::protocol::account::{HomeId, Permissions};
+
+/// Who may log in, and the directories they see.
+#[derive(Debug)]
+pub struct Accounts {
+    /// The users.
+    pub users: UserTable,
+    /// Home directories; a [`HomeId`] is an index into them.
+    pub homes: Vec<PathBuf>,
+}
+
+/// A permission's word and its field.
+type PermissionWord = (&'static str, fn(&mut Permissions) -> &mut bool);
+
+/// The words of `permissions`, in the order they are printed.
+const PERMISSIONS: [PermissionWord; 7] = [
+    ("read", |permissions| &mut permissions.read),
+    ("list", |permissions| &mut permissions.list),
+    ("write", |permissions| &mut permissions.write),
+    ("append", |permissions| &mut permissions.append),
+    ("delete", |permissions| &mut permissions.delete),
+    ("rename", |permissions| &mut permissions.rename),
+    ("mkdir", |permissions| &mut permissions.mkdir),
+];
+
+/// Longest user name, octets.
+const NAME_BYTES_MAX: usize = 255;
+
+/// Accounts as they are found, before they become a table.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    users: Vec<FoundUser>,
+    anonymous: Option<Anonymous>,
+    homes: Vec<PathBuf>,
+    /// Whether errors may have hidden accounts, so that their absence is no error of its own.
+    pub(super) doubtful: bool,
+}
+
+#[derive(Debug)]
+struct FoundUser {
+    user: User,
+    file: PathBuf,
+    line: usize,
+}
+
+impl Found {
+    pub(super) fn is_empty(&self) -> bool {
+        self.users.is_empty() && self.anonymous.is_none()
+    }
+
+    pub(super) fn has_passwords(&self) -> bool {
+        self.users.iter().any(|found| found.user.password.is_some())
+    }
+
+    /// Reads `[[users]]`; certificate subjects are good only with `has_client_ca`.
+    pub(super) fn read_users(
+        &mut self,
+        document: &Document<'_>,
+        root: &Section<'_, '_>,
+        directory: &Path,
+        has_client_ca: bool,
+    ) {
+        for section in root.tables("users", "name") {
+            let name = section.get("name", |value| user_name(&string(value)?));
+            if !section.has("name") {
+                section.error("name", "is missing");
+            }
+            let password = section.get("password", |value| {
+                // Never quoted back: it may be a password put here by mistake.
+                let text = value.as_str().ok_or("expected a password hash in quotes")?;
+                PasswordHash::parse(text).map_err(|error| error.to_string())
+            });
+            let certificate = read_certificate(&section, has_client_ca);
+            let proof = ["password", "certificate_sha256", "certificate_subject"];
+            if !proof.iter().any(|key| section.has(key)) {
+                section.error("", format!("cannot log in: give one of {}", proof.join(", ")));
+            }
+            let home = self.read_home(&section, directory);
+            let permissions = read_permissions(&section);
+            let line = section.line_of("name");
+            if let (Some(name), Some(home)) = (name, home) {
+                self.check_name(&section, &name);
+                let user = User { name, password, certificate, home, permissions };
+                self.users.push(FoundUser { user, file: document.path().to_owned(), line });
+            }
+            section.finish();
+        }
+    }
+
+    /// Reads `[anonymous]`; before the users, so that their names can be checked against it.
+    pub(super) fn read_anonymous(&mut self, root: &Section<'_, '_>, directory: &Path) {
+        let section = root.section("anonymous");
+        if section.is_present() {
+            let home = self.read_home(&section, directory);
+            let permissions = read_permissions(&section);
+            if permissions.delete || permissions.rename || permissions.write {
+                section.warn("permissions", "anybody can change what others see");
+            }
+            self.anonymous = home.map(|home| Anonymous { home, permissions });
+            section.finish();
+        } else {
+            // Named, so that the keys are known even without the table.
+            section.get("home", string);
+            section.get("permissions", string);
+            section.finish();
+        }
+    }
+
+    /// The anonymous user of a server without configuration: reads `home`.
+    pub(super) fn add_anonymous(&mut self, home: &Path) {
+        let home = self.home_id(home);
+        self.anonymous = Some(Anonymous { home, permissions: Permissions::READ_ONLY });
+    }
+
+    /// The one user of the command line, with every permission on `home`.
+    pub(super) fn add_user(&mut self, name: String, password: PasswordHash, home: &Path) {
+        let home = self.home_id(home);
+        let permissions = Permissions::ALL;
+        let user = User { name, password: Some(password), certificate: None, home, permissions };
+        self.users.push(FoundUser { user, file: PathBuf::new(), line: 0 });
+    }
+
+    /// The table. Duplicates were reported when they were read.
+    pub(super) fn into_accounts(self) -> Result<Accounts, DuplicateUser> {
+        let users = self.users.into_iter().map(|found| found.user).collect();
+        Ok(Accounts { users: UserTable::new(users, self.anonymous)?, homes: self.homes })
+    }
+
+    fn check_name(&self, section: &Section<'_, '_>, name: &str) {
+        if let Some(first) = self.users.iter().find(|found| found.user.name == name) {
+            let place = format!("{}:{}", first.file.display(), first.line);
+            section.error("name", format!("\"{name}\" is already the name of the user at {place}"));
+        } else if self.anonymous.is_some() && is_anonymous_name(name.as_bytes()) {
+            let names = ANONYMOUS_NAMES.join("\" and \"");
+            let message = format!("\"{names}\" are the names of [anonymous]; choose another");
+            section.error("name", message);
+        }
+    }
+
+    fn read_home(&mut self, section: &Section<'_, '_>, directory: &Path) -> Option<HomeId> {
+        if !section.has("home") {
+            section.error("home", "is missing; name the directory this user sees as /");
+        }
+        let home = section.get("home", |value| {
+            let home = directory.join(string(value)?);
+            check_directory(&home).map(|()| home)
+        })?;
+        Some(self.home_id(&home))
+    }
+
+    fn home_id(&mut self, home: &Path) -> HomeId {
+        let index = self.homes.iter().position(|known| known == home).unwrap_or_else(|| {
+            self.homes.push(home.to_owned());
+            self.homes.len() - 1
+        });
+        HomeId(u32::try_from(index).expect("fewer homes than octets in a file"))
+    }
+}
+
+/// A user name as configured: not empty, no control character, at most 255 octets.
+///
+/// # Errors
+///
+/// A sentence for the person who chose it.
+pub fn user_name(name: &str) -> Result<String, String> {
+    let fits = !name.is_empty() && name.len() <= NAME_BYTES_MAX;
+    let clean = !name.chars().any(char::is_control) && name.trim() == name;
+    (fits && clean).then(|| name.to_owned()).ok_or_else(|| {
+        format!(
+            "{name:?} is not a user name: 1 to {NAME_BYTES_MAX} octets, no control characters, no \
+             spaces around it"
+        )
+    })
+}
+
+/// Parses words of `permissions`.
+///
+/// # Errors
+///
+/// Names the words that exist.
+pub fn permission_word(word: &str, permissions: &mut Permissions) -> Result<(), String> {
+    let field = PERMISSIONS.iter().find(|(known, _)| *known == word);
+    let (_, field) = field.ok_or_else(|| {
+        let words: Vec<_> = PERMISSIONS.iter().map(|(word, _)| *word).collect();
+        format!("\"{word}\" is not a permission; known are {}", words.join(", "))
+    })?;
+    *field(permissions) = true;
+    Ok(())
+}
+
+/// The words for `permissions`.
+#[must_use]
+pub fn permission_words(mut permissions: Permissions) -> Vec<&'static str> {
+    let granted = PERMISSIONS.iter().filter(|(_, field)| *field(&mut permissions));
+    granted.map(|(word, _)| *word).collect()
+}
+
+/// Parses a SHA-256 fingerprint: 64 hexadecimal digits, colons allowed between pairs.
+///
+/// # Errors
+///
+/// Says how to get one.
+pub fn parse_fingerprint(text: &str) -> Result<[u8; 32], String> {
+    let bad = || {
+        format!(
+            "\"{text}\" is not a SHA-256 fingerprint of 64 hexadecimal digits; \
+             `openssl x509 -noout -fingerprint -sha256 -in FILE` prints it"
+        )
+    };
+    let digits: Vec<u32> = text
+        .chars()
+        .filter(|character| *character != ':')
+        .map(|character| character.to_digit(16).ok_or_else(bad))
+        .collect::<Result<_, _>>()?;
+    let octets: Vec<u8> = digits
+        .chunks(2)
+        .filter_map(|pair| u8::try_from(pair[0] * 16 + pair.get(1)?).ok())
+        .collect();
+    if digits.len() != 64 {
+        return Err(bad());
+    }
+    octets.try_into().map_err(|_| bad())
+}
+
+/// Checks that `path` is a directory.
+pub(super) fn check_directory(path: &Path) -> Result<(), String> {
+    let metadata = std::fs::metadata(path)
+        .map_err(|error| format!("cannot use the directory {}: {error}", path.display()))?;
+    if metadata.is_dir() { Ok(()) } else { Err(format!("{} is not a directory", path.display())) }
+}
+
+/// The problem of a configuration that lets nobody in.
+pub(super) fn nobody(file: &Path) -> Problem {
+    Problem::in_file(
+        file,
+        "",
+        "nobody could log in: add [[users]] or [anonymous], name process.users_file, or serve one \
+         directory with `ringftpd serve DIR --config …`",
+    )
+}
+
+fn read_certificate(section: &Section<'_, '_>, has_client_ca: bool) -> Option<CertificateRule> {
+    let sha256 = section.get("certificate_sha256", |value| parse_fingerprint(&string(value)?));
+    let subject = section.get("certificate_subject", |value| certificate_subject(&string(value)?));
+    if section.has("certificate_subject") && !has_client_ca {
+        section.error(
+            "certificate_subject",
+            "needs tls.client_ca: without an authority anybody can write this subject; or use \
+             certificate_sha256",
+        );
+    }
+    (sha256.is_some() || subject.is_some()).then_some(CertificateRule { sha256, subject })
+}
+
+/// A subject as RFC 4514 text.
+///
+/// # Errors
+///
+/// Shows the form.
+pub fn certificate_subject(text: &str) -> Result<String, String> {
+    let good = text.split_once('=').is_some_and(|(kind, _)| !kind.trim().is_empty());
+    good.then(|| text.to_owned())
+        .ok_or_else(|| format!("\"{text}\" is not a subject such as \"CN=alice, O=Example\""))
+}
+
+fn read_permissions(section: &Section<'_, '_>) -> Permissions {
+    let mut permissions = Permissions::NONE;
+    let words = section.list("permissions", |value: &DeValue<'_>| {
+        permission_word(&string(value)?, &mut permissions)
+    });
+    if words.is_some() || section.has("permissions") { permissions } else { Permissions::READ_ONLY }
+}

@@ -1,0 +1,376 @@
+//! What the operator wants, validated: from a TOML file, from command-line flags that win over it,
+//! or from neither. Holding a [`Config`] proves that every value is in its range, that the files
+//! and homes it names exist and that somebody can log in. Binds, loads and starts nothing.
+
+mod accounts;
+mod document;
+mod settings;
+#[cfg(test)]
+mod tests;
+mod value;
+
+use std::fmt;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use tracing::level_filters::LevelFilter;
+
+use accounts::{Found, check_directory, nobody};
+use document::{Document, Findings, Section};
+use settings::{check_readable, exposed};
+use value::string;
+
+use crate::auth::{Password, PasswordHash};
+
+pub use accounts::{
+    Accounts, certificate_subject, parse_fingerprint, permission_word, permission_words, user_name,
+};
+pub use document::Problem;
+pub use settings::{
+    CertificateSource, LOG_FORMATS, LOG_LEVELS, Limits, Log, LogFormat, Passive, Settings, Tls,
+    TlsVersions,
+};
+pub use value::{CpuList, ListenAddress, PortRange, duration_text};
+
+/// The commented reference file; every default in it is the code's.
+pub const REFERENCE: &str = include_str!("reference.toml");
+
+/// Everything the server runs by.
+#[derive(Debug)]
+pub struct Config {
+    /// All values but accounts.
+    pub settings: Settings,
+    /// Who may log in.
+    pub accounts: Accounts,
+    /// The user `--user` made, to be shown to the person who started the server.
+    pub announced: Option<AnnouncedUser>,
+    /// Values that work but deserve a second look.
+    pub warnings: Vec<Problem>,
+}
+
+/// The user of `--user`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AnnouncedUser {
+    /// Its name.
+    pub name: String,
+    /// Its password when it was generated; `None` when the person chose it.
+    pub generated: Option<Password>,
+}
+
+/// Everything that is wrong with a configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigError(pub Vec<Problem>);
+
+/// What the command line and the environment said; wins over the file.
+#[derive(Clone, Debug, Default)]
+pub struct Overrides {
+    /// The directory to serve when there are no configured users.
+    pub directory: Option<PathBuf>,
+    /// `--user`: replaces the anonymous user of a server without configured users.
+    pub user: Option<String>,
+    /// Password of `user`; generated when missing.
+    pub password: Option<Password>,
+    /// Replaces `listen.implicit`.
+    pub implicit: Option<Vec<ListenAddress>>,
+    /// Replaces `listen.explicit`.
+    pub explicit: Option<Vec<ListenAddress>>,
+    /// Replaces `shards.cpus`.
+    pub cpus: Option<CpuList>,
+    /// Replaces `tls.certificate` and `tls.key`.
+    pub certificate: Option<(PathBuf, PathBuf)>,
+    /// Replaces `passive.ports`.
+    pub passive_ports: Option<PortRange>,
+    /// Where the self-signed certificate is kept; `None` when the system names no place.
+    pub state_dir: Option<PathBuf>,
+    /// Replaces `log.format`.
+    pub log_format: Option<LogFormat>,
+    /// Replaces `log.level`.
+    pub log_level: Option<LevelFilter>,
+    /// Whether the process has root's rights.
+    pub is_root: bool,
+}
+
+/// Ports of a server without configuration, in the order they are tried.
+const IMPLICIT_PORTS: [u16; 2] = [990, 9990];
+const EXPLICIT_PORTS: [u16; 2] = [21, 2121];
+
+/// Largest configuration file, octets.
+const FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, problem) in self.0.iter().enumerate() {
+            let separator = if index == 0 { "" } else { "\n" };
+            write!(f, "{separator}{problem}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+impl Config {
+    /// Reads the file at `path`, and the users file it names, and puts `overrides` over it.
+    ///
+    /// # Errors
+    ///
+    /// Every mistake found, with file, line and key.
+    pub fn load(path: &Path, overrides: &Overrides) -> Result<Self, ConfigError> {
+        let mut findings = Findings::default();
+        let Some((settings, found)) = read_files(path, &mut findings) else {
+            return Err(ConfigError(findings.errors));
+        };
+        Self::build(Some(path), settings, found, overrides, findings)
+    }
+
+    /// The configuration without a file: serves one directory, by default the working directory,
+    /// read-only to `anonymous` or read-write to `--user`, on the standard ports or, where those
+    /// cannot be had, on 9990 and 2121.
+    ///
+    /// # Errors
+    ///
+    /// Mistakes of the command line.
+    pub fn embedded(overrides: &Overrides) -> Result<Self, ConfigError> {
+        let settings = Settings {
+            implicit: vec![ListenAddress::any(&IMPLICIT_PORTS)],
+            explicit: vec![ListenAddress::any(&EXPLICIT_PORTS)],
+            ..Settings::default()
+        };
+        Self::build(None, settings, Found::default(), overrides, Findings::default())
+    }
+
+    fn build(
+        path: Option<&Path>,
+        mut settings: Settings,
+        mut found: Found,
+        overrides: &Overrides,
+        findings: Findings,
+    ) -> Result<Self, ConfigError> {
+        let Findings { mut errors, mut warnings, .. } = findings;
+        // Messages about the sum of file and flags name the file when there is one.
+        let problem = |key: &str, message: String| match path {
+            Some(path) => Problem::in_file(path, key, message),
+            None => Problem::on_command_line("", message),
+        };
+        apply(&mut settings, overrides, &mut errors);
+        let announced = add_given_accounts(path, &mut found, overrides, &mut errors);
+        if settings.implicit.is_empty() && settings.explicit.is_empty() {
+            let message = "nothing to listen on: both implicit and explicit are switched off";
+            errors.push(problem("listen", message.to_owned()));
+        }
+        if let Some(message) = settings.port_clash() {
+            errors.push(problem("listen", message));
+        }
+        match (overrides.is_root, &settings.user) {
+            (true, None) => warnings.push(problem(
+                "process.user",
+                "the server keeps root's rights; a configuration can name the user to become with \
+                 process.user"
+                    .to_owned(),
+            )),
+            (false, Some(user)) => warnings.push(problem(
+                "process.user",
+                format!("has no effect: only root can become \"{user}\""),
+            )),
+            _ => {}
+        }
+        if !errors.is_empty() {
+            return Err(ConfigError(errors));
+        }
+        let accounts = found
+            .into_accounts()
+            .map_err(|error| ConfigError(vec![problem("users", error.to_string())]))?;
+        Ok(Self { settings, accounts, announced, warnings })
+    }
+}
+
+/// Reads the configuration file and the users file. `None` when there is nothing to go on with.
+fn read_files(path: &Path, findings: &mut Findings) -> Option<(Settings, Found)> {
+    let text = read_text(path, "").map_err(|problem| findings.errors.push(problem)).ok()?;
+    let directory = path.parent().unwrap_or(Path::new(""));
+    let document = Document::new(path, &text);
+    let result = document.parse().map(|table| {
+        let root = Section::root(&document, table.get_ref());
+        let mut settings = Settings::read(&root, directory);
+        let process = root.section("process");
+        settings.user = process.get("user", string);
+        let users_file = process.get("users_file", |value| {
+            let path = directory.join(string(value)?);
+            check_readable(&path).map(|()| path)
+        });
+        process.finish();
+        let mut found = Found::default();
+        // A bad client_ca is one error, not also that of every user with a subject.
+        let has_client_ca = root.section("tls").has("client_ca");
+        found.read_anonymous(&root, directory);
+        found.read_users(&document, &root, directory, has_client_ca);
+        root.finish();
+        (settings, found, users_file, has_client_ca)
+    });
+    findings.append(document.finish());
+    let (settings, mut found, users_file, has_client_ca) = result?;
+    if found.has_passwords()
+        && let Some(message) = exposed(path)
+    {
+        findings.warnings.push(Problem::in_file(path, "", message));
+    }
+    if let Some(users_file) = &users_file {
+        read_users_file(users_file, &mut found, has_client_ca, findings);
+        if let Some(message) = exposed(users_file) {
+            findings.warnings.push(Problem::in_file(users_file, "", message));
+        }
+    }
+    found.doubtful = !findings.errors.is_empty();
+    Some((settings, found))
+}
+
+/// Reads a file that has `[[users]]` and nothing else.
+fn read_users_file(path: &Path, found: &mut Found, has_client_ca: bool, findings: &mut Findings) {
+    let text = match read_text(path, "") {
+        Ok(text) => text,
+        Err(problem) => return findings.errors.push(problem),
+    };
+    let document = Document::new(path, &text);
+    if let Some(table) = document.parse() {
+        let root = Section::root(&document, table.get_ref());
+        let directory = path.parent().unwrap_or(Path::new(""));
+        found.read_users(&document, &root, directory, has_client_ca);
+        root.finish();
+    }
+    findings.append(document.finish());
+}
+
+/// The users file that the configuration at `path` names, if any.
+///
+/// # Errors
+///
+/// When the configuration cannot be read as TOML.
+pub fn users_file_of(path: &Path) -> Result<Option<PathBuf>, ConfigError> {
+    let text = read_text(path, "").map_err(|problem| ConfigError(vec![problem]))?;
+    let document = Document::new(path, &text);
+    let directory = path.parent().unwrap_or(Path::new(""));
+    let users_file = document.parse().and_then(|table| {
+        let root = Section::root(&document, table.get_ref());
+        root.section("process").get("users_file", |value| Ok(directory.join(string(value)?)))
+    });
+    let errors = document.finish().errors;
+    if errors.is_empty() { Ok(users_file) } else { Err(ConfigError(errors)) }
+}
+
+fn read_text(path: &Path, key: &str) -> Result<String, Problem> {
+    let problem = |message: String| Problem::in_file(path, key, message);
+    let failed = |error: std::io::Error| problem(format!("cannot read: {error}"));
+    let metadata = fs::metadata(path).map_err(failed)?;
+    if metadata.len() > FILE_BYTES_MAX {
+        return Err(problem("cannot read: larger than 16 MiB".to_owned()));
+    }
+    let octets = fs::read(path).map_err(failed)?;
+    String::from_utf8(octets).map_err(|error| {
+        let valid = error.utf8_error().valid_up_to();
+        let line = error.as_bytes()[..valid].iter().filter(|&&octet| octet == b'\n').count() + 1;
+        Problem { line, ..problem("not UTF-8 text".to_owned()) }
+    })
+}
+
+fn apply(settings: &mut Settings, overrides: &Overrides, errors: &mut Vec<Problem>) {
+    if let Some(addresses) = &overrides.implicit {
+        settings.implicit.clone_from(addresses);
+    }
+    if let Some(addresses) = &overrides.explicit {
+        settings.explicit.clone_from(addresses);
+    }
+    if overrides.cpus.is_some() {
+        settings.cpus.clone_from(&overrides.cpus);
+    }
+    if overrides.passive_ports.is_some() {
+        settings.passive.ports = overrides.passive_ports;
+    }
+    settings.log.format = overrides.log_format.unwrap_or(settings.log.format);
+    settings.log.level = overrides.log_level.unwrap_or(settings.log.level);
+    if let Some((chain, key)) = &overrides.certificate {
+        for (flag, path) in [("--cert", chain), ("--key", key)] {
+            if let Err(message) = check_readable(path) {
+                errors.push(Problem::on_command_line(flag, message));
+            }
+        }
+        let (chain, key) = (chain.clone(), key.clone());
+        settings.tls.certificate = CertificateSource::Files { chain, key };
+    }
+    if let CertificateSource::SelfSigned { directory } = &mut settings.tls.certificate {
+        match &overrides.state_dir {
+            Some(state_dir) => directory.clone_from(state_dir),
+            None => errors.push(Problem::on_command_line(
+                "--state-dir",
+                "no home directory to keep the self-signed certificate in; give --state-dir DIR, \
+                 or a certificate",
+            )),
+        }
+    }
+}
+
+/// Adds the accounts that DIR and `--user` ask for, or says why they cannot be.
+fn add_given_accounts(
+    path: Option<&Path>,
+    found: &mut Found,
+    overrides: &Overrides,
+    errors: &mut Vec<Problem>,
+) -> Option<AnnouncedUser> {
+    let asked = overrides.directory.is_some() || overrides.user.is_some();
+    if let Some(path) = path
+        && (!found.is_empty() || found.doubtful || !asked)
+    {
+        let flags = [("DIR", overrides.directory.is_some()), ("--user", overrides.user.is_some())];
+        if !found.is_empty() {
+            for (flag, _) in flags.into_iter().filter(|(_, given)| *given) {
+                let message = format!(
+                    "cannot be used because {} configures users, and each has a home there",
+                    path.display()
+                );
+                errors.push(Problem::on_command_line(flag, message));
+            }
+        } else if !found.doubtful {
+            errors.push(nobody(path));
+        }
+        return None;
+    }
+    let directory = overrides.directory.as_deref().unwrap_or(Path::new("."));
+    if let Err(message) = check_directory(directory) {
+        errors.push(Problem::on_command_line("DIR", message));
+    }
+    let Some(name) = &overrides.user else {
+        found.add_anonymous(directory);
+        return None;
+    };
+    match given_user(name, overrides.password.as_ref()) {
+        Ok((hash, generated)) => {
+            found.add_user(name.clone(), hash, directory);
+            Some(AnnouncedUser { name: name.clone(), generated })
+        }
+        Err(message) => {
+            errors.push(Problem::on_command_line("--user", message));
+            None
+        }
+    }
+}
+
+fn given_user(
+    name: &str,
+    password: Option<&Password>,
+) -> Result<(PasswordHash, Option<Password>), String> {
+    user_name(name)?;
+    let generated = match password {
+        Some(_) => None,
+        None => Some(Password::generate().map_err(|error| error.to_string())?),
+    };
+    let password = password.or(generated.as_ref()).ok_or("no password")?;
+    let hash = PasswordHash::new(password).map_err(|error| error.to_string())?;
+    Ok((hash, generated))
+}
+
+impl Findings {
+    fn append(&mut self, other: Self) {
+        self.errors.extend(other.errors);
+        self.warnings.extend(other.warnings);
+        self.known.extend(other.known);
+    }
+}

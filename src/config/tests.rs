@@ -1,0 +1,560 @@
+//! Tests of the configuration as a whole: the reference file, each error's exact text, and how
+//! flags and file meet.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::*;
+use crate::protocol::account::Permissions;
+
+/// SHA-crypt with the fewest rounds; the password is "secret".
+const HASH: &str = "$5$rounds=1000$saltstring$AH5PD0i.riCRu4BNDy9v7OPV7u3dfLBApcXI6khquVA";
+
+/// A folder with `ringftpd.toml` and the home `srv`.
+struct Folder(tempfile::TempDir);
+
+impl Folder {
+    fn new() -> Self {
+        let folder = Self(tempfile::tempdir().unwrap());
+        fs::create_dir(folder.0.path().join("srv")).unwrap();
+        folder
+    }
+
+    fn write(&self, name: &str, text: impl AsRef<[u8]>) -> PathBuf {
+        use std::os::unix::fs::PermissionsExt;
+        let path = self.0.path().join(name);
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        path
+    }
+
+    /// Loads `text` as the configuration; the folder's own name is cut out of messages.
+    fn load(&self, text: &str, overrides: &Overrides) -> Result<Config, String> {
+        let path = self.write("ringftpd.toml", text);
+        let folder = format!("{}/", self.0.path().display());
+        Config::load(&path, overrides).map_err(|error| error.to_string().replace(&folder, ""))
+    }
+
+    fn warnings(&self, config: &Config) -> Vec<String> {
+        let folder = format!("{}/", self.0.path().display());
+        config.warnings.iter().map(|warning| warning.to_string().replace(&folder, "")).collect()
+    }
+}
+
+fn overrides() -> Overrides {
+    Overrides { state_dir: Some(PathBuf::from("state")), ..Overrides::default() }
+}
+
+fn read(text: &str) -> (Settings, Findings) {
+    let document = Document::new(Path::new("x.toml"), text);
+    let table = document.parse().unwrap();
+    let root = Section::root(&document, table.get_ref());
+    let settings = Settings::read(&root, Path::new(""));
+    let process = root.section("process");
+    process.get("user", string);
+    process.get("users_file", string);
+    process.finish();
+    let mut found = Found::default();
+    found.read_anonymous(&root, Path::new(""));
+    found.read_users(&document, &root, Path::new(""), true);
+    root.finish();
+    (settings, document.finish())
+}
+
+/// The reference with its examples in force.
+fn reference_with_examples() -> String {
+    let mut text = String::new();
+    for line in REFERENCE.lines() {
+        let example = line.strip_prefix("# ").filter(|rest| {
+            let word = rest.split(' ').next().unwrap_or_default();
+            rest.starts_with('[')
+                || (rest.starts_with(&format!("{word} = "))
+                    && word
+                        .bytes()
+                        .all(|o| o.is_ascii_lowercase() || o == b'_' || o.is_ascii_digit()))
+        });
+        text.push_str(example.unwrap_or(line));
+        text.push('\n');
+    }
+    text
+}
+
+#[test]
+fn the_reference_states_the_defaults() {
+    let (settings, findings) = read(REFERENCE);
+    assert_eq!(findings.errors, []);
+    assert_eq!(settings, read("").0);
+    assert_eq!(settings, Settings::default());
+}
+
+/// Each key of the code stands in the reference, in its table; the reference has no other.
+#[test]
+fn the_reference_names_every_key() {
+    let text = reference_with_examples();
+    let (_, findings) = read(&text);
+    let unreadable = |message: &str| {
+        message.starts_with("cannot read") || message.starts_with("cannot use the directory")
+    };
+    let errors: Vec<_> = findings.errors.iter().filter(|e| !unreadable(&e.message)).collect();
+    assert!(errors.is_empty(), "{errors:?}");
+    let known: BTreeSet<_> =
+        findings.known.iter().map(|key| key.replace("users[alice]", "users")).collect();
+    let mut stated = BTreeSet::new();
+    let table: toml::Table = text.parse().unwrap();
+    for (section, value) in &table {
+        stated.insert(section.clone());
+        let table = value.as_table().unwrap_or_else(|| value[0].as_table().unwrap());
+        stated.extend(table.keys().map(|key| format!("{section}.{key}")));
+    }
+    assert_eq!(stated, known);
+    assert!(known.len() > 45, "{known:?}");
+}
+
+/// A value that differs from the default arrives.
+#[test]
+fn every_kind_of_value_is_read() {
+    let folder = Folder::new();
+    folder.write(
+        "users.toml",
+        format!("[[users]]\nname = \"bob\"\npassword = \"{HASH}\"\nhome = \"srv\""),
+    );
+    folder.write("chain.pem", "");
+    folder.write("key.pem", "");
+    let config = folder
+        .load(
+            &format!(
+                "listen = {{ implicit = [\"127.0.0.1:0\"], explicit = [], backlog = 7 }}\n\
+                 shards.cpus = \"0-1\"\n\
+                 passive = {{ ports = \"5000-5001\", address = \"203.0.113.7\" }}\n\
+                 limits = {{ sessions = 9, sessions_per_ip = 3, idle_timeout = \"10m\" }}\n\
+                 log = {{ format = \"json\", level = \"off\" }}\n\
+                 storage = {{ failed_upload = \"keep\", durability = \"full\" }}\n\
+                 process.users_file = \"users.toml\"\n\
+                 [tls]\ncertificate = \"chain.pem\"\nkey = \"key.pem\"\nversions = [\"1.3\"]\n\
+                 cipher_suites = [\"TLS13_AES_256_GCM_SHA384\"]\ndata_resumption = \"require\"\n\
+                 [anonymous]\nhome = \"srv\"\n\
+                 [[users]]\nname = \"alice\"\npassword = \"{HASH}\"\nhome = \".\"\n\
+                 permissions = [\"read\", \"write\"]\n"
+            ),
+            &overrides(),
+        )
+        .unwrap();
+    let settings = &config.settings;
+    assert_eq!(settings.implicit, ["127.0.0.1:0".parse().unwrap()]);
+    assert_eq!((settings.explicit.len(), settings.backlog), (0, 7));
+    assert_eq!(settings.cpus.as_ref().unwrap().as_slice(), [0, 1]);
+    assert_eq!(settings.passive.ports.unwrap().count(), 2);
+    assert_eq!(settings.passive.address, Some([203, 0, 113, 7].into()));
+    assert_eq!((settings.limits.sessions, settings.limits.sessions_per_ip), (9, Some(3)));
+    assert_eq!(settings.policy.idle_timeout, Duration::from_secs(600));
+    assert_eq!(settings.log, Log { format: LogFormat::Json, level: LevelFilter::OFF });
+    let CertificateSource::Files { chain, key } = &settings.tls.certificate else { panic!() };
+    assert!(chain.ends_with("chain.pem") && key.ends_with("key.pem"));
+    assert_eq!(settings.tls.versions, TlsVersions { tls12: false, tls13: true });
+    assert_eq!(settings.tls.cipher_suites.as_ref().unwrap().len(), 1);
+    let accounts = &config.accounts;
+    let alice = accounts.users.verify(b"alice", b"secret").unwrap();
+    let wanted = Permissions { read: true, write: true, ..Permissions::NONE };
+    assert_eq!(alice.permissions, wanted);
+    let bob = accounts.users.verify(b"bob", b"secret").unwrap();
+    assert_eq!(bob.permissions, Permissions::READ_ONLY);
+    // Homes are shared: bob and anonymous see the same one.
+    assert_eq!(Some(bob.home), accounts.users.anonymous().map(|anonymous| anonymous.home));
+    assert_eq!(accounts.homes.len(), 2);
+    assert_eq!(folder.warnings(&config), [""; 0]);
+}
+
+/// `body` after a good configuration's head of two lines: errors exactly as expected.
+#[track_caller]
+fn check_errors(body: &str, expected: &[&str]) {
+    let folder = Folder::new();
+    folder.write("empty.pem", "");
+    let text = format!("anonymous.home = \"srv\"\n\n{body}");
+    let errors = folder.load(&text, &overrides()).map(drop).unwrap_err();
+    assert_eq!(errors.lines().collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn errors_of_listeners_and_processes() {
+    check_errors(
+        "[listen]\nimplicit = [\n  \"nowhere\",\n  990,\n]\nbacklog = 0\n",
+        &[
+            "ringftpd.toml:5: listen.implicit: \"nowhere\" is not an address; write 192.0.2.1:990, \
+             [2001:db8::1]:990, or :990 for all addresses (host names are not looked up)",
+            "ringftpd.toml:6: listen.implicit: expected text, found 990",
+            "ringftpd.toml:8: listen.backlog: 0 is not a whole number from 1 to 65535",
+        ],
+    );
+    check_errors(
+        "[listen]\nimplicit = []\nexplicit = []",
+        &["ringftpd.toml: listen: nothing to listen on: both implicit and explicit are switched \
+             off"],
+    );
+    check_errors(
+        "[listen]\nimplicit = [\"127.0.0.1:21\"]",
+        &["ringftpd.toml: listen: 127.0.0.1:21 and :21 are the same port"],
+    );
+    check_errors(
+        "[passive]\nports = \"900-1000\"",
+        &["ringftpd.toml: listen: the passive ports 900-1000 contain the listener :990"],
+    );
+    check_errors(
+        "[passive]\nports = \"0-1000\"\naddress = \"::1\"",
+        &[
+            "ringftpd.toml:4: passive.ports: \"0-1000\" begins with port 0; leave the range out to \
+             let the kernel choose ports",
+            "ringftpd.toml:5: passive.address: \"::1\" is not the IPv4 address of a host; write it \
+             as \"203.0.113.7\"",
+        ],
+    );
+    check_errors(
+        "[shards]\ncpus = \"3-1\"\n[process]\nuser = \"\"\nusers_file = \"none.toml\"",
+        &[
+            "ringftpd.toml:4: shards.cpus: \"3-1\": the range 3-1 is reversed",
+            "ringftpd.toml:6: process.user: is empty; leave the key out for the default",
+            "ringftpd.toml:7: process.users_file: cannot read none.toml: No such file or directory \
+             (os error 2)",
+        ],
+    );
+}
+
+#[test]
+fn errors_of_tls() {
+    check_errors(
+        "[tls]\ncertificate = \"empty.pem\"",
+        &["ringftpd.toml:4: tls.certificate: is given without `key`, the file of its private key"],
+    );
+    check_errors(
+        "[tls]\nkey = \"empty.pem\"",
+        &["ringftpd.toml:4: tls.key: is given without `certificate`, the file of its chain"],
+    );
+    check_errors(
+        "[tls]\ncertificate = \"gone.pem\"\nkey = \"srv\"\nversions = [\"1.1\"]\n\
+         ticket_lifetime = \"8d\"\ndata_resumption = \"always\"",
+        &[
+            "ringftpd.toml:4: tls.certificate: cannot read gone.pem: No such file or directory (os \
+             error 2)",
+            "ringftpd.toml:5: tls.key: srv is not a file",
+            "ringftpd.toml:6: tls.versions: \"1.1\" is not one of \"1.2\", \"1.3\"",
+            "ringftpd.toml:7: tls.ticket_lifetime: \"8d\" is outside \"1s\" to \"7d\"",
+            "ringftpd.toml:8: tls.data_resumption: \"always\" is not one of \"off\", \"prefer\", \
+             \"require\"",
+        ],
+    );
+    check_errors(
+        "[tls]\nversions = []\ncipher_suites = [\"TLS13_AES_128_GCM_SHA256\"]",
+        &[
+            "ringftpd.toml:4: tls.versions: is empty; name \"1.2\", \"1.3\" or both",
+            "ringftpd.toml:5: tls.cipher_suites: names no suite of TLS 1.2, which `versions` \
+             offers; known are TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384, \
+             TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, \
+             TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256, TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384, \
+             TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256, TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256",
+        ],
+    );
+}
+
+#[test]
+fn errors_of_policy_limits_storage_and_log() {
+    check_errors(
+        "[policy]\ngreeting = \"a\\nb\"\nallow_ccc = 1\n\
+         host_names = [\"ftp.example.org\", \"a b\"]",
+        &[
+            "ringftpd.toml:4: policy.greeting: contains a control character",
+            "ringftpd.toml:5: policy.allow_ccc: expected true or false, found 1",
+            "ringftpd.toml:6: policy.host_names: \"a b\" is not a host name such as \
+             \"ftp.example.org\"",
+        ],
+    );
+    check_errors(
+        "[limits]\nsessions = -1\nlogin_failures = 0\nidle_timeout = 5\nlogin_timeout = \"5\"\n\
+         data_timeout = \"0s\"\nstall_timeout = \"5 minutes\"",
+        &[
+            "ringftpd.toml:4: limits.sessions: -1 is not a whole number from 1 to 10000000",
+            "ringftpd.toml:5: limits.login_failures: 0 is not a whole number from 1 to 100",
+            "ringftpd.toml:6: limits.idle_timeout: expected a duration with its unit, such as \
+             \"5m\", found 5",
+            "ringftpd.toml:7: limits.login_timeout: \"5\" has no unit; write ms, s, m, h or d \
+             after it: \"5s\"",
+            "ringftpd.toml:8: limits.data_timeout: \"0s\" is outside \"1s\" to \"1d\"",
+            "ringftpd.toml:9: limits.stall_timeout: \"5 minutes\" is not a duration; write a \
+             number with ms, s, m, h or d: \"5m\"",
+        ],
+    );
+    check_errors(
+        "[storage]\nfailed_upload = true\n[log]\nlevel = \"loud\"",
+        &[
+            "ringftpd.toml:4: storage.failed_upload: true is not one of \"delete\", \"keep\"",
+            "ringftpd.toml:6: log.level: \"loud\" is not one of \"off\", \"error\", \"warn\", \
+             \"info\", \"debug\", \"trace\"",
+        ],
+    );
+}
+
+#[test]
+fn errors_of_form() {
+    check_errors(
+        "[storage]\nfailed_uploads = \"keep\"\n[stroage]\n",
+        &[
+            "ringftpd.toml:4: storage.failed_uploads: unknown key; known here: failed_upload, \
+             durability",
+            "ringftpd.toml:5: stroage: unknown key; known here: listen, shards, tls, policy, \
+             passive, limits, storage, log, process, anonymous, users",
+        ],
+    );
+    check_errors("log = 1", &["ringftpd.toml:3: log: expected a table, written as [log]"]);
+    check_errors("users = [1]", &["ringftpd.toml:3: users: expected a table"]);
+    check_errors("a = = 1\n", &["ringftpd.toml:3: not valid TOML: extra `=`, expected nothing"]);
+    check_errors(
+        "[log]\nlevel = \"off\"\nlevel = \"off\"",
+        &["ringftpd.toml:5: not valid TOML: duplicate key"],
+    );
+    let folder = Folder::new();
+    let path = folder.write("latin.toml", b"# \xe9t\xe9\n# a\n# b\xff\n");
+    let error = Config::load(&path, &overrides()).unwrap_err().to_string();
+    assert_eq!(error, format!("{}:1: not UTF-8 text", path.display()));
+    let gone = folder.0.path().join("gone.toml");
+    let error = Config::load(&gone, &overrides()).unwrap_err().to_string();
+    let reason = "cannot read: No such file or directory (os error 2)";
+    assert_eq!(error, format!("{}: {reason}", gone.display()));
+}
+
+#[test]
+fn errors_of_users() {
+    check_errors(
+        "[[users]]\nname = \"a\"\nhome = \"gone\"\npermissions = [\"fly\"]\n\n[[users]]\n\
+         home = \"srv\"\npassword = \"secret\"\ncolour = \"red\"\n",
+        &[
+            "ringftpd.toml:3: users[a]: cannot log in: give one of password, certificate_sha256, \
+             certificate_subject",
+            "ringftpd.toml:5: users[a].home: cannot use the directory gone: No such file or \
+             directory (os error 2)",
+            "ringftpd.toml:6: users[a].permissions: \"fly\" is not a permission; known are read, \
+             list, write, append, delete, rename, mkdir",
+            "ringftpd.toml:8: users[2].name: is missing",
+            "ringftpd.toml:10: users[2].password: unknown password hash format; known are argon2id \
+             ($argon2id$), bcrypt ($2b$), scrypt ($scrypt$) and SHA-crypt ($5$, $6$); make one \
+             with `ringftpd user passwd`",
+            "ringftpd.toml:11: users[2].colour: unknown key; known here: name, password, \
+             certificate_sha256, certificate_subject, home, permissions",
+        ],
+    );
+    check_errors(
+        "[[users]]\nname = \"a\"\nhome = \"srv\"\npassword = 12345",
+        &["ringftpd.toml:6: users[a].password: expected a password hash in quotes"],
+    );
+    let user = |name: &str| {
+        format!("[[users]]\nname = \"{name}\"\nhome = \"srv\"\npassword = \"{HASH}\"\n")
+    };
+    check_errors(
+        &[user("a"), user("b"), user("a"), user("FTP"), user(" c")].concat(),
+        &[
+            "ringftpd.toml:12: users[a].name: \"a\" is already the name of the user at \
+             ringftpd.toml:4",
+            "ringftpd.toml:16: users[FTP].name: \"anonymous\" and \"ftp\" are the names of \
+             [anonymous]; choose another",
+            "ringftpd.toml:20: users[ c].name: \" c\" is not a user name: 1 to 255 octets, no \
+             control characters, no spaces around it",
+        ],
+    );
+    check_errors(
+        "[[users]]\nname = \"a\"\nhome = \"srv\"\ncertificate_subject = \"CN=a\"\n\
+         certificate_sha256 = \"ab:cd\"\n[[users]]\nname = \"b\"\n\
+         password = \"$6$rounds=999999999$x$y\"",
+        &[
+            "ringftpd.toml:6: users[a].certificate_subject: needs tls.client_ca: without an \
+             authority anybody can write this subject; or use certificate_sha256",
+            "ringftpd.toml:7: users[a].certificate_sha256: \"ab:cd\" is not a SHA-256 fingerprint \
+             of 64 hexadecimal digits; `openssl x509 -noout -fingerprint -sha256 -in FILE` prints \
+             it",
+            "ringftpd.toml:8: users[b].home: is missing; name the directory this user sees as /",
+            "ringftpd.toml:10: users[b].password: SHA-crypt rounds 999999999 is outside 1000 to \
+             5000000",
+        ],
+    );
+}
+
+#[test]
+fn the_users_file_has_users_only() {
+    let folder = Folder::new();
+    folder.write("users.toml", "[log]\n[[users]]\nname = \"a\"\nhome = \"srv\"\n");
+    let error = folder.load("process.users_file = \"users.toml\"", &overrides()).unwrap_err();
+    assert_eq!(
+        error,
+        "users.toml:1: log: unknown key; known here: users\n\
+         users.toml:2: users[a]: cannot log in: give one of password, certificate_sha256, \
+         certificate_subject"
+    );
+}
+
+#[test]
+fn somebody_can_log_in() {
+    let folder = Folder::new();
+    let error = folder.load("", &overrides()).unwrap_err();
+    assert_eq!(
+        error,
+        "ringftpd.toml: nobody could log in: add [[users]] or [anonymous], name \
+         process.users_file, or serve one directory with `ringftpd serve DIR --config …`"
+    );
+    let directory = Some(folder.0.path().join("srv"));
+    let with_directory = Overrides { directory, ..overrides() };
+    let config = folder.load("listen.explicit = []", &with_directory).unwrap();
+    assert_eq!(config.accounts.users.anonymous().unwrap().permissions, Permissions::READ_ONLY);
+    let error = folder.load("anonymous.home = \"srv\"", &with_directory).unwrap_err();
+    assert_eq!(
+        error,
+        "command line: DIR: cannot be used because ringftpd.toml configures users, and each has a \
+         home there"
+    );
+}
+
+#[test]
+fn warnings() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = Folder::new();
+    folder.write("chain.pem", "");
+    let key = folder.write("key.pem", "");
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();
+    let users = format!("[[users]]\nname = \"bob\"\npassword = \"{HASH}\"\nhome = \"srv\"");
+    let users = folder.write("users.toml", users);
+    fs::set_permissions(&users, fs::Permissions::from_mode(0o644)).unwrap();
+    let text = "[policy]\nrequire_control_tls = false\nrequire_data_tls = false\nallow_ccc = true\n\
+                allow_foreign_data_address = true\nlax_upload_eof = true\n[limits]\n\
+                idle_timeout = \"30s\"\n[passive]\nports = \"100-200\"\n[tls]\n\
+                certificate = \"chain.pem\"\nkey = \"key.pem\"\n[anonymous]\nhome = \"srv\"\n\
+                permissions = [\"write\"]\n[process]\nusers_file = \"users.toml\"";
+    let config = folder.load(text, &Overrides { is_root: true, ..overrides() }).unwrap();
+    assert_eq!(
+        folder.warnings(&config),
+        [
+            "ringftpd.toml:2: policy.require_control_tls: passwords may travel in clear",
+            "ringftpd.toml:3: policy.require_data_tls: files may travel in clear",
+            "ringftpd.toml:4: policy.allow_ccc: after CCC, commands and pathnames travel in clear",
+            "ringftpd.toml:5: policy.allow_foreign_data_address: clients can make this server \
+             connect to other hosts (RFC 2577 §3)",
+            "ringftpd.toml:6: policy.lax_upload_eof: a truncated upload cannot be told from a \
+             complete one",
+            "ringftpd.toml:8: limits.idle_timeout: RFC 1123 §4.1.3.2 asks for at least \"5m\"",
+            "ringftpd.toml:10: passive.ports: ports below 1024 are root's; PASV fails once root is \
+             given up",
+            "ringftpd.toml:13: tls.key: key.pem holds secrets and is open to others; remedy: \
+             chmod 600 key.pem",
+            "ringftpd.toml:16: anonymous.permissions: anybody can change what others see",
+            "users.toml: users.toml holds secrets and is open to others; remedy: chmod 600 \
+             users.toml",
+            "ringftpd.toml: process.user: the server keeps root's rights; a configuration can name \
+             the user to become with process.user",
+        ]
+    );
+    let text = "process.user = \"ftp\"\nanonymous.home = \"srv\"";
+    let config = folder.load(text, &overrides()).unwrap();
+    let expected = "ringftpd.toml: process.user: has no effect: only root can become \"ftp\"";
+    assert_eq!(folder.warnings(&config), [expected]);
+}
+
+#[test]
+fn without_a_file() {
+    let config = Config::embedded(&overrides()).unwrap();
+    let settings = &config.settings;
+    assert_eq!(settings.implicit, [ListenAddress::any(&[990, 9990])]);
+    assert_eq!(settings.explicit, [ListenAddress::any(&[21, 2121])]);
+    assert_eq!(config.accounts.homes, [PathBuf::from(".")]);
+    let account = config.accounts.users.verify(b"anonymous", b"").unwrap();
+    assert_eq!(account.permissions, Permissions::READ_ONLY);
+    let directory = PathBuf::from("state");
+    assert_eq!(settings.tls.certificate, CertificateSource::SelfSigned { directory });
+    assert_eq!(config.announced, None);
+    assert_eq!(config.warnings, []);
+}
+
+#[test]
+fn the_user_of_the_command_line_replaces_anonymous() {
+    let user = Overrides { user: Some("alice".to_owned()), ..overrides() };
+    let config = Config::embedded(&user).unwrap();
+    let announced = config.announced.unwrap();
+    let password = announced.generated.unwrap();
+    let users = &config.accounts.users;
+    let account = users.verify(b"alice", password.reveal().as_bytes()).unwrap();
+    assert_eq!(account.permissions, Permissions::ALL);
+    assert!(users.verify(b"anonymous", b"").is_err());
+    let chosen = Password::new("chosen".to_owned()).unwrap();
+    let config = Config::embedded(&Overrides { password: Some(chosen), ..user }).unwrap();
+    assert_eq!(config.announced.unwrap().generated, None);
+    assert!(config.accounts.users.verify(b"alice", b"chosen").is_ok());
+}
+
+#[test]
+fn flags_win_over_the_file() {
+    let folder = Folder::new();
+    let file = folder.write("x.pem", "");
+    let overrides = Overrides {
+        implicit: Some(vec!["127.0.0.1:1".parse().unwrap()]),
+        explicit: Some(Vec::new()),
+        cpus: Some("1".parse().unwrap()),
+        certificate: Some((file.clone(), file)),
+        passive_ports: Some("7000-7001".parse().unwrap()),
+        log_format: Some(LogFormat::Json),
+        log_level: Some(LevelFilter::ERROR),
+        ..Overrides::default()
+    };
+    let text = "anonymous.home = \"srv\"\nlisten.implicit = [\":5\"]\nshards.cpus = \"0\"\n\
+                passive.ports = \"8000-8001\"\nlog.level = \"trace\"";
+    let settings = folder.load(text, &overrides).unwrap().settings;
+    assert_eq!(settings.implicit, ["127.0.0.1:1".parse().unwrap()]);
+    assert_eq!(settings.explicit, []);
+    assert_eq!(settings.cpus.unwrap().as_slice(), [1]);
+    assert_eq!(settings.passive.ports.unwrap().to_string(), "7000-7001");
+    assert_eq!(settings.log, Log { format: LogFormat::Json, level: LevelFilter::ERROR });
+    assert!(matches!(settings.tls.certificate, CertificateSource::Files { .. }));
+}
+
+#[test]
+fn mistakes_of_the_command_line() {
+    let overrides = Overrides {
+        directory: Some(PathBuf::from("/nonexistent/srv")),
+        certificate: Some((PathBuf::from("/nonexistent/a"), PathBuf::from("/nonexistent/b"))),
+        implicit: Some(Vec::new()),
+        explicit: Some(Vec::new()),
+        ..Overrides::default()
+    };
+    let missing = "No such file or directory (os error 2)";
+    assert_eq!(
+        Config::embedded(&overrides).unwrap_err().to_string(),
+        format!(
+            "command line: --cert: cannot read /nonexistent/a: {missing}\n\
+             command line: --key: cannot read /nonexistent/b: {missing}\n\
+             command line: DIR: cannot use the directory /nonexistent/srv: {missing}\n\
+             command line: nothing to listen on: both implicit and explicit are switched off"
+        )
+    );
+    assert_eq!(
+        Config::embedded(&Overrides::default()).unwrap_err().to_string(),
+        "command line: --state-dir: no home directory to keep the self-signed certificate in; give \
+         --state-dir DIR, or a certificate"
+    );
+}
+
+/// Any text is answered, never a panic: every prefix of the reference, and every line mangled.
+#[test]
+fn broken_texts_never_panic() {
+    let text = reference_with_examples();
+    let boundaries = (0..text.len()).step_by(17).filter(|end| text.is_char_boundary(*end));
+    for end in boundaries {
+        let document = Document::new(Path::new("x"), &text[..end]);
+        if let Some(table) = document.parse() {
+            Settings::read(&Section::root(&document, table.get_ref()), Path::new(""));
+        }
+    }
+    for line in text.lines().filter(|line| line.contains(" = ")) {
+        let key = line.split(" = ").next().unwrap();
+        for value in ["-1", "1e400", "\"\"", "[[]]", "{}", "1979-05-27", "\"\\u0000\"", "0x_"] {
+            let mangled = text.replace(line, &format!("{key} = {value}"));
+            let document = Document::new(Path::new("x"), &mangled);
+            if let Some(table) = document.parse() {
+                let root = Section::root(&document, table.get_ref());
+                Settings::read(&root, Path::new(""));
+                Found::default().read_users(&document, &root, Path::new(""), true);
+            }
+        }
+    }
+}

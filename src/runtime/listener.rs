@@ -1,0 +1,311 @@
+//! Accepting connections on a listening socket. Knows nothing of what they are for.
+
+use std::{future::poll_fn, io, net::SocketAddr, os::fd::OwnedFd, rc::Rc, time::Duration};
+
+use rustix::{
+    io::Errno,
+    net::{SocketAddrAny, SocketFlags},
+};
+
+use super::{Stream, Task, Watched, sleep_until, spawn, yield_if_needed};
+use crate::{clock, sys::socket};
+
+/// First pause when the host is out of descriptors or memory; doubled up to [`BACK_OFF_MAX`].
+const BACK_OFF_MIN: Duration = Duration::from_millis(50);
+
+/// Longest such pause.
+const BACK_OFF_MAX: Duration = Duration::from_secs(1);
+
+/// A listening socket of a shard.
+///
+/// Each wait is a poll on a duplicate of the descriptor, and accept4(2) does not block; so the
+/// futures here may be dropped at any time and lose no connection.
+#[derive(Debug, Clone)]
+pub struct Listener {
+    socket: Rc<OwnedFd>,
+}
+
+impl Listener {
+    /// Takes over a bound and listening socket, and makes it non-blocking.
+    ///
+    /// # Errors
+    ///
+    /// Those of fcntl(2).
+    pub fn adopt(socket: impl Into<OwnedFd>) -> io::Result<Self> {
+        let socket = socket.into();
+        rustix::io::ioctl_fionbio(&socket, true)?;
+        Ok(Self { socket: Rc::new(socket) })
+    }
+
+    /// The address listened on.
+    ///
+    /// # Errors
+    ///
+    /// Those of getsockname(2).
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        Ok(rustix::net::getsockname(&self.socket)?.try_into()?)
+    }
+
+    /// Refuses connections from here on, also those in the backlog, and ends the accept loop on
+    /// this socket. It is closed when the last clone of this value is dropped.
+    pub fn shut_down(&self) {
+        // It cannot fail on a listening socket.
+        let _ = socket::shutdown_both(&self.socket);
+    }
+
+    /// Hands each connection to `on_connection` until stopped, as a task of its own. While the
+    /// host has no descriptor or memory left the task pauses, from 50 ms up to 1 s, and calls
+    /// `on_exhausted` once at the beginning of such a time; connections wait in the backlog.
+    pub fn run(
+        self,
+        mut on_connection: impl FnMut(Stream) + 'static,
+        mut on_exhausted: impl FnMut(&io::Error) + 'static,
+    ) -> ListenerTask {
+        let listener = self.clone();
+        let task = spawn(async move {
+            while let Some(stream) = self.accept(&mut on_exhausted).await {
+                on_connection(stream);
+                yield_if_needed().await;
+            }
+        });
+        ListenerTask { listener, task }
+    }
+
+    /// The next connection; `None` once the socket has been shut down. `on_exhausted` as in
+    /// [`Listener::run`].
+    pub async fn accept(&self, on_exhausted: &mut impl FnMut(&io::Error)) -> Option<Stream> {
+        let mut pause = None;
+        loop {
+            let error = match self.try_accept() {
+                Ok(Some(stream)) => return Some(stream),
+                // Gone before it could be taken.
+                Ok(None) => Errno::CONNABORTED,
+                Err(Errno::AGAIN) => match self.ready().await {
+                    Ok(()) => continue,
+                    Err(error) => error,
+                },
+                Err(error) => error,
+            };
+            match Trouble::of(error) {
+                Trouble::Passing => yield_if_needed().await,
+                Trouble::Ended => return None,
+                Trouble::Exhausted => {
+                    if pause.is_none() {
+                        on_exhausted(&error.into());
+                    }
+                    let length = pause.map_or(BACK_OFF_MIN, |last: Duration| last * 2);
+                    pause = Some(length.min(BACK_OFF_MAX));
+                    sleep_until(clock::now() + length.min(BACK_OFF_MAX)).await;
+                }
+            }
+        }
+    }
+
+    /// `Ok(None)` when the connection came without an address.
+    fn try_accept(&self) -> rustix::io::Result<Option<Stream>> {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let (socket, peer) = rustix::net::acceptfrom_with(&self.socket, flags)?;
+        // The address comes with the connection: getpeername(2) would fail when the client has
+        // reset it already.
+        let peer = peer.and_then(|any: SocketAddrAny| SocketAddr::try_from(any).ok());
+        Ok(peer.map(|peer| Stream::adopt(socket, peer)))
+    }
+
+    /// Waits for a connection, or for the socket to be shut down.
+    async fn ready(&self) -> Result<(), Errno> {
+        let duplicate = rustix::io::fcntl_dupfd_cloexec(&self.socket, 0)?;
+        let watched = Watched::new(duplicate);
+        // A listening socket cannot be read, so this ends in an error when it is ready.
+        let _ = poll_fn(|cx| watched.poll_readable(cx)).await;
+        Ok(())
+    }
+}
+
+/// A running accept loop. Dropping it ends the loop soon; [`ListenerTask::stop`] waits for it.
+#[derive(Debug)]
+#[must_use = "dropping it stops the listener"]
+pub struct ListenerTask {
+    listener: Listener,
+    task: Task<()>,
+}
+
+impl ListenerTask {
+    /// Refuses connections from here on, closes the socket and returns when that is done.
+    /// Connections already handed over are not touched; those still in the backlog are reset.
+    pub async fn stop(self) {
+        self.listener.shut_down();
+        self.task.cancel().await;
+    }
+}
+
+/// What a failed accept means for the loop.
+enum Trouble {
+    /// It was about one connection (accept(2) asks to treat pending network errors so).
+    Passing,
+    /// The socket does not listen any more.
+    Ended,
+    /// The host has nothing left, or something unknown happened: try again later.
+    Exhausted,
+}
+
+impl Trouble {
+    fn of(error: Errno) -> Self {
+        match error {
+            Errno::CONNABORTED
+            | Errno::INTR
+            | Errno::PERM
+            | Errno::PROTO
+            | Errno::NETDOWN
+            | Errno::NOPROTOOPT
+            | Errno::HOSTDOWN
+            | Errno::NONET
+            | Errno::HOSTUNREACH
+            | Errno::NETUNREACH
+            | Errno::TIMEDOUT => Self::Passing,
+            Errno::INVAL | Errno::BADF | Errno::NOTSOCK | Errno::OPNOTSUPP => Self::Ended,
+            _ => Self::Exhausted,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtime::{
+        poll_once,
+        testing::{alone, eventually, on_shard, open_files, pause},
+    };
+    use std::{cell::RefCell, net, sync::mpsc};
+
+    fn listening() -> (Listener, SocketAddr) {
+        let socket = net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = socket.local_addr().unwrap();
+        (Listener::adopt(socket).unwrap(), address)
+    }
+
+    #[test]
+    fn dropped_accepts_leak_nothing_and_lose_nothing() {
+        if !alone("runtime::listener::tests::dropped_accepts_leak_nothing_and_lose_nothing") {
+            return;
+        }
+        on_shard(|| async {
+            let (listener, address) = listening();
+            pause(10).await;
+            let before = open_files();
+            for _ in 0..200 {
+                assert!(poll_once(listener.accept(&mut |_| {})).await.is_none());
+                pause(0).await;
+                let client = net::TcpStream::connect(address).unwrap();
+                // Armed, and dropped with the connection waiting: still there the next time.
+                assert_eq!(
+                    poll_once(listener.accept(&mut |_| {})).await.unwrap().unwrap().peer_addr(),
+                    client.local_addr().unwrap()
+                );
+            }
+            assert!(eventually(|| open_files() <= before).await, "{} {before}", open_files());
+
+            // The same with the wait armed when the connection comes and the task dropped.
+            for _ in 0..50 {
+                let task = spawn({
+                    let listener = listener.clone();
+                    async move { listener.accept(&mut |_| {}).await.is_some() }
+                });
+                pause(1).await;
+                let _client = net::TcpStream::connect(address).unwrap();
+                task.cancel().await;
+                let _ = listener.try_accept();
+            }
+            assert!(eventually(|| open_files() <= before).await, "{} {before}", open_files());
+        });
+    }
+
+    #[test]
+    fn stop_closes_the_socket_and_keeps_the_connections() {
+        on_shard(|| async {
+            let (listener, address) = listening();
+            let accepted = Rc::new(RefCell::new(Vec::new()));
+            let task = listener.run(
+                {
+                    let accepted = Rc::clone(&accepted);
+                    move |stream| accepted.borrow_mut().push(stream)
+                },
+                |_| {},
+            );
+            let mut client = net::TcpStream::connect(address).unwrap();
+            assert!(eventually(|| accepted.borrow().len() == 1).await);
+            task.stop().await;
+            let error = net::TcpStream::connect(address).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+            let stream = accepted.borrow_mut().pop().unwrap();
+            let flags = rustix::io::fcntl_getfd(&stream).unwrap();
+            assert!(flags.contains(rustix::io::FdFlags::CLOEXEC));
+            stream.write_all(b"x").await.unwrap();
+            io::Read::read_exact(&mut client, &mut [0]).unwrap();
+        });
+    }
+
+    /// [checklist §23] A client that resets at once does not end the loop.
+    #[test]
+    fn connections_reset_at_once_do_not_end_the_loop() {
+        on_shard(|| async {
+            let (listener, address) = listening();
+            for _ in 0..20 {
+                let client = net::TcpStream::connect(address).unwrap();
+                socket::set_reset_on_close(&client).unwrap();
+            }
+            let good = net::TcpStream::connect(address).unwrap();
+            loop {
+                let stream = listener.accept(&mut |_| {}).await.unwrap();
+                if stream.peer_addr() == good.local_addr().unwrap() {
+                    break;
+                }
+            }
+            listener.shut_down();
+            assert!(listener.accept(&mut |_| {}).await.is_none());
+        });
+    }
+
+    #[test]
+    fn out_of_descriptors_it_pauses_reports_once_and_recovers() {
+        use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+        if !alone(
+            "runtime::listener::tests::out_of_descriptors_it_pauses_reports_once_and_recovers",
+        ) {
+            return;
+        }
+        on_shard(|| async {
+            let (listener, address) = listening();
+            let (report, reports) = mpsc::channel();
+            let accepted = Rc::new(RefCell::new(Vec::new()));
+            let task = listener.run(
+                {
+                    let accepted = Rc::clone(&accepted);
+                    move |stream| accepted.borrow_mut().push(stream)
+                },
+                move |error| report.send(error.raw_os_error()).unwrap(),
+            );
+            let _first = net::TcpStream::connect(address).unwrap();
+            assert!(eventually(|| accepted.borrow().len() == 1).await);
+            pause(5).await;
+
+            let client = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);
+            let client = client.unwrap();
+            let limits = getrlimit(Resource::Nofile);
+            let used = u64::try_from(open_files()).unwrap();
+            setrlimit(Resource::Nofile, Rlimit { current: Some(used), ..limits }).unwrap();
+            let fillers: Vec<_> = std::iter::from_fn(|| rustix::io::dup(&client).ok()).collect();
+            client.connect(&address.into()).unwrap();
+            pause(300).await;
+            assert_eq!(reports.try_iter().collect::<Vec<_>>(), [Some(libc::EMFILE)]);
+            // The session that was there goes on.
+            let session = accepted.borrow_mut().remove(0);
+            session.write_all(b"x").await.unwrap();
+
+            drop(fillers);
+            setrlimit(Resource::Nofile, limits).unwrap();
+            assert!(eventually(|| accepted.borrow().len() == 1).await);
+            assert_eq!(reports.try_iter().count(), 0);
+            task.stop().await;
+        });
+    }
+}

@@ -1,0 +1,43 @@
+//! The seam to the executor: the only module that names glommio. Shards, streams, listeners,
+//! timers and helper threads for everybody above; no FTP, no TLS, no policy.
+//!
+//! What the executor (glommio 0.9.0) does and how each of its traps is met:
+//! - Sockets are read, written and accepted by non-blocking system calls; io_uring carries the
+//!   wait (POLL_ADD) when a call would block. Reads go straight into the caller's buffer.
+//! - Its `accept` loses the connection when the future is dropped, and returns descriptors that
+//!   leak into child processes. [`Listener`] waits for readability instead and accepts itself, so
+//!   any future here may be dropped at any time.
+//! - Its `spawn` reports a failed start only at `join`; [`spawn_shard`] waits for the start.
+//! - Dropping the future of its `spawn_blocking` leaks the closure's result, and a panic in the
+//!   closure hangs it for ever; [`Helpers`] runs each closure to its end and catches panics.
+//! - It forgets tasks that still wait when the shard ends, without dropping them; [`TaskGroup`]
+//!   ends and counts its tasks.
+//! - Its helper threads inherit the pinning of the shard; here they start before the pinning.
+
+mod connect;
+mod event;
+mod helpers;
+mod listener;
+mod mailbox;
+pub mod remote;
+mod shard_thread;
+mod stream;
+mod task;
+mod timer;
+
+pub use connect::connect;
+pub use event::{Flag, Notify};
+pub use futures_lite::future::{or as race, poll_once, yield_now};
+pub use helpers::{HelperError, Helpers};
+pub use listener::{Listener, ListenerTask};
+pub use mailbox::{Mailbox, MailboxError, MailboxSender, mailbox};
+pub use shard_thread::{ShardError, ShardStartError, ShardThread, spawn_shard};
+pub use stream::Stream;
+pub use task::{Task, TaskGroup, spawn, yield_if_needed};
+pub use timer::{Elapsed, sleep_until, timeout_at};
+
+/// The executor's stream stands for any descriptor that can be polled.
+type Watched = crate::sys::WatchedFd<glommio::net::TcpStream>;
+
+#[cfg(test)]
+pub(crate) mod testing;

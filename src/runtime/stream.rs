@@ -1,0 +1,331 @@
+//! A TCP connection of a shard. Owns the descriptor; knows no protocol.
+
+use std::{
+    cell::Cell,
+    future::poll_fn,
+    io,
+    net::SocketAddr,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+};
+
+use rustix::net::{RecvFlags, SendFlags};
+
+use super::Watched;
+use crate::sys::socket;
+
+/// A connected TCP stream.
+///
+/// Every future here may be dropped at any time: bytes are consumed or sent only in the poll that
+/// reports them. One task may read while another writes, but not two of either: the executor
+/// remembers one waiter a direction.
+///
+/// A call that need not wait does not give way to other tasks: loops a peer can keep busy call
+/// [`super::yield_if_needed`] each round.
+///
+/// A connection that failed stays failed: the kernel reports a reset once and an end of file
+/// afterwards, which would make a broken upload look complete.
+#[derive(Debug)]
+pub struct Stream {
+    watched: Watched,
+    peer: SocketAddr,
+    failed: Cell<Option<rustix::io::Errno>>,
+}
+
+impl Stream {
+    /// Takes over a connected socket, which may be in blocking mode. `peer` is what accept(2) or
+    /// connect(2) said: asking later fails on a connection that was reset.
+    #[must_use]
+    pub fn adopt(socket: impl Into<OwnedFd>, peer: SocketAddr) -> Self {
+        Self::from_watched(Watched::new(socket.into()), peer)
+    }
+
+    pub(super) const fn from_watched(watched: Watched, peer: SocketAddr) -> Self {
+        Self { watched, peer, failed: Cell::new(None) }
+    }
+
+    /// Reads what is there into `buffer`, waiting until there is something. Zero is the end of
+    /// what the peer sends (or an empty buffer).
+    ///
+    /// # Errors
+    ///
+    /// Those of recv(2) except `EAGAIN` and `EINTR`.
+    pub async fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            match self.try_read(buffer) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.readable().await?,
+                other => return other,
+            }
+        }
+    }
+
+    /// Reads without waiting.
+    ///
+    /// # Errors
+    ///
+    /// `WouldBlock` when nothing is there; else as [`Stream::read`].
+    pub fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.check()?;
+        let received = rustix::io::retry_on_intr(|| {
+            rustix::net::recv(&self.watched, &mut *buffer, RecvFlags::DONTWAIT)
+        });
+        // The second number is the untruncated length, the same on a stream.
+        self.noted(received.map(|(count, _)| count))
+    }
+
+    /// Returns when a read would not wait: data or the end of file is there.
+    ///
+    /// # Errors
+    ///
+    /// The connection's error.
+    pub async fn readable(&self) -> io::Result<()> {
+        self.check()?;
+        let result = poll_fn(|cx| self.watched.poll_readable(cx)).await.map_err(errno);
+        match self.noted(result) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
+            other => other,
+        }
+    }
+
+    /// Sends all of `bytes`. When the future is dropped, some of them may have been sent.
+    ///
+    /// # Errors
+    ///
+    /// Those of send(2) except `EAGAIN` and `EINTR`.
+    pub async fn write_all(&self, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            let sent = self.write(bytes).await?;
+            bytes = &bytes[sent..];
+        }
+        Ok(())
+    }
+
+    /// Waits until something fits, sends what fits of `bytes` and returns how many octets. For the
+    /// caller that must know how far it came when a future is dropped.
+    ///
+    /// # Errors
+    ///
+    /// As [`Stream::write_all`].
+    pub async fn write(&self, bytes: &[u8]) -> io::Result<usize> {
+        loop {
+            match self.try_write(bytes) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                other => return other,
+            }
+            let sent = poll_fn(|cx| self.watched.poll_write(cx, bytes)).await.map_err(errno);
+            match self.noted(sent) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                other => return other,
+            }
+        }
+    }
+
+    /// Sends what fits without waiting.
+    ///
+    /// # Errors
+    ///
+    /// `WouldBlock` when nothing fits; else as [`Stream::write_all`].
+    pub fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        self.check()?;
+        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+        self.noted(rustix::io::retry_on_intr(|| rustix::net::send(&self.watched, bytes, flags)))
+    }
+
+    /// Sends FIN: nothing more will be written.
+    ///
+    /// # Errors
+    ///
+    /// Those of shutdown(2); a connection already gone is not one.
+    pub fn shutdown_write(&self) -> io::Result<()> {
+        socket::shutdown_write(&self.watched)
+    }
+
+    /// Closes with RST: the peer learns that what it received is not all.
+    pub fn reset(self) {
+        // A connection without the option is closed with FIN, the best that is left.
+        let _ = socket::set_reset_on_close(&self.watched);
+    }
+
+    /// The other end, as it was when the connection was made.
+    #[must_use]
+    pub const fn peer_addr(&self) -> SocketAddr {
+        self.peer
+    }
+
+    /// This end.
+    ///
+    /// # Errors
+    ///
+    /// Those of getsockname(2).
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        Ok(rustix::net::getsockname(&self.watched)?.try_into()?)
+    }
+
+    fn check(&self) -> io::Result<()> {
+        self.failed.get().map_or(Ok(()), |error| Err(error.into()))
+    }
+
+    /// Remembers a failure of the connection.
+    fn noted<T>(&self, result: rustix::io::Result<T>) -> io::Result<T> {
+        use rustix::io::Errno;
+        if let Err(error) = &result
+            && !matches!(*error, Errno::AGAIN | Errno::INTR)
+        {
+            self.failed.set(Some(*error));
+        }
+        Ok(result?)
+    }
+}
+
+impl AsFd for Stream {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.watched.as_fd()
+    }
+}
+
+fn errno(error: io::Error) -> rustix::io::Errno {
+    rustix::io::Errno::from_io_error(&error).unwrap_or(rustix::io::Errno::IO)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtime::{
+        poll_once, race,
+        testing::{eventually, on_shard, pause},
+    };
+    use std::{
+        io::{Read, Write},
+        net::{TcpListener, TcpStream},
+    };
+
+    fn pair() -> (Stream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (accepted, peer) = listener.accept().unwrap();
+        (Stream::adopt(accepted, peer), client)
+    }
+
+    #[test]
+    fn reads_what_comes_and_loses_nothing_when_dropped() {
+        on_shard(|| async {
+            let (stream, mut client) = pair();
+            let mut buffer = [0; 16];
+            for _ in 0..100 {
+                assert!(poll_once(stream.read(&mut buffer)).await.is_none());
+                assert!(poll_once(stream.readable()).await.is_none());
+                pause(0).await;
+            }
+            client.write_all(b"hello").unwrap();
+            stream.readable().await.unwrap();
+            stream.readable().await.unwrap();
+            assert_eq!(stream.read(&mut buffer).await.unwrap(), 5);
+            assert_eq!(&buffer[..5], b"hello");
+            // Armed while waiting, dropped, then the bytes come.
+            assert!(poll_once(stream.read(&mut buffer)).await.is_none());
+            client.write_all(b"again").unwrap();
+            assert_eq!(stream.read(&mut buffer).await.unwrap(), 5);
+            assert!(poll_once(stream.readable()).await.is_none());
+            drop(client);
+            stream.readable().await.unwrap();
+            assert_eq!(stream.read(&mut buffer).await.unwrap(), 0);
+            stream.readable().await.unwrap();
+        });
+    }
+
+    #[test]
+    fn a_full_peer_holds_the_writer_back_and_a_reader_goes_on_meanwhile() {
+        on_shard(|| async {
+            let (stream, mut client) = pair();
+            let sent = vec![7_u8; 8 << 20];
+            let mut byte = [0];
+            let mut writing = Box::pin(stream.write_all(&sent));
+            let first = race(
+                async {
+                    let _ = (&mut writing).await;
+                    0
+                },
+                async {
+                    pause(20).await;
+                    client.write_all(b"A").unwrap();
+                    stream.read(&mut byte).await.unwrap()
+                },
+            )
+            .await;
+            assert_eq!((first, byte), (1, *b"A"));
+            let reader = std::thread::spawn(move || {
+                let mut received = Vec::new();
+                client.read_to_end(&mut received).unwrap();
+                received.len()
+            });
+            writing.await.unwrap();
+            stream.shutdown_write().unwrap();
+            assert!(eventually(|| reader.is_finished()).await);
+            assert_eq!(reader.join().unwrap(), sent.len());
+        });
+    }
+
+    #[test]
+    fn a_reset_stays_an_error() {
+        on_shard(|| async {
+            let (stream, client) = pair();
+            let mut buffer = [0; 4];
+            assert!(poll_once(stream.read(&mut buffer)).await.is_none());
+            socket::set_reset_on_close(&client).unwrap();
+            drop(client);
+            for _ in 0..2 {
+                let error = stream.read(&mut buffer).await.unwrap_err();
+                assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+            }
+            assert!(stream.write_all(b"x").await.is_err());
+            assert_eq!(stream.peer_addr().ip().to_string(), "127.0.0.1");
+            stream.shutdown_write().unwrap();
+        });
+    }
+
+    #[test]
+    fn reset_reaches_the_peer() {
+        on_shard(|| async {
+            let (stream, mut client) = pair();
+            assert!(poll_once(stream.readable()).await.is_none());
+            stream.reset();
+            let reader = std::thread::spawn(move || client.read(&mut [0; 4]).unwrap_err().kind());
+            assert!(eventually(|| reader.is_finished()).await);
+            assert_eq!(reader.join().unwrap(), io::ErrorKind::ConnectionReset);
+        });
+    }
+
+    /// Urgent data must neither be lost (inline) nor keep the shard spinning (not inline), for the
+    /// executor's poll also asks for POLLPRI.
+    #[test]
+    fn urgent_data() {
+        on_shard(|| async {
+            for inline in [true, false] {
+                let (stream, client) = pair();
+                if inline {
+                    socket::set_urgent_inline(&stream).unwrap();
+                }
+                let mut buffer = [0; 16];
+                rustix::net::send(&client, b"ab\xff", SendFlags::OOB).unwrap();
+                rustix::net::send(&client, b"\xf2ABOR", SendFlags::empty()).unwrap();
+                let mut received = Vec::new();
+                while !received.ends_with(b"ABOR") {
+                    let count = stream.read(&mut buffer).await.unwrap();
+                    received.extend_from_slice(&buffer[..count]);
+                }
+                let expected: &[u8] = if inline { b"ab\xff\xf2ABOR" } else { b"ab\xf2ABOR" };
+                assert_eq!(received, expected);
+                // One urgent octet and nothing else, read or discarded: then quiet.
+                rustix::net::send(&client, b"!", SendFlags::OOB).unwrap();
+                let mut polls = 0;
+                let mut reading =
+                    Box::pin(async { while stream.read(&mut buffer).await.unwrap() > 0 {} });
+                let counted = poll_fn(|cx| {
+                    polls += 1;
+                    reading.as_mut().poll(cx)
+                });
+                race(counted, pause(50)).await;
+                assert!(polls < 10, "{polls} polls, inline {inline}");
+            }
+        });
+    }
+}

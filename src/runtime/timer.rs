@@ -1,0 +1,51 @@
+//! Deadlines. Times are given as instants, so that a deadline survives being waited for in parts.
+
+use std::{future::Future, time::Instant};
+
+use crate::clock;
+
+/// Returns once `deadline` has passed.
+pub async fn sleep_until(deadline: Instant) {
+    glommio::timer::Timer::new(deadline.saturating_duration_since(clock::now())).await;
+}
+
+/// Runs `future` until `deadline`. A result that is ready at the deadline wins.
+///
+/// # Errors
+///
+/// [`Elapsed`]; the future has then been dropped.
+pub async fn timeout_at<T>(
+    deadline: Instant,
+    future: impl Future<Output = T>,
+) -> Result<T, Elapsed> {
+    super::race(async { Ok(future.await) }, async {
+        sleep_until(deadline).await;
+        Err(Elapsed)
+    })
+    .await
+}
+
+/// The deadline passed first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the time allowed for it has passed")]
+pub struct Elapsed;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtime::testing::on_shard;
+    use std::{future, time::Duration};
+
+    #[test]
+    fn deadlines() {
+        on_shard(|| async {
+            let start = clock::now();
+            let late = start + Duration::from_millis(30);
+            assert_eq!(timeout_at(late, future::pending::<()>()).await, Err(Elapsed));
+            assert!(clock::now() >= late);
+            assert_eq!(timeout_at(start, async { 7 }).await, Ok(7));
+            assert_eq!(timeout_at(start, future::pending::<()>()).await, Err(Elapsed));
+            sleep_until(start).await;
+        });
+    }
+}

@@ -1,0 +1,128 @@
+//! Who gets a session: the shard's part of the session limit, and the limit per client address.
+//! Sans-io; both are counted by this shard alone.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+/// Counts of one shard.
+#[derive(Debug)]
+pub struct Admission {
+    sessions_max: u32,
+    per_address_max: Option<u32>,
+    sessions: u32,
+    refusals: u32,
+    by_address: BTreeMap<IpAddr, u32>,
+}
+
+/// The answer to a new connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Serve it.
+    Welcome,
+    /// Tell it 421: a limit is reached.
+    Refuse,
+    /// Close it without a word: even telling 421 has become too much.
+    Drop,
+}
+
+impl Admission {
+    /// With the limits of this shard; `None` is no limit per address.
+    #[must_use]
+    pub const fn new(sessions_max: u32, per_address_max: Option<u32>) -> Self {
+        Self {
+            sessions_max,
+            per_address_max,
+            sessions: 0,
+            refusals: 0,
+            by_address: BTreeMap::new(),
+        }
+    }
+
+    /// Decides about a connection and counts it; [`Admission::leave`] must follow unless the
+    /// verdict is [`Verdict::Drop`].
+    pub fn enter(&mut self, address: IpAddr) -> Verdict {
+        let of_address = self.by_address.get(&address).copied().unwrap_or(0);
+        let full = self.sessions >= self.sessions_max
+            || self.per_address_max.is_some_and(|max| of_address >= max);
+        if !full {
+            self.sessions += 1;
+            self.by_address.insert(address, of_address + 1);
+            return Verdict::Welcome;
+        }
+        if self.refusals >= REFUSALS_MAX {
+            return Verdict::Drop;
+        }
+        self.refusals += 1;
+        Verdict::Refuse
+    }
+
+    /// A connection that was let in or refused has ended.
+    pub fn leave(&mut self, address: IpAddr, verdict: Verdict) {
+        match verdict {
+            Verdict::Drop => {}
+            Verdict::Refuse => self.refusals -= 1,
+            Verdict::Welcome => {
+                self.sessions -= 1;
+                if let Some(count) = self.by_address.get_mut(&address) {
+                    *count -= 1;
+                    if *count == 0 {
+                        self.by_address.remove(&address);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Part `index` of `total` divided among `count` shards; sizes differ by at most one, and every
+/// shard gets at least 1.
+#[must_use]
+pub fn share(total: u32, index: u32, count: u32) -> u32 {
+    (total / count + u32::from(index < total % count)).max(1)
+}
+
+/// Refused connections that are told so at the same time: on the implicit port each costs a TLS
+/// handshake.
+const REFUSALS_MAX: u32 = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(127, 0, 0, 1));
+    const B: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(127, 0, 0, 2));
+
+    #[test]
+    fn counts_sessions_and_addresses() {
+        let mut admission = Admission::new(3, Some(2));
+        assert_eq!(admission.enter(A), Verdict::Welcome);
+        assert_eq!(admission.enter(A), Verdict::Welcome);
+        assert_eq!(admission.enter(A), Verdict::Refuse);
+        assert_eq!(admission.enter(B), Verdict::Welcome);
+        assert_eq!(admission.enter(B), Verdict::Refuse);
+        admission.leave(A, Verdict::Welcome);
+        assert_eq!(admission.enter(B), Verdict::Welcome);
+    }
+
+    #[test]
+    fn refusals_are_bounded() {
+        let mut admission = Admission::new(1, None);
+        assert_eq!(admission.enter(A), Verdict::Welcome);
+        for _ in 0..REFUSALS_MAX {
+            assert_eq!(admission.enter(B), Verdict::Refuse);
+        }
+        assert_eq!(admission.enter(B), Verdict::Drop);
+        admission.leave(B, Verdict::Drop);
+        admission.leave(B, Verdict::Refuse);
+        assert_eq!(admission.enter(B), Verdict::Refuse);
+    }
+
+    #[test]
+    fn shares_add_up() {
+        for (total, count) in [(10, 3), (64, 64), (20_000, 7), (5, 1)] {
+            let sum: u32 = (0..count).map(|index| share(total, index, count)).sum();
+            assert_eq!(sum, total);
+        }
+        assert_eq!(share(2, 3, 4), 1);
+    }
+}

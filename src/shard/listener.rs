@@ -1,0 +1,221 @@
+//! The sockets control connections arrive on: one per address and shard, made before the shards
+//! start and before root is given up. Accepting is `runtime`'s.
+
+use std::{io, net::SocketAddr, os::fd::OwnedFd, time::Duration};
+
+use rustix::io::Errno;
+use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::sys::socket;
+
+/// How long the kernel keeps a silent implicit-TLS connection back. It is handed over after that
+/// anyway, and then the handshake deadline runs.
+const DEFER_ACCEPT_WAIT: Duration = Duration::from_secs(10);
+
+/// When TLS starts on the connections of a listening socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ListenerKind {
+    /// After AUTH TLS (RFC 4217); the server speaks first.
+    Explicit,
+    /// At once (MS-FTPS); the client speaks first.
+    Implicit {
+        /// Keep connections in the kernel until the ClientHello is there, so that one that never
+        /// speaks costs no session (`TCP_DEFER_ACCEPT`).
+        defer_accept: bool,
+    },
+}
+
+/// A bound and listening socket that no shard has taken yet.
+#[derive(Debug)]
+pub struct BoundListener {
+    /// The socket, for [`crate::runtime::Listener::adopt`].
+    pub socket: OwnedFd,
+    /// The address it really has; never port 0.
+    pub address: SocketAddr,
+    /// When TLS starts on it.
+    pub kind: ListenerKind,
+}
+
+/// Binds each of `addresses` once per shard. The result has one list per shard, each in the order
+/// of `addresses`; the kernel spreads connections over the shards (`SO_REUSEPORT`). For port 0 the
+/// first shard's socket chooses, and the others follow. IPv6 sockets take IPv6 only, so `0.0.0.0`
+/// and `[::]` go together. `backlog` is capped by net.core.somaxconn.
+///
+/// # Errors
+///
+/// [`ListenError`] names the address, the cause and the remedy; nothing stays bound.
+pub fn bind_all(
+    addresses: &[SocketAddr],
+    shards: usize,
+    kind: ListenerKind,
+    backlog: u32,
+) -> Result<Vec<Vec<BoundListener>>, ListenError> {
+    let mut per_shard: Vec<Vec<BoundListener>> = (0..shards).map(|_| Vec::new()).collect();
+    for &asked in addresses {
+        // SO_REUSEPORT would let a second server of the same user in and share the connections
+        // with it. A socket without it finds that out; it is closed again before the real ones.
+        if asked.port() != 0 {
+            open(asked, false).map_err(|error| ListenError::new(asked, &error))?;
+        }
+        let mut address = asked;
+        for listeners in &mut per_shard {
+            let listener = listen(address, kind, backlog)
+                .map_err(|error| ListenError::new(address, &error))?;
+            address = listener.address;
+            listeners.push(listener);
+        }
+    }
+    Ok(per_shard)
+}
+
+/// An address that cannot be listened on.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("cannot listen on {address}: {cause}; {remedy}")]
+pub struct ListenError {
+    /// The address.
+    pub address: SocketAddr,
+    /// What the kernel said.
+    pub cause: String,
+    /// What to do about it.
+    pub remedy: String,
+}
+
+impl ListenError {
+    fn new(address: SocketAddr, error: &io::Error) -> Self {
+        let port = address.port();
+        let remedy = match Errno::from_io_error(error) {
+            Some(Errno::ADDRINUSE) => format!(
+                "another server has it (`ss -ltnp 'sport = :{port}'` shows which); stop that one \
+                 or configure another port"
+            ),
+            Some(Errno::ACCESS | Errno::PERM) => format!(
+                "ports below net.ipv4.ip_unprivileged_port_start need CAP_NET_BIND_SERVICE: start \
+                 as root, use AmbientCapabilities=CAP_NET_BIND_SERVICE in the service unit or \
+                 `setcap cap_net_bind_service=+ep` on the program, or configure a port other than \
+                 {port}"
+            ),
+            Some(Errno::ADDRNOTAVAIL) => {
+                "this host has no such address (`ip address` shows those it has), or it is not up \
+                 yet; start after network-online.target"
+                    .to_owned()
+            }
+            Some(Errno::AFNOSUPPORT) => {
+                "the address family is switched off on this host; leave this address out".to_owned()
+            }
+            Some(Errno::INVAL) if address.is_ipv6() => {
+                "a link-local address needs its interface, as in [fe80::1%2]:21".to_owned()
+            }
+            Some(Errno::MFILE | Errno::NFILE) => "raise LimitNOFILE".to_owned(),
+            _ => "see the system log".to_owned(),
+        };
+        Self { address, cause: error.to_string(), remedy }
+    }
+}
+
+fn listen(address: SocketAddr, kind: ListenerKind, backlog: u32) -> io::Result<BoundListener> {
+    let socket = open(address, true)?;
+    // Inherited by the connections, so that they are right from their first octet on.
+    socket::set_nodelay(&socket)?;
+    socket::set_urgent_inline(&socket)?;
+    if kind == (ListenerKind::Implicit { defer_accept: true }) {
+        socket::set_defer_accept(&socket, DEFER_ACCEPT_WAIT)?;
+    }
+    socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
+    let address = socket.local_addr()?.as_socket().unwrap_or(address);
+    Ok(BoundListener { socket: socket.into(), address, kind })
+}
+
+/// A bound socket. `SO_REUSEADDR` because connections of the previous run may still be in
+/// TIME_WAIT on the port.
+fn open(address: SocketAddr, reuse_port: bool) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    if reuse_port {
+        socket::set_reuse_port(&socket)?;
+    }
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.bind(&address.into())?;
+    Ok(socket)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::{TcpListener, TcpStream};
+
+    const BACKLOG: u32 = 128;
+
+    fn local(text: &str) -> SocketAddr {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn every_shard_gets_every_address() {
+        let addresses = [local("127.0.0.1:0"), local("[::1]:0")];
+        let shards = bind_all(&addresses, 3, ListenerKind::Explicit, BACKLOG).unwrap();
+        assert_eq!(shards.len(), 3);
+        for (index, asked) in addresses.iter().enumerate() {
+            let bound = shards[0][index].address;
+            assert_eq!(bound.ip(), asked.ip());
+            assert_ne!(bound.port(), 0);
+            for shard in &shards {
+                assert_eq!(shard[index].address, bound);
+                let flags = rustix::io::fcntl_getfd(&shard[index].socket).unwrap();
+                assert!(flags.contains(rustix::io::FdFlags::CLOEXEC));
+            }
+            TcpStream::connect(bound).unwrap();
+        }
+    }
+
+    #[test]
+    fn both_families_share_a_port() {
+        let first = bind_all(&[local("0.0.0.0:0")], 1, ListenerKind::Explicit, BACKLOG).unwrap();
+        let port = first[0][0].address.port();
+        bind_all(
+            &[SocketAddr::new(local("[::]:0").ip(), port)],
+            2,
+            ListenerKind::Explicit,
+            BACKLOG,
+        )
+        .unwrap();
+    }
+
+    #[test]
+    fn implicit_connections_wait_for_the_client_hello() {
+        let kind = ListenerKind::Implicit { defer_accept: true };
+        let shards = bind_all(&[local("127.0.0.1:0")], 1, kind, BACKLOG).unwrap();
+        let listener = &shards[0][0];
+        let socket = TcpListener::from(listener.socket.try_clone().unwrap());
+        socket.set_nonblocking(true).unwrap();
+        let _silent = TcpStream::connect(listener.address).unwrap();
+        assert_eq!(socket.accept().unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        assert_eq!(listener.kind, kind);
+    }
+
+    #[test]
+    fn a_taken_port_is_refused_even_when_its_owner_shares_it() {
+        let first = bind_all(&[local("127.0.0.1:0")], 2, ListenerKind::Explicit, BACKLOG).unwrap();
+        let taken = first[0][0].address;
+        let error = bind_all(&[taken], 1, ListenerKind::Explicit, BACKLOG).unwrap_err();
+        assert_eq!(error.address, taken);
+        assert!(error.remedy.contains("another server"), "{error}");
+    }
+
+    #[test]
+    fn errors_say_what_to_do() {
+        #[track_caller]
+        fn check(errno: Errno, address: &str, expected: &str) {
+            let error = ListenError::new(local(address), &errno.into());
+            assert!(error.to_string().contains(expected), "{error}");
+            assert!(error.to_string().contains(address), "{error}");
+        }
+        check(Errno::ACCESS, "0.0.0.0:21", "setcap cap_net_bind_service=+ep");
+        check(Errno::ADDRNOTAVAIL, "192.0.2.1:21", "no such address");
+        check(Errno::AFNOSUPPORT, "[::]:21", "switched off");
+        check(Errno::INVAL, "[fe80::1]:21", "needs its interface");
+        let nowhere = bind_all(&[local("192.0.2.1:0")], 1, ListenerKind::Explicit, BACKLOG);
+        assert!(nowhere.unwrap_err().remedy.contains("no such address"));
+    }
+}

@@ -1,0 +1,183 @@
+//! One executor pinned to one core, and everything it owns: listeners, sessions, passive ports,
+//! buffers, counters. Shards share nothing that changes; what they must agree on is handed to each
+//! at its start, or told through its inbox.
+
+mod admission;
+mod listener;
+
+use std::cell::RefCell;
+use std::net::{IpAddr, Ipv4Addr};
+use std::ops::RangeInclusive;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::auth::UserTable;
+use crate::clock;
+use crate::connection::{self, Accepted, Context, ContextParts, PassivePorts};
+use crate::limits::HELPER_THREADS_PER_SHARD;
+use crate::protocol::policy::Policy;
+use crate::protocol::session::Mode;
+use crate::runtime::remote::RemoteInbox;
+use crate::runtime::{Helpers, Listener, ListenerTask, Stream, timeout_at};
+use crate::sys::socket;
+use crate::tls::ServerTls;
+use crate::vfs::Root;
+
+pub use self::admission::{Admission, Verdict, share};
+pub use self::listener::{BoundListener, ListenError, ListenerKind, bind_all};
+
+/// What the main thread tells a shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Message {
+    /// Accept nothing more, end when the sessions have ended, at the latest after the timeout.
+    Drain,
+}
+
+/// Everything a shard is started with.
+pub struct Shard {
+    /// Number of this shard, from 0.
+    pub index: usize,
+    /// Its own listening sockets.
+    pub listeners: Vec<BoundListener>,
+    /// The operator's decisions.
+    pub policy: Arc<Policy>,
+    /// Certificates, suites, ticket keys.
+    pub tls: Arc<ServerTls>,
+    /// Accounts.
+    pub users: Arc<UserTable>,
+    /// Opened home directories.
+    pub homes: Vec<Arc<Root>>,
+    /// Its own part of the passive range; `None` lets the kernel choose.
+    pub passive: Option<RangeInclusive<u16>>,
+    /// IPv4 address told in PASV instead of our own.
+    pub masquerade: Option<Ipv4Addr>,
+    /// Sessions of this shard.
+    pub sessions_max: u32,
+    /// Sessions of one client address in this shard.
+    pub sessions_per_ip_max: Option<u32>,
+    /// Sessions of one user in this shard.
+    pub sessions_per_user_max: Option<u32>,
+    /// How long transfers may go on after [`Message::Drain`].
+    pub shutdown_timeout: Duration,
+    /// Messages of the main thread.
+    pub inbox: RemoteInbox<Message>,
+}
+
+/// What a shard did, told at its end.
+pub type Report = Vec<(&'static str, u64)>;
+
+impl Shard {
+    /// Serves until told to drain.
+    pub async fn run(self) -> Report {
+        let helpers = Helpers::new(HELPER_THREADS_PER_SHARD);
+        let context = Rc::new(Context::new(ContextParts {
+            policy: self.policy,
+            tls: self.tls,
+            users: self.users,
+            homes: self.homes,
+            helpers: helpers.clone(),
+            passive_ports: PassivePorts::new(self.passive),
+            masquerade: self.masquerade,
+            sessions_per_user_max: self.sessions_per_user_max,
+        }));
+        let admission = Admission::new(self.sessions_max, self.sessions_per_ip_max);
+        let door = Rc::new(Door { context: context.clone(), admission: RefCell::new(admission) });
+        let tasks: Vec<ListenerTask> =
+            self.listeners.into_iter().filter_map(|bound| listen(&door, bound)).collect();
+        let mut inbox = self.inbox.open();
+        // A lost main thread means the same as its word.
+        let (Some(Message::Drain) | None) = inbox.recv().await;
+        for task in tasks {
+            task.stop().await;
+        }
+        context.drain.set();
+        let deadline = clock::now() + self.shutdown_timeout;
+        if timeout_at(deadline, context.tasks.idle()).await.is_err() {
+            tracing::warn!(shard = self.index, "shutdown timeout: transfers are cut");
+            context.cut.set();
+            let deadline = clock::now() + CUT_GRACE;
+            // Sessions that are still there have lost their right to clean up.
+            let _ = timeout_at(deadline, context.tasks.idle()).await;
+        }
+        context.tasks.end().await;
+        helpers.idle().await;
+        context.report()
+    }
+}
+
+/// What the accept loops of one shard share.
+struct Door {
+    context: Rc<Context>,
+    admission: RefCell<Admission>,
+}
+
+fn listen(door: &Rc<Door>, bound: BoundListener) -> Option<ListenerTask> {
+    let mode = match bound.kind {
+        ListenerKind::Explicit => Mode::Explicit,
+        ListenerKind::Implicit { .. } => Mode::Implicit,
+    };
+    let listener = match Listener::adopt(bound.socket) {
+        Ok(listener) => listener,
+        Err(error) => {
+            tracing::error!(address = %bound.address, %error, "cannot use a listening socket");
+            return None;
+        }
+    };
+    let (entrance, pauses) = (door.clone(), door.clone());
+    let exhausted = move |error: &std::io::Error| {
+        pauses.context.counters.accept_pauses.increment();
+        tracing::warn!(
+            %error,
+            "accepting pauses; live sessions go on. Raise the limit of open files (LimitNOFILE, \
+             ulimit -n) or lower limits.sessions"
+        );
+    };
+    Some(listener.run(move |stream| enter(&entrance, mode, stream), exhausted))
+}
+
+fn enter(door: &Rc<Door>, mode: Mode, stream: Stream) {
+    let peer = stream.peer_addr();
+    // The client may be gone again already.
+    let Ok(local) = stream.local_addr() else { return };
+    let address = peer.ip().to_canonical();
+    let verdict = door.admission.borrow_mut().enter(address);
+    let counters = &door.context.counters;
+    counters.connections.increment();
+    if verdict != Verdict::Welcome {
+        counters.connections_refused.increment();
+    }
+    if verdict == Verdict::Drop {
+        return;
+    }
+    // Long transfers leave the control connection silent; keepalive keeps NAT entries, and tells
+    // of clients that vanished without FIN.
+    let _ = socket::set_keepalive(&stream, KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, KEEPALIVE_PROBES);
+    let admitted = Admitted { door: door.clone(), address, verdict };
+    let context = door.context.clone();
+    door.context.tasks.spawn(async move {
+        let refused = verdict == Verdict::Refuse;
+        connection::serve(context, Accepted { stream, mode, local, peer, refused }).await;
+        drop(admitted);
+    });
+}
+
+/// A connection that counts, until it is dropped.
+struct Admitted {
+    door: Rc<Door>,
+    address: IpAddr,
+    verdict: Verdict,
+}
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        self.door.admission.borrow_mut().leave(self.address, self.verdict);
+    }
+}
+
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
+const KEEPALIVE_PROBES: u32 = 4;
+
+/// After the cut, sessions have this long to clean up.
+const CUT_GRACE: Duration = Duration::from_secs(5);

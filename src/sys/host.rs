@@ -1,0 +1,188 @@
+//! What the host must allow before a shard starts. Each refusal says what was found, its likely
+//! cause and the remedy; nothing here starts anything.
+
+use std::fs;
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// Locked memory below which the executor refuses to start, octets. It finds out on its own
+/// thread, too late for a message, so the check is made here.
+pub const MEMLOCK_BYTES_MIN: u64 = 512 * 1024;
+
+/// Locked memory one shard uses, octets: the registered buffers of its three rings (measured).
+pub const MEMLOCK_BYTES_PER_SHARD: u64 = 192 * 1024;
+
+/// Checks that `shards` executors can start, raising the soft limit of locked memory where the
+/// hard limit allows it.
+///
+/// # Errors
+///
+/// The first requirement that is not met.
+pub fn check(shards: usize) -> Result<(), HostError> {
+    check_io_uring(
+        fs::read_to_string("/proc/sys/kernel/io_uring_disabled").ok().as_deref(),
+        may_use_restricted_io_uring(),
+    )?;
+    let required = memlock_required(shards);
+    let limit = raise_soft(Resource::Memlock, Some(required))?;
+    check_memlock(limit, required)
+}
+
+/// Raises the soft limit of open descriptors to the hard limit and returns it.
+///
+/// # Errors
+///
+/// [`HostError::Limit`] when the kernel refuses.
+pub fn raise_open_files() -> Result<u64, HostError> {
+    raise_soft(Resource::Nofile, None)
+}
+
+/// What to tell the operator when `limit` descriptors cannot carry `sessions` sessions on `shards`
+/// shards; `None` when they can.
+#[must_use]
+pub fn open_files_warning(limit: u64, sessions: u64, shards: u64) -> Option<String> {
+    // A session at work: control connection, passive listener and the poll on it, data
+    // connection, file, directory. A shard: its rings, eventfds, listeners and their polls.
+    const PER_SESSION: u64 = 6;
+    const PER_SHARD: u64 = 32;
+    const PROCESS: u64 = 64;
+    let needed = sessions
+        .saturating_mul(PER_SESSION)
+        .saturating_add(shards.saturating_mul(PER_SHARD))
+        .saturating_add(PROCESS);
+    (limit < needed).then(|| {
+        format!(
+            "only {limit} descriptors may be open (RLIMIT_NOFILE), but {sessions} sessions can \
+             need {needed}: new connections will wait when they run out; raise it with \
+             LimitNOFILE={needed} in the service unit or `ulimit -n`, or allow fewer sessions"
+        )
+    })
+}
+
+/// Why the host cannot run the server.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum HostError {
+    /// io_uring is switched off for this process.
+    #[error(
+        "io_uring is not allowed here (kernel.io_uring_disabled = {setting}): likely the \
+         distribution or a hardening guide switched it off; set `sysctl -w \
+         kernel.io_uring_disabled=0`, or with 1 put the service's group into \
+         kernel.io_uring_group"
+    )]
+    IoUringDisabled {
+        /// The value of `kernel.io_uring_disabled`.
+        setting: u8,
+    },
+    /// A resource limit could not be raised.
+    #[error("cannot raise {limit}: {cause}; raise it for the service (`ulimit -H`, Limit…=)")]
+    Limit {
+        /// The limit's name.
+        limit: &'static str,
+        /// The kernel's answer.
+        cause: rustix::io::Errno,
+    },
+    /// Too little memory may be locked.
+    #[error(
+        "only {limit} bytes may be locked (RLIMIT_MEMLOCK) and {required} are needed: the rings of \
+         io_uring live there; set LimitMEMLOCK={required} in the service unit, `ulimit -l`, or \
+         memlock in /etc/security/limits.conf, or start fewer shards"
+    )]
+    LockedMemory {
+        /// The limit in force, octets.
+        limit: u64,
+        /// What the shards need, octets.
+        required: u64,
+    },
+}
+
+fn memlock_required(shards: usize) -> u64 {
+    let shards = u64::try_from(shards).unwrap_or(u64::MAX);
+    shards.saturating_mul(MEMLOCK_BYTES_PER_SHARD).max(MEMLOCK_BYTES_MIN)
+}
+
+const fn check_memlock(limit: u64, required: u64) -> Result<(), HostError> {
+    if limit < required { Err(HostError::LockedMemory { limit, required }) } else { Ok(()) }
+}
+
+/// Kernels before 6.6 have no such setting and allow everybody.
+fn check_io_uring(setting: Option<&str>, restricted_allowed: bool) -> Result<(), HostError> {
+    match setting.map(str::trim) {
+        Some("1") if !restricted_allowed => Err(HostError::IoUringDisabled { setting: 1 }),
+        Some("2") => Err(HostError::IoUringDisabled { setting: 2 }),
+        _ => Ok(()),
+    }
+}
+
+/// Whether this process may use io_uring under `kernel.io_uring_disabled = 1`: with
+/// CAP_SYS_ADMIN, or as a member of `kernel.io_uring_group`.
+fn may_use_restricted_io_uring() -> bool {
+    use rustix::thread::CapabilitySet;
+    let admin = rustix::thread::capabilities(None)
+        .is_ok_and(|sets| sets.effective.contains(CapabilitySet::SYS_ADMIN));
+    let group = fs::read_to_string("/proc/sys/kernel/io_uring_group")
+        .ok()
+        .and_then(|text| text.trim().parse::<u32>().ok());
+    let member = group.is_some_and(|group| {
+        rustix::process::getegid().as_raw() == group
+            || rustix::process::getgroups()
+                .is_ok_and(|groups| groups.iter().any(|gid| gid.as_raw() == group))
+    });
+    admin || member
+}
+
+/// Raises a soft limit to `wanted` (`None`: to the hard limit) as far as the hard limit allows,
+/// and returns what is in force.
+fn raise_soft(resource: Resource, wanted: Option<u64>) -> Result<u64, HostError> {
+    let name = match resource {
+        Resource::Memlock => "RLIMIT_MEMLOCK",
+        _ => "RLIMIT_NOFILE",
+    };
+    let limits = getrlimit(resource);
+    let unlimited = u64::MAX;
+    let (soft, hard) = (limits.current.unwrap_or(unlimited), limits.maximum.unwrap_or(unlimited));
+    let target = wanted.unwrap_or(hard).min(hard);
+    if soft >= target {
+        return Ok(soft);
+    }
+    setrlimit(resource, Rlimit { current: Some(target), maximum: limits.maximum })
+        .map_err(|cause| HostError::Limit { limit: name, cause })?;
+    Ok(target)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn locked_memory() {
+        assert_eq!(memlock_required(1), 512 * 1024);
+        assert_eq!(memlock_required(8), 8 * 192 * 1024);
+        assert_eq!(check_memlock(512 * 1024, memlock_required(2)), Ok(()));
+        let refused = check_memlock(64 * 1024, memlock_required(1)).unwrap_err();
+        assert_eq!(refused, HostError::LockedMemory { limit: 65536, required: 524_288 });
+        assert!(refused.to_string().contains("LimitMEMLOCK=524288"));
+    }
+
+    #[test]
+    fn io_uring_setting() {
+        #[track_caller]
+        fn check(setting: Option<&str>, member: bool, allowed: bool) {
+            assert_eq!(check_io_uring(setting, member).is_ok(), allowed, "{setting:?} {member}");
+        }
+        check(None, false, true);
+        check(Some("0\n"), false, true);
+        check(Some("1\n"), false, false);
+        check(Some("1\n"), true, true);
+        check(Some("2\n"), true, false);
+    }
+
+    #[test]
+    fn open_files_are_raised_to_the_hard_limit() {
+        let limit = raise_open_files().unwrap();
+        let now = getrlimit(Resource::Nofile);
+        assert_eq!(now.current, now.maximum);
+        assert_eq!(limit, now.maximum.unwrap_or(u64::MAX));
+        assert_eq!(open_files_warning(1_000_000, 1000, 4), None);
+        assert!(open_files_warning(1024, 1000, 4).unwrap().contains("LimitNOFILE=6192"));
+    }
+}

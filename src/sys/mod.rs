@@ -1,0 +1,13 @@
+//! The seam to the kernel and the only place of `unsafe`: what neither the standard library nor
+//! `rustix` nor `socket2` offers safely. It knows nothing of FTP, of the executor or of a shard;
+//! each refusal of the host is turned into a sentence with its likely cause and its remedy.
+
+#![allow(unsafe_code, reason = "the one audited place; every block has its SAFETY line")]
+
+pub mod cpu;
+pub mod host;
+pub mod privileges;
+pub mod socket;
+mod watched_fd;
+
+pub use watched_fd::WatchedFd;

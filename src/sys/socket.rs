@@ -1,0 +1,159 @@
+//! Socket options the server uses, under one roof so that each can be audited with its reason.
+//! Knows nothing of who listens or connects.
+
+use std::{
+    io,
+    os::fd::{AsFd, AsRawFd},
+    time::Duration,
+};
+
+use rustix::net::{Shutdown, sockopt};
+use socket2::{SockRef, TcpKeepalive};
+
+/// Urgent data is delivered in the stream (`SO_OOBINLINE`), where RFC 959 §4.1.3 and RFC 854
+/// expect the data mark and the ABOR behind it. Inherited by accepted connections.
+///
+/// # Errors
+///
+/// Those of setsockopt(2).
+pub fn set_urgent_inline(socket: impl AsFd) -> io::Result<()> {
+    Ok(sockopt::set_socket_oobinline(socket, true)?)
+}
+
+/// The listening socket reports a connection only once its first bytes are there, or after about
+/// `wait` (`TCP_DEFER_ACCEPT`). Only where the client speaks first: implicit TLS.
+///
+/// # Errors
+///
+/// Those of setsockopt(2).
+pub fn set_defer_accept(socket: impl AsFd, wait: Duration) -> io::Result<()> {
+    const LENGTH: libc::socklen_t = 4;
+    let seconds = i32::try_from(wait.as_secs().max(1)).unwrap_or(i32::MAX);
+    // SAFETY: the descriptor is borrowed for the call; the option's value is an i32 that lives
+    // through the call, and LENGTH is its size.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_DEFER_ACCEPT,
+            (&raw const seconds).cast(),
+            LENGTH,
+        )
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Small segments leave at once (`TCP_NODELAY`). Replies and TLS tickets are written whole, so
+/// Nagle's algorithm could only add a delayed acknowledgement to them.
+///
+/// # Errors
+///
+/// Those of setsockopt(2).
+pub fn set_nodelay(socket: impl AsFd) -> io::Result<()> {
+    Ok(sockopt::set_tcp_nodelay(socket, true)?)
+}
+
+/// Probes a silent peer after `idle`, then every `interval`, and gives up after `probes` without
+/// an answer. Whole seconds; the kernel takes nothing finer.
+///
+/// # Errors
+///
+/// Those of setsockopt(2).
+pub fn set_keepalive(
+    socket: impl AsFd,
+    idle: Duration,
+    interval: Duration,
+    probes: u32,
+) -> io::Result<()> {
+    let keepalive =
+        TcpKeepalive::new().with_time(idle).with_interval(interval).with_retries(probes);
+    SockRef::from(&socket).set_tcp_keepalive(&keepalive)
+}
+
+/// The close that follows sends RST and drops what was not sent (`SO_LINGER` with zero).
+///
+/// # Errors
+///
+/// Those of setsockopt(2).
+pub fn set_reset_on_close(socket: impl AsFd) -> io::Result<()> {
+    Ok(sockopt::set_socket_linger(socket, Some(Duration::ZERO))?)
+}
+
+/// Several sockets may listen on the address; the kernel spreads connections among them
+/// (`SO_REUSEPORT`).
+///
+/// # Errors
+///
+/// Those of setsockopt(2).
+pub fn set_reuse_port(socket: impl AsFd) -> io::Result<()> {
+    SockRef::from(&socket).set_reuse_port(true)
+}
+
+/// Sends FIN: nothing more will be written. A connection that is already gone is not an error.
+///
+/// # Errors
+///
+/// Those of shutdown(2) except `ENOTCONN`.
+pub fn shutdown_write(socket: impl AsFd) -> io::Result<()> {
+    unless_gone(rustix::net::shutdown(socket, Shutdown::Write))
+}
+
+/// Ends a listening socket at once, also while somebody waits on it: connections are refused from
+/// here on, and the waiter wakes. On a connection, ends both directions.
+///
+/// # Errors
+///
+/// Those of shutdown(2) except `ENOTCONN`.
+pub fn shutdown_both(socket: impl AsFd) -> io::Result<()> {
+    unless_gone(rustix::net::shutdown(socket, Shutdown::Both))
+}
+
+fn unless_gone(result: rustix::io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(rustix::io::Errno::NOTCONN) => Ok(()),
+        other => Ok(other?),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+
+    #[test]
+    fn options_are_set_and_inherited() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        set_urgent_inline(&listener).unwrap();
+        set_nodelay(&listener).unwrap();
+        set_defer_accept(&listener, Duration::from_secs(5)).unwrap();
+        let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        io::Write::write_all(&mut &client, b"x").unwrap();
+        let (accepted, _) = listener.accept().unwrap();
+        assert!(sockopt::socket_oobinline(&accepted).unwrap());
+        assert!(sockopt::tcp_nodelay(&accepted).unwrap());
+        let probing = (Duration::from_secs(60), Duration::from_secs(10));
+        set_keepalive(&accepted, probing.0, probing.1, 4).unwrap();
+        assert_eq!(sockopt::tcp_keepidle(&accepted).unwrap(), probing.0);
+        assert_eq!(sockopt::tcp_keepintvl(&accepted).unwrap(), probing.1);
+        assert_eq!(sockopt::tcp_keepcnt(&accepted).unwrap(), 4);
+    }
+
+    #[test]
+    fn defer_accept_holds_a_silent_connection_back() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        set_defer_accept(&listener, Duration::from_secs(5)).unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let _silent = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let error = listener.accept().unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+    }
+
+    #[test]
+    fn shutdown_of_a_listener_refuses_connections() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        shutdown_both(&listener).unwrap();
+        let error = std::net::TcpStream::connect(address).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+    }
+}

@@ -1,0 +1,296 @@
+//! The record layer against rustls': contents, key updates, closing, damage.
+
+use std::collections::BTreeSet;
+use std::io::Write as _;
+
+use super::*;
+use crate::limits::TLS_QUIET_RECORDS_MAX;
+use crate::tls::Culprit;
+use crate::tls::record::Sealer;
+
+#[test]
+fn contents_pass_both_ways() {
+    for kind in kinds() {
+        let (mut server, mut client) = connected(kind);
+        for size in [0, 1, 16_383, 16_384, 16_385, 1 << 20] {
+            let content: Vec<u8> = (0..=250).cycle().take(size).collect();
+            let mut wire = b"before".to_vec();
+            server.channel.seal(&content, &mut wire).unwrap();
+            assert!(wire.len() - 6 <= server.channel.sealed_len_max(size));
+            assert_eq!(receive(&mut client, &wire[6..]).unwrap(), content, "sealed {size}");
+
+            client.set_buffer_limit(None);
+            client.writer().write_all(&content).unwrap();
+            let mut wire = sent(&mut client);
+            let mut out = Vec::new();
+            let opened = open_all(&mut server.channel, &mut wire, &mut out).unwrap();
+            assert_eq!(opened, (content, false), "opened {size}");
+            assert!(out.is_empty());
+        }
+    }
+}
+
+#[test]
+fn records_fill_only_the_room_announced() {
+    let (mut server, mut client) = connected(TLS13);
+    let mut wire = vec![0; server.channel.sealed_len_max(40_000)];
+    let length = server.channel.seal_into(&[5; 40_000], &mut wire).unwrap();
+    assert_eq!(receive(&mut client, &wire[..length]).unwrap(), [5; 40_000]);
+}
+
+#[test]
+fn close_notify_is_understood_and_ends_sending() {
+    for kind in kinds() {
+        let (mut server, mut client) = connected(kind);
+        let mut out = Vec::new();
+        server.channel.seal_close_notify(&mut out).unwrap();
+        let length = out.len();
+        server.channel.seal_close_notify(&mut out).unwrap();
+        assert_eq!(out.len(), length, "one close_notify only");
+        receive(&mut client, &out).unwrap();
+        assert_eq!(client.reader().read(&mut [0]).unwrap(), 0, "clean end");
+        assert_eq!(server.channel.seal(b"x", &mut out), Err(TlsError::SendClosed));
+
+        client.writer().write_all(b"last").unwrap();
+        client.send_close_notify();
+        let mut wire = sent(&mut client);
+        let opened = open_all(&mut server.channel, &mut wire, &mut Vec::new()).unwrap();
+        assert_eq!(opened, (b"last".to_vec(), true));
+        let mut more = [23, 3, 3, 0, 1, 0];
+        let opened = server.channel.open(&mut more, &mut Vec::new()).unwrap();
+        assert_eq!(opened, Opened::CloseNotify { consumed: 0 });
+    }
+}
+
+#[test]
+fn the_client_changes_keys() {
+    let (mut server, mut client) = connected(TLS13);
+    for round in 0..3_u8 {
+        client.refresh_traffic_keys().unwrap();
+        client.writer().write_all(&[round; 10]).unwrap();
+        let mut wire = sent(&mut client);
+        let mut out = Vec::new();
+        let opened = open_all(&mut server.channel, &mut wire, &mut out).unwrap();
+        assert_eq!(opened.0, [round; 10]);
+        assert!(!out.is_empty(), "rustls asks for a KeyUpdate in return");
+        server.channel.seal(&[round; 20], &mut out).unwrap();
+        assert_eq!(receive(&mut client, &out).unwrap(), [round; 20]);
+    }
+}
+
+#[test]
+fn tls13_changes_its_keys_before_the_limit() {
+    let (mut server, mut client) = connected(TLS13);
+    server.channel.set_record_limit(4);
+    let content = vec![3; 20 * 16_384];
+    let mut wire = Vec::new();
+    server.channel.seal(&content, &mut wire).unwrap();
+    // One record of the first key carried the tickets; 3 of 4 records per key carry data.
+    assert_eq!(record_count(&wire), 20 + 6);
+    assert_eq!(receive(&mut client, &wire).unwrap(), content);
+}
+
+#[test]
+fn tls12_ends_at_the_limit_but_can_still_say_goodbye() {
+    let (mut server, mut client) = connected(TLS12);
+    server.channel.set_record_limit(5); // one is used by Finished, one kept back
+    let mut wire = Vec::new();
+    assert_eq!(server.channel.seal(&[1; 4 * 16_384], &mut wire), Err(TlsError::KeyExhausted));
+    assert!(wire.is_empty());
+    server.channel.seal(&[1; 3 * 16_384], &mut wire).unwrap();
+    assert_eq!(server.channel.seal(b"x", &mut wire), Err(TlsError::KeyExhausted));
+    server.channel.seal_close_notify(&mut wire).unwrap();
+    assert_eq!(receive(&mut client, &wire).unwrap().len(), 3 * 16_384);
+}
+
+#[test]
+fn tls12_explicit_nonces_never_repeat() {
+    let (mut server, _) = connected(TLS12);
+    let mut wire = Vec::new();
+    for _ in 0..1000 {
+        server.channel.seal(b"x", &mut wire).unwrap();
+    }
+    server.channel.seal_close_notify(&mut wire).unwrap();
+    let mut nonces = BTreeSet::new();
+    let mut rest = &wire[..];
+    while let [_, _, _, high, low, body @ ..] = rest {
+        let (record, next) = body.split_at(usize::from(u16::from_be_bytes([*high, *low])));
+        assert!(nonces.insert(record[..8].to_vec()), "repeated");
+        rest = next;
+    }
+    assert_eq!(nonces.len(), 1001);
+}
+
+#[test]
+fn every_damaged_octet_is_refused_with_an_alert() {
+    for kind in kinds() {
+        let record_bytes = {
+            let (_, mut client) = connected(kind);
+            client.writer().write_all(b"STOR x").unwrap();
+            sent(&mut client).len()
+        };
+        for position in 0..record_bytes {
+            let (mut server, mut client) = connected(kind);
+            client.writer().write_all(b"STOR x").unwrap();
+            let mut wire = sent(&mut client);
+            wire[position] ^= 1 << (position % 8);
+            let mut out = Vec::new();
+            match server.channel.open(&mut wire, &mut out) {
+                Err(error) => {
+                    assert_eq!(error.culprit(), Culprit::Peer);
+                    assert!(!out.is_empty(), "an alert is due");
+                }
+                // A larger length waits for more and finds out then.
+                Ok(Opened::Incomplete) => assert!(matches!(position, 3 | 4)),
+                Ok(other) => panic!("{other:?} from a record damaged at {position}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn a_bad_mac_is_told_to_the_client() {
+    for kind in kinds() {
+        let (mut server, mut client) = connected(kind);
+        client.writer().write_all(b"STOR x").unwrap();
+        let mut wire = sent(&mut client);
+        *wire.last_mut().unwrap() ^= 1;
+        let mut out = Vec::new();
+        let opened = server.channel.open(&mut wire, &mut out);
+        assert_eq!(opened, Err(TlsError::BadRecordMac));
+        let alert = rustls::AlertDescription::BadRecordMac;
+        assert_eq!(receive(&mut client, &out), Err(rustls::Error::AlertReceived(alert)));
+        assert_eq!(server.channel.seal(b"x", &mut out), Err(TlsError::SendClosed));
+    }
+}
+
+#[test]
+fn records_left_out_or_repeated_are_refused() {
+    for kind in kinds() {
+        let (mut server, mut client) = connected(kind);
+        client.writer().write_all(b"one").unwrap();
+        let first = sent(&mut client);
+        client.writer().write_all(b"two").unwrap();
+        let mut second = sent(&mut client);
+        let opened = server.channel.open(&mut second, &mut Vec::new());
+        assert_eq!(opened, Err(TlsError::BadRecordMac), "left out");
+
+        let (mut server, mut client) = connected(kind);
+        client.writer().write_all(b"one").unwrap();
+        let mut again = sent(&mut client);
+        assert_ne!(first, again);
+        let mut once = again.clone();
+        open_all(&mut server.channel, &mut once, &mut Vec::new()).unwrap();
+        let opened = server.channel.open(&mut again, &mut Vec::new());
+        assert_eq!(opened, Err(TlsError::BadRecordMac), "repeated");
+    }
+}
+
+#[test]
+fn partial_records_are_waited_for_and_not_touched() {
+    let (mut server, mut client) = connected(TLS13);
+    client.writer().write_all(b"RETR x").unwrap();
+    let wire = sent(&mut client);
+    for length in 0..wire.len() {
+        let mut part = wire[..length].to_vec();
+        let opened = server.channel.open(&mut part, &mut Vec::new());
+        assert_eq!(opened, Ok(Opened::Incomplete));
+        assert_eq!(part, wire[..length]);
+    }
+}
+
+#[track_caller]
+fn check_refused(kind: Kind, bytes: &[u8], expected: &TlsError) {
+    let (mut server, _) = connected(kind);
+    let mut out = Vec::new();
+    let opened = server.channel.open(&mut bytes.to_vec(), &mut out);
+    assert_eq!(opened.as_ref(), Err(expected));
+    assert!(!out.is_empty(), "an alert is due");
+}
+
+#[test]
+fn what_does_not_belong_is_refused_by_its_header() {
+    for kind in kinds() {
+        let too_long = if *kind.version == version::TLS13 { 16_641 } else { 18_433_u16 };
+        let [high, low] = too_long.to_be_bytes();
+        let overflow = TlsError::RecordOverflow { length: usize::from(too_long) };
+        check_refused(kind, &[23, 3, 3, high, low], &overflow);
+        for first in [0, 20, 24, 128, b'U', 255] {
+            let unexpected = TlsError::UnexpectedRecord { kind: first };
+            check_refused(kind, &[first, 3, 3, 0, 1, 1], &unexpected);
+        }
+        check_refused(kind, &[23, 2, 3, 0, 1, 1], &TlsError::UnexpectedRecord { kind: 23 });
+    }
+    check_refused(TLS13, &[22, 3, 3, 0, 1, 1], &TlsError::UnexpectedRecord { kind: 22 });
+    check_refused(TLS13, &[21, 3, 3, 0, 2, 1, 0], &TlsError::UnexpectedRecord { kind: 21 });
+    check_refused(TLS12, &[21, 3, 3, 0, 2, 1, 0], &TlsError::BadRecordMac);
+}
+
+/// A second server end whose sender is the client's: seals what rustls' client would never send.
+fn forged(kind: Kind) -> (Channel, Sealer) {
+    let tls = server(options());
+    let mut client_config = (*client_config(&tls, kind, None)).clone();
+    client_config.enable_secret_extraction = true;
+    let mut client = client(&Arc::new(client_config), "localhost");
+    let server = connect(&tls, &mut client);
+    let tls_version = client.protocol_version().unwrap();
+    let secrets = client.dangerous_extract_secrets().unwrap();
+    let (sequence, secrets) = secrets.tx;
+    let sealer = Sealer::new(tls_version, sequence, &secrets, u64::MAX).unwrap();
+    (server.channel, sealer)
+}
+
+#[track_caller]
+fn check_forged(kind: Kind, records: &[(u8, &[u8])], expected: Result<bool, TlsError>) {
+    let (mut channel, mut sealer) = forged(kind);
+    let mut wire = Vec::new();
+    for (kind, content) in records {
+        let start = wire.len();
+        wire.resize(start + content.len() + sealer.format().overhead(), 0);
+        sealer.seal(*kind, content, &mut wire[start..]).unwrap();
+    }
+    let mut out = Vec::new();
+    let opened = open_all(&mut channel, &mut wire, &mut out).map(|(_, closed)| closed);
+    assert_eq!(opened, expected);
+}
+
+#[test]
+fn messages_of_the_protocol_itself() {
+    let quiet = TLS_QUIET_RECORDS_MAX as usize;
+    for kind in kinds() {
+        check_forged(kind, &[(21, &[1, 0])], Ok(true));
+        check_forged(kind, &[(21, &[1, 90]), (23, b"x"), (21, &[2, 0])], Ok(true));
+        check_forged(kind, &[(21, &[2])], Err(TlsError::Decode));
+        check_forged(kind, &[(21, &[1, 0, 0])], Err(TlsError::Decode));
+        let internal = rustls::AlertDescription::InternalError;
+        check_forged(kind, &[(21, &[2, 80])], Err(TlsError::AlertReceived(internal)));
+        check_forged(kind, &vec![(23, &[][..]); quiet], Ok(false));
+        check_forged(kind, &vec![(23, &[][..]); quiet + 1], Err(TlsError::QuietRecords));
+        check_forged(kind, &vec![(21, &[1, 90][..]); quiet + 1], Err(TlsError::QuietRecords));
+        let ccs = TlsError::UnexpectedRecord { kind: 20 };
+        check_forged(kind, &[(20, &[1])], Err(ccs));
+    }
+    let renegotiate = [1, 0, 0, 0];
+    check_forged(TLS12, &[(22, &renegotiate)], Err(TlsError::Renegotiation));
+    check_forged(TLS12, &[(21, &[1, 100])], Ok(false));
+    let no_renegotiation = rustls::AlertDescription::NoRenegotiation;
+    let fatal = Err(TlsError::AlertReceived(no_renegotiation));
+    check_forged(TLS13, &[(21, &[1, 100])], fatal);
+    let unexpected = Err(TlsError::UnexpectedRecord { kind: 22 });
+    check_forged(TLS13, &[(22, &renegotiate)], unexpected.clone());
+    check_forged(TLS13, &[(22, &[24, 0, 0, 1, 0, 24, 0, 0, 1, 0])], unexpected.clone());
+    check_forged(TLS13, &[(22, &[24, 0, 0])], unexpected);
+    check_forged(TLS13, &[(22, &[24, 0, 0, 1, 2])], Err(TlsError::Decode));
+    check_forged(TLS13, &[(22, &[24, 0, 0, 1, 0])], Ok(false));
+    // The key has changed; what the old one seals is not accepted any more.
+    check_forged(TLS13, &[(22, &[24, 0, 0, 1, 1]), (23, b"x")], Err(TlsError::BadRecordMac));
+}
+
+fn record_count(mut wire: &[u8]) -> usize {
+    let mut count = 0;
+    while let [_, _, _, high, low, body @ ..] = wire {
+        wire = &body[usize::from(u16::from_be_bytes([*high, *low]))..];
+        count += 1;
+    }
+    count
+}

@@ -1,0 +1,131 @@
+//! From `statx` to [`Metadata`]: kinds, times, and whether the server process may write.
+
+use std::os::fd::AsFd;
+
+use rustix::fs::{AtFlags, FileType, Statx, StatxFlags, statx};
+use rustix::io;
+
+use crate::protocol::file::{FileKind, FileTime, Metadata};
+
+/// Who the server process is for the kernel's permission check, read once.
+///
+/// `writable` is decided from this and the permission bits, as the kernel would without ACLs and
+/// capabilities other than root's: a listing of a million entries must not cost a million more
+/// `access(2)` calls. It only feeds the `perm` fact and the refusal to replace a read-only file;
+/// the kernel still has the last word on every operation.
+#[derive(Debug)]
+pub(super) struct Identity {
+    user: u32,
+    groups: Vec<u32>,
+    read_only: bool,
+}
+
+impl Identity {
+    /// The calling thread's effective ids; `read_only` when the filesystem is mounted so.
+    pub(super) fn current(read_only: bool) -> Self {
+        let mut groups: Vec<u32> = rustix::process::getgroups()
+            .unwrap_or_default()
+            .into_iter()
+            .map(|group| group.as_raw())
+            .collect();
+        groups.push(rustix::process::getegid().as_raw());
+        Self { user: rustix::process::geteuid().as_raw(), groups, read_only }
+    }
+
+    /// Whether this process may write: change a file, or make and remove names in a directory.
+    pub(super) fn may_write(&self, stat: &Statx) -> bool {
+        if self.read_only {
+            return false;
+        }
+        if self.user == 0 {
+            return true;
+        }
+        let directory = kind(stat) == Some(FileKind::Directory);
+        let needed = if directory { 0o3 } else { 0o2 };
+        let class = if stat.stx_uid == self.user {
+            6
+        } else if self.groups.contains(&stat.stx_gid) {
+            3
+        } else {
+            0
+        };
+        (stat.stx_mode >> class) & needed == needed
+    }
+
+    /// The facts of a name whose links are resolved; a symbolic link that is still one dangles.
+    pub(super) fn metadata(&self, stat: &Statx) -> Metadata {
+        Metadata {
+            kind: kind(stat).unwrap_or(FileKind::DanglingLink),
+            size: stat.stx_size,
+            modified: FileTime {
+                seconds: stat.stx_mtime.tv_sec,
+                nanoseconds: stat.stx_mtime.tv_nsec,
+            },
+            mode: u32::from(stat.stx_mode & 0o7777),
+            links: u64::from(stat.stx_nlink),
+            unique: unique(stat),
+            writable: self.may_write(stat),
+        }
+    }
+}
+
+/// Facts of an open handle, `O_PATH` included. `cached` promises not to ask a server elsewhere.
+pub(super) fn stat_handle(handle: impl AsFd, cached: bool) -> io::Result<Statx> {
+    let sync = if cached { AtFlags::STATX_DONT_SYNC } else { AtFlags::empty() };
+    statx(handle, "", AtFlags::EMPTY_PATH | sync, StatxFlags::BASIC_STATS)
+}
+
+/// Facts of one name in a directory, a symbolic link not followed.
+pub(super) fn stat_name(directory: impl AsFd, name: &[u8]) -> io::Result<Statx> {
+    let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
+    statx(directory, name, flags, StatxFlags::BASIC_STATS)
+}
+
+/// What it is; `None` for a symbolic link, which is whatever it leads to.
+pub(super) fn kind(stat: &Statx) -> Option<FileKind> {
+    match FileType::from_raw_mode(u32::from(stat.stx_mode)) {
+        FileType::Directory => Some(FileKind::Directory),
+        FileType::RegularFile => Some(FileKind::File),
+        FileType::Symlink => None,
+        _ => Some(FileKind::Other),
+    }
+}
+
+/// Device and inode.
+pub(super) fn unique(stat: &Statx) -> (u64, u64) {
+    let device = u64::from(stat.stx_dev_major) << 32 | u64::from(stat.stx_dev_minor);
+    (device, stat.stx_ino)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn permission_bits_decide_by_class() {
+        let directory = tempfile::tempdir().unwrap();
+        let handle = std::fs::File::open(directory.path()).unwrap();
+        let mut stat = stat_handle(&handle, false).unwrap();
+        stat.stx_uid = 10;
+        stat.stx_gid = 20;
+        #[track_caller]
+        fn check(stat: &mut Statx, mode: u16, user: u32, group: u32, expected: bool) {
+            stat.stx_mode = mode;
+            let identity = Identity { user, groups: vec![group], read_only: false };
+            assert_eq!(identity.may_write(stat), expected, "{mode:o} {user} {group}");
+            let identity = Identity { user, groups: vec![group], read_only: true };
+            assert!(!identity.may_write(stat));
+        }
+        const FILE: u16 = 0o100_000;
+        const DIRECTORY: u16 = 0o040_000;
+        check(&mut stat, FILE | 0o200, 10, 99, true);
+        check(&mut stat, FILE | 0o022, 10, 99, false);
+        check(&mut stat, FILE | 0o020, 11, 20, true);
+        check(&mut stat, FILE | 0o202, 11, 20, false);
+        check(&mut stat, FILE | 0o002, 11, 99, true);
+        check(&mut stat, FILE | 0o220, 11, 99, false);
+        check(&mut stat, FILE, 0, 0, true);
+        check(&mut stat, DIRECTORY | 0o200, 10, 99, false);
+        check(&mut stat, DIRECTORY | 0o300, 10, 99, true);
+    }
+}

@@ -1,0 +1,180 @@
+//! HASH and the X-hash commands: a digest over a range, computed in bounded steps.
+
+use md5::Md5;
+use sha1::Sha1;
+use sha2::{Digest, Sha256, Sha512};
+
+use super::read::ReadFile;
+use super::root::{Lookup, Root};
+use crate::limits::TRANSFER_BATCH_BYTES;
+use crate::protocol::file::{FileError, FileReply, HashAlgorithm};
+use crate::protocol::path::VirtualPath;
+
+/// A digest under way. Dropping it between two steps cancels it, so that a huge file neither
+/// outlives its session nor keeps a helper thread for minutes.
+pub struct Hasher {
+    file: ReadFile,
+    state: State,
+    start: u64,
+    end: u64,
+    buffer: Vec<u8>,
+}
+
+enum State {
+    Crc32(crc32fast::Hasher),
+    Md5(Md5),
+    Sha1(Sha1),
+    Sha256(Sha256),
+    Sha512(Sha512),
+}
+
+impl Hasher {
+    /// Opens `path` for a digest of `[start, end)`. `end` past the end of the file means the end
+    /// of the file, and the reply says so.
+    ///
+    /// # Errors
+    ///
+    /// [`FileError::BeyondEnd`] when `start` lies past the end of the file or of the range;
+    /// [`FileError::IsADirectory`] and the other refusals of opening a file.
+    pub fn open(
+        root: &Root,
+        path: &VirtualPath,
+        algorithm: HashAlgorithm,
+        start: u64,
+        end: Option<u64>,
+    ) -> Result<Self, FileError> {
+        let file = ReadFile::open(root, path, start, false, Lookup::Blocking)?;
+        let end = end.unwrap_or(u64::MAX).min(file.size());
+        if start > end {
+            return Err(FileError::BeyondEnd);
+        }
+        let state = match algorithm {
+            HashAlgorithm::Crc32 => State::Crc32(crc32fast::Hasher::new()),
+            HashAlgorithm::Md5 => State::Md5(Md5::new()),
+            HashAlgorithm::Sha1 => State::Sha1(Sha1::new()),
+            HashAlgorithm::Sha256 => State::Sha256(Sha256::new()),
+            HashAlgorithm::Sha512 => State::Sha512(Sha512::new()),
+        };
+        Ok(Self { file, state, start, end, buffer: vec![0; TRANSFER_BATCH_BYTES] })
+    }
+
+    /// Takes in up to [`TRANSFER_BATCH_BYTES`]; `Some` is the [`FileReply::Hash`] and the end.
+    /// A file that shrinks meanwhile ends early, and the reply names the range really covered.
+    ///
+    /// # Errors
+    ///
+    /// What reading said.
+    pub fn step(&mut self) -> Result<Option<FileReply>, FileError> {
+        let left = self.end - self.file.position();
+        let wanted = usize::try_from(left).unwrap_or(usize::MAX).min(self.buffer.len());
+        let count = match wanted {
+            0 => 0,
+            wanted => self.file.read(&mut self.buffer[..wanted])?,
+        };
+        if count > 0 {
+            self.state.update(&self.buffer[..count]);
+            return Ok(None);
+        }
+        let end = self.file.position();
+        Ok(Some(FileReply::Hash { digest: self.state.finish(), start: self.start, end }))
+    }
+}
+
+impl State {
+    fn update(&mut self, octets: &[u8]) {
+        match self {
+            Self::Crc32(state) => state.update(octets),
+            Self::Md5(state) => state.update(octets),
+            Self::Sha1(state) => state.update(octets),
+            Self::Sha256(state) => state.update(octets),
+            Self::Sha512(state) => state.update(octets),
+        }
+    }
+
+    fn finish(&mut self) -> Vec<u8> {
+        match self {
+            Self::Crc32(state) => std::mem::take(state).finalize().to_be_bytes().to_vec(),
+            Self::Md5(state) => state.finalize_reset().to_vec(),
+            Self::Sha1(state) => state.finalize_reset().to_vec(),
+            Self::Sha256(state) => state.finalize_reset().to_vec(),
+            Self::Sha512(state) => state.finalize_reset().to_vec(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::file::FileRequest;
+    use crate::vfs::perform;
+    use crate::vfs::testing::{Home, path};
+
+    fn hash(
+        home: &Home,
+        algorithm: HashAlgorithm,
+        start: u64,
+        end: Option<u64>,
+    ) -> Result<(String, u64, u64), FileError> {
+        let request = FileRequest::Hash { path: path(b"f"), algorithm, start, end };
+        match perform(&home.root, &request)? {
+            FileReply::Hash { digest, start, end } => {
+                let hex = digest.iter().map(|octet| format!("{octet:02x}")).collect();
+                Ok((hex, start, end))
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// [FILE-14], with the check values of the algorithms' own publications.
+    #[test]
+    fn known_digests() {
+        let home = Home::new();
+        home.put("f", b"--abc--");
+        #[track_caller]
+        fn check(home: &Home, algorithm: HashAlgorithm, expected: &str) {
+            let (digest, ..) = hash(home, algorithm, 2, Some(5)).unwrap();
+            assert_eq!(digest, expected);
+        }
+        check(&home, HashAlgorithm::Crc32, "352441c2");
+        check(&home, HashAlgorithm::Md5, "900150983cd24fb0d6963f7d28e17f72");
+        check(&home, HashAlgorithm::Sha1, "a9993e364706816aba3e25717850c26c9cd0d89d");
+        check(
+            &home,
+            HashAlgorithm::Sha256,
+            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
+        );
+        let (digest, ..) = hash(&home, HashAlgorithm::Sha512, 2, Some(5)).unwrap();
+        assert!(digest.starts_with("ddaf35a193617abacc417349ae204131"));
+        assert_eq!(digest.len(), 128);
+    }
+
+    #[test]
+    fn ranges() {
+        let home = Home::new();
+        home.put("f", b"0123456789");
+        let covered = |start, end| {
+            hash(&home, HashAlgorithm::Sha256, start, end).map(|(_, start, end)| (start, end))
+        };
+        assert_eq!(covered(0, None), Ok((0, 10)));
+        assert_eq!(covered(4, Some(7)), Ok((4, 7)));
+        assert_eq!(covered(4, Some(u64::MAX)), Ok((4, 10)));
+        assert_eq!(covered(10, None), Ok((10, 10)));
+        assert_eq!(covered(11, None), Err(FileError::BeyondEnd));
+        assert_eq!(covered(5, Some(4)), Err(FileError::BeyondEnd));
+    }
+
+    #[test]
+    fn steps_are_bounded() {
+        let home = Home::new();
+        home.put("f", &vec![7; 2 * TRANSFER_BATCH_BYTES + 1]);
+        let mut hasher =
+            Hasher::open(&home.root, &path(b"f"), HashAlgorithm::Crc32, 0, None).unwrap();
+        for _ in 0..3 {
+            assert_eq!(hasher.step(), Ok(None));
+        }
+        let whole = crc32fast::hash(&vec![7; 2 * TRANSFER_BATCH_BYTES + 1]);
+        let digest = whole.to_be_bytes().to_vec();
+        let end = 2 * TRANSFER_BATCH_BYTES as u64 + 1;
+        assert_eq!(hasher.step(), Ok(Some(FileReply::Hash { digest, start: 0, end })));
+    }
+}

@@ -1,0 +1,433 @@
+//! The commands that need no data connection: facts, names, digests, free space.
+
+use std::sync::Arc;
+
+use rustix::fs::{
+    AtFlags, CWD, Mode, OFlags, RenameFlags, StatVfs, Timespec, Timestamps, UTIME_OMIT, chmodat,
+    fstatvfs, mkdirat, openat, renameat, renameat_with, unlinkat, utimensat,
+};
+use rustix::io::Errno;
+
+use super::error::{cross_device, definite};
+use super::facts;
+use super::hash::Hasher;
+use super::lister::Lister;
+use super::read::ReadFile;
+use super::root::{Lookup, Root};
+use super::temporary::{descriptor_path, remove_abandoned};
+use crate::limits::{ASCII_SIZE_BYTES_MAX, CONTROL_LISTING_BYTES_MAX, TRANSFER_BATCH_BYTES};
+use crate::protocol::ascii::ToNetwork;
+use crate::protocol::file::{
+    FileError, FileKind, FileReply, FileRequest, FileTime, ListRequest, Metadata,
+};
+use crate::protocol::path::VirtualPath;
+
+/// Does what `request` asks, waiting for the disk.
+///
+/// A [`FileRequest::Hash`] reads the whole range: use a [`Hasher`] where it must be cancellable.
+///
+/// # Errors
+///
+/// Why it was refused or failed; a refused request has changed nothing.
+pub fn perform(root: &Arc<Root>, request: &FileRequest) -> Result<FileReply, FileError> {
+    match request {
+        FileRequest::Metadata(path) => {
+            root.metadata(path, Lookup::Blocking).map(FileReply::Metadata)
+        }
+        FileRequest::AsciiSize(path) => ascii_size(root, path).map(FileReply::Octets),
+        FileRequest::MakeDirectory(path) => make_directory(root, path),
+        FileRequest::RemoveDirectory(path) => remove_directory(root, path),
+        FileRequest::Delete(path) => delete(root, path),
+        FileRequest::Rename { from, to } => rename(root, from, to),
+        FileRequest::SetFacts { path, modified, mode } => {
+            set_facts(root, path, *modified, *mode).map(FileReply::Metadata)
+        }
+        FileRequest::Hash { path, algorithm, start, end } => {
+            let mut hasher = Hasher::open(root, path, *algorithm, *start, *end)?;
+            loop {
+                if let Some(reply) = hasher.step()? {
+                    return Ok(reply);
+                }
+            }
+        }
+        FileRequest::Available(path) => available(root, path).map(FileReply::Octets),
+        FileRequest::ControlListing(request) => {
+            control_listing(root, request).map(FileReply::Listing)
+        }
+    }
+}
+
+/// Answers without waiting, or not at all: only facts whose lookup is cached.
+#[must_use]
+pub fn try_perform(
+    root: &Arc<Root>,
+    request: &FileRequest,
+) -> Option<Result<FileReply, FileError>> {
+    match request {
+        FileRequest::Metadata(path) => {
+            definite(root.metadata(path, Lookup::Cached).map(FileReply::Metadata))
+        }
+        _ => None,
+    }
+}
+
+/// The size SIZE must give in TYPE A: exact, or not at all (RFC 3659 §4) \[TYPE-08\].
+fn ascii_size(root: &Root, path: &VirtualPath) -> Result<u64, FileError> {
+    let mut file = ReadFile::open(root, path, 0, false, Lookup::Blocking)?;
+    let mut conversion = ToNetwork::new();
+    let mut buffer = vec![0; TRANSFER_BATCH_BYTES];
+    let mut size = 0;
+    loop {
+        // Checked as it goes: the file may grow while it is read.
+        if file.size().max(file.position()) > ASCII_SIZE_BYTES_MAX {
+            return Err(FileError::Unsupported);
+        }
+        match file.read(&mut buffer)? {
+            0 => return Ok(size),
+            count => size += conversion.converted_len(&buffer[..count]),
+        }
+    }
+}
+
+fn make_directory(root: &Root, path: &VirtualPath) -> Result<FileReply, FileError> {
+    if path.is_root() {
+        return Err(FileError::AlreadyExists);
+    }
+    let (parent, name) = root.parent(path)?;
+    // The process's umask takes from these, as for everyone.
+    mkdirat(&parent, name, Mode::from_raw_mode(0o777))?;
+    Ok(FileReply::Done)
+}
+
+fn remove_directory(root: &Root, path: &VirtualPath) -> Result<FileReply, FileError> {
+    let (parent, name) = root.parent(path)?;
+    let refusal = match unlinkat(&parent, name, AtFlags::REMOVEDIR) {
+        Ok(()) => return Ok(FileReply::Done),
+        // rmdir(2) may say either.
+        Err(Errno::EXIST | Errno::NOTEMPTY) => FileError::NotEmpty,
+        Err(errno) => return Err(errno.into()),
+    };
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let Ok(directory) = openat(&parent, name, flags, Mode::empty()) else { return Err(refusal) };
+    remove_abandoned(&directory).map_err(|_| refusal)?;
+    unlinkat(&parent, name, AtFlags::REMOVEDIR).map_err(|_| refusal)?;
+    Ok(FileReply::Done)
+}
+
+fn delete(root: &Root, path: &VirtualPath) -> Result<FileReply, FileError> {
+    let (parent, name) = root.parent(path)?;
+    match unlinkat(&parent, name, AtFlags::empty()) {
+        Ok(()) => Ok(FileReply::Done),
+        // POSIX's answer for a directory, given by some filesystems.
+        Err(Errno::PERM) if is_directory(&parent, name) => Err(FileError::IsADirectory),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+/// Renames without ever replacing a directory, not even an empty one: first in the way that
+/// replaces nothing, then, when the name is taken, in the way that replaces a file by a file.
+fn rename(root: &Root, from: &VirtualPath, to: &VirtualPath) -> Result<FileReply, FileError> {
+    let (old_parent, old) = root.parent(from)?;
+    let (new_parent, new) = root.parent(to)?;
+    match renameat_with(&old_parent, old, &new_parent, new, RenameFlags::NOREPLACE) {
+        Ok(()) => return Ok(FileReply::Done),
+        // EINVAL: NFS and others do not know the flag. Or `to` lies below `from`, and the second
+        // call says so again.
+        Err(Errno::EXIST | Errno::INVAL) => {}
+        Err(errno) => return Err(cross_device(errno)),
+    }
+    let taken = facts::stat_name(&new_parent, new).is_ok();
+    if taken && (is_directory(&old_parent, old) || is_directory(&new_parent, new)) {
+        return Err(FileError::AlreadyExists);
+    }
+    match renameat(&old_parent, old, &new_parent, new) {
+        Ok(()) => Ok(FileReply::Done),
+        Err(Errno::ISDIR | Errno::NOTEMPTY) => Err(FileError::AlreadyExists),
+        Err(errno) => Err(cross_device(errno)),
+    }
+}
+
+fn is_directory(parent: impl std::os::fd::AsFd, name: &[u8]) -> bool {
+    facts::stat_name(parent, name).is_ok_and(|stat| facts::kind(&stat) == Some(FileKind::Directory))
+}
+
+/// Sets facts through the `O_PATH` handle that was found, never by name again.
+fn set_facts(
+    root: &Root,
+    path: &VirtualPath,
+    modified: Option<FileTime>,
+    mode: Option<u32>,
+) -> Result<Metadata, FileError> {
+    let (handle, stat) = root.locate(path, Lookup::Blocking)?;
+    if !matches!(facts::kind(&stat), Some(FileKind::File | FileKind::Directory)) {
+        return Err(FileError::NotAFile);
+    }
+    if let Some(mode) = mode {
+        // fchmod refuses an O_PATH handle, and an ordinary one cannot be had of a file whose bits
+        // forbid reading it; the descriptor's own link can be named instead.
+        let mode = Mode::from_raw_mode(mode & 0o7777);
+        match chmodat(CWD, descriptor_path(&handle), mode, AtFlags::empty()) {
+            Err(Errno::NOENT) => return Err(FileError::Unsupported),
+            result => result?,
+        }
+    }
+    if let Some(modified) = modified {
+        let kept = Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT };
+        let set = Timespec { tv_sec: modified.seconds, tv_nsec: modified.nanoseconds.into() };
+        let times = Timestamps { last_access: kept, last_modification: set };
+        utimensat(&handle, "", &times, AtFlags::EMPTY_PATH)?;
+    }
+    Ok(root.identity().metadata(&facts::stat_handle(&handle, false)?))
+}
+
+fn available(root: &Root, path: &VirtualPath) -> Result<u64, FileError> {
+    let handle = root.open_path(path, OFlags::PATH | OFlags::DIRECTORY, Lookup::Blocking)?;
+    let StatVfs { f_bavail, f_frsize, .. } = fstatvfs(&handle)?;
+    Ok(f_bavail.saturating_mul(f_frsize))
+}
+
+fn control_listing(root: &Arc<Root>, request: &ListRequest) -> Result<Vec<u8>, FileError> {
+    let mut lister = Lister::open(root, request, Lookup::Blocking)?;
+    let mut text = Vec::new();
+    loop {
+        let more = lister.next(&mut text)?;
+        if text.len() > CONTROL_LISTING_BYTES_MAX {
+            return Err(FileError::Unsupported);
+        }
+        if !more {
+            return Ok(text);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+
+    use super::*;
+    use crate::protocol::file::{HashAlgorithm, ListStyle};
+    use crate::vfs::testing::{Home, list_request, path};
+
+    fn rename(home: &Home, from: &[u8], to: &[u8]) -> Result<FileReply, FileError> {
+        perform(&home.root, &FileRequest::Rename { from: path(from), to: path(to) })
+    }
+
+    #[test]
+    fn directories_are_made_and_removed() {
+        let home = Home::new();
+        let make = |name: &[u8]| perform(&home.root, &FileRequest::MakeDirectory(path(name)));
+        let remove = |name: &[u8]| perform(&home.root, &FileRequest::RemoveDirectory(path(name)));
+        assert_eq!(make(b"d"), Ok(FileReply::Done));
+        assert_eq!(make(b"d/e"), Ok(FileReply::Done));
+        assert_eq!(make(b"d"), Err(FileError::AlreadyExists));
+        assert_eq!(make(b"/"), Err(FileError::AlreadyExists));
+        assert_eq!(make(b"no/d"), Err(FileError::NotFound));
+        assert_eq!(make(&[b'x'; 256][..255]), Ok(FileReply::Done));
+        home.put("f", b"");
+        assert_eq!(make(b"f/d"), Err(FileError::NotADirectory));
+        assert_eq!(remove(b"d"), Err(FileError::NotEmpty));
+        assert_eq!(remove(b"f"), Err(FileError::NotADirectory));
+        assert_eq!(remove(b"/"), Err(FileError::PermissionDenied));
+        assert_eq!(remove(b"no"), Err(FileError::NotFound));
+        assert_eq!(remove(b"d/e"), Ok(FileReply::Done));
+        assert_eq!(remove(b"d"), Ok(FileReply::Done));
+    }
+
+    /// What a killed server left does not make a directory that lists as empty unremovable.
+    #[test]
+    fn abandoned_temporary_files_go_with_their_directory() {
+        let home = Home::new();
+        fs::create_dir(home.on_disk("d")).unwrap();
+        home.put("d/.ringftpd-01234567.part", b"left over");
+        home.put("d/f", b"");
+        let remove = || perform(&home.root, &FileRequest::RemoveDirectory(path(b"d")));
+        assert_eq!(remove(), Err(FileError::NotEmpty));
+        assert!(home.get("d/.ringftpd-01234567.part").is_some());
+        fs::remove_file(home.on_disk("d/f")).unwrap();
+        let request = crate::protocol::file::TransferRequest::Store {
+            path: path(b"d/f"),
+            mode: crate::protocol::file::StoreMode::Unique,
+            ascii: false,
+            announced: None,
+        };
+        let upload = crate::vfs::open(&home.root, &request, &Default::default()).unwrap();
+        assert_eq!(remove(), Err(FileError::NotEmpty), "an upload is under way");
+        drop(upload);
+        assert_eq!(remove(), Ok(FileReply::Done));
+    }
+
+    #[test]
+    fn delete_is_for_names_that_are_no_directories() {
+        let home = Home::new();
+        fs::create_dir(home.on_disk("d")).unwrap();
+        home.put("f", b"");
+        home.link("d", "link");
+        home.link("nowhere", "dangling");
+        let delete = |name: &[u8]| perform(&home.root, &FileRequest::Delete(path(name)));
+        assert_eq!(delete(b"d"), Err(FileError::IsADirectory));
+        assert_eq!(delete(b"/"), Err(FileError::PermissionDenied));
+        assert_eq!(delete(b"no"), Err(FileError::NotFound));
+        for name in [&b"f"[..], b"link", b"dangling"] {
+            assert_eq!(delete(name), Ok(FileReply::Done));
+        }
+        assert_eq!(home.names(), ["d"]);
+    }
+
+    #[test]
+    fn renames_replace_files_and_never_directories() {
+        let home = Home::new();
+        for directory in ["d", "empty"] {
+            fs::create_dir(home.on_disk(directory)).unwrap();
+        }
+        home.put("a", b"a");
+        home.put("b", b"b");
+        home.link("nowhere", "dangling");
+        assert_eq!(rename(&home, b"a", b"b"), Ok(FileReply::Done));
+        assert_eq!(home.get("b").unwrap(), b"a");
+        assert_eq!(rename(&home, b"b", b"b"), Ok(FileReply::Done));
+        assert_eq!(rename(&home, b"b", b"empty"), Err(FileError::AlreadyExists));
+        assert_eq!(rename(&home, b"d", b"empty"), Err(FileError::AlreadyExists));
+        assert_eq!(rename(&home, b"d", b"b"), Err(FileError::AlreadyExists));
+        assert_eq!(rename(&home, b"d", b"d/below"), Err(FileError::Unsupported));
+        assert_eq!(rename(&home, b"/", b"x"), Err(FileError::PermissionDenied));
+        assert_eq!(rename(&home, b"d", b"/"), Err(FileError::PermissionDenied));
+        assert_eq!(rename(&home, b"no", b"x"), Err(FileError::NotFound));
+        assert_eq!(rename(&home, b"d", b"e"), Ok(FileReply::Done));
+        assert_eq!(rename(&home, b"dangling", b"moved"), Ok(FileReply::Done));
+        assert_eq!(rename(&home, b"b", b"moved"), Ok(FileReply::Done));
+        assert_eq!(home.names(), ["e", "empty", "moved"]);
+        assert_eq!(home.get("moved").unwrap(), b"a");
+    }
+
+    #[test]
+    fn facts_are_set_and_answered() {
+        let home = Home::new();
+        home.put("f", b"x");
+        home.link("f", "link");
+        home.fifo("fifo");
+        let modified = FileTime { seconds: -86_400, nanoseconds: 5_000_000 };
+        let set = |name: &[u8], modified, mode| {
+            perform(&home.root, &FileRequest::SetFacts { path: path(name), modified, mode })
+        };
+        for name in [&b"f"[..], b"link"] {
+            // Twice: with all bits off the owner must still be able to turn them on again.
+            for mode in [0o000, 0o640] {
+                match set(name, Some(modified), Some(mode)).unwrap() {
+                    FileReply::Metadata(facts) => {
+                        assert_eq!((facts.modified, facts.mode), (modified, mode));
+                    }
+                    other => panic!("{other:?}"),
+                }
+            }
+        }
+        let stat = fs::metadata(home.on_disk("f")).unwrap();
+        assert_eq!((stat.mtime(), stat.permissions().mode() & 0o7777), (-86_400, 0o640));
+        assert!(fs::symlink_metadata(home.on_disk("link")).unwrap().mtime() > 0);
+        assert_eq!(set(b"fifo", None, Some(0o600)), Err(FileError::NotAFile));
+        assert_eq!(set(b"no", None, Some(0o600)), Err(FileError::NotFound));
+    }
+
+    /// [TYPE-08]
+    #[test]
+    fn ascii_size_is_exact_or_refused() {
+        let home = Home::new();
+        home.put("f", b"a\nb\r\n\n");
+        fs::create_dir(home.on_disk("d")).unwrap();
+        let size = |name: &[u8]| perform(&home.root, &FileRequest::AsciiSize(path(name)));
+        let mut expected = Vec::new();
+        ToNetwork::new().convert(b"a\nb\r\n\n", &mut expected);
+        assert_eq!(size(b"f"), Ok(FileReply::Octets(expected.len() as u64)));
+        assert_eq!(size(b"d"), Err(FileError::IsADirectory));
+        let large = fs::File::create(home.on_disk("large")).unwrap();
+        large.set_len(ASCII_SIZE_BYTES_MAX + 1).unwrap();
+        assert_eq!(size(b"large"), Err(FileError::Unsupported));
+    }
+
+    #[test]
+    fn free_space() {
+        let home = Home::new();
+        home.put("f", b"");
+        let free = |name: &[u8]| perform(&home.root, &FileRequest::Available(path(name)));
+        match free(b"/").unwrap() {
+            FileReply::Octets(octets) => assert!(octets > 0),
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(free(b"f"), Err(FileError::NotADirectory));
+    }
+
+    #[test]
+    fn control_listings_are_whole_or_refused() {
+        let home = Home::new();
+        home.put("f", b"");
+        let list = || FileRequest::ControlListing(list_request(b"/", ListStyle::Long));
+        match perform(&home.root, &list()).unwrap() {
+            FileReply::Listing(text) => assert!(text.ends_with(b" f\r\n"), "{text:?}"),
+            other => panic!("{other:?}"),
+        }
+        for number in 0..CONTROL_LISTING_BYTES_MAX / 250 {
+            home.put(format!("{number:0250}"), b"");
+        }
+        assert_eq!(perform(&home.root, &list()), Err(FileError::Unsupported));
+    }
+
+    #[test]
+    fn nothing_waits_for_the_other_end_of_a_fifo() {
+        let home = Home::new();
+        home.fifo("fifo");
+        let hash = FileRequest::Hash {
+            path: path(b"fifo"),
+            algorithm: HashAlgorithm::Crc32,
+            start: 0,
+            end: None,
+        };
+        assert_eq!(perform(&home.root, &hash), Err(FileError::NotAFile));
+        let size = FileRequest::AsciiSize(path(b"fifo"));
+        assert_eq!(perform(&home.root, &size), Err(FileError::NotAFile));
+    }
+    /// Permission bits stop root only without its capabilities, which belong to the thread.
+    #[test]
+    fn what_the_system_forbids_is_refused() {
+        let home = Home::new();
+        fs::create_dir(home.on_disk("fixed")).unwrap();
+        fs::create_dir(home.on_disk("opaque")).unwrap();
+        home.put("fixed/f", b"");
+        home.put("opaque/f", b"");
+        home.put("secret", b"");
+        let bits = |name: &str, mode| {
+            fs::set_permissions(home.on_disk(name), fs::Permissions::from_mode(mode)).unwrap();
+        };
+        bits("fixed", 0o555);
+        bits("opaque", 0o444);
+        bits("secret", 0o000);
+        let unprivileged = || {
+            let none = rustix::thread::CapabilitySet::empty();
+            let sets = rustix::thread::CapabilitySets {
+                effective: none,
+                permitted: none,
+                inheritable: none,
+            };
+            rustix::thread::set_capabilities(None, sets).unwrap();
+            for request in [
+                FileRequest::MakeDirectory(path(b"fixed/d")),
+                FileRequest::Delete(path(b"fixed/f")),
+                FileRequest::Rename { from: path(b"secret"), to: path(b"fixed/g") },
+                FileRequest::AsciiSize(path(b"secret")),
+                FileRequest::Metadata(path(b"opaque/f")),
+            ] {
+                let result = perform(&home.root, &request);
+                assert_eq!(result, Err(FileError::PermissionDenied), "{request:?}");
+            }
+            // Readable but not searchable: the names are there, and none is lost.
+            let list = FileRequest::ControlListing(list_request(b"opaque", ListStyle::Long));
+            match perform(&home.root, &list).unwrap() {
+                FileReply::Listing(text) => assert!(text.ends_with(b" f\r\n"), "{text:?}"),
+                other => panic!("{other:?}"),
+            }
+        };
+        std::thread::scope(|scope| scope.spawn(unprivileged).join().unwrap());
+        for name in ["fixed", "opaque"] {
+            bits(name, 0o755);
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! A certificate authority of one test: ECDSA P-256, made anew for every server.
+
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
+    KeyPair,
+};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+
+/// The authority, and the only one its clients and servers trust.
+pub struct Authority {
+    issuer: CertifiedIssuer<'static, KeyPair>,
+}
+
+/// A chain of one and its key.
+pub struct Identity {
+    /// The certificate, DER.
+    pub certificate: CertificateDer<'static>,
+    /// The certificate, PEM.
+    pub certificate_pem: String,
+    /// Its key, PEM (PKCS#8).
+    pub key_pem: String,
+    key_der: Vec<u8>,
+}
+
+impl Identity {
+    /// The key as rustls wants it.
+    pub fn key(&self) -> PrivateKeyDer<'static> {
+        PrivateKeyDer::Pkcs8(self.key_der.clone().into())
+    }
+}
+
+impl Default for Authority {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Authority {
+    /// A fresh authority.
+    pub fn new() -> Self {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.distinguished_name.push(DnType::CommonName, "ringftpd test authority");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().unwrap();
+        Self { issuer: CertifiedIssuer::self_signed(params, key).unwrap() }
+    }
+
+    /// The authority's own certificate, PEM.
+    pub fn pem(&self) -> String {
+        self.issuer.pem()
+    }
+
+    /// The authority's own certificate, DER.
+    pub fn der(&self) -> CertificateDer<'static> {
+        self.issuer.der().clone()
+    }
+
+    /// A server certificate for the loopback addresses and the names tests use.
+    pub fn server(&self) -> Identity {
+        let names = ["localhost", "ftp.example.test", "127.0.0.1", "::1"];
+        self.issue(
+            names.map(str::to_owned).to_vec(),
+            "localhost",
+            ExtendedKeyUsagePurpose::ServerAuth,
+        )
+    }
+
+    /// A client certificate with the subject `CN=name`.
+    pub fn client(&self, name: &str) -> Identity {
+        self.issue(vec![name.to_owned()], name, ExtendedKeyUsagePurpose::ClientAuth)
+    }
+
+    fn issue(&self, names: Vec<String>, cn: &str, usage: ExtendedKeyUsagePurpose) -> Identity {
+        let mut params = CertificateParams::new(names).unwrap();
+        params.distinguished_name = rcgen::DistinguishedName::new();
+        params.distinguished_name.push(DnType::CommonName, cn);
+        params.insert_extended_key_usage(usage);
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        Identity {
+            certificate: certificate.der().clone(),
+            certificate_pem: certificate.pem(),
+            key_pem: key.serialize_pem(),
+            key_der: key.serialize_der(),
+        }
+    }
+}

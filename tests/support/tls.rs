@@ -1,0 +1,115 @@
+//! How a test client does TLS: versions, suites, resumption, server name, client certificate.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+use rustls::client::Resumption;
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{CipherSuite, version};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, SupportedProtocolVersion};
+
+use super::certificates::Identity;
+
+/// TLS 1.2 only.
+pub const TLS12: &[&SupportedProtocolVersion] = &[&version::TLS12];
+/// TLS 1.3 only.
+pub const TLS13: &[&SupportedProtocolVersion] = &[&version::TLS13];
+/// Both versions.
+pub const BOTH: &[&SupportedProtocolVersion] = &[&version::TLS12, &version::TLS13];
+
+/// A client's TLS settings and its session store. Clones share the store, so a data connection
+/// made with a clone resumes the control connection's session; [`Tls::fresh`] forgets it.
+#[derive(Clone)]
+pub struct Tls {
+    config: Arc<ClientConfig>,
+    name: ServerName<'static>,
+    authority: CertificateDer<'static>,
+    versions: &'static [&'static SupportedProtocolVersion],
+    suite: Option<CipherSuite>,
+    resume: bool,
+    identity: Option<(CertificateDer<'static>, Arc<PrivateKeyDer<'static>>)>,
+}
+
+impl Tls {
+    /// Trusts `authority`; both versions, any suite, resumption on, no server name (the server
+    /// is addressed by 127.0.0.1).
+    pub fn trusting(authority: CertificateDer<'static>) -> Self {
+        let name = ServerName::IpAddress(IpAddr::V4(Ipv4Addr::LOCALHOST).into());
+        let (versions, suite, identity) = (BOTH, None, None);
+        let config = build(&authority, versions, suite, true, identity.as_ref());
+        Self { config, name, authority, versions, suite, resume: true, identity }
+    }
+
+    /// Only these versions.
+    pub fn versions(mut self, versions: &'static [&'static SupportedProtocolVersion]) -> Self {
+        self.versions = versions;
+        self.fresh()
+    }
+
+    /// Only this suite.
+    pub fn suite(mut self, suite: CipherSuite) -> Self {
+        self.suite = Some(suite);
+        self.fresh()
+    }
+
+    /// Never resumes a session.
+    pub fn no_resumption(mut self) -> Self {
+        self.resume = false;
+        self.fresh()
+    }
+
+    /// Sends `name` as server name (SNI) and checks the certificate for it.
+    pub fn server_name(mut self, name: &str) -> Self {
+        self.name = ServerName::try_from(name.to_owned()).unwrap();
+        self.fresh()
+    }
+
+    /// Offers this certificate when asked.
+    pub fn identity(mut self, identity: &Identity) -> Self {
+        self.identity = Some((identity.certificate.clone(), Arc::new(identity.key())));
+        self.fresh()
+    }
+
+    /// The same settings with an empty session store.
+    pub fn fresh(mut self) -> Self {
+        let identity = self.identity.as_ref();
+        self.config = build(&self.authority, self.versions, self.suite, self.resume, identity);
+        self
+    }
+
+    /// A connection that has sent nothing yet.
+    pub fn connection(&self) -> ClientConnection {
+        let mut tls = ClientConnection::new(Arc::clone(&self.config), self.name.clone()).unwrap();
+        tls.set_buffer_limit(None);
+        tls
+    }
+}
+
+fn build(
+    authority: &CertificateDer<'static>,
+    versions: &[&'static SupportedProtocolVersion],
+    suite: Option<CipherSuite>,
+    resume: bool,
+    identity: Option<&(CertificateDer<'static>, Arc<PrivateKeyDer<'static>>)>,
+) -> Arc<ClientConfig> {
+    let mut provider: CryptoProvider = aws_lc_rs::default_provider();
+    if let Some(suite) = suite {
+        provider.cipher_suites.retain(|candidate| candidate.suite() == suite);
+    }
+    let mut roots = RootCertStore::empty();
+    roots.add(authority.clone()).unwrap();
+    let builder = ClientConfig::builder_with_provider(Arc::new(provider))
+        .with_protocol_versions(versions)
+        .unwrap()
+        .with_root_certificates(roots);
+    let mut config = match identity {
+        None => builder.with_no_client_auth(),
+        Some((certificate, key)) => {
+            builder.with_client_auth_cert(vec![certificate.clone()], key.clone_key()).unwrap()
+        }
+    };
+    config.resumption =
+        if resume { Resumption::in_memory_sessions(64) } else { Resumption::disabled() };
+    Arc::new(config)
+}
