@@ -293,8 +293,6 @@ impl Session {
         else {
             return;
         };
-        // The client did not idle while a digest of a big file was computed.
-        self.phase_started = self.now;
         match result {
             Ok(answer) => self.file_done(operation, answer),
             Err(FileError::NotFound) => self.file_absent(operation),
