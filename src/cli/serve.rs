@@ -205,7 +205,7 @@ fn bind(settings: &Settings, shards: usize) -> Result<Listeners, String> {
         implicit: Vec::new(),
         explicit: Vec::new(),
     };
-    let implicit = ListenerKind::Implicit { defer_accept: true };
+    let implicit = ListenerKind::Implicit { defer_accept: settings.policy.handshake_timeout };
     for address in &settings.implicit {
         let bound = bind_first(address, shards, implicit, settings.backlog);
         let addresses = listeners.take(bound.map_err(|error| error.to_string())?);
