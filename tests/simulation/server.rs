@@ -18,8 +18,8 @@ use ringftpd::protocol::session::{
     SessionStart, TransferError,
 };
 use ringftpd::tls::{
-    After, Channel, Drain, DrainProgress, Handshake, Opened as OpenedRecord, Progress, Purpose,
-    ServerCertificate, ServerTls, SessionId, TlsError, TlsOptions, TlsVersions,
+    After, Channel, Drain, DrainProgress, Handshake, Opened as OpenedRecord, PemText, Progress,
+    Purpose, ServerCertificate, ServerTls, SessionId, TlsError, TlsOptions, TlsVersions,
 };
 
 use crate::model::{Asked, Canary, Tree, rename_in, store_in, unix_lines};
@@ -33,7 +33,7 @@ pub(crate) static CERTIFICATE: LazyLock<(ServerCertificate, Vec<u8>)> = LazyLock
     let certificate = parameters.self_signed(&key).unwrap();
     let (chain, key) = (certificate.pem(), key.serialize_pem());
     let der = certificate.der().to_vec();
-    (ServerCertificate::from_pem(chain.as_bytes(), "chain", key.as_bytes(), "key").unwrap(), der)
+    (ServerCertificate::from_pem(&pem(&chain), &pem(&key)).unwrap(), der)
 });
 
 pub(crate) static TLS: LazyLock<Arc<ServerTls>> = LazyLock::new(|| {
@@ -49,6 +49,10 @@ pub(crate) static TLS: LazyLock<Arc<ServerTls>> = LazyLock::new(|| {
     })
     .unwrap()
 });
+
+fn pem(text: &str) -> PemText {
+    PemText { origin: "memory".to_owned(), pem: text.as_bytes().to_vec() }
+}
 
 enum Wire {
     Clear,
@@ -451,7 +455,11 @@ impl Server {
             let home = usize::try_from(self.session.account().map_or(0, |a| a.home.0)).unwrap();
             store_in(&mut self.trees[home], path.as_bytes(), *mode, &text);
         }
-        self.log.push(Asked::Finished { level: running.level, result, octets: running.received });
+        self.log.push(Asked::Finished {
+            level: running.level,
+            result: result.clone(),
+            octets: running.received,
+        });
         self.answers.push_back(Input::TransferFinished(result));
     }
 }

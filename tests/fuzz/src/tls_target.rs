@@ -8,8 +8,8 @@ use std::time::Duration;
 use ringftpd::buffer::InBuf;
 use ringftpd::protocol::policy::DataResumption;
 use ringftpd::tls::{
-    After, Channel, Drain, DrainProgress, Handshake, Opened, Progress, Purpose, ServerCertificate,
-    ServerTls, SessionId, TlsOptions, TlsVersions, is_tls_record,
+    After, Channel, Drain, DrainProgress, Handshake, Opened, PemText, Progress, Purpose,
+    ServerCertificate, ServerTls, SessionId, TlsOptions, TlsVersions, is_tls_record,
 };
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore};
@@ -21,13 +21,16 @@ struct Setup {
 
 static SETUP: LazyLock<Option<Setup>> = LazyLock::new(|| set_up().ok());
 
+fn pem(text: &str) -> PemText {
+    PemText { origin: "memory".to_owned(), pem: text.as_bytes().to_vec() }
+}
+
 fn set_up() -> Result<Setup, Box<dyn std::error::Error>> {
     let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519)?;
     let certificate =
         rcgen::CertificateParams::new(vec!["fuzz.test".to_owned()])?.self_signed(&key)?;
     let (chain, key) = (certificate.pem(), key.serialize_pem());
-    let certificates =
-        vec![ServerCertificate::from_pem(chain.as_bytes(), "chain", key.as_bytes(), "key")?];
+    let certificates = vec![ServerCertificate::from_pem(&pem(&chain), &pem(&key))?];
     let server = ServerTls::new(TlsOptions {
         certificates,
         versions: TlsVersions::default(),

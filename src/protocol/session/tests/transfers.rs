@@ -260,7 +260,7 @@ fn every_end_of_a_transfer() {
     for (error, expected) in [
         (TransferError::NotOpened, "425"),
         (TransferError::HandshakeFailed, "522"),
-        (TransferError::NotResumed("no ticket offered"), "522"),
+        (TransferError::NotResumed("no ticket offered".to_owned()), "522"),
         (TransferError::ConnectionLost, "426"),
         (TransferError::Truncated, "426"),
         (TransferError::Protection, "426"),
@@ -271,8 +271,9 @@ fn every_end_of_a_transfer() {
         (TransferError::Storage(FileError::NoSpace), "451"),
     ] {
         let mut shell = logged_in().running();
+        let name = format!("{error:?}");
         shell.finish(Err(error));
-        assert_eq!(shell.take(), expected, "{error:?}");
+        assert_eq!(shell.take(), expected, "{name}");
         shell.check("NOOP", "200");
     }
     for error in [FileError::NoSpace, FileError::Quota, FileError::TooBig] {
