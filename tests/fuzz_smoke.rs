@@ -1,6 +1,9 @@
 //! The fuzz targets of `tests/fuzz` on stable: the corpus, and mutations of it from a fixed seed,
 //! within a bound on time. Not guided by coverage; `tests/fuzz/README.md` says how to do that.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on must stop")]
+
+#[expect(unreachable_pub, reason = "a crate of its own under cargo-fuzz")]
 #[path = "fuzz/src/lib.rs"]
 mod targets;
 

@@ -4,6 +4,7 @@
 //! failure and prints its trace. Seeds that failed once stay in `seeds.txt`.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on must stop")]
+#![expect(clippy::print_stdout, reason = "the trace of a failed run")]
 
 mod cuts;
 mod model;

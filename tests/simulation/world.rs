@@ -362,10 +362,10 @@ impl World {
                 tls.write_tls(&mut octets).unwrap();
             }
         }
-        self.to_server(&octets);
+        self.send_to_server(&octets);
     }
 
-    fn to_server(&mut self, octets: &[u8]) {
+    fn send_to_server(&mut self, octets: &[u8]) {
         for piece in self.pieces(octets) {
             let at = self.arrival(self.last_to_server);
             self.last_to_server = at;
@@ -433,7 +433,7 @@ impl World {
                 tls.writer().write_all(line).map_err(|error| error.to_string())?;
                 self.client_flushes();
             }
-            None => self.to_server(line),
+            None => self.send_to_server(line),
         }
         Ok(())
     }
