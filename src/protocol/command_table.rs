@@ -102,7 +102,7 @@ pub struct Row {
     /// lists (RFC 959 §5.4, RFC 2228 §8.2, RFC 2389, RFC 2640, RFC 7151), or are the log-in.
     pub login: bool,
     /// Whether it ends the wait for RNTO, which must follow RNFR immediately (RFC 959 §4.1.3)
-    /// [FILE-18].
+    /// [FILE-18]. RNFR starts a new wait, RNTO uses the old one up.
     pub clears_rename: bool,
     /// Syntax, for HELP (RFC 959 §5.3.1).
     pub help: &'static str,
