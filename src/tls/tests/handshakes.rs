@@ -194,10 +194,34 @@ fn tickets_are_counted_by_purpose() {
         assert_eq!(connect_for(Purpose::DataUpload), Resumption::ThisSession);
     }
     assert_eq!(connect_for(Purpose::DataUpload), Resumption::NotOffered);
-    // A download replaces the one it used.
+    // What a data connection did not bring, it is not given: else a stranger who reached the
+    // passive port first would take the proof along.
     assert_eq!(connect_for(Purpose::DataDownload), Resumption::NotOffered);
+    assert_eq!(connect_for(Purpose::DataDownload), Resumption::NotOffered);
+    // A download that resumes replaces the ticket it used.
+    connect(&tls, &mut client(&config, "localhost"));
     for _ in 0..6 {
         assert_eq!(connect_for(Purpose::DataDownload), Resumption::ThisSession);
+    }
+}
+
+/// TLS 1.2 issues its ticket inside the handshake, refused or not; by ticket and by session ID.
+#[test]
+fn a_full_data_handshake_proves_nothing_the_next_time() {
+    for kind in kinds() {
+        let tls = server(options());
+        let config = client_config(&tls, kind, None);
+        for _ in 0..3 {
+            let mut thief = client(&config, "localhost");
+            let stolen = connect_in_pieces(
+                &tls,
+                Purpose::DataDownload,
+                &this_session(),
+                &mut thief,
+                usize::MAX,
+            );
+            assert!(!stolen.unwrap().facts.resumption.is_this_session());
+        }
     }
 }
 
