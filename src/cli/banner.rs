@@ -2,9 +2,8 @@
 //! and client commands that work as printed.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use super::serve::reachable;
 use crate::config::{CertificateSource, Config};
 
 /// The facts of a start.
@@ -119,4 +118,14 @@ fn example_host(address: SocketAddr) -> String {
         return format!("localhost:{}", address.port());
     }
     address.to_string()
+}
+
+/// An address a client on this machine can connect to.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, address.port())
 }

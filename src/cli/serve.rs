@@ -1,7 +1,7 @@
 //! `ringftpd serve`: from a validated configuration to running shards, and back to an exit code.
 //! The order matters and is written down in [`run`].
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{Ipv6Addr, SocketAddr};
 use std::process::ExitCode;
 use std::sync::{Arc, mpsc};
 use std::thread;
@@ -330,14 +330,4 @@ fn watch_signals(wakes: mpsc::Sender<Wake>) -> Result<(), String> {
         .spawn(forward)
         .map(drop)
         .map_err(|error| format!("cannot start a thread: {error}"))
-}
-
-/// An address a client on this machine can connect to.
-pub(super) fn reachable(address: SocketAddr) -> SocketAddr {
-    let ip = match address.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        ip => ip,
-    };
-    SocketAddr::new(ip, address.port())
 }

@@ -2,13 +2,12 @@
 //! and its kin, AVBL, SITE: commands answered by one look at storage.
 
 use super::io::Output;
-use super::replies::Situation;
-use super::transfer::{error_text, split_options};
+use super::replies::{Situation, error_text};
 use super::{Pending, Session};
 use crate::protocol::account::Permissions;
 use crate::protocol::command_table::Verb;
 use crate::protocol::file::{
-    FileError, FileKind, FileReply, FileRequest, FileTime, HashAlgorithm, ListStyle, Metadata,
+    FileError, FileKind, FileReply, FileRequest, FileTime, HashAlgorithm, Metadata,
 };
 use crate::protocol::path::VirtualPath;
 use crate::protocol::{hash_command, listing, number, reply, timestamp};
@@ -21,6 +20,8 @@ pub(super) enum FileOperation {
     ListOptions {
         verb: Verb,
         argument: Vec<u8>,
+        operand: Vec<u8>,
+        hidden: bool,
     },
     MakeDirectory(VirtualPath),
     /// A reply without variable part.
@@ -219,17 +220,6 @@ impl Session {
         });
     }
 
-    /// STAT with a pathname: a listing on the control connection.
-    fn stat_path(&mut self, argument: &[u8]) {
-        if !self.permissions().list {
-            return self.say_code(450, "Permission denied.");
-        }
-        let (hidden, operand) = split_options(argument);
-        let Some(path) = self.resolve(operand, 450) else { return };
-        let request = self.list_request(path, operand, ListStyle::Long, hidden);
-        self.ask(FileRequest::ControlListing(request), FileOperation::ControlListing);
-    }
-
     /// SITE CHMOD, UTIME, HELP. There is no SITE EXEC (RFC 2577 §9).
     pub(super) fn site(&mut self, argument: &[u8]) {
         let (word, rest) = split_word(argument);
@@ -312,9 +302,8 @@ impl Session {
     }
 
     fn file_absent(&mut self, operation: FileOperation) {
-        if let FileOperation::ListOptions { verb, argument } = operation {
-            let (hidden, operand) = split_options(&argument);
-            return self.list_operand(verb, operand, hidden);
+        if let FileOperation::ListOptions { verb, operand, hidden, .. } = operation {
+            return self.list_operand(verb, &operand, hidden);
         }
         if let FileOperation::ModificationTime(Some((time, path))) = operation {
             let name = path.as_bytes().to_vec();
@@ -331,7 +320,7 @@ impl Session {
             return self.file_absent(operation);
         }
         match (operation, answer) {
-            (FileOperation::ListOptions { verb, argument }, _) => {
+            (FileOperation::ListOptions { verb, argument, .. }, _) => {
                 self.list_operand(verb, &argument, false);
             }
             (FileOperation::ChangeDirectory(path), FileReply::Metadata(metadata)) => {

@@ -15,6 +15,7 @@
 mod files;
 mod information;
 mod io;
+mod lists;
 mod login;
 mod parameters;
 mod rendezvous;

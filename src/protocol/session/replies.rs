@@ -1,6 +1,8 @@
 //! Replies named by situation, so that a reviewer reads the intent and not a number. The codes are
 //! those RFC 959 §5.4, RFC 2228 §8.2 and their successors allow for each command.
 
+use crate::protocol::file::FileError;
+
 /// A reply with a fixed text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Situation {
@@ -204,5 +206,30 @@ impl Situation {
             Self::Utf8Always => (501, "UTF-8 is always on."),
             Self::Utf8On => (200, "UTF-8 is on."),
         }
+    }
+}
+
+/// What a client is told about a storage error; no path, no errno.
+pub(super) fn error_text(error: FileError) -> &'static str {
+    match error {
+        FileError::NotFound => "No such file or directory.",
+        FileError::PermissionDenied => "Permission denied.",
+        FileError::OutsideRoot => "Name leads out of the tree.",
+        FileError::NotADirectory => "Not a directory.",
+        FileError::IsADirectory => "Is a directory.",
+        FileError::NotAFile => "Not a regular file.",
+        FileError::AlreadyExists => "Name exists already.",
+        FileError::NotEmpty => "Directory not empty.",
+        FileError::NameTooLong => "Name too long.",
+        FileError::Loop => "Too many symbolic links.",
+        FileError::NoSpace => "No space left.",
+        FileError::Quota => "Quota exceeded.",
+        FileError::TooBig => "File too big.",
+        FileError::ReadOnly => "Read-only file system.",
+        FileError::Busy => "File is busy; try again later.",
+        FileError::BeyondEnd => "Restart marker or range beyond the end of the file.",
+        FileError::Unsupported => "Not available for this file.",
+        FileError::Overloaded => "Server is busy; try again later.",
+        FileError::Io(_) => "Local storage error.",
     }
 }

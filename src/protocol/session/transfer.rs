@@ -1,16 +1,12 @@
-//! RETR, STOR, APPE, STOU, LIST, NLST, MLSD, ABOR: when a transfer may start, and which replies
+//! RETR, STOR, APPE, STOU, ABOR, and what all transfers share: when one may start, and which replies
 //! frame it (RFC 959 §5.4, RFC 4217 §10.2). Moving the octets is the server-DTP's work.
 
-use super::files::FileOperation;
 use super::io::{Output, ProtectionLevel, Rendezvous, TransferError};
 use super::rendezvous::DataPath;
-use super::replies::Situation;
+use super::replies::{Situation, error_text};
 use super::{Pending, Session};
 use crate::protocol::command_table::Verb;
-use crate::protocol::file::{
-    FileError, FileRequest, ListRequest, ListStyle, Opened, StoreMode, TransferRequest,
-};
-use crate::protocol::path::VirtualPath;
+use crate::protocol::file::{FileError, Opened, StoreMode, TransferRequest};
 use crate::protocol::reply;
 
 /// The transfer in hand.
@@ -66,58 +62,9 @@ impl Session {
         self.open(verb, wanted, TransferRequest::Store { path, mode, ascii, announced });
     }
 
-    pub(super) fn list(&mut self, verb: Verb, argument: &[u8]) {
-        self.restart = None;
-        self.announced = None;
-        let code = if verb == Verb::Mlsd { 550 } else { 450 };
-        if !self.permissions().list {
-            return self.say_code(code, "Permission denied.");
-        }
-        match verb {
-            Verb::Mlsd => self.list_operand(verb, argument, true),
-            // Clients send `LIST -a`; a file may be called so all the same [LIST-04].
-            _ if split_options(argument).1.len() < argument.len() => {
-                let Some(path) = self.resolve(argument, code) else { return };
-                let argument = argument.to_vec();
-                let operation = FileOperation::ListOptions { verb, argument };
-                self.ask(FileRequest::Metadata(path), operation);
-            }
-            _ => self.list_operand(verb, argument, false),
-        }
-    }
-
-    pub(super) fn list_operand(&mut self, verb: Verb, operand: &[u8], hidden: bool) {
-        let code = if verb == Verb::Mlsd { 550 } else { 450 };
-        let Some(path) = self.resolve(operand, code) else { return };
-        let style = match verb {
-            Verb::Mlsd => ListStyle::Facts(self.parameters.facts),
-            Verb::Nlst => ListStyle::Names { prefix: name_prefix(operand) },
-            _ => ListStyle::Long,
-        };
-        let request = self.list_request(path, operand, style, hidden);
-        self.open(verb, operand, TransferRequest::List(request));
-    }
-
-    pub(super) fn list_request(
-        &self,
-        path: VirtualPath,
-        argument: &[u8],
-        style: ListStyle,
-        hidden: bool,
-    ) -> ListRequest {
-        ListRequest {
-            path,
-            argument: argument.to_vec(),
-            style,
-            hidden,
-            permissions: self.permissions(),
-            now: self.unix_now,
-        }
-    }
-
     /// Checks common to all transfers, then asks storage. Nothing preliminary is said before
     /// storage agreed.
-    fn open(&mut self, verb: Verb, argument: &[u8], request: TransferRequest) {
+    pub(super) fn open(&mut self, verb: Verb, argument: &[u8], request: TransferRequest) {
         if self.policy.require_data_tls && self.security.level() == ProtectionLevel::Clear {
             return self.say(Situation::DataLevelTooLow);
         }
@@ -246,57 +193,4 @@ fn storage_failure(verb: Verb, error: FileError) -> (u16, &'static str) {
         _ => 451,
     };
     (code, error_text(error))
-}
-
-/// What a client is told about a storage error; no path, no errno.
-pub(super) fn error_text(error: FileError) -> &'static str {
-    match error {
-        FileError::NotFound => "No such file or directory.",
-        FileError::PermissionDenied => "Permission denied.",
-        FileError::OutsideRoot => "Name leads out of the tree.",
-        FileError::NotADirectory => "Not a directory.",
-        FileError::IsADirectory => "Is a directory.",
-        FileError::NotAFile => "Not a regular file.",
-        FileError::AlreadyExists => "Name exists already.",
-        FileError::NotEmpty => "Directory not empty.",
-        FileError::NameTooLong => "Name too long.",
-        FileError::Loop => "Too many symbolic links.",
-        FileError::NoSpace => "No space left.",
-        FileError::Quota => "Quota exceeded.",
-        FileError::TooBig => "File too big.",
-        FileError::ReadOnly => "Read-only file system.",
-        FileError::Busy => "File is busy; try again later.",
-        FileError::BeyondEnd => "Restart marker or range beyond the end of the file.",
-        FileError::Unsupported => "Not available for this file.",
-        FileError::Overloaded => "Server is busy; try again later.",
-        FileError::Io(_) => "Local storage error.",
-    }
-}
-
-/// Clients send `LIST -a`, `-la`, `-aL`: leading options are no pathname.
-pub(super) fn split_options(argument: &[u8]) -> (bool, &[u8]) {
-    let mut rest = argument;
-    let mut hidden = false;
-    while let [b'-', tail @ ..] = rest {
-        let end = tail.iter().position(|&octet| octet == b' ').unwrap_or(tail.len());
-        let letters = &tail[..end];
-        if letters.is_empty() || !letters.iter().all(u8::is_ascii_alphanumeric) {
-            break;
-        }
-        hidden |= letters.iter().any(|letter| matches!(letter, b'a' | b'A'));
-        rest = &tail[end..];
-        if let [b' ', operand @ ..] = rest {
-            rest = operand;
-        }
-    }
-    (hidden, rest)
-}
-
-/// `NLST sub` answers `sub/a`: names usable as arguments (RFC 1123 §4.1.2.7).
-fn name_prefix(operand: &[u8]) -> Vec<u8> {
-    let mut prefix = operand.to_vec();
-    if !prefix.is_empty() && prefix.last() != Some(&b'/') {
-        prefix.push(b'/');
-    }
-    prefix
 }
