@@ -15,7 +15,7 @@ fn server(rule: &str, client_ca: Option<&Authority>) -> Server {
     Server::builder().user("carol", &["read", "list"], rule).start_with(|scratch| {
         let Some(authority) = client_ca else { return String::new() };
         let path = scratch.path.join("client_ca.pem");
-        std::fs::write(&path, authority.pem()).unwrap();
+        std::fs::write(&path, authority.pem()).expect("a scratch directory to write to");
         format!("[tls]\nclient_ca = \"{}\"", path.display())
     })
 }
