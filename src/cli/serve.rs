@@ -97,7 +97,7 @@ fn start(config: Config) -> Result<Server, String> {
 }
 
 impl Server {
-    /// Waits for the end: a signal drains the shards, a second one ends at once.
+    /// Waits for the end: a signal drains the shards, a later SIGINT ends at once.
     fn wait(self) -> Result<ExitCode, String> {
         let mut code = ExitCode::SUCCESS;
         match self.wakes.recv() {
@@ -116,10 +116,12 @@ impl Server {
         while running > 0 {
             match self.wakes.recv() {
                 Ok(Wake::ShardEnded(_)) => running -= 1,
-                Ok(Wake::Signal(signal)) => {
-                    tracing::warn!(signal, "second signal: transfers are cut off");
+                // Whoever supervises us may repeat SIGTERM; only an impatient person cuts it short.
+                Ok(Wake::Signal(SIGINT)) => {
+                    tracing::warn!("interrupted: transfers are cut off");
                     return Ok(ExitCode::FAILURE);
                 }
+                Ok(Wake::Signal(_)) => {}
                 Err(mpsc::RecvError) => break,
             }
             if code == ExitCode::FAILURE {

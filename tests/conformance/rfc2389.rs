@@ -218,7 +218,8 @@ fn syst_is_unix() {
     });
 }
 
-/// [INFO-03] [INFO-04] HELP is 214 before the log-in, HELP with a verb 214, with nonsense 501 or 502.
+/// [INFO-03] [INFO-04] HELP is 214 before the log-in; HELP with a verb 214, with nonsense 501 or
+/// 502.
 #[test]
 fn help_helps() {
     let server = strict();

@@ -173,7 +173,7 @@ fn hash() {
     });
 }
 
-/// [MLSD-01] `fact=value;…; SP name CRLF`: bare names, no header, no empty line, `.`-names included.
+/// [MLSD-01] `fact=value;…; SP name CRLF`: bare names, no header, `.`-names included.
 #[test]
 fn mlsd_lines() {
     let server = strict();

@@ -171,9 +171,10 @@ enum State {
     C,
 }
 
-/// A client in the state; logged-in ones stand in a fresh directory with `file` and `sub`.
+/// A client in the state; logged-in ones stand in a fresh directory of the test with `file` and
+/// `sub`.
 #[track_caller]
-fn enter(server: &Server, listener: Listener, state: State) -> Client {
+fn enter(server: &Server, listener: Listener, state: State, test: &str) -> Client {
     let mut client = match state {
         State::P0 | State::PR => Client::plain(server),
         State::T if listener == Listener::Explicit => {
@@ -189,7 +190,7 @@ fn enter(server: &Server, listener: Listener, state: State) -> Client {
             client.expect("USER alice", 331);
         }
         State::L | State::C => {
-            let place = format!("table-{listener:?}-{state:?}").to_lowercase();
+            let place = format!("{test}-{listener:?}").to_lowercase();
             let path = server.root().join(&place);
             let _ = std::fs::remove_dir_all(&path);
             std::fs::create_dir_all(path.join("sub")).unwrap();
@@ -211,7 +212,7 @@ fn check(server: &Server, listener: Listener, state: State) {
     let mut faults = Vec::new();
     for row in TABLE {
         let codes = row.codes(state, listener);
-        let mut client = enter(server, listener, state);
+        let mut client = enter(server, listener, state, &format!("state-{state:?}"));
         let reply = client.cmd(row.command);
         if !codes.contains(&reply.code) {
             let (command, code, text) = (row.command, reply.code, reply.text());
@@ -255,7 +256,7 @@ fn state_u() {
         for row in TABLE {
             let prot = row.command.starts_with("PROT");
             let codes = if prot { OK } else { row.codes(State::U, listener) };
-            let mut client = enter(&server, listener, State::U);
+            let mut client = enter(&server, listener, State::U, "state-u");
             let reply = client.cmd(row.command);
             let (command, text) = (row.command, reply.text());
             assert!(codes.contains(&reply.code), "{listener:?} {command} → {} {text}", reply.code);
@@ -307,7 +308,7 @@ fn state_x() {
     let server = relaxed();
     on_both(|listener| {
         for row in TABLE {
-            let mut client = enter(&server, listener, State::L);
+            let mut client = enter(&server, listener, State::L, "state-x");
             let mut data = client.passive();
             client.expect("STOR upload", 150);
             client.secure(&mut data);
