@@ -1,6 +1,8 @@
 //! Log-in by client certificate against the real program (RFC 2228 §3, reply 232) [LOGIN-02]: by
 //! fingerprint without any authority, by subject with one, and what must not be enough.
 
+#![allow(clippy::unwrap_used, reason = "a test: what cannot be had is a failure")]
+
 mod support;
 
 use rcgen::DnType;

@@ -33,10 +33,13 @@ pub(super) fn run(config: Config) -> ExitCode {
 
 /// The running server as the main thread sees it.
 struct Server {
-    shards: Vec<(RemoteSender<Message>, ShardThread<Report>)>,
+    shards: Vec<RunningShard>,
     wakes: mpsc::Receiver<Wake>,
     _log: logging::LogGuard,
 }
+
+/// How to tell a shard something, and how to wait for its end.
+type RunningShard = (RemoteSender<Message>, ShardThread<Report>);
 
 /// Why the main thread woke up.
 enum Wake {
@@ -254,7 +257,7 @@ fn start_shards(
     tls: &Arc<ServerTls>,
     homes: &[Arc<Root>],
     wakes: &mpsc::Sender<Wake>,
-) -> Result<Vec<(RemoteSender<Message>, ShardThread<Report>)>, String> {
+) -> Result<Vec<RunningShard>, String> {
     let Config { settings, accounts, .. } = config;
     let policy = Arc::new(settings.policy);
     let users = Arc::new(accounts.users);

@@ -71,7 +71,8 @@ pub struct Policy {
     pub idle_timeout: Duration,
     /// From the greeting to a successful log-in.
     pub login_timeout: Duration,
-    /// From accept (or AUTH, or REIN) to the end of the TLS handshake.
+    /// From accept or AUTH to the end of the TLS handshake. REIN and CCC have as long to leave TLS,
+    /// and implicit FTPS then as long again for the new handshake.
     pub handshake_timeout: Duration,
     /// From the 150 to an established data connection, handshake included.
     pub data_timeout: Duration,

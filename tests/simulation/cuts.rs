@@ -4,7 +4,7 @@ use std::io::Write;
 
 use ringftpd::buffer::InBuf;
 use ringftpd::clock;
-use ringftpd::tls::{Channel, Handshake, Opened, Progress, Purpose, SessionId};
+use ringftpd::tls::{Channel, ControlSession, Handshake, Opened, Progress, Purpose};
 use rustls::ClientConnection;
 use rustls::pki_types::ServerName;
 
@@ -139,8 +139,8 @@ fn a_control_connection_cut_at_every_octet() {
 
 /// The server's end of a protected data connection, and the client's.
 fn data_connection() -> (Channel, InBuf, ClientConnection) {
-    let id = SessionId::from_bytes([1; SessionId::BYTES]);
-    let mut handshake = Handshake::new(&TLS, Purpose::DataUpload, id, None).unwrap();
+    let session = ControlSession::new().unwrap();
+    let mut handshake = Handshake::new(&TLS, Purpose::DataUpload, &session, None).unwrap();
     let mut tls = client();
     let (mut raw, mut out) = (InBuf::new(), Vec::new());
     loop {

@@ -18,8 +18,8 @@ use ringftpd::protocol::session::{
     SessionStart, TransferError,
 };
 use ringftpd::tls::{
-    After, Channel, Drain, DrainProgress, Handshake, Opened as OpenedRecord, PemText, Progress,
-    Purpose, ServerCertificate, ServerTls, SessionId, TlsError, TlsOptions, TlsVersions,
+    After, Channel, ControlSession, Drain, DrainProgress, Handshake, Opened as OpenedRecord,
+    PemText, Progress, Purpose, ServerCertificate, ServerTls, TlsError, TlsOptions, TlsVersions,
 };
 
 use crate::model::{Asked, Canary, Tree, rename_in, store_in, unix_lines};
@@ -257,9 +257,9 @@ impl Server {
                     self.answers.push_back(Input::Flushed);
                 }
                 Output::StartTls { host } => {
-                    let id = SessionId::from_bytes([1; SessionId::BYTES]);
+                    let session = ControlSession::new().unwrap();
                     let handshake =
-                        Handshake::new(&TLS, Purpose::Control, id, host.as_deref()).unwrap();
+                        Handshake::new(&TLS, Purpose::Control, &session, host.as_deref()).unwrap();
                     self.wire = Wire::Handshake(Box::new(handshake));
                 }
                 Output::ShutdownTls(after) => self.shut_down_tls(after),

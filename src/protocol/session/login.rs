@@ -132,7 +132,8 @@ impl Session {
     fn needs_tls_to_log_in(&self) -> bool {
         self.mode == Mode::Explicit
             && self.policy.require_control_tls
-            && self.security == super::Security::Clear
+            // After CCC the next password would be in clear.
+            && !self.security.is_protected()
     }
 
     fn log_in(&mut self, account: Account, by_certificate: bool) {

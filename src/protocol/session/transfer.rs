@@ -43,7 +43,8 @@ impl Session {
         let permissions = self.permissions();
         let mode = match (verb, marker) {
             (Verb::Stou, _) => StoreMode::Unique,
-            // RFC 3659 §5: REST before APPE behaves as before STOR.
+            // RFC 3659 §5: REST before APPE behaves as before STOR. Clients send REST 0 to take a
+            // marker back, so APPE after it still appends instead of emptying the file.
             (_, Some(offset)) if offset > 0 => StoreMode::At(offset),
             (Verb::Appe, _) => StoreMode::Append,
             _ => StoreMode::Replace,

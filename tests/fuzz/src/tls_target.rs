@@ -8,8 +8,8 @@ use std::time::Duration;
 use ringftpd::buffer::InBuf;
 use ringftpd::protocol::policy::DataResumption;
 use ringftpd::tls::{
-    After, Channel, Drain, DrainProgress, Handshake, Opened, PemText, Progress, Purpose,
-    ServerCertificate, ServerTls, SessionId, TlsOptions, TlsVersions, is_tls_record,
+    After, Channel, ControlSession, Drain, DrainProgress, Handshake, Opened, PemText, Progress,
+    Purpose, ServerCertificate, ServerTls, TlsOptions, TlsVersions, is_tls_record,
 };
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore};
@@ -118,8 +118,8 @@ fn into_drain(setup: &Setup, octets: &[u8]) {
 }
 
 fn server(setup: &Setup) -> Handshake {
-    let id = SessionId::from_bytes([1; SessionId::BYTES]);
-    Handshake::new(&setup.server, Purpose::Control, id, None).expect("a handshake")
+    let session = ControlSession::new().expect("random numbers");
+    Handshake::new(&setup.server, Purpose::Control, &session, None).expect("a handshake")
 }
 
 fn established(setup: &Setup) -> (Channel, InBuf, ClientConnection) {

@@ -14,7 +14,7 @@ use crate::protocol::command_table;
 /// Arguments are such that a command works where it is allowed; `absent` does not exist.
 const TABLE: &str = "
 command          | P0      | PR     | T      | TI     | U   | UT  | L       | LT      | LI      | C       | X
-USER ann         | 331     | 530    | 331    | =      | =   | =   | =       | =       | =       | =       | q
+USER ann         | 331     | 530    | 331    | =      | =   | =   | =       | =       | =       | 530     | q
 PASS right       | 503     | =      | =      | =      | 230 | 230 | 503     | =       | =       | =       | q
 PASS wrong       | 503     | =      | =      | =      | 530 | 530 | 503     | =       | =       | =       | q
 ACCT a           | 503     | 530    | 503    | =      | =   | =   | 202     | =       | =       | =       | q
