@@ -65,13 +65,16 @@ fn examine(config: &Config, available: &[usize], shards: usize) -> Result<Vec<St
     }
     let mut warnings = Vec::new();
     warnings.extend(certificate.and_then(|c| tls_setup::validity_warning(&c, clock::unix_time())));
-    let sessions = settings.limits.sessions;
-    if usize::try_from(sessions).is_ok_and(|sessions| sessions < shards) {
-        warnings.push(format!(
-            "limits.sessions: {sessions} for {shards} shards; some shards would serve nobody"
-        ));
-    }
+    warnings.extend(share_warning(settings, shards));
     Ok(warnings)
+}
+
+/// What to say about shards that get no session.
+pub(super) fn share_warning(settings: &Settings, shards: usize) -> Option<String> {
+    let sessions = settings.limits.sessions;
+    usize::try_from(sessions).is_ok_and(|sessions| sessions < shards).then(|| {
+        format!("limits.sessions: {sessions} for {shards} shards; some shards would serve nobody")
+    })
 }
 
 /// Every effective value, one a line, under the names of the configuration.

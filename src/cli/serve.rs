@@ -9,7 +9,7 @@ use std::thread;
 use signal_hook::consts::{SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::iterator::Signals;
 
-use super::{banner, fail, logging, tls_setup};
+use super::{banner, check_config, fail, logging, tls_setup};
 use crate::clock;
 use crate::config::{Config, ListenAddress, Settings};
 use crate::connection::split;
@@ -76,7 +76,8 @@ fn start(config: Config) -> Result<Server, String> {
     if let Some(warning) = host::open_files_warning(files, sessions, shard_count) {
         tracing::warn!("{warning}");
     }
-    if let Some(warning) = tls_setup::validity_warning(&certificate, clock::unix_time()) {
+    let ending = tls_setup::validity_warning(&certificate, clock::unix_time());
+    for warning in ending.into_iter().chain(check_config::share_warning(settings, cpus.len())) {
         tracing::warn!("{warning}");
     }
     let (sender, wakes) = mpsc::channel();

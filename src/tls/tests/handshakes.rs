@@ -205,6 +205,51 @@ fn tickets_are_counted_by_purpose() {
     }
 }
 
+/// Several data connections of `config`'s client, one after the other, to this session.
+fn downloads(tls: &Arc<ServerTls>, config: &Arc<ClientConfig>) -> [Resumption; 6] {
+    [(); 6].map(|()| {
+        let (mut client, session) = (client(config, "localhost"), this_session());
+        let purpose = Purpose::DataDownload;
+        let server = connect_in_pieces(tls, purpose, &session, &mut client, usize::MAX);
+        server.unwrap().facts.resumption
+    })
+}
+
+/// A refused data connection must not be handed the key to the next one.
+#[test]
+fn data_connections_of_others_get_no_ticket_of_this_session() {
+    for kind in kinds() {
+        let tls = server(options());
+        let other = client_config(&tls, kind, None);
+        let mut control = client(&other, "localhost");
+        let session = other_session();
+        connect_in_pieces(&tls, Purpose::Control, &session, &mut control, usize::MAX).unwrap();
+        let seen = downloads(&tls, &other);
+        assert_eq!(seen[0], Resumption::OtherSession);
+        assert!(!seen.contains(&Resumption::ThisSession), "{seen:?}");
+    }
+}
+
+/// A ticket travels in clear in the ClientHello: who has only seen it can have it declined, and is
+/// then given none.
+#[test]
+fn a_declined_ticket_proves_nothing() {
+    use aws_lc_rs::cipher_suite as suite;
+    let control = server(options());
+    let suites = [suite::TLS13_AES_128_GCM_SHA256, suite::TLS13_CHACHA20_POLY1305_SHA256];
+    let config = client_config_with(&control, &[&version::TLS13], &suites, None);
+    connect(&control, &mut client(&config, "localhost"));
+    let data = server(TlsOptions {
+        certificates: control.certificates().to_vec(),
+        versions: TlsVersions { tls12: false, tls13: true },
+        cipher_suites: Some(vec!["tls_chacha20_poly1305_sha256".to_owned()]),
+        ..options()
+    });
+    let seen = downloads(&data, &config);
+    assert_eq!(seen[..4], [Resumption::Declined; 4]);
+    assert_eq!(seen[4..], [Resumption::NotOffered; 2]);
+}
+
 /// TLS 1.2 issues its ticket inside the handshake, refused or not; by ticket and by session ID.
 #[test]
 fn a_full_data_handshake_proves_nothing_the_next_time() {
