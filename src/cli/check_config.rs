@@ -1,14 +1,7 @@
 //! `ringftpd check-config`: what would run, or everything that is wrong. Binds and writes nothing.
 
 use std::fmt::{Display, Write};
-use std::path::Path;
 use std::process::ExitCode;
-
-use rustls::RootCertStore;
-use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::sign::CertifiedKey;
 
 use super::args::ServeArguments;
 use super::{complain, fail, load, print, report_warnings};
@@ -17,6 +10,7 @@ use crate::config::{
     duration_text, permission_words,
 };
 use crate::protocol::policy::{DataResumption, Durability, FailedUpload, Policy};
+use crate::tls::{PemText, ServerCertificate, TlsSetupError, check_client_ca};
 
 pub(super) fn run(arguments: &ServeArguments) -> ExitCode {
     let config = match load(arguments) {
@@ -37,30 +31,14 @@ pub(super) fn run(arguments: &ServeArguments) -> ExitCode {
 
 /// Whether the operator's certificate and authorities can be used: they parse, and the key is that
 /// of the certificate. Validity times and names are the clients' business.
-fn check_certificates(tls: &Tls) -> Result<(), String> {
+fn check_certificates(tls: &Tls) -> Result<(), TlsSetupError> {
     if let CertificateSource::Files { chain, key } = &tls.certificate {
-        let certificates = certificates_in(chain)?;
-        let bad_key = |cause: String| format!("{}: {cause}", key.display());
-        let private = PrivateKeyDer::from_pem_file(key)
-            .map_err(|error| bad_key(format!("no private key in PEM: {error}")))?;
-        CertifiedKey::from_der(certificates, private, &aws_lc_rs::default_provider())
-            .map_err(|error| bad_key(format!("cannot serve with {}: {error}", chain.display())))?;
+        ServerCertificate::load(chain, key)?;
     }
     if let Some(path) = &tls.client_ca {
-        let mut store = RootCertStore::empty();
-        for certificate in certificates_in(path)? {
-            store.add(certificate).map_err(|error| format!("{}: {error}", path.display()))?;
-        }
+        check_client_ca(&PemText::read(path, "read tls.client_ca")?)?;
     }
     Ok(())
-}
-
-fn certificates_in(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let bad = |cause: String| format!("{}: no certificate in PEM{cause}", path.display());
-    let certificates: Vec<_> = CertificateDer::pem_file_iter(path)
-        .and_then(Iterator::collect)
-        .map_err(|error| bad(format!(": {error}")))?;
-    if certificates.is_empty() { Err(bad(String::new())) } else { Ok(certificates) }
 }
 
 /// Shards that would start here: one for each CPU.
@@ -274,6 +252,8 @@ impl Lines {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
     use crate::config::Overrides;
 
@@ -336,7 +316,7 @@ mod tests {
                 let (chain, key) = (chain.to_owned(), key.to_owned());
                 tls.certificate = CertificateSource::Files { chain, key };
                 tls.client_ca = ca.map(Path::to_owned);
-                let result = check_certificates(&tls);
+                let result = check_certificates(&tls).map_err(|error| error.to_string());
                 match expected {
                     Ok(()) => assert_eq!(result, Ok(())),
                     Err(part) => {
@@ -345,10 +325,10 @@ mod tests {
                 }
             };
         check(&chain, &key, Some(&chain), Ok(()));
-        check(&chain, &other_key, None, Err("other.pem: cannot serve with "));
-        check(&empty, &key, None, Err("empty.pem: no certificate in PEM"));
-        check(&chain, &empty, None, Err("empty.pem: no private key in PEM"));
-        check(&chain, &key, Some(&key), Err("key.pem: no certificate in PEM"));
+        check(&chain, &other_key, None, Err("does not belong to the first certificate"));
+        check(&empty, &key, None, Err("empty.pem"));
+        check(&chain, &empty, None, Err("empty.pem"));
+        check(&chain, &key, Some(&key), Err("key.pem"));
     }
 
     /// Each key of the reference has its line, but those that only name files read here.

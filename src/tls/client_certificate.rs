@@ -55,6 +55,15 @@ pub fn sha256_fingerprint(der: &[u8]) -> [u8; 32] {
     fingerprint
 }
 
+/// Checks that client certificates could be verified with these CAs.
+///
+/// # Errors
+///
+/// Names the origin and the cause.
+pub fn check_client_ca(text: &PemText) -> Result<(), TlsSetupError> {
+    ca_verifier(text, &Arc::new(rustls::crypto::aws_lc_rs::default_provider())).map(drop)
+}
+
 /// Why a client certificate is accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Trusted {

@@ -21,7 +21,7 @@ mod ticket;
 
 pub use certificate::{PemText, SelfSigned, ServerCertificate, self_signed_chain};
 pub use channel::{Channel, Opened};
-pub use client_certificate::{ClientCertificate, sha256_fingerprint};
+pub use client_certificate::{ClientCertificate, check_client_ca, sha256_fingerprint};
 pub use drain::{After, Drain, DrainProgress, is_tls_record};
 pub use error::{Culprit, TlsError, TlsSetupError};
 pub use handshake::{Handshake, HandshakeFacts, Progress};

@@ -104,12 +104,16 @@ mod tests {
     use super::*;
     use crate::protocol::file::{FileReply, FileRequest, StoreMode};
 
-    /// Names the directory on which [`on_a_small_filesystem`] finds its own tmpfs.
+    /// Names the directory on which [`full_and_read_only_filesystems`] finds its own tmpfs.
     const SMALL: &str = "RINGFTPD_TEST_SMALL_FILESYSTEM";
 
-    /// A full and a read-only filesystem, in a mount namespace of its own.
+    /// A full and a read-only filesystem, in a mount namespace of its own: the test starts itself
+    /// there.
     #[test]
     fn full_and_read_only_filesystems() {
+        if let Some(directory) = std::env::var_os(SMALL) {
+            return on_a_small_filesystem(Path::new(&directory));
+        }
         let directory = tempfile::tempdir().unwrap();
         let private = |script: &str| {
             let mut command = Command::new("unshare");
@@ -123,17 +127,14 @@ mod tests {
             Ok(output) if output.status.success() => {}
             other => return println!("skipped: no private mount namespace here: {other:?}"),
         }
-        let test = "vfs::tests::on_a_small_filesystem --exact --ignored --nocapture";
+        let test = "vfs::tests::full_and_read_only_filesystems --exact --nocapture";
         let output = private(&format!("{MOUNT} && exec \"$2\" {test}")).unwrap();
         let text = String::from_utf8_lossy(&output.stdout);
         assert!(output.status.success() && text.contains("1 passed"), "{output:?}");
     }
 
-    #[test]
-    #[ignore = "run by full_and_read_only_filesystems on a filesystem of 1 MiB"]
-    fn on_a_small_filesystem() {
-        let directory = std::env::var_os(SMALL).unwrap();
-        let directory = Path::new(&directory);
+    /// On a filesystem of 1 MiB that can be mounted read-only.
+    fn on_a_small_filesystem(directory: &Path) {
         let root = Arc::new(Root::open(directory).unwrap());
         let store = |mode, announced| {
             let path = path(b"f");
