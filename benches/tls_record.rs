@@ -35,7 +35,7 @@ fn seal(criterion: &mut Criterion) {
         let sealed = channel.seal_into(&plaintext, &mut wire).unwrap();
         assert!(sealed > size && !wire[..sealed].windows(16).any(|part| part == &plaintext[..16]));
         // Ciphertext differs in every run; its length does not.
-        support::report_work(kind.name, &sealed.to_be_bytes());
+        support::report_work(&format!("seal {}/{size}", kind.name), &sealed.to_be_bytes());
         group.throughput(Throughput::Bytes(size as u64));
         group.bench_function(format!("{}/{size}", kind.name), |bencher| {
             bencher.iter(|| channel.seal_into(black_box(&plaintext), &mut wire).unwrap());
@@ -59,7 +59,7 @@ fn open(criterion: &mut Criterion) {
         let mut opened = Vec::new();
         open_all(&mut channel, &mut first, |part| opened.extend_from_slice(part));
         assert!(opened == plaintext, "what was opened is not what was sent");
-        support::report_work(kind.name, &opened);
+        support::report_work(&format!("open {}/{size}", kind.name), &opened);
         group.throughput(Throughput::Bytes(size as u64));
         group.bench_function(format!("{}/{size}", kind.name), |bencher| {
             bencher.iter_batched_ref(

@@ -620,7 +620,7 @@ fn reports_what_is_reserved_or_banned() {
     check("src/clock.rs", "let a = Instant::now();", &[]);
     banned("src/shard/x.rs", "use std::sync::{Arc, Mutex};", "Mutex");
     banned("src/shard/x.rs", "use std::sync::RwLock;", "RwLock");
-    banned("src/vfs/x.rs", "fn f() { todo!() }", "todo");
+    banned("src/vfs/x.rs", "fn f() { todo!() }", "todo!");
 
     banned("src/protocol/x.rs", "use std::{\n fmt, io};".replace('\n', "").as_str(), "std::io");
     banned("src/protocol/x.rs", "use std::fs::File;", "std::fs");
