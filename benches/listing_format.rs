@@ -39,8 +39,7 @@ fn directory(entries: usize) -> Vec<Entry> {
         let directory = random.below(8) == 0;
         let age = i64::try_from(random.below(YEAR_SECONDS)).unwrap_or(0);
         let letters = 4 + random.below(32);
-        let name =
-            (0..letters).map(|_| b"abcdefghijklmnopqrstuvwxyz-_ 0123"[random.below(33) as usize]);
+        let name = (0..letters).map(|_| random.pick(b"abcdefghijklmnopqrstuvwxyz-_ 0123"));
         Entry {
             name: name.collect(),
             metadata: Metadata {

@@ -12,11 +12,11 @@ use ringftpd::tls::{Purpose, Resumption};
 use support::tls::{Ends, KINDS};
 
 fn handshakes(criterion: &mut Criterion) {
-    for (group, resume, purpose, expected) in [
+    for (group_name, resume, purpose, expected) in [
         ("handshake_full", false, Purpose::Control, Resumption::NotOffered),
         ("handshake_resumed", true, Purpose::DataDownload, Resumption::ThisSession),
     ] {
-        let mut group = criterion.benchmark_group(group);
+        let mut group = criterion.benchmark_group(group_name);
         for kind in KINDS {
             let ends = Ends::new(kind, resume);
             // The first one of a client that resumes is a full one and brings the tickets.
@@ -24,7 +24,7 @@ fn handshakes(criterion: &mut Criterion) {
             let facts = ends.connect(purpose).facts;
             assert_eq!(facts.resumption, expected, "{}", kind.name);
             let agreed = format!("{} {} {}", facts.version, facts.cipher_suite, facts.resumption);
-            support::report_work(kind.name, agreed.as_bytes());
+            support::report_work(&format!("{group_name}/{}", kind.name), agreed.as_bytes());
             group.bench_function(kind.name, |bencher| {
                 bencher.iter_custom(|count| {
                     let mut time = Duration::ZERO;

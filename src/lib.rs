@@ -1,4 +1,4 @@
-//! ringftpd: a thread-per-core FTPS server on io_uring.
+#![doc = include_str!("ARCHITECTURE.md")]
 
 pub mod limits;
 

@@ -29,6 +29,10 @@ pub const TLS_RECORD_BYTES_MAX: usize = 5 + TLS_FRAGMENT_BYTES_MAX + 2048;
 /// key shares is 2 KiB, a client certificate chain rarely 16 KiB.
 pub const TLS_HANDSHAKE_BYTES_MAX: usize = 64 * 1024;
 
+/// Largest TLS 1.2 session kept for resumption by session ID, one a control session: a few hundred
+/// octets and the client's certificate chain.
+pub const TLS_STORED_SESSION_BYTES_MAX: usize = 16 * 1024;
+
 /// TLS records in a row that carry no data (empty, warnings, key updates) before the connection
 /// is ended: each costs us a decryption, a key update costs four hashes and an answer.
 pub const TLS_QUIET_RECORDS_MAX: u32 = 32;

@@ -1,9 +1,14 @@
-//! What the benches share: the size of the input, a fixed seed, and a hash of the work.
+//! What the benches share: the server's allocator, the size of the input, a fixed seed, and a hash
+//! of the work.
 
 #![allow(dead_code, unreachable_pub, reason = "each bench is a program that uses its part")]
 #![allow(clippy::unwrap_used, reason = "a bench that cannot run is to fail")]
 
 pub mod tls;
+
+/// The server's.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// `full` under `cargo bench`, `small` under `cargo test`, where a bench only shows that it works.
 pub fn size(small: usize, full: usize) -> usize {
@@ -40,6 +45,12 @@ impl Random {
     /// A number below `end`.
     pub const fn below(&mut self, end: u64) -> u64 {
         self.next() % end
+    }
+
+    /// One of these octets.
+    pub fn pick(&mut self, octets: &[u8]) -> u8 {
+        let index = self.below(octets.len() as u64);
+        octets[usize::try_from(index).unwrap()]
     }
 
     /// This many octets.

@@ -8,8 +8,8 @@ use ringftpd::buffer::InBuf;
 use ringftpd::clock;
 use ringftpd::protocol::policy::DataResumption;
 use ringftpd::tls::{
-    Channel, Handshake, HandshakeFacts, PemText, Progress, Purpose, ServerCertificate, ServerTls,
-    SessionId, TlsOptions, TlsVersions,
+    Channel, ControlSession, Handshake, HandshakeFacts, PemText, Progress, Purpose,
+    ServerCertificate, ServerTls, TlsOptions, TlsVersions,
 };
 use rustls::client::Resumption;
 use rustls::crypto::aws_lc_rs::cipher_suite as suite;
@@ -41,6 +41,7 @@ pub const KINDS: [Kind; 6] = [
 pub struct Ends {
     server: Arc<ServerTls>,
     client: Arc<ClientConfig>,
+    session: Arc<ControlSession>,
 }
 
 /// Both ends after a handshake.
@@ -85,17 +86,16 @@ impl Ends {
         if !resume {
             client.resumption = Resumption::disabled();
         }
-        Self { server, client: Arc::new(client) }
+        Self { server, client: Arc::new(client), session: ControlSession::new().unwrap() }
     }
 
     /// A handshake from ClientHello to the last byte of the server's answer.
     pub fn connect(&self, purpose: Purpose) -> Connected {
         let name = ServerName::try_from("localhost").unwrap();
         let mut client = ClientConnection::new(self.client.clone(), name).unwrap();
-        let session = SessionId::from_bytes([1; SessionId::BYTES]);
         let mut server_time = Duration::ZERO;
         let start = clock::now();
-        let mut handshake = Handshake::new(&self.server, purpose, session, None).unwrap();
+        let mut handshake = Handshake::new(&self.server, purpose, &self.session, None).unwrap();
         server_time += clock::now() - start;
         let mut inbound = InBuf::new();
         let mut out = Vec::new();

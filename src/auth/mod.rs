@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 
 use crate::limits::PASSWORD_BYTES_MAX;
 use crate::protocol::account::{Account, HomeId, Permissions};
+use crate::protocol::distinguished_name::DistinguishedName;
 
 pub use password::{HashError, Password, PasswordHash};
 
@@ -47,9 +48,9 @@ pub struct CertificateRule {
     /// SHA-256 of the whole DER certificate. Pins the certificate itself, so its issuer is of no
     /// interest.
     pub sha256: Option<[u8; 32]>,
-    /// Subject as RFC 4514 text, such as `CN=alice, O=Example`. Only a certificate whose chain was
-    /// verified against the configured authorities can match.
-    pub subject: Option<String>,
+    /// Subject. Only a certificate whose chain was verified against the configured authorities can
+    /// match.
+    pub subject: Option<DistinguishedName>,
 }
 
 /// The user without password; exists only when configured. Its names are in
@@ -67,8 +68,8 @@ pub struct Anonymous {
 pub struct ClientIdentity {
     /// SHA-256 of the DER certificate.
     pub sha256: [u8; 32],
-    /// Its subject as RFC 4514 text, attributes in the order of the certificate.
-    pub subject: String,
+    /// Its subject.
+    pub subject: DistinguishedName,
     /// Whether its chain ends at a configured authority (`tls.client_ca`).
     pub chain_verified: bool,
 }
@@ -211,31 +212,12 @@ impl User {
 impl CertificateRule {
     fn matches(&self, identity: &ClientIdentity) -> bool {
         let sha256 = self.sha256.is_none_or(|sha256| sha256 == identity.sha256);
-        let subject = self.subject.as_deref().is_none_or(|subject| {
-            identity.chain_verified && same_subject(subject, &identity.subject)
-        });
+        let subject = self
+            .subject
+            .as_ref()
+            .is_none_or(|subject| identity.chain_verified && *subject == identity.subject);
         (self.sha256.is_some() || self.subject.is_some()) && sha256 && subject
     }
-}
-
-/// Equality of subjects, not minding spaces after the separating commas: writers of RFC 4514
-/// text differ there.
-fn same_subject(a: &str, b: &str) -> bool {
-    without_separator_spaces(a) == without_separator_spaces(b)
-}
-
-fn without_separator_spaces(subject: &str) -> String {
-    let mut text = String::with_capacity(subject.len());
-    let (mut escaped, mut separated) = (false, true);
-    for character in subject.trim_end().chars() {
-        if separated && character == ' ' {
-            continue;
-        }
-        separated = character == ',' && !escaped;
-        escaped = character == '\\' && !escaped;
-        text.push(character);
-    }
-    text
 }
 
 #[cfg(test)]
@@ -329,8 +311,9 @@ mod tests {
 
     #[test]
     fn certificates() {
-        let both = CertificateRule { sha256: Some([7; 32]), subject: Some("CN=a".to_owned()) };
-        let subject = CertificateRule { sha256: None, subject: Some("CN=a,O=b".to_owned()) };
+        let dn = |text: &str| text.parse::<DistinguishedName>().unwrap();
+        let both = CertificateRule { sha256: Some([7; 32]), subject: Some(dn("CN=a")) };
+        let subject = CertificateRule { sha256: None, subject: Some(dn("CN=a,O=b")) };
         let users = vec![
             user("pinned", None, Some(CertificateRule { sha256: Some([7; 32]), subject: None })),
             user("both", Some(CHEAP), Some(both)),
@@ -340,11 +323,8 @@ mod tests {
         ];
         let table = UserTable::new(users, None).unwrap();
         let check = |name: &str, sha256: u8, subject: &str, chain_verified, expected: bool| {
-            let identity = ClientIdentity {
-                sha256: [sha256; 32],
-                subject: subject.to_owned(),
-                chain_verified,
-            };
+            let identity =
+                ClientIdentity { sha256: [sha256; 32], subject: dn(subject), chain_verified };
             let account = table.by_certificate(name.as_bytes(), &identity);
             assert_eq!(account.is_some(), expected, "{name} {identity:?}");
         };
@@ -353,7 +333,8 @@ mod tests {
         check("both", 7, "CN=a", true, true);
         check("both", 7, "CN=a", false, false);
         check("both", 8, "CN=a", true, false);
-        check("subject", 0, "CN=a, O=b", true, true);
+        check("subject", 0, "cn = a, O=b", true, true);
+        check("subject", 0, "O=b,CN=a", true, false);
         check("subject", 0, "CN=a,O=b", false, false);
         check("subject", 0, "CN=a", true, false);
         check("subject", 0, "CN=a\\, O=b", true, false);

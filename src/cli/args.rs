@@ -202,8 +202,8 @@ pub(super) struct AddArguments {
     /// SHA-256 fingerprint of the client certificate that logs this user in
     #[arg(long, value_name = "HEX", value_parser = parse_fingerprint)]
     pub(super) certificate_sha256: Option<String>,
-    /// Subject of that certificate, such as CN=alice (needs tls.client_ca)
-    #[arg(long, value_name = "SUBJECT", value_parser = config::certificate_subject)]
+    /// Subject of that certificate, such as CN=alice,O=Example (needs tls.client_ca)
+    #[arg(long, value_name = "SUBJECT", value_parser = parse_subject)]
     pub(super) certificate_subject: Option<String>,
     /// Make a password and print it
     #[arg(long)]
@@ -304,6 +304,10 @@ fn parse_permissions(text: &str) -> Result<Permissions, String> {
 
 fn parse_fingerprint(text: &str) -> Result<String, String> {
     config::parse_fingerprint(text).map(|_| text.to_owned())
+}
+
+fn parse_subject(text: &str) -> Result<String, String> {
+    config::certificate_subject(text).map(|_| text.to_owned())
 }
 
 #[cfg(test)]

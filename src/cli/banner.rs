@@ -54,16 +54,16 @@ impl Banner<'_> {
         let Some(user) = self.user() else { return Ok(()) };
         if let Some(address) = self.implicit.first() {
             let host = example_host(*address);
-            writeln!(f, "try: curl {}{} ftps://{host}/", self.curl_ca(), user.curl)?;
-            writeln!(f, "try: lftp {}-e '{}ls; quit' ftps://{host}", user.lftp, self.lftp_ca())?;
+            writeln!(f, "curl {}{} ftps://{host}/", self.curl_ca(), user.curl)?;
+            writeln!(f, "lftp {}-e '{}ls; quit' ftps://{host}", user.lftp, self.lftp_ca())?;
         }
         if let Some(address) = self.explicit.first() {
             let host = example_host(*address);
             let ca = self.curl_ca();
-            writeln!(f, "try: curl --ssl-reqd {ca}{} ftp://{host}/", user.curl)?;
+            writeln!(f, "curl --ssl-reqd {ca}{} ftp://{host}/", user.curl)?;
             let force = "set ftp:ssl-force true; set ftp:ssl-protect-data true; ";
             let ca = self.lftp_ca();
-            writeln!(f, "try: lftp {}-e '{ca}{force}ls; quit' ftp://{host}", user.lftp)?;
+            writeln!(f, "lftp {}-e '{ca}{force}ls; quit' ftp://{host}", user.lftp)?;
         }
         Ok(())
     }

@@ -4,70 +4,74 @@ use std::fmt::{Display, Write};
 use std::process::ExitCode;
 
 use super::args::ServeArguments;
-use super::{complain, fail, load, print, report_warnings};
+use super::{complain, fail, load, print, report_warnings, tls_setup};
+use crate::clock;
 use crate::config::{
-    Accounts, CertificateSource, Config, LOG_FORMATS, LOG_LEVELS, ListenAddress, Settings, Tls,
+    Accounts, CertificateSource, Config, LOG_FORMATS, LOG_LEVELS, ListenAddress, Settings,
     duration_text, permission_words,
 };
+use crate::connection::split;
 use crate::protocol::policy::{DataResumption, Durability, FailedUpload, Policy};
-use crate::tls::{PemText, ServerCertificate, TlsSetupError, check_client_ca};
+use crate::sys::cpu::{self, CpuError};
+use crate::sys::privileges::Identity;
 
 pub(super) fn run(arguments: &ServeArguments) -> ExitCode {
     let config = match load(arguments) {
         Ok(config) => config,
         Err(message) => return fail(message),
     };
-    if let Err(message) = check_certificates(&config.settings.tls) {
-        return fail(message);
-    }
-    let shards = shard_count(&config.settings);
+    let available = cpu::available();
+    // One for each CPU, as `serve` does it.
+    let shards =
+        config.settings.cpus.as_ref().map_or(available.len(), |cpus| cpus.as_slice().len());
+    let shards = shards.max(1);
+    let warnings = match examine(&config, &available, shards) {
+        Ok(warnings) => warnings,
+        Err(message) => return fail(message),
+    };
     report_warnings(&config.warnings);
-    for warning in share_warnings(&config.settings, shards) {
+    for warning in warnings {
         complain(format_args!("ringftpd: warning: {warning}"));
     }
+    let shards = u32::try_from(shards).unwrap_or(u32::MAX);
     print(describe(&config, shards).trim_end());
     ExitCode::SUCCESS
 }
 
-/// Whether the operator's certificate and authorities can be used: they parse, and the key is that
-/// of the certificate. Validity times and names are the clients' business.
-fn check_certificates(tls: &Tls) -> Result<(), TlsSetupError> {
-    if let CertificateSource::Files { chain, key } = &tls.certificate {
-        ServerCertificate::load(chain, key)?;
+/// What `serve` would refuse, all of it; nothing is bound, written or given up.
+fn examine(config: &Config, available: &[usize], shards: usize) -> Result<Vec<String>, String> {
+    let settings = &config.settings;
+    let mut problems = Vec::new();
+    let certificate = tls_setup::check(config).unwrap_or_else(|problem| {
+        problems.push(problem);
+        None
+    });
+    let cpus = settings.cpus.as_ref().map_or(&[][..], |cpus| cpus.as_slice());
+    for &cpu in cpus.iter().filter(|cpu| !available.contains(cpu)) {
+        problems.push(format!("shards.cpus: {}", CpuError::Refused { cpu }));
     }
-    if let Some(path) = &tls.client_ca {
-        check_client_ca(&PemText::read(path, "read tls.client_ca")?)?;
+    if let Some(user) = &settings.user
+        && let Err(error) = Identity::resolve(user)
+    {
+        problems.push(format!("process.user: {error}"));
     }
-    Ok(())
-}
-
-/// Shards that would start here: one for each CPU.
-fn shard_count(settings: &Settings) -> u32 {
-    let count = match &settings.cpus {
-        Some(cpus) => cpus.as_slice().len(),
-        None => core_affinity::get_core_ids().map_or(1, |cores| cores.len()),
-    };
-    u32::try_from(count).unwrap_or(u32::MAX).max(1)
-}
-
-/// What does not go round among the shards.
-fn share_warnings(settings: &Settings, shards: u32) -> Vec<String> {
+    if let Some(range) = settings.passive.ports
+        && let Err(error) = split(range.low()..=range.high(), 0, shards)
+    {
+        problems.push(format!("passive.ports: {error}"));
+    }
+    if !problems.is_empty() {
+        return Err(problems.join("\n"));
+    }
     let mut warnings = Vec::new();
+    warnings.extend(certificate.and_then(|c| tls_setup::validity_warning(&c, clock::unix_time())));
     let sessions = settings.limits.sessions;
-    if sessions < shards {
+    if usize::try_from(sessions).is_ok_and(|sessions| sessions < shards) {
         warnings.push(format!(
             "limits.sessions: {sessions} for {shards} shards; some shards would serve nobody"
         ));
     }
-    if let Some(range) = settings.passive.ports
-        && range.count() < shards
-    {
-        warnings.push(format!(
-            "passive.ports: {} for {shards} shards; sessions of some shards could not use PASV",
-            range.count()
-        ));
-    }
-    warnings
+    Ok(warnings)
 }
 
 /// Every effective value, one a line, under the names of the configuration.
@@ -253,6 +257,7 @@ impl Lines {
 #[cfg(test)]
 mod tests {
     use std::path::Path;
+    use std::time::Duration;
 
     use super::*;
     use crate::config::Overrides;
@@ -296,8 +301,32 @@ mod tests {
         assert!(!text.contains("$argon2id") && !text.contains("top secret"));
     }
 
+    #[track_caller]
+    fn check_problems(config: &Config, shards: usize, expected: &[&str]) {
+        let problems = examine(config, &[0, 1], shards).err().unwrap_or_default();
+        assert_eq!(problems.lines().count(), expected.len(), "{problems}");
+        for (problem, expected) in problems.lines().zip(expected) {
+            assert!(problem.contains(expected), "{problem}");
+        }
+    }
+
     #[test]
-    fn checks_the_certificate_and_its_key() {
+    fn finds_what_serve_would_refuse() {
+        let mut config = config();
+        check_problems(&config, 10, &[]);
+        let small = "passive.ports: ";
+        check_problems(&config, 11, &[small]);
+        config.settings.cpus = Some("0-2".parse().unwrap());
+        config.settings.user = Some("no such user".to_owned());
+        config.settings.tls.ticket_lifetime = Duration::from_secs(1);
+        let cpu = "shards.cpus: cannot run on CPU 2";
+        let user = "process.user: ";
+        check_problems(&config, 11, &["ticket lifetime of 1 s", cpu, user, small]);
+    }
+
+    /// The texts are those of `tls`; here only that each file is looked at.
+    #[test]
+    fn checks_the_certificate_files() {
         let folder = tempfile::tempdir().unwrap();
         let write = |name: &str, text: &str| {
             let path = folder.path().join(name);
@@ -310,25 +339,17 @@ mod tests {
         let key = write("key.pem", &own.signing_key.serialize_pem());
         let other_key = write("other.pem", &other.signing_key.serialize_pem());
         let empty = write("empty.pem", "");
-        let mut tls = config().settings.tls;
-        let mut check =
-            |chain: &Path, key: &Path, ca: Option<&Path>, expected: Result<(), &str>| {
-                let (chain, key) = (chain.to_owned(), key.to_owned());
-                tls.certificate = CertificateSource::Files { chain, key };
-                tls.client_ca = ca.map(Path::to_owned);
-                let result = check_certificates(&tls).map_err(|error| error.to_string());
-                match expected {
-                    Ok(()) => assert_eq!(result, Ok(())),
-                    Err(part) => {
-                        assert!(result.as_ref().is_err_and(|e| e.contains(part)), "{result:?}")
-                    }
-                }
-            };
-        check(&chain, &key, Some(&chain), Ok(()));
-        check(&chain, &other_key, None, Err("does not belong to the first certificate"));
-        check(&empty, &key, None, Err("empty.pem"));
-        check(&chain, &empty, None, Err("empty.pem"));
-        check(&chain, &key, Some(&key), Err("key.pem"));
+        let mut config = config();
+        let mut check = |chain: &Path, key: &Path, ca: Option<&Path>, expected: &[&str]| {
+            let (chain, key) = (chain.to_owned(), key.to_owned());
+            config.settings.tls.certificate = CertificateSource::Files { chain, key };
+            config.settings.tls.client_ca = ca.map(Path::to_owned);
+            check_problems(&config, 1, expected);
+        };
+        check(&chain, &key, Some(&chain), &[]);
+        check(&chain, &other_key, None, &["other.pem does not belong to"]);
+        check(&empty, &key, None, &["empty.pem contains no certificate"]);
+        check(&chain, &key, Some(&key), &["client CA certificates in"]);
     }
 
     /// Each key of the reference has its line, but those that only name files read here.
@@ -345,16 +366,11 @@ mod tests {
     }
 
     #[test]
-    fn warns_of_shares_that_do_not_go_round() {
-        let mut settings = config().settings;
-        assert_eq!(share_warnings(&settings, 10), [""; 0]);
-        settings.limits.sessions = 10;
-        assert_eq!(
-            share_warnings(&settings, 11),
-            [
-                "limits.sessions: 10 for 11 shards; some shards would serve nobody",
-                "passive.ports: 10 for 11 shards; sessions of some shards could not use PASV",
-            ]
-        );
+    fn warns_of_what_serve_would_accept() {
+        let mut config = config();
+        config.settings.limits.sessions = 1;
+        let warnings = examine(&config, &[0, 1], 2).unwrap();
+        let sessions = "limits.sessions: 1 for 2 shards; some shards would serve nobody";
+        assert_eq!(warnings, [sessions]);
     }
 }

@@ -6,6 +6,7 @@ mod banner;
 mod check_config;
 pub mod logging;
 mod serve;
+mod tls_setup;
 mod user;
 
 use std::fmt;

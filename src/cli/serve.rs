@@ -1,9 +1,7 @@
 //! `ringftpd serve`: from a validated configuration to running shards, and back to an exit code.
 //! The order matters and is written down in [`run`].
 
-use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::Path;
 use std::process::ExitCode;
 use std::sync::{Arc, mpsc};
 use std::thread;
@@ -11,8 +9,9 @@ use std::thread;
 use signal_hook::consts::{SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::iterator::Signals;
 
-use super::{banner, fail, logging};
-use crate::config::{CertificateSource, Config, ListenAddress, Settings};
+use super::{banner, fail, logging, tls_setup};
+use crate::clock;
+use crate::config::{Config, ListenAddress, Settings};
 use crate::connection::split;
 use crate::limits::HELPER_THREADS_PER_SHARD;
 use crate::runtime::remote::{self, RemoteSender};
@@ -21,7 +20,7 @@ use crate::shard::{
     BoundListener, ListenError, ListenerKind, Message, Report, Shard, bind_all, share,
 };
 use crate::sys::{cpu, host, privileges};
-use crate::tls::{PemText, SelfSigned, ServerCertificate, ServerTls, TlsOptions, TlsVersions};
+use crate::tls::{SelfSigned, ServerTls};
 use crate::vfs::Root;
 
 /// Runs until SIGTERM or SIGINT.
@@ -62,8 +61,8 @@ fn start(config: Config) -> Result<Server, String> {
     }
     host::check(cpus.len()).map_err(|error| error.to_string())?;
     let files = host::raise_open_files().map_err(|error| error.to_string())?;
-    let (certificate, origin) = load_certificate(&settings.tls.certificate)?;
-    let tls = build_tls(&config, certificate.clone())?;
+    let (certificate, origin) = tls_setup::load_certificate(&settings.tls.certificate)?;
+    let tls = tls_setup::build(&config, certificate.clone())?;
     let listeners = bind(settings, cpus.len())?;
     become_user(settings)?;
     let homes = open_homes(&config)?;
@@ -72,6 +71,9 @@ fn start(config: Config) -> Result<Server, String> {
     let sessions = u64::from(settings.limits.sessions);
     let shard_count = u64::try_from(cpus.len()).unwrap_or(u64::MAX);
     if let Some(warning) = host::open_files_warning(files, sessions, shard_count) {
+        tracing::warn!("{warning}");
+    }
+    if let Some(warning) = tls_setup::validity_warning(&certificate, clock::unix_time()) {
         tracing::warn!("{warning}");
     }
     let (sender, wakes) = mpsc::channel();
@@ -94,7 +96,7 @@ fn start(config: Config) -> Result<Server, String> {
 }
 
 impl Server {
-    /// Waits for the end: a signal drains the shards, a second one ends at once.
+    /// Waits for the end: a signal drains the shards, a later SIGINT ends at once.
     fn wait(self) -> Result<ExitCode, String> {
         let mut code = ExitCode::SUCCESS;
         match self.wakes.recv() {
@@ -113,10 +115,12 @@ impl Server {
         while running > 0 {
             match self.wakes.recv() {
                 Ok(Wake::ShardEnded(_)) => running -= 1,
-                Ok(Wake::Signal(signal)) => {
-                    tracing::warn!(signal, "second signal: transfers are cut off");
+                // Whoever supervises us may repeat SIGTERM; only an impatient person cuts it short.
+                Ok(Wake::Signal(SIGINT)) => {
+                    tracing::warn!("interrupted: transfers are cut off");
                     return Ok(ExitCode::FAILURE);
                 }
+                Ok(Wake::Signal(_)) => {}
                 Err(mpsc::RecvError) => break,
             }
             if code == ExitCode::FAILURE {
@@ -142,70 +146,13 @@ fn log_report(shard: usize, report: &Report) {
     tracing::info!(shard, counters = counted.join(" "), "shard ended");
 }
 
-fn load_certificate(
-    source: &CertificateSource,
-) -> Result<(ServerCertificate, Option<SelfSigned>), String> {
-    match source {
-        CertificateSource::Files { chain, key } => ServerCertificate::load(chain, key)
-            .map(|certificate| (certificate, None))
-            .map_err(|error| error.to_string()),
-        CertificateSource::SelfSigned { directory } => {
-            let mut names: Vec<String> =
-                ["localhost", "127.0.0.1", "::1"].map(str::to_owned).to_vec();
-            names.extend(host_name().filter(|name| name != "localhost"));
-            std::fs::create_dir_all(directory)
-                .map_err(|error| format!("cannot make {}: {error}", directory.display()))?;
-            ServerCertificate::load_or_create_self_signed(directory, &names)
-                .map(|(certificate, origin)| (certificate, Some(origin)))
-                .map_err(|error| error.to_string())
-        }
-    }
-}
-
-fn host_name() -> Option<String> {
-    let name = rustix::system::uname().nodename().to_str().ok()?.to_owned();
-    let plain = |octet: u8| octet.is_ascii_alphanumeric() || b"-.".contains(&octet);
-    (!name.is_empty() && name.bytes().all(plain)).then_some(name)
-}
-
-fn build_tls(config: &Config, certificate: ServerCertificate) -> Result<Arc<ServerTls>, String> {
-    let settings = &config.settings;
-    let read_ca = |path: &Path| PemText::read(path, "read tls.client_ca");
-    let client_ca = settings.tls.client_ca.as_deref().map(read_ca).transpose();
-    let client_ca = client_ca.map_err(|error| error.to_string())?;
-    let client_fingerprints: BTreeSet<[u8; 32]> = config
-        .accounts
-        .users
-        .users()
-        .filter_map(|user| user.certificate.as_ref()?.sha256)
-        .collect();
-    let mut ticket_secret = [0; 32];
-    aws_lc_rs::rand::fill(&mut ticket_secret).map_err(|_| "no random numbers".to_owned())?;
-    let suites = settings.tls.cipher_suites.as_ref();
-    ServerTls::new(TlsOptions {
-        certificates: vec![certificate],
-        versions: TlsVersions {
-            tls12: settings.tls.versions.tls12,
-            tls13: settings.tls.versions.tls13,
-        },
-        cipher_suites: suites
-            .map(|suites| suites.iter().map(|suite| format!("{:?}", suite.suite())).collect()),
-        client_ca,
-        client_fingerprints,
-        resumption: settings.policy.data_resumption,
-        ticket_secret,
-        ticket_lifetime: settings.tls.ticket_lifetime,
-    })
-    .map_err(|error| error.to_string())
-}
-
 fn bind(settings: &Settings, shards: usize) -> Result<Listeners, String> {
     let mut listeners = Listeners {
         per_shard: (0..shards).map(|_| Vec::new()).collect(),
         implicit: Vec::new(),
         explicit: Vec::new(),
     };
-    let implicit = ListenerKind::Implicit { defer_accept: true };
+    let implicit = ListenerKind::Implicit { defer_accept: settings.policy.handshake_timeout };
     for address in &settings.implicit {
         let bound = bind_first(address, shards, implicit, settings.backlog);
         let addresses = listeners.take(bound.map_err(|error| error.to_string())?);

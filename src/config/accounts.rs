@@ -12,6 +12,7 @@ use crate::auth::{
     is_anonymous_name,
 };
 use crate::protocol::account::{HomeId, Permissions};
+use crate::protocol::distinguished_name::DistinguishedName;
 
 /// Who may log in, and the directories they see.
 #[derive(Debug)]
@@ -265,15 +266,17 @@ fn read_certificate(section: &Section<'_, '_>, has_client_ca: bool) -> Option<Ce
     (sha256.is_some() || subject.is_some()).then_some(CertificateRule { sha256, subject })
 }
 
-/// A subject as RFC 4514 text.
+/// A subject from its RFC 4514 text.
 ///
 /// # Errors
 ///
-/// Shows the form.
-pub fn certificate_subject(text: &str) -> Result<String, String> {
-    let good = text.split_once('=').is_some_and(|(kind, _)| !kind.trim().is_empty());
-    good.then(|| text.to_owned())
-        .ok_or_else(|| format!("\"{text}\" is not a subject such as \"CN=alice, O=Example\""))
+/// Says what is wrong, and how to get one.
+pub fn certificate_subject(text: &str) -> Result<DistinguishedName, String> {
+    text.parse().map_err(|error| {
+        format!(
+            "{error}; `openssl x509 -noout -subject -nameopt RFC2253 -in FILE` prints a subject"
+        )
+    })
 }
 
 fn read_permissions(section: &Section<'_, '_>) -> Permissions {

@@ -52,7 +52,7 @@ pub struct Tls {
     pub cipher_suites: Option<Vec<SupportedCipherSuite>>,
     /// PEM of the authorities that sign client certificates.
     pub client_ca: Option<PathBuf>,
-    /// How long a ticket resumes, above 0 and at most 7 days (RFC 8446 §4.6.1).
+    /// How long a ticket resumes, 2 seconds to 7 days (RFC 8446 §4.6.1).
     pub ticket_lifetime: Duration,
 }
 
@@ -241,7 +241,7 @@ impl Settings {
             ("require", DataResumption::Require),
         ];
         tls.set("data_resumption", &mut self.policy.data_resumption, one_of(&words));
-        let lifetimes = Duration::from_secs(1)..=Duration::from_secs(7 * 24 * 60 * 60);
+        let lifetimes = Duration::from_secs(2)..=Duration::from_secs(7 * 24 * 60 * 60);
         tls.set("ticket_lifetime", &mut self.tls.ticket_lifetime, duration(lifetimes));
         tls.finish();
     }

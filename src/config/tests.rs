@@ -236,7 +236,7 @@ fn errors_of_tls() {
              error 2)",
             "ringftpd.toml:5: tls.key: srv is not a file",
             "ringftpd.toml:6: tls.versions: \"1.1\" is not one of \"1.2\", \"1.3\"",
-            "ringftpd.toml:7: tls.ticket_lifetime: \"8d\" is outside \"1s\" to \"7d\"",
+            "ringftpd.toml:7: tls.ticket_lifetime: \"8d\" is outside \"2s\" to \"7d\"",
             "ringftpd.toml:8: tls.data_resumption: \"always\" is not one of \"off\", \"prefer\", \
              \"require\"",
         ],
@@ -355,6 +355,14 @@ fn errors_of_users() {
              [anonymous]; choose another",
             "ringftpd.toml:20: users[ c].name: \" c\" is not a user name: 1 to 255 octets, no \
              control characters, no spaces around it",
+        ],
+    );
+    check_errors(
+        "[tls]\nclient_ca = \"empty.pem\"\n\
+         [[users]]\nname = \"a\"\nhome = \"srv\"\ncertificate_subject = \"alice\"",
+        &[
+            "ringftpd.toml:8: users[a].certificate_subject: \"alice\" is not TYPE=VALUE; `openssl x509 \
+             -noout -subject -nameopt RFC2253 -in FILE` prints a subject",
         ],
     );
     check_errors(

@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::data::Origin;
@@ -23,7 +24,7 @@ use crate::protocol::session::{
 use crate::runtime::{
     Mailbox, MailboxSender, Stream, Task, mailbox, race, spawn, timeout_at, yield_if_needed,
 };
-use crate::tls::{ClientCertificate, Handshake, HandshakeFacts, Purpose, SessionId, TlsError};
+use crate::tls::{ClientCertificate, ControlSession, Handshake, HandshakeFacts, Purpose, TlsError};
 use crate::vfs;
 
 /// A control connection as the listener hands it over.
@@ -57,7 +58,8 @@ struct Control {
     peer: SocketAddr,
     local: SocketAddr,
     session: Session,
-    session_id: SessionId,
+    /// What data connections resume.
+    tls_session: Arc<ControlSession>,
     wire: Wire,
     raw: InBuf,
     /// Decrypted octets the session had no room for yet.
@@ -95,7 +97,7 @@ impl Control {
             peer: accepted.peer,
             local: accepted.local,
             session: Session::new(clock::now(), start),
-            session_id: SessionId::random()?,
+            tls_session: ControlSession::new()?,
             wire: Wire::Clear,
             raw: InBuf::new(),
             plain: Vec::new(),
@@ -175,6 +177,12 @@ impl Control {
         );
         let description = format!("{} {}", facts.version, facts.cipher_suite);
         self.certificate = facts.client_certificate;
+        if let Some(certificate) = &self.certificate {
+            tracing::debug!(
+                peer = %self.peer.ip().to_canonical(), subject = %certificate.subject,
+                verified = certificate.chain_verified, "client certificate"
+            );
+        }
         self.answers.push_back(Input::TlsEstablished(ControlTls {
             server_name: facts.server_name,
             client_certificate: self.certificate.is_some(),
@@ -294,7 +302,9 @@ impl Control {
 
     fn start_tls(&mut self, host: Option<&str>) -> Result<(), TlsError> {
         let tls = &self.context.parts.tls;
-        let handshake = Handshake::new(tls, Purpose::Control, self.session_id, host)?;
+        // What an earlier log-in on this connection was given to resume ends here (REIN).
+        self.tls_session = ControlSession::new()?;
+        let handshake = Handshake::new(tls, Purpose::Control, &self.tls_session, host)?;
         self.wire = Wire::Handshake(Box::new(handshake));
         Ok(())
     }
@@ -438,7 +448,7 @@ impl Control {
             context: self.context.clone(),
             root,
             request,
-            session: self.session_id,
+            session: self.tls_session.clone(),
             user,
             peer: self.peer,
             mailbox: self.sender.clone(),

@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Context;
@@ -14,7 +15,7 @@ use crate::protocol::policy::DataResumption;
 use crate::protocol::session::TransferError;
 use crate::runtime::{Flag, Stream, connect, race, timeout_at};
 use crate::tls::{
-    Channel, Handshake, HandshakeFacts, Opened, Progress, Purpose, SessionId, TlsError,
+    Channel, ControlSession, Handshake, HandshakeFacts, Opened, Progress, Purpose, TlsError,
 };
 
 /// Where the data connection comes from.
@@ -122,7 +123,7 @@ impl DataConnection {
         &mut self,
         context: &Rc<Context>,
         purpose: Purpose,
-        session: SessionId,
+        session: &Arc<ControlSession>,
         deadline: Instant,
     ) -> Result<HandshakeFacts, TransferError> {
         let handshake = Handshake::new(&context.parts.tls, purpose, session, None);

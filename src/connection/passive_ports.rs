@@ -91,7 +91,7 @@ impl PassivePorts {
     ///
     /// # Errors
     ///
-    /// [`PassiveError`], either kind answered with 425.
+    /// `PassiveError`, either kind answered with 425.
     pub fn listen(
         &self,
         local: SocketAddr,

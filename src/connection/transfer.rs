@@ -16,7 +16,7 @@ use crate::protocol::ascii::{FromNetwork, ToNetwork};
 use crate::protocol::file::{FileError, TransferRequest};
 use crate::protocol::session::{Input, ProtectionLevel, TransferError};
 use crate::runtime::{Flag, Mailbox, MailboxSender, mailbox, race, yield_if_needed};
-use crate::tls::{HandshakeFacts, Purpose, SessionId};
+use crate::tls::{ControlSession, HandshakeFacts, Purpose};
 use crate::vfs::{Lister, ReadFile, Root, StorePolicy, Transfer, Upload};
 
 /// What a transfer is told when it is started.
@@ -24,8 +24,8 @@ pub(super) struct Job {
     pub(super) context: Rc<Context>,
     pub(super) root: Arc<Root>,
     pub(super) request: TransferRequest,
-    /// For tickets: which control session this is.
-    pub(super) session: SessionId,
+    /// What a data connection resumes.
+    pub(super) session: Arc<ControlSession>,
     pub(super) user: String,
     pub(super) peer: SocketAddr,
     /// Answers go here.
@@ -171,7 +171,7 @@ impl Pump<'_> {
                 Transfer::Read(_) | Transfer::List(_) => Purpose::DataDownload,
             };
             let context = &self.job.context;
-            let protecting = connection.protect(context, purpose, self.job.session, deadline);
+            let protecting = connection.protect(context, purpose, &self.job.session, deadline);
             let facts = protecting.await.map_err(|error| match error {
                 TransferError::Protection => TransferError::HandshakeFailed,
                 error => error,
@@ -270,32 +270,38 @@ impl Pump<'_> {
 
     async fn receive_all(&mut self, upload: &mut Option<Upload>) -> Result<(), TransferError> {
         let ascii = matches!(self.job.request, TransferRequest::Store { ascii: true, .. });
-        let lax = self.job.context.policy().lax_upload_eof;
         let mut converter = ascii.then(FromNetwork::new);
         let mut block = self.job.context.blocks.lease();
         let mut filled = 0;
-        loop {
+        let received = loop {
             // Room for one more whole record at least, else the block goes to storage.
             if block.len() - filled < TRANSFER_BATCH_SMALL_BYTES && filled > 0 {
                 self.store(upload, &mut block, &mut filled, converter.as_mut()).await?;
             }
-            let connection = self.connection.as_mut().ok_or(TransferError::ConnectionLost)?;
-            match connection.receive(&mut block.as_mut_slice()[filled..], lax).await? {
-                Received::Octets(count) => {
-                    filled += count;
-                    self.moved.set(self.moved.get() + count as u64);
-                }
-                Received::End => break,
+            match self.receive(&mut block.as_mut_slice()[filled..]).await {
+                Ok(0) => break Ok(()),
+                Ok(count) => filled += count,
+                Err(error) => break Err(error),
             }
             yield_if_needed().await;
-        }
+        };
+        // What came before a failure is stored, too: policy may keep it.
         self.store(upload, &mut block, &mut filled, converter.as_mut()).await?;
         if let Some(converter) = &mut converter {
             let mut rest = Vec::new();
             converter.finish(&mut rest);
             self.store_text(upload, &mut block, &rest).await?;
         }
-        Ok(())
+        received
+    }
+
+    /// Octets received into `room`; 0 at the proper end.
+    async fn receive(&mut self, room: &mut [u8]) -> Result<usize, TransferError> {
+        let lax = self.job.context.policy().lax_upload_eof;
+        let connection = self.connection.as_mut().ok_or(TransferError::ConnectionLost)?;
+        let Received::Octets(count) = connection.receive(room, lax).await? else { return Ok(0) };
+        self.moved.set(self.moved.get() + count as u64);
+        Ok(count)
     }
 
     async fn store(

@@ -138,7 +138,7 @@ mod tests {
         .unwrap();
         let other = sender.clone();
         // More than the bell's socket buffer holds while the shard sleeps.
-        let expected: u32 = (0..5000).sum();
+        let expected = (0..5000).sum::<u32>();
         for number in 0..5000 {
             if number % 2 == 0 { &sender } else { &other }.send(number).unwrap();
         }

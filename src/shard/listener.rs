@@ -8,9 +8,8 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::sys::socket;
 
-/// How long the kernel keeps a silent implicit-TLS connection back. It is handed over after that
-/// anyway, and then the handshake deadline runs.
-const DEFER_ACCEPT_WAIT: Duration = Duration::from_secs(10);
+/// Longest time the kernel keeps a silent implicit-TLS connection back.
+const DEFER_ACCEPT_MAX: Duration = Duration::from_secs(10);
 
 /// When TLS starts on the connections of a listening socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,8 +19,9 @@ pub enum ListenerKind {
     /// At once (MS-FTPS); the client speaks first.
     Implicit {
         /// Keep connections in the kernel until the ClientHello is there, so that one that never
-        /// speaks costs no session (`TCP_DEFER_ACCEPT`).
-        defer_accept: bool,
+        /// speaks costs no session (`TCP_DEFER_ACCEPT`); for so long, but at most 10 seconds. It is
+        /// handed over after that anyway, and then the handshake deadline runs.
+        defer_accept: Duration,
     },
 }
 
@@ -117,8 +117,8 @@ fn listen(address: SocketAddr, kind: ListenerKind, backlog: u32) -> io::Result<B
     // Inherited by the connections, so that they are right from their first octet on.
     socket::set_nodelay(&socket)?;
     socket::set_urgent_inline(&socket)?;
-    if kind == (ListenerKind::Implicit { defer_accept: true }) {
-        socket::set_defer_accept(&socket, DEFER_ACCEPT_WAIT)?;
+    if let ListenerKind::Implicit { defer_accept } = kind {
+        socket::set_defer_accept(&socket, defer_accept.min(DEFER_ACCEPT_MAX))?;
     }
     socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
     let address = socket.local_addr()?.as_socket().unwrap_or(address);
@@ -184,7 +184,7 @@ mod tests {
 
     #[test]
     fn implicit_connections_wait_for_the_client_hello() {
-        let kind = ListenerKind::Implicit { defer_accept: true };
+        let kind = ListenerKind::Implicit { defer_accept: Duration::from_secs(5) };
         let shards = bind_all(&[local("127.0.0.1:0")], 1, kind, BACKLOG).unwrap();
         let listener = &shards[0][0];
         let socket = TcpListener::from(listener.socket.try_clone().unwrap());

@@ -152,6 +152,17 @@ impl ServerCertificate {
         Self::self_signed_at(state_dir, names, clock::unix_time())
     }
 
+    /// A self-signed certificate that is in no file, to check other settings with.
+    ///
+    /// # Errors
+    ///
+    /// As [`TlsSetupError::SelfSigned`].
+    pub fn ephemeral() -> Result<Self, TlsSetupError> {
+        let (certificate, key) = make_self_signed(&["localhost".to_owned()], clock::unix_time())?;
+        let text = |pem: String| PemText { origin: "memory".to_owned(), pem: pem.into_bytes() };
+        Self::from_pem(&text(certificate), &text(key))
+    }
+
     /// SHA-256 of the server's own certificate.
     #[must_use]
     pub fn fingerprint(&self) -> [u8; 32] {

@@ -2,7 +2,6 @@
 //! operator has listed by fingerprint. Requested only if there is one of the two, never demanded.
 
 use std::collections::BTreeSet;
-use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,23 +12,21 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::{
-    CertificateError, DigitallySignedStruct, DistinguishedName, Error, RootCertStore,
-    SignatureScheme,
-};
-use x509_parser::objects::{oid_registry, oid2abbrev};
+use rustls::{CertificateError, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+use x509_parser::asn1_rs::ToDer;
 use x509_parser::prelude::{FromDer, X509Certificate};
 use x509_parser::x509::{AttributeTypeAndValue, X509Name};
 
 use super::{PemText, TlsSetupError};
+use crate::protocol::distinguished_name::{Attribute, AttributeValue, DistinguishedName};
 
 /// A client's certificate that was accepted; the client has proved to hold its key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientCertificate {
     /// SHA-256 of the certificate (DER).
     pub sha256: [u8; 32],
-    /// Subject as text (RFC 4514), most specific part first. Empty if it cannot be read.
-    pub subject: String,
+    /// Its subject.
+    pub subject: DistinguishedName,
     /// A configured CA vouches for it. If not, its fingerprint is listed.
     pub chain_verified: bool,
 }
@@ -37,7 +34,7 @@ pub struct ClientCertificate {
 impl ClientCertificate {
     pub(super) fn new(end_entity: &CertificateDer<'_>, trusted: Trusted) -> Self {
         let subject = X509Certificate::from_der(end_entity)
-            .map(|(_, certificate)| subject_text(certificate.subject()))
+            .map(|(_, certificate)| subject_of(certificate.subject()))
             .unwrap_or_default();
         Self {
             sha256: sha256_fingerprint(end_entity),
@@ -53,15 +50,6 @@ pub fn sha256_fingerprint(der: &[u8]) -> [u8; 32] {
     let mut fingerprint = [0; 32];
     fingerprint.copy_from_slice(digest::digest(&digest::SHA256, der).as_ref());
     fingerprint
-}
-
-/// Checks that client certificates could be verified with these CAs.
-///
-/// # Errors
-///
-/// Names the origin and the cause.
-pub fn check_client_ca(text: &PemText) -> Result<(), TlsSetupError> {
-    ca_verifier(text, &Arc::new(rustls::crypto::aws_lc_rs::default_provider())).map(drop)
 }
 
 /// Why a client certificate is accepted.
@@ -122,7 +110,7 @@ impl ClientCertVerifier for ClientTrust {
     }
 
     /// No hints when fingerprints are listed: clients take hints as "send none but these".
-    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+    fn root_hint_subjects(&self) -> &[rustls::DistinguishedName] {
         match &self.ca {
             Some(ca) if self.fingerprints.is_empty() => ca.root_hint_subjects(),
             _ => &[],
@@ -184,49 +172,17 @@ fn ca_verifier(
         .map_err(|error| refused(error.to_string()))
 }
 
-/// RFC 4514: relative names in reverse, attributes of one joined by `+`, specials escaped, so that
-/// no value can pass for another attribute, nor break a log line.
-fn subject_text(name: &X509Name<'_>) -> String {
-    let mut names: Vec<String> = name
-        .iter_rdn()
-        .map(|rdn| rdn.iter().map(attribute_text).collect::<Vec<_>>().join("+"))
-        .collect();
-    names.reverse();
-    names.join(",")
+fn subject_of(name: &X509Name<'_>) -> DistinguishedName {
+    let relative = name.iter_rdn().map(|rdn| rdn.iter().map(attribute_of).collect());
+    DistinguishedName::from_certificate(relative.collect())
 }
 
-fn attribute_text(attribute: &AttributeTypeAndValue<'_>) -> String {
-    let oid = attribute.attr_type();
-    let mut text = match oid2abbrev(oid, oid_registry()) {
-        Ok(abbreviation) => abbreviation.to_owned(),
-        Err(_) => oid.to_id_string(),
+fn attribute_of(attribute: &AttributeTypeAndValue<'_>) -> Attribute {
+    let value = match attribute.as_str() {
+        Ok(text) => AttributeValue::Text(text.to_owned()),
+        Err(_) => AttributeValue::Encoded(attribute.attr_value().to_der_vec().unwrap_or_default()),
     };
-    text.push('=');
-    let Ok(value) = attribute.as_str() else {
-        text.push('#');
-        for octet in attribute.attr_value().data {
-            let _ = write!(text, "{octet:02x}");
-        }
-        return text;
-    };
-    let last = value.chars().count().saturating_sub(1);
-    for (index, character) in value.chars().enumerate() {
-        match character {
-            ',' | '+' | '"' | '\\' | '<' | '>' | ';' | '=' => {
-                text.push('\\');
-                text.push(character);
-            }
-            ' ' if index == 0 || index == last => text.push_str("\\ "),
-            '#' if index == 0 => text.push_str("\\#"),
-            _ if character.is_control() => {
-                for octet in character.encode_utf8(&mut [0; 4]).bytes() {
-                    let _ = write!(text, "\\{octet:02x}");
-                }
-            }
-            _ => text.push(character),
-        }
-    }
-    text
+    Attribute { oid: attribute.attr_type().to_id_string(), value }
 }
 
 #[cfg(test)]
@@ -236,7 +192,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn subjects_are_written_as_rfc4514() {
+    fn subjects_are_read_as_they_are() {
         let mut params = CertificateParams::new(vec![]).unwrap();
         params.distinguished_name = rcgen::DistinguishedName::new();
         params.distinguished_name.push(DnType::OrganizationName, "A, B+C \"x\"\\");
@@ -244,7 +200,9 @@ mod tests {
         let key = KeyPair::generate().unwrap();
         let der = params.self_signed(&key).unwrap();
         let certificate = ClientCertificate::new(der.der(), Trusted::Fingerprint);
-        assert_eq!(certificate.subject, r#"CN=\#eve\0aCN\=root\ ,O=A\, B\+C \"x\"\\"#);
+        let expected = r#"CN=\#eve\0aCN=root\ ,O=A\, B\+C \"x\"\\"#;
+        assert_eq!(certificate.subject.to_string(), expected);
+        assert_eq!(certificate.subject, expected.parse().unwrap());
         assert!(!certificate.chain_verified);
     }
 }

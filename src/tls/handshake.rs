@@ -14,7 +14,7 @@ use rustls::{HandshakeKind, ProtocolVersion};
 use super::probe::Probe;
 use super::record::{ALERT, APPLICATION_DATA, HANDSHAKE, HEADER_BYTES, Header};
 use super::server::suite_name;
-use super::{Channel, ClientCertificate, Purpose, Resumption, ServerTls, SessionId, TlsError};
+use super::{Channel, ClientCertificate, ControlSession, Purpose, Resumption, ServerTls, TlsError};
 use crate::buffer::InBuf;
 use crate::limits::{TLS_HANDSHAKE_BYTES_MAX, TLS_RECORD_BYTES_MAX};
 
@@ -63,8 +63,8 @@ pub struct Handshake {
 impl Handshake {
     /// Begins a handshake that sends nothing until a ClientHello arrives.
     ///
-    /// `session` is the control session this connection is, or belongs to. `preset_host` is the
-    /// name HOST set before AUTH, used for the choice of certificate if the client sends no SNI.
+    /// `session` is the control session this connection is, or belongs to; a handshake on the
+    /// control connection begins a new one. `preset_host` is the name HOST set before AUTH, used for the choice of certificate if the client sends no SNI.
     ///
     /// # Errors
     ///
@@ -72,10 +72,10 @@ impl Handshake {
     pub fn new(
         tls: &Arc<ServerTls>,
         purpose: Purpose,
-        session: SessionId,
+        session: &Arc<ControlSession>,
         preset_host: Option<&str>,
     ) -> Result<Self, TlsError> {
-        let probe = Arc::new(Probe::new(tls, session, preset_host));
+        let probe = Arc::new(Probe::new(tls, purpose, session, preset_host));
         let connection = UnbufferedServerConnection::new(tls.config_for(purpose, probe.clone()))
             .map_err(TlsError::Handshake)?;
         Ok(Self {

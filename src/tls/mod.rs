@@ -9,6 +9,7 @@
 mod certificate;
 mod channel;
 mod client_certificate;
+mod control_session;
 mod drain;
 mod error;
 mod handshake;
@@ -21,9 +22,10 @@ mod ticket;
 
 pub use certificate::{PemText, SelfSigned, ServerCertificate, self_signed_chain};
 pub use channel::{Channel, Opened};
-pub use client_certificate::{ClientCertificate, check_client_ca, sha256_fingerprint};
+pub use client_certificate::{ClientCertificate, sha256_fingerprint};
+pub use control_session::ControlSession;
 pub use drain::{After, Drain, DrainProgress, is_tls_record};
 pub use error::{Culprit, TlsError, TlsSetupError};
 pub use handshake::{Handshake, HandshakeFacts, Progress};
-pub use probe::{Resumption, SessionId};
+pub use probe::Resumption;
 pub use server::{Purpose, ServerTls, TlsOptions, TlsVersions};

@@ -9,62 +9,32 @@ use std::fmt;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use aws_lc_rs::rand;
-use rustls::server::{ClientHello, ProducesTickets, ResolvesServerCert};
+use rustls::server::{ClientHello, ProducesTickets, ResolvesServerCert, StoresServerSessions};
 use rustls::sign::CertifiedKey;
 
 use super::server::Shared;
 use super::ticket::{StepKey, TicketRefused};
-use super::{ServerTls, TlsError};
-
-/// Names one control session; the tickets it hands out carry it (RFC 4217 §10.2).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SessionId([u8; Self::BYTES]);
-
-impl SessionId {
-    /// Octets of an id.
-    pub const BYTES: usize = 16;
-
-    /// A new id that nobody can guess.
-    ///
-    /// # Errors
-    ///
-    /// The system has no random numbers.
-    pub fn random() -> Result<Self, TlsError> {
-        let mut id = [0; Self::BYTES];
-        rand::fill(&mut id).map_err(|_| TlsError::Internal("no random numbers"))?;
-        Ok(Self(id))
-    }
-
-    /// The id of these octets.
-    #[must_use]
-    pub const fn from_bytes(id: [u8; Self::BYTES]) -> Self {
-        Self(id)
-    }
-
-    /// Its octets.
-    #[must_use]
-    pub const fn as_bytes(&self) -> &[u8; Self::BYTES] {
-        &self.0
-    }
-}
+use super::{ControlSession, Purpose, ServerTls};
 
 /// How a handshake relates to an earlier session. The text is meant for logs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Resumption {
-    /// Resumed, and the ticket was issued by this control session.
+    /// Resumed, and the ticket or the session ID was issued by this control session.
     ThisSession,
     /// Resumed, but the ticket was issued by another control session.
     OtherSession,
-    /// Full handshake: tickets are switched off.
+    /// Full handshake: resumption is switched off.
     Off,
-    /// Full handshake: the client offered no ticket.
+    /// Full handshake: the client offered neither ticket nor session ID.
     NotOffered,
+    /// Full handshake: the TLS 1.2 session ID is not of this control session. A client that would
+    /// also speak TLS 1.3 may have made it up (RFC 8446 §D.4).
+    UnknownSessionId,
     /// Full handshake: the ticket is too old or of another secret.
     ExpiredOrUnknownKey,
     /// Full handshake: the ticket is none of ours.
     Malformed,
-    /// Full handshake although the ticket is good: rustls declines when server name, cipher suite
+    /// Full handshake although the session is known: rustls declines when server name, cipher suite
     /// or extended master secret differ.
     Declined,
 }
@@ -84,41 +54,50 @@ impl fmt::Display for Resumption {
             Self::OtherSession => "ticket of another session",
             Self::Off => "resumption is off",
             Self::NotOffered => "no ticket offered",
+            Self::UnknownSessionId => "session ID unknown",
             Self::ExpiredOrUnknownKey => "ticket expired or key unknown",
             Self::Malformed => "ticket malformed",
             Self::Declined => {
-                "ticket fine but declined: server name, suite or extended master secret differs"
+                "session known but declined: server name, suite or extended master secret differs"
             }
         })
     }
 }
 
-/// What the last ticket looked at was.
-const TICKET_NONE: u8 = 0;
-const TICKET_EXPIRED: u8 = 1;
-const TICKET_MALFORMED: u8 = 2;
-const TICKET_OTHER: u8 = 3;
-const TICKET_THIS: u8 = 4;
+/// What the last ticket or session ID looked at was.
+const OFFERED_NONE: u8 = 0;
+const OFFERED_EXPIRED: u8 = 1;
+const OFFERED_MALFORMED: u8 = 2;
+const OFFERED_UNKNOWN_ID: u8 = 3;
+const OFFERED_OTHER: u8 = 4;
+const OFFERED_THIS: u8 = 5;
 
 /// See the module's head.
 pub(super) struct Probe {
     shared: Arc<Shared>,
-    id: SessionId,
+    session: Arc<ControlSession>,
+    purpose: Purpose,
     preset_host: Option<String>,
     server_name: OnceLock<String>,
     seal_key: OnceLock<Option<StepKey>>,
-    ticket: AtomicU8,
+    offered: AtomicU8,
 }
 
 impl Probe {
-    pub(super) fn new(tls: &ServerTls, id: SessionId, preset_host: Option<&str>) -> Self {
+    pub(super) fn new(
+        tls: &ServerTls,
+        purpose: Purpose,
+        session: &Arc<ControlSession>,
+        preset_host: Option<&str>,
+    ) -> Self {
         Self {
             shared: tls.shared(),
-            id,
+            session: session.clone(),
+            purpose,
             preset_host: preset_host.map(str::to_ascii_lowercase),
             server_name: OnceLock::new(),
             seal_key: OnceLock::new(),
-            ticket: AtomicU8::new(TICKET_NONE),
+            offered: AtomicU8::new(OFFERED_NONE),
         }
     }
 
@@ -131,12 +110,13 @@ impl Probe {
     pub(super) fn resumption(&self, resumed: bool) -> Resumption {
         // rustls looks at the offered tickets in turn and stops at the one it takes, so the last
         // one looked at is the one that counts.
-        match (self.ticket.load(Ordering::Relaxed), resumed) {
-            (TICKET_THIS, true) => Resumption::ThisSession,
+        match (self.offered.load(Ordering::Relaxed), resumed) {
+            (OFFERED_THIS, true) => Resumption::ThisSession,
             (_, true) => Resumption::OtherSession,
-            (TICKET_THIS | TICKET_OTHER, false) => Resumption::Declined,
-            (TICKET_EXPIRED, false) => Resumption::ExpiredOrUnknownKey,
-            (TICKET_MALFORMED, false) => Resumption::Malformed,
+            (OFFERED_THIS | OFFERED_OTHER, false) => Resumption::Declined,
+            (OFFERED_EXPIRED, false) => Resumption::ExpiredOrUnknownKey,
+            (OFFERED_MALFORMED, false) => Resumption::Malformed,
+            (OFFERED_UNKNOWN_ID, false) => Resumption::UnknownSessionId,
             (_, false) if self.shared.tickets.is_none() => Resumption::Off,
             (_, false) => Resumption::NotOffered,
         }
@@ -183,26 +163,52 @@ impl ProducesTickets for Probe {
     fn encrypt(&self, session: &[u8]) -> Option<Vec<u8>> {
         let keys = self.shared.tickets.as_ref()?;
         let key = self.seal_key.get_or_init(|| keys.current(self.shared.clock.unix_time()));
-        key.as_ref()?.seal(self.id, session)
+        key.as_ref()?.seal(self.session.id(), session)
     }
 
     fn decrypt(&self, ticket: &[u8]) -> Option<Vec<u8>> {
         let keys = self.shared.tickets.as_ref()?;
         let (seen, session) = match keys.open(self.shared.clock.unix_time(), ticket) {
-            Ok((id, session)) if id == self.id => (TICKET_THIS, Some(session)),
-            Ok((_, session)) => (TICKET_OTHER, Some(session)),
-            Err(TicketRefused::ExpiredOrUnknownKey) => (TICKET_EXPIRED, None),
-            Err(TicketRefused::Malformed) => (TICKET_MALFORMED, None),
+            Ok((id, session)) if id == self.session.id() => (OFFERED_THIS, Some(session)),
+            Ok((_, session)) => (OFFERED_OTHER, Some(session)),
+            Err(TicketRefused::ExpiredOrUnknownKey) => (OFFERED_EXPIRED, None),
+            Err(TicketRefused::Malformed) => (OFFERED_MALFORMED, None),
         };
-        self.ticket.store(seen, Ordering::Relaxed);
+        self.offered.store(seen, Ordering::Relaxed);
         session
+    }
+}
+
+/// Resumption by session ID, for clients of TLS 1.2 without tickets (RFC 5246 §7.3).
+impl StoresServerSessions for Probe {
+    /// The control connection's session is kept; those of data connections are not, and nobody is
+    /// given a session ID that would not be kept.
+    fn can_cache(&self) -> bool {
+        self.purpose == Purpose::Control
+    }
+
+    fn put(&self, key: Vec<u8>, value: Vec<u8>) -> bool {
+        self.can_cache() && self.session.remember(key, value)
+    }
+
+    fn get(&self, key: &[u8]) -> Option<Vec<u8>> {
+        let session = self.session.recall(key);
+        let seen = if session.is_some() { OFFERED_THIS } else { OFFERED_UNKNOWN_ID };
+        self.offered.store(seen, Ordering::Relaxed);
+        session
+    }
+
+    /// For TLS 1.3 without tickets, which is not offered.
+    fn take(&self, _: &[u8]) -> Option<Vec<u8>> {
+        None
     }
 }
 
 impl fmt::Debug for Probe {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Probe")
-            .field("id", &self.id)
+            .field("session", &self.session)
+            .field("purpose", &self.purpose)
             .field("server_name", &self.server_name)
             .finish_non_exhaustive()
     }

@@ -67,7 +67,7 @@ pub struct TlsOptions {
     pub client_ca: Option<PemText>,
     /// SHA-256 of client certificates (DER) that are accepted whoever issued them.
     pub client_fingerprints: BTreeSet<[u8; 32]>,
-    /// Whether tickets are issued at all; who is refused without is the caller's decision.
+    /// Whether sessions can be resumed at all; who is refused without is the caller's decision.
     pub resumption: DataResumption,
     /// The secret all ticket keys come from. The same in all shards.
     pub ticket_secret: [u8; 32],
@@ -188,6 +188,9 @@ impl ServerTls {
         };
         let mut config = base.clone();
         config.cert_resolver = probe.clone();
+        if self.shared.tickets.is_some() {
+            config.session_storage = probe.clone();
+        }
         config.ticketer = probe;
         Arc::new(config)
     }
@@ -231,7 +234,8 @@ fn base_config(
         Some(trust) => builder.with_client_cert_verifier(trust),
         None => builder.with_no_client_auth(),
     };
-    // Every connection puts its own probe in the place of this resolver.
+    // Every connection puts its own probe in the place of this resolver, and of the storage when
+    // sessions can be resumed.
     let mut config = builder.with_cert_resolver(Arc::new(ResolvesServerCertUsingSni::new()));
     config.ignore_client_order = true;
     config.enable_secret_extraction = true;

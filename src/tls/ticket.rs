@@ -10,7 +10,7 @@ use std::time::Duration;
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use aws_lc_rs::{hkdf, rand};
 
-use super::SessionId;
+use super::control_session::SessionId;
 
 const STEP_BYTES: usize = 8;
 const NONCE_BYTES: usize = 12;

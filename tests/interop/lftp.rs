@@ -187,13 +187,14 @@ fn names_of_every_kind() {
         fs::remove_dir_all(site.served("names")).unwrap();
         fs::remove_dir_all(site.local("down")).unwrap();
     }
-    // Octets that are not UTF-8, with the client told so.
+    // Octets that are not UTF-8. FEAT and LANG would make lftp talk UTF-8.
     let latin = OsStr::from_bytes(b"Stra\xdfe");
     fs::write(up.join(latin), "latin").unwrap();
-    let script = "set ftp:use-utf8 no\nset ftp:charset ISO-8859-1\nset file:charset ISO-8859-1\n\
-                  mirror --reverse up latin\nmirror latin down";
+    let charsets = "set ftp:use-feat no\nset ftp:charset ISO-8859-1\nset file:charset ISO-8859-1";
+    let open = open(&site, Listener::Explicit, Family::V4);
+    let script = format!("{charsets}\n{open}\nmirror --reverse up latin\nmirror latin down");
     let sent = content::tree(&up);
-    lftp(&site, Listener::Explicit, script, DEADLINE).success();
+    run(&mut command(&site, &script), DEADLINE).success();
     assert_eq!(content::tree(&site.served("latin")), sent);
     assert_eq!(content::tree(&site.local("down")), sent);
 }

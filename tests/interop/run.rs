@@ -1,9 +1,12 @@
 //! Runs one foreign program with a deadline and hands back everything it said.
 
 use std::io::{Read, Write};
+use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::support::wait::{Stopwatch, pause};
 
@@ -93,7 +96,8 @@ pub(crate) fn run_with_input(
             break (status, false);
         }
         if watch.elapsed() > deadline {
-            child.kill().unwrap();
+            // Its children too: they hold the pipes that are read to their end below.
+            kill_process_group(Pid::from_child(&child), Signal::KILL).unwrap();
             break (child.wait().unwrap(), true);
         }
         pause(Duration::from_millis(5));
@@ -105,10 +109,10 @@ pub(crate) fn run_with_input(
     finished
 }
 
-/// Starts `command` with all three standard streams piped.
+/// Starts `command` in a process group of its own with all three standard streams piped.
 #[track_caller]
 pub(crate) fn spawn(command: &mut Command) -> Child {
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
     command.spawn().unwrap_or_else(|error| {
         panic!("cannot start {command:?}: {error}; tests/run installs what the tests need")
     })

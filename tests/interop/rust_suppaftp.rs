@@ -16,22 +16,23 @@ use crate::support::server::BOTH_LISTENERS;
 use crate::support::tls::{TLS12, TLS13};
 use crate::support::wait::PATIENCE;
 
-/// Every size both ways in both modes, while the server requires resumption.
+/// Every size both ways in every mode. rustls uses a TLS 1.3 ticket once and uploads bring no new
+/// ones, so only a TLS 1.2 session can resume for ever and is required to.
 #[test]
 fn sizes_both_ways() {
-    let site = Site::requiring_resumption();
-    for versions in [TLS12, TLS13] {
+    let (requiring, preferring) = (Site::requiring_resumption(), Site::start());
+    for (versions, site) in [(TLS12, &requiring), (TLS13, &preferring)] {
         for listener in BOTH_LISTENERS {
             let modes = [Mode::Passive, Mode::ExtendedPassive, Mode::Active];
             for (family, mode) in [Family::V4; 3].into_iter().zip(modes) {
-                round_trip(login(&site, listener, family, versions, mode), &site);
+                round_trip(login(site, listener, family, versions, mode), site);
             }
-            let extended = login(&site, listener, Family::V6, versions, Mode::ExtendedPassive);
-            round_trip(extended, &site);
+            let extended = login(site, listener, Family::V6, versions, Mode::ExtendedPassive);
+            round_trip(extended, site);
         }
     }
-    let transfers = 2 * 2 * 4 * 2 * SIZES.len();
-    site.assert_log_has_resumed(transfers);
+    let transfers = 2 * 4 * 2 * SIZES.len();
+    requiring.assert_log_has_resumed(transfers);
 }
 
 #[test]
@@ -82,7 +83,8 @@ fn files_restart_and_abort() {
         let mut names = ftp.nlst(None).unwrap();
         names.sort();
         assert_eq!(names, ["file", "ünï \"quoted\""]);
-        assert_eq!(ftp.mlsd(None).unwrap().len(), 2);
+        let facts = ftp.mlsd(None).unwrap();
+        assert_eq!(facts.iter().filter(|line| line.contains("type=file;")).count(), 2);
         assert_eq!(ftp.list(None).unwrap().len(), 2);
         assert!(ftp.mlst(Some("file")).unwrap().contains("type=file;"));
         assert!(ftp.feat().unwrap().contains_key("PBSZ"));

@@ -65,12 +65,21 @@ impl Site {
         format!("{scheme}://{}", self.address(listener, family))
     }
 
-    /// The server's log must call so many transfers resumed, and none not resumed.
+    /// The server's log must have so many transfers, every one of them over a resumed session.
     #[track_caller]
     pub(crate) fn assert_log_has_resumed(&self, transfers: usize) {
-        let said = || self.server.log().matches("resumed=true").count();
-        wait_until("a line in the log for each transfer", || said() >= transfers);
-        assert_eq!(said(), transfers, "log:\n{}", self.server.log());
+        let lines = |text: &str| {
+            let log = self.server.log();
+            log.lines().filter(|l| l.contains("transfer ended") && l.contains(text)).count()
+        };
+        let complete = || lines("end=\"complete\"");
+        wait_until("a line in the log for each transfer", || complete() >= transfers);
+        let resumed = lines("resumption=\"resumed\"");
+        assert_eq!(
+            (lines("end=\"complete\""), resumed),
+            (transfers, transfers),
+            "complete, resumed"
+        );
     }
 
     /// A file as the server has it.

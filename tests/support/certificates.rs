@@ -60,20 +60,33 @@ impl Authority {
         let names = ["localhost", "ftp.example.test", "127.0.0.1", "::1"];
         self.issue(
             names.map(str::to_owned).to_vec(),
-            "localhost",
+            &[(DnType::CommonName, "localhost")],
             ExtendedKeyUsagePurpose::ServerAuth,
         )
     }
 
     /// A client certificate with the subject `CN=name`.
     pub fn client(&self, name: &str) -> Identity {
-        self.issue(vec![name.to_owned()], name, ExtendedKeyUsagePurpose::ClientAuth)
+        let subject = [(DnType::CommonName, name)];
+        self.issue(vec![name.to_owned()], &subject, ExtendedKeyUsagePurpose::ClientAuth)
     }
 
-    fn issue(&self, names: Vec<String>, cn: &str, usage: ExtendedKeyUsagePurpose) -> Identity {
+    /// A client certificate with these parts of its subject, most general first.
+    pub fn client_named(&self, subject: &[(DnType, &str)]) -> Identity {
+        self.issue(Vec::new(), subject, ExtendedKeyUsagePurpose::ClientAuth)
+    }
+
+    fn issue(
+        &self,
+        names: Vec<String>,
+        subject: &[(DnType, &str)],
+        usage: ExtendedKeyUsagePurpose,
+    ) -> Identity {
         let mut params = CertificateParams::new(names).unwrap();
         params.distinguished_name = rcgen::DistinguishedName::new();
-        params.distinguished_name.push(DnType::CommonName, cn);
+        for (kind, value) in subject {
+            params.distinguished_name.push(kind.clone(), *value);
+        }
         params.insert_extended_key_usage(usage);
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap();

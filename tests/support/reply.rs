@@ -1,13 +1,21 @@
 //! One reply, read as RFC 959 §4.2 writes it and not a byte more kindly.
 
+use std::fmt;
+
 /// A complete reply.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Reply {
     /// The three digits.
     pub code: u16,
     /// Text of each line, decoded (RFC 854: `CR NUL` is CR, `IAC IAC` is 0xFF). The code and the
     /// separator of the first and the last line are cut off; inner lines are whole.
     pub lines: Vec<Vec<u8>>,
+}
+
+impl fmt::Debug for Reply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {:?}", self.code, self.text())
+    }
 }
 
 impl Reply {

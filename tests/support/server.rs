@@ -1,10 +1,12 @@
 //! The real server program as a guard: started with a configuration of the test's own, stopped
 //! with SIGTERM, and held to exit 0 without a panic.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::SocketAddr;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
@@ -46,8 +48,7 @@ pub struct Server {
     identity: Identity,
     implicit: Vec<SocketAddr>,
     explicit: Vec<SocketAddr>,
-    output: Receiver<String>,
-    log: std::cell::RefCell<String>,
+    log: Log,
     stopped: bool,
 }
 
@@ -108,12 +109,12 @@ impl Builder {
         std::fs::create_dir(path("root")).unwrap();
         std::fs::create_dir(path("state")).unwrap();
         std::fs::write(path("chain.pem"), &identity.certificate_pem).unwrap();
-        std::fs::write(path("key.pem"), &identity.key_pem).unwrap();
+        write_private(&path("key.pem"), &identity.key_pem);
         std::fs::write(path("authority.pem"), authority.pem()).unwrap();
         let more = extra(&Scratch { path: scratch.path(), authority: &authority });
         self = self.toml(&more);
         complete(&mut self.config, scratch.path());
-        std::fs::write(path("ringftpd.toml"), toml::to_string(&self.config).unwrap()).unwrap();
+        write_private(&path("ringftpd.toml"), &toml::to_string(&self.config).unwrap());
 
         let mut child = Command::new(env!("CARGO_BIN_EXE_ringftpd"))
             .args(["serve", "--config"])
@@ -127,8 +128,9 @@ impl Builder {
             .spawn()
             .unwrap();
         let (sender, output) = channel();
-        forward(child.stdout.take().unwrap(), sender.clone());
-        forward(child.stderr.take().unwrap(), sender);
+        let log = Log::default();
+        forward(child.stdout.take().unwrap(), log.clone(), sender.clone());
+        forward(child.stderr.take().unwrap(), log.clone(), sender);
         let mut server = Server {
             child,
             scratch,
@@ -136,11 +138,10 @@ impl Builder {
             identity,
             implicit: Vec::new(),
             explicit: Vec::new(),
-            output,
-            log: std::cell::RefCell::default(),
+            log,
             stopped: false,
         };
-        server.wait_until_ready();
+        server.wait_until_ready(&output);
         server
     }
 }
@@ -229,12 +230,7 @@ impl Server {
 
     /// Everything printed so far, standard output and standard error.
     pub fn log(&self) -> String {
-        let mut log = self.log.borrow_mut();
-        for line in self.output.try_iter() {
-            *log += &line;
-            *log += "\n";
-        }
-        log.clone()
+        self.log.text()
     }
 
     /// Sends SIGTERM and nothing else.
@@ -276,13 +272,12 @@ impl Server {
     }
 
     #[track_caller]
-    fn wait_until_ready(&mut self) {
+    fn wait_until_ready(&mut self, output: &Receiver<String>) {
         loop {
-            let Ok(line) = self.output.recv_timeout(2 * PATIENCE) else {
+            let Ok(line) = output.recv_timeout(2 * PATIENCE) else {
                 let log = self.log();
                 panic!("the server never became ready; its output:\n{log}");
             };
-            *self.log.borrow_mut() += &format!("{line}\n");
             let words: Vec<_> = line.split_whitespace().collect();
             match words[..] {
                 ["listening", "implicit", address] => self.implicit.push(address.parse().unwrap()),
@@ -310,15 +305,40 @@ impl Drop for Server {
     }
 }
 
-/// Lines of a pipe into the channel until the pipe closes.
-fn forward(pipe: impl Read + Send + 'static, lines: Sender<String>) {
+/// What the server printed, filled by the threads that drain its pipes.
+#[expect(clippy::disallowed_types, reason = "two pipe threads and the test share one text")]
+#[derive(Clone, Default)]
+struct Log(Arc<std::sync::Mutex<String>>);
+
+impl Log {
+    fn add(&self, line: &str) {
+        let mut log = self.0.lock().unwrap();
+        log.push_str(line);
+        log.push('\n');
+    }
+
+    fn text(&self) -> String {
+        self.0.lock().unwrap().clone()
+    }
+}
+
+/// Lines of a pipe into the log, and into the channel while somebody listens there.
+fn forward(pipe: impl Read + Send + 'static, log: Log, lines: Sender<String>) {
     std::thread::spawn(move || {
         for line in BufReader::new(pipe).split(b'\n').map_while(Result::ok) {
-            if lines.send(String::from_utf8_lossy(&line).into_owned()).is_err() {
-                return;
-            }
+            let line = String::from_utf8_lossy(&line).into_owned();
+            log.add(&line);
+            // Nobody listens once the server is ready.
+            let _ = lines.send(line);
         }
     });
+}
+
+/// Writes a file nobody else may read, as the server wants its secrets kept.
+fn write_private(path: &Path, contents: &str) {
+    let mut file =
+        std::fs::File::options().write(true).create_new(true).mode(0o600).open(path).unwrap();
+    file.write_all(contents.as_bytes()).unwrap();
 }
 
 /// Fills in what depends on the scratch directory, where the test has not set it.

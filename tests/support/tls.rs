@@ -2,11 +2,14 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
-use rustls::client::Resumption;
+use rustls::client::{ResolvesClientCert, Resumption};
+use rustls::crypto::aws_lc_rs::sign::any_supported_type;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{CipherSuite, version};
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::sign::CertifiedKey;
+use rustls::{CipherSuite, SignatureScheme, version};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, SupportedProtocolVersion};
 
 use super::certificates::Identity;
@@ -28,7 +31,25 @@ pub struct Tls {
     versions: &'static [&'static SupportedProtocolVersion],
     suite: Option<CipherSuite>,
     resume: bool,
-    identity: Option<(CertificateDer<'static>, Arc<PrivateKeyDer<'static>>)>,
+    resolver: Arc<Resolver>,
+}
+
+/// Offers the client's certificate, if it has one, and counts how often it was asked.
+#[derive(Debug, Default)]
+struct Resolver {
+    asked: AtomicU32,
+    key: Option<Arc<CertifiedKey>>,
+}
+
+impl ResolvesClientCert for Resolver {
+    fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        self.key.clone()
+    }
+
+    fn has_certs(&self) -> bool {
+        self.key.is_some()
+    }
 }
 
 impl Tls {
@@ -36,9 +57,9 @@ impl Tls {
     /// is addressed by 127.0.0.1).
     pub fn trusting(authority: CertificateDer<'static>) -> Self {
         let name = ServerName::IpAddress(IpAddr::V4(Ipv4Addr::LOCALHOST).into());
-        let (versions, suite, identity) = (BOTH, None, None);
-        let config = build(&authority, versions, suite, true, identity.as_ref());
-        Self { config, name, authority, versions, suite, resume: true, identity }
+        let (versions, suite, resolver) = (BOTH, None, Arc::new(Resolver::default()));
+        let config = build(&authority, versions, suite, true, &resolver);
+        Self { config, name, authority, versions, suite, resume: true, resolver }
     }
 
     /// Only these versions.
@@ -67,15 +88,22 @@ impl Tls {
 
     /// Offers this certificate when asked.
     pub fn identity(mut self, identity: &Identity) -> Self {
-        self.identity = Some((identity.certificate.clone(), Arc::new(identity.key())));
+        let key = any_supported_type(&identity.key()).unwrap();
+        let key = CertifiedKey::new(vec![identity.certificate.clone()], key);
+        self.resolver = Arc::new(Resolver { asked: AtomicU32::new(0), key: Some(Arc::new(key)) });
         self.fresh()
     }
 
     /// The same settings with an empty session store.
     pub fn fresh(mut self) -> Self {
-        let identity = self.identity.as_ref();
-        self.config = build(&self.authority, self.versions, self.suite, self.resume, identity);
+        let resolver = &self.resolver;
+        self.config = build(&self.authority, self.versions, self.suite, self.resume, resolver);
         self
+    }
+
+    /// How many handshakes asked for a client certificate.
+    pub fn certificate_requests(&self) -> u32 {
+        self.resolver.asked.load(Ordering::Relaxed)
     }
 
     /// A connection that has sent nothing yet.
@@ -91,7 +119,7 @@ fn build(
     versions: &[&'static SupportedProtocolVersion],
     suite: Option<CipherSuite>,
     resume: bool,
-    identity: Option<&(CertificateDer<'static>, Arc<PrivateKeyDer<'static>>)>,
+    resolver: &Arc<Resolver>,
 ) -> Arc<ClientConfig> {
     let mut provider: CryptoProvider = aws_lc_rs::default_provider();
     if let Some(suite) = suite {
@@ -99,16 +127,11 @@ fn build(
     }
     let mut roots = RootCertStore::empty();
     roots.add(authority.clone()).unwrap();
-    let builder = ClientConfig::builder_with_provider(Arc::new(provider))
+    let mut config = ClientConfig::builder_with_provider(Arc::new(provider))
         .with_protocol_versions(versions)
         .unwrap()
-        .with_root_certificates(roots);
-    let mut config = match identity {
-        None => builder.with_no_client_auth(),
-        Some((certificate, key)) => {
-            builder.with_client_auth_cert(vec![certificate.clone()], key.clone_key()).unwrap()
-        }
-    };
+        .with_root_certificates(roots)
+        .with_client_cert_resolver(Arc::clone(resolver) as Arc<dyn ResolvesClientCert>);
     config.resumption =
         if resume { Resumption::in_memory_sessions(64) } else { Resumption::disabled() };
     Arc::new(config)

@@ -17,6 +17,11 @@ use crate::protocol::{hash_command, listing, number, reply, timestamp};
 #[derive(Debug)]
 pub(super) enum FileOperation {
     ChangeDirectory(VirtualPath),
+    /// LIST or NLST whose argument looks like options: is there a file of that very name?
+    ListOptions {
+        verb: Verb,
+        argument: Vec<u8>,
+    },
     MakeDirectory(VirtualPath),
     /// A reply without variable part.
     Plain(Situation),
@@ -108,6 +113,7 @@ impl Session {
     }
 
     pub(super) fn rename_to(&mut self, argument: &[u8], from: Option<VirtualPath>) {
+        self.rename_from = None;
         let Some(from) = from else { return self.say(Situation::NeedRnfr) };
         let Some(to) = self.resolve(argument, 553) else { return };
         self.ask(FileRequest::Rename { from, to }, FileOperation::RenameTo);
@@ -270,7 +276,7 @@ impl Session {
         self.ask(request, operation);
     }
 
-    fn ask(&mut self, request: FileRequest, operation: FileOperation) {
+    pub(super) fn ask(&mut self, request: FileRequest, operation: FileOperation) {
         self.pending = Pending::File(operation);
         self.output(Output::File(request));
     }
@@ -296,6 +302,9 @@ impl Session {
         match result {
             Ok(answer) => self.file_done(operation, answer),
             Err(FileError::NotFound) => self.file_absent(operation),
+            Err(_) if matches!(operation, FileOperation::ListOptions { .. }) => {
+                self.file_absent(operation);
+            }
             Err(error) => {
                 let code = refusal_code(&operation, error);
                 self.say_code(code, error_text(error));
@@ -304,6 +313,10 @@ impl Session {
     }
 
     fn file_absent(&mut self, operation: FileOperation) {
+        if let FileOperation::ListOptions { verb, argument } = operation {
+            let (hidden, operand) = split_options(&argument);
+            return self.list_operand(verb, operand, hidden);
+        }
         if let FileOperation::ModificationTime(Some((time, path))) = operation {
             let name = path.as_bytes().to_vec();
             let operation = FileOperation::SetFacts { modify: true, mode: false, name };
@@ -319,6 +332,9 @@ impl Session {
             return self.file_absent(operation);
         }
         match (operation, answer) {
+            (FileOperation::ListOptions { verb, argument }, _) => {
+                self.list_operand(verb, &argument, false);
+            }
             (FileOperation::ChangeDirectory(path), FileReply::Metadata(metadata)) => {
                 if metadata.kind == FileKind::Directory {
                     self.cwd = path;

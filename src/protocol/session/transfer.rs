@@ -1,13 +1,14 @@
 //! RETR, STOR, APPE, STOU, LIST, NLST, MLSD, ABOR: when a transfer may start, and which replies
 //! frame it (RFC 959 §5.4, RFC 4217 §10.2). Moving the octets is the server-DTP's work.
 
+use super::files::FileOperation;
 use super::io::{Output, ProtectionLevel, Rendezvous, TransferError};
 use super::rendezvous::DataPath;
 use super::replies::Situation;
 use super::{Pending, Session};
 use crate::protocol::command_table::Verb;
 use crate::protocol::file::{
-    FileError, ListRequest, ListStyle, Opened, StoreMode, TransferRequest,
+    FileError, FileRequest, ListRequest, ListStyle, Opened, StoreMode, TransferRequest,
 };
 use crate::protocol::path::VirtualPath;
 use crate::protocol::reply;
@@ -71,10 +72,21 @@ impl Session {
         if !self.permissions().list {
             return self.say_code(code, "Permission denied.");
         }
-        let (hidden, operand) = match verb {
-            Verb::Mlsd => (true, argument),
-            _ => split_options(argument),
-        };
+        match verb {
+            Verb::Mlsd => self.list_operand(verb, argument, true),
+            // Clients send `LIST -a`; a file may be called so all the same [LIST-04].
+            _ if split_options(argument).1.len() < argument.len() => {
+                let Some(path) = self.resolve(argument, code) else { return };
+                let argument = argument.to_vec();
+                let operation = FileOperation::ListOptions { verb, argument };
+                self.ask(FileRequest::Metadata(path), operation);
+            }
+            _ => self.list_operand(verb, argument, false),
+        }
+    }
+
+    pub(super) fn list_operand(&mut self, verb: Verb, operand: &[u8], hidden: bool) {
+        let code = if verb == Verb::Mlsd { 550 } else { 450 };
         let Some(path) = self.resolve(operand, code) else { return };
         let style = match verb {
             Verb::Mlsd => ListStyle::Facts(self.parameters.facts),

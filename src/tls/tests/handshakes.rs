@@ -16,7 +16,8 @@ fn every_version_and_suite_in_any_pieces() {
             let tls = server(options());
             let mut client = client(&client_config(&tls, kind, None), "localhost");
             let server =
-                connect_in_pieces(&tls, Purpose::Control, SESSION, &mut client, piece).unwrap();
+                connect_in_pieces(&tls, Purpose::Control, &this_session(), &mut client, piece)
+                    .unwrap();
             assert!(!client.is_handshaking());
             assert!(server.inbound.is_empty());
             let tls13 = *kind.version == version::TLS13;
@@ -59,7 +60,7 @@ fn data_behind_the_clients_finished_is_left_for_us() {
 #[track_caller]
 fn check_data_behind_finished(tls: &Arc<ServerTls>, client: &mut ClientConnection, piece: usize) {
     client.writer().write_all(b"USER anonymous\r\n").unwrap();
-    let mut handshake = Handshake::new(tls, Purpose::Control, SESSION, None).unwrap();
+    let mut handshake = Handshake::new(tls, Purpose::Control, &this_session(), None).unwrap();
     let (mut inbound, mut out) = (InBuf::new(), Vec::new());
     loop {
         let last = !client.is_handshaking();
@@ -79,7 +80,12 @@ fn check_data_behind_finished(tls: &Arc<ServerTls>, client: &mut ClientConnectio
 }
 
 /// A control connection, then `later` seconds pass, then a data connection of `session`.
-fn resume(kind: Kind, purpose: Purpose, session: SessionId, later: u64) -> HandshakeFacts {
+fn resume(
+    kind: Kind,
+    purpose: Purpose,
+    session: &Arc<ControlSession>,
+    later: u64,
+) -> HandshakeFacts {
     let tls = server(options());
     let config = client_config(&tls, kind, None);
     connect(&tls, &mut client(&config, "localhost"));
@@ -92,15 +98,63 @@ fn resume(kind: Kind, purpose: Purpose, session: SessionId, later: u64) -> Hands
 fn data_connections_resume_their_control_session() {
     for kind in kinds() {
         for purpose in [Purpose::DataDownload, Purpose::DataUpload] {
-            let this = resume(kind, purpose, SESSION, 900);
+            let this = resume(kind, purpose, &this_session(), 900);
             assert_eq!(this.resumption, Resumption::ThisSession);
             assert!(this.resumption.is_this_session());
-            let other = resume(kind, purpose, OTHER_SESSION, 0);
+            let other = resume(kind, purpose, &other_session(), 0);
             assert_eq!(other.resumption, Resumption::OtherSession);
             assert!(!other.resumption.is_this_session());
-            let late = resume(kind, purpose, SESSION, 1600);
+            let late = resume(kind, purpose, &this_session(), 1600);
             assert_eq!(late.resumption, Resumption::ExpiredOrUnknownKey);
         }
+    }
+}
+
+/// What the server sees of a client of TLS 1.2 that knows no tickets.
+fn by_session_id(
+    tls: &Arc<ServerTls>,
+    config: &Arc<ClientConfig>,
+    purpose: Purpose,
+    session: &Arc<ControlSession>,
+) -> HandshakeFacts {
+    let mut client = client(config, "localhost");
+    let server = connect_in_pieces(tls, purpose, session, &mut client, usize::MAX);
+    let facts = server.unwrap().facts;
+    let resumed = client.handshake_kind() == Some(HandshakeKind::Resumed);
+    assert_eq!(resumed, facts.resumption.is_this_session());
+    facts
+}
+
+#[test]
+fn clients_without_tickets_resume_their_control_session_by_id() {
+    for kind in kinds().into_iter().filter(|kind| *kind.version == version::TLS12) {
+        let tls = server(options());
+        let config = without_tickets(client_config(&tls, kind, None));
+        let connect = |purpose, session: &Arc<ControlSession>| {
+            by_session_id(&tls, &config, purpose, session).resumption
+        };
+        let control = ControlSession::new().unwrap();
+        assert_eq!(connect(Purpose::Control, &control), Resumption::NotOffered);
+        for purpose in [Purpose::DataDownload, Purpose::DataUpload, Purpose::DataDownload] {
+            assert_eq!(connect(purpose, &control), Resumption::ThisSession);
+        }
+        // A new log-in, on this connection or another, is another control session.
+        let next = ControlSession::new().unwrap();
+        assert_eq!(connect(Purpose::DataDownload, &next), Resumption::UnknownSessionId);
+        assert_eq!(connect(Purpose::Control, &next), Resumption::UnknownSessionId);
+        assert_eq!(connect(Purpose::DataUpload, &next), Resumption::ThisSession);
+        assert_eq!(connect(Purpose::DataUpload, &control), Resumption::UnknownSessionId);
+    }
+}
+
+#[test]
+fn session_ids_are_not_given_when_resumption_is_off() {
+    let tls = server(TlsOptions { resumption: DataResumption::Off, ..options() });
+    let config = without_tickets(client_config(&tls, TLS12, None));
+    let control = ControlSession::new().unwrap();
+    for purpose in [Purpose::Control, Purpose::DataDownload, Purpose::DataUpload] {
+        let facts = by_session_id(&tls, &config, purpose, &control);
+        assert_eq!(facts.resumption, Resumption::Off);
     }
 }
 
@@ -131,7 +185,10 @@ fn tickets_are_counted_by_purpose() {
     connect(&tls, &mut client(&config, "localhost"));
     let connect_for = |purpose| {
         let mut data = client(&config, "localhost");
-        connect_in_pieces(&tls, purpose, SESSION, &mut data, usize::MAX).unwrap().facts.resumption
+        connect_in_pieces(&tls, purpose, &this_session(), &mut data, usize::MAX)
+            .unwrap()
+            .facts
+            .resumption
     };
     for _ in 0..4 {
         assert_eq!(connect_for(Purpose::DataUpload), Resumption::ThisSession);
@@ -165,7 +222,7 @@ fn certificates_are_chosen_by_name() {
     let config = client_config(&tls, TLS13, None);
     #[track_caller]
     fn check(tls: &Arc<ServerTls>, mut client: ClientConnection, host: Option<&str>, index: usize) {
-        let mut handshake = Handshake::new(tls, Purpose::Control, SESSION, host).unwrap();
+        let mut handshake = Handshake::new(tls, Purpose::Control, &this_session(), host).unwrap();
         let (mut inbound, mut out) = (InBuf::new(), Vec::new());
         inbound.extend_from_slice(&sent(&mut client));
         handshake.advance(&mut inbound, &mut out).unwrap();
@@ -224,13 +281,14 @@ fn client_certificates_are_accepted_by_ca_or_fingerprint() {
             for attempt in 0..2 {
                 let mut client = client(&config, "localhost");
                 let all = usize::MAX;
-                let server = connect_in_pieces(&tls, Purpose::Control, SESSION, &mut client, all);
+                let server =
+                    connect_in_pieces(&tls, Purpose::Control, &this_session(), &mut client, all);
                 match expected {
                     Some(chain_verified) => {
                         let facts = server.unwrap().facts;
                         let certificate = facts.client_certificate.unwrap();
                         assert_eq!(certificate.chain_verified, chain_verified);
-                        assert_eq!(certificate.subject, "CN=alice");
+                        assert_eq!(certificate.subject, "CN=alice".parse().unwrap());
                         assert_eq!(certificate.sha256, fingerprint);
                         assert_eq!(facts.resumption.is_this_session(), attempt == 1);
                     }
@@ -258,7 +316,7 @@ fn unknown_client_certificates_are_refused_with_their_alert() {
         let tls = server(rule);
         let config = client_config(&tls, kind, Some((chain.clone(), key.clone_key())));
         let mut client = client(&config, "localhost");
-        let server = connect_in_pieces(&tls, Purpose::Control, SESSION, &mut client, 50);
+        let server = connect_in_pieces(&tls, Purpose::Control, &this_session(), &mut client, 50);
         let error = server.err().unwrap();
         assert_eq!(error.culprit(), Culprit::Peer);
         assert!(matches!(error, TlsError::Handshake(rustls::Error::InvalidCertificate(_))));
@@ -281,14 +339,15 @@ fn a_ticket_does_not_outlive_the_trust_in_its_certificate() {
     let config = client_config(&before, TLS13, Some((chain, key)));
     connect(&before, &mut client(&config, "localhost"));
     let mut data = client(&config, "localhost");
-    let refused = connect_in_pieces(&after, Purpose::DataUpload, SESSION, &mut data, usize::MAX);
+    let refused =
+        connect_in_pieces(&after, Purpose::DataUpload, &this_session(), &mut data, usize::MAX);
     assert!(matches!(refused.err().unwrap(), TlsError::ClientCertificate(_)));
 }
 
 #[track_caller]
 fn check_opening(bytes: &[u8], expected: &TlsError) {
     let tls = server(options());
-    let mut handshake = Handshake::new(&tls, Purpose::Control, SESSION, None).unwrap();
+    let mut handshake = Handshake::new(&tls, Purpose::Control, &this_session(), None).unwrap();
     let mut inbound = InBuf::new();
     inbound.extend_from_slice(bytes);
     let mut out = Vec::new();
@@ -308,7 +367,7 @@ fn other_protocols_are_refused_at_their_first_byte() {
 #[test]
 fn a_handshake_without_end_is_refused() {
     let tls = server(options());
-    let mut handshake = Handshake::new(&tls, Purpose::Control, SESSION, None).unwrap();
+    let mut handshake = Handshake::new(&tls, Purpose::Control, &this_session(), None).unwrap();
     let (mut inbound, mut out) = (InBuf::new(), Vec::new());
     // A ClientHello of 64 KiB less one, in records of 1,000.
     let mut record = [&[22, 3, 1, 3, 232, 1, 0, 255, 255][..], &[0; 996]].concat();
@@ -332,7 +391,7 @@ fn a_fragmented_client_hello_is_put_together() {
         let tls = server(options());
         let mut client = client(&client_config(&tls, kind, None), "localhost");
         let hello = sent(&mut client);
-        let mut handshake = Handshake::new(&tls, Purpose::Control, SESSION, None).unwrap();
+        let mut handshake = Handshake::new(&tls, Purpose::Control, &this_session(), None).unwrap();
         let (mut inbound, mut out) = (InBuf::new(), Vec::new());
         for fragment in hello[5..].chunks(50) {
             inbound.extend_from_slice(&[22, 3, 1, 0, u8::try_from(fragment.len()).unwrap()]);
@@ -356,7 +415,8 @@ fn damaged_handshakes_give_errors_and_never_panic() {
             let mut client = client(&config, "localhost");
             let mut hello = sent(&mut client);
             hello[position] ^= 1 << (position % 8);
-            let mut handshake = Handshake::new(&tls, Purpose::Control, SESSION, None).unwrap();
+            let mut handshake =
+                Handshake::new(&tls, Purpose::Control, &this_session(), None).unwrap();
             let (mut inbound, mut out) = (InBuf::new(), Vec::new());
             inbound.extend_from_slice(&hello);
             let result = handshake.advance(&mut inbound, &mut out);
@@ -376,7 +436,7 @@ fn before_last_flight(
     tls: &Arc<ServerTls>,
     client: &mut ClientConnection,
 ) -> (Handshake, InBuf, Vec<u8>) {
-    let mut handshake = Handshake::new(tls, Purpose::Control, SESSION, None).unwrap();
+    let mut handshake = Handshake::new(tls, Purpose::Control, &this_session(), None).unwrap();
     let (mut inbound, mut out) = (InBuf::new(), Vec::new());
     inbound.extend_from_slice(&sent(client));
     handshake.advance(&mut inbound, &mut out).unwrap();
@@ -438,7 +498,7 @@ fn a_hello_retry_request_and_its_answer_pass() {
         .with_no_client_auth();
     let config = Arc::new(config);
     let mut first = client(&config, "localhost");
-    let server = connect_in_pieces(&tls, Purpose::Control, SESSION, &mut first, 7).unwrap();
+    let server = connect_in_pieces(&tls, Purpose::Control, &this_session(), &mut first, 7).unwrap();
     assert_eq!(first.handshake_kind(), Some(HandshakeKind::FullWithHelloRetryRequest));
     assert_eq!(server.facts.resumption, Resumption::NotOffered);
     assert_eq!(server.facts.server_name.as_deref(), Some("localhost"));
@@ -454,7 +514,7 @@ fn a_client_that_gives_up_is_named() {
     let stranger = server(options());
     // The client trusts another certificate.
     let mut client = client(&client_config(&stranger, TLS13, None), "localhost");
-    let mut handshake = Handshake::new(&tls, Purpose::Control, SESSION, None).unwrap();
+    let mut handshake = Handshake::new(&tls, Purpose::Control, &this_session(), None).unwrap();
     let (mut inbound, mut out) = (InBuf::new(), Vec::new());
     inbound.extend_from_slice(&sent(&mut client));
     handshake.advance(&mut inbound, &mut out).unwrap();

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rcgen::{CertificateParams, KeyPair};
+use rustls::client::Tls12Resumption;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{
@@ -18,17 +19,26 @@ use rustls::{
     version,
 };
 
+use super::control_session::SessionId;
 use super::server::Clock;
 use super::{
-    Channel, Handshake, HandshakeFacts, Opened, PemText, Progress, Purpose, ServerCertificate,
-    ServerTls, SessionId, TlsError, TlsOptions, TlsVersions,
+    Channel, ControlSession, Handshake, HandshakeFacts, Opened, PemText, Progress, Purpose,
+    ServerCertificate, ServerTls, TlsError, TlsOptions, TlsVersions,
 };
 use crate::buffer::InBuf;
 use crate::protocol::policy::DataResumption;
 
 const LIFETIME: Duration = Duration::from_secs(1000);
-const SESSION: SessionId = SessionId::from_bytes([1; 16]);
-const OTHER_SESSION: SessionId = SessionId::from_bytes([2; 16]);
+
+/// The control session of most tests. Each call gives one of the same name that remembers nothing,
+/// so that only tickets resume it.
+fn this_session() -> Arc<ControlSession> {
+    Arc::new(ControlSession::with_id(SessionId::from_bytes([1; 16])))
+}
+
+fn other_session() -> Arc<ControlSession> {
+    Arc::new(ControlSession::with_id(SessionId::from_bytes([2; 16])))
+}
 
 thread_local! {
     static NOW: Cell<u64> = const { Cell::new(1_800_000_000) };
@@ -126,6 +136,13 @@ fn client_config_with(
     })
 }
 
+/// As curl with OpenSSL is by default.
+fn without_tickets(config: Arc<ClientConfig>) -> Arc<ClientConfig> {
+    let mut config = Arc::unwrap_or_clone(config);
+    config.resumption = config.resumption.tls12_resumption(Tls12Resumption::SessionIdOnly);
+    Arc::new(config)
+}
+
 fn client(config: &Arc<ClientConfig>, name: &'static str) -> ClientConnection {
     ClientConnection::new(config.clone(), ServerName::try_from(name).unwrap()).unwrap()
 }
@@ -164,7 +181,7 @@ struct Server {
 fn connect_in_pieces(
     tls: &Arc<ServerTls>,
     purpose: Purpose,
-    session: SessionId,
+    session: &Arc<ControlSession>,
     client: &mut ClientConnection,
     piece: usize,
 ) -> Result<Server, TlsError> {
@@ -192,7 +209,7 @@ fn connect_in_pieces(
 }
 
 fn connect(tls: &Arc<ServerTls>, client: &mut ClientConnection) -> Server {
-    connect_in_pieces(tls, Purpose::Control, SESSION, client, usize::MAX).unwrap()
+    connect_in_pieces(tls, Purpose::Control, &this_session(), client, usize::MAX).unwrap()
 }
 
 /// A fresh connection of this kind.

@@ -1,0 +1,129 @@
+//! From the configuration to [`ServerTls`], for `serve` and `check-config` alike: what the one
+//! refuses, the other has refused before.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::config::{CertificateSource, Config};
+use crate::tls::{PemText, SelfSigned, ServerCertificate, ServerTls, TlsOptions, TlsVersions};
+
+/// The certificate to serve, and where a self-signed one came from.
+pub(super) fn load_certificate(
+    source: &CertificateSource,
+) -> Result<(ServerCertificate, Option<SelfSigned>), String> {
+    match source {
+        CertificateSource::Files { chain, key } => ServerCertificate::load(chain, key)
+            .map(|certificate| (certificate, None))
+            .map_err(|error| error.to_string()),
+        CertificateSource::SelfSigned { directory } => {
+            let mut names: Vec<String> =
+                ["localhost", "127.0.0.1", "::1"].map(str::to_owned).to_vec();
+            names.extend(host_name().filter(|name| name != "localhost"));
+            std::fs::create_dir_all(directory)
+                .map_err(|error| format!("cannot make {}: {error}", directory.display()))?;
+            ServerCertificate::load_or_create_self_signed(directory, &names)
+                .map(|(certificate, origin)| (certificate, Some(origin)))
+                .map_err(|error| error.to_string())
+        }
+    }
+}
+
+/// Everything TLS of a configuration, or what is wrong with it.
+pub(super) fn build(
+    config: &Config,
+    certificate: ServerCertificate,
+) -> Result<Arc<ServerTls>, String> {
+    let settings = &config.settings;
+    let read_ca = |path: &Path| PemText::read(path, "read tls.client_ca");
+    let client_ca = settings.tls.client_ca.as_deref().map(read_ca).transpose();
+    let client_ca = client_ca.map_err(|error| error.to_string())?;
+    let client_fingerprints: BTreeSet<[u8; 32]> = config
+        .accounts
+        .users
+        .users()
+        .filter_map(|user| user.certificate.as_ref()?.sha256)
+        .collect();
+    let mut ticket_secret = [0; 32];
+    aws_lc_rs::rand::fill(&mut ticket_secret).map_err(|_| "no random numbers".to_owned())?;
+    let suites = settings.tls.cipher_suites.as_ref();
+    ServerTls::new(TlsOptions {
+        certificates: vec![certificate],
+        versions: TlsVersions {
+            tls12: settings.tls.versions.tls12,
+            tls13: settings.tls.versions.tls13,
+        },
+        cipher_suites: suites
+            .map(|suites| suites.iter().map(|suite| format!("{:?}", suite.suite())).collect()),
+        client_ca,
+        client_fingerprints,
+        resumption: settings.policy.data_resumption,
+        ticket_secret,
+        ticket_lifetime: settings.tls.ticket_lifetime,
+    })
+    .map_err(|error| error.to_string())
+}
+
+/// Checks all that [`load_certificate`] and [`build`] do, and writes nothing. Returns the
+/// certificate if it is the operator's; a self-signed one is made, or made anew, by `serve`.
+pub(super) fn check(config: &Config) -> Result<Option<ServerCertificate>, String> {
+    let files = match &config.settings.tls.certificate {
+        CertificateSource::Files { .. } => true,
+        CertificateSource::SelfSigned { .. } => false,
+    };
+    let certificate = if files {
+        load_certificate(&config.settings.tls.certificate)?.0
+    } else {
+        ServerCertificate::ephemeral().map_err(|error| error.to_string())?
+    };
+    build(config, certificate.clone())?;
+    Ok(files.then_some(certificate))
+}
+
+/// What to say about a certificate that clients refuse, or will soon.
+pub(super) fn validity_warning(
+    certificate: &ServerCertificate,
+    unix_time: Duration,
+) -> Option<String> {
+    let end = certificate.not_after();
+    if end < unix_time {
+        let days = (unix_time - end).as_secs() / DAY_SECONDS;
+        return Some(format!("tls.certificate: expired {days} days ago; clients will refuse it"));
+    }
+    let days = (end - unix_time).as_secs() / DAY_SECONDS;
+    (days < VALIDITY_DAYS_MIN)
+        .then(|| format!("tls.certificate: ends in {days} days; renew it and restart the server"))
+}
+
+const DAY_SECONDS: u64 = 24 * 60 * 60;
+
+/// Less is worth a warning: two weeks leave time to repair what should have renewed it.
+const VALIDITY_DAYS_MIN: u64 = 14;
+
+fn host_name() -> Option<String> {
+    let name = rustix::system::uname().nodename().to_str().ok()?.to_owned();
+    let plain = |octet: u8| octet.is_ascii_alphanumeric() || b"-.".contains(&octet);
+    (!name.is_empty() && name.bytes().all(plain)).then_some(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn warns_of_an_end_that_is_near_or_past() {
+        let certificate = ServerCertificate::ephemeral().unwrap();
+        let end = certificate.not_after();
+        let days = |days| Duration::from_secs(days * DAY_SECONDS);
+        let check = |now: Duration, expected: Option<&str>| {
+            let warning = validity_warning(&certificate, now);
+            assert_eq!(warning.is_some(), expected.is_some());
+            assert!(warning.unwrap_or_default().contains(expected.unwrap_or_default()));
+        };
+        check(end - days(14), None);
+        check(end - days(14) + Duration::from_secs(1), Some("ends in 13 days"));
+        check(end, Some("ends in 0 days"));
+        check(end + days(2), Some("expired 2 days ago"));
+    }
+}

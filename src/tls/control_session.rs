@@ -1,0 +1,106 @@
+//! What the connections of one control session have in common: its name inside tickets, and the one
+//! TLS 1.2 session that can be resumed by session ID.
+
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+
+use aws_lc_rs::rand;
+
+use super::TlsError;
+use crate::limits::TLS_STORED_SESSION_BYTES_MAX;
+
+/// One control session, from the start of TLS on the control connection to its end or REIN: what
+/// proves that a data connection comes from the same client (RFC 4217 §10.2).
+///
+/// Tickets carry its id. Clients of TLS 1.2 without tickets (curl, among others) resume by session
+/// ID, which needs memory at the server: the session of the control connection is kept here, and
+/// only here. It is written once, read by the data connections of this control session, and gone
+/// with it. So nothing is shared between sessions, and a client that connects anew makes a full
+/// handshake on its control connection.
+pub struct ControlSession {
+    id: SessionId,
+    /// Written by the control connection's handshake, before any data connection can ask for it.
+    kept: OnceLock<Kept>,
+}
+
+impl ControlSession {
+    /// A control session about to begin.
+    ///
+    /// # Errors
+    ///
+    /// The system has no random numbers.
+    pub fn new() -> Result<Arc<Self>, TlsError> {
+        let mut id = [0; SessionId::BYTES];
+        rand::fill(&mut id).map_err(|_| TlsError::Internal("no random numbers"))?;
+        Ok(Arc::new(Self::with_id(SessionId(id))))
+    }
+
+    pub(super) const fn with_id(id: SessionId) -> Self {
+        Self { id, kept: OnceLock::new() }
+    }
+
+    pub(super) const fn id(&self) -> SessionId {
+        self.id
+    }
+
+    /// Keeps rustls' `session` under a session ID; false when there is one already or it is too
+    /// large.
+    pub(super) fn remember(&self, session_id: Vec<u8>, session: Vec<u8>) -> bool {
+        session.len() <= TLS_STORED_SESSION_BYTES_MAX
+            && self.kept.set(Kept { session_id, session }).is_ok()
+    }
+
+    /// The session kept under this session ID.
+    pub(super) fn recall(&self, session_id: &[u8]) -> Option<Vec<u8>> {
+        let kept = self.kept.get()?;
+        (kept.session_id == session_id).then(|| kept.session.clone())
+    }
+}
+
+impl fmt::Debug for ControlSession {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ControlSession").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+/// Names one control session inside tickets, and cannot be guessed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct SessionId([u8; Self::BYTES]);
+
+impl SessionId {
+    /// Octets of an id.
+    pub(super) const BYTES: usize = 16;
+
+    pub(super) const fn from_bytes(id: [u8; Self::BYTES]) -> Self {
+        Self(id)
+    }
+
+    pub(super) const fn as_bytes(&self) -> &[u8; Self::BYTES] {
+        &self.0
+    }
+}
+
+/// A TLS 1.2 session with its secrets, as rustls encodes it.
+struct Kept {
+    session_id: Vec<u8>,
+    session: Vec<u8>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_session_is_kept_and_its_size_is_bounded() {
+        let control = ControlSession::new().unwrap();
+        assert_eq!(control.recall(b""), None);
+        assert!(!control.remember(vec![1], vec![0; TLS_STORED_SESSION_BYTES_MAX + 1]));
+        assert!(control.remember(vec![2], vec![0; TLS_STORED_SESSION_BYTES_MAX]));
+        assert!(!control.remember(vec![3], vec![0]));
+        assert_eq!(control.recall(&[2]).unwrap().len(), TLS_STORED_SESSION_BYTES_MAX);
+        for other in [&[][..], &[1], &[3], &[2, 0]] {
+            assert_eq!(control.recall(other), None);
+        }
+        assert_ne!(ControlSession::new().unwrap().id(), control.id());
+    }
+}

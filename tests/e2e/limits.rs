@@ -1,0 +1,159 @@
+//! How many sessions, and what happens when there is no room \[ABUSE-05, LOGIN-09\].
+
+use std::net::{IpAddr, Ipv4Addr, TcpStream};
+use std::time::Duration;
+
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
+
+use crate::process::{cpu_ticks, descriptors, first_cpu};
+use crate::support::server::BOTH_LISTENERS;
+use crate::support::wait::{PATIENCE, pause};
+use crate::support::{Client, End, Listener, Server, Wire, wait_until};
+
+/// Limits are divided among the shards, so these tests have one shard.
+fn one_shard(limits: &str) -> Server {
+    let cpu = first_cpu();
+    let config = format!("[shards]\ncpus = \"{cpu}\"\n[limits]\n{limits}");
+    Server::builder().toml(&config).start()
+}
+
+#[test]
+fn sessions_of_the_process() {
+    let server = one_shard("sessions = 2");
+    for listener in BOTH_LISTENERS {
+        let first = Client::open(&server, listener).login();
+        let second = Client::explicit(&server);
+        assert_no_room(
+            &server,
+            Listener::Explicit,
+            Wire::connect(server.address(Listener::Explicit)),
+        );
+        assert_no_room(
+            &server,
+            Listener::Implicit,
+            Wire::connect(server.address(Listener::Implicit)),
+        );
+        // Those who are in are not disturbed, and a place that is left is free again.
+        first.quit();
+        wait_until("a free place", || {
+            let mut third = Client::raw(&server, Listener::Explicit);
+            third.reply().code == 220
+        });
+        second.quit();
+    }
+}
+
+#[test]
+fn sessions_per_address() {
+    let server = one_shard("sessions_per_ip = 2");
+    let other = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
+    let kept = [Client::implicit(&server), Client::explicit(&server)];
+    for listener in BOTH_LISTENERS {
+        let address = server.address(listener);
+        assert_no_room(&server, listener, Wire::connect(address));
+        let wire = Wire::connect_from(other, address);
+        let mut client = Client::from_wire(&server, listener, wire);
+        if listener == Listener::Implicit {
+            client.start_tls();
+        }
+        client.expect_reply(220);
+        client.quit();
+    }
+    kept.into_iter().for_each(Client::quit);
+}
+
+#[test]
+fn sessions_per_user() {
+    let server = one_shard("sessions_per_user = 1");
+    let first = Client::implicit(&server).login();
+    let mut second = Client::implicit(&server);
+    second.expect("USER alice", 331);
+    let reply = second.cmd("PASS secret");
+    assert!(matches!(reply.code, 421 | 530), "{reply:?}");
+    Client::implicit(&server).login_as("bob").quit();
+    first.quit();
+    wait_until("alice's place", || {
+        let mut third = Client::implicit(&server);
+        third.expect("USER alice", 331);
+        third.cmd("PASS secret").code == 230
+    });
+}
+
+/// Three failures in a row end the connection; REIN and USER do not start the count again.
+#[test]
+fn login_failures() {
+    let server = one_shard("login_failures = 3");
+    for user in ["alice", "nobody"] {
+        let mut client = Client::implicit(&server);
+        for attempt in 1..=3 {
+            client.expect(format!("USER {user}"), 331);
+            let code = if attempt < 3 { 530 } else { 421 };
+            client.expect("PASS wrong", code);
+            if attempt == 1 {
+                client.expect("REIN", 220);
+                client.end_tls();
+                client.start_tls();
+                client.expect_reply(220);
+            }
+        }
+        client.expect_end(End::CloseNotify);
+    }
+}
+
+/// Without descriptors the server waits: no session is lost, no core burns, and when there is
+/// room again those who waited are served.
+#[test]
+fn descriptor_exhaustion_backs_off() {
+    let server = Server::start();
+    let mut client = Client::implicit(&server).login();
+    let pid = Pid::from_raw(server.pid().cast_signed()).unwrap();
+    let room = 10;
+    let limit = descriptors(server.pid()) as u64 + room;
+    // The server inherited our hard limit, and raising its soft limit again needs it untouched.
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    let tight = Rlimit { current: Some(limit), maximum };
+    let old = prlimit(Some(pid), Resource::Nofile, tight).unwrap();
+    let crowd: Vec<TcpStream> = (0..100)
+        .map(|_| TcpStream::connect_timeout(&server.address(Listener::Explicit), PATIENCE).unwrap())
+        .collect();
+    wait_until("the limit to be reached", || descriptors(server.pid()) as u64 >= limit);
+
+    let before = cpu_ticks(server.pid());
+    pause(Duration::from_secs(1));
+    let spent = cpu_ticks(server.pid()) - before;
+    assert!(spent < 40, "{spent} ticks of CPU time in a second of waiting for descriptors");
+    client.expect("NOOP", 200);
+    client.expect("PWD", 257);
+    // No data connection can be had now, and that is a reply, not the end.
+    let code = client.cmd("EPSV").code;
+    assert!(matches!(code, 229 | 421 | 425), "EPSV without descriptors → {code}");
+
+    drop(crowd);
+    let mut later = Client::plain(&server);
+    later.expect("NOOP", 200);
+    client.expect("NOOP", 200);
+    prlimit(Some(pid), Resource::Nofile, old).unwrap();
+    client.expect("PWD", 257);
+    assert_eq!(client.list("NLST").len(), 0);
+    client.quit();
+    later.quit();
+}
+
+/// Refused on the explicit port with 421; on the implicit port with 421 under TLS or at once,
+/// but with no octet in clear.
+#[track_caller]
+fn assert_no_room(server: &Server, listener: Listener, wire: Wire) {
+    let mut client = Client::from_wire(server, listener, wire);
+    if listener == Listener::Implicit {
+        let tls = client.tls.clone();
+        match client.wire.handshake(&tls) {
+            Ok(()) => {}
+            Err(end) => {
+                assert_ne!(end, End::Timeout);
+                return;
+            }
+        }
+    }
+    client.expect_reply(421);
+    client.expect_close();
+}

@@ -1,0 +1,22 @@
+//! The real binary from outside, where the protocol's rows end: starting and stopping, limits,
+//! what a crash leaves behind, TLS session resumption, and clients that mean harm.
+
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test; helpers are tests too")]
+
+#[path = "../interop/content.rs"]
+#[allow(dead_code, reason = "shared with the interoperability tests, each using its part")]
+mod content;
+mod durability;
+mod hostile;
+mod hostile_data;
+mod idle_sessions;
+mod limits;
+mod process;
+mod resumption;
+#[path = "../interop/run.rs"]
+#[allow(dead_code, reason = "shared with the interoperability tests, each using its part")]
+mod run;
+mod shutdown;
+mod startup;
+#[path = "../support/mod.rs"]
+mod support;

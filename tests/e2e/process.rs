@@ -1,0 +1,78 @@
+//! What /proc says about the server process.
+
+use std::fs;
+use std::path::PathBuf;
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// Open descriptors of a process.
+pub(crate) fn descriptors(pid: u32) -> usize {
+    links(pid).len()
+}
+
+/// Regular files open for an upload: temporary files under `root`, named or not.
+pub(crate) fn open_files_below(pid: u32, root: &std::path::Path) -> Vec<PathBuf> {
+    let below = |path: &PathBuf| path.starts_with(root) && path != root;
+    links(pid).into_iter().filter(below).collect()
+}
+
+/// Resident memory in KiB.
+pub(crate) fn resident_kib(pid: u32) -> u64 {
+    field(&status(&format!("/proc/{pid}/status")), "VmRSS:").parse().unwrap()
+}
+
+/// Effective user id of every thread.
+pub(crate) fn thread_uids(pid: u32) -> Vec<[u32; 4]> {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    tasks.map(|task| ids(&task.unwrap().path().join("status"), "Uid:")).collect()
+}
+
+/// Group ids (real, effective, saved, filesystem) of every thread.
+pub(crate) fn thread_gids(pid: u32) -> Vec<[u32; 4]> {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    tasks.map(|task| ids(&task.unwrap().path().join("status"), "Gid:")).collect()
+}
+
+/// CPU time used so far, in clock ticks (1/100 s on every Linux of interest).
+pub(crate) fn cpu_ticks(pid: u32) -> u64 {
+    let stat = status(&format!("/proc/{pid}/stat"));
+    // The second field is the name in parentheses and may hold anything.
+    let fields: Vec<_> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
+    fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+}
+
+/// The first CPU this process may run on.
+pub(crate) fn first_cpu() -> u32 {
+    let text = status("/proc/self/status");
+    let list = field(&text, "Cpus_allowed_list:");
+    list.split([',', '-']).next().unwrap().parse().unwrap()
+}
+
+/// Raises this process's own descriptor limit as far as it goes; what it is now.
+pub(crate) fn raise_descriptor_limit() -> u64 {
+    let limit = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).unwrap();
+    limit.maximum.unwrap_or(u64::MAX)
+}
+
+fn links(pid: u32) -> Vec<PathBuf> {
+    let entries = fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
+    // A descriptor may be closed between the listing and the look.
+    entries.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok()).collect()
+}
+
+fn ids(path: &std::path::Path, key: &str) -> [u32; 4] {
+    let text = fs::read_to_string(path).unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix(key)).unwrap();
+    let ids: Vec<u32> = line.split_whitespace().map(|id| id.parse().unwrap()).collect();
+    ids.try_into().unwrap()
+}
+
+fn status(path: &str) -> String {
+    fs::read_to_string(path).unwrap()
+}
+
+fn field<'a>(text: &'a str, key: &str) -> &'a str {
+    let line = text.lines().find_map(|line| line.strip_prefix(key)).unwrap();
+    line.split_whitespace().next().unwrap()
+}

@@ -1,0 +1,148 @@
+//! SIGTERM: no new sessions, 421 to the idle, running transfers to their end or to the deadline,
+//! exit 0.
+
+use std::fs;
+use std::net::TcpStream;
+use std::time::Duration;
+
+use crate::content::bytes;
+use crate::support::client::split_lines;
+use crate::support::wait::{PATIENCE, Stopwatch};
+use crate::support::{Client, End, Listener, Server, Wire};
+
+/// Larger than every buffer between the two processes.
+const BIG: usize = 64 << 20;
+
+#[test]
+fn idle_sessions_are_told_and_closed() {
+    let mut server = Server::start();
+    let mut clients = vec![
+        Client::plain(&server),
+        Client::explicit(&server),
+        Client::explicit(&server).login(),
+        Client::implicit(&server),
+        Client::implicit(&server).login(),
+    ];
+    let mut waiting = Client::implicit(&server).login();
+    let _data = waiting.passive();
+    clients.push(waiting);
+    // One that has not even sent a ClientHello.
+    let silent = Wire::connect(server.address(Listener::Implicit));
+    server.terminate();
+    for mut client in clients {
+        client.expect_reply(421);
+        let clean = if client.wire.tls().is_some() { End::CloseNotify } else { End::Fin };
+        client.expect_end(clean);
+    }
+    assert!(server.wait().success());
+    drop(silent);
+}
+
+#[test]
+fn running_transfers_finish() {
+    let mut server = Server::builder().toml("[limits]\nshutdown_timeout = \"30s\"").start();
+    let content = bytes(BIG, 1);
+    fs::write(server.root().join("big"), &content).unwrap();
+
+    let mut down = Client::implicit(&server).login();
+    down.expect("TYPE I", 200);
+    let mut down_data = down.passive();
+    down.expect("RETR big", 150);
+    down.secure(&mut down_data);
+    let mut up = Client::explicit(&server).login();
+    up.expect("TYPE I", 200);
+    let mut up_data = up.passive();
+    up.expect("STOR up", 150);
+    up.secure(&mut up_data);
+    up_data.send(&content[..BIG / 2]).unwrap();
+
+    let mut idle = Client::implicit(&server).login();
+    server.terminate();
+    idle.expect_reply(421);
+    assert_refused(&server, Listener::Implicit);
+    assert_refused(&server, Listener::Explicit);
+
+    let received = down.receive(down_data);
+    assert!(received == content, "{} octets of the download", received.len());
+    down.expect_reply(421);
+    up_data.send(&content[BIG / 2..]).unwrap();
+    up_data.finish();
+    up.expect_reply(226);
+    up.expect_reply(421);
+    assert!(server.wait().success());
+    assert!(fs::read(server.root().join("up")).unwrap() == content, "the upload differs");
+}
+
+#[test]
+fn stalled_transfer_is_cut_at_the_deadline() {
+    let mut server = Server::builder().toml("[limits]\nshutdown_timeout = \"1s\"").start();
+    fs::write(server.root().join("big"), bytes(BIG, 1)).unwrap();
+    let mut down = Client::implicit(&server).login();
+    let mut down_data = down.passive();
+    down.expect("RETR big", 150);
+    down.secure(&mut down_data);
+    let mut up = Client::explicit(&server).login();
+    let mut up_data = up.passive();
+    up.expect("STOR up", 150);
+    up.secure(&mut up_data);
+    up_data.send(b"a little").unwrap();
+
+    let watch = Stopwatch::start();
+    server.terminate();
+    assert!(server.wait().success());
+    let took = watch.elapsed();
+    assert!(took > Duration::from_millis(900), "cut before the deadline: {took:?}");
+    assert!(took < PATIENCE / 2, "cut late: {took:?}");
+    let (_, end) = down_data.read_to_end();
+    assert_ne!(end, End::CloseNotify, "a cut download ended as if complete");
+    assert!(!server.root().join("up").exists(), "a cut upload became visible");
+    assert_eq!(fs::read_dir(server.root()).unwrap().count(), 1, "something was left");
+}
+
+/// A listing is a transfer too.
+#[test]
+fn listing_finishes() {
+    let mut server = Server::start();
+    for index in 0..3000 {
+        fs::write(server.root().join(format!("{index:0200}")), "").unwrap();
+    }
+    let mut client = Client::implicit(&server).login();
+    let mut data = client.passive();
+    client.expect("MLSD", 150);
+    client.secure(&mut data);
+    server.terminate();
+    let lines = split_lines(&client.receive(data));
+    let files = lines.iter().filter(|line| line.starts_with(b"type=file;"));
+    assert_eq!(files.count(), 3000, "of {} lines", lines.len());
+    client.expect_reply(421);
+    assert!(server.wait().success());
+}
+
+/// A second SIGTERM while transfers run does not break the first.
+#[test]
+fn second_signal_changes_nothing() {
+    let mut server = Server::start();
+    let mut client = Client::implicit(&server).login();
+    let mut data = client.passive();
+    client.expect("STOR up", 150);
+    client.secure(&mut data);
+    server.terminate();
+    server.terminate();
+    data.send(b"content").unwrap();
+    data.finish();
+    client.expect_reply(226);
+    client.expect_reply(421);
+    assert!(server.wait().success());
+    assert_eq!(fs::read(server.root().join("up")).unwrap(), b"content");
+}
+
+/// A new connection is refused, or closed without a greeting.
+#[track_caller]
+fn assert_refused(server: &Server, listener: Listener) {
+    let Ok(stream) = TcpStream::connect_timeout(&server.address(listener), PATIENCE) else {
+        return;
+    };
+    let (bytes, end) = Wire::new(stream).read_to_end();
+    assert!(bytes.is_empty() || bytes.starts_with(b"421 "), "{}", bytes.escape_ascii());
+    assert_ne!(end, End::Timeout);
+}
