@@ -102,7 +102,7 @@ pub struct Row {
     /// lists (RFC 959 §5.4, RFC 2228 §8.2, RFC 2389, RFC 2640, RFC 7151), or are the log-in.
     pub login: bool,
     /// Whether it ends the wait for RNTO, which must follow RNFR immediately (RFC 959 §4.1.3)
-    /// [FILE-18].
+    /// [FILE-18]. RNFR starts a new wait, RNTO uses the old one up.
     pub clears_rename: bool,
     /// Syntax, for HELP (RFC 959 §5.3.1).
     pub help: &'static str,
@@ -228,8 +228,8 @@ static ROWS: [Row; 65] = [
     row(Verb::Appe, &["APPE"], Pathname, "APPE <pathname>", S959_SERVICE),
     row(Verb::Allo, &["ALLO"], Required, "ALLO <octets> [R <octets>]", S959_SERVICE),
     row(Verb::Rest, &["REST"], Required, "REST <octets>", "RFC 3659 §5"),
-    row(Verb::Rnfr, &["RNFR"], Pathname, "RNFR <pathname>", S959_SERVICE).keeps_rename(),
-    row(Verb::Rnto, &["RNTO"], Pathname, "RNTO <pathname>", S959_SERVICE).keeps_rename(),
+    row(Verb::Rnfr, &["RNFR"], Pathname, "RNFR <pathname>", S959_SERVICE),
+    row(Verb::Rnto, &["RNTO"], Pathname, "RNTO <pathname>", S959_SERVICE),
     row(Verb::Abor, &["ABOR"], Nothing, "ABOR", S959_SERVICE).before_login(),
     row(Verb::Dele, &["DELE"], Pathname, "DELE <pathname>", S959_SERVICE),
     row(Verb::Rmd, &["RMD", "XRMD"], Pathname, "RMD <pathname>", S959_SERVICE),
@@ -368,7 +368,7 @@ mod tests {
 
     #[test]
     fn only_these_keep_a_rename_open_or_are_not_implemented() {
-        assert_eq!(names_of(|row| !row.clears_rename), ["NOOP", "RNFR", "RNTO"]);
+        assert_eq!(names_of(|row| !row.clears_rename), ["NOOP"]);
         assert_eq!(names_of(|row| !row.implemented), ["LPRT", "LPSV", "MFCT", "SMNT"]);
     }
 

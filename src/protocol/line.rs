@@ -81,6 +81,8 @@ const WILL: u8 = 251;
 const SB: u8 = 250;
 const DATA_MARK: u8 = 242;
 const SE: u8 = 240;
+/// EOF, SUSP and ABORT stand just below SE (RFC 1184 §2.5).
+const LOWEST_COMMAND: u8 = 236;
 
 impl Default for LineReader {
     fn default() -> Self {
@@ -200,6 +202,12 @@ impl LineReader {
             }
             (Telnet::Command, WILL | WONT | DO | DONT) => Telnet::Option(octet),
             (Telnet::Command, SB) => Telnet::Subnegotiation(0),
+            // No Telnet command: a client, curl among them, that did not double 0xFF in a name.
+            (Telnet::Command, 0..LOWEST_COMMAND) => {
+                self.data(&[IAC]);
+                self.telnet = Telnet::Data;
+                return self.octet(octet, answers);
+            }
             (Telnet::Command, _) => Telnet::Data,
             (Telnet::Option(command), option) => {
                 self.refuse(command, option, answers);
@@ -370,6 +378,9 @@ mod tests {
     #[test]
     fn finds_abor_behind_the_telnet_synch() {
         check(b"\xff\xf4\xff\xf2ABOR\r\n", &[b"ABOR"], b"");
+        check(b"\xff\xec\xff\xeeNOOP\r\n", &[b"NOOP"], b"");
+        // Not doubled, and yet a name.
+        check(b"RETR x\xff\r\nRETR \xffy\r\n", &[b"RETR x\xff", b"RETR \xffy"], b"");
         check(b"\xff\xf4\xf2ABOR\r\n", &[b"ABOR"], b"");
         check(b"\xf2\xff\xf4\xff\xf2ABOR\r\n", &[b"ABOR"], b"");
         check(b"\xff\xf4\xff\xf2\xf2ABOR\r\n", &[b"ABOR"], b"");

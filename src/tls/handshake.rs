@@ -141,6 +141,7 @@ impl Handshake {
 
     /// Lets rustls do one thing.
     fn step(&mut self, inbound: &mut InBuf, out: &mut Vec<u8>) -> Result<Step, TlsError> {
+        self.probe.note(self.connection.handshake_kind());
         let status = self.connection.process_tls_records(&mut inbound.filled_mut()[..self.offered]);
         let discard = status.discard;
         let step = match status.state {

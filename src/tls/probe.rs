@@ -6,9 +6,10 @@
 //! callback object. It is written once per value, by the thread that drives the connection.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use rustls::HandshakeKind;
 use rustls::server::{ClientHello, ProducesTickets, ResolvesServerCert, StoresServerSessions};
 use rustls::sign::CertifiedKey;
 
@@ -81,6 +82,8 @@ pub(super) struct Probe {
     server_name: OnceLock<String>,
     seal_key: OnceLock<Option<StepKey>>,
     offered: AtomicU8,
+    /// rustls has settled on a full handshake.
+    full: AtomicBool,
 }
 
 impl Probe {
@@ -98,7 +101,27 @@ impl Probe {
             server_name: OnceLock::new(),
             seal_key: OnceLock::new(),
             offered: AtomicU8::new(OFFERED_NONE),
+            full: AtomicBool::new(false),
         }
+    }
+
+    /// Tells how far rustls has come; to be called before it is given more octets.
+    pub(super) fn note(&self, kind: Option<HandshakeKind>) {
+        let full = !matches!(kind, None | Some(HandshakeKind::Resumed));
+        self.full.store(full, Ordering::Relaxed);
+    }
+
+    /// Whether this connection may be given a ticket that proves it belongs to the control session.
+    /// A data connection must have proved that itself: else whoever reached the passive port first
+    /// would be refused once, and take the proof for the next time along.
+    ///
+    /// In TLS 1.2 a resumed handshake issues its ticket before the kind is known and before the
+    /// client has shown that it has the keys. That ticket is as worthless without them as the one
+    /// it replaces.
+    fn may_have_ticket(&self) -> bool {
+        self.purpose == Purpose::Control
+            || (self.offered.load(Ordering::Relaxed) == OFFERED_THIS
+                && !self.full.load(Ordering::Relaxed))
     }
 
     /// The server name the client asked for, lower case.
@@ -161,7 +184,7 @@ impl ProducesTickets for Probe {
     }
 
     fn encrypt(&self, session: &[u8]) -> Option<Vec<u8>> {
-        let keys = self.shared.tickets.as_ref()?;
+        let keys = self.shared.tickets.as_ref().filter(|_| self.may_have_ticket())?;
         let key = self.seal_key.get_or_init(|| keys.current(self.shared.clock.unix_time()));
         key.as_ref()?.seal(self.session.id(), session)
     }

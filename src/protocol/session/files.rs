@@ -113,7 +113,6 @@ impl Session {
     }
 
     pub(super) fn rename_to(&mut self, argument: &[u8], from: Option<VirtualPath>) {
-        self.rename_from = None;
         let Some(from) = from else { return self.say(Situation::NeedRnfr) };
         let Some(to) = self.resolve(argument, 553) else { return };
         self.ask(FileRequest::Rename { from, to }, FileOperation::RenameTo);

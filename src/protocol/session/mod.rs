@@ -179,6 +179,9 @@ impl Session {
         if matches!(self.pending, Pending::Closed) {
             return bytes.len();
         }
+        if self.is_between_tls_states() {
+            return 0; // these octets are TLS, or of the next state; nobody may execute them
+        }
         if self.is_foreign_start(bytes) {
             self.event(Event::ForeignProtocol);
             self.say(Situation::ForeignProtocol);
@@ -258,7 +261,8 @@ impl Session {
     /// them in the socket, and TCP slows the client down.
     #[must_use]
     pub fn wants_bytes(&self) -> bool {
-        !matches!(self.pending, Pending::Closed | Pending::TlsHandshake | Pending::TlsShutdown(_))
+        !matches!(self.pending, Pending::Closed)
+            && !self.is_between_tls_states()
             && self.lines.has_room()
             && self.backlog <= REPLY_BACKLOG_BYTES_MAX
     }
@@ -299,9 +303,13 @@ impl Session {
     /// A transfer in hand goes on; a handshake has nothing to lose.
     fn drain(&mut self) {
         self.draining = true;
-        if matches!(self.pending, Pending::TlsHandshake | Pending::TlsShutdown(_)) {
+        if self.is_between_tls_states() {
             self.close();
         }
+    }
+
+    fn is_between_tls_states(&self) -> bool {
+        matches!(self.pending, Pending::TlsHandshake | Pending::TlsShutdown(_))
     }
 
     fn connected(&mut self) {
@@ -347,7 +355,10 @@ impl Session {
             self.phase_started = self.now;
             match line {
                 Line::Command(line) => self.execute(&line),
-                Line::TooLong => self.say(Situation::LineTooLong),
+                Line::TooLong => {
+                    self.rename_from = None;
+                    self.say(Situation::LineTooLong);
+                }
             }
         }
     }
@@ -367,7 +378,11 @@ impl Session {
             self.output(Output::AbortTransfer);
             return;
         }
-        if !context.stat_asked && self.lines.front().is_some_and(|line| is(line, Verb::Stat)) {
+        let room = self.backlog <= REPLY_BACKLOG_BYTES_MAX;
+        if room
+            && !context.stat_asked
+            && self.lines.front().is_some_and(|line| is(line, Verb::Stat))
+        {
             context.stat_asked = true;
             self.output(Output::ReportProgress);
         }
@@ -390,9 +405,9 @@ impl Session {
                 return;
             }
         };
-        let renaming = self.rename_from.take();
+        let mut renaming = self.rename_from.take();
         if !row.clears_rename {
-            self.rename_from.clone_from(&renaming);
+            self.rename_from = renaming.take();
         }
         if row.login && self.account().is_none() {
             return self.say(Situation::NeedLogin);

@@ -102,7 +102,6 @@ pub(super) enum Situation {
 
 impl Situation {
     /// Reply code and text.
-    #[expect(clippy::too_many_lines, reason = "one line a reply: a table")]
     pub(super) fn code_and_text(self) -> (u16, &'static str) {
         match self {
             Self::AbortDone => (226, "ABOR command successful."),
@@ -201,7 +200,8 @@ impl Situation {
             Self::TypeImage => (200, "TYPE is I."),
             Self::TypeUnsupported => (504, "Representation type not supported."),
             Self::UnsupportedOption => (501, "Unknown option."),
-            Self::Utf8Always => (504, "UTF-8 is always on."),
+            // RFC 2389 §4 knows 200, 451 and 501.
+            Self::Utf8Always => (501, "UTF-8 is always on."),
             Self::Utf8On => (200, "UTF-8 is on."),
         }
     }

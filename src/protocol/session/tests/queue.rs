@@ -1,0 +1,192 @@
+//! What waits, in which order it is answered, and what bounds it (RFC 959 §4.2).
+
+use super::*;
+use crate::limits::{COMMAND_LINE_BYTES_MAX, REPLY_BACKLOG_BYTES_MAX};
+
+/// [XFER-21 ABUSE-01]: whatever is waited for, later commands wait and keep their order.
+#[test]
+fn commands_wait_in_order() {
+    let done = |shell: &mut Shell, hold| {
+        let input = match hold {
+            Hold::File => Input::File(Ok(FileReply::Done)),
+            Hold::Passive => passive(),
+            Hold::Opening => Input::TransferOpened(Ok(Opened::default())),
+            Hold::Running => shell.finished(Ok(())),
+            _ => panic!("{hold:?}"),
+        };
+        shell.hold = Hold::Nothing;
+        shell.input(input);
+    };
+    for (hold, command, before, after) in [
+        (Hold::File, "MKD new", "", "257"),
+        (Hold::Passive, "EPSV", "", "229"),
+        (Hold::Opening, "RETR file", "", "150 226"),
+        (Hold::Running, "RETR file", "150", "226"),
+    ] {
+        let mut shell = logged_in();
+        shell.check("EPSV", "229");
+        shell.hold = hold;
+        shell.feed(format!("{command}\r\nNOOP\r\nSYST\r\nTYPE I\r\nXYZZY\r\nNO").as_bytes());
+        assert_eq!(shell.take(), before, "{hold:?}");
+        done(&mut shell, hold);
+        assert_eq!(shell.take(), format!("{after} 200 215 200 500"), "{hold:?}");
+        shell.check("OP", "200");
+    }
+}
+
+/// [XFER-22]: STAT with nothing before it is answered at once and has the octets so far.
+#[test]
+fn stat_during_a_transfer() {
+    let mut shell = logged_in().running();
+    shell.feed(b"STAT\r\n");
+    let text = String::from_utf8(shell.take_text()).unwrap();
+    assert!(text.contains("4711 bytes so far"), "{text}");
+    shell.feed(b"NOOP\r\nSTAT\r\n");
+    assert_eq!(shell.take(), "");
+    shell.finish(Ok(()));
+    assert_eq!(shell.take(), "226 200 211");
+}
+
+/// A progress report that comes when the transfer is over answers nothing twice.
+#[test]
+fn a_late_progress_report_is_nothing() {
+    let mut shell = logged_in().running();
+    shell.input(Input::Progress(1));
+    assert_eq!(shell.take(), "");
+    shell.feed(b"STAT\r\n");
+    assert_eq!(shell.take(), "211");
+    shell.input(Input::Progress(2));
+    assert_eq!(shell.take(), "");
+    shell.finish(Ok(()));
+    shell.input(Input::Progress(3));
+    assert_eq!(shell.take(), "226");
+}
+
+/// A client that does not read its replies is not read from [ABUSE-04].
+#[test]
+fn replies_nobody_reads_hold_commands_back() {
+    let mut shell = logged_in();
+    shell.flushes = false;
+    let mut rest = &b"FEAT\r\n".repeat(2_000)[..];
+    while shell.session.wants_bytes() && !rest.is_empty() {
+        let taken = shell.session.feed(shell.now, rest);
+        shell.perform();
+        rest = &rest[taken..];
+    }
+    assert!(!rest.is_empty() && !shell.session.wants_bytes());
+    assert!(shell.sent.len() < REPLY_BACKLOG_BYTES_MAX + 4_096, "{} octets", shell.sent.len());
+    shell.flushes = true;
+    shell.input(Input::Flushed);
+    shell.feed(rest);
+    assert_eq!(shell.take(), ["211"; 2_000].join(" "));
+}
+
+#[test]
+fn status_nobody_reads_is_bounded_too() {
+    let mut shell = logged_in().running();
+    shell.flushes = false;
+    let mut rest = &b"STAT\r\n".repeat(2_000)[..];
+    while shell.session.wants_bytes() && !rest.is_empty() {
+        let taken = shell.session.feed(shell.now, rest);
+        shell.perform();
+        rest = &rest[taken..];
+    }
+    assert!(shell.sent.len() < REPLY_BACKLOG_BYTES_MAX + 4_096, "{} octets", shell.sent.len());
+    shell.flushes = true;
+    shell.input(Input::Flushed);
+    shell.feed(rest);
+    shell.finish(Ok(()));
+    assert_eq!(shell.take(), format!("{} 226", ["211"; 2_000].join(" ")));
+}
+
+/// [LOGIN-16 REIN-10]: the transfer ends first, under the old rights.
+#[test]
+fn quit_and_rein_wait_for_the_transfer() {
+    let mut shell = logged_in().running();
+    shell.feed(b"QUIT\r\nNOOP\r\n");
+    assert_eq!((shell.take(), shell.closed), (String::new(), false));
+    shell.finish(Ok(()));
+    assert_eq!(shell.take(), "226 221 closed");
+
+    let mut shell = logged_in().running();
+    shell.feed(b"REIN\r\nDELE file\r\n");
+    assert_eq!(shell.take(), "");
+    assert!(shell.session.account().is_some());
+    shell.finish(Ok(()));
+    assert_eq!(shell.take(), "226 220");
+    assert!(shell.session.account().is_none());
+}
+
+/// A transfer in hand goes on, nothing new starts.
+#[test]
+fn draining() {
+    let mut idle = logged_in();
+    idle.input(Input::Drain);
+    assert_eq!(idle.take(), "421 closed");
+
+    let mut transferring = logged_in().running();
+    transferring.feed(b"DELE file\r\n");
+    transferring.input(Input::Drain);
+    assert_eq!((transferring.take(), transferring.closed), (String::new(), false));
+    transferring.finish(Ok(()));
+    assert_eq!(transferring.take(), "226 421 closed");
+    assert_eq!(transferring.take_outputs(), [Output::Close]);
+
+    let mut asking = logged_in();
+    asking.hold = Hold::File;
+    asking.check("MKD new", "");
+    asking.input(Input::Drain);
+    assert_eq!(asking.take(), "");
+    asking.input(Input::File(Ok(FileReply::Done)));
+    assert_eq!(asking.take(), "257 421 closed");
+
+    let mut shaking = Shell::accepted(Mode::Implicit, strict());
+    shaking.hold = Hold::Handshake;
+    shaking.input(Input::Connected);
+    shaking.input(Input::Drain);
+    assert_eq!(shaking.take(), "closed");
+}
+
+/// [XFER-28 SYN-20]: effective ABOR and QUIT, no word, no command of a cut line.
+#[test]
+fn the_client_is_gone() {
+    let mut shell = logged_in().running();
+    shell.feed(b"STOR b\r\n");
+    shell.input(Input::Disconnected);
+    assert_eq!(shell.take(), "closed");
+    assert_eq!(shell.take_outputs(), [Output::AbortTransfer, Output::Close]);
+
+    let mut shell = logged_in();
+    shell.check("EPSV", "229");
+    shell.take_outputs();
+    shell.feed(b"DELE file\r");
+    shell.input(Input::Disconnected);
+    assert_eq!(shell.take_outputs(), [Output::ClosePassive, Output::Close]);
+    assert_eq!(shell.session.feed(shell.now, b"\nNOOP\r\n"), 7);
+    shell.input(Input::Timeout);
+    assert!(shell.session.poll_output().is_none());
+    assert!(shell.session.is_closed() && shell.session.poll_timeout().is_none());
+}
+
+/// [SYN-07a–e]: one 500, and the tail is never a command.
+#[test]
+fn long_lines() {
+    let mut shell = logged_in();
+    let long = [&b"RETR "[..], &b"x".repeat(COMMAND_LINE_BYTES_MAX), b"\r\n"].concat();
+    shell.feed(&long);
+    assert_eq!(shell.take(), "500");
+    shell.feed(&[&b"x".repeat(3 * COMMAND_LINE_BYTES_MAX)[..], b" DELE file\r\nNOOP\r\n"].concat());
+    assert_eq!(shell.take(), "500 200");
+    assert!(shell.take_outputs().is_empty());
+}
+
+/// [SYN-06 SYN-11 SYN-12].
+#[test]
+fn empty_lines_and_telnet() {
+    let mut shell = Shell::new(Mode::Explicit, strict());
+    shell.check("", "500");
+    shell.check("\0", "500");
+    shell.check(b"N\xff\xf1OO\xff\xf4P", "200");
+    shell.feed(b"\xff\xfd\x01\xff\xfb\x03\xff\xfc\x05NOOP\r\n");
+    assert_eq!(shell.take_text(), b"\xff\xfc\x01\xff\xfe\x03200 NOOP done.\r\n");
+}
