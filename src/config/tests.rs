@@ -360,10 +360,8 @@ fn errors_of_users() {
     check_errors(
         "[tls]\nclient_ca = \"empty.pem\"\n\
          [[users]]\nname = \"a\"\nhome = \"srv\"\ncertificate_subject = \"alice\"",
-        &[
-            "ringftpd.toml:8: users[a].certificate_subject: \"alice\" is not TYPE=VALUE; `openssl x509 \
-             -noout -subject -nameopt RFC2253 -in FILE` prints a subject",
-        ],
+        &["ringftpd.toml:8: users[a].certificate_subject: \"alice\" is not TYPE=VALUE; \
+             `openssl x509 -noout -subject -nameopt RFC2253 -in FILE` prints a subject"],
     );
     check_errors(
         "[[users]]\nname = \"a\"\nhome = \"srv\"\ncertificate_subject = \"CN=a\"\n\

@@ -64,7 +64,8 @@ impl Handshake {
     /// Begins a handshake that sends nothing until a ClientHello arrives.
     ///
     /// `session` is the control session this connection is, or belongs to; a handshake on the
-    /// control connection begins a new one. `preset_host` is the name HOST set before AUTH, used for the choice of certificate if the client sends no SNI.
+    /// control connection begins a new one. `preset_host` is the name HOST set before AUTH, used
+    /// for the choice of certificate if the client sends no SNI.
     ///
     /// # Errors
     ///

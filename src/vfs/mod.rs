@@ -104,11 +104,11 @@ mod tests {
     use super::*;
     use crate::protocol::file::{FileReply, FileRequest, StoreMode};
 
-    /// Names the directory of the small filesystem to the run inside the namespace.
+    /// Names the directory on which [`full_and_read_only_filesystems`] finds its own tmpfs.
     const SMALL: &str = "RINGFTPD_TEST_SMALL_FILESYSTEM";
 
-    /// A full and a read-only filesystem, in a mount namespace of its own, where this same test
-    /// runs once more.
+    /// A full and a read-only filesystem, in a mount namespace of its own: the test starts itself
+    /// there.
     #[test]
     fn full_and_read_only_filesystems() {
         if let Some(directory) = std::env::var_os(SMALL) {
@@ -133,6 +133,7 @@ mod tests {
         assert!(output.status.success() && text.contains("1 passed"), "{output:?}");
     }
 
+    /// On a filesystem of 1 MiB that can be mounted read-only.
     fn on_a_small_filesystem(directory: &Path) {
         let root = Arc::new(Root::open(directory).unwrap());
         let store = |mode, announced| {

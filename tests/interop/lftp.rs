@@ -271,7 +271,8 @@ fn lftp(site: &Site, listener: Listener, script: &str, deadline: Duration) -> Fi
 /// lftp without the user's settings, with TLS demanded and checked, failing at the first error.
 fn command(site: &Site, script: &str) -> Command {
     let settings = format!(
-        "set cmd:fail-exit yes\nset net:max-retries 2\nset net:timeout 20\nset net:reconnect-interval-base 1\n\
+        "set cmd:fail-exit yes\n\
+         set net:max-retries 2\nset net:timeout 20\nset net:reconnect-interval-base 1\n\
          set ftp:ssl-force yes\nset ftp:ssl-protect-data yes\nset ftp:ssl-protect-list yes\n\
          set ssl:ca-file {}\n",
         site.server.authority_pem().display()

@@ -1,0 +1,718 @@
+//! Checks properties of the source text and of the dependency tree. Runs with `cargo test`.
+//!
+//! Owns the architecture ([`LAYERS`]), the bans and the bounds on size. Each finding says where,
+//! what and what to do instead. Text is read as Rust tokens: words in comments and strings do not
+//! count, and `use` groups over several lines do.
+
+#![allow(clippy::unwrap_used, reason = "a test: an unreadable tree is a failure")]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Who may import whom, bottom layer first. A module may use itself and the modules of its row.
+///
+/// The table is the architecture: to add an arrow is to edit this line, in review.
+const LAYERS: &[(&str, &[&str])] = &[
+    ("limits", &[]),
+    ("clock", &[]),
+    ("protocol", &["limits"]),
+    ("sys", &["limits"]),
+    ("runtime", &["limits", "clock", "sys"]),
+    ("buffer", &["limits", "sys"]),
+    ("tls", &["limits", "clock", "protocol", "buffer"]),
+    ("auth", &["limits", "protocol"]),
+    ("vfs", &["limits", "clock", "protocol", "sys", "buffer"]),
+    ("metrics", &["limits", "protocol"]),
+    ("config", &["limits", "protocol", "tls", "auth"]),
+    (
+        "connection",
+        &[
+            "limits", "clock", "protocol", "sys", "runtime", "buffer", "tls", "auth", "vfs",
+            "metrics", "config",
+        ],
+    ),
+    (
+        "shard",
+        &[
+            "limits",
+            "clock",
+            "protocol",
+            "sys",
+            "runtime",
+            "buffer",
+            "tls",
+            "auth",
+            "vfs",
+            "metrics",
+            "config",
+            "connection",
+        ],
+    ),
+    (
+        "cli",
+        &[
+            "limits",
+            "clock",
+            "protocol",
+            "sys",
+            "runtime",
+            "buffer",
+            "tls",
+            "auth",
+            "vfs",
+            "metrics",
+            "config",
+            "connection",
+            "shard",
+        ],
+    ),
+];
+
+/// What only some places may name: the path, the places (prefixes of file names), and what
+/// everybody else does.
+const RESERVED: &[(&str, &[&str], &str)] = &[
+    ("unsafe", &["src/sys/"], "put the system call behind a safe function in src/sys/"),
+    ("glommio", &["src/runtime/"], "use what src/runtime/ offers, or add to it"),
+    (
+        "rustls",
+        &["src/tls/", "src/config/settings.rs", "tests/", "benches/"],
+        "use what src/tls/ offers, or add to it",
+    ),
+    ("Instant::now", CLOCKS, "take `now` as an argument, or call clock::now"),
+    ("SystemTime::now", CLOCKS, "take the time as an argument, or call clock::unix_time"),
+    (
+        "Mutex",
+        &["tests/"],
+        "a shard shares nothing; send a message to the shard that owns the value",
+    ),
+    (
+        "RwLock",
+        &["tests/"],
+        "a shard shares nothing; send a message to the shard that owns the value",
+    ),
+    ("todo!", &[], "write it, or open an issue and return an error"),
+    ("unimplemented!", &[], "write it, or open an issue and return an error"),
+    ("dbg!", &[], "remove it before the merge"),
+];
+
+const CLOCKS: &[&str] = &["src/clock.rs", "tests/support/wait.rs"];
+
+/// What the sans-io core must not name, and what to do instead.
+const PROTOCOL_BANS: &[(&str, &str)] = &[
+    ("std::fs", "emit an Output; the connection performs it"),
+    ("std::io", "bytes arrive as slices and leave as slices"),
+    ("std::env", "take the value as an argument"),
+    ("std::process", "emit an Output; the connection performs it"),
+    ("std::thread", "the core runs to completion on its caller's thread"),
+    ("TcpStream", "emit an Output; the connection owns the sockets"),
+    ("TcpListener", "emit an Output; the connection owns the sockets"),
+    ("tokio", "the core knows no runtime"),
+    ("async", "the core runs to completion"),
+    ("await", "the core runs to completion"),
+    ("rand", "take entropy as an argument"),
+    ("HashMap", "unordered iteration breaks the replay of a seed; use BTreeMap"),
+    ("HashSet", "unordered iteration breaks the replay of a seed; use BTreeSet"),
+    ("from_utf8_lossy", "a pathname is octets; a lossy copy names another file"),
+];
+
+/// Crates that must not be linked, in the server or in its tests: rustls with aws-lc-rs is the one
+/// TLS stack and the one provider of cryptography.
+const BANNED_CRATES: &[&str] =
+    &["ring", "openssl", "openssl-sys", "native-tls", "boring", "boring-sys", "s2n-tls"];
+
+/// Rows of tables may be longer: those under `#[rustfmt::skip]`, and text with this many ` | `.
+const COLUMNS_MAX: usize = 100;
+const TABLE_BARS_MIN: usize = 4;
+const FUNCTION_LINES_MAX: usize = 70;
+const FILE_LINES_MAX: usize = 800;
+
+#[test]
+fn tidy() {
+    let mut findings = Vec::new();
+    let mut sources = 0;
+    for (name, text) in tree() {
+        check_text(&name, &text, &mut findings);
+        if name.ends_with(".rs") {
+            check_source(&name, &text, &mut findings);
+            sources += 1;
+        }
+    }
+    assert!(sources > 50, "found only {sources} sources: the walk is broken");
+    assert!(findings.is_empty(), "\n{}\n", findings.join("\n"));
+}
+
+/// Rows are listed bottom first, so rows that name only rows above them cannot close a cycle.
+#[test]
+fn layers_exist_and_have_no_cycle() {
+    for (index, (layer, allowed)) in LAYERS.iter().enumerate() {
+        for target in *allowed {
+            let above = LAYERS[..index].iter().any(|(name, _)| name == target);
+            assert!(above, "{layer} may import {target}, which is not listed above it");
+        }
+        let exists = [format!("src/{layer}.rs"), format!("src/{layer}/mod.rs")]
+            .iter()
+            .any(|file| root().join(file).is_file());
+        assert!(exists, "LAYERS has a row for {layer}, which does not exist");
+    }
+}
+
+/// Asks cargo and not Cargo.lock, which lists ring for a feature nobody switches on (`ring?/alloc`
+/// of rustls-webpki).
+#[test]
+fn one_tls_stack() {
+    let output = Command::new(env!("CARGO"))
+        .args(["tree", "--locked", "--offline", "--edges", "normal,build,dev"])
+        .args(["--prefix", "none", "--format", "{p}", "--no-dedupe"])
+        .current_dir(root())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let text = String::from_utf8(output.stdout).unwrap();
+    let packages: BTreeSet<(&str, &str)> = text
+        .lines()
+        .filter_map(|line| {
+            let mut words = line.split(' ');
+            Some((words.next()?, words.next()?))
+        })
+        .collect();
+    for banned in BANNED_CRATES {
+        let found = packages.iter().find(|(name, _)| name == banned);
+        assert!(
+            found.is_none(),
+            "{found:?}: only rustls with aws-lc-rs; see cargo tree -i {banned}"
+        );
+    }
+    for single in ["rustls", "aws-lc-rs", "aws-lc-sys"] {
+        let count = packages.iter().filter(|(name, _)| *name == single).count();
+        assert_eq!(count, 1, "versions of {single}; see cargo tree -i {single}");
+    }
+}
+
+#[test]
+fn every_dependency_is_used() {
+    let manifest: toml::Table =
+        fs::read_to_string(root().join("Cargo.toml")).unwrap().parse().unwrap();
+    for (table, places) in
+        [("dependencies", &["src/"][..]), ("dev-dependencies", &["src/", "tests/", "benches/"])]
+    {
+        let sources: Vec<_> = tree()
+            .into_iter()
+            .filter(|(name, _)| name.ends_with(".rs"))
+            .filter(|(name, _)| places.iter().any(|place| name.starts_with(place)))
+            .collect();
+        let tokens: Vec<_> = sources.iter().map(|(_, text)| tokens(text)).collect();
+        let named: BTreeSet<&str> = tokens
+            .iter()
+            .flat_map(|tokens| paths(tokens))
+            .filter(|path| path.segments.len() > 1)
+            .map(|path| path.segments[0])
+            .collect();
+        for name in manifest[table].as_table().unwrap().keys() {
+            // md-5 calls its library md5.
+            let used = [name.replace('-', "_"), name.replace('-', "")];
+            let used = used.iter().any(|library| named.contains(library.as_str()));
+            assert!(used, "Cargo.toml: nobody names {name} of [{table}]; remove it");
+        }
+    }
+}
+
+/// Checks that hold for every text file.
+fn check_text(name: &str, text: &str, findings: &mut Vec<String>) {
+    let mut table_indent = None;
+    for (index, line) in text.lines().enumerate() {
+        let mut report = |message: &str| findings.push(finding(name, index + 1, message));
+        let indent = line.len() - line.trim_start().len();
+        if line.trim_start().starts_with("#[rustfmt::skip]") {
+            table_indent = Some(indent);
+        } else if table_indent == Some(indent) && line.trim_start().starts_with([']', '}']) {
+            table_indent = None;
+        }
+        let table = table_indent.is_some() || line.matches(" | ").count() >= TABLE_BARS_MIN;
+        let long = line.chars().count() > COLUMNS_MAX && !line.contains("https://");
+        if name.ends_with(".rs") && long && !table {
+            report("more than 100 columns; wrap the line");
+        }
+        for word in [concat!("FIX", "ME"), concat!("TO", "DO")] {
+            if line.split(|c: char| !c.is_alphanumeric()).any(|part| part == word) {
+                report(&format!("{word}: do it, or open an issue"));
+            }
+        }
+        for home in [concat!("/ho", "me/"), concat!("/ro", "ot/"), concat!("/Us", "ers/")] {
+            if line.contains(home) {
+                report(&format!("{home} is of one machine; make the name relative or an argument"));
+            }
+        }
+    }
+}
+
+/// Checks of one Rust file.
+fn check_source(name: &str, text: &str, findings: &mut Vec<String>) {
+    if !text.starts_with("//!") && !text.starts_with("#![doc") {
+        findings.push(finding(name, 1, "no head; start with //! saying what the file owns"));
+    }
+    let lines = text.lines().count();
+    if lines > FILE_LINES_MAX {
+        let message = format!("{lines} lines, at most {FILE_LINES_MAX}; split by responsibility");
+        findings.push(finding(name, 1, &message));
+    }
+    let tokens = tokens(text);
+    check_functions(name, &tokens, findings);
+    for at in tokens.windows(3) {
+        if let ["#", "[", "ignore"] = [at[0].text, at[1].text, at[2].text] {
+            let message = "an ignored test never fails; let it run, or say what it needs";
+            findings.push(finding(name, at[2].line, message));
+        }
+    }
+    let module = module_of(name);
+    let mut found = BTreeSet::new();
+    for path in paths(&tokens) {
+        for (banned, instead) in bans_of(name, module) {
+            let banned_segments: Vec<&str> = banned.split("::").collect();
+            if path.segments.windows(banned_segments.len()).any(|part| part == banned_segments) {
+                found.insert((path.line, format!("{banned} does not belong here; {instead}")));
+            }
+        }
+        let target = module.and_then(|_| target_layer(name, &path, &tokens));
+        if let (Some(module), Some(target)) = (module, target)
+            && !(target == "clock" && is_test_folder(name))
+            && let Some(message) = layer_finding(module, target)
+        {
+            found.insert((path.line, message));
+        }
+    }
+    findings.extend(found.iter().map(|(line, message)| finding(name, *line, message)));
+    if let Some(module) = module
+        && row_of(module).is_none()
+    {
+        let message = format!("{module} has no row in LAYERS of tests/tidy.rs; add it");
+        findings.push(finding(name, 1, &message));
+    }
+}
+
+/// The paths banned in this file.
+fn bans_of(name: &str, module: Option<&str>) -> impl Iterator<Item = (&'static str, &'static str)> {
+    let reserved = RESERVED
+        .iter()
+        .filter(move |(_, places, _)| !places.iter().any(|place| name.starts_with(place)))
+        .map(|(banned, _, instead)| (*banned, *instead));
+    let core = module == Some("protocol") && !is_test_folder(name);
+    let core = PROTOCOL_BANS.iter().filter(move |_| core).copied();
+    reserved.chain(core)
+}
+
+fn layer_finding(module: &str, target: &str) -> Option<String> {
+    row_of(target)?;
+    let allowed = row_of(module)?;
+    let good = target == module || allowed.contains(&target);
+    (!good).then(|| {
+        let row = if allowed.is_empty() { "nothing".to_owned() } else { allowed.join(", ") };
+        format!("{module} imports {target}, and may import {row}; move what both need down")
+    })
+}
+
+/// The top-level module a path leads to through `crate::`, or through `super::` of a module at the
+/// top.
+fn target_layer<'a>(name: &str, path: &PathUse<'a>, tokens: &[Token<'a>]) -> Option<&'a str> {
+    match *path.segments.first()? {
+        "crate" => path.segments.get(1).copied(),
+        "super" => {
+            let up = path.segments.iter().take_while(|segment| **segment == "super").count();
+            let depth = file_depth(name) + inline_depth(&tokens[..path.at]);
+            (up >= depth).then(|| path.segments.get(up).copied()).flatten()
+        }
+        _ => None,
+    }
+}
+
+/// Modules between the crate root and the code of this file, itself included.
+fn file_depth(name: &str) -> usize {
+    let parts = name.trim_end_matches("/mod.rs").split('/').count();
+    parts - 1
+}
+
+/// `mod name {` blocks open at the end of `tokens`.
+fn inline_depth(tokens: &[Token<'_>]) -> usize {
+    let mut open = Vec::new();
+    for (index, token) in tokens.iter().enumerate() {
+        match token.text {
+            "{" => open.push(index >= 2 && tokens[index - 2].text == "mod"),
+            "}" => drop(open.pop()),
+            _ => {}
+        }
+    }
+    open.iter().filter(|is_module| **is_module).count()
+}
+
+/// Tests of a module need a first moment, and may show octets as text.
+fn is_test_folder(name: &str) -> bool {
+    name.starts_with("src/") && name.contains("/tests/")
+}
+
+fn row_of(module: &str) -> Option<&'static [&'static str]> {
+    LAYERS.iter().find(|(layer, _)| *layer == module).map(|(_, allowed)| *allowed)
+}
+
+/// `src/vfs/root.rs` and `src/limits.rs` belong to `vfs` and `limits`; other files to none.
+fn module_of(name: &str) -> Option<&str> {
+    let first = name.strip_prefix("src/")?.split('/').next()?;
+    let module = first.strip_suffix(".rs").unwrap_or(first);
+    (module != "lib" && module != "main").then_some(module)
+}
+
+/// A longer function needs `#[expect(clippy::too_many_lines, reason = "…")]`, as tables do.
+fn check_functions(name: &str, tokens: &[Token<'_>], findings: &mut Vec<String>) {
+    for (start, pair) in tokens.windows(2).enumerate() {
+        if pair[0].text != "fn" || !is_word(pair[1].text) {
+            continue;
+        }
+        let Some(end) = function_end(&tokens[start..]) else { continue };
+        let lines = tokens[start + end].line - pair[0].line + 1;
+        let attributes = tokens[..start]
+            .iter()
+            .rev()
+            .take_while(|token| !matches!(token.text, "{" | "}" | ";"))
+            .any(|token| token.text == "too_many_lines");
+        if lines > FUNCTION_LINES_MAX && !attributes {
+            let what = format!("{} has {lines} lines, at most {FUNCTION_LINES_MAX}", pair[1].text);
+            findings.push(finding(name, pair[0].line, &format!("{what}; split it")));
+        }
+    }
+}
+
+/// Index of the `}` that closes the function `tokens` start with; none for a bare signature.
+fn function_end(tokens: &[Token<'_>]) -> Option<usize> {
+    let mut braces = 0;
+    let mut brackets = 0;
+    for (index, token) in tokens.iter().enumerate() {
+        match token.text {
+            "(" | "[" => brackets += 1,
+            ")" | "]" => brackets -= 1,
+            ";" if braces == 0 && brackets == 0 => return None,
+            "{" if brackets == 0 || braces > 0 => braces += 1,
+            "}" => {
+                braces -= 1;
+                if braces == 0 {
+                    return Some(index);
+                }
+            }
+            _ => {}
+        }
+    }
+    None
+}
+
+fn finding(name: &str, line: usize, message: &str) -> String {
+    format!("{name}:{line}: {message}")
+}
+
+/// A word (of a macro call with its `!`), `::`, one other character, or `"` for a literal of text.
+#[derive(Clone, Copy, Debug)]
+struct Token<'a> {
+    line: usize,
+    text: &'a str,
+}
+
+/// Where a path such as `std::fs::File` is used; `use a::{b, c}` uses `a::b` and `a::c`.
+struct PathUse<'a> {
+    /// Line of the last segment.
+    line: usize,
+    /// Index of the first token that is its own.
+    at: usize,
+    segments: Vec<&'a str>,
+}
+
+fn paths<'a>(tokens: &[Token<'a>]) -> Vec<PathUse<'a>> {
+    let mut paths = Vec::new();
+    let mut index = 0;
+    while index < tokens.len() {
+        if is_word(tokens[index].text) {
+            index = read_path(tokens, index, &[], &mut paths);
+        } else {
+            index += 1;
+        }
+    }
+    paths
+}
+
+/// Reads the path or `use` tree at `at`, under `prefix`; gives the index behind it.
+fn read_path<'a>(
+    tokens: &[Token<'a>],
+    at: usize,
+    prefix: &[&'a str],
+    paths: &mut Vec<PathUse<'a>>,
+) -> usize {
+    let mut segments = prefix.to_vec();
+    let mut index = at;
+    let mut line = tokens[at].line;
+    while let Some(token) = tokens.get(index) {
+        if token.text == "{" {
+            index += 1;
+            while let Some(inner) = tokens.get(index) {
+                match inner.text {
+                    "}" => return index + 1,
+                    "as" => index += 2,
+                    word if is_word(word) => index = read_path(tokens, index, &segments, paths),
+                    _ => index += 1,
+                }
+            }
+            return index;
+        }
+        if !is_word(token.text) {
+            break;
+        }
+        segments.push(token.text);
+        line = token.line;
+        index += 1;
+        if tokens.get(index).is_none_or(|next| next.text != "::") {
+            break;
+        }
+        index += 1;
+    }
+    paths.push(PathUse { line, at, segments });
+    index
+}
+
+fn is_word(text: &str) -> bool {
+    text.starts_with(|c: char| c.is_alphabetic() || c == '_')
+}
+
+/// Rust's tokens, as far as the checks need them, without comments.
+fn tokens(text: &str) -> Vec<Token<'_>> {
+    let mut tokens = Vec::new();
+    let mut rest = text;
+    let mut line = 1;
+    while let Some(first) = rest.chars().next() {
+        let word = rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len());
+        let (length, kept) = if rest.starts_with("//") {
+            (rest.find('\n').unwrap_or(rest.len()), None)
+        } else if rest.starts_with("/*") {
+            (block_comment_length(rest), None)
+        } else if let Some(length) = literal_length(rest) {
+            (length, Some("\""))
+        } else if first == '\'' {
+            // A lifetime.
+            (1, None)
+        } else if word > 0 {
+            let called = rest[word..].starts_with("!(") || rest[word..].starts_with("![");
+            let length = word + usize::from(called);
+            (length, Some(&rest[..length]))
+        } else if rest.starts_with("::") {
+            (2, Some("::"))
+        } else {
+            let length = first.len_utf8();
+            (length, (!first.is_whitespace()).then(|| &rest[..length]))
+        };
+        tokens.extend(kept.map(|text| Token { line, text }));
+        line += rest[..length].matches('\n').count();
+        rest = &rest[length..];
+    }
+    tokens
+}
+
+/// Octets of the comment at the front; such comments nest.
+fn block_comment_length(text: &str) -> usize {
+    let mut depth = 0;
+    let mut at = 0;
+    while at < text.len() {
+        let (step, change) = match &text.as_bytes()[at..] {
+            [b'/', b'*', ..] => (2, 1),
+            [b'*', b'/', ..] => (2, -1),
+            _ => (1, 0),
+        };
+        at += step;
+        depth += change;
+        if depth == 0 {
+            break;
+        }
+    }
+    at
+}
+
+/// Octets of the literal of text at the front, if there is one.
+fn literal_length(text: &str) -> Option<usize> {
+    let body = text.trim_start_matches(['b', 'c']);
+    let prefix = text.len() - body.len();
+    if prefix > 1 {
+        return None;
+    }
+    if let Some(raw) = body.strip_prefix('r') {
+        let hashes = raw.len() - raw.trim_start_matches('#').len();
+        let content = raw[hashes..].strip_prefix('"')?;
+        let end = format!("\"{}", "#".repeat(hashes));
+        let length = content.find(&end).map_or(content.len(), |at| at + end.len());
+        return Some(prefix + 1 + hashes + 1 + length);
+    }
+    let quote = body.chars().next().filter(|c| matches!(c, '"' | '\''))?;
+    let mut characters = body.char_indices().skip(1);
+    while let Some((at, character)) = characters.next() {
+        match character {
+            '\\' => drop(characters.next()),
+            // 'a is a lifetime, 'a' a character.
+            _ if quote == '\''
+                && at == 1
+                && !body[at + character.len_utf8()..].starts_with('\'') =>
+            {
+                return None;
+            }
+            _ if character == quote => return Some(prefix + at + 1),
+            _ => {}
+        }
+    }
+    Some(text.len())
+}
+
+/// Every file of text that belongs to the project, by its name relative to the root, in order.
+fn tree() -> Vec<(String, String)> {
+    let mut files = Vec::new();
+    let mut folders = vec![root()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                if !path.ends_with(".git") && !path.ends_with("target") {
+                    folders.push(path);
+                }
+            } else if let Ok(text) = fs::read_to_string(&path) {
+                let name = path.strip_prefix(root()).unwrap().to_str().unwrap().to_owned();
+                files.push((name, text));
+            }
+        }
+    }
+    files.sort();
+    files
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).to_owned()
+}
+
+/// The findings for `body` behind a good head, without the file's name.
+#[track_caller]
+fn check(name: &str, body: &str, expected: &[&str]) {
+    let text = format!("//! Head.\n{body}\n");
+    let mut findings = Vec::new();
+    check_text(name, &text, &mut findings);
+    check_source(name, &text, &mut findings);
+    let found: Vec<&str> = findings
+        .iter()
+        .map(|finding| finding.strip_prefix(name).unwrap().split(';').next().unwrap())
+        .collect();
+    assert_eq!(found, expected, "{body}");
+}
+
+#[test]
+fn reports_forbidden_imports() {
+    let shard = ":2: protocol imports shard, and may import limits";
+    check("src/protocol/x.rs", "use crate::shard::Shard;", &[shard]);
+    check("src/protocol/x.rs", "use crate::limits::A;\nuse super::line;", &[]);
+    check("src/protocol/x.rs", "fn f() { crate::shard::run() }", &[shard]);
+    check("src/protocol/mod.rs", "use super::shard::Shard;", &[shard]);
+    check("src/protocol/x.rs", "use super::super::shard::Shard;", &[shard]);
+    check("src/protocol/x.rs", "mod shard {} mod t { use super::shard::S; }", &[]);
+    check("src/protocol.rs", "mod t { use super::super::shard::S; }", &[shard]);
+    check(
+        "src/buffer/x.rs",
+        "use crate::{\n    limits::{A, B},\n    tls::{\n        Channel,\n    },\n};",
+        &[":5: buffer imports tls, and may import limits, sys"],
+    );
+    check(
+        "src/clock.rs",
+        "use crate::limits;",
+        &[":2: clock imports limits, and may import nothing"],
+    );
+    check("src/vfs/x.rs", "// crate::shard\nconst A: &str = \"crate::shard\";", &[]);
+    check("src/protocol/session/tests/x.rs", "use crate::{clock, limits};", &[]);
+    check("src/x/mod.rs", "", &[":1: x has no row in LAYERS of tests/tidy.rs"]);
+    check("src/main.rs", "use crate::shard::Shard;", &[]);
+}
+
+#[test]
+fn reports_what_is_reserved_or_banned() {
+    #[track_caller]
+    fn banned(name: &str, body: &str, what: &str) {
+        check(name, body, &[&format!(":2: {what} does not belong here")]);
+    }
+    banned("src/vfs/x.rs", "fn f() { unsafe { g() } }", "unsafe");
+    banned("tests/e2e/x.rs", "unsafe fn g() {}", "unsafe");
+    check("src/sys/x.rs", "unsafe fn g() {}", &[]);
+    check("src/vfs/x.rs", "//! unsafe\n/* unsafe /* */ unsafe */\n#![deny(unsafe_code)]", &[]);
+    banned("src/connection/x.rs", "use glommio::net::TcpStream;", "glommio");
+    check("src/runtime/x.rs", "use glommio::net::TcpStream;", &[]);
+    banned("src/config/x.rs", "use ::rustls::version;", "rustls");
+    banned("src/shard/x.rs", "let a = std::time::Instant::now();", "Instant::now");
+    banned("tests/e2e/x.rs", "let a = SystemTime::now();", "SystemTime::now");
+    check("src/clock.rs", "let a = Instant::now();", &[]);
+    banned("src/shard/x.rs", "use std::sync::{Arc, Mutex};", "Mutex");
+    banned("src/shard/x.rs", "use std::sync::RwLock;", "RwLock");
+    banned("src/vfs/x.rs", "fn f() { todo!() }", "todo!");
+
+    banned("src/protocol/x.rs", "use std::{\n fmt, io};".replace('\n', "").as_str(), "std::io");
+    banned("src/protocol/x.rs", "use std::fs::File;", "std::fs");
+    banned("src/protocol/x.rs", "let a = f().await;", "await");
+    banned("src/protocol/x.rs", "pub async fn f() {}", "async");
+    banned("src/protocol/x.rs", "let a: HashMap<u8, u8>;", "HashMap");
+    banned("src/protocol/x.rs", "let a = String::from_utf8_lossy(b);", "from_utf8_lossy");
+    check("src/vfs/x.rs", "use std::{fs, io};\nuse std::collections::HashMap;", &[]);
+    check("src/protocol/x.rs", "use std::net::IpAddr;\nlet a = \"std::io\";", &[]);
+}
+
+#[test]
+fn reports_text_and_size() {
+    let long = "x".repeat(COLUMNS_MAX + 1);
+    check("src/vfs/x.rs", &format!("// {long}"), &[":2: more than 100 columns"]);
+    check("src/vfs/x.rs", &format!("// https://{long}"), &[]);
+    check("src/vfs/x.rs", &"é".repeat(COLUMNS_MAX), &[]);
+    check("src/vfs/x.rs", &format!("// {long} | 1 | 2 | 3 | 4"), &[]);
+    let table = format!("#[rustfmt::skip]\nlet a = [\n    // {long}\n];\n");
+    check("src/vfs/x.rs", &table, &[]);
+    check("src/vfs/x.rs", &format!("{table}// {long}"), &[":6: more than 100 columns"]);
+    check(
+        "src/vfs/x.rs",
+        concat!("// TO", "DO: x"),
+        &[concat!(":2: TO", "DO: do it, or open an issue")],
+    );
+    check(
+        "tests/x.rs",
+        concat!("let a = \"/ho", "me/x\";"),
+        &[concat!(":2: /ho", "me/ is of one machine")],
+    );
+    check(
+        "tests/x.rs",
+        "#[test]\n#[ignore = \"why\"]\nfn f() {}",
+        &[":3: an ignored test never fails"],
+    );
+    check("src/vfs/x.rs", &"\n".repeat(FILE_LINES_MAX), &[":1: 802 lines, at most 800"]);
+
+    let mut findings = Vec::new();
+    check_source("src/vfs/x.rs", "use std::fs;\n", &mut findings);
+    assert_eq!(findings, ["src/vfs/x.rs:1: no head; start with //! saying what the file owns"]);
+
+    let body = "    g();\n".repeat(FUNCTION_LINES_MAX - 2);
+    check("src/vfs/x.rs", &format!("fn f(a: [u8; 2]) {{\n{body}}}"), &[]);
+    let body = format!("fn f(a: [u8; 2]) {{\n{body}    g();\n}}");
+    check("src/vfs/x.rs", &body, &[":2: f has 71 lines, at most 70"]);
+    check(
+        "src/vfs/x.rs",
+        &format!("trait T {{\nfn g();\n{body}}}"),
+        &[":4: f has 71 lines, at most 70"],
+    );
+    let reason = "#[expect(clippy::too_many_lines, reason = \"a table\")]";
+    check("src/vfs/x.rs", &format!("{reason}\npub {body}"), &[]);
+}
+
+#[test]
+fn literals_hide_their_text() {
+    #[track_caller]
+    fn words(text: &str, expected: &[&str]) {
+        let found: Vec<&str> = tokens(text).iter().map(|token| token.text).collect();
+        assert_eq!(found, expected, "{text}");
+    }
+    words(r#"a("b \" c", d)"#, &["a", "(", "\"", ",", "d", ")"]);
+    words("r#\"a \" b\"# br\"\\\" c", &["\"", "\"", "c"]);
+    words(r"x: &'a u8 = b'\'' 'y' '\\' z", &["x", ":", "&", "a", "u8", "=", "\"", "\"", "\"", "z"]);
+    words("a /* b /* c */ d */ e // f\ng::h", &["a", "e", "g", "::", "h"]);
+    words("f!(g) ^ h!=i", &["f!", "(", "g", ")", "^", "h", "!", "=", "i"]);
+    words("crate::r#type", &["crate", "::", "r", "#", "type"]);
+}
