@@ -195,10 +195,15 @@ impl Control {
         if matches!(self.wire, Wire::Handshake(_)) {
             self.context.counters.control_handshakes_failed.increment();
         }
-        tracing::info!(peer = %self.peer.ip().to_canonical(), %error, "control connection TLS failed");
+        self.log_tls_failure(error);
         self.session.handle_input(clock::now(), Input::Disconnected);
         self.perform();
         self.wire = Wire::Clear;
+    }
+
+    fn log_tls_failure(&self, error: &TlsError) {
+        let peer = self.peer.ip().to_canonical();
+        tracing::info!(%peer, %error, "control connection TLS failed");
     }
 
     fn tell_of_drain(&mut self) {
@@ -294,7 +299,7 @@ impl Control {
                 }
             };
             if let Err(error) = performed {
-                tracing::info!(peer = %self.peer.ip().to_canonical(), %error, "control connection TLS failed");
+                self.log_tls_failure(&error);
                 self.closing = true;
             }
         }

@@ -213,7 +213,8 @@ impl DataConnection {
     }
 
     /// Reads what the client still sends until it closes, for a moment: closing a socket with
-    /// unread octets makes the kernel send RST, and a RST can overtake data the client has not read.
+    /// unread octets makes the kernel send RST, and that can overtake data the client has not
+    /// read.
     pub(super) async fn linger(self) {
         let mut seen = 0;
         let mut sink = [0; 1024];

@@ -104,6 +104,7 @@ pub(super) enum Situation {
 
 impl Situation {
     /// Reply code and text.
+    #[expect(clippy::too_many_lines, reason = "one line a reply: a table")]
     pub(super) fn code_and_text(self) -> (u16, &'static str) {
         match self {
             Self::AbortDone => (226, "ABOR command successful."),

@@ -1,5 +1,5 @@
-//! RETR, STOR, APPE, STOU, ABOR, and what all transfers share: when one may start, and which replies
-//! frame it (RFC 959 §5.4, RFC 4217 §10.2). Moving the octets is the server-DTP's work.
+//! RETR, STOR, APPE, STOU, ABOR, and what all transfers share: when one may start, and which
+//! replies frame it (RFC 959 §5.4, RFC 4217 §10.2). Moving the octets is the server-DTP's work.
 
 use super::io::{Output, ProtectionLevel, Rendezvous, TransferError};
 use super::rendezvous::DataPath;
