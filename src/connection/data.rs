@@ -212,19 +212,9 @@ impl DataConnection {
         self.stream.shutdown_write().map_err(|_| TransferError::ConnectionLost)
     }
 
-    /// Reads what the client still sends until it closes, for a moment: closing a socket with
-    /// unread octets makes the kernel send RST, and that can overtake data the client has not
-    /// read.
+    /// Gives the client a moment to read the rest and close first.
     pub(super) async fn linger(self) {
-        let mut seen = 0;
-        let mut sink = [0; 1024];
-        let deadline = clock::now() + LINGER;
-        while seen < LINGER_BYTES_MAX {
-            match timeout_at(deadline, self.stream.read(&mut sink)).await {
-                Ok(Ok(count)) if count > 0 => seen += count,
-                _ => return,
-            }
-        }
+        self.stream.linger(LINGER, LINGER_BYTES_MAX).await;
     }
 
     async fn flush(&mut self) -> Result<(), TransferError> {

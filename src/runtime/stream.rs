@@ -6,12 +6,13 @@ use std::{
     io,
     net::SocketAddr,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
+    time::Duration,
 };
 
 use rustix::net::{RecvFlags, SendFlags};
 
-use super::Watched;
-use crate::sys::socket;
+use super::{Watched, timeout_at};
+use crate::{clock, sys::socket};
 
 /// A connected TCP stream.
 ///
@@ -128,6 +129,21 @@ impl Stream {
         self.check()?;
         let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
         self.noted(rustix::io::retry_on_intr(|| rustix::net::send(&self.watched, bytes, flags)))
+    }
+
+    /// Reads and drops what the peer still sends until it closes, for at most `span` and
+    /// `bytes_max`. Closing a socket with unread bytes makes the kernel send RST, and that can
+    /// overtake data the peer has not read yet.
+    pub async fn linger(&self, span: Duration, bytes_max: usize) {
+        let deadline = clock::now() + span;
+        let mut sink = [0; 1024];
+        let mut seen = 0;
+        while seen < bytes_max {
+            match timeout_at(deadline, self.read(&mut sink)).await {
+                Ok(Ok(count)) if count > 0 => seen += count,
+                _ => return,
+            }
+        }
     }
 
     /// Sends FIN: nothing more will be written.
