@@ -4,4 +4,5 @@
 //! Layers, each importing only those before it: `sys` · `measure`, `verify` · `client` (protocol)
 //! · `engine` (the executor) · `workload` · `report` · the command line.
 
+pub mod measure;
 pub mod sys;
