@@ -38,6 +38,7 @@ pub use machine::Machine;
 pub use phase::Phase;
 pub use process::{ProcessSample, ServerUse, thread_cpu_time};
 pub use recorder::{Recorder, Recording, ThreadUse, Timeline, Window};
+pub(crate) use result::ratio;
 pub use result::{
     ClientUse, Details, Ending, ErrorRow, IntervalRow, LatencySummary, LimitThresholds,
     PhaseResult, RateStep, ResultError, ResumptionResult, RunResult, SCHEMA_NAME, SCHEMA_VERSION,

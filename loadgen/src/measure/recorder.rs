@@ -61,6 +61,12 @@ impl Recorder {
         self
     }
 
+    /// Sets the time frame, once the sessions that a run prepares are open. Until then the frame
+    /// given to [`Recorder::new`] lies in the future.
+    pub fn begin(&mut self, window: Window) {
+        self.window = window;
+    }
+
     /// The run's time frame.
     #[must_use]
     pub fn window(&self) -> Window {

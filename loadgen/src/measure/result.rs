@@ -452,6 +452,13 @@ impl RunResult {
         self.phases.get(&phase)
     }
 
+    /// The highest rate of the search that held, with the generator not the limit.
+    #[must_use]
+    pub fn highest_rate_held(&self) -> Option<f64> {
+        let held = self.rate_search.iter().filter(|step| step.held && !step.client_was_limit);
+        held.map(|step| step.rate).max_by(f64::total_cmp)
+    }
+
     /// The channel's resumption.
     #[must_use]
     pub fn resumption_on(&self, channel: Channel) -> ResumptionResult {
