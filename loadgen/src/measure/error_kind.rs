@@ -199,6 +199,16 @@ impl Errors {
         classes
     }
 
+    /// Errors by kind over all phases.
+    #[must_use]
+    pub fn by_kind(&self) -> Vec<(ErrorKind, u64)> {
+        let mut kinds: BTreeMap<ErrorKind, u64> = BTreeMap::new();
+        for ((_, kind), row) in &self.rows {
+            *kinds.entry(*kind).or_default() += row.count;
+        }
+        kinds.into_iter().collect()
+    }
+
     /// Adds the errors of another thread.
     pub fn merge(&mut self, other: &Self) {
         for (key, row) in &other.rows {

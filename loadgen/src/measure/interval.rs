@@ -79,14 +79,14 @@ impl Interval {
     }
 
     /// Adds what another thread did in the same interval.
-    fn merge_thread(&mut self, other: &Self) {
+    pub(crate) fn merge_thread(&mut self, other: &Self) {
         self.add_counts(other);
         self.connections_peak += other.connections_peak;
         self.connections.merge(&other.connections);
     }
 
     /// Adds the interval that follows in the same thread.
-    fn merge_next(&mut self, next: &Self) {
+    pub(crate) fn merge_next(&mut self, next: &Self) {
         self.add_counts(next);
         self.connections_peak = self.connections_peak.max(next.connections_peak);
         self.connections = next.connections;

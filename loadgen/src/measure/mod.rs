@@ -37,7 +37,7 @@ pub use interval::{INTERVALS_MAX, Interval};
 pub use machine::Machine;
 pub use phase::Phase;
 pub use process::{ProcessSample, ServerUse, thread_cpu_time};
-pub use recorder::{Recorder, Recording, ThreadUse, Timeline, Window};
+pub use recorder::{LiveUpdate, Recorder, Recording, ThreadUse, Timeline, Window};
 pub(crate) use result::ratio;
 pub use result::{
     ClientUse, Details, Ending, ErrorRow, IntervalRow, LatencySummary, LimitThresholds,

@@ -37,7 +37,22 @@ pub struct Recorder {
     recording: Recording,
     series: Series,
     states: ConnectionStates,
-    live: Option<SyncSender<Interval>>,
+    live: Option<Live>,
+}
+
+/// What a thread tells the display when an interval closes.
+#[derive(Clone, Debug)]
+pub struct LiveUpdate {
+    /// The interval.
+    pub interval: Interval,
+    /// Its errors, warm-up included.
+    pub errors: Errors,
+}
+
+/// The way to the display, and what goes there next.
+struct Live {
+    sender: SyncSender<LiveUpdate>,
+    errors: Errors,
 }
 
 impl Recorder {
@@ -56,8 +71,8 @@ impl Recorder {
     /// Sends each interval to the display when it closes. A full channel loses the interval for the
     /// display only; nothing waits.
     #[must_use]
-    pub fn with_live(mut self, live: SyncSender<Interval>) -> Self {
-        self.live = Some(live);
+    pub fn with_live(mut self, sender: SyncSender<LiveUpdate>) -> Self {
+        self.live = Some(Live { sender, errors: Errors::default() });
         self
     }
 
@@ -96,6 +111,9 @@ impl Recorder {
     ) {
         self.tick(at);
         self.series.open().errors[kind.class() as usize] += 1;
+        if let Some(live) = &mut self.live {
+            live.errors.add(phase, kind, detail);
+        }
         if self.window.is_measured(intended) {
             self.recording.errors.add(phase, kind, detail);
         }
@@ -168,11 +186,12 @@ impl Recorder {
     /// engine calls it once a second so that the display moves while nothing ends.
     pub fn tick(&mut self, now: Instant) {
         let elapsed = now.saturating_duration_since(self.window.start);
-        let live = &self.live;
+        let live = &mut self.live;
         self.series.advance(elapsed, |interval| {
-            if let Some(live) = live {
+            if let Some(Live { sender, errors }) = live {
+                let errors = std::mem::take(errors);
                 // Full or gone: the display's loss, by contract of `with_live`.
-                let _ = live.try_send(interval.clone());
+                let _ = sender.try_send(LiveUpdate { interval: interval.clone(), errors });
             }
         });
     }

@@ -12,10 +12,10 @@ pub fn bytes(count: f64) -> String {
     scaled(count, 1024.0, &["B", "KiB", "MiB", "GiB", "TiB"])
 }
 
-/// A count as `12`, `1.25 k`, `3.10 M`.
+/// A count as `12`, `54881`, `31.0 M`; a rate as `12.5`, `12.5 k`.
 #[must_use]
 pub fn count(count: f64) -> String {
-    if count < 10_000.0 && count.fract() == 0.0 {
+    if count < 10_000_000.0 && count.fract() == 0.0 {
         return format!("{count}");
     }
     scaled(count, 1000.0, &["", "k", "M", "G"]).trim_end().to_owned()
@@ -117,7 +117,8 @@ mod tests {
         assert_eq!(bytes(1536.0), "1.50 KiB");
         assert_eq!(bytes(1_048_576.0), "1 MiB");
         assert_eq!(count(9999.0), "9999");
-        assert_eq!(count(12_500.0), "12.5 k");
+        assert_eq!(count(54_881.0), "54881");
+        assert_eq!(count(54_881.5), "54.9 k");
         assert_eq!(count(12.5), "12.5");
     }
 

@@ -4,8 +4,11 @@
 
 pub mod format;
 mod hdr_log;
+mod html;
+mod plot;
 pub mod table;
 mod text;
 
 pub use hdr_log::write_hdr_log;
+pub use html::html;
 pub use text::summary;
