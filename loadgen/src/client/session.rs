@@ -5,7 +5,7 @@ use std::{
     future::Future,
     net::{IpAddr, SocketAddr},
     rc::Rc,
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::{Duration, Instant},
 };
 
@@ -85,6 +85,8 @@ pub struct Endpoint {
     pub resume_data: ResumeMode,
     /// Longest wait for any one step.
     pub timeout: Duration,
+    /// Text of the first greeting seen, for the report.
+    pub greeting: Arc<OnceLock<String>>,
 }
 
 /// One simulated client: it has an address and remembers TLS sessions, and may open one FTP session
@@ -209,6 +211,10 @@ impl Client {
             return Ok(());
         };
         trace.tls(facts);
+        if !trace.is_recorded() {
+            // What prepares a run is where the first sessions to resume come from.
+            return Ok(());
+        }
         match (mode, facts.resumption) {
             (ResumeMode::Always, Resumption::Declined) => {
                 let detail = "the server did a full handshake";
@@ -422,6 +428,7 @@ impl Session {
         if reply.code != 220 {
             return Err(Failure::unexpected(PHASE, &reply));
         }
+        self.client.endpoint.greeting.get_or_init(|| reply.text);
         trace.phase(PHASE);
         Ok(())
     }

@@ -38,6 +38,12 @@ impl Trace {
         Self { recorded: false, ..Self::now(recorder) }
     }
 
+    /// Whether it counts.
+    #[must_use]
+    pub const fn is_recorded(&self) -> bool {
+        self.recorded
+    }
+
     /// The recorder.
     #[must_use]
     pub const fn recorder(&self) -> &SharedRecorder {
