@@ -202,6 +202,17 @@ pub fn versus(name_a: &str, a: &[RunResult], name_b: &str, b: &[RunResult]) -> V
     }
 }
 
+impl Versus {
+    /// As JSON (`SCHEMA.md`), indented, with a final line end.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        match serde_json::to_string_pretty(self) {
+            Ok(text) => text + "\n",
+            Err(_) => unreachable!("all keys are text and all values plain"),
+        }
+    }
+}
+
 /// What can be compared between runs.
 #[derive(Clone, Copy, Debug)]
 enum Metric {

@@ -57,7 +57,9 @@ impl LatencyHistogram {
     /// 0 when empty.
     #[must_use]
     pub fn percentile(&self, percentile: f64) -> u64 {
-        self.0.value_at_percentile(percentile).min(self.0.max())
+        // 99.9 ÷ 100 is a little above 0.999: of 1000 counts it must still be the 999th.
+        let quantile = percentile / 100.0 * (1.0 - 4.0 * f64::EPSILON);
+        self.0.value_at_quantile(quantile).min(self.0.max())
     }
 
     /// How many latencies were recorded.
@@ -156,6 +158,19 @@ mod tests {
     fn three_digits_are_kept_over_the_whole_range() {
         for nanoseconds in [1, 999, 12_345, 1_234_567, 999_999_999, HIGHEST_LATENCY_NS] {
             check_precision(nanoseconds);
+        }
+    }
+
+    #[test]
+    fn a_percentile_is_the_value_of_its_rank() {
+        let mut histogram = LatencyHistogram::new();
+        for value in 1..=1000_u64 {
+            histogram.record(Duration::from_nanos(value));
+        }
+        for (percentile, rank) in
+            [(0.0, 1), (0.1, 1), (50.0, 500), (90.0, 900), (99.0, 990), (99.9, 999), (100.0, 1000)]
+        {
+            assert_eq!(histogram.percentile(percentile), rank, "p{percentile}");
         }
     }
 
