@@ -4,10 +4,12 @@
 //! # What is called noise
 //!
 //! *Rounds* (versus): round by round the ratio B ÷ A is taken, so that slow drift of the machine
-//! cancels out. Of n ratios, sorted, the k-th lowest and k-th highest bound the median ratio with
-//! the confidence 1 − 2·P(Binomial(n, ½) < k), whatever their distribution (the sign test's
-//! interval); the narrowest of at least [`CONFIDENCE`] is taken, or the full range where n < 6 cannot
-//! reach it. If it holds 1, the difference is within noise.
+//! cancels out. If the interval of at least [`CONFIDENCE`] around the median ratio holds 1, the
+//! difference is within noise. From 6 rounds on it is the sign test's: the k-th lowest and k-th
+//! highest of n ratios bound the median with the confidence 1 − 2·P(Binomial(n, ½) < k), whatever
+//! their distribution. Fewer rounds cannot reach the confidence that way: there it is Student's
+//! interval of their logarithms, and never less than their range. Of twenty metrics of equal servers
+//! one is still expected to differ.
 //!
 //! *Single runs* (compare): a percentile's interval comes from the ranks of its own samples, a
 //! rate's from its seconds. They cannot know how runs differ from each other, so a difference below
@@ -196,7 +198,7 @@ pub fn versus(name_a: &str, a: &[RunResult], name_b: &str, b: &[RunResult]) -> V
         name_a: name_a.to_owned(),
         name_b: name_b.to_owned(),
         rounds,
-        confidence: median_interval_ranks(rounds).1,
+        confidence: rounds_confidence(rounds),
         rows: Metric::all().into_iter().filter_map(|metric| versus_row(metric, a, b)).collect(),
         warnings,
     }
@@ -406,7 +408,8 @@ impl fmt::Display for Versus {
         write!(f, "{table}")?;
         writeln!(
             f,
-            "\nMedians of {} rounds in turn; ratio: median of {} ÷ {} by round, with its {:.1} % interval.",
+            "\nMedians of {} rounds in turn; ratio: median of {} ÷ {} by round, with its {:.0} % interval.\n\
+             Of twenty metrics of equal servers, one is expected to differ.",
             self.rounds,
             self.name_b,
             self.name_a,
@@ -460,7 +463,7 @@ fn versus_row(metric: Metric, a: &[RunResult], b: &[RunResult]) -> Option<Versus
     let ratios: Option<Vec<f64>> =
         a.iter().zip(&b).map(|(a, b)| (*a > 0.0).then(|| b / a)).collect();
     let ratios = ratios.filter(|ratios| !ratios.is_empty()).map(sorted);
-    let interval = ratios.as_deref().map(median_interval);
+    let interval = ratios.as_deref().map(ratio_interval);
     let verdict = match (&ratios, interval) {
         _ if a.len() < ROUNDS_MIN => Difference::TooFew,
         (Some(ratios), Some((low, high))) if low > 1.0 || high < 1.0 => {
@@ -568,7 +571,34 @@ fn seconds_interval(
     (rates.len() >= ROUNDS_MIN).then(|| median_interval(&sorted(rates)))
 }
 
-/// Bounds of the median of `sorted` (not empty), as the module describes.
+/// Bounds of the median ratio (`sorted`, not empty), as the module describes.
+fn ratio_interval(sorted: &[f64]) -> (f64, f64) {
+    let (low, high) = median_interval(sorted);
+    let count = sorted.len() as f64;
+    let Some((_, student)) = STUDENT.into_iter().find(|(rounds, _)| *rounds == sorted.len()) else {
+        return (low, high);
+    };
+    if low <= 0.0 {
+        return (low, high); // B has 0 in a round: there is no logarithm, and no doubt from 0 to 1
+    }
+    let mean = sorted.iter().map(|ratio| ratio.ln()).sum::<f64>() / count;
+    let squares = sorted.iter().map(|ratio| (ratio.ln() - mean).powi(2)).sum::<f64>();
+    let half_width = student * (squares / (count - 1.0) / count).sqrt();
+    (low.min((mean - half_width).exp()), high.max((mean + half_width).exp()))
+}
+
+/// Student's two-sided 95 % factors for so many values, up to where the sign test takes over.
+const STUDENT: [(usize, f64); 3] = [(3, 4.303), (4, 3.182), (5, 2.776)];
+
+fn rounds_confidence(rounds: usize) -> f64 {
+    match rounds {
+        0..ROUNDS_MIN => 0.0,
+        ROUNDS_MIN..6 => CONFIDENCE,
+        _ => median_interval_ranks(rounds).1,
+    }
+}
+
+/// Bounds of the median of `sorted` (not empty) by the sign test, as the module describes.
 fn median_interval(sorted: &[f64]) -> (f64, f64) {
     let (rank, _) = median_interval_ranks(sorted.len());
     (sorted[rank - 1], sorted[sorted.len() - rank])

@@ -113,9 +113,9 @@ fn write_tiles(out: &mut String, result: &RunResult) -> fmt::Result {
     if let Some(operation) = result.phase(Phase::Operation) {
         let latency = &operation.corrected;
         for (name, value) in [
-            ("median latency", latency.p50_ns),
-            ("99th percentile", latency.p99_ns),
-            ("longest", latency.max_ns),
+            ("latency p50", latency.p50_ns),
+            ("latency p99", latency.p99_ns),
+            ("latency max", latency.max_ns),
         ] {
             tiles.push((name.to_owned(), format::duration_ns(value as f64)));
         }
@@ -607,9 +607,9 @@ margin:1rem 0}
 .warning ul{margin:.25rem 0 0;padding-left:1.25rem}
 .tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(7.4rem,1fr));gap:.75rem;
 margin:1.25rem 0 0}
-.tiles div{background:var(--card);border-radius:6px;padding:.75rem .875rem}
+.tiles div{background:var(--card);border-radius:6px;padding:.625rem .75rem}
 .tiles dt{color:var(--muted);font-size:.8125rem;line-height:1.3}
-.tiles dd{margin:.2rem 0 0;font-size:1.35rem;font-weight:600;white-space:nowrap}
+.tiles dd{margin:.2rem 0 0;font-size:1.2rem;font-weight:600;white-space:nowrap}
 .scroll{overflow-x:auto}
 table{border-collapse:collapse;width:100%;font-size:.875rem}
 th,td{text-align:left;padding:.35rem .75rem .35rem 0;border-bottom:1px solid var(--rule);

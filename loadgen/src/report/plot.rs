@@ -240,8 +240,8 @@ impl Plot {
         if self.series.len() < 2 {
             return Ok(());
         }
-        let width = |series: &Series| SAMPLE + CHARACTER * series.name.chars().count() as f64;
-        let mut x = WIDTH - RIGHT - self.series.iter().map(width).sum::<f64>();
+        // After the axis title, so that a narrow screen shows it without scrolling.
+        let mut x = LEFT + 24.0;
         for series in &self.series {
             writeln!(out, r#"<path class="line {}" d="M{x:.1} 8h20"/>"#, series.class)?;
             writeln!(
@@ -250,7 +250,7 @@ impl Plot {
                 x + 26.0,
                 escape(&series.name)
             )?;
-            x += width(series);
+            x += SAMPLE + CHARACTER * series.name.chars().count() as f64;
         }
         Ok(())
     }
