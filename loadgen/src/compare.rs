@@ -562,10 +562,12 @@ fn seconds_interval(
     count: impl Fn(&crate::measure::IntervalRow) -> u64,
 ) -> Option<(f64, f64)> {
     let full = result.intervals.iter().map(|row| row.seconds).fold(0.0, f64::max);
+    let begin = result.timing.warmup_s;
+    let end = begin + result.timing.measured_s;
     let rates: Vec<f64> = result
         .intervals
         .iter()
-        .filter(|row| !row.warmup && row.seconds >= full)
+        .filter(|row| row.start_s >= begin && row.start_s + full <= end && row.seconds >= full)
         .map(|row| ratio(count(row) as f64, row.seconds))
         .collect();
     (rates.len() >= ROUNDS_MIN).then(|| median_interval(&sorted(rates)))

@@ -2,24 +2,22 @@
 //! sleep. Every expected figure is computed by hand from the made-up run.
 #![allow(clippy::unwrap_used, reason = "a helper of a test may fail the test")]
 
+mod made_up;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use hdrhistogram::Histogram;
 use hdrhistogram::serialization::Deserializer;
 use hdrhistogram::serialization::interval_log::{IntervalLogIterator, LogEntry};
-use ringload::compare::{Difference, Named, compare, versus};
+use ringload::compare::versus;
 use ringload::measure::{
-    Channel, ConnectionState, Details, Ending, ErrorKind, Latency, LatencyHistogram, Machine,
-    Phase, ProcessSample, RateStep, Recorder, Recording, Resumption, RunResult, ServerUse, Target,
-    ThreadUse, Timeline, TlsHandshake, TlsNames, Window, Workload,
+    Channel, ConnectionState, Ending, ErrorKind, Interval, Latency, LatencyHistogram, Phase,
+    Recorder, Recording, Resumption, RunResult, ThreadUse, Timeline, TlsHandshake, Window,
 };
 use ringload::report::{html, summary, write_hdr_log};
-use ringload::slo::Objective;
 
-const MILLISECOND: Duration = Duration::from_millis(1);
-const NAMES: TlsNames =
-    TlsNames { version: "TLSv1.3", suite: "TLS13_AES_128_GCM_SHA256", group: "X25519" };
+use made_up::{MILLISECOND, NAMES, details, full_run, window};
 
 /// A server that takes one operation at a time, asked at a constant rate.
 struct Queue {
@@ -51,10 +49,6 @@ fn record(window: Window, times: &[(Duration, Duration, Duration)]) -> Recording
     }
     let end = times.iter().map(|times| times.2).max().unwrap_or_default();
     recorder.finish(at(end), ThreadUse::default())
-}
-
-fn window(warmup: Duration) -> Window {
-    Window { start: Instant::now(), warmup }
 }
 
 /// 100 operations a second for 10 s, 1 ms each, but the 501st takes 1 s: 111 operations are late,
@@ -93,6 +87,38 @@ fn check_close(histogram: &LatencyHistogram, percentile: f64, expected: Duration
     let found = Duration::from_nanos(histogram.percentile(percentile));
     let tolerance = expected / 500; // three significant digits, on both sides
     assert!(found.abs_diff(expected) <= tolerance, "p{percentile}: {found:?}, not {expected:?}");
+}
+
+/// Asked for twice what it can do for 10 s, a server needs 20 s: it never did 200 a second.
+#[test]
+fn a_backlog_worked_off_later_is_no_throughput() {
+    let queue =
+        Queue { interval: MILLISECOND * 5, operations: 2000, service: |_| MILLISECOND * 10 };
+    let recording = record(window(Duration::ZERO), &queue.times());
+    let mut details = details("login");
+    details.warmup = Duration::ZERO;
+    details.measured = Duration::from_secs(10);
+    details.elapsed = Duration::from_secs(20);
+    let result = RunResult::new(details, &recording);
+    assert_eq!(result.totals.operations, 2000);
+    let rate = result.totals.operations_per_s;
+    assert!((rate - 100.0).abs() < 0.2, "{rate}");
+    check_close(&recording.latency(Phase::Operation).corrected, 100.0, MILLISECOND * 10_005);
+}
+
+/// Edges of the measured part within an interval share it.
+#[test]
+fn a_rate_counts_what_lies_inside() {
+    let queue = Queue { interval: MILLISECOND, operations: 4000, service: |_| MILLISECOND / 2 };
+    let recording = record(window(Duration::ZERO), &queue.times());
+    for (warmup, measured) in [(0, 4000), (0, 2500), (1500, 1000), (1500, 2500), (3900, 50)] {
+        let mut details = details("login");
+        details.warmup = MILLISECOND * warmup;
+        details.measured = MILLISECOND * measured;
+        details.elapsed = Duration::from_secs(4);
+        let rate = RunResult::new(details, &recording).totals.operations_per_s;
+        assert!((rate - 1000.0).abs() < 1e-6, "{warmup} {measured}: {rate}");
+    }
 }
 
 #[test]
@@ -142,7 +168,7 @@ fn merged_threads_count_exactly() {
     // The intervals hold the warm-up too.
     let intervals = merged.intervals();
     assert_eq!(intervals.iter().map(|interval| interval.operations).sum::<u64>(), 56);
-    assert_eq!(intervals.iter().map(ringload::measure::Interval::error_count).sum::<u64>(), 14);
+    assert_eq!(intervals.iter().map(Interval::error_count).sum::<u64>(), 14);
     assert_eq!(intervals[0].operations, 6);
     assert_eq!(intervals[0].connections_peak, 3, "one in each of three threads");
 }
@@ -208,119 +234,6 @@ fn phases_of_one_operation_are_counted_together() {
     for phase in Phase::ALL {
         assert_eq!(recording.latency(phase).corrected.count(), 0, "{}", phase.name());
     }
-}
-
-/// A made-up run that has every part of a result: 2 threads, 60 s, a stall, errors, a rate search.
-fn full_run() -> RunResult {
-    let window = window(Duration::from_secs(5));
-    let mut recording = busy_thread(window, 1);
-    recording.merge(busy_thread(window, 2));
-    let mut result = RunResult::new(details("download"), &recording);
-    for (rate, p99, held) in [(500.0, 3, true), (1000.0, 9, true), (2000.0, 420, false)] {
-        result.rate_search.push(RateStep {
-            rate,
-            reached: rate * 0.99,
-            held,
-            p50_ns: 1_100_000,
-            p99_ns: p99 * 1_000_000,
-            max_ns: p99 * 3_000_000,
-            errors: 0,
-            client_was_limit: false,
-        });
-    }
-    result
-}
-
-fn details(workload: &str) -> Details {
-    let sample = |seconds: u64, mebibytes: u64| ProcessSample {
-        cpu: Duration::from_secs(seconds),
-        memory_bytes: mebibytes << 20,
-        processes: 1,
-    };
-    Details {
-        version: "0.1.0".to_owned(),
-        command_line: ["ringload", workload, "127.0.0.1:990", "--rate", "1000"]
-            .map(str::to_owned)
-            .to_vec(),
-        seed: 42,
-        started: Duration::from_secs(1_795_000_000),
-        elapsed: Duration::from_millis(60_040),
-        warmup: Duration::from_secs(5),
-        measured: Duration::from_secs(55),
-        ending: Ending::Complete,
-        target: Target {
-            host: "127.0.0.1".to_owned(),
-            port: 990,
-            security: "implicit".to_owned(),
-            greeting: "220 <Tom's> & \"friends\" ready".to_owned(),
-        },
-        workload: Workload {
-            name: workload.to_owned(),
-            meaning: "Clients that log in, fetch one file and leave.".to_owned(),
-            loop_kind: "open".to_owned(),
-            parameters: BTreeMap::from([("rate".to_owned(), "1000".to_owned())]),
-        },
-        server: Some(ServerUse {
-            pid: 4711,
-            before: sample(10, 40),
-            after: sample(50, 60),
-            sessions: 200,
-        }),
-        machine: Machine {
-            cpu_model: "Example CPU".to_owned(),
-            cpus: 2,
-            memory_bytes: 24 << 30,
-            kernel: "Linux 6.1".to_owned(),
-            architecture: "x86_64".to_owned(),
-        },
-    }
-}
-
-/// 500 operations a second in one thread, with some randomness of a fixed seed, a stall of 1 s at
-/// 30 s, and errors from 40 s to 45 s.
-fn busy_thread(window: Window, seed: u64) -> Recording {
-    let mut recorder = Recorder::new(window);
-    let mut random = seed;
-    let mut next = move || {
-        random =
-            random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        random >> 33
-    };
-    let stall = window.start + Duration::from_secs(30)..window.start + Duration::from_secs(31);
-    for index in 0..30_000_u32 {
-        let intended = window.start + MILLISECOND * 2 * index;
-        let noticed = intended + Duration::from_nanos(next() % 90_000);
-        let started = if stall.contains(&noticed) { stall.end } else { noticed };
-        recorder.lateness(intended, noticed);
-        recorder.connection(None, Some(ConnectionState::Connecting), started);
-        let mut timeline = Timeline::new(intended, started);
-        let mut now = started;
-        if (40..45).contains(&(index / 500)) && next() % 50 == 0 {
-            let (kind, text) = match next() % 3 {
-                0 => (ErrorKind::UnexpectedReply(421), "421 <b>too many</b> users"),
-                1 => (ErrorKind::TlsAlert(40), "handshake_failure"),
-                _ => (ErrorKind::ConnectionReset, ""),
-            };
-            timeline.fail(&mut recorder, Phase::Login, kind, now, text);
-        } else {
-            for (step, phase) in (1..).zip(&Phase::ALL[..Phase::COUNT - 1]) {
-                let tail = if next() % 900 == 0 { 5_000_000 } else { 0 };
-                now += Duration::from_nanos(20_000 * step + next() % 30_000 + tail);
-                timeline.phase(&mut recorder, *phase, now);
-            }
-            for (channel, resumption) in
-                [(Channel::Control, Resumption::NotOffered), (Channel::Data, Resumption::Resumed)]
-            {
-                recorder.tls(TlsHandshake { channel, names: NAMES, resumption }, now);
-            }
-            recorder.bytes_down(65_536, now);
-            recorder.bytes_up(1000 + next() % 100, now);
-            timeline.succeed(&mut recorder, now);
-        }
-        recorder.connection(Some(ConnectionState::Connecting), None, now);
-    }
-    let thread = ThreadUse { cpu: Duration::from_secs(20 + seed), wall: Duration::from_secs(55) };
-    recorder.finish(window.start + Duration::from_millis(60_040), thread)
 }
 
 #[test]
@@ -662,163 +575,4 @@ fn the_client_says_when_it_was_the_limit() {
     check(&Signs { lateness: MILLISECOND * 19 / 10, ..calm }, None);
     check(&Signs { lateness: MILLISECOND * 3, ..calm }, Some("more than 3.0 ms late"));
     check(&Signs { own_errors: true, ..calm }, Some("own host"));
-}
-
-/// p50 1.3 ms, p99 454 ms, 998 operations a second, 119 errors, no resumption on control
-/// connections, all on data connections: see the summary of `full_run`.
-#[test]
-fn objectives_are_judged_by_the_result() {
-    let result = full_run();
-    let check = |text: &str, holds: bool, fails: bool| {
-        let verdict = text.parse::<Objective>().unwrap().check(&result);
-        assert_eq!((verdict.holds(), verdict.fails()), (holds, fails), "{text}:\n{verdict}");
-    };
-    for (text, truth) in [
-        ("p50<2ms", true),
-        ("p50<1ms", false),
-        ("p99<450ms", false),
-        ("p99<460ms", true),
-        ("p99.9>900ms", true),
-        ("max>=999ms", true),
-        ("min<1ms", false),
-        ("mean>1ms", true),
-        ("tls_handshake.p99<1ms", true),
-        ("tls_handshake.max<1ms", false),
-        ("rate>990/s", true),
-        ("rate>1000/s", false),
-        ("errors=0", false),
-        ("errors!=0", true),
-        ("errors<=119", true),
-        ("errors<119", false),
-        ("error_share<1%", true),
-        ("error_share<0.1%", false),
-        ("abandoned=0", true),
-        ("resumption=0", true),
-        ("data.resumption=100%", true),
-        ("data.resumption<99%", false),
-    ] {
-        check(text, truth, truth);
-    }
-    check("p50<2ms,errors=0", false, true);
-    check("p50<2ms,errors>0", true, true);
-    check("p50>2ms,errors=0", false, false);
-}
-
-/// A gate does not open because nothing was measured.
-#[test]
-fn what_was_not_measured_neither_holds_nor_passes() {
-    let recorder = Recorder::new(window(Duration::ZERO));
-    let start = recorder.window().start;
-    let result = RunResult::new(details("login"), &recorder.finish(start, ThreadUse::default()));
-    for text in ["p99<50ms", "login.p99>1s", "error_share<1%", "resumption>0", "data.resumption=1"]
-    {
-        let verdict = text.parse::<Objective>().unwrap().check(&result);
-        assert!(!verdict.holds() && verdict.fails(), "{text}:\n{verdict}");
-        assert!(verdict.to_string().contains("not measured"));
-    }
-}
-
-/// A run of `rate` operations a second for 20 s that take `latency` ± 10 %.
-fn steady_run(rate: u32, latency: Duration) -> RunResult {
-    let window = window(Duration::ZERO);
-    let mut recorder = Recorder::new(window);
-    for index in 0..rate * 20 {
-        let start = window.start + Duration::from_secs(1) / rate * index;
-        let spread = latency * (index * 7 % 21) / 100;
-        recorder.record(Phase::Operation, start, start, start + latency * 9 / 10 + spread);
-    }
-    let end = window.start + Duration::from_secs(20);
-    let mut details = details("login");
-    details.warmup = Duration::ZERO;
-    details.measured = Duration::from_secs(20);
-    details.elapsed = Duration::from_secs(20);
-    details.server = None;
-    RunResult::new(details, &recorder.finish(end, ThreadUse::default()))
-}
-
-#[track_caller]
-fn check_versus(rates_a: &[u32], rates_b: &[u32], verdict: Difference) {
-    let runs = |rates: &[u32]| -> Vec<RunResult> {
-        rates.iter().map(|rate| steady_run(*rate, MILLISECOND)).collect()
-    };
-    let versus = versus("old", &runs(rates_a), "new", &runs(rates_b));
-    let row = versus.rows.iter().find(|row| row.metric == "operations/s").unwrap();
-    assert_eq!(row.verdict, verdict, "{row:?}");
-    assert!(versus.to_string().contains(verdict.text()));
-}
-
-#[test]
-fn rounds_differ_only_beyond_their_noise() {
-    check_versus(&[100, 102, 98, 101, 99], &[120, 118, 122, 119, 121], Difference::Better);
-    check_versus(&[120, 118, 122, 119, 121], &[100, 102, 98, 101, 99], Difference::Worse);
-    check_versus(&[100, 102, 98, 101, 99], &[101, 101, 99, 100, 100], Difference::Noise);
-    check_versus(&[100, 100, 100], &[100, 100, 100], Difference::Noise);
-    check_versus(&[100, 100], &[200, 200], Difference::TooFew);
-    // Three of three rounds are faster, but by amounts too different to be sure.
-    check_versus(&[100, 100, 100], &[102, 105, 110], Difference::Noise);
-    // A drift of the machine that both sides share is no noise: every round says the same.
-    check_versus(&[100, 140, 180, 220], &[110, 154, 198, 242], Difference::Better);
-    // One odd round of nine does not hide a difference, two of five do.
-    check_versus(&[100; 9], &[120, 120, 120, 120, 90, 120, 120, 120, 120], Difference::Better);
-    check_versus(&[100; 5], &[120, 90, 120, 90, 120], Difference::Noise);
-}
-
-#[test]
-fn rounds_of_lower_latency_are_better() {
-    let a = [1000, 1010, 990].map(|us| steady_run(100, Duration::from_micros(us)));
-    let b = [500, 505, 495].map(|us| steady_run(100, Duration::from_micros(us)));
-    let versus = versus("old", &a, "new", &b);
-    let row = versus.rows.iter().find(|row| row.metric == "whole operation p99").unwrap();
-    assert_eq!(row.verdict, Difference::Better);
-    assert!((row.ratio.unwrap() - 0.5).abs() < 0.01, "{row:?}");
-    assert!((versus.confidence - 0.95).abs() < 1e-9);
-}
-
-#[test]
-fn versus_says_what_makes_it_doubtful() {
-    let mut failed = steady_run(100, MILLISECOND);
-    failed.totals.errors = 3;
-    let mut limited = steady_run(100, MILLISECOND);
-    limited.client.was_limit = true;
-    limited.workload.parameters.insert("rate".to_owned(), "9".to_owned());
-    let a = [failed, steady_run(100, MILLISECOND)];
-    let versus = versus("old", &a, "new", &[limited]);
-    let warnings = versus.warnings.join("\n");
-    for part in [
-        "only 1 are compared",
-        "old and new differ in workload, its parameters or seed",
-        "old: in 1 of its runs some operations failed",
-        "new: in 1 of its runs the generator, not the server",
-    ] {
-        assert!(warnings.contains(part), "{part} not in\n{warnings}");
-    }
-}
-
-#[test]
-fn single_runs_claim_little() {
-    let named = |name: &str, rate, micros| Named {
-        name: name.to_owned(),
-        result: steady_run(rate, Duration::from_micros(micros)),
-    };
-    let comparison = compare(&[
-        named("base", 100, 1000),
-        named("same", 101, 1020),
-        named("slower", 100, 1500),
-        named("faster", 150, 700),
-    ]);
-    let verdicts = |metric: &str| -> Vec<Option<Difference>> {
-        let row = comparison.rows.iter().find(|row| row.metric == metric).unwrap();
-        row.cells.iter().map(|cell| cell.unwrap().verdict).collect()
-    };
-    let noise = Some(Difference::Noise);
-    assert_eq!(verdicts("operations/s"), [None, noise, noise, Some(Difference::Better)]);
-    assert_eq!(
-        verdicts("whole operation p99"),
-        [None, noise, Some(Difference::Worse), Some(Difference::Better)]
-    );
-    assert_eq!(verdicts("whole operation max"), [None; 4], "a maximum is one sample");
-    assert!(!comparison.rows.iter().any(|row| row.metric.contains("TLS")), "never measured");
-    let text = comparison.to_string();
-    assert!(text.contains("×1.500") && text.contains("within noise"), "{text}");
-    assert!(compare(&[]).rows.is_empty());
 }

@@ -36,7 +36,7 @@ pub struct Details {
     pub elapsed: Duration,
     /// The warm-up asked for.
     pub warmup: Duration,
-    /// How long the measured part sent work: throughput is counted over this time.
+    /// How long the measured part sent work: throughput is what ended within this time.
     pub measured: Duration,
     /// Why the run ended.
     pub ending: Ending,
@@ -158,7 +158,7 @@ pub struct Totals {
     pub error_share: f64,
     /// Operations given up on purpose.
     pub abandoned: u64,
-    /// Operations a second.
+    /// Operations that ended within the measured part, a second.
     pub operations_per_s: f64,
     /// Payload bytes sent.
     pub bytes_up: u64,
@@ -381,7 +381,7 @@ impl RunResult {
             .filter(|(_, latency)| latency.corrected.count() > 0)
             .map(|(phase, latency)| (phase, PhaseResult::new(latency)))
             .collect();
-        let totals = Totals::new(recording, details.measured);
+        let totals = Totals::new(recording, &details);
         let attempts = totals.operations + totals.errors + totals.abandoned;
         let lateness = &recording.lateness;
         let client = client_use(recording, attempts, &phases, LimitThresholds::default());
@@ -502,20 +502,20 @@ impl LatencySummary {
 }
 
 impl Totals {
-    fn new(recording: &Recording, measured: Duration) -> Self {
+    fn new(recording: &Recording, details: &Details) -> Self {
         let counters = &recording.counters;
         let errors = recording.errors.total();
-        let per_s = |count: u64| ratio(count as f64, measured.as_secs_f64());
+        let per_s = |count: fn(&Interval) -> u64| rate_within(recording, details, count);
         Self {
             operations: counters.operations,
             errors,
             error_share: ratio(errors as f64, (counters.operations + errors) as f64),
             abandoned: counters.abandoned,
-            operations_per_s: per_s(counters.operations),
+            operations_per_s: per_s(|interval| interval.operations),
             bytes_up: counters.bytes_up,
             bytes_down: counters.bytes_down,
-            bytes_up_per_s: per_s(counters.bytes_up),
-            bytes_down_per_s: per_s(counters.bytes_down),
+            bytes_up_per_s: per_s(|interval| interval.bytes_up),
+            bytes_down_per_s: per_s(|interval| interval.bytes_down),
             connections: counters.connections,
             connections_peak: recording
                 .intervals
@@ -589,6 +589,22 @@ impl IntervalRow {
 /// `numerator / denominator`, and 0 for nothing by nothing: a share of no events.
 pub(crate) fn ratio(numerator: f64, denominator: f64) -> f64 {
     if denominator > 0.0 { numerator / denominator } else { 0.0 }
+}
+
+/// What happened *within* the measured part, by its length. Not what was sent in it: an overloaded
+/// server works off its backlog afterwards, and that would count as throughput it never had. An
+/// interval across an edge of the measured part counts by the share that lies inside.
+fn rate_within(recording: &Recording, details: &Details, count: fn(&Interval) -> u64) -> f64 {
+    let begin = details.warmup.as_secs_f64();
+    let end = begin + details.measured.as_secs_f64();
+    let elapsed = details.elapsed.as_secs_f64();
+    let inside = |interval: &Interval| {
+        let from = (interval.index * interval.seconds) as f64;
+        let to = (from + interval.seconds as f64).min(elapsed);
+        let overlap = (to.min(end) - from.max(begin)).max(0.0);
+        count(interval) as f64 * ratio(overlap, to - from)
+    };
+    ratio(recording.intervals.iter().map(inside).sum(), end - begin)
 }
 
 fn client_use(

@@ -157,7 +157,7 @@ fn write_percentiles(out: &mut String, result: &RunResult) -> fmt::Result {
         x: Axis::nines("percentile", nines),
         y: latency_axis(&series),
         series,
-        shade: None,
+        shades: Vec::new(),
         hover: percentile_hover(&operation.corrected, nines),
     };
     let note = if histograms.len() > 1 {
@@ -210,7 +210,7 @@ fn write_over_time(out: &mut String, result: &RunResult) -> fmt::Result {
         x: Axis::time("seconds since the start", end),
         y,
         series,
-        shade: (result.timing.warmup_s > 0.0).then_some((0.0, result.timing.warmup_s, "warm-up")),
+        shades: unmeasured(result, end),
         hover: time_hover(&rows, hover),
     };
     let rate = |row: &IntervalRow| ratio(row.operations as f64, row.seconds);
@@ -340,7 +340,7 @@ fn write_rate_search(out: &mut String, result: &RunResult) -> fmt::Result {
             x: Axis::linear("operations/s asked", highest_rate, format::count),
             y: latency_axis(&series),
             series,
-            shade: None,
+            shades: Vec::new(),
             hover: Vec::new(),
         };
         let note = match result.highest_rate_held() {
@@ -524,6 +524,16 @@ fn table(
 /// Whether a cell is a number with a unit, which aligns to the right.
 fn is_figure(cell: &str) -> bool {
     cell.starts_with(|first: char| first.is_ascii_digit()) && cell.split(' ').count() <= 2
+}
+
+/// The warm-up, and the time in which nothing was sent any more and what was sent ended.
+fn unmeasured(result: &RunResult, end: f64) -> Vec<(f64, f64, &'static str)> {
+    let begin = result.timing.warmup_s;
+    let measured_end = begin + result.timing.measured_s;
+    [(0.0, begin, "warm-up"), (measured_end, end, "ending")]
+        .into_iter()
+        .filter(|(from, to, _)| to > from)
+        .collect()
 }
 
 /// Intervals worth a point: a last one cut to less than half would show a rate by chance.

@@ -21,8 +21,8 @@ pub(super) struct Plot {
     pub(super) x: Axis,
     pub(super) y: Axis,
     pub(super) series: Vec<Series>,
-    /// A stretch of x that is not measured, with its label.
-    pub(super) shade: Option<(f64, f64, &'static str)>,
+    /// Stretches of x that are not measured, with their labels.
+    pub(super) shades: Vec<(f64, f64, &'static str)>,
     /// Stretches of x with the text that the pointer shows there.
     pub(super) hover: Vec<(f64, f64, String)>,
 }
@@ -150,7 +150,7 @@ impl Plot {
             r#"<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{}">"#,
             escape(&self.description)
         )?;
-        self.write_shade(out)?;
+        self.write_shades(out)?;
         self.write_axes(out)?;
         for series in &self.series {
             writeln!(out, r#"<path class="line {}" d="{}"/>"#, series.class, self.path(series))?;
@@ -170,26 +170,25 @@ impl Plot {
         Ok(())
     }
 
-    fn write_shade(&self, out: &mut String) -> fmt::Result {
-        let Some((from, to, label)) = self.shade else {
-            return Ok(());
-        };
-        let (left, right) = (self.x_at(from), self.x_at(to));
-        let height = HEIGHT - TOP - BOTTOM;
-        let width = right - left;
-        writeln!(
-            out,
-            r#"<rect class="shade" x="{left:.1}" y="{TOP}" width="{width:.1}" height="{height}"/>"#
-        )?;
-        /// Room that the label needs.
+    fn write_shades(&self, out: &mut String) -> fmt::Result {
+        /// Room that a label needs.
         const LABEL_WIDTH: f64 = 60.0;
-        if width >= LABEL_WIDTH {
-            let middle = f64::midpoint(left, right);
-            let y = TOP + 16.0;
+        let height = HEIGHT - TOP - BOTTOM;
+        for (from, to, label) in &self.shades {
+            let (left, right) = (self.x_at(*from), self.x_at(*to));
+            let width = right - left;
             writeln!(
                 out,
-                r#"<text class="tick" x="{middle:.1}" y="{y}" text-anchor="middle">{label}</text>"#
+                r#"<rect class="shade" x="{left:.1}" y="{TOP}" width="{width:.1}" height="{height}"/>"#
             )?;
+            if width >= LABEL_WIDTH {
+                let middle = f64::midpoint(left, right);
+                let y = TOP + 16.0;
+                writeln!(
+                    out,
+                    r#"<text class="tick" x="{middle:.1}" y="{y}" text-anchor="middle">{label}</text>"#
+                )?;
+            }
         }
         Ok(())
     }
