@@ -48,15 +48,14 @@ impl ProcessSample {
     }
 }
 
-/// What a server used during the measured part of a run.
+/// What a server used from the end of the warm-up until the last operation had ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ServerUse {
     /// Its process id, as given.
     pub pid: u32,
     /// At the end of the warm-up.
     pub before: ProcessSample,
-    /// At the end of the measured part, with the run's connections still open where the workload
-    /// holds them.
+    /// When the last operation had ended, with the connections still open that the workload holds.
     pub after: ProcessSample,
     /// Connections open when `after` was read.
     pub sessions: u64,

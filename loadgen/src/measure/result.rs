@@ -248,7 +248,7 @@ pub struct ResumptionResult {
 /// The generator's own cost, and whether it was the limit.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ClientUse {
-    /// CPU time of all threads in the measured part, seconds.
+    /// CPU time of all threads after the warm-up, seconds.
     pub cpu_s: f64,
     /// CPU time by operations, failed ones included, microseconds; 0 when there were none.
     pub cpu_us_per_operation: f64,
@@ -260,7 +260,7 @@ pub struct ClientUse {
     pub limit_reasons: Vec<String>,
 }
 
-/// The server's cost in the measured part.
+/// The server's cost from the end of the warm-up until the last operation had ended.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ServerResult {
     /// Its process id.
@@ -269,7 +269,7 @@ pub struct ServerResult {
     pub cpu_s: f64,
     /// CPU time by operations, failed ones included, microseconds; 0 when there were none.
     pub cpu_us_per_operation: f64,
-    /// CPU time ÷ wall time of the measured part, in cores.
+    /// CPU time ÷ wall time, in cores.
     pub cores_busy: f64,
     /// Memory before, bytes.
     pub memory_before_bytes: u64,
@@ -383,6 +383,8 @@ impl RunResult {
             .collect();
         let totals = Totals::new(recording, &details);
         let attempts = totals.operations + totals.errors + totals.abandoned;
+        // The server is busy with the last operations too, and its sample is taken after them.
+        let busy_wall = details.elapsed.saturating_sub(details.warmup);
         let lateness = &recording.lateness;
         let client = client_use(recording, attempts, &phases, LimitThresholds::default());
         Self {
@@ -413,7 +415,7 @@ impl RunResult {
                 .into(),
             lateness: (lateness.count() > 0).then(|| LatencySummary::new(lateness)),
             client,
-            server: details.server.map(|used| ServerResult::new(&used, details.measured, attempts)),
+            server: details.server.map(|used| ServerResult::new(&used, busy_wall, attempts)),
             intervals: recording
                 .intervals
                 .iter()
@@ -539,14 +541,14 @@ impl From<ResumptionCounts> for ResumptionResult {
 }
 
 impl ServerResult {
-    fn new(used: &ServerUse, measured: Duration, attempts: u64) -> Self {
+    fn new(used: &ServerUse, wall: Duration, attempts: u64) -> Self {
         let cpu = used.after.cpu.saturating_sub(used.before.cpu).as_secs_f64();
         let growth = used.after.memory_bytes.checked_sub(used.before.memory_bytes);
         Self {
             pid: used.pid,
             cpu_s: cpu,
             cpu_us_per_operation: ratio(cpu * 1e6, attempts as f64),
-            cores_busy: ratio(cpu, measured.as_secs_f64()),
+            cores_busy: ratio(cpu, wall.as_secs_f64()),
             memory_before_bytes: used.before.memory_bytes,
             memory_after_bytes: used.after.memory_bytes,
             sessions: used.sessions,

@@ -24,6 +24,7 @@ pub fn write_hdr_log(result: &RunResult, out: &mut impl io::Write) -> io::Result
     let mut serializer = V2DeflateSerializer::new();
     let mut builder = IntervalLogWriterBuilder::new();
     builder
+        .add_comment("[Histogram log format version 1.3]")
         .add_comment(&format!("ringload {}, values in nanoseconds", result.version))
         .add_comment(&one_line(&result.command_line.join(" ")))
         .with_start_time(started)

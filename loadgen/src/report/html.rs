@@ -13,6 +13,9 @@ use crate::measure::{
 /// Intervals beyond this have no hover texts: the page would be mostly those.
 const HOVER_INTERVALS_MAX: usize = 600;
 
+/// Label of the stretch after the measured part.
+const ENDING: &str = "ending";
+
 /// The page.
 #[must_use]
 pub fn html(result: &RunResult) -> String {
@@ -219,12 +222,14 @@ fn write_over_time(out: &mut String, result: &RunResult) -> fmt::Result {
     let hover = |row: &IntervalRow| {
         format!("{}/s, {} open", format::count(rate(row)), format::count(row.connections as f64))
     };
-    figure(
-        out,
-        "Throughput over time",
-        "",
-        &plot("Operations a second over time", y, series, &hover),
-    )?;
+    let plotted = plot("Operations a second over time", y, series, &hover);
+    let ends_late = plotted.shades.iter().any(|(_, _, label)| *label == ENDING);
+    let note = if ends_late {
+        "Ending: nothing was begun any more, what was under way ended. It is no throughput."
+    } else {
+        ""
+    };
+    figure(out, "Throughput over time", note, &plotted)?;
     if result.totals.bytes_up + result.totals.bytes_down > 0 {
         write_payload(out, &rows, &plot)?;
     }
@@ -530,9 +535,10 @@ fn is_figure(cell: &str) -> bool {
 fn unmeasured(result: &RunResult, end: f64) -> Vec<(f64, f64, &'static str)> {
     let begin = result.timing.warmup_s;
     let measured_end = begin + result.timing.measured_s;
-    [(0.0, begin, "warm-up"), (measured_end, end, "ending")]
+    [(0.0, begin, "warm-up"), (measured_end, end, ENDING)]
         .into_iter()
-        .filter(|(from, to, _)| to > from)
+        // An interval is the shortest stretch that a plot over time can show.
+        .filter(|(from, to, _)| to - from >= 1.0)
         .collect()
 }
 
