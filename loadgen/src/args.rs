@@ -621,7 +621,11 @@ impl Common {
         };
         let limit = sys::raise_open_files().map_err(|error| format!("RLIMIT_NOFILE: {error}"))?;
         let all = connections.saturating_add(load.silent);
-        if let Some(refusal) = guard::open_files_refusal(limit, all, cpus.len() as u64) {
+        let descriptors = connections
+            .saturating_mul(workload.descriptors_per_client())
+            .saturating_add(load.silent);
+        let threads = cpus.len() as u64;
+        if let Some(refusal) = guard::open_files_refusal(limit, all, descriptors, threads) {
             return Err(refusal);
         }
         let sources = if load.sources.is_empty() {

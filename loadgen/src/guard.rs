@@ -71,16 +71,20 @@ pub fn admit(target: &str, owned: &[String]) -> Result<Target, GuardError> {
     Err(GuardError::NotOwned { host: host.to_owned(), address: address.ip() })
 }
 
-/// What to say when `limit` descriptors cannot carry the run; `None` when they can.
+/// What to say when a limit of `limit` descriptors cannot carry the run; `None` when they can.
 #[must_use]
-pub fn open_files_refusal(limit: u64, connections: u64, threads: u64) -> Option<String> {
-    // A connection at work: control, data or its listener, and the executor's poll on each. A
-    // thread: its rings and eventfds.
-    const PER_CONNECTION: u64 = 2;
+pub fn open_files_refusal(
+    limit: u64,
+    connections: u64,
+    descriptors: u64,
+    threads: u64,
+) -> Option<String> {
+    // A thread: its rings and eventfds.
     const PER_THREAD: u64 = 32;
     const PROCESS: u64 = 64;
-    let needed = connections
-        .saturating_mul(PER_CONNECTION)
+    // A closed descriptor lives on until the executor's next turn: a tenth more.
+    let needed = descriptors
+        .saturating_add(descriptors / 10)
         .saturating_add(threads.saturating_mul(PER_THREAD))
         .saturating_add(PROCESS);
     (limit < needed).then(|| {
@@ -134,8 +138,8 @@ mod tests {
 
     #[test]
     fn descriptors_are_counted_before_they_run_out() {
-        assert_eq!(open_files_refusal(1_048_576, 10_000, 4), None);
-        assert!(open_files_refusal(1024, 10_000, 4).unwrap().contains("ulimit -Hn"));
+        assert_eq!(open_files_refusal(20_000, 10_000, 10_000, 4), None);
+        assert!(open_files_refusal(1024, 10_000, 10_000, 4).unwrap().contains("ulimit -Hn"));
     }
 
     #[test]

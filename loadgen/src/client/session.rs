@@ -389,7 +389,11 @@ impl Session {
             let parser = &mut self.parser;
             let receiving = self.channel.receive(READ_BYTES, |octets| parser.push(octets));
             match timeout_at(deadline, receiving).await {
-                None => return Err(late(phase)),
+                None => return Err(Failure::new(phase, ErrorKind::ReplyTimeout, "")),
+                // In the phase of a transfer too, it is the control connection that ended.
+                Some(Err(ConnectionError::Truncated)) => {
+                    return Err(ConnectionError::Closed.during(phase));
+                }
                 Some(Err(error)) => return Err(error.during(phase)),
                 Some(Ok(Received::Some)) => {}
                 // What came before the end may hold the reply: 421 and close.

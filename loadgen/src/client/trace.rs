@@ -14,8 +14,9 @@ pub type SharedRecorder = Rc<RefCell<Recorder>>;
 pub struct Trace {
     recorder: SharedRecorder,
     timeline: Timeline,
-    /// False for what prepares a run: only its TLS facts are kept.
     recorded: bool,
+    /// Whether TLS facts count.
+    tls: bool,
 }
 
 impl Trace {
@@ -23,7 +24,7 @@ impl Trace {
     #[must_use]
     pub fn new(recorder: &SharedRecorder, intended: Instant) -> Self {
         let timeline = Timeline::new(intended, Instant::now().max(intended));
-        Self { recorder: Rc::clone(recorder), timeline, recorded: true }
+        Self { recorder: Rc::clone(recorder), timeline, recorded: true, tls: true }
     }
 
     /// An operation that begins when it may: closed loop.
@@ -32,10 +33,16 @@ impl Trace {
         Self::new(recorder, Instant::now())
     }
 
-    /// Something that prepares the run and counts nowhere.
+    /// The opening of a session that the run will use: only its TLS facts count.
     #[must_use]
     pub fn preparation(recorder: &SharedRecorder) -> Self {
         Self { recorded: false, ..Self::now(recorder) }
+    }
+
+    /// Something beside the run that counts nowhere.
+    #[must_use]
+    pub fn unrecorded(recorder: &SharedRecorder) -> Self {
+        Self { recorded: false, tls: false, ..Self::now(recorder) }
     }
 
     /// Whether it counts.
@@ -65,6 +72,9 @@ impl Trace {
     /// A TLS handshake ended. Those of the sessions that a run prepares count with it: they are the
     /// sessions it then measures.
     pub fn tls(&self, facts: TlsHandshake) {
+        if !self.tls {
+            return;
+        }
         let mut recorder = self.recorder.borrow_mut();
         let window = recorder.window();
         let at = if self.recorded { Instant::now() } else { window.start + window.warmup };

@@ -209,7 +209,7 @@ impl Driver {
             let this = Rc::clone(self);
             self.silent.spawn(async move {
                 loop {
-                    let mut trace = Trace::preparation(&this.recorder);
+                    let mut trace = Trace::unrecorded(&this.recorder);
                     if let Ok(mut session) = client.connect(&mut trace).await {
                         let _ = session.stay_silent().await;
                     }
@@ -221,7 +221,8 @@ impl Driver {
     }
 
     fn closed(self: &Rc<Self>, think: Duration, start: Instant, end: Instant) {
-        while let Some(mut slot) = self.take_parked() {
+        // Taken at once: a task runs to its first wait when it is spawned, and may park its slot.
+        for mut slot in self.parked.take() {
             let this = Rc::clone(self);
             self.tasks.spawn(async move {
                 race(sleep_until(start), this.stop.wait()).await;
@@ -242,7 +243,7 @@ impl Driver {
         let Load::Closed { clients, .. } = self.plan.load else {
             unreachable!("the command line gives these workloads clients, no rate");
         };
-        while let Some(mut slot) = self.take_parked() {
+        for mut slot in self.parked.take() {
             let this = Rc::clone(self);
             let turn = if beat.in_turn {
                 let part = u32::try_from(slot.number).unwrap_or(u32::MAX);
@@ -391,10 +392,10 @@ impl Driver {
     }
 
     async fn prepare_slot(&self, slot: &mut Slot, keep: bool) -> Result<(), Failure> {
-        let mut trace = Trace::preparation(&self.recorder);
         if keep {
-            slot.session(&mut trace).await?;
+            slot.session(&mut Trace::preparation(&self.recorder)).await?;
         } else {
+            let mut trace = Trace::unrecorded(&self.recorder);
             slot.client.open(&mut trace).await?.close().await;
         }
         Ok(())

@@ -187,6 +187,24 @@ impl Workload {
         }
     }
 
+    /// Most descriptors of one client: a data connection, or the listener for it, comes on top of
+    /// the control connection.
+    #[must_use]
+    pub const fn descriptors_per_client(&self) -> u64 {
+        match self.kind {
+            Kind::Handshake
+            | Kind::Login { .. }
+            | Kind::Idle { .. }
+            | Kind::Silent
+            | Kind::ReconnectStorm { .. } => 1,
+            Kind::Download(_)
+            | Kind::Upload(_)
+            | Kind::SmallFiles { .. }
+            | Kind::List { .. }
+            | Kind::Mixed(_) => 3,
+        }
+    }
+
     /// Whether each operation begins with a connection of its own.
     #[must_use]
     pub const fn connects(&self) -> bool {

@@ -121,7 +121,7 @@ fn client(mut endpoint: Endpoint, source: Option<std::net::IpAddr>) -> Client {
 fn unmeasured() -> Trace {
     let window = Window { start: std::time::Instant::now(), warmup: FAR };
     let recorder: SharedRecorder = Rc::new(std::cell::RefCell::new(Recorder::new(window)));
-    Trace::preparation(&recorder)
+    Trace::unrecorded(&recorder)
 }
 
 fn on_a_thread<F>(run: impl FnOnce() -> F + Send + 'static) -> Result<(), String>

@@ -90,7 +90,7 @@ pub struct ShardResult {
 pub async fn run_shard(setup: ShardSetup) -> ShardResult {
     let ShardSetup { plan, workload, endpoint, sources, silent, place, control, events, live } =
         setup;
-    let before = Window { start: Instant::now() + BEFORE, warmup: Duration::ZERO };
+    let before = Window { start: Instant::now() + BEFORE, warmup: BEFORE };
     let recorder = Recorder::new(before);
     let recorder = match live {
         Some(live) => recorder.with_live(live),
