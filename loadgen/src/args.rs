@@ -579,13 +579,12 @@ impl LoadOptions {
         let counted = self.count.is_some();
         let usual = if counted { guard::LENGTH_MAX } else { Duration::from_secs(10) };
         let duration = self.duration.unwrap_or(usual);
-        let warmup = if counted {
-            Duration::ZERO
-        } else {
-            self.warm_up.unwrap_or(Duration::from_secs(1))
-        };
+        let warmup =
+            if counted { Duration::ZERO } else { self.warm_up.unwrap_or(Duration::from_secs(1)) };
         if duration.is_zero() || duration.saturating_add(warmup) > guard::LENGTH_MAX.max(duration) {
-            return Err("--duration must be above 0 and, with the warm-up, at most a day".to_owned());
+            return Err(
+                "--duration must be above 0 and, with the warm-up, at most a day".to_owned()
+            );
         }
         let profile = match (self.rate, self.ramp) {
             (Some(rate), _) => Some(Profile::constant(rate)?),

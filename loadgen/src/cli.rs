@@ -49,7 +49,8 @@ pub fn main() -> ExitCode {
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
         // A second signal ends the program at once. That a handler cannot be installed only means
         // that Ctrl-C ends the run without a report.
-        let _ = signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(&interrupted));
+        let _ =
+            signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(&interrupted));
         let _ = signal_hook::flag::register(signal, Arc::clone(&interrupted));
     }
     let outcome = match &arguments.command {
@@ -211,13 +212,11 @@ fn search(
             break;
         }
         rate = if high.is_finite() { f64::midpoint(low, high) } else { rate * 2.0 };
-        if high <= low * SEARCH_PRECISION || rate > RATE_MAX || rate < 1.0 {
+        if high <= low * SEARCH_PRECISION || !(1.0..=RATE_MAX).contains(&rate) {
             break;
         }
     }
-    let mut result = best
-        .or(last)
-        .ok_or_else(|| Problem::failed("no rate was tried"))?;
+    let mut result = best.or(last).ok_or_else(|| Problem::failed("no rate was tried"))?;
     result.rate_search = steps;
     Ok(result)
 }
@@ -260,7 +259,8 @@ fn run_versus(
             .chain(workload.first().map(String::as_str))
             .chain(side.split_whitespace())
             .chain(workload.iter().skip(1).map(String::as_str));
-        let arguments = Arguments::try_parse_from(words).map_err(|error| usage(error.to_string()))?;
+        let arguments =
+            Arguments::try_parse_from(words).map_err(|error| usage(error.to_string()))?;
         let request = arguments.command.request().map_err(usage)?;
         let request = request.ok_or_else(|| usage("versus runs a workload".to_owned()))?;
         if request.common.search().is_some() {
@@ -333,8 +333,7 @@ fn write_outputs(output: &OutputOptions, result: &RunResult) -> Result<(), Probl
 }
 
 fn write_file(path: &Path, octets: &[u8]) -> Result<(), Problem> {
-    fs::write(path, octets)
-        .map_err(|error| Problem::failed(format!("{}: {error}", path.display())))
+    fs::write(path, octets).map_err(|error| Problem::failed(format!("{}: {error}", path.display())))
 }
 
 /// Writes to standard output. A reader that has gone (`| head`) is no failure of the run.

@@ -92,12 +92,7 @@ impl Profile {
     /// # Errors
     ///
     /// As [`Self::constant`].
-    pub fn ramp(
-        from: f64,
-        to: f64,
-        warmup: Duration,
-        duration: Duration,
-    ) -> Result<Self, String> {
+    pub fn ramp(from: f64, to: f64, warmup: Duration, duration: Duration) -> Result<Self, String> {
         Self::of(vec![
             Piece { seconds: warmup.as_secs_f64(), from, to: from },
             Piece { seconds: duration.as_secs_f64(), from, to },

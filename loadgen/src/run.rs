@@ -17,9 +17,7 @@ use crate::{
     measure::{Ending, LiveUpdate, ProcessSample, Recording, ServerUse},
     plan::{Load, Plan},
     sys,
-    workload::{
-        Control, Event, ShardResult, ShardSetup, Workload, clean_up, prepare, run_shard,
-    },
+    workload::{Control, Event, ShardResult, ShardSetup, Workload, clean_up, prepare, run_shard},
 };
 
 /// How often the main thread looks at the clock and at Ctrl-C.
@@ -200,7 +198,10 @@ impl Threads {
                 Ok(Event::Ready(Ok(()))) => waiting -= 1,
                 Ok(Event::Ready(Err(failure))) => {
                     let (phase, kind) = (failure.phase.title(), failure.kind.name());
-                    return Err(format!("cannot open the sessions: {phase}: {kind}: {}", failure.detail));
+                    return Err(format!(
+                        "cannot open the sessions: {phase}: {kind}: {}",
+                        failure.detail
+                    ));
                 }
                 Ok(Event::Measured { .. }) | Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return Err("the threads died".to_owned()),

@@ -56,10 +56,7 @@ pub fn raise_open_files() -> io::Result<u64> {
 /// refusal shows later, as an executor that does not start.
 pub fn raise_locked_memory() {
     let limit = getrlimit(Resource::Memlock);
-    let _ = setrlimit(
-        Resource::Memlock,
-        Rlimit { current: limit.maximum, maximum: limit.maximum },
-    );
+    let _ = setrlimit(Resource::Memlock, Rlimit { current: limit.maximum, maximum: limit.maximum });
 }
 
 /// A descriptor owned for its whole life by this value: first as an [`OwnedFd`], and from the

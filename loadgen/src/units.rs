@@ -26,7 +26,8 @@ pub fn parse_size(text: &str) -> Result<u64, String> {
         ("GB", 1e9),
     ];
     let octets = scaled(text, &units).filter(|octets| *octets <= SIZE_MAX);
-    let octets = octets.ok_or_else(|| format!("\"{text}\" is not a size; write 4096, 4KiB, 10MB"))?;
+    let octets =
+        octets.ok_or_else(|| format!("\"{text}\" is not a size; write 4096, 4KiB, 10MB"))?;
     #[expect(clippy::cast_possible_truncation, reason = "at most SIZE_MAX")]
     #[expect(clippy::cast_sign_loss, reason = "`scaled` gives nothing negative")]
     Ok(octets as u64)
@@ -41,8 +42,15 @@ const SIZE_MAX: f64 = 1_125_899_906_842_624.0;
 ///
 /// A sentence.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
-    let units =
-        [("", 1.0), ("s", 1.0), ("us", 1e-6), ("ms", 1e-3), ("m", 60.0), ("min", 60.0), ("h", 3600.0)];
+    let units = [
+        ("", 1.0),
+        ("s", 1.0),
+        ("us", 1e-6),
+        ("ms", 1e-3),
+        ("m", 60.0),
+        ("min", 60.0),
+        ("h", 3600.0),
+    ];
     let duration = scaled(text, &units)
         .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
         .filter(|duration| *duration <= DURATION_MAX);

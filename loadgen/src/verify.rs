@@ -242,7 +242,7 @@ mod tests {
         let mut long = good.clone();
         long.push(0);
         check(expected, &long, Err("octet 9000 differs"));
-        let mut wrong = good.clone();
+        let mut wrong = good;
         wrong[8123] ^= 1;
         wrong[8990] ^= 1;
         check(expected, &wrong, Err("octet 8123 differs"));

@@ -16,7 +16,7 @@ fn targets(server: &Ringftpd) -> [String; 3] {
 }
 
 fn run(target: &str, line: &str) -> Outcome {
-    let (workload, options) = line.split_once(' ').unwrap();
+    let (workload, options) = line.split_once(' ').unwrap_or((line, ""));
     ringload(&format!("{workload} {target} --cpus 0 --user alice {options}"))
 }
 

@@ -135,8 +135,7 @@ fn faults_of_transfers_are_told_apart() {
             Moment::Command(line) if line.starts_with(prefix) => act(),
             _ => Act::Right,
         });
-        run(&server, "download --count 3 --size 5000 --files 2 --keep")
-            .all_failed(3, phase, kind);
+        run(&server, "download --count 3 --size 5000 --files 2 --keep").all_failed(3, phase, kind);
     }
     check("RETR", || Act::Corrupt, "last_byte", "verification_mismatch");
     check("RETR", || Act::Truncate, "last_byte", "data_truncated");
@@ -176,8 +175,11 @@ fn the_certificate_is_verified_when_told() {
     run(&server, "handshake --count 2").all_succeeded(2);
     run(&server, &format!("handshake --count 2 --ca {pem}")).all_succeeded(2);
     let wrong = "00".repeat(32);
-    run(&server, &format!("handshake --count 2 --pin {wrong}"))
-        .all_failed(2, "tls_handshake", "certificate_rejected");
+    run(&server, &format!("handshake --count 2 --pin {wrong}")).all_failed(
+        2,
+        "tls_handshake",
+        "certificate_rejected",
+    );
     let name = format!("handshake --count 2 --ca {pem} --server-name other.test");
     run(&server, &name).all_failed(2, "tls_handshake", "certificate_rejected");
 }
@@ -211,9 +213,8 @@ fn resumption_is_what_was_asked_for() {
         assert_eq!(never.resumption("control"), (10, 0, 0), "{version}");
         let always = run(&server, &line("always")).all_succeeded(10);
         assert_eq!(always.resumption("control"), (10, 10, 10), "{version}");
-        let line = |mode| {
-            format!("download --count 4 --size 10 --tls {version} --resume-data {mode}")
-        };
+        let line =
+            |mode| format!("download --count 4 --size 10 --tls {version} --resume-data {mode}");
         let never = run(&server, &line("never")).all_succeeded(4);
         assert_eq!(never.resumption("data"), (4, 0, 0), "{version}");
         let always = run(&server, &line("always")).all_succeeded(4);
@@ -226,10 +227,16 @@ fn a_server_without_sessions_to_resume_fails_always_and_only_always() {
     let server = Scripted::without_tickets();
     let offered = run(&server, "handshake --count 4 --resume offered").all_succeeded(4);
     assert_eq!(offered.resumption("control"), (4, 0, 0));
-    run(&server, "handshake --count 4 --resume always")
-        .all_failed(4, "tls_handshake", "resumption_refused");
-    run(&server, "list --count 4 --path . --resume-data always")
-        .all_failed(4, "data_tls", "resumption_refused");
+    run(&server, "handshake --count 4 --resume always").all_failed(
+        4,
+        "tls_handshake",
+        "resumption_refused",
+    );
+    run(&server, "list --count 4 --path . --resume-data always").all_failed(
+        4,
+        "data_tls",
+        "resumption_refused",
+    );
 }
 
 /// One seed, one work: the same commands with the same contents.
@@ -271,8 +278,11 @@ fn a_listing_that_lacks_files_is_an_error() {
         Moment::Command("NLST ringload-1-dir") => Act::Say(b"450 no\r\n"),
         _ => Act::Right,
     });
-    run(&server, "list --count 1 --entries 5 --listing nlst")
-        .all_failed(1, "first_byte", "unexpected_reply");
+    run(&server, "list --count 1 --entries 5 --listing nlst").all_failed(
+        1,
+        "first_byte",
+        "unexpected_reply",
+    );
     let server = Scripted::implicit(RIGHT);
     // Its own directory is empty for it; one file was asked for and the server has one, not two.
     run(&server, "list --count 1 --entries 1 --listing list").all_succeeded(1);

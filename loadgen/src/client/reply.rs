@@ -68,7 +68,7 @@ pub struct ReplyParser {
 }
 
 impl ReplyParser {
-    /// Takes octets from the connection. Call [`Self::next`] until it gives nothing.
+    /// Takes octets from the connection. Call [`Self::next_reply`] until it gives nothing.
     pub fn push(&mut self, octets: &[u8]) {
         self.received.extend_from_slice(octets);
     }
@@ -78,7 +78,7 @@ impl ReplyParser {
     /// # Errors
     ///
     /// [`ReplyError`].
-    pub fn next(&mut self) -> Result<Option<Reply>, ReplyError> {
+    pub fn next_reply(&mut self) -> Result<Option<Reply>, ReplyError> {
         while let Some(end) = self.line_end()? {
             let line = &self.received[self.consumed..end];
             let finished = take_line(&mut self.open, line)?;
@@ -174,7 +174,7 @@ mod tests {
             'octets: for chunk in input.chunks(size) {
                 parser.push(chunk);
                 loop {
-                    match parser.next() {
+                    match parser.next_reply() {
                         Ok(Some(reply)) => replies.push(reply),
                         Ok(None) => break,
                         Err(fault) => {
@@ -228,12 +228,12 @@ mod tests {
     fn an_endless_line_and_an_endless_reply_are_cut() {
         let mut parser = ReplyParser::default();
         parser.push(&vec![b'a'; LINE_BYTES_MAX + 1]);
-        assert_eq!(parser.next(), Err(ReplyError::LineTooLong));
+        assert_eq!(parser.next_reply(), Err(ReplyError::LineTooLong));
         let mut parser = ReplyParser::default();
         parser.push(b"211-Begin\r\n");
         let fault = (0..1_000_000).find_map(|_| {
             parser.push(b" line\r\n");
-            parser.next().err()
+            parser.next_reply().err()
         });
         assert_eq!(fault, Some(ReplyError::ReplyTooLong));
         // Empty lines count too.
@@ -241,7 +241,7 @@ mod tests {
         parser.push(b"211-\r\n");
         let fault = (0..1_000_000).find_map(|_| {
             parser.push(b"\r\n");
-            parser.next().err()
+            parser.next_reply().err()
         });
         assert_eq!(fault, Some(ReplyError::ReplyTooLong));
     }
@@ -250,7 +250,7 @@ mod tests {
     fn what_is_behind_a_reply_is_seen() {
         let mut parser = ReplyParser::default();
         parser.push(b"234 go\r\n230 injected");
-        assert_eq!(parser.next().unwrap().unwrap().code, 234);
+        assert_eq!(parser.next_reply().unwrap().unwrap().code, 234);
         assert!(!parser.is_empty());
     }
 }

@@ -177,10 +177,8 @@ impl Client {
         let presence = Presence::new(trace.recorder());
         let endpoint = &self.endpoint;
         let connecting = net::connect(self.source, endpoint.target);
-        let stream = within(Phase::TcpConnect, endpoint.timeout, async {
-            Ok(connecting.await?)
-        })
-        .await?;
+        let stream =
+            within(Phase::TcpConnect, endpoint.timeout, async { Ok(connecting.await?) }).await?;
         trace.phase(Phase::TcpConnect);
         Ok(Session {
             client: self.clone(),
@@ -381,7 +379,7 @@ impl Session {
         const READ_BYTES: usize = 16 * 1024;
         let deadline = Instant::now() + self.client.endpoint.timeout;
         loop {
-            match self.parser.next() {
+            match self.parser.next_reply() {
                 Ok(Some(reply)) => return Ok(reply),
                 Ok(None) => {}
                 Err(error) => return Err(Failure::malformed(phase, error)),
@@ -397,7 +395,7 @@ impl Session {
                 Some(Err(error)) => return Err(error.during(phase)),
                 Some(Ok(Received::Some)) => {}
                 // What came before the end may hold the reply: 421 and close.
-                Some(Ok(Received::End)) => match self.parser.next() {
+                Some(Ok(Received::End)) => match self.parser.next_reply() {
                     Ok(Some(reply)) => return Ok(reply),
                     Ok(None) => return Err(ConnectionError::Closed.during(phase)),
                     Err(error) => return Err(Failure::malformed(phase, error)),

@@ -1,7 +1,12 @@
 //! TLS as a client: what to offer and accept, and one connection's TLS as octets in, octets out.
 //! Opens nothing and waits for nothing.
 
-use std::{fs, io::Write, path::PathBuf, sync::Arc};
+use std::{
+    fs,
+    io::Write,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use rustls::{
     ClientConfig, ClientConnection, DigitallySignedStruct, HandshakeKind, ProtocolVersion,
@@ -114,9 +119,12 @@ impl TlsSettings {
         let algorithms = provider.signature_verification_algorithms;
         let builder = match &options.verification {
             Verification::Authority(path) => builder.with_root_certificates(authorities(path)?),
-            Verification::Pinned(digest) => builder
-                .dangerous()
-                .with_custom_certificate_verifier(Arc::new(Pin { digest: Some(*digest), algorithms })),
+            Verification::Pinned(digest) => {
+                builder.dangerous().with_custom_certificate_verifier(Arc::new(Pin {
+                    digest: Some(*digest),
+                    algorithms,
+                }))
+            }
             Verification::None => builder
                 .dangerous()
                 .with_custom_certificate_verifier(Arc::new(Pin { digest: None, algorithms })),
@@ -276,7 +284,8 @@ fn provider(options: &TlsOptions) -> Result<CryptoProvider, TlsOptionsError> {
         provider.cipher_suites = choose(&options.suites, aws_lc_rs::ALL_CIPHER_SUITES, name)?;
     }
     if !options.groups.is_empty() {
-        let name = |group: &&'static dyn SupportedKxGroup| group.name().as_str().unwrap_or_default();
+        let name =
+            |group: &&'static dyn SupportedKxGroup| group.name().as_str().unwrap_or_default();
         provider.kx_groups = choose(&options.groups, aws_lc_rs::ALL_KX_GROUPS, name)?;
     }
     Ok(provider)
@@ -289,15 +298,17 @@ fn choose<T: Copy>(
     name_of: impl Fn(&T) -> &'static str,
 ) -> Result<Vec<T>, TlsOptionsError> {
     let find = |name: &String| {
-        known.iter().find(|item| name_of(item).eq_ignore_ascii_case(name)).copied().ok_or_else(|| {
-            let known: Vec<_> = known.iter().map(&name_of).collect();
-            TlsOptionsError::Unknown { name: name.clone(), known: known.join(", ") }
-        })
+        known.iter().find(|item| name_of(item).eq_ignore_ascii_case(name)).copied().ok_or_else(
+            || {
+                let known: Vec<_> = known.iter().map(&name_of).collect();
+                TlsOptionsError::Unknown { name: name.clone(), known: known.join(", ") }
+            },
+        )
     };
     names.iter().map(find).collect()
 }
 
-fn authorities(path: &PathBuf) -> Result<RootCertStore, TlsOptionsError> {
+fn authorities(path: &Path) -> Result<RootCertStore, TlsOptionsError> {
     let mut roots = RootCertStore::empty();
     for certificate in certificates(path)? {
         roots.add(certificate).map_err(|error| file(path, error))?;
@@ -305,20 +316,20 @@ fn authorities(path: &PathBuf) -> Result<RootCertStore, TlsOptionsError> {
     Ok(roots)
 }
 
-fn certificates(path: &PathBuf) -> Result<Vec<CertificateDer<'static>>, TlsOptionsError> {
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsOptionsError> {
     let text = fs::read(path).map_err(|error| file(path, error))?;
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
     let found = found.map_err(|error| file(path, error))?;
     if found.is_empty() { Err(file(path, "holds no PEM certificate")) } else { Ok(found) }
 }
 
-fn private_key(path: &PathBuf) -> Result<PrivateKeyDer<'static>, TlsOptionsError> {
+fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsOptionsError> {
     let text = fs::read(path).map_err(|error| file(path, error))?;
     PrivateKeyDer::from_pem_slice(&text).map_err(|error| file(path, error))
 }
 
-fn file(path: &PathBuf, cause: impl ToString) -> TlsOptionsError {
-    TlsOptionsError::File { path: path.clone(), cause: cause.to_string() }
+fn file(path: &Path, cause: impl ToString) -> TlsOptionsError {
+    TlsOptionsError::File { path: path.to_path_buf(), cause: cause.to_string() }
 }
 
 /// Accepts the certificate with this digest, or any without one.

@@ -167,8 +167,7 @@ impl Session {
         const PHASE: Phase = Phase::Epsv;
         let peer = self.channel().stream().peer_addr();
         let mode = self.client.endpoint().data;
-        let (command, code) =
-            if mode == DataMode::Epsv { ("EPSV", 229) } else { ("PASV", 227) };
+        let (command, code) = if mode == DataMode::Epsv { ("EPSV", 229) } else { ("PASV", 227) };
         let reply = self.exchange(PHASE, command).await?;
         if reply.code != code {
             return Err(Failure::unexpected(PHASE, &reply));

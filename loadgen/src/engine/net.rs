@@ -102,12 +102,10 @@ impl Stream {
             let sent = match rustix::net::send(&self.watched, bytes, flags) {
                 Ok(count) => count,
                 Err(Errno::INTR) => continue,
-                Err(Errno::AGAIN) => {
-                    match poll_fn(|cx| self.watched.poll_write(cx, bytes)).await {
-                        Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                        other => other?,
-                    }
-                }
+                Err(Errno::AGAIN) => match poll_fn(|cx| self.watched.poll_write(cx, bytes)).await {
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                    other => other?,
+                },
                 Err(error) => return Err(error.into()),
             };
             bytes = &bytes[sent..];

@@ -118,7 +118,8 @@ impl Driver {
             }
         }
         let keeps = self.workload.keeps_sessions();
-        if !keeps && !(resumes && self.workload.connects()) {
+        let primes = resumes && self.workload.connects();
+        if !keeps && !primes {
             return Ok(());
         }
         let failed: Rc<RefCell<Option<Failure>>> = Rc::default();
@@ -155,6 +156,10 @@ impl Driver {
         let fulfilled = race(
             async {
                 self.tasks.idle().await;
+                if self.plan.count.is_none() {
+                    // Rates are by the time asked for, also when the last operation ended early.
+                    race(sleep_until(end), self.stop.wait()).await;
+                }
                 true
             },
             async {

@@ -7,10 +7,7 @@ mod prepare;
 mod scenario;
 mod shard;
 
-use std::{
-    net::IpAddr,
-    time::Duration,
-};
+use std::{net::IpAddr, time::Duration};
 
 pub use prepare::{clean_up, prepare};
 pub use scenario::{Action, Choice, Scenario};

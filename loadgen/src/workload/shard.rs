@@ -98,8 +98,7 @@ pub async fn run_shard(setup: ShardSetup) -> ShardResult {
     };
     let recorder: SharedRecorder = Rc::new(RefCell::new(recorder));
     let warmup = plan.warmup;
-    let driver =
-        Driver::new(plan, workload, endpoint, sources, place, Rc::clone(&recorder));
+    let driver = Driver::new(plan, workload, endpoint, sources, place, Rc::clone(&recorder));
     let beside = TaskGroup::default();
     watch(&beside, &driver, &control);
     driver.hold_silent(silent);

@@ -2,6 +2,7 @@
 //! FTPS server that misbehaves on demand, and the real ringftpd. Loopback only, free ports only.
 
 #![allow(dead_code, unreachable_pub, reason = "each test program uses its part")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 pub mod ringftpd;
 pub mod scripted;

@@ -288,8 +288,7 @@ impl Connection {
             }
             "STOR" => self.receive_file(argument)?,
             "NLST" | "LIST" | "MLSD" => {
-                let names: Vec<_> =
-                    self.shared.files.lock().unwrap().keys().cloned().collect();
+                let names: Vec<_> = self.shared.files.lock().unwrap().keys().cloned().collect();
                 let listing = names.iter().map(|name| format!("{name}\r\n")).collect::<String>();
                 self.send_file(listing.into_bytes(), act)?;
             }
