@@ -80,6 +80,7 @@ impl Recorder {
     /// given to [`Recorder::new`] lies in the future.
     pub fn begin(&mut self, window: Window) {
         self.window = window;
+        self.series.open().connections_peak = self.states.open();
     }
 
     /// The run's time frame.
