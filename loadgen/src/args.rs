@@ -1,0 +1,517 @@
+//! The command line: what each option means.
+
+mod request;
+
+use std::{net::IpAddr, path::PathBuf, time::Duration};
+
+use clap::{Args, Parser, Subcommand};
+
+pub use request::Request;
+
+use crate::{
+    client::{DataMode, Listing, Protection, ResumeMode, TlsVersion},
+    engine::parse_cpus,
+    guard,
+    plan::Arrivals,
+    slo::Objective,
+    units::{parse_duration, parse_size},
+    verify::parse_sha256,
+};
+
+/// Environment variable with the password.
+pub const PASSWORD_VARIABLE: &str = "RINGLOAD_PASSWORD";
+
+/// Measures FTPS servers: open and closed loop, per-phase latency without coordinated omission,
+/// session resumption under control, contents verified
+#[derive(Debug, Parser)]
+#[command(version, about, after_long_help = EXAMPLES, max_term_width = 100)]
+pub struct Arguments {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  Full handshakes as fast as 64 clients can do them, for 10 s:
+      ringload handshake 127.0.0.1:990 --clients 64 --duration 10s
+  Resumed handshakes at 2,000 a second, Poisson arrivals; 5 ms at the 99th percentile is too much:
+      ringload handshake 127.0.0.1:990 --rate 2000 --arrivals poisson --resume always \\
+          --fail-on 'p99>5ms'
+  The highest rate of logins that the server can sustain:
+      ringload login 127.0.0.1:990 --user alice --find-max-rate --slo 'p99<50ms,errors=0'
+  Ten thousand idle sessions, a NOOP on each every minute, and what each costs the server:
+      ringload idle 127.0.0.1:990 --user alice --clients 10000 --every 1m --duration 5m \\
+          --server-pid 4711
+  Large downloads, compared octet by octet:
+      ringload download 127.0.0.1:990 --user alice --size 100MiB --clients 4
+  Uploads over explicit TLS:
+      ringload upload 127.0.0.1:21 --explicit --user alice --size 10MiB
+  A thousand small files, one session each client:
+      ringload small-files 127.0.0.1:990 --user alice --files 1000 --size 4KiB
+  Listings of a directory of 1,000 files:
+      ringload list 127.0.0.1:990 --user alice --entries 1000 --listing mlsd
+  A mix from a file (see `ringload mixed --help`), with 500 connections that never speak beside it:
+      ringload mixed 127.0.0.1:990 --user alice --scenario day.toml --silent 500
+  Slow clients:
+      ringload slow-reader 127.0.0.1:990 --user alice --byte-rate 2KiB --clients 500
+      ringload slow-writer 127.0.0.1:990 --user alice --byte-rate 2KiB --clients 500
+  How long silent connections are tolerated:
+      ringload silent 127.0.0.1:990 --clients 1000 --duration 2m
+  A thousand sessions cut at once every 5 s:
+      ringload reconnect-storm 127.0.0.1:990 --user alice --clients 1000 --every 5s
+  Two servers, interleaved:
+      ringload versus --a 127.0.0.1:990 --b '127.0.0.1:2121 --explicit' --rounds 7 -- \\
+          small-files --user alice
+
+Environment:
+  RINGLOAD_PASSWORD   password of --user
+
+Exit status:
+  0  as asked    1  an objective was missed    2  bad command line    3  the run failed";
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// TCP and TLS to the greeting, then close
+    Handshake(Common),
+    /// Connect, TLS, USER, PASS, QUIT
+    Login {
+        /// Common options.
+        #[command(flatten)]
+        common: Common,
+        /// Log in again and again on one connection, with REIN between
+        #[arg(long)]
+        rein: bool,
+    },
+    /// Hold sessions; NOOP on each in turn
+    Idle {
+        /// Common options.
+        #[command(flatten)]
+        common: Common,
+        /// Time between two NOOPs of one session
+        #[arg(long, default_value = "10s", value_parser = parse_duration)]
+        every: Duration,
+    },
+    /// Download files in kept sessions
+    Download {
+        /// Common options.
+        #[command(flatten)]
+        common: Common,
+        /// Files.
+        #[command(flatten)]
+        files: DownloadOptions,
+    },
+    /// Upload files in kept sessions
+    Upload {
+        /// Common options.
+        #[command(flatten)]
+        common: Common,
+        /// Size of a file
+        #[arg(long, default_value = "16MiB", value_parser = parse_size)]
+        size: u64,
+        /// Leave the files on the server
+        #[arg(long)]
+        keep: bool,
+    },
+    /// Many small files in each session
+    SmallFiles {
+        /// Common options.
+        #[command(flatten)]
+        common: Common,
+        /// Size of a file
+        #[arg(long, default_value = "4KiB", value_parser = parse_size)]
+        size: u64,
+        /// How many different files to download
+        #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=100_000))]
+        files: u64,
+        /// Upload instead of download
+        #[arg(long)]
+        upload: bool,
+        /// Do not compare downloads
+        #[arg(long)]
+        discard: bool,
+        /// Leave the files on the server
+        #[arg(long)]
+        keep: bool,
+    },
+    /// List a directory in kept sessions
+    List {
+        /// Common options.
+        #[command(flatten)]
+        common: Common,
+        /// Which command
+        #[arg(long, value_enum, default_value = "mlsd")]
+        listing: Listing,
+        /// Files in the directory made for it; fewer lines are a failure
+        #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=100_000))]
+        entries: u64,
+        /// List this directory instead of making one
+        #[arg(long, value_name = "DIR")]
+        path: Option<String>,
+        /// Leave the directory on the server
+        #[arg(long)]
+        keep: bool,
+    },
+    /// A weighted mix of operations, from a file
+    ///
+    /// The file is TOML: [[operation]] entries with `kind` (download, upload, list, noop, login)
+    /// and `weight`; [[size]] entries with `bytes` (such as "64KiB") and `weight`; and above them
+    /// `abandon` (share of transfers given up in the middle), `think` (pause after an operation, in
+    /// closed loop), `rate` and `arrivals` (constant, poisson) for open loop. Options of the command
+    /// line win.
+    Mixed {
+        /// Common options.
+        #[command(flatten)]
+        common: Common,
+        /// The mix
+        #[arg(long, value_name = "FILE")]
+        scenario: PathBuf,
+        /// Leave the files on the server
+        #[arg(long)]
+        keep: bool,
+    },
+    /// Downloads read slowly
+    SlowReader {
+        /// Common options.
+        #[command(flatten)]
+        common: Common,
+        /// Slowness.
+        #[command(flatten)]
+        slow: SlowOptions,
+    },
+    /// Uploads sent slowly
+    SlowWriter {
+        /// Common options.
+        #[command(flatten)]
+        common: Common,
+        /// Slowness.
+        #[command(flatten)]
+        slow: SlowOptions,
+    },
+    /// Connections that never speak
+    Silent(Common),
+    /// All sessions cut at once, and back
+    ReconnectStorm {
+        /// Common options.
+        #[command(flatten)]
+        common: Common,
+        /// Time between two storms
+        #[arg(long, default_value = "5s", value_parser = parse_duration)]
+        every: Duration,
+    },
+    /// Compare finished runs (--json files), each with the first
+    Compare {
+        /// Results
+        #[arg(required = true, num_args = 2.., value_name = "FILE")]
+        files: Vec<PathBuf>,
+    },
+    /// Run one workload at two targets in turn, and say what differs beyond noise
+    Versus {
+        /// Target A, and options that hold for it alone: '127.0.0.1:990 --send-prot'
+        #[arg(long)]
+        a: String,
+        /// Target B
+        #[arg(long)]
+        b: String,
+        /// Rounds of each
+        #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
+        rounds: u32,
+        /// Write the comparison as JSON
+        #[arg(long, value_name = "FILE")]
+        json: Option<PathBuf>,
+        /// The workload and its options, without a target
+        #[arg(last = true, required = true, value_name = "WORKLOAD")]
+        workload: Vec<String>,
+    },
+}
+
+/// Which files are downloaded.
+#[derive(Debug, Clone, Args)]
+pub struct DownloadOptions {
+    /// Size of a file
+    #[arg(long, default_value = "16MiB", value_parser = parse_size)]
+    size: u64,
+    /// How many different files
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=100_000))]
+    files: u64,
+    /// Download this file instead of making some; unchecked without --sha256
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["size", "files"])]
+    path: Option<String>,
+    /// What the file must be
+    #[arg(long, value_name = "HEX", requires = "path", value_parser = parse_sha256)]
+    sha256: Option<[u8; 32]>,
+    /// Do not compare what comes: pure speed
+    #[arg(long)]
+    discard: bool,
+    /// Leave the files on the server
+    #[arg(long)]
+    keep: bool,
+}
+
+/// How slow clients are.
+#[derive(Debug, Clone, Args)]
+pub struct SlowOptions {
+    /// Octets a second of one client
+    #[arg(long, default_value = "10KiB", value_parser = parse_size)]
+    byte_rate: u64,
+    /// Size of a file
+    #[arg(long, default_value = "10MiB", value_parser = parse_size)]
+    size: u64,
+    /// Leave the files on the server
+    #[arg(long)]
+    keep: bool,
+}
+
+/// Options of every workload.
+#[derive(Debug, Clone, Args)]
+pub struct Common {
+    /// The server: HOST:PORT
+    target: String,
+    /// Server.
+    #[command(flatten)]
+    server: ServerOptions,
+    /// TLS.
+    #[command(flatten)]
+    tls: TlsArguments,
+    /// Load.
+    #[command(flatten)]
+    load: LoadOptions,
+    /// Output.
+    #[command(flatten)]
+    pub output: OutputOptions,
+}
+
+/// How to speak to the server.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Server")]
+pub struct ServerOptions {
+    /// Explicit TLS: AUTH TLS after the greeting. Without it: implicit
+    #[arg(long)]
+    explicit: bool,
+    /// Explicit TLS with AUTH SSL
+    #[arg(long)]
+    auth_ssl: bool,
+    /// Send PBSZ 0 and PROT on implicit TLS too, where they are implied
+    #[arg(long)]
+    send_prot: bool,
+    /// Protection level of data connections
+    #[arg(long, value_enum, default_value = "P")]
+    prot: Protection,
+    /// How data connections are agreed on
+    #[arg(long, value_enum, default_value = "epsv")]
+    data: DataMode,
+    /// User
+    #[arg(long, default_value = "anonymous")]
+    user: String,
+    /// Its password [default: the variable RINGLOAD_PASSWORD, else "ringload@"]
+    #[arg(long)]
+    password: Option<String>,
+    /// Longest wait for any one step
+    #[arg(long, default_value = "30s", value_parser = parse_duration)]
+    timeout: Duration,
+    /// Allow a target that is not this host: its name, as in the target
+    #[arg(long, value_name = "HOST")]
+    i_own_this_target: Vec<String>,
+    /// The server's process on this host: its CPU time and memory are reported
+    #[arg(long, value_name = "PID")]
+    server_pid: Option<u32>,
+}
+
+/// What to ask of TLS.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "TLS")]
+pub struct TlsArguments {
+    /// Versions to offer
+    #[arg(long = "tls", value_enum, default_value = "any")]
+    version: TlsVersion,
+    /// Cipher suites to offer, in order: IANA names, separated by commas
+    #[arg(long, value_delimiter = ',')]
+    suites: Vec<String>,
+    /// Key exchange groups to offer, in order, such as X25519,secp256r1
+    #[arg(long, value_delimiter = ',')]
+    groups: Vec<String>,
+    /// Demand a certificate that these authorities (PEM) vouch for; without it and --pin, any will
+    /// do
+    #[arg(long, value_name = "FILE", conflicts_with = "pin")]
+    ca: Option<PathBuf>,
+    /// Demand the certificate with this SHA-256 fingerprint
+    #[arg(long, value_name = "HEX", value_parser = parse_sha256)]
+    pin: Option<[u8; 32]>,
+    /// Name to verify and to send as SNI [default: the target's host]
+    #[arg(long, value_name = "NAME")]
+    server_name: Option<String>,
+    /// Send no SNI
+    #[arg(long)]
+    no_sni: bool,
+    /// Client certificate chain (PEM)
+    #[arg(long, value_name = "FILE", requires = "client_key")]
+    client_cert: Option<PathBuf>,
+    /// Private key (PEM) of --client-cert
+    #[arg(long, value_name = "FILE", requires = "client_cert")]
+    client_key: Option<PathBuf>,
+    /// Session resumption on control connections
+    #[arg(long, value_enum, default_value = "never")]
+    resume: ResumeMode,
+    /// Session resumption on data connections
+    #[arg(long, value_enum, default_value = "offered")]
+    resume_data: ResumeMode,
+}
+
+/// How much load.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Load")]
+pub struct LoadOptions {
+    /// Closed loop: clients, each with one operation at a time
+    #[arg(long, short, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=guard::CONNECTIONS_MAX))]
+    clients: u64,
+    /// Closed loop: pause of a client after each operation
+    #[arg(long, value_parser = parse_duration)]
+    think: Option<Duration>,
+    /// Open loop: operations a second, whatever becomes of them
+    #[arg(long, conflicts_with_all = ["ramp", "steps", "find_max_rate"])]
+    rate: Option<f64>,
+    /// Open loop: a rate that rises (or falls) from A to B
+    #[arg(long, value_name = "A..B", value_parser = parse_ramp, conflicts_with_all = ["steps", "count", "find_max_rate"])]
+    ramp: Option<(f64, f64)>,
+    /// Open loop: rates held for equal parts of the duration, separated by commas
+    #[arg(long, value_delimiter = ',', conflicts_with_all = ["count", "find_max_rate"])]
+    steps: Vec<f64>,
+    /// Open loop: how arrivals are spread [default: constant]
+    #[arg(long, value_enum)]
+    arrivals: Option<Arrivals>,
+    /// Open loop: most connections at once; more operations wait, and the wait counts
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..=guard::CONNECTIONS_MAX))]
+    max_connections: u64,
+    /// Search for the highest rate that holds --slo; --duration is that of one step
+    #[arg(long, requires = "slo", conflicts_with = "count")]
+    pub find_max_rate: bool,
+    /// Objective that must hold, such as 'p99<50ms,errors=0'
+    #[arg(long, value_name = "OBJECTIVE")]
+    pub slo: Option<Objective>,
+    /// Length of the measured part [default: 10s; with --count: at most a day]
+    #[arg(long, value_parser = parse_duration)]
+    duration: Option<Duration>,
+    /// Operations in all, without a warm-up
+    #[arg(long, conflicts_with = "warm_up", value_parser = clap::value_parser!(u64).range(1..))]
+    count: Option<u64>,
+    /// What comes before the measured part [default: 1s; none with --count]
+    #[arg(long, value_parser = parse_duration)]
+    warm_up: Option<Duration>,
+    /// How long operations still under way at the end may take before they are failures
+    #[arg(long, default_value = "10s", value_parser = parse_duration)]
+    drain: Duration,
+    /// Connections that never speak, beside the workload
+    #[arg(long, default_value_t = 0, value_name = "N", value_parser = clap::value_parser!(u64).range(0..=guard::CONNECTIONS_MAX))]
+    silent: u64,
+    /// CPUs that get a thread each, such as 0-3,8 [default: all]
+    #[arg(long, value_name = "LIST", value_parser = parse_cpus)]
+    cpus: Option<CpuList>,
+    /// Addresses to connect from, separated by commas [default: 127.0.0.1 to 127.0.0.64 for targets
+    /// in 127.0.0.0/8, else the system's choice]
+    #[arg(long, value_delimiter = ',')]
+    sources: Vec<IpAddr>,
+    /// Seed of everything random: work, contents, arrivals
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+}
+
+type CpuList = Vec<usize>;
+
+/// Where results go.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Output")]
+pub struct OutputOptions {
+    /// Write the result as JSON (loadgen/SCHEMA.md)
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// Write the latencies as an HdrHistogram log
+    #[arg(long, value_name = "FILE")]
+    pub hdr_log: Option<PathBuf>,
+    /// Write a page with plots (HTML)
+    #[arg(long, value_name = "FILE")]
+    pub report: Option<PathBuf>,
+    /// Objective that must not hold, such as 'p99>100ms': exit status 1 if it does
+    #[arg(long, value_name = "OBJECTIVE")]
+    pub fail_on: Option<Objective>,
+    /// No progress and no summary
+    #[arg(long, short)]
+    pub quiet: bool,
+}
+
+fn parse_ramp(text: &str) -> Result<(f64, f64), String> {
+    let refuse = || format!("\"{text}\" is not a ramp; write 100..2000");
+    let (from, to) = text.split_once("..").ok_or_else(refuse)?;
+    Ok((from.parse().map_err(|_| refuse())?, to.parse().map_err(|_| refuse())?))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory, Parser};
+
+    use super::{Arguments, Command, Request};
+    use crate::plan::Load;
+
+    fn request(line: &str) -> Result<Request, String> {
+        let words = std::iter::once("ringload").chain(line.split_whitespace());
+        let arguments = Arguments::try_parse_from(words).map_err(|error| error.to_string())?;
+        arguments.command.request().map(|request| request.expect("a workload"))
+    }
+
+    #[test]
+    fn the_definition_is_consistent_and_every_workload_has_an_example() {
+        Arguments::command().debug_assert();
+        let help = Arguments::command().render_long_help().to_string();
+        for command in Arguments::command().get_subcommands() {
+            let name = command.get_name();
+            if !["help", "compare"].contains(&name) {
+                assert!(help.contains(&format!("ringload {name} ")), "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn loads() {
+        let closed = request("handshake 127.0.0.1:990 -c 3").unwrap().spec;
+        assert!(matches!(closed.plan.load, Load::Closed { clients: 3, .. }));
+        assert_eq!(closed.workload.name(), "handshake");
+        let open = request("login 127.0.0.1:990 --ramp 10..20 --max-connections 7").unwrap().spec;
+        assert!(matches!(open.plan.load, Load::Open { connections: 7, .. }));
+        let counted = request("login 127.0.0.1:990 --count 5 --cpus 0").unwrap().spec;
+        assert!(counted.plan.warmup.is_zero());
+    }
+
+    #[test]
+    fn refuses() {
+        #[track_caller]
+        fn check(line: &str, part: &str) {
+            let error = request(line).unwrap_err();
+            assert!(error.contains(part), "{error}");
+        }
+        check("handshake 192.0.2.1:990", "--i-own-this-target");
+        check("handshake 127.0.0.1:990 --rate 0", "above 0");
+        check("handshake 127.0.0.1:990 --rate 9e9", "at most");
+        check("handshake 127.0.0.1:990 --rate 1 --ramp 1..2", "cannot be used with");
+        check("handshake 127.0.0.1:990 --count 1 --warm-up 1s", "cannot be used with");
+        check("handshake 127.0.0.1:990 --duration 0s", "above 0");
+        check("handshake 127.0.0.1:990 --clients 0", "0 is not in");
+        check("handshake 127.0.0.1:990 --suites TLS_NONE", "is not one of TLS13_AES_256");
+        check("handshake 127.0.0.1:990 --groups nope", "X25519");
+        check("handshake 127.0.0.1:990 --sources ::1", "one address family");
+        check("handshake 127.0.0.1:990 --find-max-rate", "--slo");
+        check("handshake 127.0.0.1:990 --tls 1.2 --suites TLS13_AES_128_GCM_SHA256", "nothing");
+        check("idle 127.0.0.1:990 --rate 5", "a rate means nothing");
+        check("idle 127.0.0.1:990 --every 0s", "above 0");
+        check(&format!("download 127.0.0.1:990 --sha256 {}", "0".repeat(64)), "--path");
+        check("mixed 127.0.0.1:990 --scenario /nonexistent", "/nonexistent");
+        check("login 127.0.0.1:990 --ca /nonexistent", "/nonexistent");
+    }
+
+    #[test]
+    fn versus_takes_a_workload_behind_two_dashes() {
+        let line = "ringload versus --a 127.0.0.1:1 --b 127.0.0.1:2 -- login --user u";
+        let arguments = Arguments::try_parse_from(line.split_whitespace()).unwrap();
+        let Command::Versus { workload, .. } = arguments.command else { panic!("not versus") };
+        assert_eq!(workload, ["login", "--user", "u"]);
+    }
+}

@@ -1,0 +1,338 @@
+//! The run that the options ask for: targets resolved and admitted, files read, numbers bounded.
+
+use std::{
+    collections::BTreeMap,
+    env,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use rustls::pki_types::ServerName;
+
+use super::{Command, Common, LoadOptions, PASSWORD_VARIABLE, SlowOptions};
+use crate::{
+    client::{AuthWord, Endpoint, Opening, Pace, TlsOptions, TlsSettings, Verification},
+    engine::available_cpus,
+    guard,
+    plan::{Arrivals, Load, Plan, Profile},
+    run::RunSpec,
+    slo::Objective,
+    sys,
+    verify::Expected,
+    workload::{Files, Kind, Scenario, Workload},
+};
+
+/// A run as asked for.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// What to run.
+    pub spec: RunSpec,
+    /// The host as given.
+    pub host: String,
+    /// Everything that shapes the workload, by option name.
+    pub parameters: BTreeMap<String, String>,
+    /// What to do with the result, and the search.
+    pub common: Common,
+}
+
+impl Command {
+    /// The run that a workload's options ask for; `None` for the other commands.
+    ///
+    /// # Errors
+    ///
+    /// A sentence.
+    pub fn request(&self) -> Result<Option<Request>, String> {
+        let Some((common, kind)) = self.kind()? else {
+            return Ok(None);
+        };
+        let mut files = self.files(common);
+        let mut load = common.load.clone();
+        if let Kind::Mixed(scenario) = &kind {
+            files.sizes = scenario.sizes().collect();
+            files.count = files.sizes.len() as u64;
+            load.rate = load.rate.or(if load.is_open() { None } else { scenario.rate });
+            load.arrivals = load.arrivals.or(scenario.arrivals);
+            load.think = load.think.or(scenario.think);
+        }
+        let workload = Workload { kind, files };
+        if workload.beat().is_some_and(|beat| beat.every.is_zero()) {
+            return Err("--every must be above 0".to_owned());
+        }
+        if load.is_open() && (workload.beat().is_some() || workload.name() == "silent") {
+            return Err(format!("{} has --clients; a rate means nothing to it", workload.name()));
+        }
+        common.request(workload, &load).map(Some)
+    }
+
+    fn kind(&self) -> Result<Option<(&Common, Kind)>, String> {
+        let slow = |slow: &SlowOptions| Pace::BytesPerSecond(slow.byte_rate.max(1));
+        Ok(Some(match self {
+            Self::Handshake(common) => (common, Kind::Handshake),
+            Self::Login { common, rein } => (common, Kind::Login { rein: *rein }),
+            Self::Idle { common, every } => (common, Kind::Idle { every: *every }),
+            Self::Download { common, .. } => (common, Kind::Download(Pace::Full)),
+            Self::Upload { common, .. } => (common, Kind::Upload(Pace::Full)),
+            Self::SmallFiles { common, upload, .. } => {
+                (common, Kind::SmallFiles { upload: *upload })
+            }
+            Self::List { common, listing, entries, path, .. } => {
+                let own = format!("ringload-{:x}-dir", common.load.seed);
+                let (path, entries) = match path {
+                    Some(path) => (path.clone(), 0),
+                    None => (own, *entries),
+                };
+                (common, Kind::List { listing: *listing, path, entries })
+            }
+            Self::Mixed { common, scenario, .. } => {
+                (common, Kind::Mixed(Scenario::read(scenario)?))
+            }
+            Self::SlowReader { common, slow: options } => (common, Kind::Download(slow(options))),
+            Self::SlowWriter { common, slow: options } => (common, Kind::Upload(slow(options))),
+            Self::Silent(common) => (common, Kind::Silent),
+            Self::ReconnectStorm { common, every } => {
+                (common, Kind::ReconnectStorm { every: *every })
+            }
+            Self::Compare { .. } | Self::Versus { .. } => return Ok(None),
+        }))
+    }
+
+    fn files(&self, common: &Common) -> Files {
+        let mut files = Files {
+            seed: common.load.seed,
+            sizes: vec![0],
+            count: 1,
+            existing: None,
+            discard: false,
+            keep: false,
+            entries: 0,
+        };
+        match self {
+            Self::Download { files: options, .. } => {
+                files.sizes = vec![options.size];
+                files.count = options.files;
+                files.discard = options.discard;
+                files.keep = options.keep;
+                let expected = options.sha256.filter(|_| !options.discard);
+                files.existing = options
+                    .path
+                    .clone()
+                    .map(|path| (path, expected.map_or(Expected::Anything, Expected::Sha256)));
+            }
+            Self::Upload { size, keep, .. } => {
+                files.sizes = vec![*size];
+                files.keep = *keep;
+            }
+            Self::SmallFiles { size, files: count, discard, keep, .. } => {
+                files.sizes = vec![*size];
+                files.count = *count;
+                files.discard = *discard;
+                files.keep = *keep;
+            }
+            Self::List { entries, path, keep, .. } => {
+                files.entries = if path.is_some() { 0 } else { *entries };
+                files.keep = *keep;
+            }
+            Self::SlowReader { slow, .. } | Self::SlowWriter { slow, .. } => {
+                files.sizes = vec![slow.size];
+                files.keep = slow.keep;
+            }
+            Self::Mixed { keep, .. } => files.keep = *keep,
+            _ => {}
+        }
+        files
+    }
+}
+
+impl LoadOptions {
+    const fn is_open(&self) -> bool {
+        self.rate.is_some() || self.ramp.is_some() || !self.steps.is_empty() || self.find_max_rate
+    }
+
+    fn plan(&self) -> Result<Plan, String> {
+        let counted = self.count.is_some();
+        let usual = if counted { guard::LENGTH_MAX } else { Duration::from_secs(10) };
+        let duration = self.duration.unwrap_or(usual);
+        let warmup =
+            if counted { Duration::ZERO } else { self.warm_up.unwrap_or(Duration::from_secs(1)) };
+        if duration.is_zero() || duration.saturating_add(warmup) > guard::LENGTH_MAX.max(duration) {
+            return Err(
+                "--duration must be above 0 and, with the warm-up, at most a day".to_owned()
+            );
+        }
+        let profile = match (self.rate, self.ramp) {
+            (Some(rate), _) => Some(Profile::constant(rate)?),
+            (None, Some((from, to))) => Some(Profile::ramp(from, to, warmup, duration)?),
+            (None, None) if !self.steps.is_empty() => {
+                Some(Profile::steps(&self.steps, warmup, duration)?)
+            }
+            // The search sets its own.
+            (None, None) if self.find_max_rate => Some(Profile::constant(1.0)?),
+            (None, None) => None,
+        };
+        let load = match profile {
+            Some(profile) => Load::Open {
+                arrivals: self.arrivals.unwrap_or(Arrivals::Constant),
+                profile,
+                connections: self.max_connections,
+            },
+            None => Load::Closed { clients: self.clients, think: self.think.unwrap_or_default() },
+        };
+        Ok(Plan { load, count: self.count, duration, warmup, drain: self.drain, seed: self.seed })
+    }
+}
+
+impl Common {
+    fn request(&self, workload: Workload, load: &LoadOptions) -> Result<Request, String> {
+        let target = guard::admit(&self.target, &self.server.i_own_this_target)
+            .map_err(|error| error.to_string())?;
+        let plan = load.plan()?;
+        let cpus = load.cpus.clone().unwrap_or_else(available_cpus);
+        let connections = match plan.load {
+            Load::Closed { clients, .. } => clients,
+            Load::Open { connections, .. } => connections,
+        };
+        let limit = sys::raise_open_files().map_err(|error| format!("RLIMIT_NOFILE: {error}"))?;
+        let all = connections.saturating_add(load.silent);
+        let descriptors = connections
+            .saturating_mul(workload.descriptors_per_client())
+            .saturating_add(load.silent);
+        let threads = cpus.len() as u64;
+        if let Some(refusal) = guard::open_files_refusal(limit, all, descriptors, threads) {
+            return Err(refusal);
+        }
+        let sources = if load.sources.is_empty() {
+            guard::default_sources(target.address.ip())
+        } else {
+            load.sources.clone()
+        };
+        if sources.iter().any(|source| source.is_ipv4() != target.address.is_ipv4()) {
+            return Err("--sources and the target must be of one address family".to_owned());
+        }
+        let endpoint = self.endpoint(&target)?;
+        let parameters = self.parameters(&workload, &plan, &endpoint);
+        let spec = RunSpec {
+            plan,
+            workload,
+            endpoint,
+            sources,
+            silent: load.silent,
+            cpus,
+            server_pid: self.server.server_pid,
+        };
+        Ok(Request { spec, host: target.host, parameters, common: self.clone() })
+    }
+
+    fn endpoint(&self, target: &guard::Target) -> Result<Endpoint, String> {
+        let tls = &self.tls;
+        let name = tls.server_name.clone().unwrap_or_else(|| target.host.clone());
+        let name = ServerName::try_from(name.clone())
+            .map_err(|_| format!("\"{name}\" is neither a name nor an address"))?;
+        let verification = match (&tls.ca, tls.pin) {
+            (Some(path), _) => Verification::Authority(path.clone()),
+            (None, Some(digest)) => Verification::Pinned(digest),
+            (None, None) => Verification::None,
+        };
+        let options = TlsOptions {
+            version: tls.version,
+            suites: tls.suites.clone(),
+            groups: tls.groups.clone(),
+            verification,
+            identity: tls.client_cert.clone().zip(tls.client_key.clone()),
+            sni: !tls.no_sni,
+        };
+        let server = &self.server;
+        let opening = match (server.explicit, server.auth_ssl) {
+            (_, true) => Opening::Explicit(AuthWord::Ssl),
+            (true, false) => Opening::Explicit(AuthWord::Tls),
+            (false, false) => Opening::Implicit,
+        };
+        Ok(Endpoint {
+            target: target.address,
+            opening,
+            send_prot: server.send_prot,
+            protection: server.prot,
+            data: server.data,
+            user: server.user.clone(),
+            password: server.password.clone().unwrap_or_else(default_password),
+            tls: TlsSettings::new(&options, name).map_err(|error| error.to_string())?,
+            resume_control: tls.resume,
+            resume_data: tls.resume_data,
+            timeout: server.timeout,
+            greeting: Arc::new(OnceLock::new()),
+        })
+    }
+
+    /// What makes two runs comparable, for the report.
+    fn parameters(
+        &self,
+        workload: &Workload,
+        plan: &Plan,
+        endpoint: &Endpoint,
+    ) -> BTreeMap<String, String> {
+        let word = |value: &dyn std::fmt::Debug| format!("{value:?}").to_lowercase();
+        let mut all = BTreeMap::from([
+            ("tls".to_owned(), word(&self.tls.version)),
+            ("resume".to_owned(), word(&endpoint.resume_control)),
+            ("resume-data".to_owned(), word(&endpoint.resume_data)),
+            ("prot".to_owned(), word(&endpoint.protection)),
+            ("data".to_owned(), word(&endpoint.data)),
+            ("silent".to_owned(), self.load.silent.to_string()),
+        ]);
+        let mut set = |name: &str, value: String| all.insert(name.to_owned(), value);
+        match &plan.load {
+            Load::Closed { clients, think } => {
+                set("clients", clients.to_string());
+                set("think", format!("{think:?}"));
+            }
+            Load::Open { arrivals, connections, .. } => {
+                set("arrivals", word(arrivals));
+                set("max-connections", connections.to_string());
+                if let Some(rate) = self.load.rate {
+                    set("rate", rate.to_string());
+                }
+                if let Some((from, to)) = self.load.ramp {
+                    set("ramp", format!("{from}..{to}"));
+                }
+                if !self.load.steps.is_empty() {
+                    set("steps", format!("{:?}", self.load.steps));
+                }
+            }
+        }
+        let files = &workload.files;
+        if files.sizes.iter().any(|size| *size > 0) {
+            set("sizes", format!("{:?}", files.sizes));
+            set("verify", (!files.discard).to_string());
+        }
+        if let Kind::Download(Pace::BytesPerSecond(rate))
+        | Kind::Upload(Pace::BytesPerSecond(rate)) = workload.kind
+        {
+            set("byte-rate", rate.to_string());
+        }
+        if let Some(beat) = workload.beat() {
+            set("every", format!("{:?}", beat.every));
+        }
+        if let Kind::List { listing, entries, .. } = &workload.kind {
+            set("listing", word(listing));
+            set("entries", entries.to_string());
+        }
+        all
+    }
+}
+
+impl Common {
+    /// The search for the highest rate, if it is asked for, and the objective.
+    #[must_use]
+    pub const fn search(&self) -> Option<&Objective> {
+        if self.load.find_max_rate { self.load.slo.as_ref() } else { None }
+    }
+
+    /// The objective of a single run.
+    #[must_use]
+    pub const fn objective(&self) -> Option<&Objective> {
+        self.load.slo.as_ref()
+    }
+}
+
+fn default_password() -> String {
+    env::var(PASSWORD_VARIABLE).unwrap_or_else(|_| "ringload@".to_owned())
+}

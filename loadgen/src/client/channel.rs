@@ -1,0 +1,222 @@
+//! One connection, in clear or under TLS, control or data. Moves octets; knows no command.
+
+use std::cell::RefCell;
+
+use super::{ConnectionError, TlsClient};
+use crate::engine::net::Stream;
+
+/// Octets read with one system call. One buffer a thread: it is filled and emptied without an
+/// await between.
+const READ_BYTES: usize = 64 * 1024;
+
+thread_local! {
+    static READ_BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; READ_BYTES]);
+}
+
+/// What [`Channel::receive`] saw.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Received {
+    /// Something came; perhaps no plaintext yet.
+    Some,
+    /// The peer ended its side properly: close_notify under TLS, FIN in clear.
+    End,
+}
+
+/// A connection.
+#[derive(Debug)]
+pub struct Channel {
+    stream: Stream,
+    tls: Option<TlsClient>,
+    /// Plaintext that came with the last octets of the handshake.
+    early: Vec<u8>,
+    out: Vec<u8>,
+}
+
+impl Channel {
+    /// In clear.
+    #[must_use]
+    pub const fn new(stream: Stream) -> Self {
+        Self { stream, tls: None, early: Vec::new(), out: Vec::new() }
+    }
+
+    /// The TCP connection.
+    #[must_use]
+    pub const fn stream(&self) -> &Stream {
+        &self.stream
+    }
+
+    /// The TLS state, if there is TLS.
+    #[must_use]
+    pub const fn tls(&self) -> Option<&TlsClient> {
+        self.tls.as_ref()
+    }
+
+    /// Does the TLS handshake.
+    ///
+    /// # Errors
+    ///
+    /// [`ConnectionError`]; the server has been sent the alert.
+    pub async fn handshake(&mut self, tls: TlsClient) -> Result<(), ConnectionError> {
+        let tls = self.tls.insert(tls);
+        loop {
+            self.out.clear();
+            tls.take_output(&mut self.out);
+            self.stream.write_all(&self.out).await?;
+            if !tls.is_handshaking() {
+                self.out = Vec::new();
+                return Ok(());
+            }
+            self.stream.readable().await?;
+            let early = &mut self.early;
+            let received = with_read(&self.stream, READ_BYTES, |octets| {
+                tls.receive(octets, |piece| early.extend_from_slice(piece))
+            });
+            match received {
+                Ok(0) => return Err(ConnectionError::Closed),
+                Ok(_) => {}
+                Err(ConnectionError::Tls(error)) => {
+                    self.out.clear();
+                    tls.take_output(&mut self.out);
+                    // The alert is a courtesy; the error is already known.
+                    let _ = self.stream.write_all(&self.out).await;
+                    return Err(error.into());
+                }
+                Err(ConnectionError::Io(error))
+                    if error.kind() == std::io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Sends all of `plain`.
+    ///
+    /// # Errors
+    ///
+    /// [`ConnectionError`].
+    pub async fn send(&mut self, plain: &[u8]) -> Result<(), ConnectionError> {
+        let Some(tls) = &mut self.tls else {
+            return Ok(self.stream.write_all(plain).await?);
+        };
+        tls.send(plain)?;
+        self.flush().await
+    }
+
+    /// Waits for octets and gives their plaintext to `sink`; `at_most` octets of the wire.
+    ///
+    /// # Errors
+    ///
+    /// [`ConnectionError::Truncated`] for FIN without close_notify under TLS, and the others.
+    pub async fn receive(
+        &mut self,
+        at_most: usize,
+        mut sink: impl FnMut(&[u8]),
+    ) -> Result<Received, ConnectionError> {
+        if !self.early.is_empty() {
+            sink(&self.early);
+            self.early = Vec::new();
+            return Ok(Received::Some);
+        }
+        if self.tls.as_ref().is_some_and(TlsClient::is_closed) {
+            return Ok(Received::End);
+        }
+        loop {
+            let tls = &mut self.tls;
+            let received = with_read(&self.stream, at_most, |octets| match tls {
+                None => {
+                    sink(octets);
+                    Ok(())
+                }
+                Some(tls) => tls.receive(octets, &mut sink),
+            });
+            match received {
+                Err(ConnectionError::Io(error))
+                    if error.kind() == std::io::ErrorKind::WouldBlock =>
+                {
+                    self.stream.readable().await?;
+                }
+                Err(error) => return Err(error),
+                Ok(0) if self.tls.is_some() => return Err(ConnectionError::Truncated),
+                Ok(0) => return Ok(Received::End),
+                Ok(_) => break,
+            }
+        }
+        let Some(tls) = &self.tls else {
+            return Ok(Received::Some);
+        };
+        let closed = tls.is_closed();
+        // A key update asks for an answer.
+        self.flush().await?;
+        Ok(if closed { Received::End } else { Received::Some })
+    }
+
+    /// Sends close_notify under TLS; then this side sends nothing more in this TLS session.
+    ///
+    /// # Errors
+    ///
+    /// [`ConnectionError`].
+    pub async fn close_notify(&mut self) -> Result<(), ConnectionError> {
+        if let Some(tls) = &mut self.tls {
+            tls.send_close_notify();
+        }
+        self.flush().await
+    }
+
+    /// Ends the TLS session in order and keeps the TCP connection: answers the server's
+    /// close_notify, which must be what comes next (RFC 4217 §13, MS-FTPS 3.2.5.3).
+    ///
+    /// # Errors
+    ///
+    /// [`ConnectionError::Closed`] when the server says something else first, and the others.
+    pub async fn end_tls(&mut self) -> Result<(), ConnectionError> {
+        let mut unexpected = false;
+        while self.receive(READ_BYTES, |_| unexpected = true).await? != Received::End {
+            if unexpected {
+                return Err(ConnectionError::Closed);
+            }
+        }
+        self.close_notify().await?;
+        self.tls = None;
+        Ok(())
+    }
+
+    /// Closes with close_notify and FIN, and waits for neither.
+    pub async fn close(mut self) {
+        // A connection that is already gone needs no farewell.
+        let _ = self.close_notify().await;
+        self.stream.shutdown_write();
+    }
+
+    /// Closes with RST.
+    pub fn reset(self) {
+        self.stream.reset();
+    }
+
+    async fn flush(&mut self) -> Result<(), ConnectionError> {
+        if let Some(tls) = &mut self.tls {
+            self.out.clear();
+            tls.take_output(&mut self.out);
+            self.stream.write_all(&self.out).await?;
+            if self.out.capacity() > KEPT_BYTES {
+                self.out = Vec::new();
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A send buffer larger than this is given back after its use by an idle connection.
+const KEPT_BYTES: usize = 256 * 1024;
+
+/// Reads without waiting and hands the octets to `take`.
+fn with_read(
+    stream: &Stream,
+    at_most: usize,
+    take: impl FnOnce(&[u8]) -> Result<(), rustls::Error>,
+) -> Result<usize, ConnectionError> {
+    READ_BUFFER.with_borrow_mut(|buffer| {
+        let length = at_most.clamp(1, READ_BYTES);
+        let count = stream.try_read(&mut buffer[..length])?;
+        take(&buffer[..count])?;
+        Ok(count)
+    })
+}

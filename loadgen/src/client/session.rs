@@ -1,0 +1,488 @@
+//! An FTP session: opening it (implicit or explicit), logging in, commands and their replies,
+//! REIN. Transfers are in `transfer`.
+
+use std::{
+    future::Future,
+    net::{IpAddr, SocketAddr},
+    rc::Rc,
+    sync::{Arc, OnceLock},
+    time::{Duration, Instant},
+};
+
+use rustls::ClientConfig;
+
+use super::{
+    Channel, ConnectionError, DataMode, Failure, Presence, Received, Reply, ReplyParser,
+    TicketStore, TlsSettings, Trace, timeout_kind,
+};
+use crate::{
+    engine::{net, timeout_at},
+    measure::{Channel as Which, ConnectionState, ErrorKind, Phase, Resumption},
+};
+
+/// How a session gets its TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Opening {
+    /// MS-FTPS 3.1.5: TLS from the first octet, then the greeting; PBSZ 0 and PROT P are implied.
+    Implicit,
+    /// RFC 4217 §4: greeting, AUTH, TLS.
+    Explicit(AuthWord),
+}
+
+/// The argument of AUTH; both mean the same (MS-FTPS 2.2.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AuthWord {
+    /// `AUTH TLS`.
+    Tls,
+    /// `AUTH SSL`.
+    Ssl,
+}
+
+/// Protection level of data connections, RFC 4217 §9.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Protection {
+    /// PROT P: TLS.
+    #[value(name = "P")]
+    Private,
+    /// PROT C: in clear.
+    #[value(name = "C")]
+    Clear,
+}
+
+/// What to do about session resumption.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum ResumeMode {
+    /// Every handshake is a full one.
+    Never,
+    /// Offer a session where there is one; the report says how many were taken.
+    Offered,
+    /// A handshake that is not resumed is a failure.
+    Always,
+}
+
+/// A server and how to speak to it.
+#[derive(Debug, Clone)]
+pub struct Endpoint {
+    /// The control connection's address.
+    pub target: SocketAddr,
+    /// Implicit or explicit.
+    pub opening: Opening,
+    /// Whether PBSZ and PROT are sent where they are implied, as curl and FileZilla do.
+    pub send_prot: bool,
+    /// Protection level of data connections.
+    pub protection: Protection,
+    /// How data connections are agreed on.
+    pub data: DataMode,
+    /// The argument of USER.
+    pub user: String,
+    /// The argument of PASS.
+    pub password: String,
+    /// TLS on both kinds of connection.
+    pub tls: TlsSettings,
+    /// Resumption on control connections.
+    pub resume_control: ResumeMode,
+    /// Resumption on data connections.
+    pub resume_data: ResumeMode,
+    /// Longest wait for any one step.
+    pub timeout: Duration,
+    /// Text of the first greeting seen, for the report.
+    pub greeting: Arc<OnceLock<String>>,
+}
+
+/// One simulated client: it has an address and remembers TLS sessions, and may open one FTP session
+/// after another.
+#[derive(Debug, Clone)]
+pub struct Client {
+    endpoint: Rc<Endpoint>,
+    source: Option<IpAddr>,
+    tickets: Arc<TicketStore>,
+    control: Arc<ClientConfig>,
+    data: Arc<ClientConfig>,
+}
+
+impl Client {
+    /// A client that connects from `source` and remembers its TLS sessions in `tickets`.
+    #[must_use]
+    pub fn new(endpoint: Rc<Endpoint>, source: Option<IpAddr>, tickets: Arc<TicketStore>) -> Self {
+        let tls = &endpoint.tls;
+        let never = |mode| mode == ResumeMode::Never;
+        // A control connection that never resumes still collects the tickets of its session.
+        let control = if never(endpoint.resume_control) && never(endpoint.resume_data) {
+            tls.full()
+        } else {
+            tls.resuming(&tickets)
+        };
+        let data = if never(endpoint.resume_data) { tls.full() } else { Arc::clone(&control) };
+        Self { endpoint, source, tickets, control, data }
+    }
+
+    /// The same client at another address, sharing its TLS sessions.
+    #[must_use]
+    pub fn at(&self, source: Option<IpAddr>) -> Self {
+        Self { source, ..self.clone() }
+    }
+
+    /// The server.
+    #[must_use]
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    /// Its own address, if one was chosen.
+    #[must_use]
+    pub const fn source(&self) -> Option<IpAddr> {
+        self.source
+    }
+
+    /// Connects and brings the session to where USER may be sent.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure`]; nothing is left open.
+    pub async fn open(&self, trace: &mut Trace) -> Result<Session, Failure> {
+        if self.endpoint.resume_control == ResumeMode::Never {
+            self.tickets.clear();
+        }
+        let mut session = self.connect(trace).await?;
+        match self.endpoint.opening {
+            Opening::Implicit => {
+                session.start_tls(trace).await?;
+                session.greeting(trace).await?;
+            }
+            Opening::Explicit(word) => {
+                session.greeting(trace).await?;
+                session.authenticate(word, trace).await?;
+            }
+        }
+        Ok(session)
+    }
+
+    /// [`Self::open`], then logs in.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::open`].
+    pub async fn log_in(&self, trace: &mut Trace) -> Result<Session, Failure> {
+        let mut session = self.open(trace).await?;
+        session.log_in(trace).await?;
+        Ok(session)
+    }
+
+    /// Opens the TCP connection alone; for clients that never speak.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::open`].
+    pub async fn connect(&self, trace: &mut Trace) -> Result<Session, Failure> {
+        let presence = Presence::new(trace.recorder());
+        let endpoint = &self.endpoint;
+        let connecting = net::connect(self.source, endpoint.target);
+        let stream =
+            within(Phase::TcpConnect, endpoint.timeout, async { Ok(connecting.await?) }).await?;
+        trace.phase(Phase::TcpConnect);
+        Ok(Session {
+            client: self.clone(),
+            channel: Channel::new(stream),
+            parser: ReplyParser::default(),
+            presence,
+        })
+    }
+
+    /// Begins TLS for a connection of `which` kind and does the handshake on it.
+    pub(super) async fn handshake(
+        &self,
+        channel: &mut Channel,
+        which: Which,
+        trace: &Trace,
+    ) -> Result<(), Failure> {
+        let (phase, config, mode) = match which {
+            Which::Control => (Phase::TlsHandshake, &self.control, self.endpoint.resume_control),
+            Which::Data => (Phase::DataTls, &self.data, self.endpoint.resume_data),
+        };
+        let tls = self
+            .endpoint
+            .tls
+            .connect(Arc::clone(config), Some(&self.tickets))
+            .map_err(|error| ConnectionError::from(error).during(phase))?;
+        within(phase, self.endpoint.timeout, channel.handshake(tls)).await?;
+        let Some(facts) = channel.tls().map(|tls| tls.facts(which)) else {
+            return Ok(());
+        };
+        trace.tls(facts);
+        if !trace.is_recorded() {
+            // What prepares a run is where the first sessions to resume come from.
+            return Ok(());
+        }
+        match (mode, facts.resumption) {
+            (ResumeMode::Always, Resumption::Declined) => {
+                let detail = "the server did a full handshake";
+                Err(Failure::new(phase, ErrorKind::ResumptionRefused, detail))
+            }
+            (ResumeMode::Always, Resumption::NotOffered) => {
+                let detail = "the server left no session to resume";
+                Err(Failure::new(phase, ErrorKind::ResumptionRefused, detail))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// An FTP session: its control connection.
+pub struct Session {
+    pub(super) client: Client,
+    channel: Channel,
+    parser: ReplyParser,
+    presence: Presence,
+}
+
+impl Session {
+    /// USER and PASS, then what this session needs for transfers: protection level (where it is
+    /// not implied) and TYPE I.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure`].
+    pub async fn log_in(&mut self, trace: &mut Trace) -> Result<(), Failure> {
+        const PHASE: Phase = Phase::Login;
+        self.presence.set(ConnectionState::LoggingIn);
+        trace.skip();
+        let endpoint = Rc::clone(&self.client.endpoint);
+        let mut reply = self.exchange(PHASE, &format!("USER {}", endpoint.user)).await?;
+        if reply.is_intermediate() {
+            reply = self.exchange(PHASE, &format!("PASS {}", endpoint.password)).await?;
+        }
+        if !reply.is_completion() {
+            return Err(Failure::unexpected(PHASE, &reply));
+        }
+        trace.phase(PHASE);
+        self.protect(&endpoint).await?;
+        self.expect(PHASE, "TYPE I", 200).await?;
+        trace.skip();
+        self.presence.set(ConnectionState::Idle);
+        Ok(())
+    }
+
+    /// NOOP.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure`].
+    pub async fn keep_alive(&mut self) -> Result<(), Failure> {
+        self.presence.set(ConnectionState::Waiting);
+        let reply = self.exchange(Phase::Completion, "NOOP").await?;
+        self.presence.set(ConnectionState::Idle);
+        if reply.is_completion() {
+            return Ok(());
+        }
+        Err(Failure::unexpected(Phase::Completion, &reply))
+    }
+
+    /// REIN: the session is as after connecting, on the same TCP connection, with TLS negotiated
+    /// anew. RFC 959 §4.1.1, RFC 4217 §13, MS-FTPS 3.2.5.3.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure`].
+    pub async fn reinitialize(&mut self, trace: &mut Trace) -> Result<(), Failure> {
+        const PHASE: Phase = Phase::Greeting;
+        self.expect(PHASE, "REIN", 220).await?;
+        let timeout = self.client.endpoint.timeout;
+        within(PHASE, timeout, self.channel.end_tls()).await?;
+        if !self.parser.is_empty() {
+            return Err(behind(PHASE));
+        }
+        if self.client.endpoint.resume_control == ResumeMode::Never {
+            self.client.tickets.clear();
+        }
+        trace.skip();
+        match self.client.endpoint.opening {
+            Opening::Implicit => {
+                self.start_tls(trace).await?;
+                self.greeting(trace).await
+            }
+            // RFC 4217 §13: the control connection is in clear again, and REIN's 220 was the reply.
+            Opening::Explicit(word) => self.authenticate(word, trace).await,
+        }
+    }
+
+    /// QUIT, and waits for its reply.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure`]; the connection is closed in any case.
+    pub async fn quit(mut self) -> Result<(), Failure> {
+        self.presence.set(ConnectionState::Closing);
+        let reply = self.exchange(Phase::Operation, "QUIT").await?;
+        self.channel.close().await;
+        if reply.code == 221 { Ok(()) } else { Err(Failure::unexpected(Phase::Operation, &reply)) }
+    }
+
+    /// Closes without QUIT, as a client that has gone: close_notify and FIN.
+    pub async fn close(mut self) {
+        self.presence.set(ConnectionState::Closing);
+        self.channel.close().await;
+    }
+
+    /// Cuts the connection: RST.
+    pub fn reset(self) {
+        self.channel.reset();
+    }
+
+    /// Says nothing and reads until the server ends the connection.
+    ///
+    /// # Errors
+    ///
+    /// The connection's failure, a reset among them.
+    pub async fn stay_silent(&mut self) -> Result<(), Failure> {
+        const READ_BYTES: usize = 4096;
+        self.presence.set(ConnectionState::Idle);
+        loop {
+            match self.channel.receive(READ_BYTES, |_| {}).await {
+                Ok(Received::Some) => {}
+                Ok(Received::End) => return Ok(()),
+                Err(error) => return Err(error.during(Phase::Operation)),
+            }
+        }
+    }
+
+    /// Sends a command and reads the reply, whatever its code.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure`].
+    pub async fn exchange(&mut self, phase: Phase, command: &str) -> Result<Reply, Failure> {
+        self.command(phase, command).await?;
+        self.reply(phase).await
+    }
+
+    /// Sends a command whose reply must have this code.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure`].
+    pub async fn expect(&mut self, phase: Phase, command: &str, code: u16) -> Result<(), Failure> {
+        let reply = self.exchange(phase, command).await?;
+        if reply.code == code { Ok(()) } else { Err(Failure::unexpected(phase, &reply)) }
+    }
+
+    /// Sends a command line. Line ends in it would make it two commands and are left out.
+    pub(super) async fn command(&mut self, phase: Phase, command: &str) -> Result<(), Failure> {
+        let mut line: Vec<u8> =
+            command.bytes().filter(|octet| !matches!(octet, b'\r' | b'\n' | 0)).collect();
+        line.extend_from_slice(b"\r\n");
+        let timeout = self.client.endpoint.timeout;
+        within(phase, timeout, self.channel.send(&line)).await
+    }
+
+    /// Reads one reply.
+    pub(super) async fn reply(&mut self, phase: Phase) -> Result<Reply, Failure> {
+        const READ_BYTES: usize = 16 * 1024;
+        let deadline = Instant::now() + self.client.endpoint.timeout;
+        loop {
+            match self.parser.next_reply() {
+                Ok(Some(reply)) => return Ok(reply),
+                Ok(None) => {}
+                Err(error) => return Err(Failure::malformed(phase, error)),
+            }
+            let parser = &mut self.parser;
+            let receiving = self.channel.receive(READ_BYTES, |octets| parser.push(octets));
+            match timeout_at(deadline, receiving).await {
+                None => return Err(Failure::new(phase, ErrorKind::ReplyTimeout, "")),
+                // In the phase of a transfer too, it is the control connection that ended.
+                Some(Err(ConnectionError::Truncated)) => {
+                    return Err(ConnectionError::Closed.during(phase));
+                }
+                Some(Err(error)) => return Err(error.during(phase)),
+                Some(Ok(Received::Some)) => {}
+                // What came before the end may hold the reply: 421 and close.
+                Some(Ok(Received::End)) => match self.parser.next_reply() {
+                    Ok(Some(reply)) => return Ok(reply),
+                    Ok(None) => return Err(ConnectionError::Closed.during(phase)),
+                    Err(error) => return Err(Failure::malformed(phase, error)),
+                },
+            }
+        }
+    }
+
+    pub(super) fn set_state(&mut self, state: ConnectionState) {
+        self.presence.set(state);
+    }
+
+    pub(super) const fn channel(&self) -> &Channel {
+        &self.channel
+    }
+
+    async fn start_tls(&mut self, trace: &mut Trace) -> Result<(), Failure> {
+        self.presence.set(ConnectionState::Handshaking);
+        self.client.handshake(&mut self.channel, Which::Control, trace).await?;
+        trace.phase(Phase::TlsHandshake);
+        Ok(())
+    }
+
+    /// Reads 220, after any 120 (RFC 959 §5.4).
+    async fn greeting(&mut self, trace: &mut Trace) -> Result<(), Failure> {
+        const PHASE: Phase = Phase::Greeting;
+        self.presence.set(ConnectionState::LoggingIn);
+        let mut reply = self.reply(PHASE).await?;
+        if reply.code == 120 {
+            reply = self.reply(PHASE).await?;
+        }
+        if reply.code != 220 {
+            return Err(Failure::unexpected(PHASE, &reply));
+        }
+        self.client.endpoint.greeting.get_or_init(|| reply.text);
+        trace.phase(PHASE);
+        Ok(())
+    }
+
+    async fn authenticate(&mut self, word: AuthWord, trace: &mut Trace) -> Result<(), Failure> {
+        const PHASE: Phase = Phase::TlsHandshake;
+        let command = match word {
+            AuthWord::Tls => "AUTH TLS",
+            AuthWord::Ssl => "AUTH SSL",
+        };
+        self.expect(PHASE, command, 234).await?;
+        if !self.parser.is_empty() {
+            return Err(behind(PHASE));
+        }
+        self.start_tls(trace).await
+    }
+
+    /// PBSZ and PROT, where the level asked for is not the one implied.
+    async fn protect(&mut self, endpoint: &Endpoint) -> Result<(), Failure> {
+        const PHASE: Phase = Phase::Login;
+        let explicit = endpoint.opening != Opening::Implicit;
+        let level = match endpoint.protection {
+            Protection::Private => "PROT P",
+            Protection::Clear => "PROT C",
+        };
+        if explicit || endpoint.send_prot {
+            self.expect(PHASE, "PBSZ 0", 200).await?;
+        }
+        if explicit || endpoint.send_prot || endpoint.protection == Protection::Clear {
+            self.expect(PHASE, level, 200).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Runs one step of `phase` within `timeout`.
+pub(super) async fn within<T>(
+    phase: Phase,
+    timeout: Duration,
+    step: impl Future<Output = Result<T, ConnectionError>>,
+) -> Result<T, Failure> {
+    match timeout_at(Instant::now() + timeout, step).await {
+        Some(result) => result.map_err(|error| error.during(phase)),
+        None => Err(late(phase)),
+    }
+}
+
+pub(super) fn late(phase: Phase) -> Failure {
+    Failure::new(phase, timeout_kind(phase), "")
+}
+
+/// Clear octets that came before TLS began would be taken for protected ones.
+fn behind(phase: Phase) -> Failure {
+    Failure::new(phase, ErrorKind::ReplyParse, "octets behind the reply that begins TLS")
+}

@@ -1,0 +1,382 @@
+//! TLS as a client: what to offer and accept, and one connection's TLS as octets in, octets out.
+//! Opens nothing and waits for nothing.
+
+use std::{
+    fs,
+    io::Write,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use rustls::{
+    ClientConfig, ClientConnection, DigitallySignedStruct, HandshakeKind, ProtocolVersion,
+    RootCertStore, SignatureScheme, SupportedCipherSuite,
+    client::{
+        Resumption as RustlsResumption,
+        danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    },
+    crypto::{CryptoProvider, SupportedKxGroup, WebPkiSupportedAlgorithms, aws_lc_rs},
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject},
+    version::{TLS12, TLS13},
+};
+use sha2::{Digest, Sha256};
+
+use super::TicketStore;
+use crate::measure::{Channel, Resumption, TlsHandshake, TlsNames};
+
+/// Which versions are offered.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum TlsVersion {
+    /// 1.3 and 1.2.
+    #[default]
+    Any,
+    /// TLS 1.2 only, RFC 5246.
+    #[value(name = "1.2")]
+    Tls12,
+    /// TLS 1.3 only, RFC 8446.
+    #[value(name = "1.3")]
+    Tls13,
+}
+
+/// How the server's certificate is judged. The handshake's signature is checked in every case.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Verification {
+    /// Any certificate will do.
+    #[default]
+    None,
+    /// A chain to an authority in this PEM file, and the name.
+    Authority(PathBuf),
+    /// The certificate with this SHA-256 fingerprint (of its DER form).
+    Pinned([u8; 32]),
+}
+
+/// What the command line asks of TLS.
+#[derive(Debug, Clone, Default)]
+pub struct TlsOptions {
+    /// Versions to offer.
+    pub version: TlsVersion,
+    /// IANA names of the suites to offer, in order of preference; empty: the library's choice.
+    pub suites: Vec<String>,
+    /// Names of the key exchange groups to offer, in order; empty: the library's choice.
+    pub groups: Vec<String>,
+    /// How the certificate is judged.
+    pub verification: Verification,
+    /// Certificate chain and key of the client, PEM.
+    pub identity: Option<(PathBuf, PathBuf)>,
+    /// Whether the name is sent as SNI (RFC 6066 §3). An IP address never is.
+    pub sni: bool,
+}
+
+/// Why the options cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TlsOptionsError {
+    /// A suite or group the library does not have.
+    #[error("\"{name}\" is not one of {known}")]
+    Unknown {
+        /// As given.
+        name: String,
+        /// What there is.
+        known: String,
+    },
+    /// No suite is left for the version asked for.
+    #[error("these options leave nothing to offer: {0}")]
+    Nothing(String),
+    /// A file cannot be read or holds nothing usable.
+    #[error("{path}: {cause}")]
+    File {
+        /// Its path.
+        path: PathBuf,
+        /// What is wrong.
+        cause: String,
+    },
+}
+
+/// Options made ready for connections to one server.
+#[derive(Debug, Clone)]
+pub struct TlsSettings {
+    plain: Arc<ClientConfig>,
+    name: ServerName<'static>,
+}
+
+impl TlsSettings {
+    /// Reads the files and checks the names. `name` is what the certificate must be for and what
+    /// SNI says.
+    ///
+    /// # Errors
+    ///
+    /// [`TlsOptionsError`].
+    pub fn new(options: &TlsOptions, name: ServerName<'static>) -> Result<Self, TlsOptionsError> {
+        let provider = Arc::new(provider(options)?);
+        let versions: &[_] = match options.version {
+            TlsVersion::Any => &[&TLS13, &TLS12],
+            TlsVersion::Tls12 => &[&TLS12],
+            TlsVersion::Tls13 => &[&TLS13],
+        };
+        let nothing = |error: rustls::Error| TlsOptionsError::Nothing(error.to_string());
+        let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
+            .with_protocol_versions(versions)
+            .map_err(nothing)?;
+        let algorithms = provider.signature_verification_algorithms;
+        let builder = match &options.verification {
+            Verification::Authority(path) => builder.with_root_certificates(authorities(path)?),
+            Verification::Pinned(digest) => {
+                builder.dangerous().with_custom_certificate_verifier(Arc::new(Pin {
+                    digest: Some(*digest),
+                    algorithms,
+                }))
+            }
+            Verification::None => builder
+                .dangerous()
+                .with_custom_certificate_verifier(Arc::new(Pin { digest: None, algorithms })),
+        };
+        let mut config = match &options.identity {
+            None => builder.with_no_client_auth(),
+            Some((chain, key)) => builder
+                .with_client_auth_cert(certificates(chain)?, private_key(key)?)
+                .map_err(|error| file(chain, error))?,
+        };
+        config.enable_sni = options.sni;
+        config.resumption = RustlsResumption::disabled();
+        Ok(Self { plain: Arc::new(config), name })
+    }
+
+    /// A configuration that never resumes.
+    #[must_use]
+    pub fn full(&self) -> Arc<ClientConfig> {
+        Arc::clone(&self.plain)
+    }
+
+    /// A configuration that resumes what `store` holds, and keeps new sessions there.
+    #[must_use]
+    pub fn resuming(&self, store: &Arc<TicketStore>) -> Arc<ClientConfig> {
+        let mut config = ClientConfig::clone(&self.plain);
+        let store: Arc<TicketStore> = Arc::clone(store);
+        config.resumption = RustlsResumption::store(store);
+        Arc::new(config)
+    }
+
+    /// Begins TLS on a connection.
+    ///
+    /// # Errors
+    ///
+    /// The library's, when no ClientHello can be made.
+    pub fn connect(
+        &self,
+        config: Arc<ClientConfig>,
+        store: Option<&TicketStore>,
+    ) -> Result<TlsClient, rustls::Error> {
+        let offers = |store: &TicketStore| store.offers();
+        let before = store.map(offers);
+        let mut connection = ClientConnection::new(config, self.name.clone())?;
+        connection.set_buffer_limit(None);
+        // The session to offer is taken from the store while the ClientHello is made.
+        let offered = store.map(offers) != before;
+        Ok(TlsClient { connection: Box::new(connection), offered, closed: false })
+    }
+}
+
+/// TLS of one connection: wire octets in, wire octets out.
+#[derive(Debug)]
+pub struct TlsClient {
+    connection: Box<ClientConnection>,
+    offered: bool,
+    closed: bool,
+}
+
+impl TlsClient {
+    /// Takes octets of the wire and gives each piece of plaintext to `sink`.
+    ///
+    /// # Errors
+    ///
+    /// The library's; what it wants to say about it is in [`Self::take_output`].
+    pub fn receive(
+        &mut self,
+        mut wire: &[u8],
+        mut sink: impl FnMut(&[u8]),
+    ) -> Result<(), rustls::Error> {
+        use std::io::BufRead;
+        while !wire.is_empty() && !self.closed {
+            let taken = self
+                .connection
+                .read_tls(&mut wire)
+                .map_err(|error| rustls::Error::General(error.to_string()))?;
+            self.closed = self.connection.process_new_packets()?.peer_has_closed();
+            let mut reader = self.connection.reader();
+            while let Ok(piece) = reader.fill_buf() {
+                if piece.is_empty() {
+                    break;
+                }
+                sink(piece);
+                let length = piece.len();
+                reader.consume(length);
+            }
+            if taken == 0 {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Seals `plain`; the records are appended by the next [`Self::take_output`].
+    ///
+    /// # Errors
+    ///
+    /// None in practice: the buffer has no limit.
+    pub fn send(&mut self, plain: &[u8]) -> Result<(), rustls::Error> {
+        self.connection
+            .writer()
+            .write_all(plain)
+            .map_err(|error| rustls::Error::General(error.to_string()))
+    }
+
+    /// Seals a close_notify, RFC 8446 §6.1.
+    pub fn send_close_notify(&mut self) {
+        self.connection.send_close_notify();
+    }
+
+    /// Appends everything that is to be sent now to `out`.
+    pub fn take_output(&mut self, out: &mut Vec<u8>) {
+        while self.connection.wants_write() {
+            // Writing into a Vec cannot fail; if it did, the rest stays for the next call.
+            if self.connection.write_tls(out).is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Whether the handshake still goes on.
+    #[must_use]
+    pub fn is_handshaking(&self) -> bool {
+        self.connection.is_handshaking()
+    }
+
+    /// Whether the peer's close_notify has come.
+    #[must_use]
+    pub const fn is_closed(&self) -> bool {
+        self.closed
+    }
+
+    /// What was negotiated.
+    #[must_use]
+    pub fn facts(&self, channel: Channel) -> TlsHandshake {
+        let version = match self.connection.protocol_version() {
+            Some(ProtocolVersion::TLSv1_2) => "TLSv1.2",
+            Some(ProtocolVersion::TLSv1_3) => "TLSv1.3",
+            _ => "unknown",
+        };
+        let suite = self.connection.negotiated_cipher_suite();
+        let suite = suite.and_then(|suite| suite.suite().as_str()).unwrap_or("unknown");
+        let group = self.connection.negotiated_key_exchange_group();
+        let group = group.and_then(|group| group.name().as_str()).unwrap_or("none");
+        let resumption = match (self.connection.handshake_kind(), self.offered) {
+            (Some(HandshakeKind::Resumed), _) => Resumption::Resumed,
+            (_, true) => Resumption::Declined,
+            (_, false) => Resumption::NotOffered,
+        };
+        TlsHandshake { channel, names: TlsNames { version, suite, group }, resumption }
+    }
+}
+
+fn provider(options: &TlsOptions) -> Result<CryptoProvider, TlsOptionsError> {
+    let mut provider = aws_lc_rs::default_provider();
+    if !options.suites.is_empty() {
+        let name = |suite: &SupportedCipherSuite| suite.suite().as_str().unwrap_or_default();
+        provider.cipher_suites = choose(&options.suites, aws_lc_rs::ALL_CIPHER_SUITES, name)?;
+    }
+    if !options.groups.is_empty() {
+        let name =
+            |group: &&'static dyn SupportedKxGroup| group.name().as_str().unwrap_or_default();
+        provider.kx_groups = choose(&options.groups, aws_lc_rs::ALL_KX_GROUPS, name)?;
+    }
+    Ok(provider)
+}
+
+/// The members of `known` named by `names`, in the order of `names`.
+fn choose<T: Copy>(
+    names: &[String],
+    known: &[T],
+    name_of: impl Fn(&T) -> &'static str,
+) -> Result<Vec<T>, TlsOptionsError> {
+    let find = |name: &String| {
+        known.iter().find(|item| name_of(item).eq_ignore_ascii_case(name)).copied().ok_or_else(
+            || {
+                let known: Vec<_> = known.iter().map(&name_of).collect();
+                TlsOptionsError::Unknown { name: name.clone(), known: known.join(", ") }
+            },
+        )
+    };
+    names.iter().map(find).collect()
+}
+
+fn authorities(path: &Path) -> Result<RootCertStore, TlsOptionsError> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(path)? {
+        roots.add(certificate).map_err(|error| file(path, error))?;
+    }
+    Ok(roots)
+}
+
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsOptionsError> {
+    let text = fs::read(path).map_err(|error| file(path, error))?;
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
+    let found = found.map_err(|error| file(path, error))?;
+    if found.is_empty() { Err(file(path, "holds no PEM certificate")) } else { Ok(found) }
+}
+
+fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsOptionsError> {
+    let text = fs::read(path).map_err(|error| file(path, error))?;
+    PrivateKeyDer::from_pem_slice(&text).map_err(|error| file(path, error))
+}
+
+fn file(path: &Path, cause: impl ToString) -> TlsOptionsError {
+    TlsOptionsError::File { path: path.to_path_buf(), cause: cause.to_string() }
+}
+
+/// Accepts the certificate with this digest, or any without one.
+#[derive(Debug)]
+struct Pin {
+    digest: Option<[u8; 32]>,
+    algorithms: WebPkiSupportedAlgorithms,
+}
+
+impl ServerCertVerifier for Pin {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let matches = self.digest.is_none_or(|pinned| {
+            let found: [u8; 32] = Sha256::digest(end_entity).into();
+            found == pinned
+        });
+        if matches {
+            return Ok(ServerCertVerified::assertion());
+        }
+        Err(rustls::CertificateError::ApplicationVerificationFailure.into())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        rustls::crypto::verify_tls12_signature(message, certificate, signed, &self.algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        rustls::crypto::verify_tls13_signature(message, certificate, signed, &self.algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms.supported_schemes()
+    }
+}

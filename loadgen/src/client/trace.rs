@@ -1,0 +1,155 @@
+//! What the client tells the recorder: phases of one operation, and in which state a control
+//! connection is. The only place of the client that reads the clock for measuring.
+
+use std::{cell::RefCell, rc::Rc, time::Instant};
+
+use super::Failure;
+use crate::measure::{ConnectionState, Phase, Recorder, Timeline, TlsHandshake};
+
+/// The recorder of a thread, shared by its tasks.
+pub type SharedRecorder = Rc<RefCell<Recorder>>;
+
+/// One operation under measurement.
+#[derive(Clone)]
+pub struct Trace {
+    recorder: SharedRecorder,
+    timeline: Timeline,
+    recorded: bool,
+    /// Whether TLS facts count.
+    tls: bool,
+}
+
+impl Trace {
+    /// An operation planned for `intended`, beginning now.
+    #[must_use]
+    pub fn new(recorder: &SharedRecorder, intended: Instant) -> Self {
+        let timeline = Timeline::new(intended, Instant::now().max(intended));
+        Self { recorder: Rc::clone(recorder), timeline, recorded: true, tls: true }
+    }
+
+    /// An operation that begins when it may: closed loop.
+    #[must_use]
+    pub fn now(recorder: &SharedRecorder) -> Self {
+        Self::new(recorder, Instant::now())
+    }
+
+    /// The opening of a session that the run will use: only its TLS facts count.
+    #[must_use]
+    pub fn preparation(recorder: &SharedRecorder) -> Self {
+        Self { recorded: false, ..Self::now(recorder) }
+    }
+
+    /// Something beside the run that counts nowhere.
+    #[must_use]
+    pub fn unrecorded(recorder: &SharedRecorder) -> Self {
+        Self { recorded: false, tls: false, ..Self::now(recorder) }
+    }
+
+    /// Whether it counts.
+    #[must_use]
+    pub const fn is_recorded(&self) -> bool {
+        self.recorded
+    }
+
+    /// The recorder.
+    #[must_use]
+    pub const fn recorder(&self) -> &SharedRecorder {
+        &self.recorder
+    }
+
+    /// `phase` ended now.
+    pub fn phase(&mut self, phase: Phase) {
+        if self.recorded {
+            self.timeline.phase(&mut self.recorder.borrow_mut(), phase, Instant::now());
+        }
+    }
+
+    /// What passed since the last phase belongs to none.
+    pub fn skip(&mut self) {
+        self.timeline.skip(Instant::now());
+    }
+
+    /// A TLS handshake ended. Those of the sessions that a run prepares count with it: they are the
+    /// sessions it then measures.
+    pub fn tls(&self, facts: TlsHandshake) {
+        if !self.tls {
+            return;
+        }
+        let mut recorder = self.recorder.borrow_mut();
+        let window = recorder.window();
+        let at = if self.recorded { Instant::now() } else { window.start + window.warmup };
+        recorder.tls(facts, at);
+    }
+
+    /// Payload was sent.
+    pub fn bytes_up(&self, bytes: usize) {
+        if self.recorded {
+            self.recorder.borrow_mut().bytes_up(bytes as u64, Instant::now());
+        }
+    }
+
+    /// Payload came.
+    pub fn bytes_down(&self, bytes: usize) {
+        if self.recorded {
+            self.recorder.borrow_mut().bytes_down(bytes as u64, Instant::now());
+        }
+    }
+
+    /// The operation succeeded now.
+    pub fn succeed(self) {
+        if self.recorded {
+            self.timeline.succeed(&mut self.recorder.borrow_mut(), Instant::now());
+        }
+    }
+
+    /// The operation failed now.
+    pub fn fail(self, failure: &Failure) {
+        if self.recorded {
+            self.timeline.fail(
+                &mut self.recorder.borrow_mut(),
+                failure.phase,
+                failure.kind,
+                Instant::now(),
+                &failure.detail,
+            );
+        }
+    }
+
+    /// The workload gave the operation up on purpose.
+    pub fn abandon(self) {
+        if self.recorded {
+            self.recorder.borrow_mut().abandoned(self.timeline.intended());
+        }
+    }
+}
+
+/// A control connection's place in the count of connections by state; leaves it when dropped.
+pub struct Presence {
+    recorder: SharedRecorder,
+    state: ConnectionState,
+}
+
+impl Presence {
+    /// A connection begins.
+    #[must_use]
+    pub fn new(recorder: &SharedRecorder) -> Self {
+        let state = ConnectionState::Connecting;
+        recorder.borrow_mut().connection(None, Some(state), Instant::now());
+        Self { recorder: Rc::clone(recorder), state }
+    }
+
+    /// It is in `state` now.
+    pub fn set(&mut self, state: ConnectionState) {
+        if state != self.state {
+            let mut recorder = self.recorder.borrow_mut();
+            recorder.connection(Some(self.state), Some(state), Instant::now());
+            self.state = state;
+        }
+    }
+}
+
+impl Drop for Presence {
+    fn drop(&mut self) {
+        self.recorder.borrow_mut().connection(Some(self.state), None, Instant::now());
+    }
+}

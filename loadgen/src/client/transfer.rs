@@ -1,0 +1,378 @@
+//! Transfers of a session: agreeing on a data connection, opening it, TLS on it, moving octets,
+//! the completion reply. RFC 959 §3, §5.3; RFC 4217 §7; RFC 2428.
+
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use super::{
+    Channel, ConnectionError, DataMode, Failure, Protection, Received, Reply, Session, Trace,
+    active_command, parse_epsv, parse_pasv,
+    session::{late, within},
+};
+use crate::{
+    engine::{net, sleep_until, timeout_at, yield_if_needed},
+    measure::{Channel as Which, ConnectionState, ErrorKind, Phase},
+    verify::{Check, Content, Expected},
+};
+
+/// Octets per read or write of a transfer at full speed.
+const PIECE_BYTES: usize = 64 * 1024;
+
+/// How fast a transfer goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pace {
+    /// As fast as it can.
+    Full,
+    /// This many octets a second, in small pieces: a client on a bad line.
+    BytesPerSecond(u64),
+}
+
+/// Which command lists a directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Listing {
+    /// LIST, RFC 959 §4.1.3.
+    List,
+    /// NLST, RFC 959 §4.1.3.
+    Nlst,
+    /// MLSD, RFC 3659 §7.
+    Mlsd,
+}
+
+impl Listing {
+    const fn verb(self) -> &'static str {
+        match self {
+            Self::List => "LIST",
+            Self::Nlst => "NLST",
+            Self::Mlsd => "MLSD",
+        }
+    }
+}
+
+impl Session {
+    /// RETR, checked against `expected`. With `abandon_after`, the client vanishes after so many
+    /// octets: both connections are cut, `Ok(false)`.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure`]; the session is then of no more use.
+    pub async fn download(
+        &mut self,
+        name: &str,
+        expected: Expected,
+        pace: Pace,
+        abandon_after: Option<u64>,
+        trace: &mut Trace,
+    ) -> Result<bool, Failure> {
+        let mut data = self.begin(&format!("RETR {name}"), trace).await?;
+        let mut check = Check::new(expected);
+        let more = |check: &mut Check, octets: &[u8]| {
+            check.take(octets);
+            abandon_after.is_none_or(|limit| check.received() < limit)
+        };
+        if !self.receive_all(&mut data, pace, trace, |octets| more(&mut check, octets)).await? {
+            data.reset();
+            return Ok(false);
+        }
+        data.close().await;
+        self.complete(trace).await?;
+        check.finish().map_err(|detail| {
+            Failure::new(Phase::LastByte, ErrorKind::VerificationMismatch, detail)
+        })?;
+        Ok(true)
+    }
+
+    /// STOR of contents made from a seed. Otherwise as [`Self::download`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::download`].
+    pub async fn upload(
+        &mut self,
+        name: &str,
+        content: Content,
+        pace: Pace,
+        abandon_after: Option<u64>,
+        trace: &mut Trace,
+    ) -> Result<bool, Failure> {
+        let mut data = self.begin(&format!("STOR {name}"), trace).await?;
+        if !self.send_all(&mut data, content, pace, abandon_after, trace).await? {
+            data.reset();
+            return Ok(false);
+        }
+        let timeout = self.client.endpoint().timeout;
+        within(Phase::LastByte, timeout, data.close_notify()).await?;
+        data.stream().shutdown_write();
+        trace.phase(Phase::LastByte);
+        // The data connection stays until the reply: closing it with unread tickets in it would
+        // reset it, and the server could lose the end of the file.
+        self.complete(trace).await?;
+        drop(data);
+        Ok(true)
+    }
+
+    /// Lists the working directory and returns how many lines came.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::download`].
+    pub async fn list(
+        &mut self,
+        listing: Listing,
+        path: &str,
+        trace: &mut Trace,
+    ) -> Result<u64, Failure> {
+        let command = format!("{} {path}", listing.verb());
+        let mut data = self.begin(command.trim_end(), trace).await?;
+        let mut lines = 0;
+        let count = |octets: &[u8]| {
+            lines += octets.iter().filter(|octet| **octet == b'\n').count() as u64;
+            true
+        };
+        self.receive_all(&mut data, Pace::Full, trace, count).await?;
+        data.close().await;
+        self.complete(trace).await?;
+        Ok(lines)
+    }
+
+    /// Agrees on a data connection, sends `command` and opens the connection.
+    async fn begin(&mut self, command: &str, trace: &mut Trace) -> Result<Channel, Failure> {
+        self.set_state(ConnectionState::Waiting);
+        let mut data = match self.client.endpoint().data {
+            DataMode::Epsv | DataMode::Pasv | DataMode::PasvReply => {
+                let address = self.passive().await?;
+                trace.phase(Phase::Epsv);
+                let timeout = self.client.endpoint().timeout;
+                // From the control connection's own address: servers check it.
+                let source = self.client.source();
+                let stream = within(Phase::DataConnect, timeout, async {
+                    Ok(net::connect(source, address).await?)
+                })
+                .await?;
+                trace.phase(Phase::DataConnect);
+                self.preliminary(command).await?;
+                stream
+            }
+            DataMode::Port | DataMode::Eprt => self.active(command, trace).await?,
+        }
+        .into();
+        self.protect_data(&mut data, trace).await?;
+        self.set_state(ConnectionState::Transferring);
+        Ok(data)
+    }
+
+    /// EPSV or PASV: where to connect.
+    async fn passive(&mut self) -> Result<SocketAddr, Failure> {
+        const PHASE: Phase = Phase::Epsv;
+        let peer = self.channel().stream().peer_addr();
+        let mode = self.client.endpoint().data;
+        let (command, code) = if mode == DataMode::Epsv { ("EPSV", 229) } else { ("PASV", 227) };
+        let reply = self.exchange(PHASE, command).await?;
+        if reply.code != code {
+            return Err(Failure::unexpected(PHASE, &reply));
+        }
+        let malformed = || Failure::new(PHASE, ErrorKind::ReplyParse, reply.text.clone());
+        if mode == DataMode::Epsv {
+            let port = parse_epsv(&reply.text).ok_or_else(malformed)?;
+            return Ok(SocketAddr::new(peer.ip(), port));
+        }
+        let (ip, port) = parse_pasv(&reply.text).ok_or_else(malformed)?;
+        if mode == DataMode::Pasv {
+            return Ok(SocketAddr::new(peer.ip(), port));
+        }
+        // A server must not send this load to somebody else: only itself, or this host.
+        if !ip.is_loopback() && peer.ip() != ip {
+            return Err(Failure::new(PHASE, ErrorKind::ReplyParse, format!("points at {ip}")));
+        }
+        Ok(SocketAddr::new(ip.into(), port))
+    }
+
+    /// PORT or EPRT, `command`, and the server's connection.
+    async fn active(&mut self, command: &str, trace: &mut Trace) -> Result<net::Stream, Failure> {
+        let error = |error: std::io::Error| ConnectionError::from(error).during(Phase::Epsv);
+        let control = self.channel().stream();
+        let peer = control.peer_addr();
+        let local = control.local_addr().map_err(error)?;
+        let listener = net::Listener::bind(local.ip()).map_err(error)?;
+        let endpoint = self.client.endpoint();
+        let (mode, timeout) = (endpoint.data, endpoint.timeout);
+        self.expect(Phase::Epsv, &active_command(mode, listener.address()), 200).await?;
+        trace.phase(Phase::Epsv);
+        // Whether the server connects before or after its reply: the kernel keeps the connection.
+        self.preliminary(command).await?;
+        let stream = within(Phase::DataConnect, timeout, async {
+            loop {
+                let stream = listener.accept().await?;
+                if stream.peer_addr().ip() == peer.ip() {
+                    return Ok(stream);
+                }
+            }
+        })
+        .await?;
+        trace.phase(Phase::DataConnect);
+        Ok(stream)
+    }
+
+    /// Sends the transfer command and reads its 1yz reply.
+    async fn preliminary(&mut self, command: &str) -> Result<(), Failure> {
+        let reply = self.exchange(Phase::FirstByte, command).await?;
+        if reply.is_preliminary() {
+            return Ok(());
+        }
+        Err(Failure::unexpected(Phase::FirstByte, &reply))
+    }
+
+    /// TLS on the data connection, of which the server is the TLS server whoever connected
+    /// (RFC 4217 §7).
+    async fn protect_data(&mut self, data: &mut Channel, trace: &mut Trace) -> Result<(), Failure> {
+        if self.client.endpoint().protection == Protection::Clear {
+            return Ok(());
+        }
+        if let Err(failure) = self.client.handshake(data, Which::Data, trace).await {
+            return Err(self.explained(failure).await);
+        }
+        trace.phase(Phase::DataTls);
+        Ok(())
+    }
+
+    /// Reads to the end. `false` when `take` wanted no more.
+    async fn receive_all(
+        &mut self,
+        data: &mut Channel,
+        pace: Pace,
+        trace: &mut Trace,
+        mut take: impl FnMut(&[u8]) -> bool,
+    ) -> Result<bool, Failure> {
+        let timeout = self.client.endpoint().timeout;
+        let mut pacer = Pacer::new(pace);
+        let (mut phase, mut more) = (Phase::FirstByte, true);
+        loop {
+            let mut count = 0;
+            let receiving = data.receive(pacer.piece(), |octets| {
+                count += octets.len();
+                more = take(octets) && more;
+            });
+            let failure = match timeout_at(Instant::now() + timeout, receiving).await {
+                None => late(phase),
+                Some(Err(error)) => error.during(phase),
+                Some(Ok(received)) => {
+                    trace.bytes_down(count);
+                    if count > 0 && phase == Phase::FirstByte {
+                        trace.phase(phase);
+                        phase = Phase::LastByte;
+                    }
+                    if received == Received::End {
+                        trace.phase(Phase::LastByte);
+                        return Ok(true);
+                    }
+                    if !more {
+                        return Ok(false);
+                    }
+                    pacer.wait(count as u64).await;
+                    continue;
+                }
+            };
+            return Err(self.explained(failure).await);
+        }
+    }
+
+    /// Sends all of `content`. `false` when it was abandoned.
+    async fn send_all(
+        &mut self,
+        data: &mut Channel,
+        content: Content,
+        pace: Pace,
+        abandon_after: Option<u64>,
+        trace: &mut Trace,
+    ) -> Result<bool, Failure> {
+        let timeout = self.client.endpoint().timeout;
+        let mut pacer = Pacer::new(pace);
+        let mut buffer = vec![0; pacer.piece()];
+        let mut offset = 0;
+        loop {
+            let count = content.fill(offset, &mut buffer);
+            if count == 0 {
+                return Ok(true);
+            }
+            let phase = if offset == 0 { Phase::FirstByte } else { Phase::LastByte };
+            if let Err(failure) = within(phase, timeout, data.send(&buffer[..count])).await {
+                return Err(self.explained(failure).await);
+            }
+            trace.bytes_up(count);
+            if offset == 0 {
+                trace.phase(Phase::FirstByte);
+            }
+            offset += count as u64;
+            if abandon_after.is_some_and(|limit| offset >= limit) {
+                return Ok(false);
+            }
+            pacer.wait(count as u64).await;
+        }
+    }
+
+    /// Reads the completion reply.
+    async fn complete(&mut self, trace: &mut Trace) -> Result<(), Failure> {
+        const PHASE: Phase = Phase::Completion;
+        self.set_state(ConnectionState::Waiting);
+        let reply: Reply = self.reply(PHASE).await?;
+        if reply.code != 226 && reply.code != 250 {
+            return Err(Failure::unexpected(PHASE, &reply));
+        }
+        trace.phase(PHASE);
+        self.set_state(ConnectionState::Idle);
+        Ok(())
+    }
+
+    /// A data connection failed: what the server says about it on the control connection, if it
+    /// says it soon, is the better explanation.
+    async fn explained(&mut self, mut failure: Failure) -> Failure {
+        const PATIENCE: Duration = Duration::from_millis(200);
+        let reply = timeout_at(Instant::now() + PATIENCE, self.reply(failure.phase)).await;
+        if let Some(Ok(reply)) = reply {
+            failure.detail = format!("{}; {} {}", failure.detail, reply.code, reply.text);
+        }
+        failure
+    }
+}
+
+impl From<net::Stream> for Channel {
+    fn from(stream: net::Stream) -> Self {
+        Self::new(stream)
+    }
+}
+
+/// Keeps a transfer to its pace.
+struct Pacer {
+    pace: Pace,
+    begin: Instant,
+    moved: u64,
+}
+
+impl Pacer {
+    fn new(pace: Pace) -> Self {
+        Self { pace, begin: Instant::now(), moved: 0 }
+    }
+
+    /// Octets to move at once: a tenth of a second's worth.
+    fn piece(&self) -> usize {
+        match self.pace {
+            Pace::Full => PIECE_BYTES,
+            Pace::BytesPerSecond(rate) => {
+                usize::try_from(rate / 10).unwrap_or(PIECE_BYTES).clamp(1, PIECE_BYTES)
+            }
+        }
+    }
+
+    /// Waits until `count` more may have moved.
+    async fn wait(&mut self, count: u64) {
+        self.moved += count;
+        match self.pace {
+            Pace::Full => yield_if_needed().await,
+            Pace::BytesPerSecond(rate) => {
+                let due = self.moved.saturating_mul(1000) / rate.max(1);
+                sleep_until(self.begin + Duration::from_millis(due)).await;
+            }
+        }
+    }
+}

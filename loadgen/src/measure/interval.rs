@@ -1,0 +1,274 @@
+//! The run cut into intervals, for plots over time, the histogram log and the display.
+//!
+//! An interval is one second long. A run with more than [`INTERVALS_MAX`] of them halves their
+//! number by joining neighbours, so memory stays bounded however long the run is.
+
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+use hdrhistogram::serialization::{Deserializer, Serializer, V2Serializer};
+
+use super::counters::ConnectionStates;
+use super::error_kind::ErrorClass;
+use super::histogram::LatencyHistogram;
+
+/// Intervals kept; more are joined in pairs.
+pub const INTERVALS_MAX: usize = 4096;
+
+/// The shortest interval, in seconds.
+const INTERVAL_S: u64 = 1;
+
+/// What ended within one interval, in one thread or in all.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Interval {
+    /// Position: the interval begins `index` × `seconds` after the run's start.
+    pub index: u64,
+    /// Its length.
+    pub seconds: u64,
+    /// Operations that ended, warm-up included.
+    pub operations: u64,
+    /// Errors by class, in the order of [`ErrorClass::ALL`].
+    pub errors: [u64; ErrorClass::ALL.len()],
+    /// Payload bytes sent.
+    pub bytes_up: u64,
+    /// Payload bytes received.
+    pub bytes_down: u64,
+    /// The most connections open at once in one thread; summed over threads when merged.
+    pub connections_peak: u64,
+    /// Connections by state at its end.
+    pub connections: ConnectionStates,
+    /// Corrected latency of the operations, in HdrHistogram's V2 format; empty when none ended.
+    histogram: Vec<u8>,
+}
+
+impl Interval {
+    /// Corrected latency of the operations that ended in this interval.
+    #[must_use]
+    pub fn latency(&self) -> LatencyHistogram {
+        let mut latency = LatencyHistogram::new();
+        self.add_latency_to(&mut latency);
+        latency
+    }
+
+    /// Adds this interval's latencies to `latency`.
+    pub fn add_latency_to(&self, latency: &mut LatencyHistogram) {
+        if self.histogram.is_empty() {
+            return;
+        }
+        let read: Result<Histogram<u64>, _> =
+            Deserializer::new().deserialize(&mut self.histogram.as_slice());
+        match read {
+            Ok(histogram) => latency.add_raw(&histogram),
+            Err(_) => unreachable!("written by set_latency"),
+        }
+    }
+
+    /// All errors.
+    #[must_use]
+    pub fn error_count(&self) -> u64 {
+        self.errors.iter().sum()
+    }
+
+    fn set_latency(&mut self, latency: &LatencyHistogram) {
+        self.histogram.clear();
+        if latency.count() > 0
+            && V2Serializer::new().serialize(latency.inner(), &mut self.histogram).is_err()
+        {
+            unreachable!("writing to memory cannot fail and the counts fit");
+        }
+    }
+
+    /// Adds what another thread did in the same interval.
+    pub(crate) fn merge_thread(&mut self, other: &Self) {
+        self.add_counts(other);
+        self.connections_peak += other.connections_peak;
+        self.connections.merge(&other.connections);
+    }
+
+    /// Adds the interval that follows in the same thread.
+    pub(crate) fn merge_next(&mut self, next: &Self) {
+        self.add_counts(next);
+        self.connections_peak = self.connections_peak.max(next.connections_peak);
+        self.connections = next.connections;
+    }
+
+    fn add_counts(&mut self, other: &Self) {
+        self.operations += other.operations;
+        for (mine, theirs) in self.errors.iter_mut().zip(other.errors) {
+            *mine += theirs;
+        }
+        self.bytes_up += other.bytes_up;
+        self.bytes_down += other.bytes_down;
+        if self.histogram.is_empty() {
+            self.histogram.clone_from(&other.histogram);
+        } else if !other.histogram.is_empty() {
+            let mut latency = self.latency();
+            other.add_latency_to(&mut latency);
+            self.set_latency(&latency);
+        }
+    }
+}
+
+/// One thread's intervals, without gaps: those closed, and the one being filled.
+#[derive(Clone, Debug)]
+pub(crate) struct Series {
+    closed: Vec<Interval>,
+    open: Interval,
+    latency: LatencyHistogram,
+}
+
+impl Series {
+    pub(crate) fn new() -> Self {
+        Self {
+            closed: Vec::new(),
+            open: Interval { seconds: INTERVAL_S, ..Interval::default() },
+            latency: LatencyHistogram::new(),
+        }
+    }
+
+    /// Closes the intervals that ended before `elapsed` (since the run's start) and shows each to
+    /// `on_close`. What is counted late, for an interval already closed, counts in the open one.
+    pub(crate) fn advance(&mut self, elapsed: Duration, mut on_close: impl FnMut(&Interval)) {
+        while elapsed.as_secs() / self.open.seconds > self.open.index {
+            on_close(self.close_open());
+            if self.closed.len() >= INTERVALS_MAX {
+                self.closed = join_pairs(std::mem::take(&mut self.closed));
+                // INTERVALS_MAX is even and there are no gaps: the open one joins none of them.
+                self.open.index /= 2;
+                self.open.seconds *= 2;
+            }
+        }
+    }
+
+    pub(crate) fn operation(&mut self, latency: Duration) {
+        self.open.operations += 1;
+        self.latency.record(latency);
+    }
+
+    /// The interval being filled, for counts other than operations.
+    pub(crate) fn open(&mut self) -> &mut Interval {
+        &mut self.open
+    }
+
+    /// Ends the series with the interval that `elapsed` falls into.
+    pub(crate) fn finish(mut self, elapsed: Duration) -> Vec<Interval> {
+        self.advance(elapsed, |_| ());
+        self.close_open();
+        self.closed
+    }
+
+    fn close_open(&mut self) -> &Interval {
+        self.open.set_latency(&self.latency);
+        self.latency.clear();
+        let next = Interval {
+            index: self.open.index + 1,
+            seconds: self.open.seconds,
+            connections: self.open.connections,
+            connections_peak: self.open.connections.open(),
+            ..Interval::default()
+        };
+        let position = self.closed.len();
+        self.closed.push(std::mem::replace(&mut self.open, next));
+        &self.closed[position]
+    }
+}
+
+/// Adds another thread's finished intervals, at the coarser of the two lengths.
+pub(crate) fn merge_threads(mine: &mut Vec<Interval>, mut theirs: Vec<Interval>) {
+    let seconds = |intervals: &[Interval]| intervals.first().map_or(0, |first| first.seconds);
+    while !mine.is_empty() && seconds(mine) < seconds(&theirs) {
+        *mine = join_pairs(std::mem::take(mine));
+    }
+    while !theirs.is_empty() && seconds(&theirs) < seconds(mine) {
+        theirs = join_pairs(theirs);
+    }
+    let extra = theirs.split_off(theirs.len().min(mine.len()));
+    for (mine, theirs) in mine.iter_mut().zip(&theirs) {
+        mine.merge_thread(theirs);
+    }
+    mine.extend(extra);
+}
+
+/// Halves the number of intervals by joining each with the next.
+fn join_pairs(intervals: Vec<Interval>) -> Vec<Interval> {
+    let mut joined: Vec<Interval> = Vec::with_capacity(intervals.len() / 2 + 1);
+    for mut interval in intervals {
+        let second_of_pair = interval.index % 2 == 1;
+        interval.index /= 2;
+        interval.seconds *= 2;
+        match joined.last_mut() {
+            Some(first) if second_of_pair => first.merge_next(&interval),
+            _ => joined.push(interval),
+        }
+    }
+    joined
+}
+
+const _: () = assert!(INTERVALS_MAX.is_multiple_of(2), "a full series joins into whole pairs");
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::{INTERVALS_MAX, Interval, Series, merge_threads};
+
+    /// A thread that ends one operation each second.
+    fn series(seconds: u64) -> Vec<Interval> {
+        let mut series = Series::new();
+        for second in 0..seconds {
+            series.advance(Duration::from_secs(second), |_| ());
+            series.operation(Duration::from_millis(second + 1));
+        }
+        series.finish(Duration::from_secs(seconds - 1))
+    }
+
+    fn operations(intervals: &[Interval]) -> u64 {
+        intervals.iter().map(|interval| interval.operations).sum()
+    }
+
+    #[test]
+    fn each_operation_counts_in_the_second_it_ended_in() {
+        let intervals = series(5);
+        assert_eq!(intervals.len(), 5);
+        for (index, interval) in (0_u64..).zip(&intervals) {
+            assert_eq!((interval.index, interval.seconds, interval.operations), (index, 1, 1));
+            let milliseconds = interval.latency().max() / 1_000_000;
+            assert_eq!(milliseconds, index + 1);
+        }
+    }
+
+    #[test]
+    fn a_silent_stretch_has_intervals_too() {
+        let mut series = Series::new();
+        series.operation(Duration::from_millis(1));
+        let mut shown = Vec::new();
+        series.advance(Duration::from_secs(4), |interval| shown.push(interval.operations));
+        series.advance(Duration::from_secs(4), |interval| shown.push(interval.operations));
+        assert_eq!(shown, [1, 0, 0, 0], "each is shown once");
+        let intervals = series.finish(Duration::from_millis(4500));
+        let counts: Vec<u64> = intervals.iter().map(|interval| interval.operations).collect();
+        assert_eq!(counts, [1, 0, 0, 0, 0]);
+    }
+
+    #[test]
+    fn a_long_run_is_bounded_and_loses_nothing() {
+        let seconds = INTERVALS_MAX as u64 * 3;
+        let intervals = series(seconds);
+        assert!(intervals.len() <= INTERVALS_MAX);
+        assert_eq!(operations(&intervals), seconds);
+        let latencies: u64 = intervals.iter().map(|interval| interval.latency().count()).sum();
+        assert_eq!(latencies, seconds);
+    }
+
+    #[test]
+    fn threads_with_different_interval_lengths_merge_exactly() {
+        let long = INTERVALS_MAX as u64 + 10;
+        for (first, second) in [(7, 3), (3, 7), (long, 9), (9, long)] {
+            let mut merged = series(first);
+            merge_threads(&mut merged, series(second));
+            assert_eq!(operations(&merged), first + second);
+            let indexes: Vec<u64> = merged.iter().map(|interval| interval.index).collect();
+            assert_eq!(indexes, (0..merged.len() as u64).collect::<Vec<_>>());
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! What was measured: phases, histograms, errors, counters and the result of a run. Owns every
+//! number between an event of the engine and the report. It reads no clock and opens no
+//! connection: time is an argument, and what it reads of this host comes from `/proc`.
+//!
+//! Use, per generator thread: one [`Recorder`]; per operation one [`Timeline`], or
+//! [`Recorder::record`] directly. When a thread ends, [`Recorder::finish`] makes a [`Recording`] of
+//! it; [`Recording::merge`] makes one of all and [`RunResult::new`] the serialisable result.
+//!
+//! # Two latencies
+//!
+//! Every phase keeps two histograms. The *uncorrected* one counts from when the generator really
+//! began. The *corrected* one counts from when it *intended* to begin: when a stalled server keeps
+//! the generator from starting what was due, the wait is the server's and belongs to its latency.
+//! Without this correction a one second stall hides all but one of the operations it hit, which is
+//! the error called coordinated omission.
+
+mod counters;
+mod error_kind;
+mod histogram;
+mod interval;
+mod machine;
+mod phase;
+mod process;
+mod recorder;
+mod result;
+
+pub use counters::{
+    Channel, ConnectionState, ConnectionStates, Counters, Resumption, ResumptionCounts,
+    TlsHandshake, TlsNames,
+};
+pub use error_kind::{ErrorClass, ErrorKind, Errors};
+pub use histogram::{
+    HIGHEST_LATENCY_NS, Latency, LatencyHistogram, SIGNIFICANT_DIGITS, decode_histogram,
+    encode_histogram,
+};
+pub use interval::{INTERVALS_MAX, Interval};
+pub use machine::Machine;
+pub use phase::Phase;
+pub use process::{ProcessSample, ServerUse, thread_cpu_time};
+pub use recorder::{LiveUpdate, Recorder, Recording, ThreadUse, Timeline, Window};
+pub(crate) use result::ratio;
+pub use result::{
+    ClientUse, Details, Ending, ErrorRow, IntervalRow, LatencySummary, LimitThresholds,
+    PhaseResult, RateStep, ResultError, ResumptionResult, RunResult, SCHEMA_NAME, SCHEMA_VERSION,
+    ServerResult, Target, Timing, TlsRow, Totals, Workload,
+};

@@ -1,0 +1,276 @@
+//! When operations are to begin: closed loop, or open loop at a constant, Poisson, stepped or
+//! ramped rate. Pure arithmetic on a seed: no clock, no connection.
+
+use std::time::Duration;
+
+use crate::verify::Random;
+
+/// The highest rate accepted, operations a second.
+pub const RATE_MAX: f64 = 1_000_000.0;
+
+/// What a run asks for.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Plan {
+    /// Closed or open loop.
+    pub load: Load,
+    /// Operations in all; without it the duration decides.
+    pub count: Option<u64>,
+    /// Length of the measured part. With a count: the longest it may take.
+    pub duration: Duration,
+    /// What comes before the measured part. Zero with a count.
+    pub warmup: Duration,
+    /// How long operations still under way at the end may take.
+    pub drain: Duration,
+    /// The seed of everything random.
+    pub seed: u64,
+}
+
+impl Plan {
+    /// From the start to the end of the measured part.
+    #[must_use]
+    pub fn length(&self) -> Duration {
+        self.warmup + self.duration
+    }
+}
+
+/// What makes an operation begin.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Load {
+    /// The end of the one before: so many clients, each with one operation at a time.
+    Closed {
+        /// Clients.
+        clients: u64,
+        /// Pause of a client after each operation.
+        think: Duration,
+    },
+    /// The clock, whatever became of the operations before.
+    Open {
+        /// How arrivals are spread around the rate.
+        arrivals: Arrivals,
+        /// The rate over time.
+        profile: Profile,
+        /// Most connections at once; operations due when all are busy wait, and the wait counts.
+        connections: u64,
+    },
+}
+
+/// How arrivals are spread.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Arrivals {
+    /// Evenly.
+    Constant,
+    /// As those of many independent people.
+    Poisson,
+}
+
+/// A rate over time: pieces of which each is constant or a straight line. After the last piece its
+/// final rate goes on.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Profile {
+    pieces: Vec<Piece>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Piece {
+    seconds: f64,
+    from: f64,
+    to: f64,
+}
+
+impl Profile {
+    /// A constant rate.
+    ///
+    /// # Errors
+    ///
+    /// A sentence, for a rate outside 0 < rate ≤ [`RATE_MAX`].
+    pub fn constant(rate: f64) -> Result<Self, String> {
+        Self::of(vec![Piece { seconds: 0.0, from: rate, to: rate }])
+    }
+
+    /// `from` during the warm-up, then a straight line to `to`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::constant`].
+    pub fn ramp(from: f64, to: f64, warmup: Duration, duration: Duration) -> Result<Self, String> {
+        Self::of(vec![
+            Piece { seconds: warmup.as_secs_f64(), from, to: from },
+            Piece { seconds: duration.as_secs_f64(), from, to },
+        ])
+    }
+
+    /// The first rate during the warm-up, then each for an equal part of `duration`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::constant`], and for an empty list.
+    pub fn steps(rates: &[f64], warmup: Duration, duration: Duration) -> Result<Self, String> {
+        let first = *rates.first().ok_or("no rate is given")?;
+        let parts = u32::try_from(rates.len()).map_err(|_| "too many steps")?;
+        let seconds = (duration / parts).as_secs_f64();
+        let warm = Piece { seconds: warmup.as_secs_f64(), from: first, to: first };
+        let steps = rates.iter().map(|rate| Piece { seconds, from: *rate, to: *rate });
+        Self::of(std::iter::once(warm).chain(steps).collect())
+    }
+
+    /// When `arrivals` operations have begun: the time at which the integral of the rate is that.
+    #[must_use]
+    pub fn time_of(&self, mut arrivals: f64) -> Duration {
+        let mut begin = 0.0;
+        let mut last = 1.0;
+        for piece in &self.pieces {
+            let total = piece.seconds * f64::midpoint(piece.from, piece.to);
+            if arrivals < total {
+                return Duration::from_secs_f64(begin + piece.time_of(arrivals));
+            }
+            arrivals -= total;
+            begin += piece.seconds;
+            last = piece.to;
+        }
+        Duration::try_from_secs_f64(begin + arrivals / last).unwrap_or(Duration::MAX)
+    }
+
+    fn of(pieces: Vec<Piece>) -> Result<Self, String> {
+        let valid = |rate: f64| rate > 0.0 && rate <= RATE_MAX;
+        match pieces.iter().find(|piece| !valid(piece.from) || !valid(piece.to)) {
+            None => Ok(Self { pieces }),
+            Some(_) => Err(format!("a rate must be above 0 and at most {RATE_MAX} a second")),
+        }
+    }
+}
+
+impl Piece {
+    /// Solves from·t + (to − from)/(2·seconds)·t² = arrivals for t.
+    fn time_of(self, arrivals: f64) -> f64 {
+        let slope = (self.to - self.from) / self.seconds;
+        if slope.abs() < 1e-9 {
+            return arrivals / self.from;
+        }
+        // The form without cancellation: 2c / (b + sqrt(b² + 4ac)).
+        2.0 * arrivals / (self.from + (self.from.mul_add(self.from, 2.0 * slope * arrivals)).sqrt())
+    }
+}
+
+/// The intended starts of one thread's operations, and their numbers within the whole run.
+#[derive(Debug, Clone)]
+pub struct Schedule {
+    profile: Profile,
+    arrivals: Arrivals,
+    thread: u64,
+    threads: u64,
+    taken: u64,
+    random: Random,
+    /// Poisson: the integral of the rate so far, of all threads.
+    passed: f64,
+}
+
+impl Schedule {
+    /// The part of thread `thread` of `threads`.
+    #[must_use]
+    pub fn new(profile: Profile, arrivals: Arrivals, seed: u64, thread: u64, threads: u64) -> Self {
+        // Apart from the streams that choose the work of an operation.
+        let random = Random::new(!seed, thread);
+        Self { profile, arrivals, thread, threads, taken: 0, random, passed: 0.0 }
+    }
+}
+
+impl Iterator for Schedule {
+    /// The operation's number and its intended start since the start of the run.
+    type Item = (u64, Duration);
+
+    #[expect(clippy::cast_precision_loss, reason = "2^53 operations are never reached")]
+    fn next(&mut self) -> Option<Self::Item> {
+        let number = self.taken * self.threads + self.thread;
+        self.taken += 1;
+        let arrivals = match self.arrivals {
+            Arrivals::Constant => number as f64,
+            // Independent Poisson processes of a share of the rate each add up to one of the rate.
+            Arrivals::Poisson => {
+                self.passed += self.random.next_exponential() * self.threads as f64;
+                self.passed
+            }
+        };
+        Some((number, self.profile.time_of(arrivals)))
+    }
+}
+
+/// How many of `total` things are the share of thread `thread` of `threads`: those whose number
+/// leaves `thread` when divided.
+#[must_use]
+pub const fn share(total: u64, thread: u64, threads: u64) -> u64 {
+    total / threads + if thread < total % threads { 1 } else { 0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::{Arrivals, Profile, RATE_MAX, Schedule, share};
+
+    const S: Duration = Duration::from_secs(1);
+
+    #[track_caller]
+    fn check(profile: &Profile, arrivals: f64, seconds: f64) {
+        let found = profile.time_of(arrivals).as_secs_f64();
+        assert!((found - seconds).abs() < 1e-6, "{arrivals} at {found}, not {seconds}");
+    }
+
+    #[test]
+    fn profiles() {
+        let constant = Profile::constant(100.0).unwrap();
+        check(&constant, 0.0, 0.0);
+        check(&constant, 250.0, 2.5);
+        // 10 in the warm-up second, then 10→30 over 2 s: 40 more.
+        let ramp = Profile::ramp(10.0, 30.0, S, 2 * S).unwrap();
+        check(&ramp, 5.0, 0.5);
+        check(&ramp, 10.0, 1.0);
+        check(&ramp, 25.0, 2.0);
+        check(&ramp, 50.0, 3.0);
+        check(&ramp, 80.0, 4.0);
+        let falling = Profile::ramp(30.0, 10.0, Duration::ZERO, 2 * S).unwrap();
+        check(&falling, 25.0, 1.0);
+        check(&falling, 40.0, 2.0);
+        let steps = Profile::steps(&[10.0, 20.0], S, 2 * S).unwrap();
+        check(&steps, 20.0, 2.0);
+        check(&steps, 30.0, 2.5);
+        check(&steps, 60.0, 4.0);
+        for rate in [0.0, -1.0, f64::NAN, f64::INFINITY, RATE_MAX * 2.0] {
+            assert!(Profile::constant(rate).is_err(), "{rate}");
+        }
+        assert!(Profile::steps(&[], S, S).is_err());
+    }
+
+    #[test]
+    fn threads_share_one_schedule() {
+        let profile = Profile::constant(1000.0).unwrap();
+        let mut together: Vec<_> = (0..3)
+            .flat_map(|thread| {
+                Schedule::new(profile.clone(), Arrivals::Constant, 1, thread, 3).take(100)
+            })
+            .collect();
+        together.sort_unstable();
+        let alone: Vec<_> = Schedule::new(profile, Arrivals::Constant, 1, 0, 1).take(300).collect();
+        assert_eq!(together, alone);
+        for (total, threads) in [(10, 3), (2, 3), (0, 1), (9, 3)] {
+            let shares: u64 = (0..threads).map(|thread| share(total, thread, threads)).sum();
+            assert_eq!(shares, total);
+        }
+    }
+
+    #[test]
+    fn poisson_has_the_rate_and_the_seed_decides() {
+        let schedule = |seed, thread| {
+            let profile = Profile::constant(1000.0).unwrap();
+            Schedule::new(profile, Arrivals::Poisson, seed, thread, 2)
+        };
+        let arrivals = schedule(7, 0).take_while(|(_, at)| *at < 60 * S).count();
+        assert!((29_000..31_000).contains(&arrivals), "{arrivals} of 30000");
+        let first = |seed, thread| schedule(seed, thread).take(100).collect::<Vec<_>>();
+        assert_eq!(first(7, 0), first(7, 0));
+        assert_ne!(first(7, 0), first(8, 0));
+        assert_ne!(first(7, 0), first(7, 1));
+        let gaps: Vec<_> = first(7, 0).windows(2).map(|pair| pair[1].1 - pair[0].1).collect();
+        assert!(gaps.iter().any(|gap| *gap < Duration::from_micros(400)));
+        assert!(gaps.iter().any(|gap| *gap > Duration::from_millis(6)));
+    }
+}

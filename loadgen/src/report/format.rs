@@ -1,0 +1,145 @@
+//! Figures for people: three significant digits and a unit. Tables align these to the right.
+
+/// Nanoseconds as `812 ns`, `12.3 µs`, `1.23 ms`, `2.05 s`.
+#[must_use]
+pub fn duration_ns(nanoseconds: f64) -> String {
+    scaled(nanoseconds, 1000.0, &["ns", "µs", "ms", "s"])
+}
+
+/// Bytes as `512 B`, `1.50 KiB`, `3.20 MiB`.
+#[must_use]
+pub fn bytes(count: f64) -> String {
+    scaled(count, 1024.0, &["B", "KiB", "MiB", "GiB", "TiB"])
+}
+
+/// A count as `12`, `54881`, `31.0 M`; a rate as `12.5`, `12.5 k`.
+#[must_use]
+pub fn count(count: f64) -> String {
+    if count < 10_000_000.0 && count.fract() == 0.0 {
+        return format!("{count}");
+    }
+    scaled(count, 1000.0, &["", "k", "M", "G"]).trim_end().to_owned()
+}
+
+/// A share of 1 as `0 %`, `0.0013 %`, `99.9 %`, `100 %`; never 100 % for less than all.
+#[must_use]
+pub fn share(share: f64) -> String {
+    let percent = share * 100.0;
+    if percent > 99.9 && percent < 100.0 {
+        return "> 99.9 %".to_owned();
+    }
+    format!("{} %", three_digits(percent))
+}
+
+/// A ratio as `×1.25`.
+#[must_use]
+pub fn ratio(ratio: f64) -> String {
+    format!("×{ratio:.3}")
+}
+
+/// Unix time as `2026-11-22 12:00:00 UTC` (proleptic Gregorian calendar).
+#[must_use]
+pub fn unix_time(milliseconds: u64) -> String {
+    let seconds = milliseconds / 1000;
+    let (year, month, day) = civil_date(seconds / 86_400);
+    let of_day = seconds % 86_400;
+    format!(
+        "{year:04}-{month:02}-{day:02} {:02}:{:02}:{:02} UTC",
+        of_day / 3600,
+        of_day / 60 % 60,
+        of_day % 60
+    )
+}
+
+fn scaled(value: f64, step: f64, units: &[&str]) -> String {
+    let mut value = value;
+    let mut units = units.iter();
+    let mut unit = units.next().copied().unwrap_or_default();
+    // 999.6 would print as 1000: that is the next unit's 1.
+    while value.abs() >= step - 0.5 {
+        let Some(next) = units.next() else { break };
+        value /= step;
+        unit = next;
+    }
+    format!("{} {unit}", three_digits(value))
+}
+
+/// Three significant digits without an exponent; whole numbers below 1000 as they are.
+fn three_digits(value: f64) -> String {
+    let magnitude = value.abs();
+    let whole = value.fract() == 0.0 && magnitude < 1024.0;
+    if whole || magnitude >= 99.95 {
+        format!("{value:.0}")
+    } else if magnitude >= 9.995 {
+        format!("{value:.1}")
+    } else if magnitude >= 0.01 {
+        format!("{value:.2}")
+    } else {
+        format!("{value:.4}")
+    }
+}
+
+/// Year, month, day of a day counted from 1970-01-01, by whole 400-year eras.
+fn civil_date(days: u64) -> (u64, u64, u64) {
+    const DAYS_PER_ERA: u64 = 146_097;
+    // Count from 0000-03-01, so that the leap day is the last of its year.
+    let shifted = days + 719_468;
+    let era = shifted / DAYS_PER_ERA;
+    let day_of_era = shifted % DAYS_PER_ERA;
+    let year_of_era =
+        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let march_month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * march_month + 2) / 5 + 1;
+    let month = if march_month < 10 { march_month + 3 } else { march_month - 9 };
+    let year = year_of_era + era * 400 + u64::from(month <= 2);
+    (year, month, day)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{bytes, count, duration_ns, share, unix_time};
+
+    #[test]
+    fn figures_have_three_digits_and_the_fitting_unit() {
+        for (nanoseconds, text) in [
+            (0.0, "0 ns"),
+            (812.0, "812 ns"),
+            (999.6, "1.00 µs"),
+            (12_345.0, "12.3 µs"),
+            (999_949.0, "1.00 ms"),
+            (1_234_567.0, "1.23 ms"),
+            (2.05e9, "2.05 s"),
+            (3.6e12, "3600 s"),
+        ] {
+            assert_eq!(duration_ns(nanoseconds), text);
+        }
+        assert_eq!(bytes(1536.0), "1.50 KiB");
+        assert_eq!(bytes(1_048_576.0), "1 MiB");
+        assert_eq!(count(9999.0), "9999");
+        assert_eq!(count(54_881.0), "54881");
+        assert_eq!(count(54_881.5), "54.9 k");
+        assert_eq!(count(12.5), "12.5");
+    }
+
+    #[test]
+    fn almost_all_is_not_all() {
+        assert_eq!(share(1.0), "100 %");
+        assert_eq!(share(0.99999), "> 99.9 %");
+        assert_eq!(share(0.5), "50 %");
+        assert_eq!(share(0.0), "0 %");
+        assert_eq!(share(0.000_013), "0.0013 %");
+    }
+
+    #[test]
+    fn dates_are_the_calendar_s() {
+        for (seconds, text) in [
+            (0, "1970-01-01 00:00:00 UTC"),
+            (951_782_400, "2000-02-29 00:00:00 UTC"),
+            (1_735_689_599, "2024-12-31 23:59:59 UTC"),
+            (4_107_542_400, "2100-03-01 00:00:00 UTC"),
+        ] {
+            assert_eq!(unix_time(seconds * 1000), text);
+        }
+    }
+}

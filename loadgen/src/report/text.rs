@@ -1,0 +1,262 @@
+//! The summary printed at the end of a run.
+
+use std::fmt::{self, Write as _};
+
+use super::format;
+use super::table::Table;
+use crate::measure::{Channel, Ending, LatencySummary, RunResult};
+
+/// The whole summary, with a final line end.
+#[must_use]
+pub fn summary(result: &RunResult) -> String {
+    let mut text = String::new();
+    match write_summary(&mut text, result) {
+        Ok(()) => text,
+        Err(fmt::Error) => unreachable!("writing to a String cannot fail"),
+    }
+}
+
+fn write_summary(out: &mut String, result: &RunResult) -> fmt::Result {
+    write_heading(out, result)?;
+    write_latencies(out, result)?;
+    write_totals(out, result)?;
+    write_errors(out, result)?;
+    write_tls(out, result)?;
+    write_rate_search(out, result)?;
+    write_costs(out, result)?;
+    write_environment(out, result)
+}
+
+fn write_heading(out: &mut String, result: &RunResult) -> fmt::Result {
+    let (target, workload, timing) = (&result.target, &result.workload, &result.timing);
+    writeln!(
+        out,
+        "{} ({} loop) on {}:{} ({}), {:.1} s after {:.1} s of warm-up{}",
+        workload.name,
+        workload.loop_kind,
+        target.host,
+        target.port,
+        target.security,
+        timing.measured_s,
+        timing.warmup_s,
+        ending_note(timing.ending)
+    )?;
+    writeln!(out, "{}\n", workload.meaning)
+}
+
+/// What a reader must know of how the run ended; nothing when it ended as asked.
+pub(super) fn ending_note(ending: Ending) -> &'static str {
+    match ending {
+        Ending::Complete => "",
+        Ending::Interrupted => ", interrupted",
+        Ending::Limit => ", ended by a limit of the generator",
+    }
+}
+
+fn write_latencies(out: &mut String, result: &RunResult) -> fmt::Result {
+    if result.phases.is_empty() {
+        return writeln!(out, "No operation got through its first phase.\n");
+    }
+    let columns = ["latency by phase", "count", "p50", "p90", "p99", "p99.9", "max"];
+    let mut table = Table::new(columns.map(str::to_owned).to_vec());
+    for (phase, latency) in &result.phases {
+        table.row(latency_row(phase.title(), &latency.corrected));
+    }
+    let corrected_differs = result
+        .phases
+        .values()
+        .any(|latency| latency.corrected.histogram != latency.uncorrected.histogram);
+    if corrected_differs {
+        for (phase, latency) in &result.phases {
+            if latency.corrected.histogram != latency.uncorrected.histogram {
+                let title = format!("{} (uncorrected)", phase.title());
+                table.row(latency_row(&title, &latency.uncorrected));
+            }
+        }
+    }
+    if let Some(lateness) = &result.lateness {
+        table.row(latency_row("generator's lateness", lateness));
+    }
+    writeln!(out, "{table}")?;
+    if corrected_differs {
+        writeln!(
+            out,
+            "Latency counts from when each operation was due; uncorrected, from when it began.\n"
+        )?;
+    }
+    Ok(())
+}
+
+fn latency_row(title: &str, latency: &LatencySummary) -> Vec<String> {
+    let mut cells = vec![title.to_owned(), format::count(latency.count as f64)];
+    let values = [latency.p50_ns, latency.p90_ns, latency.p99_ns, latency.p99_9_ns, latency.max_ns];
+    cells.extend(values.map(|value| format::duration_ns(value as f64)));
+    cells
+}
+
+fn write_totals(out: &mut String, result: &RunResult) -> fmt::Result {
+    let totals = &result.totals;
+    writeln!(
+        out,
+        "operations   {} ({}/s), {} failed ({}){}",
+        format::count(totals.operations as f64),
+        format::count(totals.operations_per_s),
+        format::count(totals.errors as f64),
+        format::share(totals.error_share),
+        if totals.abandoned > 0 {
+            format!(", {} abandoned on purpose", format::count(totals.abandoned as f64))
+        } else {
+            String::new()
+        }
+    )?;
+    if totals.bytes_up + totals.bytes_down > 0 {
+        writeln!(
+            out,
+            "payload      up {} ({}/s), down {} ({}/s)",
+            format::bytes(totals.bytes_up as f64),
+            format::bytes(totals.bytes_up_per_s),
+            format::bytes(totals.bytes_down as f64),
+            format::bytes(totals.bytes_down_per_s)
+        )?;
+    }
+    writeln!(
+        out,
+        "connections  {} begun, at most {} open at once",
+        format::count(totals.connections as f64),
+        format::count(totals.connections_peak as f64)
+    )
+}
+
+fn write_errors(out: &mut String, result: &RunResult) -> fmt::Result {
+    if result.errors.is_empty() {
+        return Ok(());
+    }
+    writeln!(out, "\nerrors")?;
+    for row in &result.errors {
+        let code = row.code.map(|code| format!(" {code}")).unwrap_or_default();
+        writeln!(
+            out,
+            "{:>9}  {} in {}: {}{code}{}",
+            row.count,
+            row.class,
+            row.phase.title(),
+            row.kind,
+            if row.example.is_empty() {
+                String::new()
+            } else {
+                format!(", first: {}", row.example)
+            }
+        )?;
+    }
+    Ok(())
+}
+
+fn write_tls(out: &mut String, result: &RunResult) -> fmt::Result {
+    if result.tls.is_empty() {
+        return Ok(());
+    }
+    writeln!(out, "\nTLS handshakes")?;
+    for row in &result.tls {
+        writeln!(
+            out,
+            "{:>9}  {}: {} {} {}",
+            row.count, row.channel, row.version, row.suite, row.group
+        )?;
+    }
+    for channel in [Channel::Control, Channel::Data] {
+        let counts = result.resumption_on(channel);
+        if counts.handshakes > 0 {
+            writeln!(
+                out,
+                "{:>9}  {} resumed: {} of handshakes ({} offered a session)",
+                counts.resumed,
+                channel.name(),
+                format::share(counts.share),
+                counts.offered
+            )?;
+        }
+    }
+    Ok(())
+}
+
+fn write_rate_search(out: &mut String, result: &RunResult) -> fmt::Result {
+    if result.rate_search.is_empty() {
+        return Ok(());
+    }
+    let columns = ["rate search", "reached", "p50", "p99", "max", "errors", "objective"];
+    let mut table = Table::new(columns.map(str::to_owned).to_vec());
+    for step in &result.rate_search {
+        let held = if step.held { "held" } else { "broken" };
+        table.row(vec![
+            format!("{}/s", format::count(step.rate)),
+            format!("{}/s", format::count(step.reached)),
+            format::duration_ns(step.p50_ns as f64),
+            format::duration_ns(step.p99_ns as f64),
+            format::duration_ns(step.max_ns as f64),
+            format::count(step.errors as f64),
+            format!("{held}{}", if step.client_was_limit { " (client)" } else { "" }),
+        ]);
+    }
+    writeln!(out, "\n{table}")?;
+    match result.highest_rate_held() {
+        Some(rate) => writeln!(out, "Highest rate that held: {}/s", format::count(rate)),
+        None => writeln!(out, "No rate tried held the objective."),
+    }
+}
+
+fn write_costs(out: &mut String, result: &RunResult) -> fmt::Result {
+    let client = &result.client;
+    let busy: Vec<String> = client.thread_busy.iter().map(|share| format::share(*share)).collect();
+    writeln!(
+        out,
+        "\nclient       {} of CPU per operation; threads busy: {}",
+        format::duration_ns(client.cpu_us_per_operation * 1e3),
+        busy.join(", ")
+    )?;
+    if client.was_limit {
+        writeln!(out, "THE CLIENT MAY HAVE BEEN THE LIMIT, not the server:")?;
+        for reason in &client.limit_reasons {
+            writeln!(out, "             {reason}")?;
+        }
+    } else {
+        writeln!(out, "             the client was not the limit")?;
+    }
+    if let Some(server) = &result.server {
+        writeln!(
+            out,
+            "server       {} of CPU per operation, {:.2} cores busy; memory {} to {}{}",
+            format::duration_ns(server.cpu_us_per_operation * 1e3),
+            server.cores_busy,
+            format::bytes(server.memory_before_bytes as f64),
+            format::bytes(server.memory_after_bytes as f64),
+            server.memory_per_session_bytes.map_or_else(String::new, |bytes| format!(
+                ", {} for each of {} sessions",
+                format::bytes(bytes as f64),
+                server.sessions
+            ))
+        )?;
+    }
+    Ok(())
+}
+
+fn write_environment(out: &mut String, result: &RunResult) -> fmt::Result {
+    let machine = &result.machine;
+    writeln!(out, "\nserver says  {}", result.target.greeting)?;
+    writeln!(
+        out,
+        "machine      {} ({} CPUs, {}, {}), {}",
+        machine.cpu_model,
+        machine.cpus,
+        format::bytes(machine.memory_bytes as f64),
+        machine.architecture,
+        machine.kernel
+    )?;
+    writeln!(
+        out,
+        "run          {}, ringload {}, seed {}",
+        format::unix_time(result.timing.started_unix_ms),
+        result.version,
+        result.seed
+    )?;
+    writeln!(out, "command      {}", result.command_line.join(" "))
+}

@@ -1,0 +1,302 @@
+//! One run: what it needs is made on the server, the threads are started, begin together, and are
+//! merged into one record. The main thread only waits; it measures the server's process if told to.
+
+use std::{
+    net::IpAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc::{Receiver, RecvTimeoutError, SyncSender, channel},
+    },
+    time::{Duration, Instant, SystemTime},
+};
+
+use crate::{
+    client::Endpoint,
+    engine::{self, EngineThread},
+    measure::{Ending, LiveUpdate, ProcessSample, Recording, ServerUse},
+    plan::{Load, Plan},
+    sys,
+    workload::{Control, Event, ShardResult, ShardSetup, Workload, clean_up, prepare, run_shard},
+};
+
+/// How often the main thread looks at the clock and at Ctrl-C.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// From the last thread's readiness to the first operation.
+const COUNTDOWN: Duration = Duration::from_millis(20);
+
+/// How long beyond its end a run may take before its threads are taken for dead.
+const GRACE: Duration = Duration::from_secs(30);
+
+/// Everything that makes a run.
+#[derive(Debug, Clone)]
+pub struct RunSpec {
+    /// When operations begin.
+    pub plan: Plan,
+    /// What they do.
+    pub workload: Workload,
+    /// To whom.
+    pub endpoint: Endpoint,
+    /// From where; empty: the system's choice.
+    pub sources: Vec<IpAddr>,
+    /// Silent connections beside the workload.
+    pub silent: u64,
+    /// One thread on each.
+    pub cpus: Vec<usize>,
+    /// The server's process on this host.
+    pub server_pid: Option<u32>,
+}
+
+/// What a run leaves.
+#[derive(Debug)]
+pub struct Finished {
+    /// The merged record.
+    pub recording: Recording,
+    /// Unix time of the start.
+    pub started: Duration,
+    /// From the start until everything had ended.
+    pub elapsed: Duration,
+    /// Length of the measured part.
+    pub measured: Duration,
+    /// Why it ended.
+    pub ending: Ending,
+    /// The server's use of its host.
+    pub server: Option<ServerUse>,
+    /// What could not be cleaned up.
+    pub warning: Option<String>,
+}
+
+impl RunSpec {
+    /// How many threads the run uses: no more than there is work for.
+    #[must_use]
+    pub fn threads(&self) -> u64 {
+        let work = match self.plan.load {
+            Load::Closed { clients, .. } => clients,
+            Load::Open { connections, .. } => connections,
+        };
+        let work = work.min(self.plan.count.unwrap_or(u64::MAX));
+        (self.cpus.len() as u64).min(work).max(1)
+    }
+}
+
+/// Runs `spec` until its end or until `interrupted`. Intervals go to `live` as they close.
+///
+/// # Errors
+///
+/// A sentence: the server refused the preparation, or this host a thread.
+pub fn run(
+    spec: &RunSpec,
+    interrupted: &AtomicBool,
+    live: Option<&SyncSender<LiveUpdate>>,
+) -> Result<Finished, String> {
+    sys::raise_locked_memory();
+    prepare(&spec.workload, &spec.endpoint, &spec.sources)
+        .map_err(|error| format!("the preparation failed: {error}"))?;
+    let finished = measure(spec, interrupted, live);
+    let uploaders = match &finished {
+        Ok((_, clients)) => clients.clone(),
+        Err(_) => Vec::new(),
+    };
+    let cleaned = clean_up(&spec.workload, &spec.endpoint, &spec.sources, uploaders);
+    let (mut finished, _) = finished?;
+    finished.warning = cleaned.err().map(|error| format!("files were left behind: {error}"));
+    Ok(finished)
+}
+
+fn measure(
+    spec: &RunSpec,
+    interrupted: &AtomicBool,
+    live: Option<&SyncSender<LiveUpdate>>,
+) -> Result<(Finished, Vec<u64>), String> {
+    let mut server = ServerWatch::new(spec.server_pid)?;
+    let control = Arc::new(Control::default());
+    let threads = Threads::start(spec, &control, live)?;
+    if let Err(error) = threads.ready(interrupted) {
+        control.stop.store(true, Ordering::Relaxed);
+        // The failure of the preparation is the better answer than that of a thread.
+        let _ = threads.join();
+        return Err(error);
+    }
+    let start = Instant::now() + COUNTDOWN;
+    let started =
+        SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default() + COUNTDOWN;
+    // Set once, here.
+    let _ = control.start.set(start);
+    let (ended, open) = threads.measured(spec, start, interrupted, &control, &mut server);
+    server.end(open);
+    control.release.store(true, Ordering::Relaxed);
+    let (recording, clients) = threads.join()?;
+    let elapsed = start.elapsed();
+    let sent = ended.saturating_duration_since(start + spec.plan.warmup);
+    let finished = Finished {
+        ending: ending(spec, &recording, interrupted),
+        recording,
+        started,
+        elapsed,
+        measured: sent.min(spec.plan.duration),
+        server: server.result(),
+        warning: None,
+    };
+    Ok((finished, clients))
+}
+
+fn ending(spec: &RunSpec, recording: &Recording, interrupted: &AtomicBool) -> Ending {
+    let counters = recording.counters();
+    let ended = counters.operations + counters.abandoned + recording.errors().total();
+    match spec.plan.count {
+        _ if interrupted.load(Ordering::Relaxed) => Ending::Interrupted,
+        Some(count) if ended < count => Ending::Limit,
+        _ => Ending::Complete,
+    }
+}
+
+struct Threads {
+    running: Vec<EngineThread<ShardResult>>,
+    events: Receiver<Event>,
+}
+
+impl Threads {
+    fn start(
+        spec: &RunSpec,
+        control: &Arc<Control>,
+        live: Option<&SyncSender<LiveUpdate>>,
+    ) -> Result<Self, String> {
+        let (sender, events) = channel();
+        let mut running = Vec::new();
+        let threads = spec.threads();
+        for (thread, cpu) in (0..threads).zip(&spec.cpus) {
+            let setup = ShardSetup {
+                plan: spec.plan.clone(),
+                workload: spec.workload.clone(),
+                endpoint: spec.endpoint.clone(),
+                sources: spec.sources.clone(),
+                silent: spec.silent,
+                place: (thread, threads),
+                control: Arc::clone(control),
+                events: sender.clone(),
+                live: live.cloned(),
+            };
+            let name = format!("ringload-{thread}");
+            match engine::start(&name, Some(*cpu), move || run_shard(setup)) {
+                Ok(thread) => running.push(thread),
+                Err(error) => {
+                    control.stop.store(true, Ordering::Relaxed);
+                    let _ = Self { running, events }.join();
+                    return Err(error.to_string());
+                }
+            }
+        }
+        Ok(Self { running, events })
+    }
+
+    /// Waits until every thread has opened its sessions.
+    fn ready(&self, interrupted: &AtomicBool) -> Result<(), String> {
+        let mut waiting = self.running.len();
+        while waiting > 0 {
+            match self.events.recv_timeout(LOOK) {
+                Ok(Event::Ready(Ok(()))) => waiting -= 1,
+                Ok(Event::Ready(Err(failure))) => {
+                    let (phase, kind) = (failure.phase.title(), failure.kind.name());
+                    return Err(format!(
+                        "cannot open the sessions: {phase}: {kind}: {}",
+                        failure.detail
+                    ));
+                }
+                Ok(Event::Measured { .. }) | Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return Err("the threads died".to_owned()),
+            }
+            if interrupted.load(Ordering::Relaxed) {
+                return Err("interrupted before it began".to_owned());
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for the end of every thread's measured part: when the last one was, and how many
+    /// connections were open then.
+    fn measured(
+        &self,
+        spec: &RunSpec,
+        start: Instant,
+        interrupted: &AtomicBool,
+        control: &Control,
+        server: &mut ServerWatch,
+    ) -> (Instant, u64) {
+        let warm = start + spec.plan.warmup;
+        let latest = start + spec.plan.length() + spec.plan.drain + GRACE;
+        let (mut waiting, mut ended, mut open) = (self.running.len(), start, 0);
+        while waiting > 0 && Instant::now() < latest {
+            match self.events.recv_timeout(LOOK) {
+                Ok(Event::Measured { open: connections, at }) => {
+                    waiting -= 1;
+                    open += connections;
+                    ended = ended.max(at);
+                }
+                Ok(Event::Ready(_)) | Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+            if Instant::now() >= warm {
+                server.begin();
+            }
+            if interrupted.load(Ordering::Relaxed) {
+                control.stop.store(true, Ordering::Relaxed);
+            }
+        }
+        (ended, open)
+    }
+
+    fn join(self) -> Result<(Recording, Vec<u64>), String> {
+        let mut recording = Recording::default();
+        let mut clients = Vec::new();
+        let mut failure = None;
+        for thread in self.running {
+            match thread.join() {
+                Ok(result) => {
+                    recording.merge(result.recording);
+                    clients.extend(result.clients);
+                }
+                Err(error) => failure = Some(error.to_string()),
+            }
+        }
+        failure.map_or(Ok((recording, clients)), Err)
+    }
+}
+
+/// Reads the server's process: its memory before any session, its CPU time from the end of the
+/// warm-up, both again at the end.
+struct ServerWatch {
+    pid: Option<u32>,
+    memory_bytes: u64,
+    before: Option<ProcessSample>,
+    after: Option<(ProcessSample, u64)>,
+}
+
+impl ServerWatch {
+    fn new(pid: Option<u32>) -> Result<Self, String> {
+        let memory_bytes = match pid {
+            None => 0,
+            Some(pid) => {
+                let sample = ProcessSample::read(pid);
+                sample.ok_or_else(|| format!("--server-pid: no process {pid}"))?.memory_bytes
+            }
+        };
+        Ok(Self { pid, memory_bytes, before: None, after: None })
+    }
+
+    fn begin(&mut self) {
+        if self.before.is_none() {
+            self.before = self.pid.and_then(ProcessSample::read);
+        }
+    }
+
+    fn end(&mut self, sessions: u64) {
+        self.after = self.pid.and_then(ProcessSample::read).map(|sample| (sample, sessions));
+    }
+
+    fn result(&self) -> Option<ServerUse> {
+        let (after, sessions) = self.after?;
+        let before = ProcessSample { memory_bytes: self.memory_bytes, ..self.before? };
+        Some(ServerUse { pid: self.pid?, before, after, sessions })
+    }
+}

@@ -1,0 +1,450 @@
+//! Beginning operations: each client after its own last one (closed loop), by the clock (open
+//! loop), or by the workload's own beat. One thread's part of a run.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::VecDeque,
+    net::IpAddr,
+    rc::Rc,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use super::{
+    Beat, Workload,
+    perform::{Done, Slot},
+    source_of,
+};
+use crate::{
+    client::{Client, Endpoint, Failure, ResumeMode, SharedRecorder, TicketStore, Trace},
+    engine::{Flag, Notify, TaskGroup, race, sleep_until},
+    measure::{ErrorKind, Phase},
+    plan::{Load, Plan, Schedule, share},
+};
+
+/// Pause of a client after a failure in closed loop: a server that refuses everything must not be
+/// answered with a busy loop.
+const FAILURE_PAUSE: Duration = Duration::from_millis(100);
+
+/// How long operations may still take when the run is interrupted.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// Sessions of a preparation that are opened at the same time, a thread.
+const PREPARED_AT_ONCE: u64 = 64;
+
+/// Tickets kept for one client, and for all of a thread.
+const CLIENT_TICKETS: usize = 8;
+const THREAD_TICKETS: usize = 4096;
+
+/// Tickets gathered before an open loop begins.
+const PRIMED_TICKETS: u64 = 64;
+
+/// One thread's part of a run.
+pub(super) struct Driver {
+    pub(super) plan: Plan,
+    pub(super) workload: Workload,
+    pub(super) recorder: SharedRecorder,
+    endpoint: Rc<Endpoint>,
+    sources: Vec<IpAddr>,
+    thread: u64,
+    threads: u64,
+    /// All clients of the thread share it where each connects again and again.
+    shared_tickets: Arc<TicketStore>,
+    parked: RefCell<VecDeque<Slot>>,
+    freed: Notify,
+    /// Clients made.
+    made: Cell<u64>,
+    /// Operations begun.
+    begun: Cell<u64>,
+    /// No operation begins any more.
+    pub(super) stop: Flag,
+    /// Operations under way end now.
+    cut: Flag,
+    /// Whether cut operations are the server's failures.
+    blame: Cell<bool>,
+    tasks: TaskGroup,
+    /// Connections that never speak.
+    pub(super) silent: TaskGroup,
+}
+
+impl Driver {
+    pub(super) fn new(
+        plan: Plan,
+        workload: Workload,
+        endpoint: Endpoint,
+        sources: Vec<IpAddr>,
+        (thread, threads): (u64, u64),
+        recorder: SharedRecorder,
+    ) -> Rc<Self> {
+        Rc::new(Self {
+            plan,
+            workload,
+            recorder,
+            endpoint: Rc::new(endpoint),
+            sources,
+            thread,
+            threads,
+            shared_tickets: Arc::new(TicketStore::new(THREAD_TICKETS)),
+            parked: RefCell::default(),
+            freed: Notify::default(),
+            made: Cell::new(0),
+            begun: Cell::new(0),
+            stop: Flag::default(),
+            cut: Flag::default(),
+            blame: Cell::new(true),
+            tasks: TaskGroup::default(),
+            silent: TaskGroup::default(),
+        })
+    }
+
+    /// Makes the clients of a closed loop and logs them in where the workload keeps sessions;
+    /// gathers tickets where handshakes are to resume.
+    ///
+    /// # Errors
+    ///
+    /// The first failure: a run that cannot begin is not worth measuring.
+    pub(super) async fn prepare(self: &Rc<Self>) -> Result<(), Failure> {
+        let clients = match self.plan.load {
+            Load::Closed { clients, .. } => share(clients, self.thread, self.threads),
+            Load::Open { connections, .. } => {
+                share(connections, self.thread, self.threads).min(PRIMED_TICKETS)
+            }
+        };
+        let resumes = self.endpoint.resume_control != ResumeMode::Never;
+        if matches!(self.plan.load, Load::Closed { .. }) || resumes {
+            for _ in 0..clients {
+                let slot = self.make_slot();
+                self.parked.borrow_mut().push_back(slot);
+            }
+        }
+        let keeps = self.workload.keeps_sessions();
+        let primes = resumes && self.workload.connects();
+        if !keeps && !primes {
+            return Ok(());
+        }
+        let failed: Rc<RefCell<Option<Failure>>> = Rc::default();
+        let left = Rc::new(Cell::new(self.parked.borrow().len()));
+        let group = TaskGroup::default();
+        for _ in 0..PREPARED_AT_ONCE {
+            let (this, failed, left) = (Rc::clone(self), Rc::clone(&failed), Rc::clone(&left));
+            group.spawn(async move {
+                while left.get() > 0 && failed.borrow().is_none() && !this.stop.is_set() {
+                    left.set(left.get() - 1);
+                    let slot = this.parked.borrow_mut().pop_front();
+                    let Some(mut slot) = slot else { return };
+                    if let Err(failure) = this.prepare_slot(&mut slot, keeps).await {
+                        failed.borrow_mut().get_or_insert(failure);
+                    }
+                    this.parked.borrow_mut().push_back(slot);
+                }
+            });
+        }
+        group.idle().await;
+        let failure = failed.borrow_mut().take();
+        failure.map_or(Ok(()), Err)
+    }
+
+    /// Begins operations until the plan is fulfilled or stopped, and waits for those under way.
+    /// `measured` is awaited at the end of the measured part, with the connections still open.
+    pub(super) async fn run(self: &Rc<Self>, start: Instant, measured: impl Future<Output = ()>) {
+        let end = start + self.plan.length();
+        match (self.workload.beat(), &self.plan.load) {
+            (Some(beat), _) => self.by_beat(beat, start, end),
+            (None, Load::Closed { think, .. }) => self.closed(*think, start, end),
+            (None, Load::Open { .. }) => self.open(start, end),
+        }
+        let fulfilled = race(
+            async {
+                self.tasks.idle().await;
+                if self.plan.count.is_none() {
+                    // Rates are by the time asked for, also when the last operation ended early.
+                    race(sleep_until(end), self.stop.wait()).await;
+                }
+                true
+            },
+            async {
+                race(sleep_until(end), self.stop.wait()).await;
+                false
+            },
+        );
+        if fulfilled.await {
+            return measured.await;
+        }
+        self.stop.set();
+        if self.workload.ends_with_the_run() {
+            self.blame.set(false);
+            measured.await;
+            self.cut.set();
+            return self.tasks.idle().await;
+        }
+        let patience = if self.blame.get() { self.plan.drain } else { FAREWELL };
+        race(self.tasks.idle(), sleep_until(Instant::now() + patience)).await;
+        self.cut.set();
+        self.tasks.idle().await;
+        measured.await;
+    }
+
+    /// Ends the run early: operations under way get a moment, and nobody is blamed for the rest.
+    pub(super) fn interrupt(&self) {
+        self.blame.set(false);
+        self.stop.set();
+    }
+
+    /// Numbers of the clients made.
+    pub(super) fn client_numbers(&self) -> Vec<u64> {
+        (0..self.made.get()).map(|local| self.number(local)).collect()
+    }
+
+    /// Closes the sessions of clients that are not busy.
+    pub(super) async fn close_sessions(&self) {
+        loop {
+            let slot = self.parked.borrow_mut().pop_front();
+            match slot {
+                None => return,
+                Some(Slot { session: Some(session), .. }) => session.close().await,
+                Some(_) => {}
+            }
+        }
+    }
+
+    /// Connections that never speak, beside the workload.
+    pub(super) fn hold_silent(self: &Rc<Self>, connections: u64) {
+        for local in 0..share(connections, self.thread, self.threads) {
+            let client = self.client(self.number(local));
+            let this = Rc::clone(self);
+            self.silent.spawn(async move {
+                loop {
+                    let mut trace = Trace::unrecorded(&this.recorder);
+                    if let Ok(mut session) = client.connect(&mut trace).await {
+                        let _ = session.stay_silent().await;
+                    }
+                    // The server had enough, or has no room: try again, without haste.
+                    sleep_until(Instant::now() + FAILURE_PAUSE).await;
+                }
+            });
+        }
+    }
+
+    fn closed(self: &Rc<Self>, think: Duration, start: Instant, end: Instant) {
+        // Taken at once: a task runs to its first wait when it is spawned, and may park its slot.
+        for mut slot in self.parked.take() {
+            let this = Rc::clone(self);
+            self.tasks.spawn(async move {
+                race(sleep_until(start), this.stop.wait()).await;
+                while !this.stop.is_set() && Instant::now() < end {
+                    let Some(number) = this.next_number() else { break };
+                    let good = this.operate(number, &mut slot, Instant::now()).await;
+                    let pause = if good { think } else { think.max(FAILURE_PAUSE) };
+                    if !pause.is_zero() {
+                        race(sleep_until(Instant::now() + pause), this.stop.wait()).await;
+                    }
+                }
+                this.park(slot);
+            });
+        }
+    }
+
+    fn by_beat(self: &Rc<Self>, beat: Beat, start: Instant, end: Instant) {
+        let Load::Closed { clients, .. } = self.plan.load else {
+            unreachable!("the command line gives these workloads clients, no rate");
+        };
+        for mut slot in self.parked.take() {
+            let this = Rc::clone(self);
+            let turn = if beat.in_turn {
+                let part = u32::try_from(slot.number).unwrap_or(u32::MAX);
+                beat.every / u32::try_from(clients.max(1)).unwrap_or(u32::MAX) * part
+            } else {
+                Duration::ZERO
+            };
+            self.tasks.spawn(async move {
+                let mut due = start + turn;
+                while due < end {
+                    race(sleep_until(due), this.stop.wait()).await;
+                    if this.stop.is_set() {
+                        break;
+                    }
+                    this.recorder.borrow_mut().lateness(due, Instant::now());
+                    let Some(number) = this.next_number() else { break };
+                    this.operate(number, &mut slot, due).await;
+                    due += beat.every;
+                }
+                this.park(slot);
+            });
+        }
+    }
+
+    fn open(self: &Rc<Self>, start: Instant, end: Instant) {
+        let Load::Open { arrivals, profile, connections } = &self.plan.load else {
+            return;
+        };
+        let most = share(*connections, self.thread, self.threads).max(1);
+        let schedule =
+            Schedule::new(profile.clone(), *arrivals, self.plan.seed, self.thread, self.threads);
+        let this = Rc::clone(self);
+        self.tasks.spawn(async move {
+            // When the dispatcher was last held up because every connection was busy.
+            let mut held_until = start;
+            for (number, after) in schedule {
+                let due = start + after;
+                if due >= end || this.next_number().is_none() {
+                    break;
+                }
+                race(sleep_until(due), this.interrupted()).await;
+                if this.is_interrupted() {
+                    break;
+                }
+                if due >= held_until {
+                    this.recorder.borrow_mut().lateness(due, Instant::now());
+                }
+                match this.free_slot(most).await {
+                    Some((slot, waited)) => {
+                        this.dispatch(number, slot, due);
+                        if waited {
+                            held_until = Instant::now();
+                        }
+                    }
+                    // Cut: all that was due and never began is the server's.
+                    None if this.blame.get() => this.never_began(due),
+                    None => break,
+                }
+            }
+        });
+    }
+
+    /// Ctrl-C ends the dispatcher; the end of the run does not, for what was due then is due.
+    fn is_interrupted(&self) -> bool {
+        !self.blame.get()
+    }
+
+    async fn interrupted(&self) {
+        loop {
+            self.stop.wait().await;
+            if self.is_interrupted() || self.cut.is_set() {
+                return;
+            }
+            self.cut.wait().await;
+        }
+    }
+
+    fn dispatch(self: &Rc<Self>, number: u64, mut slot: Slot, due: Instant) {
+        let this = Rc::clone(self);
+        self.tasks.spawn(async move {
+            this.operate(number, &mut slot, due).await;
+            this.park(slot);
+        });
+    }
+
+    /// A client that is not busy, and whether it had to be waited for. `None`: cut.
+    async fn free_slot(&self, most: u64) -> Option<(Slot, bool)> {
+        let mut waited = false;
+        while !self.cut.is_set() {
+            if let Some(slot) = self.take_parked() {
+                return Some((slot, waited));
+            }
+            if self.made.get() < most {
+                return Some((self.make_slot(), waited));
+            }
+            waited = true;
+            race(self.freed.notified(), self.cut.wait()).await;
+        }
+        None
+    }
+
+    /// One operation, recorded. False when it failed or was cut.
+    async fn operate(&self, number: u64, slot: &mut Slot, intended: Instant) -> bool {
+        let mut trace = Trace::new(&self.recorder, intended);
+        let performed = race(
+            async { Some(self.workload.perform(number, slot, &self.sources, &mut trace).await) },
+            async {
+                self.cut.wait().await;
+                None
+            },
+        );
+        match performed.await {
+            Some(Ok(Done::Abandoned)) => trace.abandon(),
+            Some(Ok(Done::Kept)) => trace.succeed(),
+            Some(Ok(Done::Close(session))) => {
+                trace.succeed();
+                session.close().await;
+            }
+            Some(Ok(Done::Quit(session))) => {
+                trace.succeed();
+                // The operation is over; a server that cannot say 221 has failed nobody.
+                let _ = race(session.quit(), async {
+                    self.cut.wait().await;
+                    Ok(())
+                })
+                .await;
+            }
+            Some(Err(failure)) => {
+                trace.fail(&failure);
+                slot.session = None;
+                return false;
+            }
+            None => {
+                slot.session = None;
+                if self.blame.get() {
+                    trace.fail(&unfinished());
+                }
+                return false;
+            }
+        }
+        true
+    }
+
+    fn never_began(&self, due: Instant) {
+        Trace::new(&self.recorder, due).fail(&unfinished());
+    }
+
+    async fn prepare_slot(&self, slot: &mut Slot, keep: bool) -> Result<(), Failure> {
+        if keep {
+            slot.session(&mut Trace::preparation(&self.recorder)).await?;
+        } else {
+            let mut trace = Trace::unrecorded(&self.recorder);
+            slot.client.open(&mut trace).await?.close().await;
+        }
+        Ok(())
+    }
+
+    fn next_number(&self) -> Option<u64> {
+        let begun = self.begun.get();
+        if self.plan.count.is_some_and(|count| begun >= share(count, self.thread, self.threads)) {
+            return None;
+        }
+        self.begun.set(begun + 1);
+        Some(self.number(begun))
+    }
+
+    /// The number within the run of the thread's `local`th thing.
+    const fn number(&self, local: u64) -> u64 {
+        local * self.threads + self.thread
+    }
+
+    fn make_slot(&self) -> Slot {
+        let number = self.number(self.made.get());
+        self.made.set(self.made.get() + 1);
+        Slot { number, client: self.client(number), session: None }
+    }
+
+    fn client(&self, number: u64) -> Client {
+        let tickets = if self.workload.connects() {
+            Arc::clone(&self.shared_tickets)
+        } else {
+            Arc::new(TicketStore::new(CLIENT_TICKETS))
+        };
+        Client::new(Rc::clone(&self.endpoint), source_of(&self.sources, number), tickets)
+    }
+
+    fn take_parked(&self) -> Option<Slot> {
+        self.parked.borrow_mut().pop_front()
+    }
+
+    fn park(&self, slot: Slot) {
+        self.parked.borrow_mut().push_back(slot);
+        self.freed.notify();
+    }
+}
+
+fn unfinished() -> Failure {
+    Failure::new(Phase::Operation, ErrorKind::ReplyTimeout, "unfinished when the run ended")
+}

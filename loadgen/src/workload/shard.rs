@@ -1,0 +1,185 @@
+//! One thread of a run from its preparation to its record. It tells the main thread what it does
+//! through [`Event`]s and is told when to begin and to end through [`Control`].
+
+use std::{
+    cell::RefCell,
+    net::IpAddr,
+    rc::Rc,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+        mpsc::{Sender, SyncSender},
+    },
+    time::{Duration, Instant},
+};
+
+use super::{Workload, drive::Driver};
+use crate::{
+    client::{Endpoint, Failure, SharedRecorder},
+    engine::{TaskGroup, sleep_until},
+    measure::{LiveUpdate, Recorder, Recording, ThreadUse, Window, thread_cpu_time},
+    plan::Plan,
+};
+
+/// How often a thread looks at what it is told.
+const LOOK: Duration = Duration::from_millis(5);
+
+/// How often a thread closes intervals in which nothing ended.
+const TICK: Duration = Duration::from_millis(250);
+
+/// The time frame until the run begins: nothing is measured and no interval passes.
+const BEFORE: Duration = Duration::from_secs(365 * 86_400);
+
+/// What the main thread tells.
+#[derive(Debug, Default)]
+pub struct Control {
+    /// When the first operation is to begin.
+    pub start: OnceLock<Instant>,
+    /// Ctrl-C, or another thread could not prepare.
+    pub stop: AtomicBool,
+    /// The server's memory has been read; connections may be closed.
+    pub release: AtomicBool,
+}
+
+/// What a thread tells.
+#[derive(Debug)]
+pub enum Event {
+    /// Its sessions are open.
+    Ready(Result<(), Failure>),
+    /// Its measured part has ended; so many connections are still open.
+    Measured {
+        /// Control connections.
+        open: u64,
+        /// When.
+        at: Instant,
+    },
+}
+
+/// What a thread is given.
+pub struct ShardSetup {
+    /// The plan of the whole run.
+    pub plan: Plan,
+    /// What to do.
+    pub workload: Workload,
+    /// To whom.
+    pub endpoint: Endpoint,
+    /// From where.
+    pub sources: Vec<IpAddr>,
+    /// Silent connections to hold, of the whole run.
+    pub silent: u64,
+    /// Number of this thread, and of all.
+    pub place: (u64, u64),
+    /// From the main thread.
+    pub control: Arc<Control>,
+    /// To the main thread.
+    pub events: Sender<Event>,
+    /// To the display.
+    pub live: Option<SyncSender<LiveUpdate>>,
+}
+
+/// What a thread leaves.
+#[derive(Debug)]
+pub struct ShardResult {
+    /// Its record.
+    pub recording: Recording,
+    /// Numbers of the clients it made.
+    pub clients: Vec<u64>,
+}
+
+/// Runs one thread's part.
+pub async fn run_shard(setup: ShardSetup) -> ShardResult {
+    let ShardSetup { plan, workload, endpoint, sources, silent, place, control, events, live } =
+        setup;
+    let before = Window { start: Instant::now() + BEFORE, warmup: BEFORE };
+    let recorder = Recorder::new(before);
+    let recorder = match live {
+        Some(live) => recorder.with_live(live),
+        None => recorder,
+    };
+    let recorder: SharedRecorder = Rc::new(RefCell::new(recorder));
+    let warmup = plan.warmup;
+    let driver = Driver::new(plan, workload, endpoint, sources, place, Rc::clone(&recorder));
+    let beside = TaskGroup::default();
+    watch(&beside, &driver, &control);
+    driver.hold_silent(silent);
+    let prepared = driver.prepare().await;
+    let good = prepared.is_ok();
+    // The main thread outlives this one; if it is gone nobody wants the answer.
+    let _ = events.send(Event::Ready(prepared));
+    let start = if good { begun(&control).await } else { None };
+    let mut used = ThreadUse::default();
+    if let Some(start) = start {
+        recorder.borrow_mut().begin(Window { start, warmup });
+        tick(&beside, &recorder);
+        let at_start = cpu_at(&beside, start + warmup);
+        let measured = async {
+            used = since(*at_start.borrow());
+            let open = recorder.borrow().connections().open();
+            let _ = events.send(Event::Measured { open, at: Instant::now() });
+            while !control.release.load(Ordering::Relaxed) {
+                sleep_until(Instant::now() + LOOK).await;
+            }
+        };
+        driver.run(start, measured).await;
+    }
+    driver.silent.end().await;
+    driver.close_sessions().await;
+    beside.end().await;
+    let clients = driver.client_numbers();
+    drop(driver);
+    // Every task has ended and given its share back; a fresh record would mean a fault of ours.
+    let window = recorder.borrow().window();
+    let recorder = recorder.replace(Recorder::new(window));
+    ShardResult { recording: recorder.finish(Instant::now(), used), clients }
+}
+
+/// Waits for the start; `None` when it will not come.
+async fn begun(control: &Control) -> Option<Instant> {
+    loop {
+        if control.stop.load(Ordering::Relaxed) {
+            return None;
+        }
+        if let Some(start) = control.start.get() {
+            return Some(*start);
+        }
+        sleep_until(Instant::now() + LOOK).await;
+    }
+}
+
+/// Passes Ctrl-C on.
+fn watch(tasks: &TaskGroup, driver: &Rc<Driver>, control: &Arc<Control>) {
+    let (driver, control) = (Rc::clone(driver), Arc::clone(control));
+    tasks.spawn(async move {
+        while !control.stop.load(Ordering::Relaxed) {
+            sleep_until(Instant::now() + LOOK).await;
+        }
+        driver.interrupt();
+    });
+}
+
+/// Lets time pass in the record while nothing ends.
+fn tick(tasks: &TaskGroup, recorder: &SharedRecorder) {
+    let recorder = Rc::clone(recorder);
+    tasks.spawn(async move {
+        loop {
+            let now = Instant::now();
+            recorder.borrow_mut().tick(now);
+            sleep_until(now + TICK).await;
+        }
+    });
+}
+
+/// This thread's CPU time at `when`, with the time it was read.
+fn cpu_at(tasks: &TaskGroup, when: Instant) -> Rc<RefCell<(Instant, Duration)>> {
+    let read = Rc::new(RefCell::new((Instant::now(), thread_cpu_time())));
+    let later = Rc::clone(&read);
+    tasks.spawn(async move {
+        sleep_until(when).await;
+        later.replace((Instant::now(), thread_cpu_time()));
+    });
+    read
+}
+
+fn since((at, cpu): (Instant, Duration)) -> ThreadUse {
+    ThreadUse { cpu: thread_cpu_time().saturating_sub(cpu), wall: at.elapsed() }
+}

@@ -1,0 +1,222 @@
+//! Every workload against the real ringftpd, implicit and explicit, with exact counts; and the
+//! sizes and limits that the client must reach.
+
+mod support;
+
+use support::ringftpd::Ringftpd;
+use support::{Outcome, ringload};
+
+/// How a listener is addressed on the command line.
+fn targets(server: &Ringftpd) -> [String; 3] {
+    [
+        server.implicit.to_string(),
+        format!("{} --explicit", server.explicit),
+        format!("{} --auth-ssl", server.explicit),
+    ]
+}
+
+fn run(target: &str, line: &str) -> Outcome {
+    let (workload, options) = line.split_once(' ').unwrap_or((line, ""));
+    ringload(&format!("{workload} {target} --cpus 0 --user alice {options}"))
+}
+
+#[test]
+fn connections_and_logins() {
+    let server = Ringftpd::start();
+    for target in targets(&server) {
+        let outcome = run(&target, "handshake --count 30 -c 4").all_succeeded(30);
+        assert_eq!(outcome.phase_count("tls_handshake"), 30);
+        assert_eq!(outcome.phase_count("greeting"), 30);
+        assert_eq!(outcome.total("connections"), 30);
+        assert_eq!(outcome.result["target"]["greeting"], "ringftpd ready");
+        let outcome = run(&target, "login --count 20 -c 4").all_succeeded(20);
+        assert_eq!(outcome.phase_count("login"), 20);
+    }
+}
+
+#[test]
+fn rein_negotiates_anew_on_the_same_connection() {
+    let server = Ringftpd::start();
+    for target in targets(&server) {
+        let outcome = run(&target, "login --rein --count 12 -c 3").all_succeeded(12);
+        // Three sessions were opened before the run; each operation did one handshake more.
+        assert_eq!(outcome.resumption("control").0, 15);
+        assert_eq!(outcome.phase_count("tcp_connect"), 0);
+        assert_eq!(outcome.phase_count("login"), 12);
+    }
+}
+
+#[test]
+fn transfers_in_every_data_mode() {
+    let server = Ringftpd::start();
+    for target in targets(&server) {
+        for mode in ["epsv", "pasv", "pasv-reply", "port", "eprt"] {
+            for level in ["P", "C"] {
+                let options = format!("--count 6 -c 3 --size 100KB --data {mode} --prot {level}");
+                let down = run(&target, &format!("download {options}")).all_succeeded(6);
+                assert_eq!(down.total("bytes_down"), 600_000, "{mode} {level}");
+                let up = run(&target, &format!("upload {options}")).all_succeeded(6);
+                assert_eq!(up.total("bytes_up"), 600_000, "{mode} {level}");
+                let handshakes = if level == "P" { 6 } else { 0 };
+                assert_eq!(up.resumption("data").0, handshakes);
+                assert_eq!(up.phase_count("data_connect"), 6);
+                assert_eq!(up.phase_count("completion"), 6);
+            }
+        }
+    }
+    assert_eq!(server.files(), [""; 0], "what a run makes it deletes");
+}
+
+#[test]
+fn small_files_lists_and_a_mix() {
+    let server = Ringftpd::start();
+    let scenario = tempfile::NamedTempFile::new().unwrap();
+    let text = "abandon = 0.3\noperation = [{ kind = \"download\" }, { kind = \"upload\" }, \
+                { kind = \"list\" }, { kind = \"noop\" }, { kind = \"login\" }]\n\
+                size = [{ bytes = \"4KiB\" }, { bytes = \"1MiB\" }]\n";
+    std::fs::write(scenario.path(), text).unwrap();
+    for target in targets(&server) {
+        let down = run(&target, "small-files --count 60 -c 3 --files 20").all_succeeded(60);
+        assert_eq!(down.total("bytes_down"), 60 * 4096);
+        run(&target, "small-files --count 30 -c 3 --upload").all_succeeded(30);
+        for listing in ["list", "nlst", "mlsd"] {
+            let line = format!("list --count 6 -c 2 --entries 20 --listing {listing}");
+            run(&target, &line).all_succeeded(6);
+        }
+        let path = scenario.path().display();
+        let mixed = run(&target, &format!("mixed --scenario {path} --count 80 -c 4")).good();
+        assert_eq!(mixed.total("errors"), 0, "{}", mixed.result["errors"]);
+        assert_eq!(mixed.total("operations") + mixed.total("abandoned"), 80);
+        assert!(mixed.total("abandoned") > 0);
+    }
+}
+
+#[test]
+fn held_sessions_slow_ones_silent_ones_and_storms() {
+    let server = Ringftpd::start();
+    for target in &targets(&server)[..2] {
+        let line = "idle -c 40 --every 200ms --duration 1s --warm-up 0s";
+        let idle = run(target, line).all_succeeded(200);
+        assert_eq!(idle.total("connections_peak"), 40);
+        let line = "reconnect-storm -c 20 --every 500ms --duration 1s --warm-up 0s";
+        let storm = run(target, line).all_succeeded(40);
+        assert_eq!(storm.phase_count("login"), 40);
+        let line = "silent -c 20 --duration 300ms --warm-up 0s";
+        assert_eq!(run(target, line).all_succeeded(0).total("connections_peak"), 20);
+        for workload in ["slow-reader", "slow-writer"] {
+            let line = format!(
+                "{workload} -c 4 --byte-rate 20KiB --size 10MiB --duration 1s --warm-up 0s"
+            );
+            // None ends within the run; they are cut with it, and nobody is blamed.
+            let slow = run(target, &line).all_succeeded(0);
+            let moved = slow.total("bytes_up") + slow.total("bytes_down");
+            assert!((40_000..200_000).contains(&moved), "{workload} moved {moved}");
+        }
+    }
+    // Beside another workload.
+    let target = &targets(&server)[0];
+    let beside = run(target, "login --count 10 -c 2 --silent 30").all_succeeded(10);
+    assert!(beside.total("connections_peak") >= 30);
+}
+
+#[test]
+fn open_loop_begins_everything_that_is_due() {
+    let server = Ringftpd::start();
+    let target = server.implicit.to_string();
+    let line = "handshake --rate 200 --duration 1s --warm-up 500ms";
+    let constant = run(&target, line).all_succeeded(200);
+    assert_eq!(constant.result["workload"]["loop"], "open");
+    assert_eq!(constant.result["lateness"]["count"], 200);
+    let line = "handshake --ramp 100..300 --duration 1s --warm-up 0s";
+    run(&target, line).all_succeeded(200);
+    let line = "handshake --steps 100,200 --duration 2s --warm-up 0s";
+    run(&target, line).all_succeeded(300);
+    let line = "handshake --rate 200 --arrivals poisson --duration 1s --warm-up 0s";
+    let poisson = run(&target, line).good();
+    assert!((150..250).contains(&poisson.total("operations")));
+    let line = "handshake --rate 500 --count 100 --arrivals poisson";
+    run(&target, line).all_succeeded(100);
+    // One connection for a rate that needs several: late, but none is left out.
+    let line = "login --rate 300 --max-connections 1 --duration 500ms --warm-up 0s";
+    run(&target, line).all_succeeded(150);
+}
+
+#[test]
+fn a_file_that_was_there_is_checked_by_its_digest() {
+    let server = Ringftpd::start();
+    let target = server.implicit.to_string();
+    server.put("abc", b"abc");
+    let right = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+    let line = format!("download --count 3 --path abc --sha256 {right}");
+    run(&target, &line).all_succeeded(3);
+    let line = format!("download --count 3 --path abc --sha256 {}", "0".repeat(64));
+    run(&target, &line).all_failed(3, "last_byte", "verification_mismatch");
+    run(&target, "download --count 3 --path abc").all_succeeded(3);
+    assert_eq!(server.files(), ["abc"]);
+}
+
+#[test]
+fn the_server_is_measured_and_objectives_decide_the_exit_status() {
+    let server = Ringftpd::start();
+    let target = server.implicit.to_string();
+    let pid = server.pid();
+    let line = format!("idle -c 200 --every 1s --duration 1s --warm-up 0s --server-pid {pid}");
+    let idle = run(&target, &line).all_succeeded(200);
+    let measured = &idle.result["server"];
+    assert_eq!(measured["sessions"], 200);
+    assert!(measured["memory_after_bytes"].as_u64().unwrap() > 1_000_000);
+    let line = "handshake --count 5 --fail-on p99>1ns";
+    assert_eq!(run(&target, line).status, 1);
+    let line = "handshake --count 5 --fail-on errors>0 --slo p99<30s";
+    assert_eq!(run(&target, line).status, 0);
+    assert_eq!(run(&target, "handshake --count 5 --slo rate>1000000").status, 1);
+    let line = "handshake --find-max-rate --slo rate>90 --duration 300ms --warm-up 0s";
+    let search = run(&target, line);
+    // 50 a second miss the objective, so the search goes down from there and finds nothing.
+    let steps = search.result["rate_search"].as_array().unwrap();
+    assert!(!steps.is_empty() && steps.iter().all(|step| step["held"] == false), "{steps:?}");
+}
+
+#[test]
+fn ctrl_c_ends_the_run_with_a_report() {
+    use rustix::process::{Pid, Signal, kill_process};
+    use std::io::{BufRead, BufReader};
+    use std::process::{Command, Stdio};
+    let server = Ringftpd::start();
+    let scratch = tempfile::TempDir::new().unwrap();
+    let json = scratch.path().join("result.json");
+    let mut child = Command::new(env!("CARGO_BIN_EXE_ringload"))
+        .args(["handshake", &server.implicit.to_string(), "--duration", "10m", "--cpus", "0"])
+        .arg("--json")
+        .arg(&json)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // The first line of progress: it runs.
+    let mut line = String::new();
+    BufReader::new(child.stderr.take().unwrap()).read_line(&mut line).unwrap();
+    assert!(line.contains("p99"), "{line}");
+    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success());
+    assert!(String::from_utf8_lossy(&output.stdout).contains("whole operation"));
+    let text = std::fs::read_to_string(&json).unwrap();
+    let result: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(result["timing"]["ending"], "interrupted");
+    assert!(result["totals"]["operations"].as_u64().unwrap() > 0);
+}
+
+#[test]
+fn two_targets_in_turn() {
+    let server = Ringftpd::start();
+    let (a, b) = (server.implicit.to_string(), format!("{} --explicit", server.explicit));
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_ringload"))
+        .args(["versus", "--a", &a, "--b", &b, "--rounds", "3", "--"])
+        .args(["handshake", "--count", "10", "--cpus", "0", "--quiet"])
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{text}");
+    assert!(text.contains("TLS handshake") && text.contains("Medians of 3 rounds"), "{text}");
+}

@@ -1,0 +1,171 @@
+//! What is said of a result: objectives, and which differences between runs are within noise.
+#![allow(clippy::unwrap_used, reason = "a helper of a test may fail the test")]
+
+mod made_up;
+
+use std::time::Duration;
+
+use ringload::compare::{Difference, Named, compare, versus};
+use ringload::measure::{Phase, Recorder, RunResult, ThreadUse};
+use ringload::slo::Objective;
+
+use made_up::{MILLISECOND, details, full_run, window};
+
+/// p50 1.3 ms, p99 454 ms, 998 operations a second, 119 errors, no resumption on control
+/// connections, all on data connections: see the summary of `full_run`.
+#[test]
+fn objectives_are_judged_by_the_result() {
+    let result = full_run();
+    let check = |text: &str, holds: bool, fails: bool| {
+        let verdict = text.parse::<Objective>().unwrap().check(&result);
+        assert_eq!((verdict.holds(), verdict.fails()), (holds, fails), "{text}:\n{verdict}");
+    };
+    for (text, truth) in [
+        ("p50<2ms", true),
+        ("p50<1ms", false),
+        ("p99<450ms", false),
+        ("p99<460ms", true),
+        ("p99.9>900ms", true),
+        ("max>=999ms", true),
+        ("min<1ms", false),
+        ("mean>1ms", true),
+        ("tls_handshake.p99<1ms", true),
+        ("tls_handshake.max<1ms", false),
+        ("rate>990/s", true),
+        ("rate>1000/s", false),
+        ("errors=0", false),
+        ("errors!=0", true),
+        ("errors<=119", true),
+        ("errors<119", false),
+        ("error_share<1%", true),
+        ("error_share<0.1%", false),
+        ("abandoned=0", true),
+        ("resumption=0", true),
+        ("data.resumption=100%", true),
+        ("data.resumption<99%", false),
+    ] {
+        check(text, truth, truth);
+    }
+    check("p50<2ms,errors=0", false, true);
+    check("p50<2ms,errors>0", true, true);
+    check("p50>2ms,errors=0", false, false);
+}
+
+/// A gate does not open because nothing was measured.
+#[test]
+fn what_was_not_measured_neither_holds_nor_passes() {
+    let recorder = Recorder::new(window(Duration::ZERO));
+    let start = recorder.window().start;
+    let result = RunResult::new(details("login"), &recorder.finish(start, ThreadUse::default()));
+    for text in ["p99<50ms", "login.p99>1s", "error_share<1%", "resumption>0", "data.resumption=1"]
+    {
+        let verdict = text.parse::<Objective>().unwrap().check(&result);
+        assert!(!verdict.holds() && verdict.fails(), "{text}:\n{verdict}");
+        assert!(verdict.to_string().contains("not measured"));
+    }
+}
+
+/// A run of `rate` operations a second for 20 s that take `latency` ± 10 %.
+fn steady_run(rate: u32, latency: Duration) -> RunResult {
+    let window = window(Duration::ZERO);
+    let mut recorder = Recorder::new(window);
+    for index in 0..rate * 20 {
+        let start = window.start + Duration::from_secs(1) / rate * index;
+        let spread = latency * (index * 7 % 21) / 100;
+        recorder.record(Phase::Operation, start, start, start + latency * 9 / 10 + spread);
+    }
+    let end = window.start + Duration::from_secs(20);
+    let mut details = details("login");
+    details.warmup = Duration::ZERO;
+    details.measured = Duration::from_secs(20);
+    details.elapsed = Duration::from_secs(20);
+    details.server = None;
+    RunResult::new(details, &recorder.finish(end, ThreadUse::default()))
+}
+
+#[track_caller]
+fn check_versus(rates_a: &[u32], rates_b: &[u32], verdict: Difference) {
+    let runs = |rates: &[u32]| -> Vec<RunResult> {
+        rates.iter().map(|rate| steady_run(*rate, MILLISECOND)).collect()
+    };
+    let versus = versus("old", &runs(rates_a), "new", &runs(rates_b));
+    let row = versus.rows.iter().find(|row| row.metric == "operations/s").unwrap();
+    assert_eq!(row.verdict, verdict, "{row:?}");
+    assert!(versus.to_string().contains(verdict.text()));
+}
+
+#[test]
+fn rounds_differ_only_beyond_their_noise() {
+    check_versus(&[100, 102, 98, 101, 99], &[120, 118, 122, 119, 121], Difference::Better);
+    check_versus(&[120, 118, 122, 119, 121], &[100, 102, 98, 101, 99], Difference::Worse);
+    check_versus(&[100, 102, 98, 101, 99], &[101, 101, 99, 100, 100], Difference::Noise);
+    check_versus(&[100, 100, 100], &[100, 100, 100], Difference::Noise);
+    check_versus(&[100, 100], &[200, 200], Difference::TooFew);
+    // Three of three rounds are faster, but by amounts too different to be sure.
+    check_versus(&[100, 100, 100], &[102, 105, 110], Difference::Noise);
+    // A drift of the machine that both sides share is no noise: every round says the same.
+    check_versus(&[100, 140, 180, 220], &[110, 154, 198, 242], Difference::Better);
+    // One odd round of nine does not hide a difference, two of five do.
+    check_versus(&[100; 9], &[120, 120, 120, 120, 90, 120, 120, 120, 120], Difference::Better);
+    check_versus(&[100; 5], &[120, 90, 120, 90, 120], Difference::Noise);
+}
+
+#[test]
+fn rounds_of_lower_latency_are_better() {
+    let a = [1000, 1010, 990].map(|us| steady_run(100, Duration::from_micros(us)));
+    let b = [500, 505, 495].map(|us| steady_run(100, Duration::from_micros(us)));
+    let versus = versus("old", &a, "new", &b);
+    let row = versus.rows.iter().find(|row| row.metric == "whole operation p99").unwrap();
+    assert_eq!(row.verdict, Difference::Better);
+    assert!((row.ratio.unwrap() - 0.5).abs() < 0.01, "{row:?}");
+    assert!((versus.confidence - 0.95).abs() < 1e-9);
+}
+
+#[test]
+fn versus_says_what_makes_it_doubtful() {
+    let mut failed = steady_run(100, MILLISECOND);
+    failed.totals.errors = 3;
+    let mut limited = steady_run(100, MILLISECOND);
+    limited.client.was_limit = true;
+    limited.workload.parameters.insert("rate".to_owned(), "9".to_owned());
+    let a = [failed, steady_run(100, MILLISECOND)];
+    let versus = versus("old", &a, "new", &[limited]);
+    let warnings = versus.warnings.join("\n");
+    for part in [
+        "only 1 are compared",
+        "old and new differ in workload, its parameters or seed",
+        "old: in 1 of its runs some operations failed",
+        "new: in 1 of its runs the generator, not the server",
+    ] {
+        assert!(warnings.contains(part), "{part} not in\n{warnings}");
+    }
+}
+
+#[test]
+fn single_runs_claim_little() {
+    let named = |name: &str, rate, micros| Named {
+        name: name.to_owned(),
+        result: steady_run(rate, Duration::from_micros(micros)),
+    };
+    let comparison = compare(&[
+        named("base", 100, 1000),
+        named("same", 101, 1020),
+        named("slower", 100, 1500),
+        named("faster", 150, 700),
+    ]);
+    let verdicts = |metric: &str| -> Vec<Option<Difference>> {
+        let row = comparison.rows.iter().find(|row| row.metric == metric).unwrap();
+        row.cells.iter().map(|cell| cell.unwrap().verdict).collect()
+    };
+    let noise = Some(Difference::Noise);
+    assert_eq!(verdicts("operations/s"), [None, noise, noise, Some(Difference::Better)]);
+    assert_eq!(
+        verdicts("whole operation p99"),
+        [None, noise, Some(Difference::Worse), Some(Difference::Better)]
+    );
+    assert_eq!(verdicts("whole operation max"), [None; 4], "a maximum is one sample");
+    assert!(!comparison.rows.iter().any(|row| row.metric.contains("TLS")), "never measured");
+    let text = comparison.to_string();
+    assert!(text.contains("×1.500") && text.contains("within noise"), "{text}");
+    assert!(compare(&[]).rows.is_empty());
+}

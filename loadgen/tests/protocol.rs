@@ -1,0 +1,314 @@
+//! The client role against a server under the test's control: what is said and in which order, and
+//! that whatever a broken or hostile server does ends its connection with the right error, never
+//! the run.
+
+mod support;
+
+use support::scripted::{Act, Moment, Scripted};
+use support::{Outcome, ringload};
+
+const RIGHT: fn(Moment<'_>) -> Act = |_| Act::Right;
+
+/// Five operations, one client, and little patience.
+fn run(server: &Scripted, line: &str) -> Outcome {
+    let (workload, options) = line.split_once(' ').unwrap_or((line, ""));
+    let address = server.address;
+    ringload(&format!("{workload} {address} --cpus 0 -c 1 --timeout 500ms {options}"))
+}
+
+/// A script that does `act` at `moment` and the right thing otherwise.
+fn at(moment: Moment<'static>, act: fn() -> Act) -> impl Fn(Moment<'_>) -> Act + Send + Sync {
+    move |now| if now == moment { act() } else { Act::Right }
+}
+
+#[test]
+fn implicit_sends_neither_pbsz_nor_prot() {
+    let server = Scripted::implicit(RIGHT);
+    run(&server, "login --count 1 --user u").all_succeeded(1);
+    assert_eq!(server.commands(), ["USER u", "PASS secret", "TYPE I", "QUIT"]);
+}
+
+#[test]
+fn implicit_sends_them_when_told() {
+    let server = Scripted::implicit(RIGHT);
+    run(&server, "login --count 1 --user u --send-prot").all_succeeded(1);
+    let expected = ["USER u", "PASS secret", "PBSZ 0", "PROT P", "TYPE I", "QUIT"];
+    assert_eq!(server.commands(), expected);
+}
+
+#[test]
+fn explicit_negotiates_before_the_password() {
+    for (option, auth) in [("--explicit", "AUTH TLS"), ("--auth-ssl", "AUTH SSL")] {
+        let server = Scripted::explicit(RIGHT);
+        run(&server, &format!("login --count 1 --user u --prot C {option}")).all_succeeded(1);
+        let expected = [auth, "USER u", "PASS secret", "PBSZ 0", "PROT C", "TYPE I", "QUIT"];
+        assert_eq!(server.commands(), expected);
+    }
+}
+
+/// On implicit the level P is implied, so that C has to be asked for.
+#[test]
+fn implicit_asks_for_clear_data_connections() {
+    let server = Scripted::implicit(RIGHT);
+    run(&server, "upload --count 2 --size 1000 --prot C").all_succeeded(2);
+    assert_eq!(server.commands()[..3], ["USER anonymous", "PASS secret", "PROT C"]);
+    assert!(server.uploads().iter().all(|file| file.len() == 1000));
+}
+
+#[test]
+fn a_line_end_in_an_argument_is_no_second_command() {
+    let server = Scripted::implicit(RIGHT);
+    let address = server.address.to_string();
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_ringload"))
+        .args(["login", &address, "--count", "1", "--quiet", "--user", "u\r\nDELE x"])
+        .output()
+        .unwrap();
+    assert!(output.status.success());
+    assert_eq!(server.commands()[0], "USER uDELE x");
+}
+
+#[test]
+fn what_a_broken_server_says_is_a_typed_error() {
+    #[track_caller]
+    fn check(moment: Moment<'static>, act: fn() -> Act, phase: &str, kind: &str) {
+        let server = Scripted::implicit(at(moment, act));
+        run(&server, "login --count 3").all_failed(3, phase, kind);
+    }
+    let greeting = Moment::Greeting;
+    check(greeting, || Act::Say(b"hello\r\n"), "greeting", "reply_parse");
+    check(greeting, || Act::Say(b"220 no carriage return\n"), "greeting", "reply_parse");
+    check(greeting, || Act::Say(b"\xff\xfe\0\0\r\n"), "greeting", "reply_parse");
+    check(greeting, || Act::Say(&[b'2'; 10_000]), "greeting", "reply_parse");
+    check(greeting, || Act::Say(b"421 full\r\n"), "greeting", "unexpected_reply");
+    check(greeting, || Act::Say(b"120 later\r\n120 later\r\n"), "greeting", "unexpected_reply");
+    check(greeting, || Act::Say(b"220-never\r\n"), "greeting", "reply_timeout");
+    check(greeting, || Act::Close, "greeting", "connection_closed");
+    check(greeting, || Act::Hang, "greeting", "reply_timeout");
+    check(greeting, || Act::SayInClear(b"220 in clear\r\n"), "greeting", "tls_protocol");
+    let accepted = Moment::Accepted;
+    check(accepted, || Act::Say(b"220 before TLS\r\n"), "tls_handshake", "tls_protocol");
+    check(accepted, || Act::Hang, "tls_handshake", "tls_timeout");
+    let user = Moment::Command("USER anonymous");
+    check(user, || Act::Say(b"530 no\r\n"), "login", "unexpected_reply");
+    check(user, || Act::Close, "login", "connection_closed");
+    let pass = Moment::Command("PASS secret");
+    check(pass, || Act::Say(b"332 account\r\n"), "login", "unexpected_reply");
+    check(pass, || Act::Say(b"999 what\r\n"), "login", "reply_parse");
+}
+
+#[test]
+fn a_connection_closed_before_tls_is_told_as_such() {
+    let server = Scripted::implicit(at(Moment::Accepted, || Act::Close));
+    let outcome = run(&server, "handshake --count 3").good();
+    assert_eq!(outcome.total("errors"), 3);
+    // Whether the end of file or the reset is seen first is the kernel's choice.
+    for row in outcome.result["errors"].as_array().unwrap() {
+        assert_eq!(row["phase"], "tls_handshake");
+        let kind = row["kind"].as_str().unwrap();
+        assert!(["connection_closed", "connection_reset"].contains(&kind), "{kind}");
+    }
+}
+
+/// RFC 959 §5.4: 120 announces a delay, 220 follows.
+#[test]
+fn a_delayed_greeting_is_waited_for() {
+    let server =
+        Scripted::implicit(at(Moment::Greeting, || Act::Say(b"120 soon\r\n220-now\r\n220 ok\r\n")));
+    run(&server, "handshake --count 2").all_succeeded(2);
+}
+
+/// Octets behind 234 came in clear and would be taken for protected ones.
+#[test]
+fn octets_injected_behind_auth_are_refused() {
+    let injected = || Act::Say(b"234 go\r\n230 logged in\r\n");
+    let server = Scripted::explicit(at(Moment::Command("AUTH TLS"), injected));
+    run(&server, "login --count 2 --explicit").all_failed(2, "tls_handshake", "reply_parse");
+    let server = Scripted::explicit(at(Moment::Command("AUTH TLS"), || Act::Say(b"500 no\r\n")));
+    run(&server, "login --count 2 --explicit").all_failed(2, "tls_handshake", "unexpected_reply");
+}
+
+#[test]
+fn faults_of_transfers_are_told_apart() {
+    #[track_caller]
+    fn check(prefix: &'static str, act: fn() -> Act, phase: &str, kind: &str) {
+        let server = Scripted::implicit(move |moment| match moment {
+            Moment::Command(line) if line.starts_with(prefix) => act(),
+            _ => Act::Right,
+        });
+        run(&server, "download --count 3 --size 5000 --files 2 --keep").all_failed(3, phase, kind);
+    }
+    check("RETR", || Act::Corrupt, "last_byte", "verification_mismatch");
+    check("RETR", || Act::Truncate, "last_byte", "data_truncated");
+    check("RETR", || Act::Say(b"550 gone\r\n"), "first_byte", "unexpected_reply");
+    check("RETR", || Act::Close, "first_byte", "connection_closed");
+    check("RETR", || Act::Hang, "first_byte", "reply_timeout");
+}
+
+#[test]
+fn faults_of_passive_replies_are_told_apart() {
+    #[track_caller]
+    fn check(reply: &'static [u8], options: &str, phase: &str, kind: &str) {
+        let server = Scripted::implicit(move |moment| match moment {
+            Moment::Command("EPSV" | "PASV") => Act::Say(reply),
+            _ => Act::Right,
+        });
+        let line = format!("list --count 2 --path . {options}");
+        run(&server, &line).all_failed(2, phase, kind);
+    }
+    check(b"229 (|||70000|)\r\n", "", "epsv", "reply_parse");
+    check(b"229 nowhere\r\n", "", "epsv", "reply_parse");
+    check(b"425 no\r\n", "", "epsv", "unexpected_reply");
+    check(b"227 (127,0,0,1,0,0)\r\n", "--data pasv", "epsv", "reply_parse");
+    // A server may not send the load to another host.
+    check(b"227 (192,0,2,1,4,1)\r\n", "--data pasv-reply", "epsv", "reply_parse");
+    // Port 1 of this host: nobody listens there.
+    check(b"229 (|||1|)\r\n", "", "data_connect", "data_connect_refused");
+    check(b"227 (192,0,2,1,0,1)\r\n", "--data pasv", "data_connect", "data_connect_refused");
+}
+
+#[test]
+fn the_certificate_is_verified_when_told() {
+    let server = Scripted::implicit(RIGHT);
+    let pem = server.identity.certificate_pem().display().to_string();
+    let print = server.identity.fingerprint();
+    run(&server, &format!("handshake --count 2 --pin {print}")).all_succeeded(2);
+    run(&server, "handshake --count 2").all_succeeded(2);
+    run(&server, &format!("handshake --count 2 --ca {pem}")).all_succeeded(2);
+    let wrong = "00".repeat(32);
+    run(&server, &format!("handshake --count 2 --pin {wrong}")).all_failed(
+        2,
+        "tls_handshake",
+        "certificate_rejected",
+    );
+    let name = format!("handshake --count 2 --ca {pem} --server-name other.test");
+    run(&server, &name).all_failed(2, "tls_handshake", "certificate_rejected");
+}
+
+#[test]
+fn version_suite_and_group_are_those_asked_for() {
+    #[track_caller]
+    fn check(options: &str, expected: [&str; 3]) {
+        let server = Scripted::implicit(RIGHT);
+        let outcome = run(&server, &format!("handshake --count 2 {options}")).all_succeeded(2);
+        let rows = outcome.result["tls"].as_array().unwrap();
+        assert_eq!(rows.len(), 1);
+        assert_eq!([&rows[0]["version"], &rows[0]["suite"], &rows[0]["group"]], expected);
+    }
+    check(
+        "--tls 1.3 --suites TLS13_AES_128_GCM_SHA256 --groups secp384r1",
+        ["TLSv1.3", "TLS13_AES_128_GCM_SHA256", "secp384r1"],
+    );
+    check(
+        "--tls 1.2 --suites TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384 --groups X25519",
+        ["TLSv1.2", "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384", "X25519"],
+    );
+}
+
+#[test]
+fn resumption_is_what_was_asked_for() {
+    for version in ["1.2", "1.3"] {
+        let server = Scripted::implicit(RIGHT);
+        let line = |mode| format!("handshake --count 10 --tls {version} --resume {mode}");
+        let never = run(&server, &line("never")).all_succeeded(10);
+        assert_eq!(never.resumption("control"), (10, 0, 0), "{version}");
+        let always = run(&server, &line("always")).all_succeeded(10);
+        assert_eq!(always.resumption("control"), (10, 10, 10), "{version}");
+        let line =
+            |mode| format!("download --count 4 --size 10 --tls {version} --resume-data {mode}");
+        let never = run(&server, &line("never")).all_succeeded(4);
+        assert_eq!(never.resumption("data"), (4, 0, 0), "{version}");
+        let always = run(&server, &line("always")).all_succeeded(4);
+        assert_eq!(always.resumption("data"), (4, 4, 4), "{version}");
+    }
+}
+
+#[test]
+fn a_server_without_sessions_to_resume_fails_always_and_only_always() {
+    let server = Scripted::without_tickets();
+    let offered = run(&server, "handshake --count 4 --resume offered").all_succeeded(4);
+    assert_eq!(offered.resumption("control"), (4, 0, 0));
+    run(&server, "handshake --count 4 --resume always").all_failed(
+        4,
+        "tls_handshake",
+        "resumption_refused",
+    );
+    run(&server, "list --count 4 --path . --resume-data always").all_failed(
+        4,
+        "data_tls",
+        "resumption_refused",
+    );
+}
+
+/// One seed, one work: the same commands with the same contents.
+#[test]
+fn the_same_seed_asks_for_the_same_work() {
+    let scenario = tempfile::NamedTempFile::new().unwrap();
+    let text = "abandon = 0.1\n\
+                operation = [{ kind = \"upload\" }, { kind = \"download\" }, { kind = \"noop\" }]\n\
+                size = [{ bytes = \"100\" }, { bytes = \"3KiB\", weight = 2 }]\n";
+    std::fs::write(scenario.path(), text).unwrap();
+    let work = |seed: u64| {
+        let server = Scripted::implicit(RIGHT);
+        let path = scenario.path().display();
+        run(&server, &format!("mixed --scenario {path} --count 40 --seed {seed}")).good();
+        (server.commands(), server.uploads())
+    };
+    let first = work(7);
+    assert!(first.0.iter().filter(|line| line.starts_with("STOR")).count() > 5);
+    assert_eq!(first, work(7));
+    assert_ne!(first.0, work(8).0);
+}
+
+#[test]
+fn what_was_made_is_deleted() {
+    let server = Scripted::implicit(RIGHT);
+    run(&server, "download --count 2 --size 10 --files 3").all_succeeded(2);
+    run(&server, "upload --count 3 --size 10").all_succeeded(3);
+    run(&server, "list --count 2 --entries 5 --listing nlst").all_succeeded(2);
+    assert_eq!(server.files(), [""; 0]);
+    run(&server, "upload --count 3 --size 10 --keep").all_succeeded(3);
+    assert_eq!(server.files().len(), 1);
+}
+
+/// Fewer lines than the directory has files: a fast wrong server.
+#[test]
+fn a_listing_that_lacks_files_is_an_error() {
+    let server = Scripted::implicit(|moment| match moment {
+        Moment::Command(line) if line.starts_with("STOR") => Act::Right,
+        Moment::Command("NLST ringload-1-dir") => Act::Say(b"450 no\r\n"),
+        _ => Act::Right,
+    });
+    run(&server, "list --count 1 --entries 5 --listing nlst").all_failed(
+        1,
+        "first_byte",
+        "unexpected_reply",
+    );
+    let server = Scripted::implicit(RIGHT);
+    // Its own directory is empty for it; one file was asked for and the server has one, not two.
+    run(&server, "list --count 1 --entries 1 --listing list").all_succeeded(1);
+}
+
+#[test]
+fn a_run_that_cannot_begin_says_why() {
+    let server = Scripted::implicit(at(Moment::Command("PASS secret"), || Act::Say(b"530 no\r\n")));
+    let outcome = run(&server, "idle --count 1");
+    assert_eq!(outcome.status, 3);
+    assert!(outcome.output.contains("login: unexpected_reply: 530 no"), "{}", outcome.output);
+    let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let outcome = ringload(&format!("download {gone} --cpus 0 --count 1"));
+    assert_eq!(outcome.status, 3);
+    assert!(outcome.output.contains("connect_refused"), "{}", outcome.output);
+    let outcome = ringload("login 192.0.2.1:21 --count 1");
+    assert_eq!(outcome.status, 2);
+    assert!(outcome.output.contains("--i-own-this-target 192.0.2.1"), "{}", outcome.output);
+}
+
+#[test]
+fn a_refused_connection_is_counted_and_does_not_spin() {
+    let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let line = format!("handshake {gone} --cpus 0 -c 2 --warm-up 0s --duration 500ms");
+    let outcome = ringload(&line).good();
+    let errors = outcome.total("errors");
+    assert!((2..=14).contains(&errors), "{errors} attempts of two clients in half a second");
+    assert_eq!(outcome.result["errors"][0]["kind"], "connect_refused");
+}

@@ -1,0 +1,142 @@
+//! For the tests of `ringload`: the program itself with its JSON result, certificates, a scripted
+//! FTPS server that misbehaves on demand, and the real ringftpd. Loopback only, free ports only.
+
+#![allow(dead_code, unreachable_pub, reason = "each test program uses its part")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
+pub mod ringftpd;
+pub mod scripted;
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use rcgen::{CertificateParams, KeyPair};
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// What one run of the program left.
+pub struct Outcome {
+    /// Exit status.
+    pub status: i32,
+    /// The JSON result; null when there is none.
+    pub result: Value,
+    /// Standard output and standard error.
+    pub output: String,
+}
+
+/// Runs `ringload` on one thread, with the result as JSON. `line` is split at spaces.
+#[track_caller]
+pub fn ringload(line: &str) -> Outcome {
+    let scratch = TempDir::new().unwrap();
+    let json = scratch.path().join("result.json");
+    let output = Command::new(env!("CARGO_BIN_EXE_ringload"))
+        .args(line.split_whitespace())
+        .args(["--quiet", "--json"])
+        .arg(&json)
+        .env("RINGLOAD_PASSWORD", "secret")
+        .output()
+        .unwrap();
+    let result = std::fs::read_to_string(&json)
+        .map_or(Value::Null, |text| serde_json::from_str(&text).unwrap());
+    let text = [output.stdout, output.stderr].concat();
+    Outcome {
+        status: output.status.code().unwrap_or(-1),
+        result,
+        output: String::from_utf8_lossy(&text).into_owned(),
+    }
+}
+
+impl Outcome {
+    /// The program did what it was asked.
+    #[track_caller]
+    pub fn good(self) -> Self {
+        assert_eq!(self.status, 0, "{}", self.output);
+        assert!(!self.result.is_null(), "{}", self.output);
+        self
+    }
+
+    /// Exactly so many operations, and no error.
+    #[track_caller]
+    pub fn all_succeeded(self, operations: u64) -> Self {
+        let this = self.good();
+        let errors = &this.result["errors"];
+        assert_eq!(this.total("operations"), operations, "{errors}");
+        assert_eq!(this.total("errors"), 0, "{errors}");
+        this
+    }
+
+    /// Every one of `operations` failed in this way.
+    #[track_caller]
+    pub fn all_failed(self, operations: u64, phase: &str, kind: &str) -> Self {
+        let this = self.good();
+        let errors = &this.result["errors"];
+        assert_eq!(this.total("errors"), operations, "{errors}");
+        assert_eq!(this.total("operations"), 0, "{errors}");
+        let rows = errors.as_array().unwrap();
+        assert!(
+            rows.iter().all(|row| row["phase"] == phase && row["kind"] == kind),
+            "expected {phase} {kind}, got {errors}"
+        );
+        this
+    }
+
+    /// A count of the result.
+    #[track_caller]
+    pub fn total(&self, name: &str) -> u64 {
+        self.result["totals"][name].as_u64().unwrap()
+    }
+
+    /// How often a phase was recorded.
+    pub fn phase_count(&self, phase: &str) -> u64 {
+        self.result["phases"][phase]["corrected"]["count"].as_u64().unwrap_or(0)
+    }
+
+    /// Handshakes, of them offered, of them resumed.
+    #[track_caller]
+    pub fn resumption(&self, channel: &str) -> (u64, u64, u64) {
+        let row = &self.result["resumption"][channel];
+        let count = |name: &str| row[name].as_u64().unwrap();
+        (count("handshakes"), count("offered"), count("resumed"))
+    }
+}
+
+/// A self-signed certificate for `localhost` and 127.0.0.1, as files and in memory.
+pub struct Identity {
+    /// Directory of the files.
+    pub scratch: TempDir,
+    /// The certificate, DER.
+    pub certificate: rustls::pki_types::CertificateDer<'static>,
+    /// Its key, PKCS#8 DER.
+    pub key: Vec<u8>,
+}
+
+impl Identity {
+    /// A new one.
+    pub fn new() -> Self {
+        let key = KeyPair::generate().unwrap();
+        let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
+        let certificate = CertificateParams::new(names).unwrap().self_signed(&key).unwrap();
+        let scratch = TempDir::new().unwrap();
+        std::fs::write(scratch.path().join("certificate.pem"), certificate.pem()).unwrap();
+        std::fs::write(scratch.path().join("key.pem"), key.serialize_pem()).unwrap();
+        let key = key.serialize_der();
+        Self { scratch, certificate: certificate.der().clone(), key }
+    }
+
+    /// The certificate's file.
+    pub fn certificate_pem(&self) -> PathBuf {
+        self.scratch.path().join("certificate.pem")
+    }
+
+    /// The key's file.
+    pub fn key_pem(&self) -> PathBuf {
+        self.scratch.path().join("key.pem")
+    }
+
+    /// SHA-256 of the certificate, hexadecimal.
+    pub fn fingerprint(&self) -> String {
+        use sha2::Digest;
+        let digest = sha2::Sha256::digest(&self.certificate);
+        digest.iter().map(|octet| format!("{octet:02x}")).collect()
+    }
+}

@@ -1,0 +1,119 @@
+//! The real server: built by cargo once a test program, or named by `RINGFTPD_BIN`; stopped by its
+//! process id.
+
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+/// Argon2id (m=8 KiB, t=1) of `secret`: as cheap as the format allows, because tests log in often.
+const SECRET_HASH: &str = "$argon2id$v=19$m=8,t=1,p=1$cmluZ2Z0cGQtdGVzdHMhIQ\
+                           $w8kAV0esF/gb/qiEO5ycssX/dBZZ4Ql2/MRAJDdDcfM";
+
+/// A running ringftpd with the user `alice`, password `secret`.
+pub struct Ringftpd {
+    child: Child,
+    scratch: TempDir,
+    /// The implicit listener.
+    pub implicit: SocketAddr,
+    /// The explicit listener.
+    pub explicit: SocketAddr,
+}
+
+impl Ringftpd {
+    /// Starts it.
+    #[track_caller]
+    pub fn start() -> Self {
+        let scratch = TempDir::new().unwrap();
+        let root = scratch.path().join("root");
+        std::fs::create_dir(&root).unwrap();
+        let config = format!(
+            "[listen]\nimplicit = [\"127.0.0.1:0\"]\nexplicit = [\"127.0.0.1:0\"]\n\
+             [shards]\ncpus = \"0\"\n[policy]\nrequire_data_tls = false\n\
+             [[users]]\nname = \"alice\"\npassword = \"{SECRET_HASH}\"\nhome = {root:?}\n\
+             permissions = [\"read\", \"list\", \"write\", \"append\", \"delete\", \"rename\", \
+             \"mkdir\"]\n"
+        );
+        let file = scratch.path().join("ringftpd.toml");
+        std::fs::write(&file, config).unwrap();
+        let mut child = Command::new(binary())
+            .args(["serve", "--config"])
+            .arg(&file)
+            .arg("--state-dir")
+            .arg(scratch.path().join("state"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let (mut implicit, mut explicit) = (None, None);
+        loop {
+            let line = lines.next().expect("the server ended before it was ready").unwrap();
+            match line.split_whitespace().collect::<Vec<_>>()[..] {
+                ["listening", "implicit", address] => implicit = address.parse().ok(),
+                ["listening", "explicit", address] => explicit = address.parse().ok(),
+                ["ready"] => break,
+                _ => {}
+            }
+        }
+        // Whatever it still prints must not fill the pipe.
+        std::thread::spawn(move || lines.for_each(drop));
+        Self { child, scratch, implicit: implicit.unwrap(), explicit: explicit.unwrap() }
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Names in the user's home.
+    pub fn files(&self) -> Vec<String> {
+        let entries = std::fs::read_dir(self.scratch.path().join("root")).unwrap();
+        let name = |entry: std::fs::DirEntry| entry.file_name().to_string_lossy().into_owned();
+        let mut names: Vec<String> = entries.flatten().map(name).collect();
+        names.sort();
+        names
+    }
+
+    /// Puts a file into the user's home.
+    pub fn put(&self, name: &str, octets: &[u8]) {
+        std::fs::write(self.scratch.path().join("root").join(name), octets).unwrap();
+    }
+}
+
+impl Drop for Ringftpd {
+    fn drop(&mut self) {
+        // It may have ended already; then there is nothing to stop.
+        let _ = kill_process(Pid::from_child(&self.child), Signal::TERM);
+        let status = self.child.wait().unwrap();
+        if !std::thread::panicking() {
+            assert!(status.success(), "the server ended with {status}");
+        }
+    }
+}
+
+fn binary() -> PathBuf {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY
+        .get_or_init(|| {
+            if let Some(path) = std::env::var_os("RINGFTPD_BIN") {
+                return path.into();
+            }
+            let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");
+            let built = Command::new(env!("CARGO"))
+                .args(["build", "--quiet", "--package", "ringftpd", "--bin", "ringftpd"])
+                .current_dir(&root)
+                .status()
+                .unwrap();
+            assert!(built.success(), "ringftpd does not build");
+            // The test program is target/PROFILE/deps/NAME; cargo builds the server as `dev`.
+            let target = std::env::current_exe().unwrap();
+            target.ancestors().nth(3).unwrap().join("debug/ringftpd")
+        })
+        .clone()
+}
