@@ -1,5 +1,7 @@
 //! The command line: what each option means.
 
+#![allow(rustdoc::broken_intra_doc_links, reason = "`--help` shows these comments as they are")]
+
 mod request;
 
 use std::{net::IpAddr, path::PathBuf, time::Duration};
@@ -123,7 +125,8 @@ pub enum Command {
         #[arg(long, default_value = "4KiB", value_parser = parse_size)]
         size: u64,
         /// How many different files to download
-        #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=100_000))]
+        #[arg(long, default_value_t = 100)]
+        #[arg(value_parser = clap::value_parser!(u64).range(1..=100_000))]
         files: u64,
         /// Upload instead of download
         #[arg(long)]
@@ -144,7 +147,8 @@ pub enum Command {
         #[arg(long, value_enum, default_value = "mlsd")]
         listing: Listing,
         /// Files in the directory made for it; fewer lines are a failure
-        #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=100_000))]
+        #[arg(long, default_value_t = 100)]
+        #[arg(value_parser = clap::value_parser!(u64).range(1..=100_000))]
         entries: u64,
         /// List this directory instead of making one
         #[arg(long, value_name = "DIR")]
@@ -158,7 +162,7 @@ pub enum Command {
     /// The file is TOML: [[operation]] entries with `kind` (download, upload, list, noop, login)
     /// and `weight`; [[size]] entries with `bytes` (such as "64KiB") and `weight`; and above them
     /// `abandon` (share of transfers given up in the middle), `think` (pause after an operation, in
-    /// closed loop), `rate` and `arrivals` (constant, poisson) for open loop. Options of the command
+    /// closed loop), `rate` and `arrivals` (constant, poisson) for open loop. Command-line options
     /// line win.
     Mixed {
         /// Common options.
@@ -363,7 +367,8 @@ pub struct TlsArguments {
 #[command(next_help_heading = "Load")]
 pub struct LoadOptions {
     /// Closed loop: clients, each with one operation at a time
-    #[arg(long, short, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=guard::CONNECTIONS_MAX))]
+    #[arg(long, short, default_value_t = 10)]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=guard::CONNECTIONS_MAX))]
     clients: u64,
     /// Closed loop: pause of a client after each operation
     #[arg(long, value_parser = parse_duration)]
@@ -372,7 +377,8 @@ pub struct LoadOptions {
     #[arg(long, conflicts_with_all = ["ramp", "steps", "find_max_rate"])]
     rate: Option<f64>,
     /// Open loop: a rate that rises (or falls) from A to B
-    #[arg(long, value_name = "A..B", value_parser = parse_ramp, conflicts_with_all = ["steps", "count", "find_max_rate"])]
+    #[arg(long, value_name = "A..B", value_parser = parse_ramp)]
+    #[arg(conflicts_with_all = ["steps", "count", "find_max_rate"])]
     ramp: Option<(f64, f64)>,
     /// Open loop: rates held for equal parts of the duration, separated by commas
     #[arg(long, value_delimiter = ',', conflicts_with_all = ["count", "find_max_rate"])]
@@ -381,7 +387,8 @@ pub struct LoadOptions {
     #[arg(long, value_enum)]
     arrivals: Option<Arrivals>,
     /// Open loop: most connections at once; more operations wait, and the wait counts
-    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..=guard::CONNECTIONS_MAX))]
+    #[arg(long, default_value_t = 1000)]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=guard::CONNECTIONS_MAX))]
     max_connections: u64,
     /// Search for the highest rate that holds --slo; --duration is that of one step
     #[arg(long, requires = "slo", conflicts_with = "count")]
@@ -402,7 +409,8 @@ pub struct LoadOptions {
     #[arg(long, default_value = "10s", value_parser = parse_duration)]
     drain: Duration,
     /// Connections that never speak, beside the workload
-    #[arg(long, default_value_t = 0, value_name = "N", value_parser = clap::value_parser!(u64).range(0..=guard::CONNECTIONS_MAX))]
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    #[arg(value_parser = clap::value_parser!(u64).range(0..=guard::CONNECTIONS_MAX))]
     silent: u64,
     /// CPUs that get a thread each, such as 0-3,8 [default: all]
     #[arg(long, value_name = "LIST", value_parser = parse_cpus)]

@@ -8,8 +8,8 @@
 //! difference is within noise. From 6 rounds on it is the sign test's: the k-th lowest and k-th
 //! highest of n ratios bound the median with the confidence 1 − 2·P(Binomial(n, ½) < k), whatever
 //! their distribution. Fewer rounds cannot reach the confidence that way: there it is Student's
-//! interval of their logarithms, and never less than their range. Of twenty metrics of equal servers
-//! one is still expected to differ.
+//! interval of their logarithms, and never less than their range. Of twenty metrics of equal
+//! servers one is still expected to differ.
 //!
 //! *Single runs* (compare): a percentile's interval comes from the ranks of its own samples, a
 //! rate's from its seconds. They cannot know how runs differ from each other, so a difference below

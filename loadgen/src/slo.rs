@@ -4,14 +4,14 @@
 //! ```text
 //! objective = condition *("," condition)
 //! condition = metric ("<" / "<=" / ">" / ">=" / "=" / "!=") value
-//! metric    = [phase "."] ("p" percentile / "min" / "mean" / "max")   value: 50ms, 1.5s, 200us, 9ns
+//! metric    = [phase "."] ("p" percentile / "min" / "mean" / "max") value: 50ms, 1.5s, 200us, 9ns
 //!           / "rate"                                    value: operations a second, "/s" optional
 //!           / "errors" / "abandoned"                                   value: a count
 //!           / "error_share"                                            value: 0.01 or 1%
 //!           / ["control." / "data."] "resumption"                      value: 0.9 or 90%
 //! ```
-//! A latency without a phase is the whole operation's; all are corrected ones. `resumption` alone is
-//! the control connection's. Times need a unit: a bare number would be guessed.
+//! A latency without a phase is the whole operation's; all are corrected ones. `resumption` alone
+//! is the control connection's. Times need a unit: a bare number would be guessed.
 
 use std::fmt;
 use std::str::FromStr;

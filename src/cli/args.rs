@@ -1,6 +1,8 @@
 //! The command line: every flag, its text in `--help`, and its translation into
 //! [`Overrides`]. Parses and explains; decides nothing.
 
+#![allow(rustdoc::broken_intra_doc_links, reason = "`--help` shows these comments as they are")]
+
 use std::env;
 use std::path::PathBuf;
 

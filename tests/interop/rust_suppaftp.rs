@@ -68,11 +68,15 @@ fn files_restart_and_abort() {
         ftp.append_file("file", &mut &b"tail"[..]).unwrap();
         assert_eq!(ftp.size("file").unwrap(), bytes.len() + 4);
 
-        // Abort, and the session goes on.
-        let mut stream = ftp.retr_as_stream("file").unwrap();
+        // Abort, and the session goes on. Larger than all buffers between the two, or the transfer
+        // would be over before: then ABOR is answered 226, 226, which this client does not expect.
+        let large = site.served("directory/large");
+        std::fs::File::create(&large).unwrap().set_len(256 << 20).unwrap();
+        let mut stream = ftp.retr_as_stream("large").unwrap();
         stream.read_exact(&mut [0; 1000]).unwrap();
         ftp.abort(stream).unwrap();
         ftp.noop().unwrap();
+        std::fs::remove_file(&large).unwrap();
 
         // A stream written by hand.
         let mut stream = ftp.put_with_stream("ünï \"quoted\"").unwrap();

@@ -251,7 +251,7 @@ impl Model {
 
     fn log_in(&mut self, command: Command) -> u16 {
         match command {
-            Command::User(_) if self.tls == Tls::Clear && self.tls_required() => 530,
+            Command::User(_) if self.tls != Tls::Protected && self.tls_required() => 530,
             Command::User(name) => {
                 self.log_out();
                 self.user = Some(name);
@@ -382,8 +382,9 @@ impl Model {
             Command::Rnfr(_) => (FileRequest::Metadata(path.clone()), 350),
             _ => (FileRequest::Metadata(path.clone()), 250),
         };
-        if self.asked(&request)?.is_err() {
-            return Ok(550);
+        if let Err(error) = self.asked(&request)? {
+            let again = matches!(command, Command::Dele(_) | Command::Rnfr(_));
+            return Ok(if again && error == FileError::Busy { 450 } else { 550 });
         }
         let is_file = self.tree().get(path.as_bytes()).is_some_and(Option::is_some);
         match command {

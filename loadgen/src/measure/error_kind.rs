@@ -231,7 +231,8 @@ fn printable(text: &str) -> String {
     let mut out = String::new();
     for character in text.chars() {
         let invisible = character.is_control()
-            || matches!(character, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+            || matches!(character, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}')
+            || matches!(character, '\u{2066}'..='\u{2069}');
         let shown = if invisible { '\u{fffd}' } else { character };
         if out.len() + shown.len_utf8() > EXAMPLE_BYTES_MAX {
             break;

@@ -440,8 +440,13 @@ fn refusal_code(operation: &FileOperation, error: FileError) -> u16 {
     match (operation, error) {
         (FileOperation::RenameTo, _) => 553,
         (FileOperation::ControlListing, _) => 450,
-        // Worth another try (RFC 1123 §4.1.2.11).
-        (_, FileError::Busy | FileError::Overloaded) => 450,
+        // Worth another try (RFC 1123 §4.1.2.11), where the reply lists have a code that says so.
+        (
+            FileOperation::Hash { .. }
+            | FileOperation::RenameFrom(_)
+            | FileOperation::Plain(Situation::DeleteDone),
+            FileError::Busy | FileError::Overloaded,
+        ) => 450,
         (FileOperation::Hash { form: HashForm::Hash, .. }, FileError::IsADirectory) => 553,
         (FileOperation::Hash { .. }, FileError::BeyondEnd) => 501,
         _ => 550,
