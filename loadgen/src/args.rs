@@ -335,8 +335,8 @@ pub struct TlsArguments {
     /// Key exchange groups to offer, in order, such as X25519,secp256r1
     #[arg(long, value_delimiter = ',')]
     groups: Vec<String>,
-    /// Demand a certificate that these authorities (PEM) vouch for; without it and --pin, any will
-    /// do
+    /// Demand a certificate that these authorities (PEM) vouch for; without it and --pin nothing is
+    /// verified, not even the handshake's signature
     #[arg(long, value_name = "FILE", conflicts_with = "pin")]
     ca: Option<PathBuf>,
     /// Demand the certificate with this SHA-256 fingerprint

@@ -23,8 +23,10 @@ use crate::{
 /// How often the main thread looks at the clock and at Ctrl-C.
 const LOOK: Duration = Duration::from_millis(20);
 
-/// From the last thread's readiness to the first operation.
+/// From the last thread's readiness to the first operation, and more of it for each client, whose
+/// task has to be started meanwhile.
 const COUNTDOWN: Duration = Duration::from_millis(20);
+const COUNTDOWN_PER_CLIENT: Duration = Duration::from_micros(50);
 
 /// How long beyond its end a run may take before its threads are taken for dead.
 const GRACE: Duration = Duration::from_secs(30);
@@ -118,9 +120,15 @@ fn measure(
         let _ = threads.join();
         return Err(error);
     }
-    let start = Instant::now() + COUNTDOWN;
+    let countdown = match spec.plan.load {
+        Load::Closed { clients, .. } => {
+            COUNTDOWN + COUNTDOWN_PER_CLIENT * u32::try_from(clients).unwrap_or(u32::MAX)
+        }
+        Load::Open { .. } => COUNTDOWN,
+    };
+    let start = Instant::now() + countdown;
     let started =
-        SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default() + COUNTDOWN;
+        SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default() + countdown;
     // Set once, here.
     let _ = control.start.set(start);
     let (ended, open) = threads.measured(spec, start, interrupted, &control, &mut server);

@@ -122,6 +122,12 @@ impl Check {
         self.received
     }
 
+    /// Whether it is certain that the contents are wrong.
+    #[must_use]
+    pub const fn is_hopeless(&self) -> bool {
+        self.difference.is_some()
+    }
+
     /// The verdict.
     ///
     /// # Errors
@@ -232,6 +238,8 @@ mod tests {
                 let mut check = Check::new(expected);
                 octets.chunks(size).for_each(|chunk| check.take(chunk));
                 assert_eq!(check.received(), octets.len() as u64);
+                let differs = verdict.is_err_and(|text| text.contains("differs"));
+                assert_eq!(check.is_hopeless(), differs);
                 assert_eq!(check.finish(), verdict.map_err(str::to_owned));
             }
         }

@@ -1,6 +1,8 @@
 //! Every workload against the real ringftpd, implicit and explicit, with exact counts; and the
 //! sizes and limits that the client must reach.
 
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
 mod support;
 
 use support::ringftpd::Ringftpd;
@@ -31,7 +33,17 @@ fn connections_and_logins() {
         assert_eq!(outcome.result["target"]["greeting"], "ringftpd ready");
         let outcome = run(&target, "login --count 20 -c 4").all_succeeded(20);
         assert_eq!(outcome.phase_count("login"), 20);
+        let parts = ["tcp_connect", "tls_handshake", "greeting", "login"];
+        let (parts, whole) = (parts.map(|part| sum(&outcome, part)), sum(&outcome, "operation"));
+        let error = (parts.iter().sum::<f64>() - whole).abs() / whole;
+        assert!(error < 0.01, "{parts:?} do not add up to {whole}");
     }
+}
+
+/// All operations' time in a phase, nanoseconds, to the precision of the histogram.
+fn sum(outcome: &Outcome, phase: &str) -> f64 {
+    let figures = &outcome.result["phases"][phase]["corrected"];
+    figures["mean_ns"].as_f64().unwrap() * figures["count"].as_f64().unwrap()
 }
 
 #[test]

@@ -25,14 +25,18 @@ fn at(moment: Moment<'static>, act: fn() -> Act) -> impl Fn(Moment<'_>) -> Act +
 fn implicit_sends_neither_pbsz_nor_prot() {
     let server = Scripted::implicit(RIGHT);
     run(&server, "login --count 1 --user u").all_succeeded(1);
-    assert_eq!(server.commands(), ["USER u", "PASS secret", "TYPE I", "QUIT"]);
+    assert_eq!(server.commands(), ["USER u", "PASS secret", "QUIT"]);
+    let server = Scripted::implicit(RIGHT);
+    run(&server, "list --count 1 --path d --listing list").all_succeeded(1);
+    let expected = ["USER anonymous", "PASS secret", "TYPE I", "EPSV", "LIST d"];
+    assert_eq!(server.commands(), expected);
 }
 
 #[test]
 fn implicit_sends_them_when_told() {
     let server = Scripted::implicit(RIGHT);
-    run(&server, "login --count 1 --user u --send-prot").all_succeeded(1);
-    let expected = ["USER u", "PASS secret", "PBSZ 0", "PROT P", "TYPE I", "QUIT"];
+    run(&server, "idle --count 1 --user u --send-prot").all_succeeded(1);
+    let expected = ["USER u", "PASS secret", "PBSZ 0", "PROT P", "TYPE I", "NOOP"];
     assert_eq!(server.commands(), expected);
 }
 
@@ -40,8 +44,8 @@ fn implicit_sends_them_when_told() {
 fn explicit_negotiates_before_the_password() {
     for (option, auth) in [("--explicit", "AUTH TLS"), ("--auth-ssl", "AUTH SSL")] {
         let server = Scripted::explicit(RIGHT);
-        run(&server, &format!("login --count 1 --user u --prot C {option}")).all_succeeded(1);
-        let expected = [auth, "USER u", "PASS secret", "PBSZ 0", "PROT C", "TYPE I", "QUIT"];
+        run(&server, &format!("idle --count 1 --user u --prot C {option}")).all_succeeded(1);
+        let expected = [auth, "USER u", "PASS secret", "PBSZ 0", "PROT C", "TYPE I", "NOOP"];
         assert_eq!(server.commands(), expected);
     }
 }

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 
 use super::{ConnectionError, TlsClient};
-use crate::engine::net::Stream;
+use crate::engine::{net::Stream, yield_if_needed};
 
 /// Octets read with one system call. One buffer a thread: it is filled and emptied without an
 /// await between.
@@ -67,6 +67,7 @@ impl Channel {
                 return Ok(());
             }
             self.stream.readable().await?;
+            yield_if_needed().await;
             let early = &mut self.early;
             let received = with_read(&self.stream, READ_BYTES, |octets| {
                 tls.receive(octets, |piece| early.extend_from_slice(piece))
@@ -111,6 +112,8 @@ impl Channel {
         at_most: usize,
         mut sink: impl FnMut(&[u8]),
     ) -> Result<Received, ConnectionError> {
+        // A server that never stops sending must not stop the others, nor the deadline.
+        yield_if_needed().await;
         if !self.early.is_empty() {
             sink(&self.early);
             self.early = Vec::new();

@@ -157,7 +157,7 @@ impl Client {
         Ok(session)
     }
 
-    /// [`Self::open`], then logs in.
+    /// [`Self::open`], then logs in and settles what transfers need.
     ///
     /// # Errors
     ///
@@ -165,6 +165,7 @@ impl Client {
     pub async fn log_in(&self, trace: &mut Trace) -> Result<Session, Failure> {
         let mut session = self.open(trace).await?;
         session.log_in(trace).await?;
+        session.settle(trace).await?;
         Ok(session)
     }
 
@@ -236,8 +237,7 @@ pub struct Session {
 }
 
 impl Session {
-    /// USER and PASS, then what this session needs for transfers: protection level (where it is
-    /// not implied) and TYPE I.
+    /// USER and PASS.
     ///
     /// # Errors
     ///
@@ -245,7 +245,6 @@ impl Session {
     pub async fn log_in(&mut self, trace: &mut Trace) -> Result<(), Failure> {
         const PHASE: Phase = Phase::Login;
         self.presence.set(ConnectionState::LoggingIn);
-        trace.skip();
         let endpoint = Rc::clone(&self.client.endpoint);
         let mut reply = self.exchange(PHASE, &format!("USER {}", endpoint.user)).await?;
         if reply.is_intermediate() {
@@ -255,10 +254,21 @@ impl Session {
             return Err(Failure::unexpected(PHASE, &reply));
         }
         trace.phase(PHASE);
-        self.protect(&endpoint).await?;
-        self.expect(PHASE, "TYPE I", 200).await?;
-        trace.skip();
         self.presence.set(ConnectionState::Idle);
+        Ok(())
+    }
+
+    /// What transfers need: the protection level, where it is not implied, and TYPE I. Belongs to
+    /// no phase.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure`].
+    pub async fn settle(&mut self, trace: &mut Trace) -> Result<(), Failure> {
+        let endpoint = Rc::clone(&self.client.endpoint);
+        self.protect(&endpoint).await?;
+        self.expect(Phase::Login, "TYPE I", 200).await?;
+        trace.skip();
         Ok(())
     }
 
@@ -294,7 +304,6 @@ impl Session {
         if self.client.endpoint.resume_control == ResumeMode::Never {
             self.client.tickets.clear();
         }
-        trace.skip();
         match self.client.endpoint.opening {
             Opening::Implicit => {
                 self.start_tls(trace).await?;

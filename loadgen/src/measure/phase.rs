@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 pub enum Phase {
     /// `connect` called until the control connection's TCP handshake is done.
     TcpConnect,
-    /// ClientHello (after AUTH and its reply in explicit mode) until the client's Finished is sent.
+    /// ClientHello until the client's Finished is sent; in explicit mode from AUTH on, after
+    /// REIN from REIN on.
     TlsHandshake,
     /// Until the whole 220 reply (or, in explicit mode, 220 before TLS) was read. RFC 959 §5.4.
     Greeting,
@@ -21,7 +22,9 @@ pub enum Phase {
     Epsv,
     /// `connect` (or accept) of the data connection until it is established.
     DataConnect,
-    /// The TLS handshake of the data connection.
+    /// The TLS handshake of the data connection, with the transfer command and its 1yz reply, which
+    /// come before it (RFC 4217 §7). In clear they belong to the first byte, and with PORT and EPRT to
+    /// the data connection, which the server only makes then.
     DataTls,
     /// Until the first byte of payload was received, or accepted by the transport when sending.
     FirstByte,

@@ -40,7 +40,7 @@ impl Workload {
         let roving = |slot: &Slot| slot.client.at(source_of(sources, number));
         match &self.kind {
             Kind::Handshake => Ok(Done::Close(roving(slot).open(trace).await?)),
-            Kind::Login { rein: false } => Ok(Done::Quit(roving(slot).log_in(trace).await?)),
+            Kind::Login { rein: false } => log_in(&roving(slot), trace).await,
             Kind::Login { rein: true } => {
                 let session = slot.session(trace).await?;
                 session.reinitialize(trace).await?;
@@ -90,7 +90,7 @@ impl Workload {
                         self.store(index, number, Pace::Full, abandon, slot, trace).await
                     }
                     Action::List => list(Listing::List, "", 0, slot, trace).await,
-                    Action::Login => Ok(Done::Quit(roving(slot).log_in(trace).await?)),
+                    Action::Login => log_in(&roving(slot), trace).await,
                     Action::Noop => {
                         slot.session(trace).await?.keep_alive().await?;
                         trace.phase(Phase::Completion);
@@ -157,6 +157,13 @@ impl Slot {
         }
         Done::Abandoned
     }
+}
+
+/// A session of its own, to the reply that logs in.
+async fn log_in(client: &Client, trace: &mut Trace) -> Result<Done, Failure> {
+    let mut session = client.open(trace).await?;
+    session.log_in(trace).await?;
+    Ok(Done::Quit(session))
 }
 
 async fn list(
