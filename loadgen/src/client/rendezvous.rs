@@ -11,7 +11,8 @@ pub enum DataMode {
     /// PASV, and the control connection's peer at the port replied, as most clients do: right
     /// behind a NAT, and safe from a server that points elsewhere.
     Pasv,
-    /// PASV, and the address replied, which must be the server's own: the control connection's peer,
+    /// PASV, and the address replied, which must be the server's own: the control connection's
+    /// peer,
     /// or for a server on this host another loopback address.
     PasvReply,
     /// PORT: the server connects.

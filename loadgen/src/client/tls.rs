@@ -42,7 +42,8 @@ pub enum TlsVersion {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Verification {
     /// Any certificate will do. Then the handshake's signature proves nothing either, and it is not
-    /// checked: that spares about a third of a client's handshake, so that one core can load another.
+    /// checked: that spares about a third of a client's handshake, so that one core can load
+    /// another.
     #[default]
     None,
     /// A chain to an authority in this PEM file, and the name.
