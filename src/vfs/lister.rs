@@ -109,16 +109,14 @@ impl Lister {
             }
             return Ok(());
         }
-        // RFC 3659 §7.5.1.2 and §7.5.1.4: only with the type fact; the listed directory is named
-        // as seen from the working directory, its parent as seen from the listed directory.
+        // RFC 3659 §7.5.1.2 and §7.5.1.4: only with the type fact, and by the two names that clients
+        // know to leave out: rclone takes any other for a directory inside.
         if let ListStyle::Facts(facts) = self.request.style
             && facts.kind
         {
             let path = &self.request.path;
             let own = self.root.metadata(path, Lookup::Blocking)?;
-            let argument = self.request.argument.as_slice();
-            let name = if argument.is_empty() { b"." } else { argument };
-            self.fact_line(out, &own, Some("cdir"), facts, name);
+            self.fact_line(out, &own, Some("cdir"), facts, b".");
             if !path.is_root()
                 && let Ok(parent) = self.root.metadata(&path.parent(), Lookup::Blocking)
             {
@@ -358,7 +356,7 @@ mod tests {
             lines(&home.list(&ListRequest { argument: argument.to_vec(), ..request }).unwrap())
         };
         assert_eq!(list(b"/", b"", kind), ["type=cdir; .", "type=dir; sub"]);
-        assert_eq!(list(b"sub", b"sub", kind), ["type=cdir; sub", "type=pdir; .."]);
+        assert_eq!(list(b"sub", b"sub", kind), ["type=cdir; .", "type=pdir; .."]);
         assert!(list(b"sub", b"sub", FactSet::NONE).is_empty());
     }
 
