@@ -1,0 +1,59 @@
+//! rclone: trees both ways by MLSD, with modification times kept by MFMT, removal and renaming.
+//! It takes every MLSD line that is not `.` or `..` for an entry.
+
+use std::fs;
+use std::process::Command;
+
+use crate::content;
+use crate::run::{DEADLINE, Finished, run};
+use crate::site::{Family, Site};
+use crate::support::Listener;
+use crate::support::server::BOTH_LISTENERS;
+
+#[test]
+fn trees_both_ways() {
+    for listener in BOTH_LISTENERS {
+        let site = Site::start();
+        let up = site.local("up");
+        for (index, directory) in ["", "a", "a/b c", "ünï"].into_iter().enumerate() {
+            fs::create_dir_all(up.join(directory)).unwrap();
+            for (seed, size) in [0, 1, 16_384, 300_000].into_iter().enumerate() {
+                let name = up.join(directory).join(format!("file {size}"));
+                content::write(&name, size, (10 * index + seed) as u64);
+            }
+        }
+        let path = |local: &str| site.local(local).display().to_string();
+        rclone(&site, listener, &["copy", &path("up"), ":ftp:/tree"]).success();
+        assert_eq!(content::tree(&site.served("tree")), content::tree(&up));
+        rclone(&site, listener, &["copy", ":ftp:/tree", &path("down")]).success();
+        assert_eq!(content::tree(&site.local("down")), content::tree(&up));
+        let times = |name: &str| fs::metadata(site.local(name)).unwrap().modified().unwrap();
+        let seconds =
+            |name: &str| times(name).duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+        assert_eq!(seconds("down/file 1"), seconds("up/file 1"));
+
+        let listed = rclone(&site, listener, &["lsf", "-R", ":ftp:/"]).success();
+        assert_eq!(listed.out().lines().count(), 1 + 3 + 16, "{listed}");
+
+        rclone(&site, listener, &["moveto", ":ftp:/tree/a", ":ftp:/tree/moved"]).success();
+        assert!(site.served("tree/moved/b c/file 1").exists());
+        rclone(&site, listener, &["purge", ":ftp:/tree"]).success();
+        assert!(!site.served("tree").exists());
+    }
+}
+
+fn rclone(site: &Site, listener: Listener, arguments: &[&str]) -> Finished {
+    let address = site.address(listener, Family::V4);
+    let tls = match listener {
+        Listener::Explicit => "--ftp-explicit-tls",
+        Listener::Implicit => "--ftp-tls",
+    };
+    let obscured = run(Command::new("rclone").args(["obscure", "secret"]), DEADLINE).success();
+    let mut command = Command::new("rclone");
+    // No configuration of the person who runs the tests.
+    command.args(["--config", "", "--retries", "1", "--ftp-user", "alice", tls]);
+    command.args(["--ftp-host", &address.ip().to_string()]);
+    command.args(["--ftp-port", &address.port().to_string()]);
+    command.args(["--ftp-pass", obscured.out().trim(), "--ftp-no-check-certificate"]);
+    run(command.args(arguments), DEADLINE)
+}
