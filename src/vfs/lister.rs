@@ -109,8 +109,8 @@ impl Lister {
             }
             return Ok(());
         }
-        // RFC 3659 §7.5.1.2 and §7.5.1.4: only with the type fact, and by the two names that clients
-        // know to leave out: rclone takes any other for a directory inside.
+        // RFC 3659 §7.5.1.2 and §7.5.1.4: only with the type fact, and by the two names that
+        // clients know to leave out: rclone takes any other for a directory inside.
         if let ListStyle::Facts(facts) = self.request.style
             && facts.kind
         {
