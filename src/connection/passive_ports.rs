@@ -15,11 +15,14 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::{
     runtime::{Listener, Mailbox, MailboxSender, Stream, Task, mailbox, spawn, yield_if_needed},
-    sys::socket,
+    sys::{host, socket},
 };
 
 /// Connections waiting to be looked at. More than one, because a stranger's may come first.
 const BACKLOG: i32 = 8;
+
+/// Random ports tried before the kernel is asked.
+const GUESSES_MAX: usize = 16;
 
 /// Ports tried for one listener while other processes hold them; bounds the time of one PASV.
 const ATTEMPTS_MAX: usize = 64;
@@ -76,11 +79,14 @@ pub struct RangeTooSmall {
 pub struct PassivePorts(Rc<Ports>);
 
 impl PassivePorts {
-    /// Owns `range`, as [`split`] gave it out; without one the kernel chooses each port.
+    /// Owns `range`, as [`split`] gave it out; without one, each port is any of those the kernel
+    /// gives out.
     #[must_use]
     pub fn new(range: Option<RangeInclusive<u16>>) -> Self {
+        let ephemeral = if range.is_none() { host::ephemeral_ports() } else { Vec::new() };
         Self(Rc::new(Ports {
             pool: range.map(|range| RefCell::new(Pool::new(range))),
+            ephemeral,
             counts: Cell::default(),
         }))
     }
@@ -99,7 +105,7 @@ impl PassivePorts {
     ) -> Result<PassiveListener, PassiveError> {
         let mut lease = Lease { ports: Rc::clone(&self.0), port: None };
         let socket = match &self.0.pool {
-            None => bind(local, 0)?,
+            None => bind_ephemeral(local, &self.0.ephemeral)?,
             Some(pool) => lease.bind_one_of(local, pool)?,
         };
         let listener = Listener::adopt(socket)?;
@@ -200,6 +206,8 @@ async fn wait_for(
 #[derive(Debug)]
 struct Ports {
     pool: Option<RefCell<Pool>>,
+    /// What the kernel would choose from, for when there is no pool.
+    ephemeral: Vec<u16>,
     counts: Cell<PassiveCounts>,
 }
 
@@ -283,6 +291,19 @@ impl Drop for Lease {
             pool.borrow_mut().release(port);
         }
     }
+}
+
+/// A listening socket on a random port of `ephemeral`. The kernel is asked to choose only when some
+/// guesses were taken: its search is through all ports in TIME_WAIT, and after some thousand
+/// transfers it took 2.7 ms of the shard's time (measured) where a guess takes microseconds.
+fn bind_ephemeral(local: SocketAddr, ephemeral: &[u16]) -> io::Result<Socket> {
+    for _ in 0..GUESSES_MAX.min(ephemeral.len()) {
+        match bind(local, ephemeral[random_below(ephemeral.len())?]) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
+            bound => return bound,
+        }
+    }
+    bind(local, 0)
 }
 
 /// A listening socket on `local`'s address and `port`.

@@ -59,6 +59,30 @@ pub fn open_files_warning(limit: u64, sessions: u64, shards: u64) -> Option<Stri
     })
 }
 
+/// The ports the kernel would choose from when it is asked for any: `ip_local_port_range` without
+/// `ip_local_reserved_ports`. Empty when `/proc` does not say.
+#[must_use]
+pub fn ephemeral_ports() -> Vec<u16> {
+    const DIRECTORY: &str = "/proc/sys/net/ipv4";
+    let read = |name: &str| fs::read_to_string(format!("{DIRECTORY}/{name}")).unwrap_or_default();
+    parse_ephemeral(&read("ip_local_port_range"), &read("ip_local_reserved_ports"))
+}
+
+fn parse_ephemeral(range: &str, reserved: &str) -> Vec<u16> {
+    let bounds: Vec<u16> = range.split_whitespace().filter_map(|port| port.parse().ok()).collect();
+    let &[low, high] = bounds.as_slice() else { return Vec::new() };
+    let reserved: Vec<(u16, u16)> = reserved
+        .trim()
+        .split(',')
+        .filter_map(|part| {
+            let (first, last) = part.split_once('-').unwrap_or((part, part));
+            Some((first.parse().ok()?, last.parse().ok()?))
+        })
+        .collect();
+    let is_free = |port: &u16| !reserved.iter().any(|(first, last)| (first..=last).contains(&port));
+    (low..=high).filter(is_free).collect()
+}
+
 /// Why the host cannot run the server.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum HostError {
@@ -152,6 +176,15 @@ fn raise_soft(resource: Resource, wanted: Option<u64>) -> Result<u64, HostError>
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ephemeral() {
+        assert_eq!(parse_ephemeral("10\t15\n", "\n"), [10, 11, 12, 13, 14, 15]);
+        assert_eq!(parse_ephemeral("10 15", "11,13-14,9000-9010\n"), [10, 12, 15]);
+        assert_eq!(parse_ephemeral("", ""), [0; 0]);
+        assert_eq!(parse_ephemeral("what is this", "1"), [0; 0]);
+        assert!(ephemeral_ports().len() > 100);
+    }
 
     #[test]
     fn locked_memory() {
