@@ -172,7 +172,7 @@ fn describe_limits(lines: &mut Lines, settings: &Settings, shards: u32) {
             let each = share(range.count(), shards);
             lines.add("passive.ports", format_args!("{range} ({each} ports on each shard)"));
         }
-        None => lines.add("passive.ports", "chosen by the kernel"),
+        None => lines.add("passive.ports", "any ephemeral port"),
     }
     match passive.address {
         Some(address) => lines.add("passive.address", address),

@@ -85,7 +85,7 @@ pub struct TlsVersions {
 /// Passive data connections (PASV, EPSV).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Passive {
-    /// Ports to choose from, divided among the shards; `None` lets the kernel choose.
+    /// Ports to choose from, divided among the shards; `None` is any ephemeral port.
     pub ports: Option<PortRange>,
     /// Address shown in 227 instead of the control connection's own.
     pub address: Option<Ipv4Addr>,

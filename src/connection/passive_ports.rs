@@ -252,7 +252,7 @@ impl Pool {
     }
 }
 
-/// A port held by one listener; `None` when the kernel chose it.
+/// A port held by one listener; `None` when it is of no range of ours.
 #[derive(Debug)]
 struct Lease {
     ports: Rc<Ports>,

@@ -48,7 +48,7 @@ pub struct Shard {
     pub users: Arc<UserTable>,
     /// Opened home directories.
     pub homes: Vec<Arc<Root>>,
-    /// Its own part of the passive range; `None` lets the kernel choose.
+    /// Its own part of the passive range; `None` is any ephemeral port.
     pub passive: Option<RangeInclusive<u16>>,
     /// IPv4 address told in PASV instead of our own.
     pub masquerade: Option<Ipv4Addr>,
