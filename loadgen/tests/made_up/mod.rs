@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use ringload::measure::{
     Channel, ConnectionState, Details, Ending, ErrorKind, Machine, Phase, ProcessSample, RateStep,
-    Recorder, Recording, Resumption, RunResult, ServerProcesses, ServerUse, Target, ThreadUse, Timeline,
-    TlsHandshake, TlsNames, Window, Workload,
+    Recorder, Recording, Resumption, RunResult, ServerProcesses, ServerUse, Target, ThreadUse,
+    Timeline, TlsHandshake, TlsNames, Window, Workload,
 };
 
 pub(crate) const MILLISECOND: Duration = Duration::from_millis(1);
