@@ -19,6 +19,7 @@ class Table:
         self.labels, self.kinds, self.versions = [], {}, {}
         self.missing, self.raw, self.reasons = {}, {}, {}
         self.tls, self.client_us, self.limited = {}, {}, set()
+        self.marker = {}
 
     def present(self, server):
         self.labels.append(server.label)
@@ -48,6 +49,10 @@ class Table:
         if client["was_limit"]:
             self.limited.add(key)
 
+    def mark(self, workload, value):
+        """CPU time of what nginx does instead."""
+        self.marker.setdefault(workload.name, []).append(value)
+
     def median(self, workload, label, index):
         rounds = self.raw.get(workload.name, {}).get(label, [])
         values = [values[index] for values in rounds if values[index] is not None]
@@ -65,14 +70,15 @@ def markdown(table, chosen, started):
     date, command = started
     notes = Notes()
     lines = [f"Measured on {date}: `{command}`", "", machine(), ""]
-    versions = [f"{label}: {table.versions[label]}" for label in table.labels]
+    versions = [f"{label}: {version}" for label, version in table.versions.items()]
     lines += ["Servers: " + "; ".join(versions) + "."]
     lines += [f"{label} is not there: {reason}." for label, reason in table.missing.items()]
     for name, (title, sense) in TABLES.items():
         rows = [row for workload in chosen for row in rows_of(table, workload, name, notes)]
         if rows:
             lines += ["", f"{title} ({sense})", "", *heading(table), *rows]
-    lines += ["", *notes.lines(), *spread(table), *client(table), *negotiated(table, chosen)]
+    lines += ["", *notes.lines(), *limit_marker(table, chosen), *spread(table), *client(table)]
+    lines += negotiated(table, chosen)
     return "\n".join(lines) + "\n"
 
 
@@ -145,6 +151,20 @@ class Notes:
         return [f"{index}. {text}" for index, text in numbered] + ([""] if self.texts else [])
 
 
+def limit_marker(table, chosen):
+    """nginx's CPU time beside."""
+    parts = [
+        f"{workload.title} {number(statistics.median(table.marker[workload.name]))}"
+        f" {workload.figures[0].unit}"
+        for workload in chosen
+        if workload.name in table.marker
+    ]
+    if not parts:
+        return []
+    text = "For comparison, CPU time of nginx over HTTPS (clients: openssl s_time and curl; a"
+    return [f"{text} handshake includes a GET and its answer): {', '.join(parts)}.", ""]
+
+
 def spread(table):
     """How far the rounds lie apart, over all figures."""
     widths = []
@@ -170,7 +190,8 @@ def client(table):
     parts = []
     for (workload, label), values in table.client_us.items():
         if workload.startswith("handshake") and table.kinds[label] == "ringftpd":
-            parts.append(f"{workload} {statistics.median(values):.0f} µs")
+            by = f" ({label})" if len(table.ours()) > 1 else ""
+            parts.append(f"{workload} {statistics.median(values):.0f} µs{by}")
     if not parts:
         return []
     note = ["ringload's own CPU time by operation at ringftpd: " + ", ".join(parts) + "."]

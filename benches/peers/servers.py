@@ -96,6 +96,11 @@ class Cgroup:
     def members(self):
         return [int(pid) for pid in (self.directory / "cgroup.procs").read_text().split()]
 
+    def cpu_s(self):
+        """CPU time so far, of ended processes as well, in seconds."""
+        usage = (self.directory / "cpu.stat").read_text().split()
+        return int(usage[usage.index("usage_usec") + 1]) / 1e6
+
     def end(self):
         """Ends what is left in it, which is ours, and removes it."""
         deadline = time.monotonic() + STOP_S
@@ -402,6 +407,21 @@ class Pyftpdlib(Server):
     def version(self):
         code = "import pyftpdlib, OpenSSL; print('pyftpdlib', pyftpdlib.__ver__)"
         return output(PEERS / "pyftpdlib/bin/python", "-c", code)
+
+
+class Nginx(Unpacked):
+    """No FTP server; see marker.py."""
+
+    kind = "nginx"
+    package = "nginx"
+    needs_root = False
+
+    def launch(self):
+        (port,) = self.listen("https")
+        user = self.place.user
+        process = f"user {user.pw_name} {group_name(user.pw_gid)};" if am_root() else ""
+        config = self.config("nginx.conf", PORT=port, PROCESS=process)
+        self.spawn(self.binary("usr/sbin/nginx"), "-e", "stderr", "-p", self.directory, "-c", config)
 
 
 PEER_KINDS = {kind.kind: kind for kind in (Vsftpd, Proftpd, Pureftpd, Pyftpdlib)}
