@@ -39,8 +39,7 @@ class Table:
 
     def negotiated(self, workload, server, names):
         for channel, name in names.items():
-            used = self.tls.setdefault((workload.name, channel), {})
-            used.setdefault(name, []).append(server.label)
+            self.tls.setdefault((workload.name, channel), {})[server.label] = name
 
     def client(self, workload, server, client):
         """The generator's own cost; where it was the limit, throughput is at least the figure."""
@@ -66,7 +65,7 @@ class Table:
 
 
 def markdown(table, chosen, started):
-    """Everything as Markdown; a reader of the README sees it as it is."""
+    """The tables with their notes, as the README has them."""
     date, command = started
     notes = Notes()
     lines = [f"Measured on {date}: `{command}`", "", machine(), ""]
@@ -78,8 +77,7 @@ def markdown(table, chosen, started):
         if rows:
             lines += ["", f"{title} ({sense})", "", *heading(table), *rows]
     lines += ["", *notes.lines(), *limit_marker(table, chosen), *spread(table), *client(table)]
-    lines += negotiated(table, chosen)
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines).rstrip() + "\n"
 
 
 def heading(table):
@@ -205,15 +203,19 @@ def negotiated(table, chosen):
     lines = {}
     for workload in chosen:
         for channel in ("control", "data"):
-            used = table.tls.get((workload.name, channel), {})
+            used = {}
+            for label, name in table.tls.get((workload.name, channel), {}).items():
+                used.setdefault(name, []).append(label)
             parts = [
-                f"{name}" + (f" ({', '.join(dict.fromkeys(labels))})" if len(used) > 1 else "")
+                name + (f" ({', '.join(labels)})" if len(used) > 1 else "")
                 for name, labels in used.items()
             ]
             if parts:
                 lines.setdefault(f"{channel}: " + "; ".join(parts), []).append(workload.name)
     texts = [f"- {', '.join(names)}: {text}" for text, names in lines.items()]
-    return ["Negotiated (version, suite, group of most handshakes):", "", *texts] if texts else []
+    if not texts:
+        return ""
+    return "\n".join(["Negotiated (version, suite, group of most handshakes):", "", *texts, ""])
 
 
 def machine():
@@ -222,6 +224,6 @@ def machine():
         if line.startswith("model name"):
             model = line.partition(":")[2].strip()
             break
-    name = platform.freedesktop_os_release().get("PRETTY_NAME", "Linux") if hasattr(
-        platform, "freedesktop_os_release") else "Linux"
-    return f"{model}, Linux {platform.release()}, {name}; the server on one CPU, ringload on another."
+    name = platform.freedesktop_os_release()["PRETTY_NAME"]
+    where = "the server on one CPU, ringload on another"
+    return f"{model}, Linux {platform.release()}, {name}; {where}."
