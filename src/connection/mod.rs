@@ -5,6 +5,7 @@ mod context;
 mod control;
 mod data;
 mod passive_ports;
+mod receive;
 mod storage;
 mod transfer;
 mod wire;
