@@ -136,7 +136,8 @@ impl Stream {
     /// overtake data the peer has not read yet.
     pub async fn linger(&self, span: Duration, bytes_max: usize) {
         let deadline = clock::now() + span;
-        let mut sink = [0; 1024];
+        // Not in the future itself, which would make every idle session larger by it.
+        let mut sink = vec![0; 1024];
         let mut seen = 0;
         while seen < bytes_max {
             match timeout_at(deadline, self.read(&mut sink)).await {
