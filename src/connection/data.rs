@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Context;
+use super::kernel_send::KernelTls;
 use super::passive_ports::PassiveListener;
 use crate::buffer::InBuf;
 use crate::clock;
@@ -46,11 +47,14 @@ pub(super) struct Interrupts {
 
 /// An open data connection.
 pub(super) struct DataConnection {
-    stream: Stream,
-    channel: Option<Box<Channel>>,
-    raw: InBuf,
+    pub(super) stream: Stream,
+    /// TLS whose records are sealed here.
+    pub(super) channel: Option<Box<Channel>>,
+    /// TLS whose records the kernel seals. Then `channel` is gone.
+    pub(super) kernel: Option<Box<KernelTls>>,
+    pub(super) raw: InBuf,
     out: Vec<u8>,
-    interrupts: Interrupts,
+    pub(super) interrupts: Interrupts,
 }
 
 /// What [`DataConnection::receive`] brought.
@@ -79,7 +83,10 @@ impl Interrupts {
     }
 
     /// One step of socket work: it must move something within the stall timeout.
-    async fn step<T>(&self, work: impl Future<Output = io::Result<T>>) -> Result<T, TransferError> {
+    pub(super) async fn step<T>(
+        &self,
+        work: impl Future<Output = io::Result<T>>,
+    ) -> Result<T, TransferError> {
         let deadline = clock::now() + self.stall;
         let timed = async {
             match timeout_at(deadline, work).await {
@@ -112,7 +119,14 @@ pub(super) async fn open(
         stream.ok_or(TransferError::NotOpened)
     };
     let stream = interrupts.guard(opening).await?;
-    Ok(DataConnection { stream, channel: None, raw: InBuf::new(), out: Vec::new(), interrupts })
+    Ok(DataConnection {
+        stream,
+        channel: None,
+        kernel: None,
+        raw: InBuf::new(),
+        out: Vec::new(),
+        interrupts,
+    })
 }
 
 impl DataConnection {
@@ -165,10 +179,20 @@ impl DataConnection {
     /// Sends octets of the transfer.
     pub(super) async fn send(&mut self, octets: &[u8]) -> Result<(), TransferError> {
         let Some(channel) = &mut self.channel else {
-            return write(&self.stream, &self.interrupts, octets).await;
+            return self.send_unsealed(octets).await;
         };
         channel.seal(octets, &mut self.out).map_err(|error| failed(&error))?;
         self.flush().await
+    }
+
+    /// Sends octets as they are: in the clear, or sealed by the kernel.
+    async fn send_unsealed(&mut self, octets: &[u8]) -> Result<(), TransferError> {
+        self.before_data(octets.len()).await?;
+        write(&self.stream, &self.interrupts, octets).await?;
+        if let Some(kernel) = &mut self.kernel {
+            kernel.count(octets.len());
+        }
+        Ok(())
     }
 
     /// Receives at least one octet into `room`, or finds the end. Under TLS only close_notify is an
@@ -208,6 +232,8 @@ impl DataConnection {
         if let Some(channel) = &mut self.channel {
             channel.seal_close_notify(&mut self.out).map_err(|error| failed(&error))?;
             self.flush().await?;
+        } else if self.kernel.is_some() {
+            self.end_kernel_tls().await?;
         }
         self.stream.shutdown_write().map_err(|_| TransferError::ConnectionLost)
     }
@@ -282,7 +308,7 @@ async fn write(
     Ok(())
 }
 
-fn failed(error: &TlsError) -> TransferError {
+pub(super) fn failed(error: &TlsError) -> TransferError {
     tracing::debug!(%error, "TLS on a data connection");
     TransferError::Protection
 }

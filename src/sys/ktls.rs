@@ -61,11 +61,8 @@ impl Abilities {
 /// Names of the AEADs, and whether keys can be replaced.
 impl fmt::Display for Abilities {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names: Vec<_> = ALL
-            .iter()
-            .filter(|(cipher, _)| self.has(*cipher))
-            .map(|(_, name)| *name)
-            .collect();
+        let names: Vec<_> =
+            ALL.iter().filter(|(cipher, _)| self.has(*cipher)).map(|(_, name)| *name).collect();
         let rekey = if self.rekey { "with" } else { "without" };
         write!(f, "{}, {rekey} key updates", names.join(", "))
     }
@@ -148,10 +145,8 @@ pub fn set_send_keys(socket: impl AsFd, keys: &SendKeys<'_>) -> io::Result<()> {
 pub fn send_record(socket: impl AsFd, content_type: u8, content: &[u8]) -> io::Result<()> {
     // Room and alignment for one control message of one octet.
     let mut control = [0_u64; 3];
-    let mut part = libc::iovec {
-        iov_base: content.as_ptr().cast_mut().cast(),
-        iov_len: content.len(),
-    };
+    let mut part =
+        libc::iovec { iov_base: content.as_ptr().cast_mut().cast(), iov_len: content.len() };
     // SAFETY: an all-zero msghdr is a valid one without parts.
     let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
     message.msg_iov = &raw mut part;
