@@ -197,14 +197,16 @@ impl DataConnection {
         let stream = &self.stream;
         let flushed = async {
             let mut pause = FLUSH_PAUSE_MIN;
-            loop {
+            while !ktls::has_room_to_finish(stream)? {
                 stream.writable().await?;
                 if ktls::has_room_to_finish(stream)? {
-                    return Ok(());
+                    break;
                 }
+                // Writable, but not by enough: the kernel tells no more than that.
                 sleep_until(clock::now() + pause).await;
                 pause = (pause * 2).min(FLUSH_PAUSE_MAX);
             }
+            Ok(())
         };
         self.interrupts.step(flushed).await?;
         let (kind, content) = KernelSender::close_notify();

@@ -3,7 +3,7 @@
 
 use std::io::Write as _;
 
-use aws_lc_rs::aead::{
+use ::aws_lc_rs::aead::{
     AES_128_GCM, AES_256_GCM, Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey,
 };
 
