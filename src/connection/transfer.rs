@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::data::{self, DataConnection, Interrupts, Origin};
+use super::write_behind::WritePath;
 use super::{Context, storage};
 use crate::clock;
 use crate::protocol::ascii::ToNetwork;
@@ -45,8 +46,10 @@ struct Go {
 
 /// What the log says about a transfer beside its result.
 #[derive(Default)]
-struct Report {
+pub(super) struct Report {
     facts: Option<HandshakeFacts>,
+    /// Uploads: how the octets got to storage.
+    pub(super) storage: Option<WritePath>,
 }
 
 impl TransferHandle {
@@ -151,7 +154,7 @@ impl Pump<'_> {
             }
             (Transfer::Read(file), Ok(())) => self.send_file(file).await,
             (Transfer::List(lister), Ok(())) => self.send_listing(lister).await,
-            (Transfer::Write(upload), Ok(())) => self.receive_file(upload).await,
+            (Transfer::Write(upload), Ok(())) => self.receive_file(upload, report).await,
         }
     }
 
@@ -288,7 +291,7 @@ fn log(
         target: "ringftpd::transfer",
         user = job.user, peer = %job.peer.ip().to_canonical(), command, path, bytes,
         milliseconds = u64::try_from(milliseconds).unwrap_or(u64::MAX),
-        tls, suite, resumption, end,
+        tls, suite, resumption, storage = report.storage.map(WritePath::name), end,
         "transfer ended"
     );
 }
