@@ -52,6 +52,10 @@ pub const TRANSFER_BATCH_SMALL_BYTES: usize = 32 * 1024;
 /// the 129th goes on with small blocks.
 pub const TRANSFER_BLOCKS_PER_SHARD: usize = 256;
 
+/// Blocks of one upload that are full and not yet stored. One is being written while the next one
+/// fills; the others even out a disk that pauses. Past this the server stops reading.
+pub const WRITE_BEHIND_BLOCKS_MAX: usize = 4;
+
 /// Bytes of listing text formatted before they are handed to the data connection.
 pub const LISTING_BATCH_BYTES: usize = 64 * 1024;
 

@@ -11,7 +11,6 @@ use super::kernel_send::KernelTls;
 use super::passive_ports::PassiveListener;
 use crate::buffer::InBuf;
 use crate::clock;
-use crate::limits::TLS_RECORD_BYTES_MAX;
 use crate::protocol::policy::DataResumption;
 use crate::protocol::session::TransferError;
 use crate::runtime::{Flag, Stream, connect, race, timeout_at};
@@ -70,6 +69,15 @@ impl Interrupts {
             Err(TransferError::Draining)
         };
         race(race(aborted, cut), work).await
+    }
+
+    /// The same, between two steps that do not wait.
+    pub(super) fn check(&self) -> Result<(), TransferError> {
+        match (self.abort.is_set(), self.cut.is_set()) {
+            (true, _) => Err(TransferError::Aborted),
+            (false, true) => Err(TransferError::Draining),
+            (false, false) => Ok(()),
+        }
     }
 
     /// One step of socket work: it must move something within the stall timeout.
@@ -233,9 +241,6 @@ pub(super) fn failed(error: &TlsError) -> TransferError {
 }
 
 const HANDSHAKE_READ_BYTES: usize = 4 * 1024;
-
-/// Octets asked for at once: many records a system call.
-pub(super) const UPLOAD_READ_BYTES: usize = 8 * TLS_RECORD_BYTES_MAX;
 
 const LINGER: Duration = Duration::from_secs(2);
 const LINGER_BYTES_MAX: usize = 256 * 1024;

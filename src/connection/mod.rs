@@ -11,6 +11,7 @@ mod receive;
 mod storage;
 mod transfer;
 mod wire;
+mod write_behind;
 
 pub use context::{Context, ContextParts};
 pub use control::{Accepted, serve};

@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use super::data::{self, DataConnection, Interrupts, Origin};
 use super::data_path::DataPath;
+use super::write_behind::WritePath;
 use super::{Context, storage};
 use crate::clock;
 use crate::protocol::ascii::ToNetwork;
@@ -46,9 +47,11 @@ struct Go {
 
 /// What the log says about a transfer beside its result.
 #[derive(Default)]
-struct Report {
+pub(super) struct Report {
     facts: Option<HandshakeFacts>,
     path: Option<DataPath>,
+    /// Uploads: how the octets got to storage.
+    pub(super) storage: Option<WritePath>,
 }
 
 impl TransferHandle {
@@ -161,7 +164,7 @@ impl Pump<'_> {
                 _ => self.send_file(file).await,
             },
             (Transfer::List(lister), Ok(())) => self.send_listing(lister).await,
-            (Transfer::Write(upload), Ok(())) => self.receive_file(upload).await,
+            (Transfer::Write(upload), Ok(())) => self.receive_file(upload, report).await,
         }
     }
 
@@ -314,7 +317,7 @@ fn log(
         target: "ringftpd::transfer",
         user = job.user, peer = %job.peer.ip().to_canonical(), command, path, bytes,
         milliseconds = u64::try_from(milliseconds).unwrap_or(u64::MAX),
-        tls, suite, resumption, data_path, end,
+        tls, suite, resumption, data_path, storage = report.storage.map(WritePath::name), end,
         "transfer ended"
     );
 }

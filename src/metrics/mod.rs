@@ -64,6 +64,12 @@ counters! {
     bytes_sent,
     /// Octets of files received.
     bytes_received,
+    /// Blocks of uploads written on the shard's thread, where that cannot wait for a disk.
+    blocks_written_inline,
+    /// Blocks of uploads written by helper threads while more was received.
+    blocks_written_behind,
+    /// Times receiving had to wait because storage was slower.
+    write_behind_waits,
 }
 
 /// One counter.
