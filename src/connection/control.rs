@@ -5,10 +5,11 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::data::Origin;
-use super::passive_ports::{PassiveError, PassiveListener};
+use super::passive_ports::PassiveError;
+use super::session_ports::{PassiveListener, SessionPorts};
 use super::transfer::{Job, TransferHandle};
 use super::wire::{Step, Wire};
 use super::{Context, storage};
@@ -72,6 +73,7 @@ struct Control {
     sender: MailboxSender<Input>,
     /// The one request that runs off this task.
     request: Option<Task<()>>,
+    ports: SessionPorts,
     passive: Option<PassiveListener>,
     transfer: Option<TransferHandle>,
     certificate: Option<ClientCertificate>,
@@ -106,6 +108,7 @@ impl Control {
             mailbox: receiver,
             sender,
             request: None,
+            ports: context.parts.passive_ports.session(),
             passive: None,
             transfer: None,
             certificate: None,
@@ -225,6 +228,7 @@ impl Control {
             self.plain = Vec::new();
         }
         self.out = Vec::new();
+        let ports_due = self.ports_due();
         let reading = self.session.wants_bytes() || self.wire.is_between_states();
         let stream = &self.stream;
         let readable = async {
@@ -248,7 +252,7 @@ impl Control {
             Woken::Shutdown
         };
         let waiting = race(answered, race(readable, shutdown));
-        let woken = match self.session.poll_timeout() {
+        let woken = match self.session.poll_timeout().into_iter().chain(ports_due).min() {
             Some(deadline) => timeout_at(deadline, waiting).await.unwrap_or(Woken::Timeout),
             None => waiting.await,
         };
@@ -256,6 +260,9 @@ impl Control {
             Woken::Readable => self.read().await,
             Woken::Answer(Some(input)) => self.answers.push_back(input),
             Woken::Answer(None) => {}
+            Woken::Timeout if ports_due.is_some_and(|due| due <= clock::now()) => {
+                self.tend_ports();
+            }
             Woken::Timeout => self.answers.push_back(Input::Timeout),
             Woken::Shutdown if self.context.cut.is_set() => {
                 self.answers.push_back(Input::Disconnected);
@@ -418,8 +425,7 @@ impl Control {
 
     fn listen(&mut self) {
         self.passive = None;
-        let ports = &self.context.parts.passive_ports;
-        let result = match ports.listen(self.local, self.peer.ip()) {
+        let result = match self.ports.listen(self.local, self.peer.ip()) {
             Ok(listener) => {
                 let address = self.advertised(listener.address().port());
                 self.passive = Some(listener);
@@ -434,6 +440,22 @@ impl Control {
             }
         };
         self.answers.push_back(Input::PassiveListening(result));
+    }
+
+    /// When [`Control::tend_ports`] has something to do.
+    fn ports_due(&self) -> Option<Instant> {
+        match &self.passive {
+            Some(passive) => passive.guard_due(),
+            None => self.ports.rests_until(),
+        }
+    }
+
+    /// Looks after a port whose connection or next transfer is late.
+    fn tend_ports(&mut self) {
+        match &mut self.passive {
+            Some(passive) => passive.guard(),
+            None => self.ports.free(),
+        }
     }
 
     /// The masquerade address is for IPv4 clients; IPv6 has no such need (EPSV tells no address).

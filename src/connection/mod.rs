@@ -5,8 +5,10 @@ mod context;
 mod control;
 mod data;
 mod passive_ports;
+mod session_ports;
 mod storage;
 mod transfer;
+mod whole;
 mod wire;
 
 pub use context::{Context, ContextParts};

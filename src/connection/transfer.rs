@@ -125,10 +125,10 @@ async fn run(job: Job, mut start: Mailbox<Go>, interrupts: Interrupts, moved: Rc
     }
 }
 
-struct Pump<'a> {
-    job: &'a Job,
-    moved: &'a Cell<u64>,
-    connection: Option<DataConnection>,
+pub(super) struct Pump<'a> {
+    pub(super) job: &'a Job,
+    pub(super) moved: &'a Cell<u64>,
+    pub(super) connection: Option<DataConnection>,
 }
 
 impl Pump<'_> {
@@ -140,6 +140,7 @@ impl Pump<'_> {
         report: &mut Report,
     ) -> Result<(), TransferError> {
         let helpers = &self.job.context.parts.helpers;
+        let whole = self.is_sent_whole(&transfer);
         let connected = self.connect(&transfer, go, interrupts, report).await;
         match (transfer, connected) {
             (Transfer::Write(upload), Err(error)) => {
@@ -150,6 +151,7 @@ impl Pump<'_> {
                 storage::discard(helpers, transfer).await;
                 Err(error)
             }
+            (Transfer::Read(file), Ok(())) if whole => self.send_whole(file).await,
             (Transfer::Read(file), Ok(())) => self.send_file(file).await,
             (Transfer::List(lister), Ok(())) => self.send_listing(lister).await,
             (Transfer::Write(upload), Ok(())) => self.receive_file(upload).await,
@@ -170,13 +172,16 @@ impl Pump<'_> {
                 Transfer::Write(_) => Purpose::DataUpload,
                 Transfer::Read(_) | Transfer::List(_) => Purpose::DataDownload,
             };
-            let context = &self.job.context;
-            let protecting = connection.protect(context, purpose, &self.job.session, deadline);
+            let hold = matches!(transfer, Transfer::List(_)) || self.is_sent_whole(transfer);
+            let (context, session) = (&self.job.context, &self.job.session);
+            let protecting = connection.protect(context, purpose, session, deadline, hold);
             let facts = protecting.await.map_err(|error| match error {
                 TransferError::Protection => TransferError::HandshakeFailed,
                 error => error,
             })?;
             report.facts = Some(facts);
+        } else {
+            connection.leave_clear();
         }
         self.connection = Some(connection);
         Ok(())
