@@ -121,17 +121,23 @@ impl Control {
     /// Mutate once, perform everything that came out, flush; then the next input.
     async fn run(&mut self) {
         loop {
+            let mut moved = true;
             if let Some(input) = self.answers.pop_front() {
                 self.tell(input);
-            } else if !self.step() && self.out.is_empty() && !self.closing {
-                self.tell_of_drain();
-                if self.answers.is_empty() {
-                    self.wait().await;
+            } else {
+                moved = self.step();
+                if !moved && self.out.is_empty() && !self.closing {
+                    self.tell_of_drain();
+                    if self.answers.is_empty() {
+                        self.wait().await;
+                    }
                 }
             }
             // What is known already goes out in the same segment: the greeting with the tickets of
-            // the handshake, above all, since two small segments meet a delayed acknowledgement.
-            if !self.answers.is_empty() && !self.closing {
+            // the handshake, above all, since two small segments meet a delayed acknowledgement,
+            // and the replies of pipelined commands, that of a transfer included.
+            let more = moved && self.out.len() < REPLIES_TOGETHER_BYTES_MAX;
+            if (more || !self.answers.is_empty()) && !self.closing {
                 continue;
             }
             if !self.flush().await || self.closing {
@@ -547,6 +553,9 @@ enum Woken {
 
 /// Answers on their way at the same time: one request and one transfer, which speaks twice.
 const ANSWERS_MAX: usize = 8;
+
+/// Octets of replies that wait for those of the commands behind them.
+const REPLIES_TOGETHER_BYTES_MAX: usize = 2 * 1024;
 
 /// Octets read from a control connection at once.
 const CONTROL_READ_BYTES: usize = 4 * 1024;

@@ -17,7 +17,7 @@ use crate::protocol::file::{FileError, TransferRequest};
 use crate::protocol::session::{Input, ProtectionLevel, TransferError};
 use crate::runtime::{Flag, Mailbox, MailboxSender, mailbox, race, yield_if_needed};
 use crate::tls::{ControlSession, HandshakeFacts, Purpose};
-use crate::vfs::{Lister, ReadFile, Root, StorePolicy, Transfer, Upload};
+use crate::vfs::{ReadFile, Root, StorePolicy, Transfer, Upload};
 
 /// What a transfer is told when it is started.
 pub(super) struct Job {
@@ -219,21 +219,7 @@ impl Pump<'_> {
         self.end_sending().await
     }
 
-    async fn send_listing(&mut self, lister: Lister) -> Result<(), TransferError> {
-        let mut lister = Some(lister);
-        let mut text = Vec::new();
-        loop {
-            let helpers = &self.job.context.parts.helpers;
-            let more = storage::list(helpers, &mut lister, &mut text).await;
-            let more = more.map_err(TransferError::Storage)?;
-            self.send(&text).await?;
-            if !more {
-                return self.end_sending().await;
-            }
-        }
-    }
-
-    async fn send(&mut self, octets: &[u8]) -> Result<(), TransferError> {
+    pub(super) async fn send(&mut self, octets: &[u8]) -> Result<(), TransferError> {
         let connection = self.connection.as_mut().ok_or(TransferError::ConnectionLost)?;
         // Bounded pieces: other sessions of the shard get their turn in between.
         for piece in octets.chunks(crate::limits::TRANSFER_BATCH_BYTES) {

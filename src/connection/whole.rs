@@ -33,23 +33,28 @@ impl Pump<'_> {
             let count = storage::read(&context.parts.helpers, &mut file, &mut block).await;
             let count = count.map_err(TransferError::Storage)?.min(left);
             if count == left && contents.is_empty() {
-                return self.send_contents(&block.as_slice()[..count]).await;
+                return self.send_counted(&block.as_slice()[..count]).await;
             }
             contents.extend_from_slice(&block.as_slice()[..count]);
             if count == 0 || count == left {
                 break;
             }
         }
-        self.send_contents(&contents).await
+        self.send_counted(&contents).await
     }
 
-    async fn send_contents(&mut self, contents: &[u8]) -> Result<(), TransferError> {
-        let connection = self.connection.as_mut().ok_or(TransferError::ConnectionLost)?;
-        let at_once = connection.send_whole(contents).await?;
-        self.moved.set(self.moved.get() + contents.len() as u64);
-        if at_once {
+    async fn send_counted(&mut self, contents: &[u8]) -> Result<(), TransferError> {
+        if self.send_contents(contents).await? {
             self.job.context.counters.downloads_in_one_write.increment();
         }
         Ok(())
+    }
+
+    /// Sends the last octets of a transfer, or all; gives whether one write took them and the end.
+    pub(super) async fn send_contents(&mut self, octets: &[u8]) -> Result<bool, TransferError> {
+        let connection = self.connection.as_mut().ok_or(TransferError::ConnectionLost)?;
+        let at_once = connection.send_whole(octets).await?;
+        self.moved.set(self.moved.get() + octets.len() as u64);
+        Ok(at_once)
     }
 }

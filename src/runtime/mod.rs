@@ -27,7 +27,7 @@ mod timer;
 
 pub use connect::connect;
 pub use event::{Flag, Notify};
-pub use futures_lite::future::{or as race, poll_once, yield_now};
+pub use futures_lite::future::{or as race, poll_once, yield_now, zip as both};
 pub use helpers::{HelperError, Helpers};
 pub use listener::{Listener, ListenerTask};
 pub use mailbox::{Mailbox, MailboxError, MailboxSender, mailbox};

@@ -53,7 +53,12 @@ impl Stream {
     pub async fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
             match self.try_read(buffer) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.readable().await?,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                other => return other,
+            }
+            let read = poll_fn(|cx| self.watched.poll_read(cx, buffer)).await.map_err(errno);
+            match self.noted(read) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 other => return other,
             }
         }
