@@ -14,9 +14,7 @@ use crate::limits::TLS_RECORD_BYTES_MAX;
 use crate::protocol::policy::DataResumption;
 use crate::protocol::session::TransferError;
 use crate::runtime::{Flag, Stream, connect, race, timeout_at};
-use crate::tls::{
-    Channel, ControlSession, Handshake, HandshakeFacts, Opened, Progress, Purpose, TlsError,
-};
+use crate::tls::{Channel, ControlSession, Handshake, HandshakeFacts, Progress, Purpose, TlsError};
 
 /// Where the data connection comes from.
 pub(super) enum Origin {
@@ -46,23 +44,15 @@ pub(super) struct Interrupts {
 
 /// An open data connection.
 pub(super) struct DataConnection {
-    stream: Stream,
+    pub(super) stream: Stream,
     /// Where it came in, until it is known whether the port serves again.
     port: Option<ServedPort>,
     /// The end of what we send is told by close_notify, and the client has a moment to close first.
     client_ends: bool,
-    channel: Option<Box<Channel>>,
-    raw: InBuf,
-    out: Vec<u8>,
-    interrupts: Interrupts,
-}
-
-/// What [`DataConnection::receive`] brought.
-pub(super) enum Received {
-    /// This many octets were put into the block.
-    Octets(usize),
-    /// The client ended the transfer properly.
-    End,
+    pub(super) channel: Option<Box<Channel>>,
+    pub(super) raw: InBuf,
+    pub(super) out: Vec<u8>,
+    pub(super) interrupts: Interrupts,
 }
 
 impl Interrupts {
@@ -83,7 +73,10 @@ impl Interrupts {
     }
 
     /// One step of socket work: it must move something within the stall timeout.
-    async fn step<T>(&self, work: impl Future<Output = io::Result<T>>) -> Result<T, TransferError> {
+    pub(super) async fn step<T>(
+        &self,
+        work: impl Future<Output = io::Result<T>>,
+    ) -> Result<T, TransferError> {
         let deadline = clock::now() + self.stall;
         let timed = async {
             match timeout_at(deadline, work).await {
@@ -226,38 +219,6 @@ impl DataConnection {
         self.flush().await
     }
 
-    /// Receives at least one octet into `room`, or finds the end. Under TLS only close_notify is an
-    /// end (RFC 8446 §6.1), unless `lax` accepts a bare FIN.
-    pub(super) async fn receive(
-        &mut self,
-        room: &mut [u8],
-        lax: bool,
-    ) -> Result<Received, TransferError> {
-        let Some(channel) = &mut self.channel else {
-            let count = self.interrupts.step(self.stream.read(room)).await?;
-            return Ok(if count == 0 { Received::End } else { Received::Octets(count) });
-        };
-        loop {
-            match open_records(channel, &mut self.raw, &mut self.out, room)? {
-                Records::Octets(count) => return Ok(Received::Octets(count)),
-                Records::End => return Ok(Received::End),
-                Records::NeedBytes => {}
-            }
-            if !self.out.is_empty() {
-                // The answer to a KeyUpdate.
-                write(&self.stream, &self.interrupts, &self.out).await?;
-                self.out.clear();
-            }
-            let spare = self.raw.spare(UPLOAD_READ_BYTES);
-            let count = self.interrupts.step(self.stream.read(spare)).await?;
-            match count {
-                0 if lax && self.raw.is_empty() => return Ok(Received::End),
-                0 => return Err(TransferError::Truncated),
-                count => self.raw.commit(count),
-            }
-        }
-    }
-
     /// close_notify when protected, then FIN: after this nothing more is sent. At the end of a
     /// protected download the FIN waits for [`DataConnection::linger`].
     pub(super) async fn end_sending(&mut self) -> Result<(), TransferError> {
@@ -290,46 +251,7 @@ impl DataConnection {
     }
 }
 
-/// What [`open_records`] found.
-enum Records {
-    Octets(usize),
-    End,
-    NeedBytes,
-}
-
-/// Opens whole records as long as their plaintext fits into `room`.
-fn open_records(
-    channel: &mut Channel,
-    raw: &mut InBuf,
-    out: &mut Vec<u8>,
-    room: &mut [u8],
-) -> Result<Records, TransferError> {
-    let mut filled = 0;
-    // A record is opened only when its largest plaintext has room.
-    while room.len() - filled >= crate::limits::TLS_FRAGMENT_BYTES_MAX {
-        match channel.open(raw.filled_mut(), out).map_err(|error| failed(&error))? {
-            Opened::Incomplete => break,
-            Opened::Handled { consumed } => raw.consume(consumed),
-            Opened::Data { consumed, plaintext } => {
-                let octets = &raw.filled()[plaintext];
-                room[filled..filled + octets.len()].copy_from_slice(octets);
-                filled += octets.len();
-                raw.consume(consumed);
-            }
-            Opened::CloseNotify { consumed } => {
-                // Data before it is handed over first; the next call finds it again.
-                if filled > 0 {
-                    break;
-                }
-                raw.consume(consumed);
-                return Ok(Records::End);
-            }
-        }
-    }
-    Ok(if filled > 0 { Records::Octets(filled) } else { Records::NeedBytes })
-}
-
-async fn write(
+pub(super) async fn write(
     stream: &Stream,
     interrupts: &Interrupts,
     mut octets: &[u8],
@@ -348,7 +270,7 @@ async fn write(
     Ok(())
 }
 
-fn failed(error: &TlsError) -> TransferError {
+pub(super) fn failed(error: &TlsError) -> TransferError {
     tracing::debug!(%error, "TLS on a data connection");
     TransferError::Protection
 }
@@ -356,7 +278,7 @@ fn failed(error: &TlsError) -> TransferError {
 const HANDSHAKE_READ_BYTES: usize = 4 * 1024;
 
 /// Octets asked for at once: many records a system call.
-const UPLOAD_READ_BYTES: usize = 8 * TLS_RECORD_BYTES_MAX;
+pub(super) const UPLOAD_READ_BYTES: usize = 8 * TLS_RECORD_BYTES_MAX;
 
 /// How long the client may take to close after our close_notify, before we do: clients that wait for
 /// our FIN lose no more than this.

@@ -5,6 +5,7 @@ mod context;
 mod control;
 mod data;
 mod passive_ports;
+mod receive;
 mod send_listing;
 mod session_ports;
 mod storage;

@@ -7,17 +7,15 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::data::{self, DataConnection, Interrupts, Origin, Received};
+use super::data::{self, DataConnection, Interrupts, Origin};
 use super::{Context, storage};
-use crate::buffer::Block;
 use crate::clock;
-use crate::limits::TRANSFER_BATCH_SMALL_BYTES;
-use crate::protocol::ascii::{FromNetwork, ToNetwork};
+use crate::protocol::ascii::ToNetwork;
 use crate::protocol::file::{FileError, TransferRequest};
 use crate::protocol::session::{Input, ProtectionLevel, TransferError};
 use crate::runtime::{Flag, Mailbox, MailboxSender, mailbox, race, yield_if_needed};
 use crate::tls::{ControlSession, HandshakeFacts, Purpose};
-use crate::vfs::{ReadFile, Root, StorePolicy, Transfer, Upload};
+use crate::vfs::{ReadFile, Root, StorePolicy, Transfer};
 
 /// What a transfer is told when it is started.
 pub(super) struct Job {
@@ -125,6 +123,7 @@ async fn run(job: Job, mut start: Mailbox<Go>, interrupts: Interrupts, moved: Rc
     }
 }
 
+/// One running transfer.
 pub(super) struct Pump<'a> {
     pub(super) job: &'a Job,
     pub(super) moved: &'a Cell<u64>,
@@ -235,100 +234,6 @@ impl Pump<'_> {
             Some(connection) => connection.end_sending().await,
             None => Err(TransferError::ConnectionLost),
         }
-    }
-
-    async fn receive_file(&mut self, upload: Upload) -> Result<(), TransferError> {
-        let mut upload = Some(upload);
-        let received = self.receive_all(&mut upload).await;
-        let helpers = &self.job.context.parts.helpers;
-        match (received, upload) {
-            (Ok(()), Some(upload)) => {
-                // Answer the client's close_notify before the file is synced: clients wait for it.
-                if let Some(connection) = &mut self.connection {
-                    let _ = connection.end_sending().await;
-                }
-                storage::finish(helpers, upload).await.map_err(TransferError::Storage)
-            }
-            (Ok(()), None) => Err(TransferError::Storage(FileError::Io(0))),
-            (Err(error), upload) => {
-                if let Some(upload) = upload {
-                    storage::abandon(helpers, upload).await;
-                }
-                Err(error)
-            }
-        }
-    }
-
-    async fn receive_all(&mut self, upload: &mut Option<Upload>) -> Result<(), TransferError> {
-        let ascii = matches!(self.job.request, TransferRequest::Store { ascii: true, .. });
-        let mut converter = ascii.then(FromNetwork::new);
-        let mut block = self.job.context.blocks.lease();
-        let mut filled = 0;
-        let received = loop {
-            // Room for one more whole record at least, else the block goes to storage.
-            if block.len() - filled < TRANSFER_BATCH_SMALL_BYTES && filled > 0 {
-                self.store(upload, &mut block, &mut filled, converter.as_mut()).await?;
-            }
-            match self.receive(&mut block.as_mut_slice()[filled..]).await {
-                Ok(0) => break Ok(()),
-                Ok(count) => filled += count,
-                Err(error) => break Err(error),
-            }
-            yield_if_needed().await;
-        };
-        // What came before a failure is stored, too: policy may keep it.
-        self.store(upload, &mut block, &mut filled, converter.as_mut()).await?;
-        if let Some(converter) = &mut converter {
-            let mut rest = Vec::new();
-            converter.finish(&mut rest);
-            self.store_text(upload, &mut block, &rest).await?;
-        }
-        received
-    }
-
-    /// Octets received into `room`; 0 at the proper end.
-    async fn receive(&mut self, room: &mut [u8]) -> Result<usize, TransferError> {
-        let lax = self.job.context.policy().lax_upload_eof;
-        let connection = self.connection.as_mut().ok_or(TransferError::ConnectionLost)?;
-        let Received::Octets(count) = connection.receive(room, lax).await? else { return Ok(0) };
-        self.moved.set(self.moved.get() + count as u64);
-        Ok(count)
-    }
-
-    async fn store(
-        &self,
-        upload: &mut Option<Upload>,
-        block: &mut Block,
-        filled: &mut usize,
-        converter: Option<&mut FromNetwork>,
-    ) -> Result<(), TransferError> {
-        let mut count = std::mem::take(filled);
-        if let Some(converter) = converter {
-            let mut text = Vec::with_capacity(count);
-            converter.convert(&block.as_slice()[..count], &mut text);
-            // A CR held back from the last block can make the text one octet longer than the
-            // block it came from.
-            if text.len() > block.len() {
-                let (first, rest) = text.split_at(block.len());
-                self.store_text(upload, block, first).await?;
-                return self.store_text(upload, block, rest).await;
-            }
-            block.as_mut_slice()[..text.len()].copy_from_slice(&text);
-            count = text.len();
-        }
-        let helpers = &self.job.context.parts.helpers;
-        storage::write(helpers, upload, block, count).await.map_err(TransferError::Storage)
-    }
-
-    async fn store_text(
-        &self,
-        upload: &mut Option<Upload>,
-        block: &mut Block,
-        text: &[u8],
-    ) -> Result<(), TransferError> {
-        block.as_mut_slice()[..text.len()].copy_from_slice(text);
-        let helpers = &self.job.context.parts.helpers;
-        storage::write(helpers, upload, block, text.len()).await.map_err(TransferError::Storage)
     }
 }
 
