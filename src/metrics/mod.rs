@@ -41,6 +41,8 @@ counters! {
     logins_failed,
     /// Downloads and listings that ended with 226.
     downloads,
+    /// Small files that left in one write, with ticket and close_notify.
+    downloads_in_one_write,
     /// Uploads that ended with 226.
     uploads,
     /// Transfers that ended with anything but 226.
