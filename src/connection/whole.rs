@@ -4,8 +4,7 @@
 use super::storage;
 use super::transfer::Pump;
 use crate::limits::WHOLE_FILE_BYTES_MAX;
-use crate::protocol::file::FileError;
-use crate::protocol::file::TransferRequest;
+use crate::protocol::file::{FileError, TransferRequest};
 use crate::protocol::session::TransferError;
 use crate::vfs::{ReadFile, Transfer};
 
