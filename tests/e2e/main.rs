@@ -20,3 +20,4 @@ mod shutdown;
 mod startup;
 #[path = "../support/mod.rs"]
 mod support;
+mod uploads;
