@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Context;
+use super::kernel_send::KernelTls;
 use super::passive_ports::PassiveListener;
 use crate::buffer::InBuf;
 use crate::clock;
@@ -44,7 +45,10 @@ pub(super) struct Interrupts {
 /// An open data connection.
 pub(super) struct DataConnection {
     pub(super) stream: Stream,
+    /// TLS whose records are sealed here.
     pub(super) channel: Option<Box<Channel>>,
+    /// TLS whose records the kernel seals. Then `channel` is gone.
+    pub(super) kernel: Option<Box<KernelTls>>,
     pub(super) raw: InBuf,
     pub(super) out: Vec<u8>,
     pub(super) interrupts: Interrupts,
@@ -113,7 +117,14 @@ pub(super) async fn open(
         stream.ok_or(TransferError::NotOpened)
     };
     let stream = interrupts.guard(opening).await?;
-    Ok(DataConnection { stream, channel: None, raw: InBuf::new(), out: Vec::new(), interrupts })
+    Ok(DataConnection {
+        stream,
+        channel: None,
+        kernel: None,
+        raw: InBuf::new(),
+        out: Vec::new(),
+        interrupts,
+    })
 }
 
 impl DataConnection {
@@ -166,10 +177,20 @@ impl DataConnection {
     /// Sends octets of the transfer.
     pub(super) async fn send(&mut self, octets: &[u8]) -> Result<(), TransferError> {
         let Some(channel) = &mut self.channel else {
-            return write(&self.stream, &self.interrupts, octets).await;
+            return self.send_unsealed(octets).await;
         };
         channel.seal(octets, &mut self.out).map_err(|error| failed(&error))?;
         self.flush().await
+    }
+
+    /// Sends octets as they are: in the clear, or sealed by the kernel.
+    async fn send_unsealed(&mut self, octets: &[u8]) -> Result<(), TransferError> {
+        self.before_data(octets.len()).await?;
+        write(&self.stream, &self.interrupts, octets).await?;
+        if let Some(kernel) = &mut self.kernel {
+            kernel.count(octets.len());
+        }
+        Ok(())
     }
 
     /// close_notify when protected, then FIN: after this nothing more is sent.
@@ -177,6 +198,8 @@ impl DataConnection {
         if let Some(channel) = &mut self.channel {
             channel.seal_close_notify(&mut self.out).map_err(|error| failed(&error))?;
             self.flush().await?;
+        } else if self.kernel.is_some() {
+            self.end_kernel_tls().await?;
         }
         self.stream.shutdown_write().map_err(|_| TransferError::ConnectionLost)
     }

@@ -4,6 +4,8 @@
 mod context;
 mod control;
 mod data;
+mod data_path;
+mod kernel_send;
 mod passive_ports;
 mod receive;
 mod storage;

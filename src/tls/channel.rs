@@ -8,7 +8,10 @@ use std::ops::Range;
 
 use rustls::kernel::KernelConnection;
 use rustls::server::ServerConnectionData;
-use rustls::{AlertDescription, ExtractedSecrets, ProtocolVersion, SupportedCipherSuite};
+use rustls::{
+    AlertDescription, ConnectionTrafficSecrets, ExtractedSecrets, ProtocolVersion,
+    SupportedCipherSuite,
+};
 
 use super::TlsError;
 use super::record::{
@@ -22,7 +25,7 @@ const CLOSE_NOTIFY: u8 = 0;
 const USER_CANCELED: u8 = 90;
 
 /// A KeyUpdate that asks for none in return (RFC 8446 §4.6.3).
-const KEY_UPDATE: [u8; 5] = [24, 0, 0, 1, 0];
+pub(super) const KEY_UPDATE: [u8; 5] = [24, 0, 0, 1, 0];
 
 /// What [`Channel::open`] found at the front of the record area.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,12 +64,17 @@ pub struct Channel {
     quiet_records: u32,
     send_closed: bool,
     receive_closed: bool,
+    /// Kept only where somebody else may go on sending, see [`KernelSender`](super::KernelSender).
+    send_secrets: Option<Box<ConnectionTrafficSecrets>>,
+    /// A KeyUpdate came that asks for one in return, and our records are not sealed here.
+    update_owed: bool,
 }
 
 impl Channel {
     pub(super) fn new(
-        secrets: &ExtractedSecrets,
+        secrets: ExtractedSecrets,
         schedule: KernelConnection<ServerConnectionData>,
+        keep_send_secrets: bool,
     ) -> Result<Self, TlsError> {
         let version = schedule.protocol_version();
         let limit = confidentiality_limit(schedule.negotiated_cipher_suite());
@@ -78,6 +86,8 @@ impl Channel {
             quiet_records: 0,
             send_closed: false,
             receive_closed: false,
+            send_secrets: keep_send_secrets.then(|| Box::new(secrets.tx.1)),
+            update_owed: false,
         })
     }
 
@@ -189,9 +199,38 @@ impl Channel {
     /// Room that [`Channel::open_into`] needs, octets.
     pub const OPEN_ROOM_BYTES: usize = OPEN_ROOM_BYTES;
 
-    /// Ends the sending side without a word: [`Drain`](super::Drain) only receives.
+    /// Ends the sending side without a word: [`Drain`](super::Drain) only receives, and for
+    /// [`KernelSender`](super::KernelSender) somebody else sends.
     pub(super) const fn close_send(&mut self) {
         self.send_closed = true;
+    }
+
+    /// What the sending half goes on with elsewhere: number of the next record, and the secrets if
+    /// they were kept and nothing forbids to go on.
+    pub(super) fn send_state(&self) -> Option<(u64, &ConnectionTrafficSecrets)> {
+        let open = self.schedule.is_some() && !self.send_closed;
+        let secrets = self.send_secrets.as_deref().filter(|_| open)?;
+        Some((self.sealer.sequence(), secrets))
+    }
+
+    /// How many records may be sealed under one key.
+    pub(super) const fn record_limit(&self) -> u64 {
+        self.sealer.limit()
+    }
+
+    /// The next secrets for sending, with the number of their first record.
+    pub(super) fn next_send_secrets(
+        &mut self,
+    ) -> Result<(u64, ConnectionTrafficSecrets), TlsError> {
+        let schedule = self.schedule.as_mut().ok_or(TlsError::KeyExhausted)?;
+        schedule
+            .update_tx_secret()
+            .map_err(|_| TlsError::Internal("key schedule refused an update"))
+    }
+
+    /// Whether the peer waits for a KeyUpdate that was not sealed here; asking settles it.
+    pub(super) const fn take_update_owed(&mut self) -> bool {
+        std::mem::replace(&mut self.update_owed, false)
     }
 
     /// Whether the peer's close_notify was seen.
@@ -311,7 +350,10 @@ impl Channel {
         self.count_quiet()?;
         match request {
             0 => Ok(()),
-            1 if self.send_closed => Ok(()),
+            1 if self.send_closed => {
+                self.update_owed = true;
+                Ok(())
+            }
             1 => {
                 self.seal_record(HANDSHAKE, &KEY_UPDATE, out)?;
                 self.update_sealer()
@@ -321,11 +363,11 @@ impl Channel {
     }
 
     fn update_sealer(&mut self) -> Result<(), TlsError> {
-        let schedule = self.schedule.as_mut().ok_or(TlsError::KeyExhausted)?;
-        let (sequence, secrets) = schedule
-            .update_tx_secret()
-            .map_err(|_| TlsError::Internal("key schedule refused an update"))?;
+        let (sequence, secrets) = self.next_send_secrets()?;
         self.sealer = Sealer::new(self.version, sequence, &secrets, self.sealer.limit())?;
+        if let Some(kept) = &mut self.send_secrets {
+            **kept = secrets;
+        }
         Ok(())
     }
 

@@ -167,6 +167,11 @@ impl Sealer {
         self.limit = limit;
     }
 
+    /// Number of the next record.
+    pub(super) const fn sequence(&self) -> u64 {
+        self.direction.sequence
+    }
+
     /// Records that may still be sealed, the last of the key kept back for a KeyUpdate or an
     /// alert.
     pub(super) const fn data_records_left(&self) -> u64 {
