@@ -21,3 +21,4 @@ mod shutdown;
 mod startup;
 #[path = "../support/mod.rs"]
 mod support;
+mod uploads;
