@@ -103,6 +103,8 @@ impl Context {
     pub fn report(&self) -> Vec<(&'static str, u64)> {
         let passive = self.parts.passive_ports.counts();
         let mut report = self.counters.snapshot();
+        report.push(("passive_opened", passive.opened));
+        report.push(("passive_reused", passive.reused));
         report.push(("passive_exhausted", passive.exhausted));
         report.push(("passive_strangers", passive.strangers));
         report.push(("passive_accept_pauses", passive.starved));

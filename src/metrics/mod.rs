@@ -41,6 +41,8 @@ counters! {
     logins_failed,
     /// Downloads and listings that ended with 226.
     downloads,
+    /// Small files that left in one write, with ticket and close_notify.
+    downloads_in_one_write,
     /// Uploads that ended with 226.
     uploads,
     /// Transfers that ended with anything but 226.
@@ -64,6 +66,12 @@ counters! {
     bytes_sent,
     /// Octets of files received.
     bytes_received,
+    /// Blocks of uploads written on the shard's thread, where that cannot wait for a disk.
+    blocks_written_inline,
+    /// Blocks of uploads written by helper threads while more was received.
+    blocks_written_behind,
+    /// Times receiving had to wait because storage was slower.
+    write_behind_waits,
 }
 
 /// One counter.

@@ -157,12 +157,9 @@ fn enter(door: &Rc<Door>, mode: Mode, stream: Stream) {
     // of clients that vanished without FIN.
     let _ = socket::set_keepalive(&stream, KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, KEEPALIVE_PROBES);
     let admitted = Admitted { door: door.clone(), address, verdict };
-    let context = door.context.clone();
-    door.context.tasks.spawn(async move {
-        let refused = verdict == Verdict::Refuse;
-        connection::serve(context, Accepted { stream, mode, local, peer, refused }).await;
-        drop(admitted);
-    });
+    let refused = verdict == Verdict::Refuse;
+    let accepted = Accepted { stream, mode, local, peer, refused };
+    door.context.tasks.spawn(connection::serve(&door.context, accepted, admitted));
 }
 
 /// A connection that counts, until it is dropped.
