@@ -56,6 +56,10 @@ pub const TRANSFER_BATCH_SMALL_BYTES: usize = 32 * 1024;
 /// the 129th goes on with small blocks.
 pub const TRANSFER_BLOCKS_PER_SHARD: usize = 256;
 
+/// Blocks of one upload that are full and not yet stored. One is being written while the next one
+/// fills; the others even out a disk that pauses. Past this the server stops reading.
+pub const WRITE_BEHIND_BLOCKS_MAX: usize = 4;
+
 /// Closed passive ports per shard that wait for their session's next transfer: a descriptor each.
 /// The one that has rested longest is freed for the next.
 pub const PASSIVE_RESTING_PER_SHARD_MAX: usize = 1024;

@@ -19,7 +19,7 @@ use crate::runtime::{ShardThread, spawn_shard};
 use crate::shard::{
     BoundListener, ListenError, ListenerKind, Message, Report, Shard, bind_all, share,
 };
-use crate::sys::{cpu, host, privileges};
+use crate::sys::{cpu, host, ktls, privileges};
 use crate::tls::{SelfSigned, ServerTls};
 use crate::vfs::Root;
 
@@ -67,6 +67,8 @@ fn start(config: Config) -> Result<Server, String> {
     let (certificate, origin) = tls_setup::load_certificate(&settings.tls.certificate)?;
     let tls = tls_setup::build(&config, certificate.clone())?;
     let listeners = bind(settings, cpus.len())?;
+    // As root: then the kernel may load its module.
+    let kernel_tls = tls_setup::kernel_tls(&settings.tls);
     become_user(settings)?;
     let homes = open_homes(&config)?;
 
@@ -80,6 +82,12 @@ fn start(config: Config) -> Result<Server, String> {
     for warning in ending.into_iter().chain(check_config::share_warning(settings, cpus.len())) {
         tracing::warn!("{warning}");
     }
+    match &kernel_tls {
+        Some(Ok(abilities)) => tracing::info!(%abilities, "kernel TLS"),
+        Some(Err(reason)) => tracing::info!(reason, "no kernel TLS"),
+        None => {}
+    }
+    let kernel_tls = kernel_tls.and_then(Result::ok);
     let (sender, wakes) = mpsc::channel();
     watch_signals(sender.clone())?;
     let text = banner::Banner {
@@ -94,7 +102,7 @@ fn start(config: Config) -> Result<Server, String> {
     if let Some(SelfSigned::Created { reason }) = &origin {
         tracing::info!(reason, "made a self-signed certificate");
     }
-    let shards = start_shards(config, &cpus, listeners, &tls, &homes, &sender)?;
+    let shards = start_shards(config, &cpus, listeners, &tls, kernel_tls, &homes, &sender)?;
     super::print(text);
     Ok(Server { shards, wakes, _log: log })
 }
@@ -255,6 +263,7 @@ fn start_shards(
     cpus: &[usize],
     listeners: Listeners,
     tls: &Arc<ServerTls>,
+    kernel_tls: Option<ktls::Abilities>,
     homes: &[Arc<Root>],
     wakes: &mpsc::Sender<Wake>,
 ) -> Result<Vec<RunningShard>, String> {
@@ -286,6 +295,7 @@ fn start_shards(
             sessions_max: share(limits.sessions, number, count),
             sessions_per_ip_max: limits.sessions_per_ip,
             sessions_per_user_max: limits.sessions_per_user,
+            kernel_tls,
             shutdown_timeout: limits.shutdown_timeout,
             inbox,
         };

@@ -6,7 +6,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::{CertificateSource, Config};
+use crate::config::{CertificateSource, Config, KernelTls, Tls};
+use crate::sys::ktls;
 use crate::tls::{PemText, SelfSigned, ServerCertificate, ServerTls, TlsOptions, TlsVersions};
 
 /// The certificate to serve, and where a self-signed one came from.
@@ -27,6 +28,15 @@ pub(super) fn load_certificate(
                 .map(|(certificate, origin)| (certificate, Some(origin)))
                 .map_err(|error| error.to_string())
         }
+    }
+}
+
+/// What the kernel's TLS can do, or why nothing; `None` when it shall not be used.
+pub(super) fn kernel_tls(settings: &Tls) -> Option<Result<ktls::Abilities, String>> {
+    match settings.ktls {
+        KernelTls::Off => None,
+        KernelTls::Auto if settings.versions.tls13 => Some(ktls::probe()),
+        KernelTls::Auto => Some(Err("it is used with TLS 1.3 only".to_owned())),
     }
 }
 

@@ -42,14 +42,25 @@ pub struct Accepted {
     pub refused: bool,
 }
 
-/// Serves one control connection to its end.
-pub async fn serve(context: Rc<Context>, accepted: Accepted) {
-    match Control::new(&context, accepted) {
-        Ok(mut control) => {
-            control.run().await;
-            control.end().await;
+/// Serves one control connection to its end, and then drops `place`, what it is counted by.
+///
+/// Not an `async fn`: such a one keeps its arguments beside what it makes of them for as long as it
+/// runs, and this one runs for as long as the session.
+pub fn serve<P>(
+    context: &Rc<Context>,
+    accepted: Accepted,
+    place: P,
+) -> impl Future<Output = ()> + use<P> {
+    let control = Control::new(context, accepted).map(Box::new);
+    async move {
+        let _place = place;
+        match control {
+            Ok(mut control) => {
+                control.run().await;
+                control.end().await;
+            }
+            Err(error) => tracing::error!(%error, "no random session id; connection dropped"),
         }
-        Err(error) => tracing::error!(%error, "no random session id; connection dropped"),
     }
 }
 

@@ -7,10 +7,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Context;
+use super::kernel_send::KernelTls;
 use super::session_ports::{PassiveListener, ServedPort};
 use crate::buffer::InBuf;
 use crate::clock;
-use crate::limits::TLS_RECORD_BYTES_MAX;
 use crate::protocol::policy::DataResumption;
 use crate::protocol::session::TransferError;
 use crate::runtime::{Flag, Stream, connect, race, timeout_at};
@@ -49,7 +49,10 @@ pub(super) struct DataConnection {
     port: Option<ServedPort>,
     /// The end of what we send is told by close_notify, and the client has a moment to close first.
     client_ends: bool,
+    /// TLS whose records are sealed here.
     pub(super) channel: Option<Box<Channel>>,
+    /// TLS whose records the kernel seals. Then `channel` is gone.
+    pub(super) kernel: Option<Box<KernelTls>>,
     pub(super) raw: InBuf,
     pub(super) out: Vec<u8>,
     pub(super) interrupts: Interrupts,
@@ -70,6 +73,15 @@ impl Interrupts {
             Err(TransferError::Draining)
         };
         race(race(aborted, cut), work).await
+    }
+
+    /// The same, between two steps that do not wait.
+    pub(super) fn check(&self) -> Result<(), TransferError> {
+        match (self.abort.is_set(), self.cut.is_set()) {
+            (true, _) => Err(TransferError::Aborted),
+            (false, true) => Err(TransferError::Draining),
+            (false, false) => Ok(()),
+        }
     }
 
     /// One step of socket work: it must move something within the stall timeout.
@@ -118,6 +130,7 @@ pub(super) async fn open(
         port,
         client_ends: false,
         channel: None,
+        kernel: None,
         raw: InBuf::new(),
         out: Vec::new(),
         interrupts,
@@ -213,10 +226,20 @@ impl DataConnection {
     /// Sends octets of the transfer.
     pub(super) async fn send(&mut self, octets: &[u8]) -> Result<(), TransferError> {
         let Some(channel) = &mut self.channel else {
-            return write(&self.stream, &self.interrupts, octets).await;
+            return self.send_unsealed(octets).await;
         };
         channel.seal(octets, &mut self.out).map_err(|error| failed(&error))?;
         self.flush().await
+    }
+
+    /// Sends octets as they are: in the clear, or sealed by the kernel.
+    async fn send_unsealed(&mut self, octets: &[u8]) -> Result<(), TransferError> {
+        self.before_data(octets.len()).await?;
+        write(&self.stream, &self.interrupts, octets).await?;
+        if let Some(kernel) = &mut self.kernel {
+            kernel.count(octets.len());
+        }
+        Ok(())
     }
 
     /// close_notify when protected, then FIN: after this nothing more is sent. At the end of a
@@ -225,6 +248,8 @@ impl DataConnection {
         if let Some(channel) = &mut self.channel {
             channel.seal_close_notify(&mut self.out).map_err(|error| failed(&error))?;
             self.flush().await?;
+        } else if self.kernel.is_some() {
+            self.end_kernel_tls().await?;
         }
         if self.client_ends {
             return Ok(());
@@ -276,9 +301,6 @@ pub(super) fn failed(error: &TlsError) -> TransferError {
 }
 
 const HANDSHAKE_READ_BYTES: usize = 4 * 1024;
-
-/// Octets asked for at once: many records a system call.
-pub(super) const UPLOAD_READ_BYTES: usize = 8 * TLS_RECORD_BYTES_MAX;
 
 /// How long the client may take to close after our close_notify, before we do: clients that wait for
 /// our FIN lose no more than this.

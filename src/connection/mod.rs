@@ -4,6 +4,8 @@
 mod context;
 mod control;
 mod data;
+mod data_path;
+mod kernel_send;
 mod passive_ports;
 mod receive;
 mod send_listing;
@@ -12,6 +14,7 @@ mod storage;
 mod transfer;
 mod whole;
 mod wire;
+mod write_behind;
 
 pub use context::{Context, ContextParts};
 pub use control::{Accepted, serve};

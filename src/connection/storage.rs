@@ -82,40 +82,6 @@ pub(super) async fn list(
     .await
 }
 
-/// Writes the first `count` octets of `block`.
-pub(super) async fn write(
-    helpers: &Helpers,
-    upload: &mut Option<Upload>,
-    block: &mut Block,
-    count: usize,
-) -> Result<(), FileError> {
-    let Some(mut writing) = upload.take() else { return Err(FileError::Io(0)) };
-    let mut done = 0;
-    while done < count {
-        match writing.try_write(&block.as_slice()[done..count]) {
-            Some(Ok(written)) if written > 0 => done += written,
-            Some(Err(error)) => {
-                *upload = Some(writing);
-                return Err(error);
-            }
-            Some(Ok(_)) | None => break,
-        }
-    }
-    if done == count {
-        *upload = Some(writing);
-        return Ok(());
-    }
-    let bytes = block.take();
-    let (writing, bytes, answer) = on_helper(helpers, move || {
-        let answer = writing.write(&bytes[done..count]);
-        Ok((writing, bytes, answer))
-    })
-    .await?;
-    block.restore(bytes);
-    *upload = Some(writing);
-    answer
-}
-
 /// Makes a complete upload visible.
 pub(super) async fn finish(helpers: &Helpers, upload: Upload) -> Result<(), FileError> {
     on_helper(helpers, move || upload.finish()).await
@@ -140,7 +106,8 @@ pub(super) async fn discard(helpers: &Helpers, transfer: Transfer) {
     .await;
 }
 
-async fn on_helper<T: Send + 'static>(
+/// Runs blocking work on a helper thread of the shard.
+pub(super) async fn on_helper<T: Send + 'static>(
     helpers: &Helpers,
     work: impl FnOnce() -> Result<T, FileError> + Send + 'static,
 ) -> Result<T, FileError> {

@@ -8,6 +8,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::data::{self, DataConnection, Interrupts, Origin};
+use super::data_path::DataPath;
+use super::write_behind::WritePath;
 use super::{Context, storage};
 use crate::clock;
 use crate::protocol::ascii::ToNetwork;
@@ -45,8 +47,11 @@ struct Go {
 
 /// What the log says about a transfer beside its result.
 #[derive(Default)]
-struct Report {
+pub(super) struct Report {
     facts: Option<HandshakeFacts>,
+    path: Option<DataPath>,
+    /// Uploads: how the octets got to storage.
+    pub(super) storage: Option<WritePath>,
 }
 
 impl TransferHandle {
@@ -114,7 +119,7 @@ async fn run(job: Job, mut start: Mailbox<Go>, interrupts: Interrupts, moved: Rc
     let result = pump.transfer(transfer, go, interrupts, &mut report).await;
     let connection = pump.connection.take();
     log(&job, started, moved.get(), &report, &result);
-    count(&job, moved.get(), &result);
+    count(&job, moved.get(), report.path, &result);
     // A failed connection is closed before its reply; a good one has sent its FIN.
     let lingering = connection.filter(|_| result.is_ok());
     let _ = job.mailbox.send(Input::TransferFinished(result));
@@ -123,9 +128,10 @@ async fn run(job: Job, mut start: Mailbox<Go>, interrupts: Interrupts, moved: Rc
     }
 }
 
-/// One running transfer.
+/// One transfer at work.
 pub(super) struct Pump<'a> {
     pub(super) job: &'a Job,
+    /// Octets of the file or listing so far.
     pub(super) moved: &'a Cell<u64>,
     pub(super) connection: Option<DataConnection>,
 }
@@ -141,6 +147,10 @@ impl Pump<'_> {
         let helpers = &self.job.context.parts.helpers;
         let whole = self.is_sent_whole(&transfer);
         let connected = self.connect(&transfer, go, interrupts, report).await;
+        if connected.is_ok() {
+            let file = if let Transfer::Read(file) = &transfer { Some(file) } else { None };
+            report.path = Some(self.choose_path(file));
+        }
         match (transfer, connected) {
             (Transfer::Write(upload), Err(error)) => {
                 storage::abandon(helpers, upload).await;
@@ -150,10 +160,13 @@ impl Pump<'_> {
                 storage::discard(helpers, transfer).await;
                 Err(error)
             }
-            (Transfer::Read(file), Ok(())) if whole => self.send_whole(file).await,
-            (Transfer::Read(file), Ok(())) => self.send_file(file).await,
+            (Transfer::Read(file), Ok(())) => match report.path {
+                Some(DataPath::SendFile | DataPath::KernelTls) => self.send_by_kernel(file).await,
+                _ if whole => self.send_whole(file).await,
+                _ => self.send_file(file).await,
+            },
             (Transfer::List(lister), Ok(())) => self.send_listing(lister).await,
-            (Transfer::Write(upload), Ok(())) => self.receive_file(upload).await,
+            (Transfer::Write(upload), Ok(())) => self.receive_file(upload, report).await,
         }
     }
 
@@ -187,6 +200,7 @@ impl Pump<'_> {
     }
 
     async fn send_file(&mut self, file: ReadFile) -> Result<(), TransferError> {
+        let size = file.size();
         // The restart marker of TYPE A counts octets as they are sent (RFC 3659 §5.1).
         let mut converter = match &self.job.request {
             TransferRequest::Retrieve { ascii: true, offset, .. } => {
@@ -215,9 +229,14 @@ impl Pump<'_> {
         if converter.is_some_and(|converter| converter.still_to_skip() > 0) {
             return Err(TransferError::Storage(FileError::BeyondEnd));
         }
+        // A file that was cut meanwhile is not what SIZE had promised.
+        if file.is_none_or(|file| file.position() < size) {
+            return Err(TransferError::Storage(FileError::Shrunk));
+        }
         self.end_sending().await
     }
 
+    /// Sends octets of the transfer.
     pub(super) async fn send(&mut self, octets: &[u8]) -> Result<(), TransferError> {
         let connection = self.connection.as_mut().ok_or(TransferError::ConnectionLost)?;
         // Bounded pieces: other sessions of the shard get their turn in between.
@@ -229,7 +248,8 @@ impl Pump<'_> {
         Ok(())
     }
 
-    async fn end_sending(&mut self) -> Result<(), TransferError> {
+    /// close_notify when protected, then FIN.
+    pub(super) async fn end_sending(&mut self) -> Result<(), TransferError> {
         match &mut self.connection {
             Some(connection) => connection.end_sending().await,
             None => Err(TransferError::ConnectionLost),
@@ -237,8 +257,16 @@ impl Pump<'_> {
     }
 }
 
-fn count(job: &Job, moved: u64, result: &Result<(), TransferError>) {
+fn count(job: &Job, moved: u64, path: Option<DataPath>, result: &Result<(), TransferError>) {
     let counters = &job.context.counters;
+    match path {
+        Some(DataPath::SendFile) => counters.transfers_sendfile.increment(),
+        Some(DataPath::KernelTls) => counters.transfers_ktls.increment(),
+        Some(DataPath::Records) => counters.transfers_records.increment(),
+        Some(DataPath::Blocks) => counters.transfers_blocks.increment(),
+        Some(DataPath::Text) => counters.transfers_text.increment(),
+        None => {}
+    }
     let upload = matches!(job.request, TransferRequest::Store { .. });
     if upload { &counters.bytes_received } else { &counters.bytes_sent }.add(moved);
     match result {
@@ -271,6 +299,7 @@ fn log(
         Some(facts) => (facts.version, facts.cipher_suite.as_str(), facts.resumption.to_string()),
         None => ("none", "none", "none".to_owned()),
     };
+    let data_path = report.path.map_or("none".to_owned(), |path| path.to_string());
     let end = match result {
         Ok(()) => "complete".to_owned(),
         Err(error) => format!("{error:?}"),
@@ -279,7 +308,7 @@ fn log(
         target: "ringftpd::transfer",
         user = job.user, peer = %job.peer.ip().to_canonical(), command, path, bytes,
         milliseconds = u64::try_from(milliseconds).unwrap_or(u64::MAX),
-        tls, suite, resumption, end,
+        tls, suite, resumption, data_path, storage = report.storage.map(WritePath::name), end,
         "transfer ended"
     );
 }

@@ -4,7 +4,7 @@
 use super::storage;
 use super::transfer::Pump;
 use crate::limits::WHOLE_FILE_BYTES_MAX;
-use crate::protocol::file::TransferRequest;
+use crate::protocol::file::{FileError, TransferRequest};
 use crate::protocol::session::TransferError;
 use crate::vfs::{ReadFile, Transfer};
 
@@ -17,7 +17,7 @@ impl Pump<'_> {
                 if file.size() - file.position() <= WHOLE_FILE_BYTES_MAX as u64)
     }
 
-    /// Sends a file as it was when it was opened, or less if it has shrunk since.
+    /// Sends a file as it was when it was opened.
     pub(super) async fn send_whole(&mut self, file: ReadFile) -> Result<(), TransferError> {
         let context = &self.job.context;
         let size = file.size();
@@ -32,11 +32,14 @@ impl Pump<'_> {
             }
             let count = storage::read(&context.parts.helpers, &mut file, &mut block).await;
             let count = count.map_err(TransferError::Storage)?.min(left);
+            if count == 0 {
+                return Err(TransferError::Storage(FileError::Shrunk));
+            }
             if count == left && contents.is_empty() {
                 return self.send_counted(&block.as_slice()[..count]).await;
             }
             contents.extend_from_slice(&block.as_slice()[..count]);
-            if count == 0 || count == left {
+            if count == left {
                 break;
             }
         }

@@ -20,7 +20,7 @@ use crate::protocol::policy::Policy;
 use crate::protocol::session::Mode;
 use crate::runtime::remote::RemoteInbox;
 use crate::runtime::{Helpers, Listener, ListenerTask, Stream, timeout_at};
-use crate::sys::socket;
+use crate::sys::{ktls, socket};
 use crate::tls::ServerTls;
 use crate::vfs::Root;
 
@@ -58,6 +58,8 @@ pub struct Shard {
     pub sessions_per_ip_max: Option<u32>,
     /// Sessions of one user in this shard.
     pub sessions_per_user_max: Option<u32>,
+    /// What the kernel's TLS can do; `None` when there is none, or it shall not be used.
+    pub kernel_tls: Option<ktls::Abilities>,
     /// How long transfers may go on after [`Message::Drain`].
     pub shutdown_timeout: Duration,
     /// Messages of the main thread.
@@ -80,6 +82,7 @@ impl Shard {
             passive_ports: PassivePorts::new(self.passive),
             masquerade: self.masquerade,
             sessions_per_user_max: self.sessions_per_user_max,
+            kernel_tls: self.kernel_tls,
         }));
         let admission = Admission::new(self.sessions_max, self.sessions_per_ip_max);
         let door = Rc::new(Door { context: context.clone(), admission: RefCell::new(admission) });
@@ -154,12 +157,9 @@ fn enter(door: &Rc<Door>, mode: Mode, stream: Stream) {
     // of clients that vanished without FIN.
     let _ = socket::set_keepalive(&stream, KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, KEEPALIVE_PROBES);
     let admitted = Admitted { door: door.clone(), address, verdict };
-    let context = door.context.clone();
-    door.context.tasks.spawn(async move {
-        let refused = verdict == Verdict::Refuse;
-        connection::serve(context, Accepted { stream, mode, local, peer, refused }).await;
-        drop(admitted);
-    });
+    let refused = verdict == Verdict::Refuse;
+    let accepted = Accepted { stream, mode, local, peer, refused };
+    door.context.tasks.spawn(connection::serve(&door.context, accepted, admitted));
 }
 
 /// A connection that counts, until it is dropped.
