@@ -6,14 +6,16 @@ use std::process::ExitCode;
 use std::sync::{Arc, mpsc};
 use std::thread;
 
-use signal_hook::consts::{SIGINT, SIGTERM, SIGXFSZ};
+use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1, SIGXFSZ};
 use signal_hook::iterator::Signals;
 
+use super::metrics_endpoint::Endpoint;
 use super::{banner, check_config, fail, logging, tls_setup};
 use crate::clock;
 use crate::config::{Config, ListenAddress, Settings};
 use crate::connection::split;
 use crate::limits::HELPER_THREADS_PER_SHARD;
+use crate::metrics;
 use crate::runtime::remote::{self, RemoteSender};
 use crate::runtime::{ShardThread, spawn_shard};
 use crate::shard::{
@@ -67,6 +69,8 @@ fn start(config: Config) -> Result<Server, String> {
     let (certificate, origin) = tls_setup::load_certificate(&settings.tls.certificate)?;
     let tls = tls_setup::build(&config, certificate.clone())?;
     let listeners = bind(settings, cpus.len())?;
+    let endpoint = settings.metrics.map(Endpoint::bind).transpose();
+    let endpoint = endpoint.map_err(|error| format!("metrics.listen: {error}"))?;
     become_user(settings)?;
     let homes = open_homes(&config)?;
 
@@ -86,6 +90,7 @@ fn start(config: Config) -> Result<Server, String> {
         config: &config,
         implicit: &listeners.implicit,
         explicit: &listeners.explicit,
+        metrics: endpoint.as_ref().map(Endpoint::address),
         fingerprint: certificate.fingerprint(),
         self_signed: origin.is_some(),
         cpus: &cpus,
@@ -95,15 +100,20 @@ fn start(config: Config) -> Result<Server, String> {
         tracing::info!(reason, "made a self-signed certificate");
     }
     let shards = start_shards(config, &cpus, listeners, &tls, &homes, &sender)?;
+    if let Some(endpoint) = endpoint {
+        let inboxes = shards.iter().map(|(inbox, _)| inbox.clone()).collect();
+        endpoint.start(inboxes, log.dropped_lines())?;
+    }
     super::print(text);
     Ok(Server { shards, wakes, _log: log })
 }
 
 impl Server {
-    /// Waits for the end: a signal drains the shards, a later SIGINT ends at once.
+    /// Waits for the end: a signal drains the shards, a later SIGINT ends at once. SIGUSR1 asks for
+    /// the counters at any time.
     fn wait(self) -> Result<ExitCode, String> {
         let mut code = ExitCode::SUCCESS;
-        match self.wakes.recv() {
+        match self.wake() {
             Ok(Wake::Signal(signal)) => tracing::info!(signal, "shutting down"),
             Ok(Wake::ShardEnded(shard)) => {
                 tracing::error!(shard, "a shard ended by itself; shutting down");
@@ -111,13 +121,10 @@ impl Server {
             }
             Err(mpsc::RecvError) => code = ExitCode::FAILURE,
         }
-        for (inbox, _) in &self.shards {
-            // A shard that is gone already is found out by its join.
-            let _ = inbox.send(Message::Drain);
-        }
+        self.tell(&Message::Drain);
         let mut running = self.shards.len();
         while running > 0 {
-            match self.wakes.recv() {
+            match self.wake() {
                 Ok(Wake::ShardEnded(_)) => running -= 1,
                 // Whoever supervises us may repeat SIGTERM; only an impatient person cuts it short.
                 Ok(Wake::Signal(SIGINT)) => {
@@ -142,12 +149,28 @@ impl Server {
         }
         Ok(code)
     }
+
+    /// The next event that is not SIGUSR1.
+    fn wake(&self) -> Result<Wake, mpsc::RecvError> {
+        loop {
+            match self.wakes.recv()? {
+                Wake::Signal(SIGUSR1) => self.tell(&Message::LogCounters),
+                wake => return Ok(wake),
+            }
+        }
+    }
+
+    /// Tells every shard.
+    fn tell(&self, message: &Message) {
+        for (inbox, _) in &self.shards {
+            // A shard that is gone already is found out by its join.
+            let _ = inbox.send(message.clone());
+        }
+    }
 }
 
 fn log_report(shard: usize, report: &Report) {
-    let counted: Vec<String> =
-        report.iter().filter(|(_, n)| *n > 0).map(|(name, n)| format!("{name}={n}")).collect();
-    tracing::info!(shard, counters = counted.join(" "), "shard ended");
+    tracing::info!(shard, counters = metrics::line(report), "shard ended");
 }
 
 fn bind(settings: &Settings, shards: usize) -> Result<Listeners, String> {
@@ -316,7 +339,7 @@ impl Drop for Bell {
 
 fn watch_signals(wakes: mpsc::Sender<Wake>) -> Result<(), String> {
     let failed = |error: std::io::Error| format!("cannot watch for signals: {error}");
-    let mut signals = Signals::new([SIGTERM, SIGINT]).map_err(failed)?;
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGUSR1]).map_err(failed)?;
     // A file size limit (ulimit -f) must be a 552 for one upload, not the end of the process.
     signal_hook::flag::register(SIGXFSZ, Arc::default()).map_err(failed)?;
     let forward = move || {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::passive_ports::PassivePorts;
 use crate::auth::UserTable;
 use crate::buffer::BlockPool;
-use crate::metrics::Counters;
+use crate::metrics::{Counters, Gauges};
 use crate::protocol::account::HomeId;
 use crate::protocol::policy::Policy;
 use crate::runtime::{Flag, Helpers, TaskGroup};
@@ -42,6 +42,8 @@ pub struct Context {
     pub(super) blocks: BlockPool,
     /// Events counted since the start.
     pub counters: Counters,
+    /// What there is at this moment.
+    pub gauges: Gauges,
     /// Set when the shard shuts down: sessions end when idle.
     pub drain: Flag,
     /// Set when the shutdown deadline passed: transfers end, too.
@@ -59,6 +61,7 @@ impl Context {
             parts,
             blocks: BlockPool::default(),
             counters: Counters::default(),
+            gauges: Gauges::default(),
             drain: Flag::new(),
             cut: Flag::new(),
             sessions_by_user: RefCell::default(),

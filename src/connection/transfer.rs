@@ -139,6 +139,7 @@ impl Pump<'_> {
         interrupts: Interrupts,
         report: &mut Report,
     ) -> Result<(), TransferError> {
+        let _running = self.job.context.gauges.transfers.hold();
         let helpers = &self.job.context.parts.helpers;
         let connected = self.connect(&transfer, go, interrupts, report).await;
         match (transfer, connected) {
