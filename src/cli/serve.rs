@@ -14,7 +14,7 @@ use super::{banner, check_config, fail, logging, tls_setup};
 use crate::clock;
 use crate::config::{Config, ListenAddress, Settings};
 use crate::connection::split;
-use crate::limits::HELPER_THREADS_PER_SHARD;
+use crate::limits::{HELPER_THREADS_PER_SHARD, HOMES_PER_SHARD_MAX};
 use crate::metrics;
 use crate::runtime::remote::{self, RemoteSender};
 use crate::runtime::{ShardThread, spawn_shard};
@@ -67,12 +67,16 @@ fn start(config: Config) -> Result<Server, String> {
     host::check(cpus.len()).map_err(|error| error.to_string())?;
     let files = host::raise_open_files().map_err(|error| error.to_string())?;
     let (certificate, origin) = tls_setup::load_certificate(&settings.tls.certificate)?;
-    let tls = tls_setup::build(&config, certificate.clone())?;
+    let mut certificates = vec![certificate.clone()];
+    while certificates.len() < cpus.len() {
+        certificates.push(tls_setup::load_certificate(&settings.tls.certificate)?.0);
+    }
+    let tls = tls_setup::build(&config, certificates)?;
     let listeners = bind(settings, cpus.len())?;
     let endpoint = settings.metrics.map(Endpoint::bind).transpose();
     let endpoint = endpoint.map_err(|error| format!("metrics.listen: {error}"))?;
     become_user(settings)?;
-    let homes = open_homes(&config)?;
+    let homes = open_homes(&config, cpus.len())?;
 
     let log = logging::start(settings.log)?;
     let sessions = u64::from(settings.limits.sessions);
@@ -99,7 +103,7 @@ fn start(config: Config) -> Result<Server, String> {
     if let Some(SelfSigned::Created { reason }) = &origin {
         tracing::info!(reason, "made a self-signed certificate");
     }
-    let shards = start_shards(config, &cpus, listeners, &tls, &homes, &sender)?;
+    let shards = start_shards(config, &cpus, listeners, tls.into_iter().zip(homes), &sender)?;
     if let Some(endpoint) = endpoint {
         let inboxes = shards.iter().map(|(inbox, _)| inbox.clone()).collect();
         endpoint.start(inboxes, log.dropped_lines())?;
@@ -267,27 +271,35 @@ fn become_user(settings: &Settings) -> Result<(), String> {
     privileges::drop_to(&identity, keep).map_err(|error| error.to_string())
 }
 
-/// Opened as the user who will serve them, so that a home that user cannot enter is found now.
-fn open_homes(config: &Config) -> Result<Vec<Arc<Root>>, String> {
-    let open = |path: &std::path::PathBuf| Root::open(path).map(Arc::new);
-    config.accounts.homes.iter().map(open).collect::<Result<_, _>>().map_err(|e| e.to_string())
+/// Opened as the user who will serve them, so that a home that user cannot enter is found now;
+/// one list a shard, each with handles of its own, unless they are too many.
+fn open_homes(config: &Config, shards: usize) -> Result<Vec<Vec<Arc<Root>>>, String> {
+    let homes = &config.accounts.homes;
+    let open_all = || {
+        let opened = homes.iter().map(|path| Root::open(path).map(Arc::new));
+        opened.collect::<Result<Vec<_>, _>>().map_err(|error| error.to_string())
+    };
+    if homes.len() <= HOMES_PER_SHARD_MAX {
+        (0..shards).map(|_| open_all()).collect()
+    } else {
+        Ok(vec![open_all()?; shards])
+    }
 }
 
 fn start_shards(
     config: Config,
     cpus: &[usize],
     listeners: Listeners,
-    tls: &Arc<ServerTls>,
-    homes: &[Arc<Root>],
+    own: impl Iterator<Item = (Arc<ServerTls>, Vec<Arc<Root>>)>,
     wakes: &mpsc::Sender<Wake>,
 ) -> Result<Vec<RunningShard>, String> {
     let Config { settings, accounts, .. } = config;
-    let policy = Arc::new(settings.policy);
     let users = Arc::new(accounts.users);
     let limits = &settings.limits;
     let count = u32::try_from(cpus.len()).unwrap_or(u32::MAX);
     let mut shards = Vec::new();
-    for (index, (&cpu, listeners)) in cpus.iter().zip(listeners.per_shard).enumerate() {
+    let parts = cpus.iter().zip(listeners.per_shard).zip(own);
+    for (index, ((&cpu, listeners), (tls, homes))) in parts.enumerate() {
         let passive = match settings.passive.ports {
             None => None,
             Some(range) => Some(
@@ -300,10 +312,10 @@ fn start_shards(
         let shard = Shard {
             index,
             listeners,
-            policy: policy.clone(),
-            tls: tls.clone(),
-            users: users.clone(),
-            homes: homes.to_vec(),
+            policy: Arc::new(settings.policy.clone()),
+            tls,
+            users: Arc::new(users.clone()),
+            homes,
             passive,
             masquerade: settings.passive.address,
             sessions_max: share(limits.sessions, number, count),

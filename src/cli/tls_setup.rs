@@ -30,10 +30,24 @@ pub(super) fn load_certificate(
     }
 }
 
-/// Everything TLS of a configuration, or what is wrong with it.
+/// Everything TLS of a configuration, or what is wrong with it: once for each of `certificates`,
+/// which are the same one loaded once for each shard. So every handshake counts references, to
+/// certificate, key and configuration, that are its shard's own. The ticket secret is common to
+/// all.
 pub(super) fn build(
     config: &Config,
+    certificates: Vec<ServerCertificate>,
+) -> Result<Vec<Arc<ServerTls>>, String> {
+    let mut ticket_secret = [0; 32];
+    aws_lc_rs::rand::fill(&mut ticket_secret).map_err(|_| "no random numbers".to_owned())?;
+    let one = |certificate| build_one(config, certificate, ticket_secret);
+    certificates.into_iter().map(one).collect()
+}
+
+fn build_one(
+    config: &Config,
     certificate: ServerCertificate,
+    ticket_secret: [u8; 32],
 ) -> Result<Arc<ServerTls>, String> {
     let settings = &config.settings;
     let read_ca = |path: &Path| PemText::read(path, "read tls.client_ca");
@@ -45,8 +59,6 @@ pub(super) fn build(
         .users()
         .filter_map(|user| user.certificate.as_ref()?.sha256)
         .collect();
-    let mut ticket_secret = [0; 32];
-    aws_lc_rs::rand::fill(&mut ticket_secret).map_err(|_| "no random numbers".to_owned())?;
     let suites = settings.tls.cipher_suites.as_ref();
     ServerTls::new(TlsOptions {
         certificates: vec![certificate],
@@ -77,7 +89,7 @@ pub(super) fn check(config: &Config) -> Result<Option<ServerCertificate>, String
     } else {
         ServerCertificate::ephemeral().map_err(|error| error.to_string())?
     };
-    build(config, certificate.clone())?;
+    build(config, vec![certificate.clone()])?;
     Ok(files.then_some(certificate))
 }
 

@@ -22,8 +22,8 @@ pub struct ContextParts {
     pub policy: Arc<Policy>,
     /// Certificates, suites, tickets.
     pub tls: Arc<ServerTls>,
-    /// Accounts.
-    pub users: Arc<UserTable>,
+    /// Accounts; the outer reference is the shard's own, and the one that log-ins count.
+    pub users: Arc<Arc<UserTable>>,
     /// Opened home directories, by [`HomeId`].
     pub homes: Vec<Arc<Root>>,
     /// Threads for work that may block.

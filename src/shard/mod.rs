@@ -57,12 +57,13 @@ pub struct Shard {
     pub index: usize,
     /// Its own listening sockets.
     pub listeners: Vec<BoundListener>,
-    /// The operator's decisions.
+    /// The operator's decisions; the shard's own copy, as every `Arc` here: sessions count
+    /// references to them, and a count shared by shards would be traffic between their caches.
     pub policy: Arc<Policy>,
     /// Certificates, suites, ticket keys.
     pub tls: Arc<ServerTls>,
-    /// Accounts.
-    pub users: Arc<UserTable>,
+    /// Accounts. The outer reference is the shard's own, the table is common to all.
+    pub users: Arc<Arc<UserTable>>,
     /// Opened home directories.
     pub homes: Vec<Arc<Root>>,
     /// Its own part of the passive range; `None` is any ephemeral port.
