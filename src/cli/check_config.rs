@@ -1,4 +1,5 @@
-//! `ringftpd check-config`: what would run, or everything that is wrong. Binds and writes nothing.
+//! `ringftpd check-config`: what would run, or everything that is wrong. Writes nothing, and binds
+//! nothing that is configured.
 
 use std::fmt::{Display, Write};
 use std::process::ExitCode;
@@ -136,6 +137,12 @@ fn describe_tls(lines: &mut Lines, settings: &Settings) {
     };
     lines.add("tls.data_resumption", resumption);
     lines.add("tls.ticket_lifetime", duration_text(tls.ticket_lifetime));
+    let kernel = match tls_setup::kernel_tls(tls) {
+        Some(Ok(abilities)) => format!("auto ({abilities})"),
+        Some(Err(reason)) => format!("auto (not available: {reason})"),
+        None => "off".to_owned(),
+    };
+    lines.add("tls.ktls", kernel);
 }
 
 fn describe_policy(lines: &mut Lines, policy: &Policy) {
@@ -265,7 +272,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::config::Overrides;
+    use crate::config::{KernelTls, Overrides};
 
     fn config() -> Config {
         let overrides = Overrides {
@@ -294,6 +301,10 @@ mod tests {
         check(&text, "listen.explicit", "off");
         check(&text, "tls.certificate", "self-signed, in state");
         check(&text, "tls.versions", "1.2, 1.3");
+        let line = text.lines().find(|line| line.starts_with("tls.ktls ")).unwrap();
+        assert!(line.contains(" auto ("), "{line}");
+        config.settings.tls.ktls = KernelTls::Off;
+        check(&describe(&config, 4), "tls.ktls", "off");
         check(&text, "passive.ports", "50000-50009 (2 to 3 ports on each shard)");
         check(&text, "limits.sessions", "20000 (5000 on each shard)");
         check(&text, "limits.sessions_per_ip", "5 on each shard, at worst 20 in all");

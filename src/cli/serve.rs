@@ -21,7 +21,7 @@ use crate::runtime::{ShardThread, spawn_shard};
 use crate::shard::{
     BoundListener, ListenError, ListenerKind, Message, Report, Shard, bind_all, share,
 };
-use crate::sys::{cpu, host, privileges};
+use crate::sys::{cpu, host, ktls, privileges};
 use crate::tls::{SelfSigned, ServerTls};
 use crate::vfs::Root;
 
@@ -67,14 +67,13 @@ fn start(config: Config) -> Result<Server, String> {
     host::check(cpus.len()).map_err(|error| error.to_string())?;
     let files = host::raise_open_files().map_err(|error| error.to_string())?;
     let (certificate, origin) = tls_setup::load_certificate(&settings.tls.certificate)?;
-    let mut certificates = vec![certificate.clone()];
-    while certificates.len() < cpus.len() {
-        certificates.push(tls_setup::load_certificate(&settings.tls.certificate)?.0);
-    }
+    let certificates = tls_setup::load_copies(&certificate, settings, cpus.len())?;
     let tls = tls_setup::build(&config, certificates)?;
     let listeners = bind(settings, cpus.len())?;
     let endpoint = settings.metrics.map(Endpoint::bind).transpose();
     let endpoint = endpoint.map_err(|error| format!("metrics.listen: {error}"))?;
+    // As root: then the kernel may load its module.
+    let kernel_tls = tls_setup::kernel_tls(&settings.tls);
     become_user(settings)?;
     let homes = open_homes(&config, cpus.len())?;
 
@@ -88,6 +87,12 @@ fn start(config: Config) -> Result<Server, String> {
     for warning in ending.into_iter().chain(check_config::share_warning(settings, cpus.len())) {
         tracing::warn!("{warning}");
     }
+    match &kernel_tls {
+        Some(Ok(abilities)) => tracing::info!(%abilities, "kernel TLS"),
+        Some(Err(reason)) => tracing::info!(reason, "no kernel TLS"),
+        None => {}
+    }
+    let kernel_tls = kernel_tls.and_then(Result::ok);
     let (sender, wakes) = mpsc::channel();
     watch_signals(sender.clone())?;
     let text = banner::Banner {
@@ -103,7 +108,8 @@ fn start(config: Config) -> Result<Server, String> {
     if let Some(SelfSigned::Created { reason }) = &origin {
         tracing::info!(reason, "made a self-signed certificate");
     }
-    let shards = start_shards(config, &cpus, listeners, tls.into_iter().zip(homes), &sender)?;
+    let own = tls.into_iter().zip(homes);
+    let shards = start_shards(config, &cpus, listeners, own, kernel_tls, &sender)?;
     if let Some(endpoint) = endpoint {
         let inboxes = shards.iter().map(|(inbox, _)| inbox.clone()).collect();
         endpoint.start(inboxes, log.dropped_lines())?;
@@ -291,6 +297,7 @@ fn start_shards(
     cpus: &[usize],
     listeners: Listeners,
     own: impl Iterator<Item = (Arc<ServerTls>, Vec<Arc<Root>>)>,
+    kernel_tls: Option<ktls::Abilities>,
     wakes: &mpsc::Sender<Wake>,
 ) -> Result<Vec<RunningShard>, String> {
     let Config { settings, accounts, .. } = config;
@@ -321,6 +328,7 @@ fn start_shards(
             sessions_max: share(limits.sessions, number, count),
             sessions_per_ip_max: limits.sessions_per_ip,
             sessions_per_user_max: limits.sessions_per_user,
+            kernel_tls,
             shutdown_timeout: limits.shutdown_timeout,
             inbox,
         };

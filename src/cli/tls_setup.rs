@@ -6,7 +6,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::{CertificateSource, Config};
+use crate::config::{CertificateSource, Config, KernelTls, Settings, Tls};
+use crate::sys::ktls;
 use crate::tls::{PemText, SelfSigned, ServerCertificate, ServerTls, TlsOptions, TlsVersions};
 
 /// The certificate to serve, and where a self-signed one came from.
@@ -27,6 +28,25 @@ pub(super) fn load_certificate(
                 .map(|(certificate, origin)| (certificate, Some(origin)))
                 .map_err(|error| error.to_string())
         }
+    }
+}
+
+/// `first`, and the same loaded again for every shard but one. A clone would share its parts.
+pub(super) fn load_copies(
+    first: &ServerCertificate,
+    settings: &Settings,
+    shards: usize,
+) -> Result<Vec<ServerCertificate>, String> {
+    let again = || load_certificate(&settings.tls.certificate).map(|(certificate, _)| certificate);
+    std::iter::once(Ok(first.clone())).chain((1..shards).map(|_| again())).collect()
+}
+
+/// What the kernel's TLS can do, or why nothing; `None` when it shall not be used.
+pub(super) fn kernel_tls(settings: &Tls) -> Option<Result<ktls::Abilities, String>> {
+    match settings.ktls {
+        KernelTls::Off => None,
+        KernelTls::Auto if settings.versions.tls13 => Some(ktls::probe()),
+        KernelTls::Auto => Some(Err("it is used with TLS 1.3 only".to_owned())),
     }
 }
 

@@ -56,6 +56,17 @@ pub struct Tls {
     pub client_ca: Option<PathBuf>,
     /// How long a ticket resumes, 2 seconds to 7 days (RFC 8446 §4.6.1).
     pub ticket_lifetime: Duration,
+    /// Whether the kernel may seal what is sent, where it can.
+    pub ktls: KernelTls,
+}
+
+/// Use of the kernel's TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KernelTls {
+    /// Where the kernel has it.
+    Auto,
+    /// Never.
+    Off,
 }
 
 /// Where the server's certificate comes from.
@@ -154,6 +165,7 @@ impl Default for Settings {
                 cipher_suites: None,
                 client_ca: None,
                 ticket_lifetime: Duration::from_secs(12 * 60 * 60),
+                ktls: KernelTls::Auto,
             },
             policy: Policy::default(),
             passive: Passive::default(),
@@ -247,6 +259,8 @@ impl Settings {
         tls.set("data_resumption", &mut self.policy.data_resumption, one_of(&words));
         let lifetimes = Duration::from_secs(2)..=Duration::from_secs(7 * 24 * 60 * 60);
         tls.set("ticket_lifetime", &mut self.tls.ticket_lifetime, duration(lifetimes));
+        let words = [("auto", KernelTls::Auto), ("off", KernelTls::Off)];
+        tls.set("ktls", &mut self.tls.ktls, one_of(&words));
         tls.finish();
     }
 

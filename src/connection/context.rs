@@ -13,6 +13,7 @@ use crate::metrics::{Counters, Gauges};
 use crate::protocol::account::HomeId;
 use crate::protocol::policy::Policy;
 use crate::runtime::{Flag, Helpers, TaskGroup};
+use crate::sys::ktls;
 use crate::tls::ServerTls;
 use crate::vfs::Root;
 
@@ -34,6 +35,8 @@ pub struct ContextParts {
     pub masquerade: Option<Ipv4Addr>,
     /// Sessions one user may have in this shard; `None` is no limit.
     pub sessions_per_user_max: Option<u32>,
+    /// What the kernel's TLS can do; `None` when there is none, or it shall not be used.
+    pub kernel_tls: Option<ktls::Abilities>,
 }
 
 /// One shard's common state.
@@ -103,6 +106,8 @@ impl Context {
     pub fn report(&self) -> Vec<(&'static str, u64)> {
         let passive = self.parts.passive_ports.counts();
         let mut report = self.counters.snapshot();
+        report.push(("passive_opened", passive.opened));
+        report.push(("passive_reused", passive.reused));
         report.push(("passive_exhausted", passive.exhausted));
         report.push(("passive_strangers", passive.strangers));
         report.push(("passive_accept_pauses", passive.starved));

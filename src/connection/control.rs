@@ -5,10 +5,11 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::data::Origin;
-use super::passive_ports::{PassiveError, PassiveListener};
+use super::passive_ports::PassiveError;
+use super::session_ports::{PassiveListener, SessionPorts};
 use super::transfer::{Job, TransferHandle};
 use super::wire::{Step, Wire};
 use super::{Context, storage};
@@ -84,6 +85,7 @@ struct Control {
     sender: MailboxSender<Input>,
     /// The one request that runs off this task.
     request: Option<Task<()>>,
+    ports: SessionPorts,
     passive: Option<PassiveListener>,
     transfer: Option<TransferHandle>,
     certificate: Option<ClientCertificate>,
@@ -120,6 +122,7 @@ impl Control {
             mailbox: receiver,
             sender,
             request: None,
+            ports: context.parts.passive_ports.session(),
             passive: None,
             transfer: None,
             certificate: None,
@@ -134,17 +137,23 @@ impl Control {
     /// Mutate once, perform everything that came out, flush; then the next input.
     async fn run(&mut self) {
         loop {
+            let mut moved = true;
             if let Some(input) = self.answers.pop_front() {
                 self.tell(input);
-            } else if !self.step() && self.out.is_empty() && !self.closing {
-                self.tell_of_drain();
-                if self.answers.is_empty() {
-                    self.wait().await;
+            } else {
+                moved = self.step();
+                if !moved && self.out.is_empty() && !self.closing {
+                    self.tell_of_drain();
+                    if self.answers.is_empty() {
+                        self.wait().await;
+                    }
                 }
             }
             // What is known already goes out in the same segment: the greeting with the tickets of
-            // the handshake, above all, since two small segments meet a delayed acknowledgement.
-            if !self.answers.is_empty() && !self.closing {
+            // the handshake, above all, since two small segments meet a delayed acknowledgement,
+            // and the replies of pipelined commands, that of a transfer included.
+            let more = moved && self.out.len() < REPLIES_TOGETHER_BYTES_MAX;
+            if (more || !self.answers.is_empty()) && !self.closing {
                 continue;
             }
             if !self.flush().await || self.closing {
@@ -243,6 +252,7 @@ impl Control {
             self.plain = Vec::new();
         }
         self.out = Vec::new();
+        let ports_due = self.ports_due();
         let reading = self.session.wants_bytes() || self.wire.is_between_states();
         let stream = &self.stream;
         let readable = async {
@@ -266,7 +276,7 @@ impl Control {
             Woken::Shutdown
         };
         let waiting = race(answered, race(readable, shutdown));
-        let woken = match self.session.poll_timeout() {
+        let woken = match self.session.poll_timeout().into_iter().chain(ports_due).min() {
             Some(deadline) => timeout_at(deadline, waiting).await.unwrap_or(Woken::Timeout),
             None => waiting.await,
         };
@@ -274,6 +284,9 @@ impl Control {
             Woken::Readable => self.read().await,
             Woken::Answer(Some(input)) => self.answers.push_back(input),
             Woken::Answer(None) => {}
+            Woken::Timeout if ports_due.is_some_and(|due| due <= clock::now()) => {
+                self.tend_ports();
+            }
             Woken::Timeout => self.answers.push_back(Input::Timeout),
             Woken::Shutdown if self.context.cut.is_set() => {
                 self.answers.push_back(Input::Disconnected);
@@ -439,8 +452,7 @@ impl Control {
 
     fn listen(&mut self) {
         self.passive = None;
-        let ports = &self.context.parts.passive_ports;
-        let result = match ports.listen(self.local, self.peer.ip()) {
+        let result = match self.ports.listen(self.local, self.peer.ip()) {
             Ok(listener) => {
                 let address = self.advertised(listener.address().port());
                 self.passive = Some(listener);
@@ -455,6 +467,22 @@ impl Control {
             }
         };
         self.answers.push_back(Input::PassiveListening(result));
+    }
+
+    /// When [`Control::tend_ports`] has something to do.
+    fn ports_due(&self) -> Option<Instant> {
+        match &self.passive {
+            Some(passive) => passive.guard_due(),
+            None => self.ports.rests_until(),
+        }
+    }
+
+    /// Looks after a port whose connection or next transfer is late.
+    fn tend_ports(&mut self) {
+        match &mut self.passive {
+            Some(passive) => passive.guard(),
+            None => self.ports.free(),
+        }
     }
 
     /// The masquerade address is for IPv4 clients; IPv6 has no such need (EPSV tells no address).
@@ -546,6 +574,9 @@ enum Woken {
 
 /// Answers on their way at the same time: one request and one transfer, which speaks twice.
 const ANSWERS_MAX: usize = 8;
+
+/// Octets of replies that wait for those of the commands behind them.
+const REPLIES_TOGETHER_BYTES_MAX: usize = 2 * 1024;
 
 /// Octets read from a control connection at once.
 const CONTROL_READ_BYTES: usize = 4 * 1024;

@@ -68,57 +68,18 @@ pub(super) async fn read(
     answer
 }
 
-/// The next lines of a listing; `false` after the last.
+/// The next lines of a listing, in the memory of `text`, and the listing unless they are the last.
 pub(super) async fn list(
     helpers: &Helpers,
-    lister: &mut Option<Lister>,
-    text: &mut Vec<u8>,
-) -> Result<bool, FileError> {
-    let Some(mut listing) = lister.take() else { return Err(FileError::Io(0)) };
-    let mut lines = std::mem::take(text);
-    lines.clear();
-    let (listing, lines, more) = on_helper(helpers, move || {
-        let more = listing.next(&mut lines);
-        Ok((listing, lines, more))
+    mut lister: Lister,
+    mut text: Vec<u8>,
+) -> Result<(Option<Lister>, Vec<u8>), FileError> {
+    on_helper(helpers, move || {
+        text.clear();
+        let more = lister.next(&mut text)?;
+        Ok((more.then_some(lister), text))
     })
-    .await?;
-    *text = lines;
-    *lister = Some(listing);
-    more
-}
-
-/// Writes the first `count` octets of `block`.
-pub(super) async fn write(
-    helpers: &Helpers,
-    upload: &mut Option<Upload>,
-    block: &mut Block,
-    count: usize,
-) -> Result<(), FileError> {
-    let Some(mut writing) = upload.take() else { return Err(FileError::Io(0)) };
-    let mut done = 0;
-    while done < count {
-        match writing.try_write(&block.as_slice()[done..count]) {
-            Some(Ok(written)) if written > 0 => done += written,
-            Some(Err(error)) => {
-                *upload = Some(writing);
-                return Err(error);
-            }
-            Some(Ok(_)) | None => break,
-        }
-    }
-    if done == count {
-        *upload = Some(writing);
-        return Ok(());
-    }
-    let bytes = block.take();
-    let (writing, bytes, answer) = on_helper(helpers, move || {
-        let answer = writing.write(&bytes[done..count]);
-        Ok((writing, bytes, answer))
-    })
-    .await?;
-    block.restore(bytes);
-    *upload = Some(writing);
-    answer
+    .await
 }
 
 /// Makes a complete upload visible.
@@ -145,7 +106,8 @@ pub(super) async fn discard(helpers: &Helpers, transfer: Transfer) {
     .await;
 }
 
-async fn on_helper<T: Send + 'static>(
+/// Runs blocking work on a helper thread of the shard.
+pub(super) async fn on_helper<T: Send + 'static>(
     helpers: &Helpers,
     work: impl FnOnce() -> Result<T, FileError> + Send + 'static,
 ) -> Result<T, FileError> {

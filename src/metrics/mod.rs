@@ -48,14 +48,37 @@ counters! {
     logins_failed,
     /// Downloads and listings that ended with 226.
     downloads,
+    /// Small files that left in one write, with ticket and close_notify.
+    downloads_in_one_write,
     /// Uploads that ended with 226.
     uploads,
     /// Transfers that ended with anything but 226.
     transfers_failed,
+    /// Transfers whose octets the kernel moved from the page cache to the socket (PROT C).
+    transfers_sendfile,
+    /// The same, sealed by the kernel's TLS (PROT P).
+    transfers_ktls,
+    /// Transfers whose TLS records were sealed or opened in user space (PROT P).
+    transfers_records,
+    /// Transfers through blocks of user space in the clear (PROT C).
+    transfers_blocks,
+    /// Listings, and transfers of TYPE A.
+    transfers_text,
+    /// Downloads meant for the kernel's TLS that it refused; their records were sealed in user
+    /// space.
+    ktls_fallbacks,
+    /// Reads, where sendfile would have had to wait for the disk.
+    sendfile_cold_reads,
     /// Octets of files and listings sent.
     bytes_sent,
     /// Octets of files received.
     bytes_received,
+    /// Blocks of uploads written on the shard's thread, where that cannot wait for a disk.
+    blocks_written_inline,
+    /// Blocks of uploads written by helper threads while more was received.
+    blocks_written_behind,
+    /// Times receiving had to wait because storage was slower.
+    write_behind_waits,
 }
 
 /// Counters that a shard keeps elsewhere and reports with these: name and meaning.

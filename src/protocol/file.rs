@@ -163,6 +163,8 @@ pub enum FileError {
     Busy,
     /// The range or restart marker lies beyond the end.
     BeyondEnd,
+    /// The file became shorter while it was read; what was sent is not all of it.
+    Shrunk,
     /// Not offered for this file or by this filesystem (also: too big for ASCII SIZE).
     Unsupported,
     /// Descriptors or helper queue exhausted; try again later.

@@ -22,7 +22,7 @@ use crate::protocol::policy::Policy;
 use crate::protocol::session::Mode;
 use crate::runtime::remote::{RemoteInbox, RemoteReceiver};
 use crate::runtime::{Helpers, Listener, ListenerTask, Stream, race, timeout_at};
-use crate::sys::socket;
+use crate::sys::{ktls, socket};
 use crate::tls::ServerTls;
 use crate::vfs::Root;
 
@@ -76,6 +76,8 @@ pub struct Shard {
     pub sessions_per_ip_max: Option<u32>,
     /// Sessions of one user in this shard.
     pub sessions_per_user_max: Option<u32>,
+    /// What the kernel's TLS can do; `None` when there is none, or it shall not be used.
+    pub kernel_tls: Option<ktls::Abilities>,
     /// How long transfers may go on after [`Message::Drain`].
     pub shutdown_timeout: Duration,
     /// Messages of the main thread.
@@ -98,6 +100,7 @@ impl Shard {
             passive_ports: PassivePorts::new(self.passive),
             masquerade: self.masquerade,
             sessions_per_user_max: self.sessions_per_user_max,
+            kernel_tls: self.kernel_tls,
         }));
         let admission = Admission::new(self.sessions_max, self.sessions_per_ip_max);
         let door = Rc::new(Door { context: context.clone(), admission: RefCell::new(admission) });

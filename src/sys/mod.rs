@@ -6,7 +6,9 @@
 
 pub mod cpu;
 pub mod host;
+pub mod ktls;
 pub mod privileges;
+pub mod sendfile;
 pub mod socket;
 mod watched_fd;
 

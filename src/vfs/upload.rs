@@ -12,8 +12,9 @@ use std::io::IoSlice;
 use std::os::fd::OwnedFd;
 
 use rustix::fs::{
-    AtFlags, FallocateFlags, FlockOperation, Gid, Mode, OFlags, Statx, Uid, fallocate, fchmod,
-    fchown, fdatasync, flock, fsync, ftruncate, openat, renameat, syncfs, unlinkat,
+    AtFlags, FallocateFlags, FlockOperation, FsWord, Gid, Mode, OFlags, Statx, Uid, fallocate,
+    fchmod, fchown, fdatasync, flock, fstatfs, fsync, ftruncate, openat, renameat, syncfs,
+    unlinkat,
 };
 use rustix::io::{Errno, ReadWriteFlags, pwrite, pwritev2, retry_on_intr};
 
@@ -49,7 +50,7 @@ pub struct Upload {
     base: u64,
     /// Octets written since.
     written: u64,
-    nowait: bool,
+    waits: Waits,
     /// Blocks may be reserved past the end (ALLO).
     reserved: bool,
     policy: StorePolicy,
@@ -67,6 +68,29 @@ enum Place {
     /// Published or removed: nothing to undo.
     Settled,
 }
+
+/// When a write waits for a disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Waits {
+    /// The file is memory: tmpfs, which does not know `RWF_NOWAIT`.
+    Never,
+    /// Not if asked not to (`RWF_NOWAIT`: XFS, btrfs).
+    Told,
+    /// The filesystem cannot promise (ext4, NFS, FUSE).
+    Always,
+}
+
+impl Waits {
+    fn of(file: &OwnedFd) -> Self {
+        match fstatfs(file) {
+            Ok(filesystem) if filesystem.f_type == TMPFS_MAGIC => Self::Never,
+            _ => Self::Told,
+        }
+    }
+}
+
+/// `f_type` of tmpfs (statfs(2)).
+const TMPFS_MAGIC: FsWord = 0x0102_1994;
 
 /// What may become of the name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -134,11 +158,14 @@ impl Upload {
     /// Writes what can be written without waiting and says how much that was. `None`: use
     /// [`Upload::write`] on a helper thread.
     pub fn try_write(&mut self, octets: &[u8]) -> Option<Result<usize, FileError>> {
-        if !self.nowait || octets.is_empty() {
+        if self.waits == Waits::Always || octets.is_empty() {
             return None;
         }
-        let buffers = [IoSlice::new(octets)];
-        match pwritev2(&self.file, &buffers, self.end(), ReadWriteFlags::NOWAIT) {
+        let flags = match self.waits {
+            Waits::Never => ReadWriteFlags::empty(),
+            Waits::Told | Waits::Always => ReadWriteFlags::NOWAIT,
+        };
+        match pwritev2(&self.file, &[IoSlice::new(octets)], self.end(), flags) {
             Ok(0) | Err(Errno::AGAIN | Errno::INTR) => None,
             Ok(count) => {
                 self.written += count as u64;
@@ -146,7 +173,7 @@ impl Upload {
             }
             // ext4 and others only wait: never ask again.
             Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => {
-                self.nowait = false;
+                self.waits = Waits::Always;
                 None
             }
             Err(errno) => Some(Err(errno.into())),
@@ -263,6 +290,7 @@ impl Upload {
         goal: Goal,
         policy: StorePolicy,
     ) -> Self {
+        let waits = Waits::of(&file);
         Self {
             file,
             directory,
@@ -271,7 +299,7 @@ impl Upload {
             goal,
             base: 0,
             written: 0,
-            nowait: true,
+            waits,
             reserved: false,
             policy,
         }

@@ -2,6 +2,7 @@
 
 mod drains;
 mod handshakes;
+mod kernel;
 mod records;
 
 use std::cell::Cell;
