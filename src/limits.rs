@@ -76,6 +76,11 @@ pub const ASCII_SIZE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// Blocking helper threads per shard; file work that the kernel cannot promise to do at once.
 pub const HELPER_THREADS_PER_SHARD: usize = 4;
 
+/// Homes up to which every shard has handles of its own. The kernel counts references to a handle
+/// at each lookup, so a common one is traffic between the shards' caches; but 64 shards with 10,000
+/// homes each would need 640,000 descriptors. More homes than this are opened once for all shards.
+pub const HOMES_PER_SHARD_MAX: usize = 256;
+
 /// Password hashes computed at the same time per shard: one less than the helper threads, so that
 /// a flood of log-ins never stops file work.
 pub const HASHING_PER_SHARD_MAX: usize = HELPER_THREADS_PER_SHARD - 1;

@@ -153,6 +153,7 @@ impl DataConnection {
         let handshake = Handshake::new(&context.parts.tls, purpose, session, None);
         let mut handshake = handshake.map_err(|error| failed(&error))?;
         let interrupts = self.interrupts.clone();
+        let _shaking = context.gauges.handshakes.hold();
         let shaking = async {
             loop {
                 let progress = handshake.advance(&mut self.raw, &mut self.out);

@@ -148,6 +148,7 @@ impl Pump<'_> {
         interrupts: Interrupts,
         report: &mut Report,
     ) -> Result<(), TransferError> {
+        let _running = self.job.context.gauges.transfers.hold();
         let helpers = &self.job.context.parts.helpers;
         let whole = self.is_sent_whole(&transfer);
         let connected = self.connect(&transfer, go, interrupts, report).await;

@@ -12,6 +12,7 @@ mod hostile;
 mod hostile_data;
 mod idle_sessions;
 mod limits;
+mod metrics;
 mod process;
 mod resumption;
 #[path = "../interop/run.rs"]
