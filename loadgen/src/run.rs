@@ -89,21 +89,24 @@ impl RunSpec {
 /// A sentence: the server refused the preparation, or this host a thread.
 pub fn run(
     spec: &RunSpec,
-    interrupted: &AtomicBool,
+    interrupted: &Arc<AtomicBool>,
     live: Option<&SyncSender<LiveUpdate>>,
 ) -> Result<Finished, String> {
     sys::raise_locked_memory();
-    prepare(&spec.workload, &spec.endpoint, &spec.sources)
+    prepare(&spec.workload, &spec.endpoint, &spec.sources, interrupted)
         .map_err(|error| format!("the preparation failed: {error}"))?;
     let finished = measure(spec, interrupted, live);
     let uploaders = match &finished {
         Ok((_, clients)) => clients.clone(),
         Err(_) => Vec::new(),
     };
-    let cleaned = clean_up(&spec.workload, &spec.endpoint, &spec.sources, uploaders);
-    let (mut finished, _) = finished?;
-    finished.warning = cleaned.err().map(|error| format!("files were left behind: {error}"));
-    Ok(finished)
+    let cleaned = clean_up(&spec.workload, &spec.endpoint, &spec.sources, uploaders, interrupted);
+    let left = cleaned.err().map(|error| format!("files were left behind: {error}"));
+    match (finished, left) {
+        (Ok((finished, _)), warning) => Ok(Finished { warning, ..finished }),
+        (Err(error), Some(left)) => Err(format!("{error}; {left}")),
+        (Err(error), None) => Err(error),
+    }
 }
 
 fn measure(

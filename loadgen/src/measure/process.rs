@@ -18,6 +18,14 @@ pub fn thread_cpu_time() -> Duration {
     Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or_default())
 }
 
+/// How long the calling thread has waited so far for a CPU that others used, from
+/// `/proc/thread-self/schedstat`; zero where the kernel does not say.
+#[must_use]
+pub fn thread_cpu_wait() -> Duration {
+    let text = fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    Duration::from_nanos(parse_schedstat(&text).unwrap_or_default())
+}
+
 /// Which processes of this host are the server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ServerProcesses {
@@ -136,6 +144,11 @@ fn parse_stat(text: &str) -> Option<Stat> {
     Some(Stat { parent, cpu_ticks })
 }
 
+/// Parses `time-on-cpu time-waiting timeslices`, in nanoseconds.
+fn parse_schedstat(text: &str) -> Option<u64> {
+    text.split_ascii_whitespace().nth(1)?.parse().ok()
+}
+
 /// Whether `pid` is `ancestor` or below it. Bounded: a table read while processes come and go might
 /// even hold a cycle.
 fn is_descendant(pid: u32, ancestor: u32, table: &BTreeMap<u32, Stat>) -> bool {
@@ -194,7 +207,7 @@ fn ticks_to_duration(ticks: u64) -> Duration {
 mod tests {
     use std::time::Duration;
 
-    use super::{ProcessSample, ServerProcesses, parse_stat, thread_cpu_time};
+    use super::{ProcessSample, ServerProcesses, parse_schedstat, parse_stat, thread_cpu_time};
 
     #[test]
     fn the_name_of_a_process_cannot_shift_its_fields() {
@@ -213,6 +226,12 @@ mod tests {
         assert!(sample.memory_bytes > 100_000);
         // Above the kernel's highest possible process id (PID_MAX_LIMIT, 2^22).
         assert_eq!(ProcessSample::read(1 << 23), None);
+    }
+
+    #[test]
+    fn the_wait_is_the_second_figure() {
+        assert_eq!(parse_schedstat("514969 114631 2\n"), Some(114_631));
+        assert_eq!(parse_schedstat(""), None);
     }
 
     #[test]

@@ -127,6 +127,10 @@ fn busy_thread(window: Window, seed: u64) -> Recording {
         }
         recorder.connection(Some(ConnectionState::Connecting), None, now);
     }
-    let thread = ThreadUse { cpu: Duration::from_secs(20 + seed), wall: Duration::from_secs(55) };
+    let thread = ThreadUse {
+        cpu: Duration::from_secs(20 + seed),
+        wall: Duration::from_secs(55),
+        ..ThreadUse::default()
+    };
     recorder.finish(window.start + Duration::from_millis(60_040), thread)
 }
