@@ -103,6 +103,8 @@ fn describe_process(lines: &mut Lines, settings: &Settings, shards: u32) {
     lines.add("process.user", settings.user.as_deref().unwrap_or("unchanged"));
     lines.add("log.format", word(&LOG_FORMATS, settings.log.format));
     lines.add("log.level", word(&LOG_LEVELS, settings.log.level));
+    let metrics = settings.metrics.map(|address| address.to_string());
+    lines.add("metrics.listen", metrics.as_deref().unwrap_or("off"));
 }
 
 fn describe_tls(lines: &mut Lines, settings: &Settings) {

@@ -2,7 +2,7 @@
 //! `reference.toml` documents them; tests hold the two together.
 
 use std::fs::File;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -38,6 +38,8 @@ pub struct Settings {
     pub limits: Limits,
     /// Logging.
     pub log: Log,
+    /// Where the counters can be read over HTTP; `None` is nowhere.
+    pub metrics: Option<SocketAddr>,
     /// User to become after binding; only root can.
     pub user: Option<String>,
 }
@@ -176,6 +178,7 @@ impl Default for Settings {
                 shutdown_timeout: Duration::from_secs(30),
             },
             log: Log { format: LogFormat::Text, level: LevelFilter::INFO },
+            metrics: None,
             user: None,
         }
     }
@@ -199,6 +202,7 @@ impl Settings {
         log.set("format", &mut settings.log.format, one_of(&LOG_FORMATS));
         log.set("level", &mut settings.log.level, one_of(&LOG_LEVELS));
         log.finish();
+        settings.read_metrics(&root.section("metrics"));
         settings
     }
 
@@ -373,6 +377,18 @@ impl Settings {
         section.set("shutdown_timeout", &mut limits.shutdown_timeout, duration(waits));
         if policy.idle_timeout < Duration::from_secs(300) {
             section.warn("idle_timeout", "RFC 1123 §4.1.3.2 asks for at least \"5m\"");
+        }
+        section.finish();
+    }
+
+    fn read_metrics(&mut self, section: &Section<'_, '_>) {
+        self.metrics = section.get("listen", |value| {
+            let text = string(value)?;
+            text.parse()
+                .map_err(|_| format!("\"{text}\" is not ADDR:PORT; write it as \"127.0.0.1:9121\""))
+        });
+        if self.metrics.is_some_and(|address| !address.ip().is_loopback()) {
+            section.warn("listen", "whoever reaches this address can read the counters");
         }
         section.finish();
     }

@@ -295,6 +295,11 @@ fn errors_of_policy_limits_storage_and_log() {
              \"info\", \"debug\", \"trace\"",
         ],
     );
+    check_errors(
+        "[metrics]\nlisten = \"localhost\"",
+        &["ringftpd.toml:4: metrics.listen: \"localhost\" is not ADDR:PORT; write it as \
+             \"127.0.0.1:9121\""],
+    );
 }
 
 #[test]
@@ -305,7 +310,7 @@ fn errors_of_form() {
             "ringftpd.toml:4: storage.failed_uploads: unknown key; known here: failed_upload, \
              durability, hash_uploads",
             "ringftpd.toml:5: stroage: unknown key; known here: listen, shards, tls, policy, \
-             passive, limits, storage, log, process, anonymous, users",
+             passive, limits, storage, log, metrics, process, anonymous, users",
         ],
     );
     check_errors("log = 1", &["ringftpd.toml:3: log: expected a table, written as [log]"]);

@@ -8,8 +8,11 @@ mod data_path;
 mod kernel_send;
 mod passive_ports;
 mod receive;
+mod send_listing;
+mod session_ports;
 mod storage;
 mod transfer;
+mod whole;
 mod wire;
 mod write_behind;
 

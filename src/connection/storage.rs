@@ -77,23 +77,18 @@ pub(super) async fn read(
     answer
 }
 
-/// The next lines of a listing; `false` after the last.
+/// The next lines of a listing, in the memory of `text`, and the listing unless they are the last.
 pub(super) async fn list(
     helpers: &Helpers,
-    lister: &mut Option<Lister>,
-    text: &mut Vec<u8>,
-) -> Result<bool, FileError> {
-    let Some(mut listing) = lister.take() else { return Err(FileError::Io(0)) };
-    let mut lines = std::mem::take(text);
-    lines.clear();
-    let (listing, lines, more) = on_helper(helpers, move || {
-        let more = listing.next(&mut lines);
-        Ok((listing, lines, more))
+    mut lister: Lister,
+    mut text: Vec<u8>,
+) -> Result<(Option<Lister>, Vec<u8>), FileError> {
+    on_helper(helpers, move || {
+        text.clear();
+        let more = lister.next(&mut text)?;
+        Ok((more.then_some(lister), text))
     })
-    .await?;
-    *text = lines;
-    *lister = Some(listing);
-    more
+    .await
 }
 
 /// Makes a complete upload visible.

@@ -17,7 +17,7 @@ use crate::protocol::file::{FileError, TransferRequest};
 use crate::protocol::session::{Input, ProtectionLevel, TransferError};
 use crate::runtime::{Flag, Mailbox, MailboxSender, mailbox, race, yield_if_needed};
 use crate::tls::{ControlSession, HandshakeFacts, Purpose};
-use crate::vfs::{Lister, ReadFile, Root, StorePolicy, Transfer};
+use crate::vfs::{ReadFile, Root, StorePolicy, Transfer};
 
 /// What a transfer is told when it is started.
 pub(super) struct Job {
@@ -148,7 +148,9 @@ impl Pump<'_> {
         interrupts: Interrupts,
         report: &mut Report,
     ) -> Result<(), TransferError> {
+        let _running = self.job.context.gauges.transfers.hold();
         let helpers = &self.job.context.parts.helpers;
+        let whole = self.is_sent_whole(&transfer);
         let connected = self.connect(&transfer, go, interrupts, report).await;
         if connected.is_ok() {
             let file = if let Transfer::Read(file) = &transfer { Some(file) } else { None };
@@ -165,6 +167,7 @@ impl Pump<'_> {
             }
             (Transfer::Read(file), Ok(())) => match report.path {
                 Some(DataPath::SendFile | DataPath::KernelTls) => self.send_by_kernel(file).await,
+                _ if whole => self.send_whole(file).await,
                 _ => self.send_file(file).await,
             },
             (Transfer::List(lister), Ok(())) => self.send_listing(lister).await,
@@ -186,13 +189,16 @@ impl Pump<'_> {
                 Transfer::Write(_) => Purpose::DataUpload,
                 Transfer::Read(_) | Transfer::List(_) => Purpose::DataDownload,
             };
-            let context = &self.job.context;
-            let protecting = connection.protect(context, purpose, &self.job.session, deadline);
+            let hold = matches!(transfer, Transfer::List(_)) || self.is_sent_whole(transfer);
+            let (context, session) = (&self.job.context, &self.job.session);
+            let protecting = connection.protect(context, purpose, session, deadline, hold);
             let facts = protecting.await.map_err(|error| match error {
                 TransferError::Protection => TransferError::HandshakeFailed,
                 error => error,
             })?;
             report.facts = Some(facts);
+        } else {
+            connection.leave_clear();
         }
         self.connection = Some(connection);
         Ok(())
@@ -233,20 +239,6 @@ impl Pump<'_> {
             return Err(TransferError::Storage(FileError::Shrunk));
         }
         self.end_sending().await
-    }
-
-    async fn send_listing(&mut self, lister: Lister) -> Result<(), TransferError> {
-        let mut lister = Some(lister);
-        let mut text = Vec::new();
-        loop {
-            let helpers = &self.job.context.parts.helpers;
-            let more = storage::list(helpers, &mut lister, &mut text).await;
-            let more = more.map_err(TransferError::Storage)?;
-            self.send(&text).await?;
-            if !more {
-                return self.end_sending().await;
-            }
-        }
     }
 
     /// Sends octets of the transfer.

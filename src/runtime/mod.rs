@@ -30,7 +30,7 @@ mod writable;
 
 pub use connect::connect;
 pub use event::{Flag, Notify};
-pub use futures_lite::future::{or as race, poll_once, yield_now};
+pub use futures_lite::future::{or as race, poll_once, yield_now, zip as both};
 pub use helpers::{HelperError, Helpers};
 pub use listener::{Listener, ListenerTask};
 pub use mailbox::{Mailbox, MailboxError, MailboxSender, mailbox};

@@ -55,7 +55,12 @@ impl Stream {
     pub async fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
             match self.try_read(buffer) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.readable().await?,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                other => return other,
+            }
+            let read = poll_fn(|cx| self.watched.poll_read(cx, buffer)).await.map_err(errno);
+            match self.noted(read) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 other => return other,
             }
         }
@@ -160,20 +165,34 @@ impl Stream {
         Ok(rustix::io::ioctl_fionbio(&self.watched, true)?)
     }
 
+    /// As [`Stream::try_write`], but the last segment may wait for what follows, and leaves with it:
+    /// more octets, or the FIN. For the caller who sends either at once.
+    ///
+    /// # Errors
+    ///
+    /// As [`Stream::try_write`].
+    pub fn try_write_held(&self, bytes: &[u8]) -> io::Result<usize> {
+        self.check()?;
+        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL | SendFlags::MORE;
+        self.noted(rustix::io::retry_on_intr(|| rustix::net::send(&self.watched, bytes, flags)))
+    }
+
     /// Reads and drops what the peer still sends until it closes, for at most `span` and
     /// `bytes_max`. Closing a socket with unread bytes makes the kernel send RST, and that can
-    /// overtake data the peer has not read yet.
-    pub async fn linger(&self, span: Duration, bytes_max: usize) {
+    /// overtake data the peer has not read yet. True when the peer has closed.
+    pub async fn linger(&self, span: Duration, bytes_max: usize) -> bool {
         let deadline = clock::now() + span;
         // Not in the future itself, which would make every idle session larger by it.
         let mut sink = vec![0; 1024];
         let mut seen = 0;
         while seen < bytes_max {
             match timeout_at(deadline, self.read(&mut sink)).await {
-                Ok(Ok(count)) if count > 0 => seen += count,
-                _ => return,
+                Ok(Ok(0) | Err(_)) => return true,
+                Ok(Ok(count)) => seen += count,
+                Err(_) => return false,
             }
         }
+        false
     }
 
     /// Sends FIN: nothing more will be written.
