@@ -1,5 +1,6 @@
 //! The commands that need no data connection: facts, names, digests, free space.
 
+use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use rustix::fs::{
@@ -77,7 +78,9 @@ pub fn try_perform(
 fn facts_and_digests(root: &Root, path: &VirtualPath) -> Result<FileReply, FileError> {
     let metadata = root.metadata(path, Lookup::Blocking)?;
     let digests = match root.locate(path, Lookup::Blocking) {
-        Ok((handle, stat)) if metadata.kind == FileKind::File => kept_digests::kept(handle, &stat),
+        Ok((handle, stat)) if metadata.kind == FileKind::File => {
+            kept_digests::kept(handle.as_fd(), &stat)
+        }
         _ => Vec::new(),
     };
     Ok(FileReply::Facts(metadata, digests))

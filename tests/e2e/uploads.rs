@@ -192,6 +192,37 @@ fn a_flood_of_small_records_stops_nobody() {
     flooding.quit();
 }
 
+/// More uploads at a time than the shard has blocks for: the others go on with small ones.
+#[test]
+fn past_the_end_of_the_pool() {
+    let cpu = crate::process::first_cpu();
+    let server = Server::builder().toml(&format!("[shards]\ncpus = \"{cpu}\"")).start();
+    // Two blocks each, and a shard has 256.
+    let mut holding: Vec<_> = (0..130)
+        .map(|number| {
+            let mut client = Client::implicit(&server).login();
+            client.expect("TYPE I", 200);
+            let mut data = begin(&mut client, &format!("STOR held{number}"));
+            data.send(&bytes(100, number)).unwrap();
+            (client, data)
+        })
+        .collect();
+    let mut client = Client::implicit(&server).login();
+    client.expect("TYPE I", 200);
+    for size in SIZES {
+        let content = bytes(size, 15);
+        client.store("STOR f", &content);
+        check_stored(&server.root(), &content, &format!("{size} in small blocks"));
+    }
+    client.quit();
+    for (number, (client, data)) in (0..).zip(&mut holding) {
+        data.finish();
+        client.expect_reply(226);
+        let stored = fs::read(server.root().join(format!("held{number}"))).unwrap();
+        assert_eq!(stored, bytes(100, number));
+    }
+}
+
 /// The client changes its keys in the middle (RFC 8446 §4.6.3), many times.
 #[test]
 fn keys_change_on_the_way() {
