@@ -110,8 +110,8 @@ fn resting_ports_do_not_use_a_range_up() {
     clients.into_iter().for_each(Client::quit);
 }
 
-/// After close_notify the client may close first, and the server keeps nothing in TIME_WAIT; a client
-/// that waits for the FIN gets it soon.
+/// After close_notify the client may close first, and the server keeps nothing in TIME_WAIT; a
+/// client that waits for the FIN gets it soon.
 #[test]
 fn the_client_may_close_first() {
     let server = server("");
