@@ -156,11 +156,13 @@ def spread(table):
                 if len(values) > 1 and middle:
                     widths.append((max(values) - min(values)) / middle / 2)
     if not widths:
-        return ["One round: no spread is known.", ""]
+        return ["There was one round, so the spread is not known.", ""]
     widths.sort()
     text = "Half the distance between the rounds' extremes, by their median: {:.0%} in the middle"
-    return [(text + " figure, {:.0%} in nine of ten.").format(
-        statistics.median(widths), widths[int(len(widths) * 0.9)]), ""]
+    text = (text + " figure, {:.0%} in nine of ten.").format(
+        statistics.median(widths), widths[int(len(widths) * 0.9)]
+    )
+    return [text, ""]
 
 
 def client(table):

@@ -112,14 +112,23 @@ class Cgroup:
             time.sleep(0.02)
 
 
-# Joins the cgroup ($1, if any), gives the session that setsid began its share of a busy machine,
-# and becomes the command.
+# Joins the cgroup ($1, if any). On a CPU of its own ($2, if any), it also takes precedence over what
+# else runs there, where it may. Then it becomes the command.
 START = """
 [ -z "$1" ] || echo $$ > "$1/cgroup.procs"
-[ ! -w /proc/$$/autogroup ] || echo -20 2>/dev/null > /proc/$$/autogroup || true
-shift
-exec "$@"
+cpu=$2
+shift 2
+[ -n "$cpu" ] || exec "$@"
+[ ! -w /proc/$$/autogroup ] || (echo -20 > /proc/$$/autogroup) 2>/dev/null || true
+exec taskset -c "$cpu" "$@"
 """
+
+
+def start_command(cgroup, cpu, command):
+    """`command` as START has it."""
+    place = str(cgroup.directory) if cgroup else ""
+    cpu = "" if cpu is None else str(cpu)
+    return ["/bin/sh", "-c", START, "start", place, cpu, *map(str, command)]
 
 
 class Server:
@@ -133,7 +142,7 @@ class Server:
     # Key exchange group to ask for, where it does not have X25519.
     group = "X25519"
 
-    def __init__(self, place, cpu=0, label=None):
+    def __init__(self, place, cpu=None, label=None):
         self.place, self.cpu = place, cpu
         self.label = label or self.kind
         self.listeners, self.children, self.cgroup = {}, [], None
@@ -186,12 +195,10 @@ class Server:
 
     def spawn(self, *command, **options):
         """Starts a process of the server: its own session, its cgroup, its CPU."""
-        cgroup = str(self.cgroup.directory) if self.cgroup else ""
-        pinned = ["taskset", "-c", str(self.cpu), *map(str, command)]
         options.setdefault("stdout", subprocess.DEVNULL)
         log = open(self.directory / "stderr", "ab")
         child = subprocess.Popen(
-            ["/bin/sh", "-c", START, "start", cgroup, *pinned],
+            start_command(self.cgroup, self.cpu, command),
             stdin=subprocess.DEVNULL,
             stderr=log,
             start_new_session=True,
@@ -250,7 +257,7 @@ class Ringftpd(Server):
     kind = "ringftpd"
     needs_root = False
 
-    def __init__(self, place, cpu=0, label=None, binary=None):
+    def __init__(self, place, cpu, label=None, binary=None):
         super().__init__(place, cpu, label)
         self.binary = pathlib.Path(binary or REPOSITORY / "target/release/ringftpd").resolve()
 

@@ -13,6 +13,8 @@ use super::document::Section;
 use super::value::{
     CpuList, ListenAddress, PortRange, boolean, duration, number, one_of, parsed, string,
 };
+use crate::protocol::file::HashAlgorithm;
+use crate::protocol::hash_command;
 use crate::protocol::policy::{DataResumption, Durability, FailedUpload, Policy};
 
 /// The validated settings of the process.
@@ -398,6 +400,9 @@ impl Settings {
         let words =
             [("none", Durability::None), ("data", Durability::Data), ("full", Durability::Full)];
         section.set("durability", &mut policy.durability, one_of(&words));
+        if let Some(algorithms) = section.list("hash_uploads", hash_algorithm) {
+            policy.hash_uploads = algorithms.into_iter().collect();
+        }
         section.finish();
     }
 }
@@ -441,6 +446,14 @@ fn host_name(value: &toml::de::DeValue<'_>) -> Result<String, String> {
     let good = name.len() <= 253 && name.split('.').all(label);
     good.then(|| name.clone())
         .ok_or_else(|| format!("\"{name}\" is not a host name such as \"ftp.example.org\""))
+}
+
+fn hash_algorithm(value: &toml::de::DeValue<'_>) -> Result<HashAlgorithm, String> {
+    let name = string(value)?;
+    hash_command::algorithm(name.as_bytes()).ok_or_else(|| {
+        let names = HashAlgorithm::ALL.map(hash_command::name).join(", ");
+        format!("\"{name}\" is not a digest of HASH; known are {names}")
+    })
 }
 
 fn cipher_suite(name: &str) -> Result<SupportedCipherSuite, String> {

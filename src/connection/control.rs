@@ -445,7 +445,7 @@ impl Control {
         }
         let (context, sender) = (self.context.clone(), self.sender.clone());
         self.request = Some(spawn(async move {
-            let answer = storage::perform(&context.parts.helpers, root, request).await;
+            let answer = storage::perform(&context, root, request).await;
             let _ = sender.send(Input::File(answer));
         }));
     }

@@ -49,7 +49,11 @@ impl Pump<'_> {
             content,
             protected: channel.is_some(),
             kernel_tls: parts.kernel_tls,
-            cipher: channel.and_then(|channel| channel.send_keys()).map(|keys| cipher(keys.aead)),
+            // Records that were sealed here must be on their way before the kernel goes on.
+            cipher: channel
+                .filter(|_| connection.as_ref().is_some_and(|connection| connection.out.is_empty()))
+                .and_then(|channel| channel.send_keys())
+                .map(|keys| cipher(keys.aead)),
             cache_tells: matches!(content, Content::File(_))
                 && file.is_some_and(|file| sendfile::is_cached(file, file.position(), 1).is_ok()),
         };

@@ -93,7 +93,11 @@ impl Drop for TransferHandle {
 async fn run(job: Job, mut start: Mailbox<Go>, interrupts: Interrupts, moved: Rc<Cell<u64>>) {
     let helpers = &job.context.parts.helpers;
     let policy = job.context.policy();
-    let store = StorePolicy { failed_upload: policy.failed_upload, durability: policy.durability };
+    let store = StorePolicy {
+        failed_upload: policy.failed_upload,
+        durability: policy.durability,
+        hashes: policy.hash_uploads,
+    };
     let opened = storage::open(helpers, job.root.clone(), job.request.clone(), store).await;
     let transfer = match opened {
         Ok((transfer, opened)) => {

@@ -73,6 +73,13 @@ counters! {
     bytes_sent,
     /// Octets of files received.
     bytes_received,
+    /// Digests answered from what was kept when the file was uploaded.
+    hash_cache_hits,
+    /// Digests of a kind that uploads keep, computed all the same: another range, or an older file,
+    /// or one changed since.
+    hash_cache_misses,
+    /// Octets for which uploads had blocks reserved (ALLO).
+    bytes_preallocated,
     /// Blocks of uploads written on the shard's thread, where that cannot wait for a disk.
     blocks_written_inline,
     /// Blocks of uploads written by helper threads while more was received.

@@ -19,6 +19,8 @@ mod resumption;
 #[allow(dead_code, reason = "shared with the interoperability tests, each using its part")]
 mod run;
 mod shutdown;
+mod small_transfers;
 mod startup;
 #[path = "../support/mod.rs"]
 mod support;
+mod uploads;

@@ -7,7 +7,10 @@ use std::process::Command;
 use rustls::CipherSuite;
 
 use crate::content::bytes;
-use crate::fixture::{Counts, Hidden, MIB, session, session_with, start, stop_and_count, tls_stat};
+use crate::fixture::{
+    Counts, Hidden, MIB, kernel_has_key_updates, session, session_with, start, stop_and_count,
+    tls_stat,
+};
 use crate::support::tls::TLS13;
 
 /// The module is not there when the server starts.
@@ -110,9 +113,8 @@ fn check_config_says_what_is_there() {
     };
     let there = says();
     assert!(there.contains("auto (AES-128-GCM, AES-256-GCM"), "{there}");
-    let updates =
-        if crate::fixture::kernel_has_key_updates() { " with key" } else { "without key" };
-    assert!(there.contains(updates), "{there}");
+    let updates = there.contains(" with key updates");
+    assert_eq!(updates, kernel_has_key_updates(), "{there}");
     let hidden = Hidden::new(&["tls"]);
     let gone = says();
     assert!(gone.contains("not available") && gone.contains("modprobe tls"), "{gone}");

@@ -255,10 +255,12 @@ pub struct ClientUse {
     /// Each thread's CPU time ÷ wall time.
     pub thread_busy: Vec<f64>,
     /// How long each thread was ready to run and others used its core, by wall time.
+    #[serde(default)]
     pub thread_waiting: Vec<f64>,
     /// Whether the generator, by its own work, may have been the limit, not the server.
     pub was_limit: bool,
     /// Whether others took the CPU that the generator needed.
+    #[serde(default)]
     pub was_starved: bool,
     /// Why, one sentence each; empty when it was neither.
     pub limit_reasons: Vec<String>,
@@ -307,6 +309,7 @@ pub struct IntervalRow {
     /// The most connections open at once.
     pub connections: u64,
     /// Connections by state at its end.
+    #[serde(default)]
     pub states: BTreeMap<String, u64>,
     /// Corrected latency of the operations: median, nanoseconds; 0 when none ended.
     pub p50_ns: u64,
