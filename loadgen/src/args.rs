@@ -326,6 +326,10 @@ pub struct ServerOptions {
     /// The server's process on this host: its CPU time and memory are reported
     #[arg(long, value_name = "PID")]
     server_pid: Option<u32>,
+    /// The server's cgroup v2 on this host, where its processes do not stay one tree: as
+    /// --server-pid, and CPU to the microsecond
+    #[arg(long, value_name = "DIR", conflicts_with = "server_pid")]
+    server_cgroup: Option<PathBuf>,
 }
 
 /// What to ask of TLS.

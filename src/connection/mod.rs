@@ -4,10 +4,17 @@
 mod context;
 mod control;
 mod data;
+mod data_path;
+mod kernel_send;
 mod passive_ports;
+mod receive;
+mod send_listing;
+mod session_ports;
 mod storage;
 mod transfer;
+mod whole;
 mod wire;
+mod write_behind;
 
 pub use context::{Context, ContextParts};
 pub use control::{Accepted, serve};

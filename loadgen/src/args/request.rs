@@ -9,11 +9,14 @@ use std::{
 
 use rustls::pki_types::ServerName;
 
-use super::{Command, Common, LoadOptions, PASSWORD_VARIABLE, SlowOptions, TlsArguments};
+use super::{
+    Command, Common, LoadOptions, PASSWORD_VARIABLE, ServerOptions, SlowOptions, TlsArguments,
+};
 use crate::{
     client::{AuthWord, DataMode, Endpoint, Opening, Pace, TlsOptions, TlsSettings, Verification},
     engine::available_cpus,
     guard,
+    measure::ServerProcesses,
     plan::{Arrivals, Load, Plan, Profile},
     run::RunSpec,
     slo::Objective,
@@ -198,6 +201,14 @@ impl LoadOptions {
     }
 }
 
+impl ServerOptions {
+    /// Which of this host's processes are the server, if that was said.
+    fn processes(&self) -> Option<ServerProcesses> {
+        let cgroup = self.server_cgroup.clone().map(ServerProcesses::Cgroup);
+        self.server_pid.map(ServerProcesses::Tree).or(cgroup)
+    }
+}
+
 impl Common {
     fn request(&self, workload: Workload, load: &LoadOptions) -> Result<Request, String> {
         let target = guard::admit(&self.target, &self.server.i_own_this_target)
@@ -244,7 +255,7 @@ impl Common {
             sources,
             silent: load.silent,
             cpus,
-            server_pid: self.server.server_pid,
+            server: self.server.processes(),
         };
         Ok(Request { spec, host: target.host, parameters, common: self.clone() })
     }

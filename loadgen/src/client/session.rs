@@ -145,9 +145,6 @@ impl Client {
     ///
     /// [`Failure`]; nothing is left open.
     pub async fn open(&self, trace: &mut Trace) -> Result<Session, Failure> {
-        if self.endpoint.resume_control == ResumeMode::Never {
-            self.tickets.clear();
-        }
         let mut session = self.connect(trace).await?;
         match self.endpoint.opening {
             Opening::Implicit => {
@@ -205,6 +202,10 @@ impl Client {
             Which::Control => (Phase::TlsHandshake, &self.control, self.endpoint.resume_control),
             Which::Data => (Phase::DataTls, &self.data, self.endpoint.resume_data),
         };
+        if which == Which::Control && mode == ResumeMode::Never {
+            // Not sooner: with explicit TLS others leave their sessions while this one is greeted.
+            self.tickets.clear();
+        }
         let tls = self
             .endpoint
             .tls

@@ -12,7 +12,7 @@ use super::histogram::{Latency, LatencyHistogram, decode_histogram, encode_histo
 use super::interval::Interval;
 use super::machine::Machine;
 use super::phase::Phase;
-use super::process::ServerUse;
+use super::process::{ServerProcesses, ServerUse};
 use super::recorder::{Recording, ThreadUse};
 
 /// The `schema` of every result.
@@ -269,9 +269,11 @@ pub struct ClientUse {
 /// The server's cost from the end of the warm-up until the last operation had ended.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ServerResult {
-    /// Its process id.
-    pub pid: u32,
-    /// CPU time with all descendants, seconds.
+    /// Its process id, when it was given by one.
+    pub pid: Option<u32>,
+    /// Its cgroup's directory, when it was given by that.
+    pub cgroup: Option<String>,
+    /// CPU time of all its processes, seconds.
     pub cpu_s: f64,
     /// CPU time by operations, failed ones included, microseconds; 0 when there were none.
     pub cpu_us_per_operation: f64,
@@ -563,8 +565,13 @@ impl ServerResult {
     fn new(used: &ServerUse, wall: Duration, attempts: u64) -> Self {
         let cpu = used.after.cpu.saturating_sub(used.before.cpu).as_secs_f64();
         let growth = used.after.memory_bytes.checked_sub(used.before.memory_bytes);
+        let (pid, cgroup) = match &used.processes {
+            ServerProcesses::Tree(pid) => (Some(*pid), None),
+            ServerProcesses::Cgroup(directory) => (None, Some(directory.display().to_string())),
+        };
         Self {
-            pid: used.pid,
+            pid,
+            cgroup,
             cpu_s: cpu,
             cpu_us_per_operation: ratio(cpu * 1e6, attempts as f64),
             cores_busy: ratio(cpu, wall.as_secs_f64()),
