@@ -2,8 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-/// Deadline of every single wait unless a test says otherwise.
-pub const PATIENCE: Duration = Duration::from_secs(10);
+/// Deadline of every single wait unless a test says otherwise. The tests of the kernel's TLS run on an
+/// emulated processor and need longer.
+pub const PATIENCE: Duration =
+    Duration::from_secs(if matches!(env!("CARGO_CRATE_NAME").as_bytes(), b"ktls") {
+        60
+    } else {
+        10
+    });
 
 /// Time since some moment, for tests of timers.
 #[derive(Clone, Copy, Debug)]
