@@ -52,8 +52,9 @@ pub const WHOLE_FILE_BYTES_MAX: usize = TRANSFER_BATCH_SMALL_BYTES;
 /// Batch used when the shard's pool of large blocks is exhausted.
 pub const TRANSFER_BATCH_SMALL_BYTES: usize = 32 * 1024;
 
-/// Large blocks per shard: 64 MiB, enough for 128 transfers at full speed with two blocks each;
-/// the 129th goes on with small blocks.
+/// Large blocks per shard: 64 MiB, enough for 128 transfers with two blocks each; the 129th goes on
+/// with small blocks. An upload that storage holds up has up to six for a while: what arrived, what
+/// fills, and [`WRITE_BEHIND_BLOCKS_MAX`].
 pub const TRANSFER_BLOCKS_PER_SHARD: usize = 256;
 
 /// Blocks of one upload that are full and not yet stored. One is being written while the next one
@@ -75,6 +76,11 @@ pub const ASCII_SIZE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 /// Blocking helper threads per shard; file work that the kernel cannot promise to do at once.
 pub const HELPER_THREADS_PER_SHARD: usize = 4;
+
+/// Homes up to which every shard has handles of its own. The kernel counts references to a handle
+/// at each lookup, so a common one is traffic between the shards' caches; but 64 shards with 10,000
+/// homes each would need 640,000 descriptors. More homes than this are opened once for all shards.
+pub const HOMES_PER_SHARD_MAX: usize = 256;
 
 /// Password hashes computed at the same time per shard: one less than the helper threads, so that
 /// a flood of log-ins never stops file work.

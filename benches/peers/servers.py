@@ -6,6 +6,7 @@ ident, no limits of rate or number, no log of what clients do. The configuration
 """
 
 import contextlib
+import grp
 import os
 import pathlib
 import pwd
@@ -96,6 +97,11 @@ class Cgroup:
     def members(self):
         return [int(pid) for pid in (self.directory / "cgroup.procs").read_text().split()]
 
+    def cpu_s(self):
+        """CPU time so far, of ended processes as well, in seconds."""
+        usage = (self.directory / "cpu.stat").read_text().split()
+        return int(usage[usage.index("usage_usec") + 1]) / 1e6
+
     def end(self):
         """Ends what is left in it, which is ours, and removes it."""
         deadline = time.monotonic() + STOP_S
@@ -112,14 +118,23 @@ class Cgroup:
             time.sleep(0.02)
 
 
-# Joins the cgroup ($1, if any), gives the session that setsid began its share of a busy machine,
-# and becomes the command.
+# Joins the cgroup ($1, if any). On a CPU of its own ($2, if any), it also takes precedence over
+# what else runs there, where it may. Then it becomes the command.
 START = """
 [ -z "$1" ] || echo $$ > "$1/cgroup.procs"
-[ ! -w /proc/$$/autogroup ] || echo -20 2>/dev/null > /proc/$$/autogroup || true
-shift
-exec "$@"
+cpu=$2
+shift 2
+[ -n "$cpu" ] || exec "$@"
+[ ! -w /proc/$$/autogroup ] || (echo -20 > /proc/$$/autogroup) 2>/dev/null || true
+exec taskset -c "$cpu" "$@"
 """
+
+
+def start_command(cgroup, cpu, command):
+    """`command` as START has it."""
+    place = str(cgroup.directory) if cgroup else ""
+    cpu = "" if cpu is None else str(cpu)
+    return ["/bin/sh", "-c", START, "start", place, cpu, *map(str, command)]
 
 
 class Server:
@@ -133,7 +148,7 @@ class Server:
     # Key exchange group to ask for, where it does not have X25519.
     group = "X25519"
 
-    def __init__(self, place, cpu=0, label=None):
+    def __init__(self, place, cpu=None, label=None):
         self.place, self.cpu = place, cpu
         self.label = label or self.kind
         self.listeners, self.children, self.cgroup = {}, [], None
@@ -186,12 +201,10 @@ class Server:
 
     def spawn(self, *command, **options):
         """Starts a process of the server: its own session, its cgroup, its CPU."""
-        cgroup = str(self.cgroup.directory) if self.cgroup else ""
-        pinned = ["taskset", "-c", str(self.cpu), *map(str, command)]
         options.setdefault("stdout", subprocess.DEVNULL)
         log = open(self.directory / "stderr", "ab")
         child = subprocess.Popen(
-            ["/bin/sh", "-c", START, "start", cgroup, *pinned],
+            start_command(self.cgroup, self.cpu, command),
             stdin=subprocess.DEVNULL,
             stderr=log,
             start_new_session=True,
@@ -250,7 +263,7 @@ class Ringftpd(Server):
     kind = "ringftpd"
     needs_root = False
 
-    def __init__(self, place, cpu=0, label=None, binary=None):
+    def __init__(self, place, cpu, label=None, binary=None):
         super().__init__(place, cpu, label)
         self.binary = pathlib.Path(binary or REPOSITORY / "target/release/ringftpd").resolve()
 
@@ -285,11 +298,14 @@ class Unpacked(Server):
             raise Unavailable(f"{binary} is not there; run benches/peers/install")
         return binary
 
-    def spawn(self, *command, **options):
+    def environment(self):
+        """With the libraries that were unpacked beside it."""
         root = PEERS / self.kind
         paths = [*root.glob("lib/*-linux-gnu"), *root.glob("usr/lib/*-linux-gnu")]
-        environment = {**os.environ, "LD_LIBRARY_PATH": ":".join(map(str, paths))}
-        return super().spawn(*command, env=environment, **options)
+        return {**os.environ, "LD_LIBRARY_PATH": ":".join(map(str, paths))}
+
+    def spawn(self, *command, **options):
+        return super().spawn(*command, env=self.environment(), **options)
 
     def version(self):
         lines = (PEERS / self.kind / "versions").read_text().splitlines()
@@ -363,8 +379,7 @@ class Pureftpd(Unpacked):
         users.write_text(line)
         database = self.directory / "users.pdb"
         make = [self.binary("usr/bin/pure-pw"), "mkdb", database, "-f", users]
-        libraries = {**os.environ, "LD_LIBRARY_PATH": str(PEERS / "pureftpd/usr/lib/x86_64-linux-gnu")}
-        subprocess.run(make, check=True, capture_output=True, env=libraries)
+        subprocess.run(make, check=True, capture_output=True, env=self.environment())
         bundle = self.directory / "bundle.pem"
         bundle.write_text(self.place.key.read_text() + self.place.certificate.read_text())
         (port,) = self.listen("explicit")
@@ -397,6 +412,22 @@ class Pyftpdlib(Server):
         return output(PEERS / "pyftpdlib/bin/python", "-c", code)
 
 
+class Nginx(Unpacked):
+    """No FTP server; see marker.py."""
+
+    kind = "nginx"
+    package = "nginx"
+    needs_root = False
+
+    def launch(self):
+        (port,) = self.listen("https")
+        user = self.place.user
+        process = f"user {user.pw_name} {group_name(user.pw_gid)};" if am_root() else ""
+        config = self.config("nginx.conf", PORT=port, PROCESS=process)
+        options = ["-e", "stderr", "-p", self.directory, "-c", config]
+        self.spawn(self.binary("usr/sbin/nginx"), *options)
+
+
 PEER_KINDS = {kind.kind: kind for kind in (Vsftpd, Proftpd, Pureftpd, Pyftpdlib)}
 
 
@@ -412,8 +443,6 @@ def free_ports(kinds):
 
 
 def group_name(gid):
-    import grp
-
     return grp.getgrgid(gid).gr_name
 
 

@@ -521,7 +521,8 @@ mod tests {
         check("login 127.0.0.1:990 --rate 5 --think 1s", "--clients and --think");
         check("login 127.0.0.1:990 --max-connections 3", "--max-connections and --arrivals");
         check("login 127.0.0.1:990 --arrivals poisson", "--max-connections and --arrivals");
-        check("login 127.0.0.1:990 --ca a --pin b", "cannot be used with");
+        let pin = format!("login 127.0.0.1:990 --ca a --pin {}", "0".repeat(64));
+        check(&pin, "cannot be used with");
         check("handshake 127.0.0.1:990 --find-max-rate", "--slo");
         check("handshake 127.0.0.1:990 --tls 1.2 --suites TLS13_AES_128_GCM_SHA256", "nothing");
         check("idle 127.0.0.1:990 --rate 5", "a rate means nothing");

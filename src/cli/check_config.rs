@@ -12,6 +12,7 @@ use crate::config::{
     duration_text, permission_words,
 };
 use crate::connection::split;
+use crate::protocol::hash_command;
 use crate::protocol::policy::{DataResumption, Durability, FailedUpload, Policy};
 use crate::sys::cpu::{self, CpuError};
 use crate::sys::privileges::Identity;
@@ -102,6 +103,8 @@ fn describe_process(lines: &mut Lines, settings: &Settings, shards: u32) {
     lines.add("process.user", settings.user.as_deref().unwrap_or("unchanged"));
     lines.add("log.format", word(&LOG_FORMATS, settings.log.format));
     lines.add("log.level", word(&LOG_LEVELS, settings.log.level));
+    let metrics = settings.metrics.map(|address| address.to_string());
+    lines.add("metrics.listen", metrics.as_deref().unwrap_or("off"));
 }
 
 fn describe_tls(lines: &mut Lines, settings: &Settings) {
@@ -170,6 +173,9 @@ fn describe_policy(lines: &mut Lines, policy: &Policy) {
         Durability::Full => "full",
     };
     lines.add("storage.durability", durability);
+    let hashes: Vec<_> = policy.hash_uploads.iter().map(hash_command::name).collect();
+    let hashes = hashes.join(", ");
+    lines.add("storage.hash_uploads", if hashes.is_empty() { "none" } else { &hashes });
 }
 
 fn describe_limits(lines: &mut Lines, settings: &Settings, shards: u32) {
@@ -309,6 +315,7 @@ mod tests {
         check(&text, "limits.sessions_per_user", "no limit");
         check(&text, "limits.idle_timeout", "5m");
         check(&text, "storage.durability", "data");
+        check(&text, "storage.hash_uploads", "none");
         check(&text, "anonymous", "off");
         assert!(text.contains("user alice                          . (read, list, write,"));
         assert!(text.contains("logs in with argon2id"));

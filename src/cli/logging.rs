@@ -33,10 +33,11 @@ pub struct LogGuard {
 }
 
 impl LogGuard {
-    /// Lines dropped so far because the reader of standard error was too slow.
-    #[must_use]
-    pub fn dropped_lines(&self) -> usize {
-        self.dropped.dropped_lines()
+    /// Tells, whenever asked, how many lines were dropped so far because the reader of standard
+    /// error was too slow.
+    pub fn dropped_lines(&self) -> impl Fn() -> usize + Send + Sync + use<> {
+        let dropped = self.dropped.clone();
+        move || dropped.dropped_lines()
     }
 }
 

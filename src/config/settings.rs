@@ -2,7 +2,7 @@
 //! `reference.toml` documents them; tests hold the two together.
 
 use std::fs::File;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -13,6 +13,8 @@ use super::document::Section;
 use super::value::{
     CpuList, ListenAddress, PortRange, boolean, duration, number, one_of, parsed, string,
 };
+use crate::protocol::file::HashAlgorithm;
+use crate::protocol::hash_command;
 use crate::protocol::policy::{DataResumption, Durability, FailedUpload, Policy};
 
 /// The validated settings of the process.
@@ -36,6 +38,8 @@ pub struct Settings {
     pub limits: Limits,
     /// Logging.
     pub log: Log,
+    /// Where the counters can be read over HTTP; `None` is nowhere.
+    pub metrics: Option<SocketAddr>,
     /// User to become after binding; only root can.
     pub user: Option<String>,
 }
@@ -174,6 +178,7 @@ impl Default for Settings {
                 shutdown_timeout: Duration::from_secs(30),
             },
             log: Log { format: LogFormat::Text, level: LevelFilter::INFO },
+            metrics: None,
             user: None,
         }
     }
@@ -197,6 +202,7 @@ impl Settings {
         log.set("format", &mut settings.log.format, one_of(&LOG_FORMATS));
         log.set("level", &mut settings.log.level, one_of(&LOG_LEVELS));
         log.finish();
+        settings.read_metrics(&root.section("metrics"));
         settings
     }
 
@@ -375,6 +381,18 @@ impl Settings {
         section.finish();
     }
 
+    fn read_metrics(&mut self, section: &Section<'_, '_>) {
+        self.metrics = section.get("listen", |value| {
+            let text = string(value)?;
+            text.parse()
+                .map_err(|_| format!("\"{text}\" is not ADDR:PORT; write it as \"127.0.0.1:9121\""))
+        });
+        if self.metrics.is_some_and(|address| !address.ip().is_loopback()) {
+            section.warn("listen", "whoever reaches this address can read the counters");
+        }
+        section.finish();
+    }
+
     fn read_storage(&mut self, section: &Section<'_, '_>) {
         let policy = &mut self.policy;
         let words = [("delete", FailedUpload::Delete), ("keep", FailedUpload::Keep)];
@@ -382,6 +400,9 @@ impl Settings {
         let words =
             [("none", Durability::None), ("data", Durability::Data), ("full", Durability::Full)];
         section.set("durability", &mut policy.durability, one_of(&words));
+        if let Some(algorithms) = section.list("hash_uploads", hash_algorithm) {
+            policy.hash_uploads = algorithms.into_iter().collect();
+        }
         section.finish();
     }
 }
@@ -425,6 +446,14 @@ fn host_name(value: &toml::de::DeValue<'_>) -> Result<String, String> {
     let good = name.len() <= 253 && name.split('.').all(label);
     good.then(|| name.clone())
         .ok_or_else(|| format!("\"{name}\" is not a host name such as \"ftp.example.org\""))
+}
+
+fn hash_algorithm(value: &toml::de::DeValue<'_>) -> Result<HashAlgorithm, String> {
+    let name = string(value)?;
+    hash_command::algorithm(name.as_bytes()).ok_or_else(|| {
+        let names = HashAlgorithm::ALL.map(hash_command::name).join(", ");
+        format!("\"{name}\" is not a digest of HASH; known are {names}")
+    })
 }
 
 fn cipher_suite(name: &str) -> Result<SupportedCipherSuite, String> {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::passive_ports::PassivePorts;
 use crate::auth::UserTable;
 use crate::buffer::BlockPool;
-use crate::metrics::Counters;
+use crate::metrics::{Counters, Gauges};
 use crate::protocol::account::HomeId;
 use crate::protocol::policy::Policy;
 use crate::runtime::{Flag, Helpers, TaskGroup};
@@ -23,8 +23,8 @@ pub struct ContextParts {
     pub policy: Arc<Policy>,
     /// Certificates, suites, tickets.
     pub tls: Arc<ServerTls>,
-    /// Accounts.
-    pub users: Arc<UserTable>,
+    /// Accounts; the outer reference is the shard's own, and the one that log-ins count.
+    pub users: Arc<Arc<UserTable>>,
     /// Opened home directories, by [`HomeId`].
     pub homes: Vec<Arc<Root>>,
     /// Threads for work that may block.
@@ -45,6 +45,8 @@ pub struct Context {
     pub(super) blocks: BlockPool,
     /// Events counted since the start.
     pub counters: Counters,
+    /// What there is at this moment.
+    pub gauges: Gauges,
     /// Set when the shard shuts down: sessions end when idle.
     pub drain: Flag,
     /// Set when the shutdown deadline passed: transfers end, too.
@@ -62,6 +64,7 @@ impl Context {
             parts,
             blocks: BlockPool::default(),
             counters: Counters::default(),
+            gauges: Gauges::default(),
             drain: Flag::new(),
             cut: Flag::new(),
             sessions_by_user: RefCell::default(),

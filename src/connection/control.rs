@@ -16,6 +16,7 @@ use super::{Context, storage};
 use crate::auth::ClientIdentity;
 use crate::buffer::InBuf;
 use crate::clock;
+use crate::metrics::Held;
 use crate::protocol::account::Account;
 use crate::protocol::file::{FileError, FileRequest, TransferRequest};
 use crate::protocol::session::{
@@ -90,6 +91,8 @@ struct Control {
     certificate: Option<ClientCertificate>,
     /// Counted under this name.
     user: Option<String>,
+    logged_in: Option<Held>,
+    handshaking: Option<Held>,
     drain_told: bool,
     closing: bool,
 }
@@ -124,6 +127,8 @@ impl Control {
             transfer: None,
             certificate: None,
             user: None,
+            logged_in: None,
+            handshaking: None,
             drain_told: false,
             closing: false,
         })
@@ -194,6 +199,7 @@ impl Control {
 
     fn established(&mut self, facts: HandshakeFacts) {
         self.context.counters.control_handshakes.increment();
+        self.handshaking = None;
         tracing::debug!(
             peer = %self.peer.ip().to_canonical(),
             tls = facts.version, suite = facts.cipher_suite, group = facts.group,
@@ -224,6 +230,7 @@ impl Control {
         self.session.handle_input(clock::now(), Input::Disconnected);
         self.perform();
         self.wire = Wire::Clear;
+        self.handshaking = None;
     }
 
     fn log_tls_failure(&self, error: &TlsError) {
@@ -340,6 +347,7 @@ impl Control {
         self.tls_session = ControlSession::new()?;
         let handshake = Handshake::new(tls, Purpose::Control, &self.tls_session, host)?;
         self.wire = Wire::Handshake(Box::new(handshake));
+        self.handshaking = Some(self.context.gauges.handshakes.hold());
         Ok(())
     }
 
@@ -415,6 +423,7 @@ impl Control {
             return false;
         }
         self.user = Some(account.name.clone());
+        self.logged_in = Some(self.context.gauges.sessions_logged_in.hold());
         true
     }
 
@@ -422,6 +431,7 @@ impl Control {
     fn leave_user(&mut self) {
         if let Some(user) = self.user.take() {
             self.context.leave_user(&user);
+            self.logged_in = None;
         }
     }
 
@@ -435,7 +445,7 @@ impl Control {
         }
         let (context, sender) = (self.context.clone(), self.sender.clone());
         self.request = Some(spawn(async move {
-            let answer = storage::perform(&context.parts.helpers, root, request).await;
+            let answer = storage::perform(&context, root, request).await;
             let _ = sender.send(Input::File(answer));
         }));
     }

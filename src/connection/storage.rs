@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use super::Context;
 use crate::buffer::Block;
 use crate::protocol::file::{FileError, FileReply, FileRequest, Opened, TransferRequest};
 use crate::runtime::{HelperError, Helpers};
@@ -10,13 +11,21 @@ use crate::vfs::{self, Hasher, Lister, ReadFile, Root, StorePolicy, Transfer, Up
 
 /// Answers one request of the session that was not answered from cache.
 pub(super) async fn perform(
-    helpers: &Helpers,
+    context: &Context,
     root: Arc<Root>,
     request: FileRequest,
 ) -> Result<FileReply, FileError> {
+    let helpers = &context.parts.helpers;
     if let FileRequest::Hash { path, algorithm, start, end } = request {
-        let open = move || Hasher::open(&root, &path, algorithm, start, end);
-        return digest(helpers, on_helper(helpers, open).await?).await;
+        let kept = context.policy().hash_uploads.contains(algorithm);
+        let open = move || Hasher::open(&root, &path, algorithm, start, end, kept);
+        let hasher = on_helper(helpers, open).await?;
+        if hasher.is_known() {
+            context.counters.hash_cache_hits.increment();
+        } else if kept {
+            context.counters.hash_cache_misses.increment();
+        }
+        return digest(helpers, hasher).await;
     }
     on_helper(helpers, move || vfs::perform(&root, &request)).await
 }

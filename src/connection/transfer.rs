@@ -93,7 +93,11 @@ impl Drop for TransferHandle {
 async fn run(job: Job, mut start: Mailbox<Go>, interrupts: Interrupts, moved: Rc<Cell<u64>>) {
     let helpers = &job.context.parts.helpers;
     let policy = job.context.policy();
-    let store = StorePolicy { failed_upload: policy.failed_upload, durability: policy.durability };
+    let store = StorePolicy {
+        failed_upload: policy.failed_upload,
+        durability: policy.durability,
+        hashes: policy.hash_uploads,
+    };
     let opened = storage::open(helpers, job.root.clone(), job.request.clone(), store).await;
     let transfer = match opened {
         Ok((transfer, opened)) => {
@@ -144,12 +148,13 @@ impl Pump<'_> {
         interrupts: Interrupts,
         report: &mut Report,
     ) -> Result<(), TransferError> {
+        let _running = self.job.context.gauges.transfers.hold();
         let helpers = &self.job.context.parts.helpers;
         let whole = self.is_sent_whole(&transfer);
         let connected = self.connect(&transfer, go, interrupts, report).await;
         if connected.is_ok() {
             let file = if let Transfer::Read(file) = &transfer { Some(file) } else { None };
-            report.path = Some(self.choose_path(file));
+            report.path = Some(if whole { self.whole_path() } else { self.choose_path(file) });
         }
         match (transfer, connected) {
             (Transfer::Write(upload), Err(error)) => {
@@ -160,9 +165,9 @@ impl Pump<'_> {
                 storage::discard(helpers, transfer).await;
                 Err(error)
             }
+            (Transfer::Read(file), Ok(())) if whole => self.send_whole(file).await,
             (Transfer::Read(file), Ok(())) => match report.path {
                 Some(DataPath::SendFile | DataPath::KernelTls) => self.send_by_kernel(file).await,
-                _ if whole => self.send_whole(file).await,
                 _ => self.send_file(file).await,
             },
             (Transfer::List(lister), Ok(())) => self.send_listing(lister).await,

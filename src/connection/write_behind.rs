@@ -67,6 +67,7 @@ struct Written {
 
 impl<'a> WriteBehind<'a> {
     pub(super) fn new(context: &'a Context, upload: Upload) -> Self {
+        context.counters.bytes_preallocated.add(upload.reserved());
         Self {
             context,
             upload: Some(upload),

@@ -1,6 +1,10 @@
-//! Counters of one shard: plain cells, no atomics, because nobody else touches them.
+//! Counters and gauges of one shard: plain cells, no atomics, because nobody else touches them.
+
+mod gauge;
 
 use std::cell::Cell;
+
+pub use gauge::{Gauge, Gauges, Held};
 
 macro_rules! counters {
     ($($(#[doc = $doc:literal])+ $name:ident),+ $(,)?) => {
@@ -17,6 +21,9 @@ macro_rules! counters {
                 vec![$((stringify!($name), self.$name.get()),)+]
             }
         }
+
+        /// Name and meaning of every counter.
+        const HELP: &[(&str, &str)] = &[$((stringify!($name), concat!($($doc),+)),)+];
     };
 }
 
@@ -66,12 +73,40 @@ counters! {
     bytes_sent,
     /// Octets of files received.
     bytes_received,
+    /// Digests answered from what was kept when the file was uploaded.
+    hash_cache_hits,
+    /// Digests of a kind that uploads keep, computed all the same: another range, or an older file,
+    /// or one changed since.
+    hash_cache_misses,
+    /// Octets for which uploads had blocks reserved (ALLO).
+    bytes_preallocated,
     /// Blocks of uploads written on the shard's thread, where that cannot wait for a disk.
     blocks_written_inline,
     /// Blocks of uploads written by helper threads while more was received.
     blocks_written_behind,
     /// Times receiving had to wait because storage was slower.
     write_behind_waits,
+}
+
+/// Counters that a shard keeps elsewhere and reports with these: name and meaning.
+const HELP_ELSEWHERE: &[(&str, &str)] = &[
+    ("passive_exhausted", "PASV and EPSV refused because all passive ports were in use."),
+    ("passive_strangers", "Connections to a passive port from another address than the client's."),
+    ("passive_accept_pauses", "Times a passive port had to pause because descriptors ran out."),
+];
+
+/// What a counter or gauge means, in one sentence or two.
+#[must_use]
+pub fn help(name: &str) -> Option<&'static str> {
+    let mut known = HELP.iter().chain(gauge::HELP).chain(HELP_ELSEWHERE);
+    known.find(|(known, _)| *known == name).map(|(_, text)| text.trim())
+}
+
+/// Values for one line of the log: those that are not zero, as `name=value`.
+#[must_use]
+pub fn line(values: &[(&'static str, u64)]) -> String {
+    let counted = values.iter().filter(|(_, value)| *value > 0);
+    counted.map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(" ")
 }
 
 /// One counter.
@@ -109,5 +144,16 @@ mod tests {
         assert!(snapshot.contains(&("logins", 1)));
         assert!(snapshot.contains(&("bytes_sent", 10)));
         assert!(snapshot.contains(&("uploads", 0)));
+        assert_eq!(line(&snapshot), "logins=1 bytes_sent=10");
+    }
+
+    #[test]
+    fn every_value_has_a_meaning() {
+        let (counters, gauges) = (Counters::default(), Gauges::default());
+        for (name, _) in counters.snapshot().into_iter().chain(gauges.snapshot()) {
+            let text = help(name).unwrap();
+            assert!(text.ends_with('.') && !text.starts_with(' '), "{name}: {text}");
+        }
+        assert_eq!(help("none"), None);
     }
 }

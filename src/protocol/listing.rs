@@ -8,7 +8,8 @@
 
 use super::account::Permissions;
 use super::digits::{push_decimal, push_hex, push_octal};
-use super::file::{FactSet, FileKind, Metadata};
+use super::file::{FactSet, FileKind, Metadata, NamedDigest};
+use super::hash_command;
 use super::mlst_options;
 use super::timestamp::{push_ls_date, push_utc};
 
@@ -125,10 +126,25 @@ fn perm(
     .filter_map(|(letter, granted)| granted.then_some(letter))
 }
 
-/// The FEAT line of MLST (RFC 3659 §7.8), asterisks after the selected facts.
+/// Appends the fact `X.hash=NAME:digest,NAME:digest;`, a local one (RFC 3659 §7.5), for no standard
+/// defines any; nothing when no digest is known.
+pub fn hash_fact(out: &mut Vec<u8>, digests: &[NamedDigest]) {
+    let mut separator = "X.hash=";
+    for (algorithm, digest) in digests {
+        let (name, digest) = (hash_command::name(*algorithm), hash_command::hex_lower(digest));
+        out.extend_from_slice(format!("{separator}{name}:{digest}").as_bytes());
+        separator = ",";
+    }
+    if !digests.is_empty() {
+        out.push(b';');
+    }
+}
+
+/// The FEAT line of MLST (RFC 3659 §7.8), asterisks after the selected facts; `hashes` when digests
+/// can be asked for.
 #[must_use]
-pub fn feat_mlst(selected: FactSet) -> String {
-    mlst_options::feature(selected)
+pub fn feat_mlst(selected: FactSet, hashes: bool) -> String {
+    mlst_options::feature(selected, hashes)
 }
 
 fn push_name(out: &mut Vec<u8>, name: &[u8]) {
@@ -311,7 +327,7 @@ mod tests {
     #[test]
     fn feature_line() {
         let selected = FactSet { kind: true, unix_mode: true, ..FactSet::NONE };
-        assert_eq!(feat_mlst(selected), "MLST type*;size;modify;perm;unique;UNIX.mode*;");
+        assert_eq!(feat_mlst(selected, false), "MLST type*;size;modify;perm;unique;UNIX.mode*;");
     }
 
     #[test]

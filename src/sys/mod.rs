@@ -5,6 +5,7 @@
 #![allow(unsafe_code, reason = "the one audited place; every block has its SAFETY line")]
 
 pub mod cpu;
+pub mod file;
 pub mod host;
 pub mod ktls;
 pub mod privileges;

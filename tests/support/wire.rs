@@ -169,6 +169,11 @@ impl Wire {
         self.send_raw(&bytes)
     }
 
+    /// From here on records are sealed with new keys (RFC 8446 §4.6.3); the KeyUpdate goes with them.
+    pub fn update_keys(&mut self) {
+        self.tls.as_mut().unwrap().refresh_traffic_keys().unwrap();
+    }
+
     /// Drops the TLS engine: what follows on the TCP connection is read in clear.
     pub fn forget_tls(&mut self) {
         self.tls = None;

@@ -4,6 +4,7 @@
 #![allow(dead_code, unreachable_pub, reason = "each test program uses its part")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
+pub mod peer;
 pub mod ringftpd;
 pub mod scripted;
 
