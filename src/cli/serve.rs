@@ -2,6 +2,7 @@
 //! The order matters and is written down in [`run`].
 
 use std::net::{Ipv6Addr, SocketAddr};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::{Arc, mpsc};
 use std::thread;
@@ -21,7 +22,7 @@ use crate::shard::{
 };
 use crate::sys::{cpu, host, privileges};
 use crate::tls::{SelfSigned, ServerTls};
-use crate::vfs::Root;
+use crate::vfs::{Root, RootError};
 
 /// Runs until SIGTERM or SIGINT.
 pub(super) fn run(config: Config) -> ExitCode {
@@ -246,8 +247,16 @@ fn become_user(settings: &Settings) -> Result<(), String> {
 
 /// Opened as the user who will serve them, so that a home that user cannot enter is found now.
 fn open_homes(config: &Config) -> Result<Vec<Arc<Root>>, String> {
-    let open = |path: &std::path::PathBuf| Root::open(path).map(Arc::new);
-    config.accounts.homes.iter().map(open).collect::<Result<_, _>>().map_err(|e| e.to_string())
+    // The names that a home and a directory have without links can be compared.
+    let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let directories = config.settings.directories.iter();
+    let caches: Vec<_> = directories.map(|rule| (real(&rule.path), rule.cache)).collect();
+    let open = |path: &PathBuf| {
+        let root = Root::open(path)?;
+        Ok(Arc::new(root.with_caches(&real(path), &caches)))
+    };
+    let homes: Result<_, RootError> = config.accounts.homes.iter().map(open).collect();
+    homes.map_err(|error| error.to_string())
 }
 
 fn start_shards(

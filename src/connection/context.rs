@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use super::passive_ports::PassivePorts;
 use crate::auth::UserTable;
-use crate::buffer::BlockPool;
+use crate::buffer::{BlockPool, Budget};
+use crate::limits::READ_AHEAD_PER_SHARD;
 use crate::metrics::Counters;
 use crate::protocol::account::HomeId;
 use crate::protocol::policy::Policy;
@@ -40,6 +41,8 @@ pub struct ContextParts {
 pub struct Context {
     pub(super) parts: ContextParts,
     pub(super) blocks: BlockPool,
+    /// Reads ahead of what is sent, from disks.
+    pub(super) read_ahead: Budget,
     /// Events counted since the start.
     pub counters: Counters,
     /// Set when the shard shuts down: sessions end when idle.
@@ -58,6 +61,7 @@ impl Context {
         Self {
             parts,
             blocks: BlockPool::default(),
+            read_ahead: Budget::new(READ_AHEAD_PER_SHARD),
             counters: Counters::default(),
             drain: Flag::new(),
             cut: Flag::new(),

@@ -5,6 +5,8 @@ mod context;
 mod control;
 mod data;
 mod passive_ports;
+mod send;
+mod source;
 mod storage;
 mod transfer;
 mod wire;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::buffer::Block;
 use crate::protocol::file::{FileError, FileReply, FileRequest, Opened, TransferRequest};
 use crate::runtime::{HelperError, Helpers};
-use crate::vfs::{self, Hasher, Lister, ReadFile, Root, StorePolicy, Transfer, Upload};
+use crate::vfs::{self, Hasher, Lister, Root, StorePolicy, Transfer, Upload};
 
 /// Answers one request of the session that was not answered from cache.
 pub(super) async fn perform(
@@ -44,28 +44,6 @@ pub(super) async fn open(
         return answer;
     }
     on_helper(helpers, move || vfs::open(&root, &request, &policy)).await
-}
-
-/// The next piece of a file into `block`; 0 at its end.
-pub(super) async fn read(
-    helpers: &Helpers,
-    file: &mut Option<ReadFile>,
-    block: &mut Block,
-) -> Result<usize, FileError> {
-    let Some(mut reading) = file.take() else { return Err(FileError::Io(0)) };
-    if let Some(answer) = reading.try_read(block.as_mut_slice()) {
-        *file = Some(reading);
-        return answer;
-    }
-    let mut bytes = block.take();
-    let (reading, bytes, answer) = on_helper(helpers, move || {
-        let answer = reading.read(&mut bytes);
-        Ok((reading, bytes, answer))
-    })
-    .await?;
-    block.restore(bytes);
-    *file = Some(reading);
-    answer
 }
 
 /// The next lines of a listing; `false` after the last.

@@ -8,16 +8,17 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::data::{self, DataConnection, Interrupts, Origin, Received};
+use super::source::Reads;
 use super::{Context, storage};
 use crate::buffer::Block;
 use crate::clock;
 use crate::limits::TRANSFER_BATCH_SMALL_BYTES;
-use crate::protocol::ascii::{FromNetwork, ToNetwork};
+use crate::protocol::ascii::FromNetwork;
 use crate::protocol::file::{FileError, TransferRequest};
 use crate::protocol::session::{Input, ProtectionLevel, TransferError};
 use crate::runtime::{Flag, Mailbox, MailboxSender, mailbox, race, yield_if_needed};
 use crate::tls::{ControlSession, HandshakeFacts, Purpose};
-use crate::vfs::{Lister, ReadFile, Root, StorePolicy, Transfer, Upload};
+use crate::vfs::{Lister, Root, StorePolicy, Transfer, Upload};
 
 /// What a transfer is told when it is started.
 pub(super) struct Job {
@@ -47,8 +48,10 @@ struct Go {
 
 /// What the log says about a transfer beside its result.
 #[derive(Default)]
-struct Report {
+pub(super) struct Report {
     facts: Option<HandshakeFacts>,
+    /// Downloads: how the octets came from storage.
+    pub(super) reads: Option<Reads>,
 }
 
 impl TransferHandle {
@@ -125,10 +128,10 @@ async fn run(job: Job, mut start: Mailbox<Go>, interrupts: Interrupts, moved: Rc
     }
 }
 
-struct Pump<'a> {
-    job: &'a Job,
-    moved: &'a Cell<u64>,
-    connection: Option<DataConnection>,
+pub(super) struct Pump<'a> {
+    pub(super) job: &'a Job,
+    pub(super) moved: &'a Cell<u64>,
+    pub(super) connection: Option<DataConnection>,
 }
 
 impl Pump<'_> {
@@ -150,7 +153,7 @@ impl Pump<'_> {
                 storage::discard(helpers, transfer).await;
                 Err(error)
             }
-            (Transfer::Read(file), Ok(())) => self.send_file(file).await,
+            (Transfer::Read(file), Ok(())) => self.send_file(file, report).await,
             (Transfer::List(lister), Ok(())) => self.send_listing(lister).await,
             (Transfer::Write(upload), Ok(())) => self.receive_file(upload).await,
         }
@@ -182,38 +185,6 @@ impl Pump<'_> {
         Ok(())
     }
 
-    async fn send_file(&mut self, file: ReadFile) -> Result<(), TransferError> {
-        // The restart marker of TYPE A counts octets as they are sent (RFC 3659 §5.1).
-        let mut converter = match &self.job.request {
-            TransferRequest::Retrieve { ascii: true, offset, .. } => {
-                Some(ToNetwork::starting_at(*offset))
-            }
-            _ => None,
-        };
-        let mut text = Vec::new();
-        let mut file = Some(file);
-        let mut block = self.job.context.blocks.lease();
-        loop {
-            let helpers = &self.job.context.parts.helpers;
-            let count = storage::read(helpers, &mut file, &mut block).await;
-            let count = count.map_err(TransferError::Storage)?;
-            if count == 0 {
-                break;
-            }
-            let mut octets = &block.as_slice()[..count];
-            if let Some(converter) = &mut converter {
-                text.clear();
-                converter.convert(octets, &mut text);
-                octets = &text;
-            }
-            self.send(octets).await?;
-        }
-        if converter.is_some_and(|converter| converter.still_to_skip() > 0) {
-            return Err(TransferError::Storage(FileError::BeyondEnd));
-        }
-        self.end_sending().await
-    }
-
     async fn send_listing(&mut self, lister: Lister) -> Result<(), TransferError> {
         let mut lister = Some(lister);
         let mut text = Vec::new();
@@ -228,7 +199,7 @@ impl Pump<'_> {
         }
     }
 
-    async fn send(&mut self, octets: &[u8]) -> Result<(), TransferError> {
+    pub(super) async fn send(&mut self, octets: &[u8]) -> Result<(), TransferError> {
         let connection = self.connection.as_mut().ok_or(TransferError::ConnectionLost)?;
         // Bounded pieces: other sessions of the shard get their turn in between.
         for piece in octets.chunks(crate::limits::TRANSFER_BATCH_BYTES) {
@@ -239,7 +210,7 @@ impl Pump<'_> {
         Ok(())
     }
 
-    async fn end_sending(&mut self) -> Result<(), TransferError> {
+    pub(super) async fn end_sending(&mut self) -> Result<(), TransferError> {
         match &mut self.connection {
             Some(connection) => connection.end_sending().await,
             None => Err(TransferError::ConnectionLost),
@@ -375,6 +346,8 @@ fn log(
         Some(facts) => (facts.version, facts.cipher_suite.as_str(), facts.resumption.to_string()),
         None => ("none", "none", "none".to_owned()),
     };
+    // Only what there was: a hot download says nothing of disks.
+    let read = |way: fn(Reads) -> u64| report.reads.map(way).filter(|&octets| octets > 0);
     let end = match result {
         Ok(()) => "complete".to_owned(),
         Err(error) => format!("{error:?}"),
@@ -383,7 +356,9 @@ fn log(
         target: "ringftpd::transfer",
         user = job.user, peer = %job.peer.ip().to_canonical(), command, path, bytes,
         milliseconds = u64::try_from(milliseconds).unwrap_or(u64::MAX),
-        tls, suite, resumption, end,
+        tls, suite, resumption,
+        read_cached = read(|reads| reads.cached), read_cold = read(|reads| reads.cold),
+        read_direct = read(|reads| reads.direct), end,
         "transfer ended"
     );
 }

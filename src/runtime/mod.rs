@@ -16,6 +16,7 @@
 
 mod connect;
 mod event;
+mod file;
 mod helpers;
 mod listener;
 mod mailbox;
@@ -27,6 +28,7 @@ mod timer;
 
 pub use connect::connect;
 pub use event::{Flag, Notify};
+pub use file::{FileReader, Octets, PendingRead};
 pub use futures_lite::future::{or as race, poll_once, yield_now};
 pub use helpers::{HelperError, Helpers};
 pub use listener::{Listener, ListenerTask};

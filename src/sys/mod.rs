@@ -4,10 +4,12 @@
 
 #![allow(unsafe_code, reason = "the one audited place; every block has its SAFETY line")]
 
+mod adopt;
 pub mod cpu;
 pub mod host;
 pub mod privileges;
 pub mod socket;
 mod watched_fd;
 
+pub use adopt::adopt;
 pub use watched_fd::WatchedFd;
