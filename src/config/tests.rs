@@ -306,7 +306,7 @@ fn errors_of_form() {
             "ringftpd.toml:4: storage.failed_uploads: unknown key; known here: failed_upload, \
              durability",
             "ringftpd.toml:5: stroage: unknown key; known here: listen, shards, tls, policy, \
-             passive, limits, storage, log, process, anonymous, users",
+             passive, limits, storage, directories, log, process, anonymous, users",
         ],
     );
     check_errors("log = 1", &["ringftpd.toml:3: log: expected a table, written as [log]"]);

@@ -6,6 +6,7 @@
 #[path = "../interop/content.rs"]
 #[allow(dead_code, reason = "shared with the interoperability tests, each using its part")]
 mod content;
+mod downloads;
 mod durability;
 mod hostile;
 mod hostile_data;
