@@ -6,7 +6,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::{CertificateSource, Config};
+use crate::config::{CertificateSource, Config, KernelTls, Settings, Tls};
+use crate::sys::ktls;
 use crate::tls::{PemText, SelfSigned, ServerCertificate, ServerTls, TlsOptions, TlsVersions};
 
 /// The certificate to serve, and where a self-signed one came from.
@@ -30,10 +31,43 @@ pub(super) fn load_certificate(
     }
 }
 
-/// Everything TLS of a configuration, or what is wrong with it.
+/// `first`, and the same loaded again for every shard but one. A clone would share its parts.
+pub(super) fn load_copies(
+    first: &ServerCertificate,
+    settings: &Settings,
+    shards: usize,
+) -> Result<Vec<ServerCertificate>, String> {
+    let again = || load_certificate(&settings.tls.certificate).map(|(certificate, _)| certificate);
+    std::iter::once(Ok(first.clone())).chain((1..shards).map(|_| again())).collect()
+}
+
+/// What the kernel's TLS can do, or why nothing; `None` when it shall not be used.
+pub(super) fn kernel_tls(settings: &Tls) -> Option<Result<ktls::Abilities, String>> {
+    match settings.ktls {
+        KernelTls::Off => None,
+        KernelTls::Auto if settings.versions.tls13 => Some(ktls::probe()),
+        KernelTls::Auto => Some(Err("it is used with TLS 1.3 only".to_owned())),
+    }
+}
+
+/// Everything TLS of a configuration, or what is wrong with it: once for each of `certificates`,
+/// which are the same one loaded once for each shard. So every handshake counts references, to
+/// certificate, key and configuration, that are its shard's own. The ticket secret is common to
+/// all.
 pub(super) fn build(
     config: &Config,
+    certificates: Vec<ServerCertificate>,
+) -> Result<Vec<Arc<ServerTls>>, String> {
+    let mut ticket_secret = [0; 32];
+    aws_lc_rs::rand::fill(&mut ticket_secret).map_err(|_| "no random numbers".to_owned())?;
+    let one = |certificate| build_one(config, certificate, ticket_secret);
+    certificates.into_iter().map(one).collect()
+}
+
+fn build_one(
+    config: &Config,
     certificate: ServerCertificate,
+    ticket_secret: [u8; 32],
 ) -> Result<Arc<ServerTls>, String> {
     let settings = &config.settings;
     let read_ca = |path: &Path| PemText::read(path, "read tls.client_ca");
@@ -45,8 +79,6 @@ pub(super) fn build(
         .users()
         .filter_map(|user| user.certificate.as_ref()?.sha256)
         .collect();
-    let mut ticket_secret = [0; 32];
-    aws_lc_rs::rand::fill(&mut ticket_secret).map_err(|_| "no random numbers".to_owned())?;
     let suites = settings.tls.cipher_suites.as_ref();
     ServerTls::new(TlsOptions {
         certificates: vec![certificate],
@@ -77,7 +109,7 @@ pub(super) fn check(config: &Config) -> Result<Option<ServerCertificate>, String
     } else {
         ServerCertificate::ephemeral().map_err(|error| error.to_string())?
     };
-    build(config, certificate.clone())?;
+    build(config, vec![certificate.clone()])?;
     Ok(files.then_some(certificate))
 }
 

@@ -29,8 +29,8 @@ pub use accounts::{
 pub use directories::{Directory, FILE_CACHES};
 pub use document::Problem;
 pub use settings::{
-    CertificateSource, LOG_FORMATS, LOG_LEVELS, Limits, Log, LogFormat, Passive, Settings, Tls,
-    TlsVersions,
+    CertificateSource, KernelTls, LOG_FORMATS, LOG_LEVELS, Limits, Log, LogFormat, Passive,
+    Settings, Tls, TlsVersions,
 };
 pub use value::{CpuList, ListenAddress, PortRange, duration_text};
 

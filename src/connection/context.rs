@@ -10,10 +10,11 @@ use super::passive_ports::PassivePorts;
 use crate::auth::UserTable;
 use crate::buffer::{BlockPool, Budget};
 use crate::limits::READ_AHEAD_PER_SHARD;
-use crate::metrics::Counters;
+use crate::metrics::{Counters, Gauges};
 use crate::protocol::account::HomeId;
 use crate::protocol::policy::Policy;
 use crate::runtime::{Flag, Helpers, TaskGroup};
+use crate::sys::ktls;
 use crate::tls::ServerTls;
 use crate::vfs::Root;
 
@@ -23,8 +24,8 @@ pub struct ContextParts {
     pub policy: Arc<Policy>,
     /// Certificates, suites, tickets.
     pub tls: Arc<ServerTls>,
-    /// Accounts.
-    pub users: Arc<UserTable>,
+    /// Accounts; the outer reference is the shard's own, and the one that log-ins count.
+    pub users: Arc<Arc<UserTable>>,
     /// Opened home directories, by [`HomeId`].
     pub homes: Vec<Arc<Root>>,
     /// Threads for work that may block.
@@ -35,6 +36,8 @@ pub struct ContextParts {
     pub masquerade: Option<Ipv4Addr>,
     /// Sessions one user may have in this shard; `None` is no limit.
     pub sessions_per_user_max: Option<u32>,
+    /// What the kernel's TLS can do; `None` when there is none, or it shall not be used.
+    pub kernel_tls: Option<ktls::Abilities>,
 }
 
 /// One shard's common state.
@@ -45,6 +48,8 @@ pub struct Context {
     pub(super) read_ahead: Budget,
     /// Events counted since the start.
     pub counters: Counters,
+    /// What there is at this moment.
+    pub gauges: Gauges,
     /// Set when the shard shuts down: sessions end when idle.
     pub drain: Flag,
     /// Set when the shutdown deadline passed: transfers end, too.
@@ -63,6 +68,7 @@ impl Context {
             blocks: BlockPool::default(),
             read_ahead: Budget::new(READ_AHEAD_PER_SHARD),
             counters: Counters::default(),
+            gauges: Gauges::default(),
             drain: Flag::new(),
             cut: Flag::new(),
             sessions_by_user: RefCell::default(),
@@ -104,6 +110,8 @@ impl Context {
     pub fn report(&self) -> Vec<(&'static str, u64)> {
         let passive = self.parts.passive_ports.counts();
         let mut report = self.counters.snapshot();
+        report.push(("passive_opened", passive.opened));
+        report.push(("passive_reused", passive.reused));
         report.push(("passive_exhausted", passive.exhausted));
         report.push(("passive_strangers", passive.strangers));
         report.push(("passive_accept_pauses", passive.starved));

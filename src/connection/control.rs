@@ -5,16 +5,18 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::data::Origin;
-use super::passive_ports::{PassiveError, PassiveListener};
+use super::passive_ports::PassiveError;
+use super::session_ports::{PassiveListener, SessionPorts};
 use super::transfer::{Job, TransferHandle};
 use super::wire::{Step, Wire};
 use super::{Context, storage};
 use crate::auth::ClientIdentity;
 use crate::buffer::InBuf;
 use crate::clock;
+use crate::metrics::Held;
 use crate::protocol::account::Account;
 use crate::protocol::file::{FileError, FileRequest, TransferRequest};
 use crate::protocol::session::{
@@ -41,14 +43,25 @@ pub struct Accepted {
     pub refused: bool,
 }
 
-/// Serves one control connection to its end.
-pub async fn serve(context: Rc<Context>, accepted: Accepted) {
-    match Control::new(&context, accepted) {
-        Ok(mut control) => {
-            control.run().await;
-            control.end().await;
+/// Serves one control connection to its end, and then drops `place`, what it is counted by.
+///
+/// Not an `async fn`: such a one keeps its arguments beside what it makes of them for as long as it
+/// runs, and this one runs for as long as the session.
+pub fn serve<P>(
+    context: &Rc<Context>,
+    accepted: Accepted,
+    place: P,
+) -> impl Future<Output = ()> + use<P> {
+    let control = Control::new(context, accepted).map(Box::new);
+    async move {
+        let _place = place;
+        match control {
+            Ok(mut control) => {
+                control.run().await;
+                control.end().await;
+            }
+            Err(error) => tracing::error!(%error, "no random session id; connection dropped"),
         }
-        Err(error) => tracing::error!(%error, "no random session id; connection dropped"),
     }
 }
 
@@ -72,11 +85,14 @@ struct Control {
     sender: MailboxSender<Input>,
     /// The one request that runs off this task.
     request: Option<Task<()>>,
+    ports: SessionPorts,
     passive: Option<PassiveListener>,
     transfer: Option<TransferHandle>,
     certificate: Option<ClientCertificate>,
     /// Counted under this name.
     user: Option<String>,
+    logged_in: Option<Held>,
+    handshaking: Option<Held>,
     drain_told: bool,
     closing: bool,
 }
@@ -106,10 +122,13 @@ impl Control {
             mailbox: receiver,
             sender,
             request: None,
+            ports: context.parts.passive_ports.session(),
             passive: None,
             transfer: None,
             certificate: None,
             user: None,
+            logged_in: None,
+            handshaking: None,
             drain_told: false,
             closing: false,
         })
@@ -118,17 +137,23 @@ impl Control {
     /// Mutate once, perform everything that came out, flush; then the next input.
     async fn run(&mut self) {
         loop {
+            let mut moved = true;
             if let Some(input) = self.answers.pop_front() {
                 self.tell(input);
-            } else if !self.step() && self.out.is_empty() && !self.closing {
-                self.tell_of_drain();
-                if self.answers.is_empty() {
-                    self.wait().await;
+            } else {
+                moved = self.step();
+                if !moved && self.out.is_empty() && !self.closing {
+                    self.tell_of_drain();
+                    if self.answers.is_empty() {
+                        self.wait().await;
+                    }
                 }
             }
             // What is known already goes out in the same segment: the greeting with the tickets of
-            // the handshake, above all, since two small segments meet a delayed acknowledgement.
-            if !self.answers.is_empty() && !self.closing {
+            // the handshake, above all, since two small segments meet a delayed acknowledgement,
+            // and the replies of pipelined commands, that of a transfer included.
+            let more = moved && self.out.len() < REPLIES_TOGETHER_BYTES_MAX;
+            if (more || !self.answers.is_empty()) && !self.closing {
                 continue;
             }
             if !self.flush().await || self.closing {
@@ -174,6 +199,7 @@ impl Control {
 
     fn established(&mut self, facts: HandshakeFacts) {
         self.context.counters.control_handshakes.increment();
+        self.handshaking = None;
         tracing::debug!(
             peer = %self.peer.ip().to_canonical(),
             tls = facts.version, suite = facts.cipher_suite, group = facts.group,
@@ -204,6 +230,7 @@ impl Control {
         self.session.handle_input(clock::now(), Input::Disconnected);
         self.perform();
         self.wire = Wire::Clear;
+        self.handshaking = None;
     }
 
     fn log_tls_failure(&self, error: &TlsError) {
@@ -225,6 +252,7 @@ impl Control {
             self.plain = Vec::new();
         }
         self.out = Vec::new();
+        let ports_due = self.ports_due();
         let reading = self.session.wants_bytes() || self.wire.is_between_states();
         let stream = &self.stream;
         let readable = async {
@@ -248,7 +276,7 @@ impl Control {
             Woken::Shutdown
         };
         let waiting = race(answered, race(readable, shutdown));
-        let woken = match self.session.poll_timeout() {
+        let woken = match self.session.poll_timeout().into_iter().chain(ports_due).min() {
             Some(deadline) => timeout_at(deadline, waiting).await.unwrap_or(Woken::Timeout),
             None => waiting.await,
         };
@@ -256,6 +284,9 @@ impl Control {
             Woken::Readable => self.read().await,
             Woken::Answer(Some(input)) => self.answers.push_back(input),
             Woken::Answer(None) => {}
+            Woken::Timeout if ports_due.is_some_and(|due| due <= clock::now()) => {
+                self.tend_ports();
+            }
             Woken::Timeout => self.answers.push_back(Input::Timeout),
             Woken::Shutdown if self.context.cut.is_set() => {
                 self.answers.push_back(Input::Disconnected);
@@ -316,6 +347,7 @@ impl Control {
         self.tls_session = ControlSession::new()?;
         let handshake = Handshake::new(tls, Purpose::Control, &self.tls_session, host)?;
         self.wire = Wire::Handshake(Box::new(handshake));
+        self.handshaking = Some(self.context.gauges.handshakes.hold());
         Ok(())
     }
 
@@ -391,6 +423,7 @@ impl Control {
             return false;
         }
         self.user = Some(account.name.clone());
+        self.logged_in = Some(self.context.gauges.sessions_logged_in.hold());
         true
     }
 
@@ -398,6 +431,7 @@ impl Control {
     fn leave_user(&mut self) {
         if let Some(user) = self.user.take() {
             self.context.leave_user(&user);
+            self.logged_in = None;
         }
     }
 
@@ -411,15 +445,14 @@ impl Control {
         }
         let (context, sender) = (self.context.clone(), self.sender.clone());
         self.request = Some(spawn(async move {
-            let answer = storage::perform(&context.parts.helpers, root, request).await;
+            let answer = storage::perform(&context, root, request).await;
             let _ = sender.send(Input::File(answer));
         }));
     }
 
     fn listen(&mut self) {
         self.passive = None;
-        let ports = &self.context.parts.passive_ports;
-        let result = match ports.listen(self.local, self.peer.ip()) {
+        let result = match self.ports.listen(self.local, self.peer.ip()) {
             Ok(listener) => {
                 let address = self.advertised(listener.address().port());
                 self.passive = Some(listener);
@@ -434,6 +467,22 @@ impl Control {
             }
         };
         self.answers.push_back(Input::PassiveListening(result));
+    }
+
+    /// When [`Control::tend_ports`] has something to do.
+    fn ports_due(&self) -> Option<Instant> {
+        match &self.passive {
+            Some(passive) => passive.guard_due(),
+            None => self.ports.rests_until(),
+        }
+    }
+
+    /// Looks after a port whose connection or next transfer is late.
+    fn tend_ports(&mut self) {
+        match &mut self.passive {
+            Some(passive) => passive.guard(),
+            None => self.ports.free(),
+        }
     }
 
     /// The masquerade address is for IPv4 clients; IPv6 has no such need (EPSV tells no address).
@@ -525,6 +574,9 @@ enum Woken {
 
 /// Answers on their way at the same time: one request and one transfer, which speaks twice.
 const ANSWERS_MAX: usize = 8;
+
+/// Octets of replies that wait for those of the commands behind them.
+const REPLIES_TOGETHER_BYTES_MAX: usize = 2 * 1024;
 
 /// Octets read from a control connection at once.
 const CONTROL_READ_BYTES: usize = 4 * 1024;

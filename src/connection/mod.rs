@@ -4,12 +4,19 @@
 mod context;
 mod control;
 mod data;
+mod data_path;
+mod kernel_send;
 mod passive_ports;
+mod receive;
 mod send;
+mod send_listing;
+mod session_ports;
 mod source;
 mod storage;
 mod transfer;
+mod whole;
 mod wire;
+mod write_behind;
 
 pub use context::{Context, ContextParts};
 pub use control::{Accepted, serve};

@@ -36,6 +36,7 @@ impl Pump<'_> {
         file: ReadFile,
         report: &mut Report,
     ) -> Result<(), TransferError> {
+        let size = file.size();
         let mut source = Source::new(&self.job.context, file);
         let sent = match self.job.request {
             TransferRequest::Retrieve { ascii: true, offset, .. } => {
@@ -44,8 +45,12 @@ impl Pump<'_> {
             _ => self.send_image(&mut source).await,
         };
         report.reads = Some(source.reads());
-        drop(source);
         sent?;
+        // A file that was cut meanwhile is not what SIZE had promised.
+        if source.position() < size {
+            return Err(TransferError::Storage(FileError::Shrunk));
+        }
+        drop(source);
         self.end_sending().await
     }
 

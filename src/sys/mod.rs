@@ -6,8 +6,11 @@
 
 mod adopt;
 pub mod cpu;
+pub mod file;
 pub mod host;
+pub mod ktls;
 pub mod privileges;
+pub mod sendfile;
 pub mod socket;
 mod watched_fd;
 

@@ -11,6 +11,7 @@ mod copy;
 mod error;
 mod facts;
 mod hash;
+mod kept_digests;
 mod lister;
 mod read;
 mod request;

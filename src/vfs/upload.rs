@@ -12,20 +12,24 @@ use std::io::IoSlice;
 use std::os::fd::OwnedFd;
 
 use rustix::fs::{
-    AtFlags, FallocateFlags, FlockOperation, Gid, Mode, OFlags, Statx, Uid, fallocate, fchmod,
-    fchown, fdatasync, flock, fsync, ftruncate, openat, renameat, syncfs, unlinkat,
+    AtFlags, FallocateFlags, FlockOperation, FsWord, Gid, Mode, OFlags, StatVfs, Statx, Uid,
+    fallocate, fchmod, fchown, fdatasync, flock, fstatfs, fstatvfs, fsync, ftruncate, openat,
+    renameat, syncfs, unlinkat,
 };
 use rustix::io::{Errno, ReadWriteFlags, pwrite, pwritev2, retry_on_intr};
 
 use super::copy::copy_prefix;
 use super::error::cross_device;
 use super::facts;
+use super::hash::Digesting;
+use super::kept_digests;
 use super::root::{Root, Target, open_file_in, require_file};
 use super::temporary::{create_temporary, link_unnamed, random_name, rename_new};
 use super::unique::{Claim, claim};
-use crate::protocol::file::{FileError, StoreMode};
+use crate::protocol::file::{FileError, HashAlgorithms, StoreMode};
 use crate::protocol::path::VirtualPath;
 use crate::protocol::policy::{Durability, FailedUpload};
+use crate::sys::file::start_writeback;
 
 /// What the operator decided about uploads.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -34,6 +38,8 @@ pub struct StorePolicy {
     pub failed_upload: FailedUpload,
     /// What 226 promises.
     pub durability: Durability,
+    /// Digests to make of whole uploads and to keep with the file.
+    pub hashes: HashAlgorithms,
 }
 
 /// An upload under way. Dropping it leaves nothing of it, as [`FailedUpload::Delete`] does; that
@@ -49,9 +55,13 @@ pub struct Upload {
     base: u64,
     /// Octets written since.
     written: u64,
-    nowait: bool,
-    /// Blocks may be reserved past the end (ALLO).
-    reserved: bool,
+    waits: Waits,
+    /// Digests of all octets so far; none when the file begins with octets that did not go by here.
+    digesting: Digesting,
+    /// Up to here the kernel has been told to write to the disk.
+    writeback: u64,
+    /// Octets for which blocks may be reserved past the end (ALLO).
+    reserved: u64,
     policy: StorePolicy,
 }
 
@@ -67,6 +77,32 @@ enum Place {
     /// Published or removed: nothing to undo.
     Settled,
 }
+
+/// When a write waits for a disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Waits {
+    /// The file is memory: tmpfs, which does not know `RWF_NOWAIT`.
+    Never,
+    /// Not if asked not to (`RWF_NOWAIT`: XFS, btrfs).
+    Told,
+    /// The filesystem cannot promise (ext4, NFS, FUSE).
+    Always,
+}
+
+impl Waits {
+    fn of(file: &OwnedFd) -> Self {
+        match fstatfs(file) {
+            Ok(filesystem) if filesystem.f_type == TMPFS_MAGIC => Self::Never,
+            _ => Self::Told,
+        }
+    }
+}
+
+/// Octets written before the kernel is told to bring them to the disk.
+const WRITEBACK_BYTES: u64 = 8 * 1024 * 1024;
+
+/// `f_type` of tmpfs (statfs(2)).
+const TMPFS_MAGIC: FsWord = 0x0102_1994;
 
 /// What may become of the name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,12 +149,19 @@ impl Upload {
         (self.goal == Goal::Unique).then_some(&self.name)
     }
 
+    /// Octets for which ALLO reserved blocks; 0 when nothing was announced or the filesystem cannot.
+    #[must_use]
+    pub const fn reserved(&self) -> u64 {
+        self.reserved
+    }
+
     /// Writes all of `octets` after the last one, waiting for the disk.
     ///
     /// # Errors
     ///
     /// What the system said; [`Upload::abandon`] or drop the upload then.
     pub fn write(&mut self, mut octets: &[u8]) -> Result<(), FileError> {
+        self.digesting.update(octets);
         while !octets.is_empty() {
             match retry_on_intr(|| pwrite(&self.file, octets, self.end()))? {
                 0 => return Err(FileError::NoSpace),
@@ -128,17 +171,21 @@ impl Upload {
                 }
             }
         }
+        self.start_writeback();
         Ok(())
     }
 
     /// Writes what can be written without waiting and says how much that was. `None`: use
     /// [`Upload::write`] on a helper thread.
     pub fn try_write(&mut self, octets: &[u8]) -> Option<Result<usize, FileError>> {
-        if !self.nowait || octets.is_empty() {
+        if self.waits == Waits::Always || octets.is_empty() {
             return None;
         }
-        let buffers = [IoSlice::new(octets)];
-        match pwritev2(&self.file, &buffers, self.end(), ReadWriteFlags::NOWAIT) {
+        let flags = match self.waits {
+            Waits::Never => ReadWriteFlags::empty(),
+            Waits::Told | Waits::Always => ReadWriteFlags::NOWAIT,
+        };
+        match pwritev2(&self.file, &[IoSlice::new(octets)], self.end(), flags) {
             Ok(0) | Err(Errno::AGAIN | Errno::INTR) => None,
             Ok(count) => {
                 self.written += count as u64;
@@ -146,7 +193,7 @@ impl Upload {
             }
             // ext4 and others only wait: never ask again.
             Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => {
-                self.nowait = false;
+                self.waits = Waits::Always;
                 None
             }
             Err(errno) => Some(Err(errno.into())),
@@ -162,6 +209,10 @@ impl Upload {
     /// ([`Durability::Full`]) the file has its name already.
     pub fn finish(mut self) -> Result<(), FileError> {
         self.release_reservation()?;
+        if !self.digesting.is_empty() {
+            let digests = self.digesting.finish();
+            kept_digests::keep(&self.file, &digests);
+        }
         match self.policy.durability {
             Durability::None => {}
             Durability::Data => fdatasync(&self.file)?,
@@ -230,6 +281,7 @@ impl Upload {
         let mut upload = Self::beside(root, target, policy)?;
         copy_prefix(&source, &upload.file, offset)?;
         upload.base = offset;
+        upload.digesting = Digesting::new(HashAlgorithms::NONE);
         Ok(upload)
     }
 
@@ -263,6 +315,10 @@ impl Upload {
         goal: Goal,
         policy: StorePolicy,
     ) -> Self {
+        let whole = place != Place::AtEnd;
+        let digesting = Digesting::new(if whole { policy.hashes } else { HashAlgorithms::NONE });
+        // A digest takes longer than the write: both belong on a helper thread.
+        let waits = if digesting.is_empty() { Waits::of(&file) } else { Waits::Always };
         Self {
             file,
             directory,
@@ -271,8 +327,10 @@ impl Upload {
             goal,
             base: 0,
             written: 0,
-            nowait: true,
-            reserved: false,
+            waits,
+            digesting,
+            writeback: 0,
+            reserved: 0,
             policy,
         }
     }
@@ -289,8 +347,14 @@ impl Upload {
         if !fits {
             return Err(FileError::TooBig);
         }
+        // Asked first: some filesystems (ext4) take all there is before they find it too little, and
+        // until that is given back nobody else has room. Some report no size at all.
+        let StatVfs { f_blocks, f_bavail, f_frsize, .. } = fstatvfs(&self.file)?;
+        if f_blocks > 0 && f_bavail.saturating_mul(f_frsize) < octets {
+            return Err(FileError::NoSpace);
+        }
         match fallocate(&self.file, FallocateFlags::KEEP_SIZE, self.base, octets) {
-            Ok(()) => self.reserved = true,
+            Ok(()) => self.reserved = octets,
             Err(errno @ (Errno::NOSPC | Errno::DQUOT | Errno::FBIG)) => return Err(errno.into()),
             // Not on this filesystem: the announcement was only a help.
             Err(_) => {}
@@ -298,10 +362,19 @@ impl Upload {
         Ok(())
     }
 
+    /// Has the kernel write to the disk already what the end will wait for, so that it waits less.
+    fn start_writeback(&mut self) {
+        let ahead = self.written - self.writeback;
+        if self.policy.durability != Durability::None && ahead >= WRITEBACK_BYTES {
+            // Only a help: what it cannot do, the end does.
+            let _ = start_writeback(&self.file, self.base + self.writeback, ahead);
+            self.writeback = self.written;
+        }
+    }
+
     /// Gives back what ALLO reserved and nobody wrote.
     fn release_reservation(&mut self) -> Result<(), FileError> {
-        if self.reserved {
-            self.reserved = false;
+        if std::mem::take(&mut self.reserved) > 0 {
             if facts::stat_handle(&self.file, false)?.stx_size == self.end() {
                 ftruncate(&self.file, self.end())?;
             }
@@ -402,7 +475,7 @@ impl Drop for Upload {
             Place::Hidden(hidden) => {
                 let _ = unlinkat(&self.directory, hidden.as_slice(), AtFlags::empty());
             }
-            Place::AtEnd if self.written > 0 || self.reserved => {
+            Place::AtEnd if self.written > 0 || self.reserved > 0 => {
                 let size = facts::stat_handle(&self.file, false).map(|stat| stat.stx_size);
                 // Somebody who does not take our lock appended as well: theirs is not ours to cut.
                 if size == Ok(self.end()) {
@@ -424,8 +497,11 @@ mod tests {
     use crate::vfs::testing::{Home, SetOnDrop, path};
     use crate::vfs::{Transfer, perform};
 
-    const DELETE: StorePolicy =
-        StorePolicy { failed_upload: FailedUpload::Delete, durability: Durability::None };
+    const DELETE: StorePolicy = StorePolicy {
+        failed_upload: FailedUpload::Delete,
+        durability: Durability::None,
+        hashes: HashAlgorithms::NONE,
+    };
     const KEEP: StorePolicy = StorePolicy { failed_upload: FailedUpload::Keep, ..DELETE };
 
     fn open(
