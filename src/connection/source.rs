@@ -1,5 +1,5 @@
 //! The octets of a file in order: at once where the page cache has them, else by reads that wait
-//! for the disk while what came before is sent. What becomes of the octets is the sender's business.
+//! for the disk while what came before is sent. What becomes of them is the sender's business.
 
 use std::collections::VecDeque;
 use std::rc::Rc;
