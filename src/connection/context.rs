@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use super::passive_ports::PassivePorts;
 use crate::auth::UserTable;
-use crate::buffer::BlockPool;
+use crate::buffer::{BlockPool, Budget};
+use crate::limits::READ_AHEAD_PER_SHARD;
 use crate::metrics::{Counters, Gauges};
 use crate::protocol::account::HomeId;
 use crate::protocol::policy::Policy;
@@ -43,6 +44,8 @@ pub struct ContextParts {
 pub struct Context {
     pub(super) parts: ContextParts,
     pub(super) blocks: BlockPool,
+    /// Reads ahead of what is sent, from disks.
+    pub(super) read_ahead: Budget,
     /// Events counted since the start.
     pub counters: Counters,
     /// What there is at this moment.
@@ -63,6 +66,7 @@ impl Context {
         Self {
             parts,
             blocks: BlockPool::default(),
+            read_ahead: Budget::new(READ_AHEAD_PER_SHARD),
             counters: Counters::default(),
             gauges: Gauges::default(),
             drain: Flag::new(),
