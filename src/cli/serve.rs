@@ -11,13 +11,13 @@ use signal_hook::iterator::Signals;
 
 use super::{banner, check_config, fail, logging, tls_setup};
 use crate::clock;
-use crate::config::{Config, ListenAddress, Settings};
+use crate::config::{Config, ListenAddress, Settings, Steering};
 use crate::connection::split;
 use crate::limits::HELPER_THREADS_PER_SHARD;
 use crate::runtime::remote::{self, RemoteSender};
 use crate::runtime::{ShardThread, spawn_shard};
 use crate::shard::{
-    BoundListener, ListenError, ListenerKind, Message, Report, Shard, bind_all, share,
+    BoundListener, ListenError, ListenerKind, Message, Report, Shard, SteerBy, bind_all, share,
 };
 use crate::sys::{cpu, host, privileges};
 use crate::tls::{SelfSigned, ServerTls};
@@ -65,8 +65,14 @@ fn start(config: Config) -> Result<Server, String> {
     host::check(cpus.len()).map_err(|error| error.to_string())?;
     let files = host::raise_open_files().map_err(|error| error.to_string())?;
     let (certificate, origin) = tls_setup::load_certificate(&settings.tls.certificate)?;
-    let tls = tls_setup::build(&config, certificate.clone())?;
-    let listeners = bind(settings, cpus.len())?;
+    let secret = tls_setup::ticket_secret()?;
+    let tls: Vec<_> = (0..cpus.len())
+        .map(|_| {
+            let own = certificate.for_another_shard().map_err(|error| error.to_string())?;
+            tls_setup::build(&config, own, secret)
+        })
+        .collect::<Result<_, _>>()?;
+    let listeners = bind(settings, &cpus)?;
     become_user(settings)?;
     let homes = open_homes(&config)?;
 
@@ -94,7 +100,7 @@ fn start(config: Config) -> Result<Server, String> {
     if let Some(SelfSigned::Created { reason }) = &origin {
         tracing::info!(reason, "made a self-signed certificate");
     }
-    let shards = start_shards(config, &cpus, listeners, &tls, &homes, &sender)?;
+    let shards = start_shards(config, &cpus, listeners, tls, &homes, &sender)?;
     super::print(text);
     Ok(Server { shards, wakes, _log: log })
 }
@@ -150,20 +156,28 @@ fn log_report(shard: usize, report: &Report) {
     tracing::info!(shard, counters = counted.join(" "), "shard ended");
 }
 
-fn bind(settings: &Settings, shards: usize) -> Result<Listeners, String> {
+fn bind(settings: &Settings, cpus: &[usize]) -> Result<Listeners, String> {
+    let shards = cpus.len();
+    let cpus: Vec<u32> = cpus.iter().filter_map(|cpu| u32::try_from(*cpu).ok()).collect();
+    let steer_by = match settings.steering {
+        Steering::Kernel => SteerBy::Kernel,
+        Steering::Cpu => SteerBy::Cpu(&cpus),
+        Steering::Source => SteerBy::Source,
+    };
     let mut listeners = Listeners {
         per_shard: (0..shards).map(|_| Vec::new()).collect(),
         implicit: Vec::new(),
         explicit: Vec::new(),
     };
-    let implicit = ListenerKind::Implicit { defer_accept: settings.policy.handshake_timeout };
+    let hello = settings.limits.client_hello_timeout.min(settings.policy.handshake_timeout);
+    let implicit = ListenerKind::Implicit { defer_accept: hello };
     for address in &settings.implicit {
-        let bound = bind_first(address, shards, implicit, settings.backlog);
+        let bound = bind_first(address, shards, implicit, settings.backlog, steer_by);
         let addresses = listeners.take(bound.map_err(|error| error.to_string())?);
         listeners.implicit.extend(addresses);
     }
     for address in &settings.explicit {
-        let bound = bind_first(address, shards, ListenerKind::Explicit, settings.backlog);
+        let bound = bind_first(address, shards, ListenerKind::Explicit, settings.backlog, steer_by);
         let addresses = listeners.take(bound.map_err(|error| error.to_string())?);
         listeners.explicit.extend(addresses);
     }
@@ -193,10 +207,11 @@ fn bind_first(
     shards: usize,
     kind: ListenerKind,
     backlog: u32,
+    steer_by: SteerBy<'_>,
 ) -> Result<Vec<Vec<BoundListener>>, ListenError> {
     let mut refusal = None;
     for &port in &address.ports {
-        match bind_port(address, port, shards, kind, backlog) {
+        match bind_port(address, port, shards, kind, backlog, steer_by) {
             Ok(bound) => return Ok(bound),
             // The first refusal is the one about the standard port: the one worth reading.
             Err(error) => refusal = refusal.or(Some(error)),
@@ -211,11 +226,13 @@ fn bind_port(
     shards: usize,
     kind: ListenerKind,
     backlog: u32,
+    steer_by: SteerBy<'_>,
 ) -> Result<Vec<Vec<BoundListener>>, ListenError> {
     let mut all: Vec<Vec<BoundListener>> = (0..shards).map(|_| Vec::new()).collect();
     let mut port = port;
     for &host in &address.hosts {
-        let bound = match bind_all(&[SocketAddr::new(host, port)], shards, kind, backlog) {
+        let bound = match bind_all(&[SocketAddr::new(host, port)], shards, kind, backlog, steer_by)
+        {
             Err(_) if host.is_ipv6() && address.ipv6_optional && !has_ipv6() => continue,
             bound => bound?,
         };
@@ -254,17 +271,17 @@ fn start_shards(
     config: Config,
     cpus: &[usize],
     listeners: Listeners,
-    tls: &Arc<ServerTls>,
+    tls: Vec<Arc<ServerTls>>,
     homes: &[Arc<Root>],
     wakes: &mpsc::Sender<Wake>,
 ) -> Result<Vec<RunningShard>, String> {
     let Config { settings, accounts, .. } = config;
-    let policy = Arc::new(settings.policy);
     let users = Arc::new(accounts.users);
     let limits = &settings.limits;
     let count = u32::try_from(cpus.len()).unwrap_or(u32::MAX);
     let mut shards = Vec::new();
-    for (index, (&cpu, listeners)) in cpus.iter().zip(listeners.per_shard).enumerate() {
+    let own = cpus.iter().zip(listeners.per_shard).zip(tls);
+    for (index, ((&cpu, listeners), tls)) in own.enumerate() {
         let passive = match settings.passive.ports {
             None => None,
             Some(range) => Some(
@@ -277,8 +294,9 @@ fn start_shards(
         let shard = Shard {
             index,
             listeners,
-            policy: policy.clone(),
-            tls: tls.clone(),
+            // Its own, because each connection counts a reference to it.
+            policy: Arc::new(settings.policy.clone()),
+            tls,
             users: users.clone(),
             homes: homes.to_vec(),
             passive,
@@ -286,6 +304,9 @@ fn start_shards(
             sessions_max: share(limits.sessions, number, count),
             sessions_per_ip_max: limits.sessions_per_ip,
             sessions_per_user_max: limits.sessions_per_user,
+            handshakes_max: usize::try_from(limits.handshakes).unwrap_or(usize::MAX),
+            handshake_percent: settings.handshake_percent,
+            client_hello_timeout: limits.client_hello_timeout,
             shutdown_timeout: limits.shutdown_timeout,
             inbox,
         };

@@ -30,10 +30,18 @@ pub(super) fn load_certificate(
     }
 }
 
-/// Everything TLS of a configuration, or what is wrong with it.
+/// What all ticket keys come from: the same in all shards.
+pub(super) fn ticket_secret() -> Result<[u8; 32], String> {
+    let mut secret = [0; 32];
+    aws_lc_rs::rand::fill(&mut secret).map_err(|_| "no random numbers".to_owned())?;
+    Ok(secret)
+}
+
+/// Everything TLS of a configuration for one shard, or what is wrong with it.
 pub(super) fn build(
     config: &Config,
     certificate: ServerCertificate,
+    ticket_secret: [u8; 32],
 ) -> Result<Arc<ServerTls>, String> {
     let settings = &config.settings;
     let read_ca = |path: &Path| PemText::read(path, "read tls.client_ca");
@@ -45,10 +53,10 @@ pub(super) fn build(
         .users()
         .filter_map(|user| user.certificate.as_ref()?.sha256)
         .collect();
-    let mut ticket_secret = [0; 32];
-    aws_lc_rs::rand::fill(&mut ticket_secret).map_err(|_| "no random numbers".to_owned())?;
     let suites = settings.tls.cipher_suites.as_ref();
     ServerTls::new(TlsOptions {
+        profile: settings.tls.profile,
+        groups: settings.tls.groups.clone(),
         certificates: vec![certificate],
         versions: TlsVersions {
             tls12: settings.tls.versions.tls12,
@@ -77,7 +85,7 @@ pub(super) fn check(config: &Config) -> Result<Option<ServerCertificate>, String
     } else {
         ServerCertificate::ephemeral().map_err(|error| error.to_string())?
     };
-    build(config, certificate.clone())?;
+    build(config, certificate.clone(), [0; 32])?;
     Ok(files.then_some(certificate))
 }
 

@@ -4,15 +4,18 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
+use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
+use super::handshakes::Handshakes;
 use super::passive_ports::PassivePorts;
 use crate::auth::UserTable;
 use crate::buffer::BlockPool;
 use crate::metrics::Counters;
 use crate::protocol::account::HomeId;
 use crate::protocol::policy::Policy;
-use crate::runtime::{Flag, Helpers, TaskGroup};
+use crate::runtime::{Flag, Helpers, Queue, TaskGroup};
 use crate::tls::ServerTls;
 use crate::vfs::Root;
 
@@ -34,6 +37,37 @@ pub struct ContextParts {
     pub masquerade: Option<Ipv4Addr>,
     /// Sessions one user may have in this shard; `None` is no limit.
     pub sessions_per_user_max: Option<u32>,
+    /// Where the shard's tasks run.
+    pub queues: Queues,
+    /// TLS handshakes of control connections at the same time.
+    pub handshakes_max: usize,
+    /// How long a client may be silent where its ClientHello belongs.
+    pub client_hello_timeout: Duration,
+}
+
+/// The queues of a shard's tasks.
+#[derive(Clone, Copy, Debug)]
+pub struct Queues {
+    /// Sessions and their transfers, data connections with their handshakes included.
+    pub sessions: Queue,
+    /// Accepting, and the TLS handshakes of control connections.
+    pub newcomers: Queue,
+}
+
+impl Queues {
+    /// Queues of the calling shard. When both want all of it, newcomers get this share of 100.
+    ///
+    /// # Panics
+    ///
+    /// Outside a shard.
+    #[must_use]
+    pub fn new(newcomers_percent: u8) -> Self {
+        let newcomers = usize::from(newcomers_percent.min(99)) * 10;
+        Self {
+            sessions: Queue::new("sessions", 1000 - newcomers),
+            newcomers: Queue::new("newcomers", newcomers),
+        }
+    }
 }
 
 /// One shard's common state.
@@ -41,7 +75,9 @@ pub struct Context {
     pub(super) parts: ContextParts,
     pub(super) blocks: BlockPool,
     /// Events counted since the start.
-    pub counters: Counters,
+    pub counters: Rc<Counters>,
+    /// Handshakes of control connections.
+    pub handshakes: Handshakes,
     /// Set when the shard shuts down: sessions end when idle.
     pub drain: Flag,
     /// Set when the shutdown deadline passed: transfers end, too.
@@ -55,10 +91,12 @@ impl Context {
     /// A fresh context without sessions.
     #[must_use]
     pub fn new(parts: ContextParts) -> Self {
+        let counters = Rc::<Counters>::default();
         Self {
+            handshakes: Handshakes::new(parts.handshakes_max, counters.clone()),
             parts,
             blocks: BlockPool::default(),
-            counters: Counters::default(),
+            counters,
             drain: Flag::new(),
             cut: Flag::new(),
             sessions_by_user: RefCell::default(),
@@ -70,6 +108,12 @@ impl Context {
     #[must_use]
     pub fn policy(&self) -> &Arc<Policy> {
         &self.parts.policy
+    }
+
+    /// Where the shard's tasks run.
+    #[must_use]
+    pub const fn queues(&self) -> Queues {
+        self.parts.queues
     }
 
     pub(super) fn home(&self, id: HomeId) -> Option<Arc<Root>> {

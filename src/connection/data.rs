@@ -126,8 +126,7 @@ impl DataConnection {
         session: &Arc<ControlSession>,
         deadline: Instant,
     ) -> Result<HandshakeFacts, TransferError> {
-        let handshake = Handshake::new(&context.parts.tls, purpose, session, None);
-        let mut handshake = handshake.map_err(|error| failed(&error))?;
+        let mut handshake = Handshake::new(&context.parts.tls, purpose, session, None);
         let interrupts = self.interrupts.clone();
         let shaking = async {
             loop {

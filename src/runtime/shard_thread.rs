@@ -4,6 +4,7 @@ use std::{future::Future, io, sync::mpsc};
 
 use glommio::{GlommioError, LocalExecutorBuilder, Placement, PoolPlacement};
 
+use super::queue::LOOK_INTERVAL;
 use crate::sys::cpu;
 
 /// Memory the executor registers for its own file buffers, octets per ring. We bring our own
@@ -38,6 +39,7 @@ where
     let handle = LocalExecutorBuilder::new(Placement::Unbound)
         .name(name)
         .io_memory(IO_MEMORY_BYTES)
+        .preempt_timer(LOOK_INTERVAL)
         .blocking_thread_pool_placement(PoolPlacement::Unbound(helper_threads))
         .spawn(move || async move {
             let pinned = cpu::pin_current_thread(cpu);
@@ -178,7 +180,9 @@ mod tests {
             let client = net::TcpStream::connect(socket.local_addr().unwrap()).unwrap();
             let (accepted, peer) = socket.accept().unwrap();
             let stream = rt::Stream::adopt(accepted, peer);
-            let accepting = rt::Listener::adopt(socket).unwrap().run(|_| {}, |_| {});
+            let accepting = rt::Listener::adopt(socket).unwrap();
+            let queue = rt::Queue::new("test", 1000);
+            let accepting = accepting.run(queue, async |_| {}, |_| {});
             let group = rt::TaskGroup::new();
             let (forgotten, ended) = held;
             group.spawn(async move {

@@ -9,11 +9,13 @@
 mod certificate;
 mod channel;
 mod client_certificate;
+mod client_hello;
 mod control_session;
 mod drain;
 mod error;
 mod handshake;
 mod probe;
+mod profile;
 mod record;
 mod server;
 #[cfg(test)]
@@ -28,4 +30,5 @@ pub use drain::{After, Drain, DrainProgress, is_tls_record};
 pub use error::{Culprit, TlsError, TlsSetupError};
 pub use handshake::{Handshake, HandshakeFacts, Progress};
 pub use probe::Resumption;
+pub use profile::{GROUPS, POST_QUANTUM, TlsProfile};
 pub use server::{Purpose, ServerTls, TlsOptions, TlsVersions};

@@ -23,7 +23,7 @@ use super::control_session::SessionId;
 use super::server::Clock;
 use super::{
     Channel, ControlSession, Handshake, HandshakeFacts, Opened, PemText, Progress, Purpose,
-    ServerCertificate, ServerTls, TlsError, TlsOptions, TlsVersions,
+    ServerCertificate, ServerTls, TlsError, TlsOptions, TlsProfile, TlsVersions,
 };
 use crate::buffer::InBuf;
 use crate::protocol::policy::DataResumption;
@@ -92,7 +92,9 @@ fn text(origin: &str, pem: &str) -> PemText {
 fn options() -> TlsOptions {
     TlsOptions {
         certificates: vec![certificate(&["localhost"])],
+        profile: TlsProfile::Balanced,
         versions: TlsVersions::default(),
+        groups: None,
         cipher_suites: None,
         client_ca: None,
         client_fingerprints: BTreeSet::new(),
@@ -185,7 +187,7 @@ fn connect_in_pieces(
     client: &mut ClientConnection,
     piece: usize,
 ) -> Result<Server, TlsError> {
-    let mut handshake = Handshake::new(tls, purpose, session, None)?;
+    let mut handshake = Handshake::new(tls, purpose, session, None);
     let mut inbound = InBuf::new();
     let mut out = Vec::new();
     for _ in 0..10 {
