@@ -346,8 +346,9 @@ impl Settings {
             }
             TlsProfile::Balanced | TlsProfile::Throughput | TlsProfile::PostQuantum => {}
         }
-        let quantum_only =
-            groups.is_some_and(|names| names.iter().all(|name| name == POST_QUANTUM));
+        let quantum_only = groups.is_some_and(|names| {
+            !names.is_empty() && names.iter().all(|name| name == POST_QUANTUM)
+        });
         if tls12 && quantum_only {
             let message = format!("TLS 1.2, which `versions` offers, cannot use {POST_QUANTUM}");
             tls.error("groups", message);

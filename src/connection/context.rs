@@ -15,7 +15,7 @@ use crate::buffer::BlockPool;
 use crate::metrics::Counters;
 use crate::protocol::account::HomeId;
 use crate::protocol::policy::Policy;
-use crate::runtime::{Flag, Helpers, Queue, TaskGroup};
+use crate::runtime::{Flag, Helpers, Pacer, Queue, TaskGroup};
 use crate::tls::ServerTls;
 use crate::vfs::Root;
 
@@ -41,6 +41,8 @@ pub struct ContextParts {
     pub queues: Queues,
     /// TLS handshakes of control connections at the same time.
     pub handshakes_max: usize,
+    /// What newcomers get of a shard that sessions would fill, of 100.
+    pub handshake_percent: u8,
     /// How long a client may be silent where its ClientHello belongs.
     pub client_hello_timeout: Duration,
 }
@@ -55,18 +57,20 @@ pub struct Queues {
 }
 
 impl Queues {
-    /// Queues of the calling shard. When both want all of it, newcomers get this share of 100.
+    /// Queues of the calling shard.
     ///
     /// # Panics
     ///
     /// Outside a shard.
     #[must_use]
-    pub fn new(newcomers_percent: u8) -> Self {
-        let newcomers = usize::from(newcomers_percent.min(99)) * 10;
-        Self {
-            sessions: Queue::new("sessions", 1000 - newcomers),
-            newcomers: Queue::new("newcomers", newcomers),
-        }
+    pub fn new() -> Self {
+        Self { sessions: Queue::new("sessions"), newcomers: Queue::new("newcomers") }
+    }
+}
+
+impl Default for Queues {
+    fn default() -> Self {
+        Self::new()
     }
 }
 
@@ -78,6 +82,8 @@ pub struct Context {
     pub counters: Rc<Counters>,
     /// Handshakes of control connections.
     pub handshakes: Handshakes,
+    /// Turns for accepting and for the steps of those handshakes.
+    pub pacer: Pacer,
     /// Set when the shard shuts down: sessions end when idle.
     pub drain: Flag,
     /// Set when the shutdown deadline passed: transfers end, too.
@@ -93,6 +99,11 @@ impl Context {
     pub fn new(parts: ContextParts) -> Self {
         let counters = Rc::<Counters>::default();
         Self {
+            pacer: Pacer::new(
+                parts.queues.newcomers,
+                parts.queues.sessions,
+                parts.handshake_percent,
+            ),
             handshakes: Handshakes::new(parts.handshakes_max, counters.clone()),
             parts,
             blocks: BlockPool::default(),

@@ -299,7 +299,7 @@ impl Control {
             self.release_buffers();
         } else if self.place.as_ref().is_some_and(|place| !place.is_heard()) && self.read_ready() {
             // The kernel has kept an implicit connection back until its ClientHello was there.
-            return;
+            return self.context.pacer.turn().await;
         } else {
             // What came out of this handshake so far was dear.
             end_turn();
@@ -353,7 +353,12 @@ impl Control {
 
     async fn woken(&mut self, stage: Stage, woken: Woken) {
         match woken {
-            Woken::Readable => self.read().await,
+            Woken::Readable => {
+                self.read().await;
+                if stage == Stage::Handshake {
+                    self.context.pacer.turn().await;
+                }
+            }
             Woken::Answer(Some(input)) => self.answers.push_back(input),
             Woken::Answer(None) => {}
             Woken::Place(place) => {

@@ -227,7 +227,7 @@ mod tests {
             let (listener, address) = listening();
             let accepted = Rc::new(RefCell::new(Vec::new()));
             let task = listener.run(
-                Queue::new("test", 1000),
+                Queue::new("test"),
                 {
                     let accepted = Rc::clone(&accepted);
                     async move |stream| accepted.borrow_mut().push(stream)
@@ -281,7 +281,7 @@ mod tests {
             let (report, reports) = mpsc::channel();
             let accepted = Rc::new(RefCell::new(Vec::new()));
             let task = listener.run(
-                Queue::new("test", 1000),
+                Queue::new("test"),
                 {
                     let accepted = Rc::clone(&accepted);
                     async move |stream| accepted.borrow_mut().push(stream)

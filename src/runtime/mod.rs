@@ -12,6 +12,8 @@
 //!   closure hangs it for ever; [`Helpers`] runs each closure to its end and catches panics.
 //! - It forgets tasks that still wait when the shard ends, without dropping them; [`TaskGroup`]
 //!   ends and counts its tasks.
+//! - When its preemption timer fires before the first task of a round it goes to sleep with tasks
+//!   ready; the timer stays at its 100 ms, which makes that rare, and [`Pacer`] does its work.
 //! - Its helper threads inherit the pinning of the shard; here they start before the pinning.
 
 mod connect;
@@ -19,6 +21,7 @@ mod event;
 mod helpers;
 mod listener;
 mod mailbox;
+mod pacer;
 mod queue;
 pub mod remote;
 mod shard_thread;
@@ -32,6 +35,7 @@ pub use futures_lite::future::{or as race, poll_once, yield_now};
 pub use helpers::{HelperError, Helpers};
 pub use listener::{Listener, ListenerTask};
 pub use mailbox::{Mailbox, MailboxError, MailboxSender, mailbox};
+pub use pacer::Pacer;
 pub use queue::{Queue, end_turn};
 pub use shard_thread::{ShardError, ShardStartError, ShardThread, spawn_shard};
 pub use stream::Stream;

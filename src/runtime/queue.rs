@@ -1,4 +1,4 @@
-//! Task queues: which tasks of a shard get how much of it when all want it. Knows no task.
+//! Task queues: which tasks of a shard belong together. Knows no task.
 
 use std::pin::pin;
 use std::task::{Context, Waker};
@@ -8,29 +8,22 @@ use glommio::{Latency, Shares, TaskQueueHandle};
 
 use super::Task;
 
-/// How long tasks may run before the executor looks for new input again. Its own value of 100 ms
-/// lets a command wait that long behind a flood of handshakes; each look costs a few microseconds.
-pub(super) const LOOK_INTERVAL: Duration = Duration::from_micros(500);
-
-/// Shares of a queue that wants all it can get; the executor knows no more.
-const SHARES_MAX: usize = 1000;
-
-/// A queue of tasks. Queues that have tasks to run get time in proportion to their shares; one
-/// alone gets all of it. A task stays in the queue it was started in, and [`super::spawn`] starts
-/// tasks in the queue of the caller.
+/// A queue of tasks. A task stays in the queue it was started in, and [`super::spawn`] starts tasks
+/// in the queue of the caller. Queues with tasks to run take turns; how much is done in one is
+/// decided by [`end_turn`] and [`super::Pacer`].
 #[derive(Clone, Copy, Debug)]
 pub struct Queue(TaskQueueHandle);
 
 impl Queue {
-    /// A new queue of the calling shard, with 1 to 1000 shares; values outside are clamped.
+    /// A new queue of the calling shard.
     ///
     /// # Panics
     ///
     /// Outside a shard.
     #[must_use]
-    pub fn new(name: &str, shares: usize) -> Self {
-        let shares = Shares::Static(shares.clamp(1, SHARES_MAX));
-        Self(glommio::executor().create_task_queue(shares, Latency::NotImportant, name))
+    pub fn new(name: &str) -> Self {
+        let (shares, latency) = (Shares::default(), Latency::NotImportant);
+        Self(glommio::executor().create_task_queue(shares, latency, name))
     }
 
     /// Starts `future` as a task of this queue, which must be one of the calling shard.
@@ -42,11 +35,19 @@ impl Queue {
         let task = glommio::spawn_local_into(future, self.0);
         Task(task.expect("queues live as long as their shard"))
     }
+
+    /// How long tasks of this queue have run since the last call.
+    pub(super) fn take_runtime(self) -> Duration {
+        // The executor starts its own count again.
+        glommio::executor()
+            .task_queue_stats(self.0)
+            .map(|stats| stats.runtime())
+            .unwrap_or_default()
+    }
 }
 
 /// Ends the turn of the running task's queue when the task next waits or ends, so that another
-/// queue with a better claim runs before the next task of this one. For tasks that have just done
-/// something dear: the executor alone would go on in this queue up to its next look for input.
+/// queue runs before the next task of this one. For tasks that have just done something dear.
 ///
 /// # Panics
 ///
@@ -63,71 +64,32 @@ pub fn end_turn() {
 mod tests {
     use super::*;
     use crate::clock;
-    use crate::runtime::{self, testing::on_shard};
-    use std::{cell::Cell, rc::Rc, time::Instant};
-
-    fn work(span: Duration) {
-        let start = clock::now();
-        while clock::now() - start < span {
-            std::hint::spin_loop();
-        }
-    }
-
-    /// Tasks that never wait, in two queues: each queue gets its share of the turns.
-    #[test]
-    fn busy_queues_get_time_by_their_shares() {
-        on_shard(|| async {
-            let counts = [("large", 900), ("small", 100)].map(|(name, shares)| {
-                let count = Rc::new(Cell::new(0_u32));
-                let (queue, counted) = (Queue::new(name, shares), count.clone());
-                queue
-                    .spawn(async move {
-                        loop {
-                            work(Duration::from_micros(100));
-                            counted.set(counted.get() + 1);
-                            end_turn();
-                            runtime::yield_now().await;
-                        }
-                    })
-                    .detach();
-                count
-            });
-            runtime::testing::pause(400).await;
-            let [large, small] = counts.map(|count| count.get());
-            assert!(small > 0, "starved");
-            // Nine to one on a quiet machine; what else runs there is counted as the queue's own.
-            assert!(large > 2 * small, "{large} to {small}");
-        });
-    }
+    use crate::runtime::{testing::eventually, testing::on_shard};
+    use std::{cell::Cell, rc::Rc};
 
     /// One that was asleep runs after the task at hand, not after all that wait in another queue.
     #[test]
     fn a_turn_that_ends_lets_the_other_queue_in() {
         on_shard(|| async {
-            let (busy, other) = (Queue::new("busy", 100), Queue::new("other", 1000));
-            let seen: Rc<Cell<Option<Instant>>> = Rc::default();
+            let (busy, other) = (Queue::new("busy"), Queue::new("other"));
+            let seen: Rc<Cell<Option<usize>>> = Rc::default();
             let done = Rc::new(Cell::new(0));
-            let before = Rc::new(Cell::new(0));
             for number in 0..10 {
-                let (seen, done, before) = (seen.clone(), done.clone(), before.clone());
+                let (seen, done) = (seen.clone(), done.clone());
                 busy.spawn(async move {
                     if number == 0 {
                         let done = done.clone();
-                        other
-                            .spawn(async move {
-                                seen.set(Some(clock::now()));
-                                before.set(done.get());
-                            })
-                            .detach();
+                        other.spawn(async move { seen.set(Some(done.get())) }).detach();
                     }
-                    work(Duration::from_micros(200));
+                    let start = clock::now();
+                    while clock::now() - start < Duration::from_micros(200) {}
                     done.set(done.get() + 1);
                     end_turn();
                 })
                 .detach();
             }
-            assert!(runtime::testing::eventually(|| seen.get().is_some()).await);
-            assert!(before.get() <= 2, "{} tasks went first", before.get());
+            assert!(eventually(|| seen.get().is_some()).await);
+            assert!(seen.get().unwrap() <= 2, "{seen:?} tasks went first");
         });
     }
 }

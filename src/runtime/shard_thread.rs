@@ -4,7 +4,6 @@ use std::{future::Future, io, sync::mpsc};
 
 use glommio::{GlommioError, LocalExecutorBuilder, Placement, PoolPlacement};
 
-use super::queue::LOOK_INTERVAL;
 use crate::sys::cpu;
 
 /// Memory the executor registers for its own file buffers, octets per ring. We bring our own
@@ -39,7 +38,6 @@ where
     let handle = LocalExecutorBuilder::new(Placement::Unbound)
         .name(name)
         .io_memory(IO_MEMORY_BYTES)
-        .preempt_timer(LOOK_INTERVAL)
         .blocking_thread_pool_placement(PoolPlacement::Unbound(helper_threads))
         .spawn(move || async move {
             let pinned = cpu::pin_current_thread(cpu);
@@ -181,7 +179,7 @@ mod tests {
             let (accepted, peer) = socket.accept().unwrap();
             let stream = rt::Stream::adopt(accepted, peer);
             let accepting = rt::Listener::adopt(socket).unwrap();
-            let queue = rt::Queue::new("test", 1000);
+            let queue = rt::Queue::new("test");
             let accepting = accepting.run(queue, async |_| {}, |_| {});
             let group = rt::TaskGroup::new();
             let (forgotten, ended) = held;

@@ -87,7 +87,8 @@ impl Shard {
             passive_ports: PassivePorts::new(self.passive),
             masquerade: self.masquerade,
             sessions_per_user_max: self.sessions_per_user_max,
-            queues: Queues::new(self.handshake_percent),
+            queues: Queues::new(),
+            handshake_percent: self.handshake_percent,
             handshakes_max: self.handshakes_max,
             client_hello_timeout: self.client_hello_timeout,
         }));
@@ -146,6 +147,7 @@ fn listen(door: &Rc<Door>, bound: BoundListener) -> Option<ListenerTask> {
     // A handshake has its place before the next connection is accepted: what is beyond the bound
     // waits in the kernel.
     let on_connection = async move |stream| {
+        entrance.context.pacer.turn().await;
         let place = match mode {
             Mode::Implicit => Some(entrance.context.handshakes.enter().await),
             Mode::Explicit => None,

@@ -2,6 +2,7 @@
 
 mod drains;
 mod handshakes;
+mod profiles;
 mod records;
 
 use std::cell::Cell;
