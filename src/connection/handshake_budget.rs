@@ -125,13 +125,16 @@ impl HandshakeBudget {
     }
 
     /// The oldest silent one, and the oldest that is half done, with their times.
-    fn oldest(&self) -> (Option<(HandshakeId, Instant)>, Option<(HandshakeId, Instant)>) {
+    fn oldest(&self) -> (Option<Since>, Option<Since>) {
         let first = |map: &BTreeMap<HandshakeId, Instant>| {
             map.first_key_value().map(|(id, since)| (*id, *since))
         };
         (first(&self.silent), first(&self.heard))
     }
 }
+
+/// A handshake, and when it came to be as it is.
+type Since = (HandshakeId, Instant);
 
 /// A client sends its ClientHello as soon as it knows of the connection or of the 234: one round
 /// trip, with room for a bad line. Only when others wait does anybody have to go that soon.
