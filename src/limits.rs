@@ -45,12 +45,25 @@ pub const TLS_DRAIN_BYTES_MAX: usize = 256 * 1024;
 /// (smaller batches cost 15 to 40 % more CPU time per byte, 1 MiB falls out of the L2 cache).
 pub const TRANSFER_BATCH_BYTES: usize = 256 * 1024;
 
+/// Largest file sent in one write with its TLS ticket and close_notify: what fits into a socket's
+/// send buffer at once.
+pub const WHOLE_FILE_BYTES_MAX: usize = TRANSFER_BATCH_SMALL_BYTES;
+
 /// Batch used when the shard's pool of large blocks is exhausted.
 pub const TRANSFER_BATCH_SMALL_BYTES: usize = 32 * 1024;
 
-/// Large blocks per shard: 64 MiB, enough for 128 transfers at full speed with two blocks each;
-/// the 129th goes on with small blocks.
+/// Large blocks per shard: 64 MiB, enough for 128 transfers with two blocks each; the 129th goes on
+/// with small blocks. An upload that storage holds up has up to six for a while: what arrived, what
+/// fills, and [`WRITE_BEHIND_BLOCKS_MAX`].
 pub const TRANSFER_BLOCKS_PER_SHARD: usize = 256;
+
+/// Blocks of one upload that are full and not yet stored. One is being written while the next one
+/// fills; the others even out a disk that pauses. Past this the server stops reading.
+pub const WRITE_BEHIND_BLOCKS_MAX: usize = 4;
+
+/// Closed passive ports per shard that wait for their session's next transfer: a descriptor each.
+/// The one that has rested longest is freed for the next.
+pub const PASSIVE_RESTING_PER_SHARD_MAX: usize = 1024;
 
 /// Bytes of listing text formatted before they are handed to the data connection.
 pub const LISTING_BATCH_BYTES: usize = 64 * 1024;
@@ -63,6 +76,11 @@ pub const ASCII_SIZE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 /// Blocking helper threads per shard; file work that the kernel cannot promise to do at once.
 pub const HELPER_THREADS_PER_SHARD: usize = 4;
+
+/// Homes up to which every shard has handles of its own. The kernel counts references to a handle
+/// at each lookup, so a common one is traffic between the shards' caches; but 64 shards with 10,000
+/// homes each would need 640,000 descriptors. More homes than this are opened once for all shards.
+pub const HOMES_PER_SHARD_MAX: usize = 256;
 
 /// Password hashes computed at the same time per shard: one less than the helper threads, so that
 /// a flood of log-ins never stops file work.

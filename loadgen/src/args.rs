@@ -131,7 +131,7 @@ pub enum Command {
         /// Upload instead of download
         #[arg(long)]
         upload: bool,
-        /// Do not compare downloads
+        /// Do not compare downloads but for their length
         #[arg(long)]
         discard: bool,
         /// Leave the files on the server
@@ -245,8 +245,8 @@ pub struct DownloadOptions {
     /// What the file must be
     #[arg(long, value_name = "HEX", requires = "path", value_parser = parse_sha256)]
     sha256: Option<[u8; 32]>,
-    /// Do not compare what comes: pure speed
-    #[arg(long)]
+    /// Do not compare what comes but for its length: pure speed
+    #[arg(long, conflicts_with = "sha256")]
     discard: bool,
     /// Leave the files on the server
     #[arg(long)]
@@ -302,7 +302,7 @@ pub struct ServerOptions {
     /// Protection level of data connections
     #[arg(long, value_enum, default_value = "P")]
     prot: Protection,
-    /// How data connections are agreed on
+    /// How data connections are agreed on; over IPv6 only epsv and eprt exist
     #[arg(long, value_enum, default_value = "epsv")]
     data: DataMode,
     /// User
@@ -314,12 +314,22 @@ pub struct ServerOptions {
     /// Longest wait for any one step
     #[arg(long, default_value = "30s", value_parser = parse_duration)]
     timeout: Duration,
+    /// Longest time of one transfer, beside what --byte-rate asks for
+    #[arg(long, default_value = "1h", value_parser = parse_duration)]
+    transfer_timeout: Duration,
+    /// Most octets of a listing or of a file given by --path; more are a failure
+    #[arg(long, value_name = "SIZE", default_value = "64GiB", value_parser = parse_size)]
+    max_bytes: u64,
     /// Allow a target that is not this host: its name, as in the target
     #[arg(long, value_name = "HOST")]
     i_own_this_target: Vec<String>,
     /// The server's process on this host: its CPU time and memory are reported
     #[arg(long, value_name = "PID")]
     server_pid: Option<u32>,
+    /// The server's cgroup v2 on this host, where its processes do not stay one tree: as
+    /// --server-pid, and CPU to the microsecond
+    #[arg(long, value_name = "DIR", conflicts_with = "server_pid")]
+    server_cgroup: Option<PathBuf>,
 }
 
 /// What to ask of TLS.
@@ -335,11 +345,11 @@ pub struct TlsArguments {
     /// Key exchange groups to offer, in order, such as X25519,secp256r1
     #[arg(long, value_delimiter = ',')]
     groups: Vec<String>,
-    /// Demand a certificate that these authorities (PEM) vouch for; without it and --pin nothing is
-    /// verified, not even the handshake's signature
+    /// Demand a certificate that these authorities (PEM) vouch for, and that is for --server-name;
+    /// without it and --pin nothing is verified, not even the handshake's signature
     #[arg(long, value_name = "FILE", conflicts_with = "pin")]
     ca: Option<PathBuf>,
-    /// Demand the certificate with this SHA-256 fingerprint
+    /// Demand the certificate with this SHA-256 fingerprint (of its DER form), whatever its name
     #[arg(long, value_name = "HEX", value_parser = parse_sha256)]
     pin: Option<[u8; 32]>,
     /// Name to verify and to send as SNI [default: the target's host]
@@ -366,10 +376,9 @@ pub struct TlsArguments {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Load")]
 pub struct LoadOptions {
-    /// Closed loop: clients, each with one operation at a time
-    #[arg(long, short, default_value_t = 10)]
-    #[arg(value_parser = clap::value_parser!(u64).range(1..=guard::CONNECTIONS_MAX))]
-    clients: u64,
+    /// Closed loop: clients, each with one operation at a time [default: 10]
+    #[arg(long, short, value_parser = clap::value_parser!(u64).range(1..=guard::CONNECTIONS_MAX))]
+    clients: Option<u64>,
     /// Closed loop: pause of a client after each operation
     #[arg(long, value_parser = parse_duration)]
     think: Option<Duration>,
@@ -386,10 +395,10 @@ pub struct LoadOptions {
     /// Open loop: how arrivals are spread [default: constant]
     #[arg(long, value_enum)]
     arrivals: Option<Arrivals>,
-    /// Open loop: most connections at once; more operations wait, and the wait counts
-    #[arg(long, default_value_t = 1000)]
-    #[arg(value_parser = clap::value_parser!(u64).range(1..=guard::CONNECTIONS_MAX))]
-    max_connections: u64,
+    /// Open loop: most connections at once; more operations wait, and the wait counts [default:
+    /// 1000]
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=guard::CONNECTIONS_MAX))]
+    max_connections: Option<u64>,
     /// Search for the highest rate that holds --slo; --duration is that of one step
     #[arg(long, requires = "slo", conflicts_with = "count")]
     pub find_max_rate: bool,
@@ -490,7 +499,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses() {
+    fn refuses_what_would_have_no_effect_or_no_sense() {
         #[track_caller]
         fn check(line: &str, part: &str) {
             let error = request(line).unwrap_err();
@@ -506,6 +515,14 @@ mod tests {
         check("handshake 127.0.0.1:990 --suites TLS_NONE", "is not one of TLS13_AES_256");
         check("handshake 127.0.0.1:990 --groups nope", "X25519");
         check("handshake 127.0.0.1:990 --sources ::1", "one address family");
+        check("list [::1]:990 --data pasv", "IPv6");
+        check("list [::1]:990 --data port", "IPv6");
+        check("login 127.0.0.1:990 --rate 5 --clients 3", "--clients and --think");
+        check("login 127.0.0.1:990 --rate 5 --think 1s", "--clients and --think");
+        check("login 127.0.0.1:990 --max-connections 3", "--max-connections and --arrivals");
+        check("login 127.0.0.1:990 --arrivals poisson", "--max-connections and --arrivals");
+        let pin = format!("login 127.0.0.1:990 --ca a --pin {}", "0".repeat(64));
+        check(&pin, "cannot be used with");
         check("handshake 127.0.0.1:990 --find-max-rate", "--slo");
         check("handshake 127.0.0.1:990 --tls 1.2 --suites TLS13_AES_128_GCM_SHA256", "nothing");
         check("idle 127.0.0.1:990 --rate 5", "a rate means nothing");

@@ -85,7 +85,7 @@ impl Problem {
 
 type Outcome = Result<ExitCode, Problem>;
 
-fn run_request(request: &Request, interrupted: &AtomicBool) -> Outcome {
+fn run_request(request: &Request, interrupted: &Arc<AtomicBool>) -> Outcome {
     let result = match request.common.search() {
         Some(objective) => search(request, objective, interrupted)?,
         None => measure(request, interrupted, !request.common.output.quiet)?,
@@ -115,7 +115,11 @@ fn verdict(request: &Request, result: &RunResult) -> Outcome {
 }
 
 /// One run with its display.
-fn measure(request: &Request, interrupted: &AtomicBool, show: bool) -> Result<RunResult, Problem> {
+fn measure(
+    request: &Request,
+    interrupted: &Arc<AtomicBool>,
+    show: bool,
+) -> Result<RunResult, Problem> {
     let plan = &request.spec.plan;
     let threads = usize::try_from(request.spec.threads()).unwrap_or(1);
     let display = if show {
@@ -182,7 +186,7 @@ fn result_of(request: &Request, finished: Finished) -> RunResult {
 fn search(
     request: &Request,
     objective: &Objective,
-    interrupted: &AtomicBool,
+    interrupted: &Arc<AtomicBool>,
 ) -> Result<RunResult, Problem> {
     let show = !request.common.output.quiet;
     let (mut low, mut high) = (0.0, f64::INFINITY);
@@ -240,7 +244,7 @@ fn step_of(rate: f64, held: bool, result: &RunResult) -> RateStep {
         p99_ns: latency.map_or(0, |latency| latency.p99_ns),
         max_ns: latency.map_or(0, |latency| latency.max_ns),
         errors: result.totals.errors,
-        client_was_limit: result.client.was_limit,
+        client_was_limit: result.client.was_limit || result.client.was_starved,
     }
 }
 
@@ -249,7 +253,7 @@ fn run_versus(
     rounds: u32,
     json: Option<&Path>,
     workload: &[String],
-    interrupted: &AtomicBool,
+    interrupted: &Arc<AtomicBool>,
 ) -> Outcome {
     let usage = |text: String| Problem { status: USAGE, text };
     let mut requests = Vec::new();
@@ -265,6 +269,14 @@ fn run_versus(
         let request = request.ok_or_else(|| usage("versus runs a workload".to_owned()))?;
         if request.common.search().is_some() {
             return Err(usage("versus compares runs, not searches".to_owned()));
+        }
+        let output = &request.common.output;
+        if output.json.is_some() || output.hdr_log.is_some() || output.report.is_some() {
+            let text = "versus writes one comparison: give its --json FILE before the `--`";
+            return Err(usage(text.to_owned()));
+        }
+        if output.fail_on.is_some() || request.common.objective().is_some() {
+            return Err(usage("versus compares, it has no objectives".to_owned()));
         }
         requests.push(request);
     }

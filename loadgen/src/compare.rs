@@ -523,14 +523,16 @@ fn difference_warnings(name_a: &str, a: &RunResult, name_b: &str, b: &RunResult)
 }
 
 fn validity_warnings<'a>(name: &str, runs: impl Iterator<Item = &'a RunResult>) -> Vec<String> {
-    let (mut limited, mut failed, mut empty) = (0, 0, 0);
+    let (mut limited, mut starved, mut failed, mut empty) = (0, 0, 0, 0);
     for run in runs {
         limited += usize::from(run.client.was_limit);
+        starved += usize::from(run.client.was_starved);
         failed += usize::from(run.totals.errors > 0);
         empty += usize::from(run.totals.operations == 0);
     }
     [
         (limited, "the generator, not the server, may have been the limit"),
+        (starved, "others took the CPU that the generator needed"),
         (failed, "some operations failed; latency is of those that did not"),
         (empty, "no operation succeeded"),
     ]

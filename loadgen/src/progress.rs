@@ -103,15 +103,15 @@ fn show_lines(updates: &Receiver<LiveUpdate>, expected: Expected, out: &mut impl
                 gathered = Some(stretch);
                 continue;
             }
-            write_line(out, &screen, &stretch);
+            write_line(out, &mut screen, &stretch);
         }
     }
     if let Some(stretch) = gathered {
-        write_line(out, &screen, &stretch);
+        write_line(out, &mut screen, &stretch);
     }
 }
 
-fn write_line(out: &mut impl io::Write, screen: &Screen, stretch: &Stretch) {
+fn write_line(out: &mut impl io::Write, screen: &mut Screen, stretch: &Stretch) {
     // A closed standard error is no reason to end a run.
     let _ = writeln!(out, "{:>5} s  {}", stretch.end_s(), screen.lines(stretch).join("; "));
 }
@@ -141,12 +141,21 @@ struct Screen {
     pending: BTreeMap<u64, (usize, Interval)>,
     /// Where the last stretch given out ended.
     given_until_s: u64,
+    /// Since the start.
     errors: Errors,
+    /// Since the last lines.
+    recent: Errors,
 }
 
 impl Screen {
     fn new(expected: Expected) -> Self {
-        Self { expected, pending: BTreeMap::new(), given_until_s: 0, errors: Errors::default() }
+        Self {
+            expected,
+            pending: BTreeMap::new(),
+            given_until_s: 0,
+            errors: Errors::default(),
+            recent: Errors::default(),
+        }
     }
 
     /// Adds one thread's interval; returns those that are complete, oldest first.
@@ -154,6 +163,7 @@ impl Screen {
         /// Beyond this the oldest is shown without the thread that stays behind.
         const PENDING_MAX: usize = 3;
         self.errors.merge(&update.errors);
+        self.recent.merge(&update.errors);
         let mut interval = update.interval.clone();
         let mut begin_s = interval.index * interval.seconds;
         let mut threads = 1;
@@ -189,7 +199,7 @@ impl Screen {
     }
 
     /// The stretch in lines: rate and latency, errors, connections.
-    fn lines(&self, stretch: &Stretch) -> Vec<String> {
+    fn lines(&mut self, stretch: &Stretch) -> Vec<String> {
         let interval = &stretch.sum;
         let per_s = |count: u64| ratio(count as f64, stretch.seconds as f64);
         let latency: LatencyHistogram = interval.latency();
@@ -217,26 +227,38 @@ impl Screen {
         vec![rate, self.error_line(), format!("connections: {connections}")]
     }
 
-    /// All errors so far by kind, the most frequent first.
-    fn error_line(&self) -> String {
-        let mut kinds = self.errors.by_kind();
-        if kinds.is_empty() {
-            return "errors: none".to_owned();
+    /// All errors so far by kind, and those that are new since the last line.
+    fn error_line(&mut self) -> String {
+        let recent = std::mem::take(&mut self.recent);
+        let all = self.errors.total();
+        match (all, recent.total()) {
+            (0, _) => "errors: none".to_owned(),
+            (_, 0) => format!("errors: {all} ({}), none new", kinds(&self.errors)),
+            (_, new) if new == all => format!("errors: {all} ({})", kinds(&self.errors)),
+            (_, new) => {
+                format!("errors: {all} ({}), {new} new ({})", kinds(&self.errors), kinds(&recent))
+            }
         }
-        kinds.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
-        let rest: u64 = kinds.iter().skip(KINDS_SHOWN_MAX).map(|(_, count)| count).sum();
-        let mut line = format!("errors: {}", self.errors.total());
-        for (index, (kind, count)) in kinds.iter().take(KINDS_SHOWN_MAX).enumerate() {
-            let code = kind.code().map(|code| format!(" {code}")).unwrap_or_default();
-            let separator = if index == 0 { " (" } else { ", " };
-            push(&mut line, &format!("{separator}{count} {}{code}", kind.name()));
-        }
-        if rest > 0 {
-            push(&mut line, &format!(", {rest} others"));
-        }
-        line.push(')');
-        line
     }
+}
+
+/// Errors by kind, the most frequent first.
+fn kinds(errors: &Errors) -> String {
+    let mut kinds = errors.by_kind();
+    kinds.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    let rest: u64 = kinds.iter().skip(KINDS_SHOWN_MAX).map(|(_, count)| count).sum();
+    let mut words: Vec<String> = kinds
+        .iter()
+        .take(KINDS_SHOWN_MAX)
+        .map(|(kind, count)| {
+            let code = kind.code().map(|code| format!(" {code}")).unwrap_or_default();
+            format!("{count} {}{code}", kind.name())
+        })
+        .collect();
+    if rest > 0 {
+        words.push(format!("{rest} others"));
+    }
+    words.join(", ")
 }
 
 fn push(line: &mut String, text: &str) {
@@ -297,6 +319,9 @@ mod tests {
              errors: 1 (1 unexpected_reply 421); connections: 2 idle"
         );
         assert!(lines[1].starts_with("   10 s  200/s, "), "{}", lines[1]);
+        let errors = "; errors: 2 (2 unexpected_reply 421), 1 new (1 unexpected_reply 421); ";
+        assert!(lines[1].contains(errors), "{}", lines[1]);
+        assert!(lines[2].contains("; errors: 2 (2 unexpected_reply 421), none new; "));
         assert!(lines[2].starts_with("   12 s  "));
         assert!(!lines[2].contains("warm-up"));
     }

@@ -14,7 +14,7 @@ use std::{
 use crate::{
     client::Endpoint,
     engine::{self, EngineThread},
-    measure::{Ending, LiveUpdate, ProcessSample, Recording, ServerUse},
+    measure::{Ending, LiveUpdate, ProcessSample, Recording, ServerProcesses, ServerUse},
     plan::{Load, Plan},
     sys,
     workload::{Control, Event, ShardResult, ShardSetup, Workload, clean_up, prepare, run_shard},
@@ -46,8 +46,8 @@ pub struct RunSpec {
     pub silent: u64,
     /// One thread on each.
     pub cpus: Vec<usize>,
-    /// The server's process on this host.
-    pub server_pid: Option<u32>,
+    /// The server's processes on this host.
+    pub server: Option<ServerProcesses>,
 }
 
 /// What a run leaves.
@@ -89,21 +89,24 @@ impl RunSpec {
 /// A sentence: the server refused the preparation, or this host a thread.
 pub fn run(
     spec: &RunSpec,
-    interrupted: &AtomicBool,
+    interrupted: &Arc<AtomicBool>,
     live: Option<&SyncSender<LiveUpdate>>,
 ) -> Result<Finished, String> {
     sys::raise_locked_memory();
-    prepare(&spec.workload, &spec.endpoint, &spec.sources)
+    prepare(&spec.workload, &spec.endpoint, &spec.sources, interrupted)
         .map_err(|error| format!("the preparation failed: {error}"))?;
     let finished = measure(spec, interrupted, live);
     let uploaders = match &finished {
         Ok((_, clients)) => clients.clone(),
         Err(_) => Vec::new(),
     };
-    let cleaned = clean_up(&spec.workload, &spec.endpoint, &spec.sources, uploaders);
-    let (mut finished, _) = finished?;
-    finished.warning = cleaned.err().map(|error| format!("files were left behind: {error}"));
-    Ok(finished)
+    let cleaned = clean_up(&spec.workload, &spec.endpoint, &spec.sources, uploaders, interrupted);
+    let left = cleaned.err().map(|error| format!("files were left behind: {error}"));
+    match (finished, left) {
+        (Ok((finished, _)), warning) => Ok(Finished { warning, ..finished }),
+        (Err(error), Some(left)) => Err(format!("{error}; {left}")),
+        (Err(error), None) => Err(error),
+    }
 }
 
 fn measure(
@@ -111,7 +114,7 @@ fn measure(
     interrupted: &AtomicBool,
     live: Option<&SyncSender<LiveUpdate>>,
 ) -> Result<(Finished, Vec<u64>), String> {
-    let mut server = ServerWatch::new(spec.server_pid)?;
+    let mut server = ServerWatch::new(spec.server.clone())?;
     let control = Arc::new(Control::default());
     let threads = Threads::start(spec, &control, live)?;
     if let Err(error) = threads.ready(interrupted) {
@@ -271,40 +274,43 @@ impl Threads {
     }
 }
 
-/// Reads the server's process: its memory before any session, its CPU time from the end of the
+/// Reads the server's processes: their memory before any session, its CPU time from the end of the
 /// warm-up, both again at the end.
 struct ServerWatch {
-    pid: Option<u32>,
+    processes: Option<ServerProcesses>,
     memory_bytes: u64,
     before: Option<ProcessSample>,
     after: Option<(ProcessSample, u64)>,
 }
 
 impl ServerWatch {
-    fn new(pid: Option<u32>) -> Result<Self, String> {
-        let memory_bytes = match pid {
-            None => 0,
-            Some(pid) => {
-                let sample = ProcessSample::read(pid);
-                sample.ok_or_else(|| format!("--server-pid: no process {pid}"))?.memory_bytes
-            }
-        };
-        Ok(Self { pid, memory_bytes, before: None, after: None })
+    fn new(processes: Option<ServerProcesses>) -> Result<Self, String> {
+        let mut watch = Self { processes, memory_bytes: 0, before: None, after: None };
+        if let Some(processes) = &watch.processes {
+            let sample = watch.sample();
+            let sample = sample.ok_or_else(|| format!("the server: there is no {processes}"))?;
+            watch.memory_bytes = sample.memory_bytes;
+        }
+        Ok(watch)
+    }
+
+    fn sample(&self) -> Option<ProcessSample> {
+        self.processes.as_ref().and_then(ServerProcesses::sample)
     }
 
     fn begin(&mut self) {
         if self.before.is_none() {
-            self.before = self.pid.and_then(ProcessSample::read);
+            self.before = self.sample();
         }
     }
 
     fn end(&mut self, sessions: u64) {
-        self.after = self.pid.and_then(ProcessSample::read).map(|sample| (sample, sessions));
+        self.after = self.sample().map(|sample| (sample, sessions));
     }
 
     fn result(&self) -> Option<ServerUse> {
         let (after, sessions) = self.after?;
         let before = ProcessSample { memory_bytes: self.memory_bytes, ..self.before? };
-        Some(ServerUse { pid: self.pid?, before, after, sessions })
+        Some(ServerUse { processes: self.processes.clone()?, before, after, sessions })
     }
 }

@@ -82,12 +82,26 @@ impl Content {
 /// What a download must be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Expected {
-    /// Not looked at: pure speed.
+    /// Not looked at.
     Anything,
+    /// So many octets, whatever they are: pure speed.
+    Length(u64),
     /// These contents.
     Content(Content),
     /// Octets with this SHA-256.
     Sha256([u8; 32]),
+}
+
+impl Expected {
+    /// Octets in all, zero if that is not known.
+    #[must_use]
+    pub const fn size(&self) -> u64 {
+        match self {
+            Self::Anything | Self::Sha256(_) => 0,
+            Self::Length(length) => *length,
+            Self::Content(content) => content.size(),
+        }
+    }
 }
 
 /// Looks at a download as it comes.
@@ -109,7 +123,7 @@ impl Check {
     /// Takes the next octets.
     pub fn take(&mut self, octets: &[u8]) {
         match self.expected {
-            Expected::Anything => {}
+            Expected::Anything | Expected::Length(_) => {}
             Expected::Sha256(_) => self.hasher.update(octets),
             Expected::Content(content) => self.compare(content, octets),
         }
@@ -125,7 +139,16 @@ impl Check {
     /// Whether it is certain that the contents are wrong.
     #[must_use]
     pub const fn is_hopeless(&self) -> bool {
-        self.difference.is_some()
+        match self.expected {
+            Expected::Length(length) => self.received > length,
+            _ => self.difference.is_some(),
+        }
+    }
+
+    /// Whether nothing but a limit tells where the octets must end.
+    #[must_use]
+    pub const fn is_open_ended(&self) -> bool {
+        matches!(self.expected, Expected::Anything | Expected::Sha256(_))
     }
 
     /// The verdict.
@@ -136,6 +159,13 @@ impl Check {
     pub fn finish(self) -> Result<(), String> {
         match self.expected {
             Expected::Anything => Ok(()),
+            Expected::Length(length) if self.received == length => Ok(()),
+            Expected::Length(length) if self.received > length => {
+                Err(format!("more than {length} octets"))
+            }
+            Expected::Length(length) => {
+                Err(format!("{} octets instead of {length}", self.received))
+            }
             Expected::Content(content) => match self.difference {
                 Some(at) => Err(format!("octet {at} differs")),
                 None if self.received == content.size => Ok(()),
@@ -238,8 +268,8 @@ mod tests {
                 let mut check = Check::new(expected);
                 octets.chunks(size).for_each(|chunk| check.take(chunk));
                 assert_eq!(check.received(), octets.len() as u64);
-                let differs = verdict.is_err_and(|text| text.contains("differs"));
-                assert_eq!(check.is_hopeless(), differs);
+                let differs = |text: &str| text.contains("differs") || text.contains("more");
+                assert_eq!(check.is_hopeless(), verdict.is_err_and(differs));
                 assert_eq!(check.finish(), verdict.map_err(str::to_owned));
             }
         }
@@ -255,6 +285,9 @@ mod tests {
         wrong[8990] ^= 1;
         check(expected, &wrong, Err("octet 8123 differs"));
         check(Expected::Anything, &wrong, Ok(()));
+        check(Expected::Length(9000), &wrong, Ok(()));
+        check(Expected::Length(9000), &wrong[1..], Err("8999 octets instead of 9000"));
+        check(Expected::Length(9000), &long, Err("more than 9000 octets"));
         let abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
         let digest = Expected::Sha256(parse_sha256(abc).unwrap());
         check(digest, b"abc", Ok(()));

@@ -5,8 +5,13 @@
 
 mod support;
 
-use support::ringftpd::Ringftpd;
-use support::{Outcome, ringload};
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
+use support::ringftpd::{Ringftpd, Setup};
+use support::scripted::{Act, Moment, Scripted};
+use support::{Authority, Outcome, ringload};
 
 /// How a listener is addressed on the command line.
 fn targets(server: &Ringftpd) -> [String; 3] {
@@ -37,6 +42,17 @@ fn connections_and_logins() {
         let (parts, whole) = (parts.map(|part| sum(&outcome, part)), sum(&outcome, "operation"));
         let error = (parts.iter().sum::<f64>() - whole).abs() / whole;
         assert!(error < 0.01, "{parts:?} do not add up to {whole}");
+    }
+}
+
+#[test]
+fn full_handshakes_are_full_however_many_clients_share_a_thread() {
+    let server = Ringftpd::start();
+    // Each connection waits for its greeting while others finish their handshakes.
+    let line = "handshake --tls 1.2 --count 200 -c 32";
+    for target in targets(&server) {
+        let outcome = run(&target, line).all_succeeded(200);
+        assert_eq!(outcome.resumption("control"), (200, 0, 0), "{target}");
     }
 }
 
@@ -191,9 +207,6 @@ fn the_server_is_measured_and_objectives_decide_the_exit_status() {
 
 #[test]
 fn ctrl_c_ends_the_run_with_a_report() {
-    use rustix::process::{Pid, Signal, kill_process};
-    use std::io::{BufRead, BufReader};
-    use std::process::{Command, Stdio};
     let server = Ringftpd::start();
     let scratch = tempfile::TempDir::new().unwrap();
     let json = scratch.path().join("result.json");
@@ -223,7 +236,7 @@ fn ctrl_c_ends_the_run_with_a_report() {
 fn two_targets_in_turn() {
     let server = Ringftpd::start();
     let (a, b) = (server.implicit.to_string(), format!("{} --explicit", server.explicit));
-    let output = std::process::Command::new(env!("CARGO_BIN_EXE_ringload"))
+    let output = Command::new(env!("CARGO_BIN_EXE_ringload"))
         .args(["versus", "--a", &a, "--b", &b, "--rounds", "3", "--"])
         .args(["handshake", "--count", "10", "--cpus", "0", "--quiet"])
         .output()
@@ -231,4 +244,192 @@ fn two_targets_in_turn() {
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{text}");
     assert!(text.contains("TLS handshake") && text.contains("Medians of 3 rounds"), "{text}");
+}
+
+#[test]
+fn the_servers_certificate_is_verified() {
+    let (right, wrong) = (Authority::new(), Authority::new());
+    let (certificate, key, print) = right.issue("server");
+    let tls = format!("certificate = \"{certificate}\"\nkey = \"{key}\"");
+    let server = Ringftpd::start_with(&Setup { tls, ..Setup::default() });
+    let (right, wrong) = (right.pem(), wrong.pem());
+    for target in targets(&server) {
+        for version in ["1.2", "1.3"] {
+            let line = |demand: &str| format!("handshake --count 2 --tls {version} {demand}");
+            let passes = |demand: &str| run(&target, &line(demand)).all_succeeded(2);
+            let fails = |demand: &str| {
+                let outcome = run(&target, &line(demand));
+                let kind = "certificate_rejected";
+                let outcome = outcome.all_failed(2, "tls_handshake", kind);
+                assert_eq!(outcome.result["errors"][0]["class"], "certificate");
+            };
+            passes("");
+            passes(&format!("--ca {right}"));
+            passes(&format!("--ca {right} --server-name localhost"));
+            passes(&format!("--ca {right} --server-name localhost --no-sni"));
+            passes(&format!("--pin {print}"));
+            passes(&format!("--pin {print} --server-name other.test"));
+            fails(&format!("--ca {wrong}"));
+            fails(&format!("--ca {right} --server-name other.test"));
+            fails(&format!("--ca {right} --server-name 127.0.0.2"));
+            fails(&format!("--pin {}", "0".repeat(64)));
+            // The same demand holds on data connections.
+            let line = format!("download --count 2 --size 9000 --tls {version} --ca {right}");
+            run(&target, &line).all_succeeded(2);
+        }
+    }
+}
+
+#[test]
+fn a_client_certificate_is_shown_on_both_connections() {
+    let (right, wrong) = (Authority::new(), Authority::new());
+    let (certificate, key, print) = right.issue("client");
+    let tls = format!("client_ca = \"{}\"", right.pem());
+    let user = format!("certificate_sha256 = \"{print}\"");
+    let server = Ringftpd::start_with(&Setup { tls, user, ..Setup::default() });
+    let (other, other_key, _) = right.issue("other");
+    let (foreign, foreign_key, _) = wrong.issue("foreign");
+    for target in targets(&server) {
+        for version in ["1.2", "1.3"] {
+            let line = |work: &str, certificate: &str, key: &str| {
+                let identity = format!("--client-cert {certificate} --client-key {key}");
+                run(&target, &format!("{work} --count 2 --tls {version} {identity}"))
+            };
+            line("login", &certificate, &key).all_succeeded(2);
+            line("download --size 9000", &certificate, &key).all_succeeded(2);
+            line("upload --size 9000 --resume-data never", &certificate, &key).all_succeeded(2);
+            line("login", &other, &other_key).all_failed(2, "login", "unexpected_reply");
+            let none = run(&target, &format!("login --count 2 --tls {version}"));
+            none.all_failed(2, "login", "unexpected_reply");
+            // In TLS 1.3 the client has finished before the server has seen the certificate.
+            let refused = line("login", &foreign, &foreign_key).good();
+            assert_eq!(refused.total("errors"), 2);
+            assert_eq!(refused.result["errors"][0]["kind"], "tls_alert");
+        }
+    }
+}
+
+#[test]
+fn everything_works_over_ipv6() {
+    let server = Ringftpd::start_with(&Setup { ip: "[::1]", ..Setup::default() });
+    for target in targets(&server) {
+        run(&target, "handshake --count 6 -c 2").all_succeeded(6);
+        run(&target, "login --count 4 -c 2 --sources ::1").all_succeeded(4);
+        for mode in ["epsv", "eprt"] {
+            for level in ["P", "C"] {
+                let options = format!("--count 4 -c 2 --size 9000 --data {mode} --prot {level}");
+                let down = run(&target, &format!("download {options} --sources ::1"));
+                assert_eq!(down.all_succeeded(4).total("bytes_down"), 36_000, "{mode} {level}");
+                run(&target, &format!("upload {options}")).all_succeeded(4);
+            }
+        }
+        for mode in ["pasv", "pasv-reply", "port"] {
+            let refused = run(&target, &format!("download --count 1 --data {mode}"));
+            assert_eq!(refused.status, 2);
+            assert!(refused.output.contains("no form for IPv6"), "{}", refused.output);
+        }
+        let refused = run(&target, "login --count 1 --sources 127.0.0.1");
+        assert!(refused.output.contains("one address family"), "{}", refused.output);
+    }
+}
+
+/// 2,000 sessions at once, each with TLS and a log-in, none lost; 10,000 by hand, see README.md.
+#[test]
+fn two_thousand_sessions_at_once() {
+    let server = Ringftpd::start();
+    let target = server.implicit.to_string();
+    let line = "idle -c 2000 --every 2s --duration 2s --warm-up 0s --timeout 60s";
+    let idle = run(&target, line).all_succeeded(2000);
+    assert_eq!(idle.total("connections_peak"), 2000);
+    let flood = run(&target, "handshake -c 2000 --count 2000 --timeout 60s").all_succeeded(2000);
+    assert_eq!(flood.total("connections_peak"), 2000);
+}
+
+#[test]
+fn a_limit_of_descriptors_that_is_too_low_is_explained() {
+    let server = Ringftpd::start();
+    let program = env!("CARGO_BIN_EXE_ringload");
+    let run = |clients: u32| {
+        let line = format!(
+            "ulimit -Sn 100; ulimit -Hn 400; exec {program} handshake {} --cpus 0 -c {clients} \
+             --count 1000 --quiet",
+            server.implicit
+        );
+        Command::new("sh").args(["-c", &line]).output().unwrap()
+    };
+    let refused = run(1000);
+    let text = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert_eq!(refused.status.code(), Some(2), "{text}");
+    assert!(text.contains("the hard limit is 400") && text.contains("ulimit -Hn"), "{text}");
+    // Below the hard limit the soft one is raised.
+    let raised = run(200);
+    assert!(raised.status.success(), "{}", String::from_utf8_lossy(&raised.stderr));
+}
+
+/// Starts `ringload` and interrupts it once `ready` says so.
+#[track_caller]
+fn interrupted(line: &str, ready: impl Fn() -> bool) -> (i32, String) {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_ringload"))
+        .args(line.split_whitespace())
+        .env("RINGLOAD_PASSWORD", "secret")
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    while !ready() {
+        assert!(std::time::Instant::now() < deadline, "the moment never came");
+        assert!(child.try_wait().unwrap().is_none(), "it ended before");
+        std::thread::sleep(std::time::Duration::from_millis(2));
+    }
+    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+    let output = child.wait_with_output().unwrap();
+    (output.status.code().unwrap_or(-1), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+#[test]
+fn ctrl_c_in_the_preparation_deletes_what_was_made() {
+    let server = Ringftpd::start();
+    let target = server.implicit.to_string();
+    let options = format!("{target} --cpus 0 --user alice --count 1");
+    for work in ["small-files --files 50000", "list --entries 50000"] {
+        let made = || !server.files().is_empty();
+        let (status, text) = interrupted(&format!("{work} {options}"), made);
+        assert_eq!(status, 3, "{text}");
+        assert!(text.contains("the preparation failed: interrupted"), "{text}");
+        assert_eq!(server.files(), [""; 0], "{text}");
+    }
+    // Files are there, the sessions are being opened: to a server that never answers.
+    let server = Scripted::implicit(|moment| match moment {
+        Moment::Command("USER hang") => Act::Hang,
+        _ => Act::Right,
+    });
+    let line = format!("idle {} --cpus 0 --user hang --count 1", server.address);
+    let (status, text) = interrupted(&line, || !server.commands().is_empty());
+    assert_eq!(status, 3, "{text}");
+    assert!(text.contains("interrupted before it began"), "{text}");
+}
+
+#[test]
+fn a_second_ctrl_c_ends_it_at_once() {
+    // The first one is heard, and then a server that never answers is waited for.
+    let server = Scripted::implicit(|moment| match moment {
+        Moment::Command(line) if line.starts_with("STOR") || line.starts_with("DELE") => Act::Hang,
+        _ => Act::Right,
+    });
+    let mut child = Command::new(env!("CARGO_BIN_EXE_ringload"))
+        .args(["download", &server.address.to_string(), "--cpus", "0", "--count", "1"])
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(9);
+    for verb in ["STOR", "DELE"] {
+        while !server.commands().iter().any(|line| line.starts_with(verb)) {
+            assert!(std::time::Instant::now() < deadline, "no {verb}: {:?}", server.commands());
+            std::thread::sleep(std::time::Duration::from_millis(2));
+        }
+        kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+    }
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert!(std::time::Instant::now() < deadline);
 }

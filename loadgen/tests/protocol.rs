@@ -17,7 +17,10 @@ fn run(server: &Scripted, line: &str) -> Outcome {
 }
 
 /// A script that does `act` at `moment` and the right thing otherwise.
-fn at(moment: Moment<'static>, act: fn() -> Act) -> impl Fn(Moment<'_>) -> Act + Send + Sync {
+fn at(
+    moment: Moment<'static>,
+    act: impl Fn() -> Act + Send + Sync,
+) -> impl Fn(Moment<'_>) -> Act + Send + Sync {
     move |now| if now == moment { act() } else { Act::Right }
 }
 
@@ -86,13 +89,28 @@ fn what_a_broken_server_says_is_a_typed_error() {
     check(greeting, || Act::Say(b"421 full\r\n"), "greeting", "unexpected_reply");
     check(greeting, || Act::Say(b"120 later\r\n120 later\r\n"), "greeting", "unexpected_reply");
     check(greeting, || Act::Say(b"220-never\r\n"), "greeting", "reply_timeout");
+    check(greeting, || Act::Say(b"220 a\0b\r\n"), "greeting", "reply_parse");
+    check(greeting, || Act::Say(b"220-half\r\n22"), "greeting", "reply_timeout");
+    let endless: &[u8] = b"220-\r\n".repeat(20_000).leak();
+    let server =
+        Scripted::implicit(at(Moment::Command("USER anonymous"), move || Act::Say(endless)));
+    run(&server, "login --count 3").all_failed(3, "login", "reply_parse");
     check(greeting, || Act::Close, "greeting", "connection_closed");
     check(greeting, || Act::Hang, "greeting", "reply_timeout");
     check(greeting, || Act::SayInClear(b"220 in clear\r\n"), "greeting", "tls_protocol");
     let accepted = Moment::Accepted;
     check(accepted, || Act::Say(b"220 before TLS\r\n"), "tls_handshake", "tls_protocol");
+    check(accepted, || Act::Say(b"\x15\x03\x03\0\x02\x02\x28"), "tls_handshake", "tls_alert");
+    let huge = || Act::Say(b"\x16\x03\x03\0\x04\x02\xff\xff\xff");
+    check(accepted, huge, "tls_handshake", "tls_protocol");
     check(accepted, || Act::Hang, "tls_handshake", "tls_timeout");
+    // A reply before its command would be taken for the reply to it.
+    check(greeting, || Act::Say(b"220 a\r\n230 early\r\n"), "login", "unexpected_reply");
+    check(greeting, || Act::Say(b"220 a\r\n421 full\r\n"), "login", "unexpected_reply");
+    check(greeting, || Act::Say(b"220 a\r\n33"), "login", "reply_parse");
+    check(greeting, || Act::Say(b"220 a\r\nhello\r\n"), "login", "reply_parse");
     let user = Moment::Command("USER anonymous");
+    check(user, || Act::Say(b"150 what\r\n"), "login", "unexpected_reply");
     check(user, || Act::Say(b"530 no\r\n"), "login", "unexpected_reply");
     check(user, || Act::Close, "login", "connection_closed");
     let pass = Moment::Command("PASS secret");
@@ -146,6 +164,70 @@ fn faults_of_transfers_are_told_apart() {
     check("RETR", || Act::Say(b"550 gone\r\n"), "first_byte", "unexpected_reply");
     check("RETR", || Act::Close, "first_byte", "connection_closed");
     check("RETR", || Act::Hang, "first_byte", "reply_timeout");
+    check("RETR", || Act::Say(b"226 already\r\n"), "first_byte", "unexpected_reply");
+    check("RETR", || Act::Garbage, "data_tls", "tls_protocol");
+    check("RETR", || Act::Endless, "last_byte", "verification_mismatch");
+    check("RETR", || Act::CompleteWith(b"150 more\r\n"), "completion", "unexpected_reply");
+    check("RETR", || Act::CompleteWith(b"426 lost\r\n"), "completion", "unexpected_reply");
+    check("RETR", || Act::CompleteWith(b"226-never\r\n"), "completion", "reply_timeout");
+    check("RETR", || Act::CompleteWith(b"\0\0\r\n"), "completion", "reply_parse");
+    check("RETR", || Act::CompleteWith(b""), "completion", "connection_closed");
+    let server = Scripted::implicit(at(Moment::Command("RETR f"), || Act::CutData));
+    let outcome = run(&server, "download --count 2 --path f").good();
+    assert_eq!(outcome.total("errors"), 2);
+    for row in outcome.result["errors"].as_array().unwrap() {
+        // Whether the end of file or the reset is seen first is the kernel's choice.
+        assert_eq!(row["phase"], "data_tls");
+        assert_eq!(row["class"], "connection");
+    }
+}
+
+/// Whatever its size, and however slowly it comes: a transfer ends.
+#[test]
+fn transfers_without_end_are_ended() {
+    #[track_caller]
+    fn check(act: fn() -> Act, line: &str, phase: &str, kind: &str) {
+        let server = Scripted::implicit(move |moment| match moment {
+            Moment::Command(line) if line.starts_with("RETR") || line.starts_with("LIST") => act(),
+            _ => Act::Right,
+        });
+        run(&server, line).all_failed(2, phase, kind);
+    }
+    let size = "--size 100KB --files 1 --discard";
+    for level in ["P", "C"] {
+        let options = format!("--count 2 --prot {level}");
+        let known = format!("download {options} {size}");
+        check(|| Act::Endless, &known, "last_byte", "verification_mismatch");
+        let unknown = format!("download {options} --path f --max-bytes 1MiB");
+        check(|| Act::Endless, &unknown, "last_byte", "data_too_long");
+        let listing = format!("list {options} --path d --listing list --max-bytes 1MiB");
+        check(|| Act::Endless, &listing, "last_byte", "data_too_long");
+        for line in [&known, &unknown, &listing] {
+            let line = format!("{line} --transfer-timeout 300ms");
+            check(|| Act::Trickle, &line, "last_byte", "data_timeout");
+        }
+    }
+    let digest = format!("download --count 2 --path f --max-bytes 9KB --sha256 {}", "0".repeat(64));
+    check(|| Act::Endless, &digest, "last_byte", "data_too_long");
+    check(
+        || Act::Truncate,
+        &format!("download --count 2 {size} --prot P"),
+        "last_byte",
+        "data_truncated",
+    );
+}
+
+/// With --prot C nothing but the length tells a cut file from a whole one.
+#[test]
+fn a_discarded_file_still_has_its_length() {
+    let server = Scripted::implicit(|moment| match moment {
+        Moment::Command(line) if line.starts_with("RETR") => Act::Cut,
+        _ => Act::Right,
+    });
+    let line = "download --count 2 --size 5000 --prot C --discard";
+    run(&server, line).all_failed(2, "last_byte", "verification_mismatch");
+    let server = Scripted::implicit(RIGHT);
+    run(&server, line).all_succeeded(2);
 }
 
 #[test]
@@ -185,7 +267,24 @@ fn the_certificate_is_verified_when_told() {
         "certificate_rejected",
     );
     let name = format!("handshake --count 2 --ca {pem} --server-name other.test");
-    run(&server, &name).all_failed(2, "tls_handshake", "certificate_rejected");
+    let outcome = run(&server, &name).all_failed(2, "tls_handshake", "certificate_rejected");
+    assert_eq!(outcome.result["errors"][0]["class"], "certificate");
+}
+
+/// The right certificate in the wrong hands: the handshake's signature tells.
+#[test]
+fn an_impostor_is_found_by_the_signature() {
+    let server = Scripted::impostor();
+    let (pem, print) = (server.identity.certificate_pem(), server.identity.fingerprint());
+    for version in ["1.2", "1.3"] {
+        for demand in [format!("--ca {}", pem.display()), format!("--pin {print}")] {
+            let line = format!("handshake --count 2 --tls {version} {demand}");
+            let kind = "certificate_rejected";
+            run(&server, &line).all_failed(2, "tls_handshake", kind);
+        }
+        // Documented: without a demand not even the signature is looked at.
+        run(&server, &format!("handshake --count 2 --tls {version}")).all_succeeded(2);
+    }
 }
 
 #[test]
@@ -241,6 +340,15 @@ fn a_server_without_sessions_to_resume_fails_always_and_only_always() {
         "data_tls",
         "resumption_refused",
     );
+}
+
+/// Servers that write tickets on a data connection which the client only sends on.
+#[test]
+fn a_client_that_only_uploads_finds_the_tickets_of_its_data_connections() {
+    let server = Scripted::implicit(RIGHT);
+    let line = "upload --count 40 --size 10 --tls 1.3 --resume-data always";
+    let outcome = run(&server, line).all_succeeded(40);
+    assert_eq!(outcome.resumption("data"), (40, 40, 40));
 }
 
 /// One seed, one work: the same commands with the same contents.

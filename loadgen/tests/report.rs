@@ -149,8 +149,14 @@ fn merged_threads_count_exactly() {
             recorder.connection(Some(ConnectionState::Connecting), None, at + MILLISECOND);
         }
         let end = window.start + Duration::from_secs(20);
-        recorder
-            .finish(end, ThreadUse { cpu: Duration::from_secs(1), wall: Duration::from_secs(2) })
+        recorder.finish(
+            end,
+            ThreadUse {
+                cpu: Duration::from_secs(1),
+                wall: Duration::from_secs(2),
+                ..ThreadUse::default()
+            },
+        )
     };
     let mut merged = thread(1);
     merged.merge(thread(2));
@@ -262,6 +268,14 @@ fn other_versions_and_other_files_are_refused() {
         let error = RunResult::from_json(&text).unwrap_err().to_string();
         assert!(error.contains(message), "{error}");
     }
+    // Fields that came later may be missing: they did not raise the version.
+    let mut older: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let client = older["client"].as_object_mut().unwrap();
+    assert!(client.remove("was_starved").and(client.remove("thread_waiting")).is_some());
+    for interval in older["intervals"].as_array_mut().unwrap() {
+        assert!(interval.as_object_mut().unwrap().remove("states").is_some());
+    }
+    assert!(RunResult::from_json(&older.to_string()).is_ok());
 }
 
 const SCHEMA: &str = include_str!("../SCHEMA.md");
@@ -301,6 +315,7 @@ fn collect_paths(value: &serde_json::Value, path: &str, paths: &mut BTreeSet<Str
         "workload.parameters" => Some("<option>"),
         "resumption" => Some("<channel>"),
         "intervals[].errors" => Some("<class>"),
+        "intervals[].states" => Some("<state>"),
         _ => None,
     };
     match value {
@@ -536,16 +551,18 @@ fn the_summary_says_what_was_measured() {
     }
 }
 
-/// The generator admits its limit exactly when one of its three signs is there.
+/// The generator admits its limit exactly when one of its three signs is there, and tells its own
+/// work from what others took.
 #[test]
 fn the_client_says_when_it_was_the_limit() {
     struct Signs {
         busy: u64,
+        waiting: u64,
         lateness: Duration,
         own_errors: bool,
     }
     #[track_caller]
-    fn check(signs: &Signs, reason: Option<&str>) {
+    fn check(signs: &Signs, (own, others): (bool, bool), reason: Option<&str>) {
         let window = window(Duration::ZERO);
         let mut recorder = Recorder::new(window);
         for _ in 0..100 {
@@ -557,22 +574,34 @@ fn the_client_says_when_it_was_the_limit() {
             let kind = ErrorKind::FdLimit;
             recorder.error(Phase::TcpConnect, kind, window.start, window.start, "");
         }
-        let thread =
-            ThreadUse { cpu: Duration::from_millis(signs.busy * 10), wall: Duration::from_secs(1) };
+        let thread = ThreadUse {
+            cpu: Duration::from_millis(signs.busy * 10),
+            waited: Duration::from_millis(signs.waiting * 10),
+            wall: Duration::from_secs(1),
+        };
         let recording = recorder.finish(window.start, thread);
         let client = RunResult::new(details("login"), &recording).client;
-        assert_eq!(client.was_limit, reason.is_some(), "{:?}", client.limit_reasons);
+        let verdict = (client.was_limit, client.was_starved);
+        assert_eq!(verdict, (own, others), "{:?}", client.limit_reasons);
         assert_eq!(client.limit_reasons.len(), usize::from(reason.is_some()));
         if let Some(reason) = reason {
             assert!(client.limit_reasons[0].contains(reason), "{:?}", client.limit_reasons);
         }
     }
-    let calm = Signs { busy: 60, lateness: Duration::from_micros(80), own_errors: false };
-    check(&calm, None);
-    check(&Signs { busy: 94, ..calm }, None);
-    check(&Signs { busy: 95, ..calm }, Some("95 % of its core"));
+    let (none, own, others) = ((false, false), (true, false), (false, true));
+    let calm =
+        Signs { busy: 60, waiting: 0, lateness: Duration::from_micros(80), own_errors: false };
+    check(&calm, none, None);
+    check(&Signs { busy: 94, ..calm }, none, None);
+    check(&Signs { busy: 95, ..calm }, own, Some("used 95 % of its core"));
+    // Waiting alone is no harm; a thread that always ran or waited had no room.
+    check(&Signs { waiting: 30, ..calm }, none, None);
+    check(&Signs { waiting: 35, ..calm }, others, Some("waited for 35 %"));
+    check(&Signs { busy: 96, waiting: 4, ..calm }, own, Some("used 96 % of its core"));
     // The median operation takes 20 ms: a tenth of it is 2 ms.
-    check(&Signs { lateness: MILLISECOND * 19 / 10, ..calm }, None);
-    check(&Signs { lateness: MILLISECOND * 3, ..calm }, Some("more than 3.0 ms late"));
-    check(&Signs { own_errors: true, ..calm }, Some("own host"));
+    check(&Signs { lateness: MILLISECOND * 19 / 10, ..calm }, none, None);
+    let late = Signs { lateness: MILLISECOND * 3, ..calm };
+    check(&late, own, Some("more than 3.0 ms late"));
+    check(&Signs { waiting: 9, ..late }, others, Some("waited 9 % of the time"));
+    check(&Signs { own_errors: true, ..calm }, own, Some("own host"));
 }

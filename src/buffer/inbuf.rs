@@ -78,6 +78,25 @@ impl InBuf {
         self.end += count;
     }
 
+    /// Octets of memory it works in; [`InBuf::spare`] adds to them when it must.
+    #[must_use]
+    pub const fn memory(&self) -> usize {
+        self.data.len()
+    }
+
+    /// Goes on in `memory`, with what is waiting moved there, and gives the old memory back. The
+    /// memory grows if too small for that.
+    pub fn change_memory(&mut self, mut memory: Vec<u8>) -> Vec<u8> {
+        let waiting = self.len();
+        if memory.len() < waiting {
+            memory.resize(waiting, 0);
+        }
+        memory[..waiting].copy_from_slice(self.filled());
+        self.start = 0;
+        self.end = waiting;
+        std::mem::replace(&mut self.data, memory)
+    }
+
     /// Appends a copy of `bytes`.
     pub fn extend_from_slice(&mut self, bytes: &[u8]) {
         self.spare(bytes.len())[..bytes.len()].copy_from_slice(bytes);
@@ -114,7 +133,15 @@ mod tests {
         assert_eq!(buffer.filled(), b"world!!!");
         buffer.consume(8);
         assert!(buffer.is_empty());
+        buffer.extend_from_slice(b"-kept");
+        buffer.consume(1);
+        let old = buffer.change_memory(vec![0; 100]);
+        assert_eq!((buffer.filled(), buffer.memory()), (&b"kept"[..], 100));
+        assert_eq!(buffer.change_memory(Vec::new()).len(), 100);
+        assert_eq!((buffer.filled(), buffer.memory()), (&b"kept"[..], 4));
+        assert!(old.len() >= 11);
+        buffer.clear();
         buffer.release_if_empty();
-        assert_eq!(buffer.len(), 0);
+        assert_eq!((buffer.len(), buffer.memory()), (0, 0));
     }
 }

@@ -14,6 +14,8 @@ pub(super) struct Banner<'a> {
     pub(super) implicit: &'a [SocketAddr],
     /// Where the clear port listens.
     pub(super) explicit: &'a [SocketAddr],
+    /// Where the counters are.
+    pub(super) metrics: Option<SocketAddr>,
     /// SHA-256 of the certificate.
     pub(super) fingerprint: [u8; 32],
     /// Whether clients must be told to trust it.
@@ -30,6 +32,9 @@ impl fmt::Display for Banner<'_> {
         }
         for address in self.explicit {
             writeln!(f, "listening explicit {address}")?;
+        }
+        if let Some(address) = self.metrics {
+            writeln!(f, "metrics http://{address}/metrics")?;
         }
         let hex: Vec<String> = self.fingerprint.iter().map(|o| format!("{o:02X}")).collect();
         writeln!(f, "certificate SHA-256 {}", hex.join(":"))?;

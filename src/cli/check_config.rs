@@ -1,4 +1,5 @@
-//! `ringftpd check-config`: what would run, or everything that is wrong. Binds and writes nothing.
+//! `ringftpd check-config`: what would run, or everything that is wrong. Writes nothing, and binds
+//! nothing that is configured.
 
 use std::fmt::{Display, Write};
 use std::process::ExitCode;
@@ -11,6 +12,7 @@ use crate::config::{
     Settings, Steering, TLS_PROFILES, duration_text, permission_words,
 };
 use crate::connection::split;
+use crate::protocol::hash_command;
 use crate::protocol::policy::{DataResumption, Durability, FailedUpload, Policy};
 use crate::sys::cpu::{self, CpuError};
 use crate::sys::privileges::Identity;
@@ -104,6 +106,8 @@ fn describe_process(lines: &mut Lines, settings: &Settings, shards: u32) {
     lines.add("process.user", settings.user.as_deref().unwrap_or("unchanged"));
     lines.add("log.format", word(&LOG_FORMATS, settings.log.format));
     lines.add("log.level", word(&LOG_LEVELS, settings.log.level));
+    let metrics = settings.metrics.map(|address| address.to_string());
+    lines.add("metrics.listen", metrics.as_deref().unwrap_or("off"));
 }
 
 fn describe_tls(lines: &mut Lines, settings: &Settings) {
@@ -145,6 +149,12 @@ fn describe_tls(lines: &mut Lines, settings: &Settings) {
     };
     lines.add("tls.data_resumption", resumption);
     lines.add("tls.ticket_lifetime", duration_text(tls.ticket_lifetime));
+    let kernel = match tls_setup::kernel_tls(tls) {
+        Some(Ok(abilities)) => format!("auto ({abilities})"),
+        Some(Err(reason)) => format!("auto (not available: {reason})"),
+        None => "off".to_owned(),
+    };
+    lines.add("tls.ktls", kernel);
 }
 
 fn describe_policy(lines: &mut Lines, policy: &Policy) {
@@ -174,6 +184,9 @@ fn describe_policy(lines: &mut Lines, policy: &Policy) {
         Durability::Full => "full",
     };
     lines.add("storage.durability", durability);
+    let hashes: Vec<_> = policy.hash_uploads.iter().map(hash_command::name).collect();
+    let hashes = hashes.join(", ");
+    lines.add("storage.hash_uploads", if hashes.is_empty() { "none" } else { &hashes });
 }
 
 fn describe_limits(lines: &mut Lines, settings: &Settings, shards: u32) {
@@ -278,7 +291,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::config::Overrides;
+    use crate::config::{KernelTls, Overrides};
 
     fn config() -> Config {
         let overrides = Overrides {
@@ -307,6 +320,10 @@ mod tests {
         check(&text, "listen.explicit", "off");
         check(&text, "tls.certificate", "self-signed, in state");
         check(&text, "tls.versions", "1.2, 1.3");
+        let line = text.lines().find(|line| line.starts_with("tls.ktls ")).unwrap();
+        assert!(line.contains(" auto ("), "{line}");
+        config.settings.tls.ktls = KernelTls::Off;
+        check(&describe(&config, 4), "tls.ktls", "off");
         check(&text, "passive.ports", "50000-50009 (2 to 3 ports on each shard)");
         check(&text, "limits.sessions", "20000 (5000 on each shard)");
         check(&text, "limits.sessions_per_ip", "5 on each shard, at worst 20 in all");
@@ -317,6 +334,7 @@ mod tests {
         check(&text, "tls.groups", "all, the client's order");
         check(&text, "limits.idle_timeout", "5m");
         check(&text, "storage.durability", "data");
+        check(&text, "storage.hash_uploads", "none");
         check(&text, "anonymous", "off");
         assert!(text.contains("user alice                          . (read, list, write,"));
         assert!(text.contains("logs in with argon2id"));

@@ -1,7 +1,8 @@
 //! Where log lines go: standard error, through a bounded queue and a thread of its own, so that a
 //! reader that stops reading never stops a shard. What is logged is decided elsewhere.
 
-use std::io;
+use std::io::{self, Write};
+use std::time::Duration;
 
 use tracing::level_filters::LevelFilter;
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
@@ -13,6 +14,12 @@ use crate::config::{Log, LogFormat};
 
 /// Lines waiting for the writer before further ones are dropped; at some 200 octets each, 1.6 MiB.
 const QUEUE_LINES_MAX: usize = 8192;
+
+/// Octets of lines written at once at most, and a line more.
+const LINES_BYTES_MAX: usize = 64 * 1024;
+
+/// Pause of the writer after it has written all there was: the longest time a line is held back.
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// Environment variable with a filter that wins over the configured level.
 const FILTER_VARIABLE: &str = "RINGFTPD_LOG";
@@ -26,10 +33,11 @@ pub struct LogGuard {
 }
 
 impl LogGuard {
-    /// Lines dropped so far because the reader of standard error was too slow.
-    #[must_use]
-    pub fn dropped_lines(&self) -> usize {
-        self.dropped.dropped_lines()
+    /// Tells, whenever asked, how many lines were dropped so far because the reader of standard
+    /// error was too slow.
+    pub fn dropped_lines(&self) -> impl Fn() -> usize + Send + Sync + use<> {
+        let dropped = self.dropped.clone();
+        move || dropped.dropped_lines()
     }
 }
 
@@ -44,10 +52,42 @@ pub fn start(log: Log) -> Result<LogGuard, String> {
         .buffered_lines_limit(QUEUE_LINES_MAX)
         .lossy(true)
         .thread_name("log")
-        .finish(io::stderr());
+        .finish(Paced { to: io::stderr(), lines: Vec::new() });
     let dropped = writer.error_counter();
     install(log.format, filter, writer)?;
     Ok(LogGuard { dropped, _writer: guard })
+}
+
+/// Writes the lines of a short while together: a server that logs thousands of transfers a second
+/// would wake the writer, and call the kernel, for each.
+struct Paced<W> {
+    to: W,
+    lines: Vec<u8>,
+}
+
+impl<W: Write> Paced<W> {
+    fn write_out(&mut self) -> io::Result<()> {
+        let written = self.to.write_all(&self.lines);
+        self.lines.clear();
+        written
+    }
+}
+
+impl<W: Write> Write for Paced<W> {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.lines.extend_from_slice(line);
+        if self.lines.len() >= LINES_BYTES_MAX {
+            self.write_out()?;
+        }
+        Ok(line.len())
+    }
+
+    /// Called when no line waits. What comes during the pause is then there at once.
+    fn flush(&mut self) -> io::Result<()> {
+        self.write_out()?;
+        std::thread::sleep(PAUSE);
+        Ok(())
+    }
 }
 
 fn install<W>(format: LogFormat, filter: EnvFilter, writer: W) -> Result<(), String>

@@ -5,6 +5,7 @@ mod args;
 mod banner;
 mod check_config;
 pub mod logging;
+mod metrics_endpoint;
 mod serve;
 mod tls_setup;
 mod user;

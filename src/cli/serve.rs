@@ -6,20 +6,22 @@ use std::process::ExitCode;
 use std::sync::{Arc, mpsc};
 use std::thread;
 
-use signal_hook::consts::{SIGINT, SIGTERM, SIGXFSZ};
+use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1, SIGXFSZ};
 use signal_hook::iterator::Signals;
 
+use super::metrics_endpoint::Endpoint;
 use super::{banner, check_config, fail, logging, tls_setup};
 use crate::clock;
 use crate::config::{Config, ListenAddress, Settings, Steering};
 use crate::connection::split;
-use crate::limits::HELPER_THREADS_PER_SHARD;
+use crate::limits::{HELPER_THREADS_PER_SHARD, HOMES_PER_SHARD_MAX};
+use crate::metrics;
 use crate::runtime::remote::{self, RemoteSender};
 use crate::runtime::{ShardThread, spawn_shard};
 use crate::shard::{
     BoundListener, ListenError, ListenerKind, Message, Report, Shard, SteerBy, bind_all, share,
 };
-use crate::sys::{cpu, host, privileges};
+use crate::sys::{cpu, host, ktls, privileges};
 use crate::tls::{SelfSigned, ServerTls};
 use crate::vfs::Root;
 
@@ -65,16 +67,15 @@ fn start(config: Config) -> Result<Server, String> {
     host::check(cpus.len()).map_err(|error| error.to_string())?;
     let files = host::raise_open_files().map_err(|error| error.to_string())?;
     let (certificate, origin) = tls_setup::load_certificate(&settings.tls.certificate)?;
-    let secret = tls_setup::ticket_secret()?;
-    let tls: Vec<_> = (0..cpus.len())
-        .map(|_| {
-            let own = certificate.for_another_shard().map_err(|error| error.to_string())?;
-            tls_setup::build(&config, own, secret)
-        })
-        .collect::<Result<_, _>>()?;
+    let certificates = tls_setup::load_copies(&certificate, settings, cpus.len())?;
+    let tls = tls_setup::build(&config, certificates)?;
     let listeners = bind(settings, &cpus)?;
+    let endpoint = settings.metrics.map(Endpoint::bind).transpose();
+    let endpoint = endpoint.map_err(|error| format!("metrics.listen: {error}"))?;
+    // As root: then the kernel may load its module.
+    let kernel_tls = tls_setup::kernel_tls(&settings.tls);
     become_user(settings)?;
-    let homes = open_homes(&config)?;
+    let homes = open_homes(&config, cpus.len())?;
 
     let log = logging::start(settings.log)?;
     let sessions = u64::from(settings.limits.sessions);
@@ -86,12 +87,19 @@ fn start(config: Config) -> Result<Server, String> {
     for warning in ending.into_iter().chain(check_config::share_warning(settings, cpus.len())) {
         tracing::warn!("{warning}");
     }
+    match &kernel_tls {
+        Some(Ok(abilities)) => tracing::info!(%abilities, "kernel TLS"),
+        Some(Err(reason)) => tracing::info!(reason, "no kernel TLS"),
+        None => {}
+    }
+    let kernel_tls = kernel_tls.and_then(Result::ok);
     let (sender, wakes) = mpsc::channel();
     watch_signals(sender.clone())?;
     let text = banner::Banner {
         config: &config,
         implicit: &listeners.implicit,
         explicit: &listeners.explicit,
+        metrics: endpoint.as_ref().map(Endpoint::address),
         fingerprint: certificate.fingerprint(),
         self_signed: origin.is_some(),
         cpus: &cpus,
@@ -100,16 +108,22 @@ fn start(config: Config) -> Result<Server, String> {
     if let Some(SelfSigned::Created { reason }) = &origin {
         tracing::info!(reason, "made a self-signed certificate");
     }
-    let shards = start_shards(config, &cpus, listeners, tls, &homes, &sender)?;
+    let own = tls.into_iter().zip(homes);
+    let shards = start_shards(config, &cpus, listeners, own, kernel_tls, &sender)?;
+    if let Some(endpoint) = endpoint {
+        let inboxes = shards.iter().map(|(inbox, _)| inbox.clone()).collect();
+        endpoint.start(inboxes, log.dropped_lines())?;
+    }
     super::print(text);
     Ok(Server { shards, wakes, _log: log })
 }
 
 impl Server {
-    /// Waits for the end: a signal drains the shards, a later SIGINT ends at once.
+    /// Waits for the end: a signal drains the shards, a later SIGINT ends at once. SIGUSR1 asks for
+    /// the counters at any time.
     fn wait(self) -> Result<ExitCode, String> {
         let mut code = ExitCode::SUCCESS;
-        match self.wakes.recv() {
+        match self.wake() {
             Ok(Wake::Signal(signal)) => tracing::info!(signal, "shutting down"),
             Ok(Wake::ShardEnded(shard)) => {
                 tracing::error!(shard, "a shard ended by itself; shutting down");
@@ -117,13 +131,10 @@ impl Server {
             }
             Err(mpsc::RecvError) => code = ExitCode::FAILURE,
         }
-        for (inbox, _) in &self.shards {
-            // A shard that is gone already is found out by its join.
-            let _ = inbox.send(Message::Drain);
-        }
+        self.tell(&Message::Drain);
         let mut running = self.shards.len();
         while running > 0 {
-            match self.wakes.recv() {
+            match self.wake() {
                 Ok(Wake::ShardEnded(_)) => running -= 1,
                 // Whoever supervises us may repeat SIGTERM; only an impatient person cuts it short.
                 Ok(Wake::Signal(SIGINT)) => {
@@ -148,12 +159,28 @@ impl Server {
         }
         Ok(code)
     }
+
+    /// The next event that is not SIGUSR1.
+    fn wake(&self) -> Result<Wake, mpsc::RecvError> {
+        loop {
+            match self.wakes.recv()? {
+                Wake::Signal(SIGUSR1) => self.tell(&Message::LogCounters),
+                wake => return Ok(wake),
+            }
+        }
+    }
+
+    /// Tells every shard.
+    fn tell(&self, message: &Message) {
+        for (inbox, _) in &self.shards {
+            // A shard that is gone already is found out by its join.
+            let _ = inbox.send(message.clone());
+        }
+    }
 }
 
 fn log_report(shard: usize, report: &Report) {
-    let counted: Vec<String> =
-        report.iter().filter(|(_, n)| *n > 0).map(|(name, n)| format!("{name}={n}")).collect();
-    tracing::info!(shard, counters = counted.join(" "), "shard ended");
+    tracing::info!(shard, counters = metrics::line(report), "shard ended");
 }
 
 fn bind(settings: &Settings, cpus: &[usize]) -> Result<Listeners, String> {
@@ -261,18 +288,27 @@ fn become_user(settings: &Settings) -> Result<(), String> {
     privileges::drop_to(&identity, keep).map_err(|error| error.to_string())
 }
 
-/// Opened as the user who will serve them, so that a home that user cannot enter is found now.
-fn open_homes(config: &Config) -> Result<Vec<Arc<Root>>, String> {
-    let open = |path: &std::path::PathBuf| Root::open(path).map(Arc::new);
-    config.accounts.homes.iter().map(open).collect::<Result<_, _>>().map_err(|e| e.to_string())
+/// Opened as the user who will serve them, so that a home that user cannot enter is found now;
+/// one list a shard, each with handles of its own, unless they are too many.
+fn open_homes(config: &Config, shards: usize) -> Result<Vec<Vec<Arc<Root>>>, String> {
+    let homes = &config.accounts.homes;
+    let open_all = || {
+        let opened = homes.iter().map(|path| Root::open(path).map(Arc::new));
+        opened.collect::<Result<Vec<_>, _>>().map_err(|error| error.to_string())
+    };
+    if homes.len() <= HOMES_PER_SHARD_MAX {
+        (0..shards).map(|_| open_all()).collect()
+    } else {
+        Ok(vec![open_all()?; shards])
+    }
 }
 
 fn start_shards(
     config: Config,
     cpus: &[usize],
     listeners: Listeners,
-    tls: Vec<Arc<ServerTls>>,
-    homes: &[Arc<Root>],
+    own: impl Iterator<Item = (Arc<ServerTls>, Vec<Arc<Root>>)>,
+    kernel_tls: Option<ktls::Abilities>,
     wakes: &mpsc::Sender<Wake>,
 ) -> Result<Vec<RunningShard>, String> {
     let Config { settings, accounts, .. } = config;
@@ -280,8 +316,8 @@ fn start_shards(
     let limits = &settings.limits;
     let count = u32::try_from(cpus.len()).unwrap_or(u32::MAX);
     let mut shards = Vec::new();
-    let own = cpus.iter().zip(listeners.per_shard).zip(tls);
-    for (index, ((&cpu, listeners), tls)) in own.enumerate() {
+    let parts = cpus.iter().zip(listeners.per_shard).zip(own);
+    for (index, ((&cpu, listeners), (tls, homes))) in parts.enumerate() {
         let passive = match settings.passive.ports {
             None => None,
             Some(range) => Some(
@@ -294,11 +330,10 @@ fn start_shards(
         let shard = Shard {
             index,
             listeners,
-            // Its own, because each connection counts a reference to it.
             policy: Arc::new(settings.policy.clone()),
             tls,
-            users: users.clone(),
-            homes: homes.to_vec(),
+            users: Arc::new(users.clone()),
+            homes,
             passive,
             masquerade: settings.passive.address,
             sessions_max: share(limits.sessions, number, count),
@@ -307,6 +342,7 @@ fn start_shards(
             handshakes_max: usize::try_from(limits.handshakes).unwrap_or(usize::MAX),
             handshake_percent: settings.handshake_percent,
             client_hello_timeout: limits.client_hello_timeout,
+            kernel_tls,
             shutdown_timeout: limits.shutdown_timeout,
             inbox,
         };
@@ -337,7 +373,7 @@ impl Drop for Bell {
 
 fn watch_signals(wakes: mpsc::Sender<Wake>) -> Result<(), String> {
     let failed = |error: std::io::Error| format!("cannot watch for signals: {error}");
-    let mut signals = Signals::new([SIGTERM, SIGINT]).map_err(failed)?;
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGUSR1]).map_err(failed)?;
     // A file size limit (ulimit -f) must be a 552 for one upload, not the end of the process.
     signal_hook::flag::register(SIGXFSZ, Arc::default()).map_err(failed)?;
     let forward = move || {

@@ -6,7 +6,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::{CertificateSource, Config};
+use crate::config::{CertificateSource, Config, KernelTls, Settings, Tls};
+use crate::sys::ktls;
 use crate::tls::{PemText, SelfSigned, ServerCertificate, ServerTls, TlsOptions, TlsVersions};
 
 /// The certificate to serve, and where a self-signed one came from.
@@ -30,15 +31,40 @@ pub(super) fn load_certificate(
     }
 }
 
-/// What all ticket keys come from: the same in all shards.
-pub(super) fn ticket_secret() -> Result<[u8; 32], String> {
-    let mut secret = [0; 32];
-    aws_lc_rs::rand::fill(&mut secret).map_err(|_| "no random numbers".to_owned())?;
-    Ok(secret)
+/// `first`, and the same loaded again for every shard but one. A clone would share its parts.
+pub(super) fn load_copies(
+    first: &ServerCertificate,
+    settings: &Settings,
+    shards: usize,
+) -> Result<Vec<ServerCertificate>, String> {
+    let again = || load_certificate(&settings.tls.certificate).map(|(certificate, _)| certificate);
+    std::iter::once(Ok(first.clone())).chain((1..shards).map(|_| again())).collect()
 }
 
-/// Everything TLS of a configuration for one shard, or what is wrong with it.
+/// What the kernel's TLS can do, or why nothing; `None` when it shall not be used.
+pub(super) fn kernel_tls(settings: &Tls) -> Option<Result<ktls::Abilities, String>> {
+    match settings.ktls {
+        KernelTls::Off => None,
+        KernelTls::Auto if settings.versions.tls13 => Some(ktls::probe()),
+        KernelTls::Auto => Some(Err("it is used with TLS 1.3 only".to_owned())),
+    }
+}
+
+/// Everything TLS of a configuration, or what is wrong with it: once for each of `certificates`,
+/// which are the same one loaded once for each shard. So every handshake counts references, to
+/// certificate, key and configuration, that are its shard's own. The ticket secret is common to
+/// all.
 pub(super) fn build(
+    config: &Config,
+    certificates: Vec<ServerCertificate>,
+) -> Result<Vec<Arc<ServerTls>>, String> {
+    let mut ticket_secret = [0; 32];
+    aws_lc_rs::rand::fill(&mut ticket_secret).map_err(|_| "no random numbers".to_owned())?;
+    let one = |certificate| build_one(config, certificate, ticket_secret);
+    certificates.into_iter().map(one).collect()
+}
+
+fn build_one(
     config: &Config,
     certificate: ServerCertificate,
     ticket_secret: [u8; 32],
@@ -85,7 +111,7 @@ pub(super) fn check(config: &Config) -> Result<Option<ServerCertificate>, String
     } else {
         ServerCertificate::ephemeral().map_err(|error| error.to_string())?
     };
-    build(config, certificate.clone(), [0; 32])?;
+    build(config, vec![certificate.clone()])?;
     Ok(files.then_some(certificate))
 }
 

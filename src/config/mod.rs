@@ -27,8 +27,8 @@ pub use accounts::{
 };
 pub use document::Problem;
 pub use settings::{
-    CertificateSource, LOG_FORMATS, LOG_LEVELS, Limits, Log, LogFormat, Passive, STEERINGS,
-    Settings, Steering, TLS_PROFILES, Tls, TlsVersions,
+    CertificateSource, KernelTls, LOG_FORMATS, LOG_LEVELS, Limits, Log, LogFormat, Passive,
+    STEERINGS, Settings, Steering, TLS_PROFILES, Tls, TlsVersions,
 };
 pub use value::{CpuList, ListenAddress, PortRange, duration_text};
 

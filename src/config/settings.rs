@@ -2,7 +2,7 @@
 //! `reference.toml` documents them; tests hold the two together.
 
 use std::fs::File;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -13,6 +13,8 @@ use super::document::Section;
 use super::value::{
     CpuList, ListenAddress, PortRange, boolean, duration, number, one_of, parsed, string,
 };
+use crate::protocol::file::HashAlgorithm;
+use crate::protocol::hash_command;
 use crate::protocol::policy::{DataResumption, Durability, FailedUpload, Policy};
 use crate::tls::{GROUPS, POST_QUANTUM, TlsProfile};
 
@@ -41,6 +43,8 @@ pub struct Settings {
     pub limits: Limits,
     /// Logging.
     pub log: Log,
+    /// Where the counters can be read over HTTP; `None` is nowhere.
+    pub metrics: Option<SocketAddr>,
     /// User to become after binding; only root can.
     pub user: Option<String>,
 }
@@ -63,6 +67,17 @@ pub struct Tls {
     pub client_ca: Option<PathBuf>,
     /// How long a ticket resumes, 2 seconds to 7 days (RFC 8446 §4.6.1).
     pub ticket_lifetime: Duration,
+    /// Whether the kernel may seal what is sent, where it can.
+    pub ktls: KernelTls,
+}
+
+/// Use of the kernel's TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KernelTls {
+    /// Where the kernel has it.
+    Auto,
+    /// Never.
+    Off,
 }
 
 /// Where the server's certificate comes from.
@@ -191,6 +206,7 @@ impl Default for Settings {
                 groups: None,
                 client_ca: None,
                 ticket_lifetime: Duration::from_secs(12 * 60 * 60),
+                ktls: KernelTls::Auto,
             },
             policy: Policy::default(),
             passive: Passive::default(),
@@ -203,6 +219,7 @@ impl Default for Settings {
                 shutdown_timeout: Duration::from_secs(30),
             },
             log: Log { format: LogFormat::Text, level: LevelFilter::INFO },
+            metrics: None,
             user: None,
         }
     }
@@ -230,6 +247,7 @@ impl Settings {
         log.set("format", &mut settings.log.format, one_of(&LOG_FORMATS));
         log.set("level", &mut settings.log.level, one_of(&LOG_LEVELS));
         log.finish();
+        settings.read_metrics(&root.section("metrics"));
         settings
     }
 
@@ -291,6 +309,8 @@ impl Settings {
         tls.set("data_resumption", &mut self.policy.data_resumption, one_of(&words));
         let lifetimes = Duration::from_secs(2)..=Duration::from_secs(7 * 24 * 60 * 60);
         tls.set("ticket_lifetime", &mut self.tls.ticket_lifetime, duration(lifetimes));
+        let words = [("auto", KernelTls::Auto), ("off", KernelTls::Off)];
+        tls.set("ktls", &mut self.tls.ktls, one_of(&words));
         tls.finish();
     }
 
@@ -443,6 +463,18 @@ impl Settings {
         section.finish();
     }
 
+    fn read_metrics(&mut self, section: &Section<'_, '_>) {
+        self.metrics = section.get("listen", |value| {
+            let text = string(value)?;
+            text.parse()
+                .map_err(|_| format!("\"{text}\" is not ADDR:PORT; write it as \"127.0.0.1:9121\""))
+        });
+        if self.metrics.is_some_and(|address| !address.ip().is_loopback()) {
+            section.warn("listen", "whoever reaches this address can read the counters");
+        }
+        section.finish();
+    }
+
     fn read_storage(&mut self, section: &Section<'_, '_>) {
         let policy = &mut self.policy;
         let words = [("delete", FailedUpload::Delete), ("keep", FailedUpload::Keep)];
@@ -450,6 +482,9 @@ impl Settings {
         let words =
             [("none", Durability::None), ("data", Durability::Data), ("full", Durability::Full)];
         section.set("durability", &mut policy.durability, one_of(&words));
+        if let Some(algorithms) = section.list("hash_uploads", hash_algorithm) {
+            policy.hash_uploads = algorithms.into_iter().collect();
+        }
         section.finish();
     }
 }
@@ -500,6 +535,14 @@ fn key_exchange_group(name: &str) -> Result<String, String> {
     found.map(str::to_owned).ok_or_else(|| {
         let known = GROUPS.join(", ");
         format!("\"{name}\" is not a key exchange group of this server; known are {known}")
+    })
+}
+
+fn hash_algorithm(value: &toml::de::DeValue<'_>) -> Result<HashAlgorithm, String> {
+    let name = string(value)?;
+    hash_command::algorithm(name.as_bytes()).ok_or_else(|| {
+        let names = HashAlgorithm::ALL.map(hash_command::name).join(", ");
+        format!("\"{name}\" is not a digest of HASH; known are {names}")
     })
 }
 

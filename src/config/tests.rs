@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::protocol::account::Permissions;
+use crate::protocol::file::HashAlgorithm;
 use crate::tls::TlsProfile;
 
 /// SHA-crypt with the fewest rounds; the password is "secret".
@@ -130,7 +131,8 @@ fn every_kind_of_value_is_read() {
                  limits = {{ sessions = 9, sessions_per_ip = 3, idle_timeout = \"10m\", \
                  handshakes = 5, client_hello_timeout = \"3s\" }}\n\
                  log = {{ format = \"json\", level = \"off\" }}\n\
-                 storage = {{ failed_upload = \"keep\", durability = \"full\" }}\n\
+                 storage = {{ failed_upload = \"keep\", durability = \"full\", \
+                 hash_uploads = [\"sha-256\", \"MD5\"] }}\n\
                  process.users_file = \"users.toml\"\n\
                  [tls]\ncertificate = \"chain.pem\"\nkey = \"key.pem\"\nversions = [\"1.3\"]\n\
                  cipher_suites = [\"TLS13_AES_256_GCM_SHA384\"]\ndata_resumption = \"require\"\n\
@@ -160,6 +162,8 @@ fn every_kind_of_value_is_read() {
     assert!(chain.ends_with("chain.pem") && key.ends_with("key.pem"));
     assert_eq!(settings.tls.versions, TlsVersions { tls12: false, tls13: true });
     assert_eq!(settings.tls.cipher_suites.as_ref().unwrap().len(), 1);
+    let hashes = [HashAlgorithm::Sha256, HashAlgorithm::Md5];
+    assert_eq!(settings.policy.hash_uploads, hashes.into_iter().collect());
     let accounts = &config.accounts;
     let alice = accounts.users.verify(b"alice", b"secret").unwrap();
     let wanted = Permissions { read: true, write: true, ..Permissions::NONE };
@@ -336,12 +340,19 @@ fn errors_of_policy_limits_storage_and_log() {
         ],
     );
     check_errors(
-        "[storage]\nfailed_upload = true\n[log]\nlevel = \"loud\"",
+        "[storage]\nfailed_upload = true\nhash_uploads = [\"SHA256\"]\n[log]\nlevel = \"loud\"",
         &[
             "ringftpd.toml:4: storage.failed_upload: true is not one of \"delete\", \"keep\"",
-            "ringftpd.toml:6: log.level: \"loud\" is not one of \"off\", \"error\", \"warn\", \
+            "ringftpd.toml:5: storage.hash_uploads: \"SHA256\" is not a digest of HASH; known are \
+             SHA-256, SHA-512, SHA-1, MD5, CRC32",
+            "ringftpd.toml:7: log.level: \"loud\" is not one of \"off\", \"error\", \"warn\", \
              \"info\", \"debug\", \"trace\"",
         ],
+    );
+    check_errors(
+        "[metrics]\nlisten = \"localhost\"",
+        &["ringftpd.toml:4: metrics.listen: \"localhost\" is not ADDR:PORT; write it as \
+             \"127.0.0.1:9121\""],
     );
 }
 
@@ -351,9 +362,9 @@ fn errors_of_form() {
         "[storage]\nfailed_uploads = \"keep\"\n[stroage]\n",
         &[
             "ringftpd.toml:4: storage.failed_uploads: unknown key; known here: failed_upload, \
-             durability",
+             durability, hash_uploads",
             "ringftpd.toml:5: stroage: unknown key; known here: listen, shards, tls, policy, \
-             passive, limits, storage, log, process, anonymous, users",
+             passive, limits, storage, log, metrics, process, anonymous, users",
         ],
     );
     check_errors("log = 1", &["ringftpd.toml:3: log: expected a table, written as [log]"]);

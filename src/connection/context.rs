@@ -12,10 +12,11 @@ use super::handshakes::Handshakes;
 use super::passive_ports::PassivePorts;
 use crate::auth::UserTable;
 use crate::buffer::BlockPool;
-use crate::metrics::Counters;
+use crate::metrics::{Counters, Gauges};
 use crate::protocol::account::HomeId;
 use crate::protocol::policy::Policy;
 use crate::runtime::{Flag, Helpers, Pacer, Queue, TaskGroup};
+use crate::sys::ktls;
 use crate::tls::ServerTls;
 use crate::vfs::Root;
 
@@ -25,8 +26,8 @@ pub struct ContextParts {
     pub policy: Arc<Policy>,
     /// Certificates, suites, tickets.
     pub tls: Arc<ServerTls>,
-    /// Accounts.
-    pub users: Arc<UserTable>,
+    /// Accounts; the outer reference is the shard's own, and the one that log-ins count.
+    pub users: Arc<Arc<UserTable>>,
     /// Opened home directories, by [`HomeId`].
     pub homes: Vec<Arc<Root>>,
     /// Threads for work that may block.
@@ -37,6 +38,8 @@ pub struct ContextParts {
     pub masquerade: Option<Ipv4Addr>,
     /// Sessions one user may have in this shard; `None` is no limit.
     pub sessions_per_user_max: Option<u32>,
+    /// What the kernel's TLS can do; `None` when there is none, or it shall not be used.
+    pub kernel_tls: Option<ktls::Abilities>,
     /// Where the shard's tasks run.
     pub queues: Queues,
     /// TLS handshakes of control connections at the same time.
@@ -80,6 +83,8 @@ pub struct Context {
     pub(super) blocks: BlockPool,
     /// Events counted since the start.
     pub counters: Rc<Counters>,
+    /// What there is at this moment.
+    pub gauges: Gauges,
     /// Handshakes of control connections.
     pub handshakes: Handshakes,
     /// Turns for accepting and for the steps of those handshakes.
@@ -108,6 +113,7 @@ impl Context {
             parts,
             blocks: BlockPool::default(),
             counters,
+            gauges: Gauges::default(),
             drain: Flag::new(),
             cut: Flag::new(),
             sessions_by_user: RefCell::default(),
@@ -155,6 +161,8 @@ impl Context {
     pub fn report(&self) -> Vec<(&'static str, u64)> {
         let passive = self.parts.passive_ports.counts();
         let mut report = self.counters.snapshot();
+        report.push(("passive_opened", passive.opened));
+        report.push(("passive_reused", passive.reused));
         report.push(("passive_exhausted", passive.exhausted));
         report.push(("passive_strangers", passive.strangers));
         report.push(("passive_accept_pauses", passive.starved));

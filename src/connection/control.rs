@@ -10,13 +10,15 @@ use std::time::{Duration, Instant};
 
 use super::data::Origin;
 use super::handshakes::Place;
-use super::passive_ports::{PassiveError, PassiveListener};
+use super::passive_ports::PassiveError;
+use super::session_ports::{PassiveListener, SessionPorts};
 use super::transfer::{Job, TransferHandle};
 use super::wire::{Step, Wire};
 use super::{Context, storage};
 use crate::auth::ClientIdentity;
 use crate::buffer::InBuf;
 use crate::clock;
+use crate::metrics::Held;
 use crate::protocol::account::Account;
 use crate::protocol::file::{FileError, FileRequest, TransferRequest};
 use crate::protocol::session::{
@@ -106,11 +108,14 @@ struct Control {
     sender: MailboxSender<Input>,
     /// The one request that runs off this task.
     request: Option<Task<()>>,
+    ports: SessionPorts,
     passive: Option<PassiveListener>,
     transfer: Option<TransferHandle>,
     certificate: Option<ClientCertificate>,
     /// Counted under this name.
     user: Option<String>,
+    logged_in: Option<Held>,
+    handshaking: Option<Held>,
     drain_told: bool,
     closing: bool,
     /// Held through a TLS handshake.
@@ -145,10 +150,13 @@ impl Control {
             mailbox: receiver,
             sender,
             request: None,
+            ports: context.parts.passive_ports.session(),
             passive: None,
             transfer: None,
             certificate: None,
             user: None,
+            logged_in: None,
+            handshaking: None,
             drain_told: false,
             closing: false,
             place: accepted.place,
@@ -161,17 +169,23 @@ impl Control {
     /// end of the connection, or when another stage begins.
     async fn run(&mut self, stage: Stage) -> Option<Stage> {
         loop {
+            let mut moved = true;
             if let Some(input) = self.answers.pop_front() {
                 self.tell(input);
-            } else if !self.step() && self.out.is_empty() && !self.closing {
-                self.tell_of_drain();
-                if self.answers.is_empty() {
-                    self.wait(stage).await;
+            } else {
+                moved = self.step();
+                if !moved && self.out.is_empty() && !self.closing {
+                    self.tell_of_drain();
+                    if self.answers.is_empty() {
+                        self.wait(stage).await;
+                    }
                 }
             }
             // What is known already goes out in the same segment: the greeting with the tickets of
-            // the handshake, above all, since two small segments meet a delayed acknowledgement.
-            if !self.answers.is_empty() && !self.closing {
+            // the handshake, above all, since two small segments meet a delayed acknowledgement,
+            // and the replies of pipelined commands, that of a transfer included.
+            let more = moved && self.out.len() < REPLIES_TOGETHER_BYTES_MAX;
+            if (more || !self.answers.is_empty()) && !self.closing {
                 continue;
             }
             if !self.flush().await || self.closing {
@@ -237,6 +251,7 @@ impl Control {
 
     fn established(&mut self, facts: HandshakeFacts) {
         self.place = None;
+        self.handshaking = None;
         let counters = &self.context.counters;
         counters.control_handshakes.increment();
         for (counter, applies) in [
@@ -279,6 +294,7 @@ impl Control {
         self.session.handle_input(clock::now(), Input::Disconnected);
         self.perform();
         self.wire = Wire::Clear;
+        self.handshaking = None;
     }
 
     fn log_tls_failure(&self, error: &TlsError) {
@@ -304,7 +320,9 @@ impl Control {
             // What came out of this handshake so far was dear.
             end_turn();
         }
+        let ports_due = self.ports_due();
         let deadline = earlier(self.session.poll_timeout(), self.hello_deadline(stage));
+        let deadline = earlier(deadline, ports_due);
         let reading = self.session.wants_bytes() || self.wire.is_between_states();
         let stream = &self.stream;
         let readable = async {
@@ -377,6 +395,9 @@ impl Control {
             Woken::Timeout if self.hello_deadline(stage).is_some_and(|due| due <= clock::now()) => {
                 self.context.counters.handshakes_silent.increment();
                 self.tls_failed(&TlsError::NoClientHello);
+            }
+            Woken::Timeout if self.ports_due().is_some_and(|due| due <= clock::now()) => {
+                self.tend_ports();
             }
             Woken::Timeout => self.answers.push_back(Input::Timeout),
             Woken::Shutdown if self.context.cut.is_set() => {
@@ -464,6 +485,7 @@ impl Control {
         let handshake = Handshake::new(tls, Purpose::Control, &self.tls_session, host);
         self.wire = Wire::Handshake(Box::new(handshake));
         self.hello_due = clock::now() + self.context.parts.client_hello_timeout;
+        self.handshaking = Some(self.context.gauges.handshakes.hold());
         Ok(())
     }
 
@@ -539,6 +561,7 @@ impl Control {
             return false;
         }
         self.user = Some(account.name.clone());
+        self.logged_in = Some(self.context.gauges.sessions_logged_in.hold());
         true
     }
 
@@ -546,6 +569,7 @@ impl Control {
     fn leave_user(&mut self) {
         if let Some(user) = self.user.take() {
             self.context.leave_user(&user);
+            self.logged_in = None;
         }
     }
 
@@ -559,15 +583,14 @@ impl Control {
         }
         let (context, sender) = (self.context.clone(), self.sender.clone());
         self.request = Some(spawn(async move {
-            let answer = storage::perform(&context.parts.helpers, root, request).await;
+            let answer = storage::perform(&context, root, request).await;
             let _ = sender.send(Input::File(answer));
         }));
     }
 
     fn listen(&mut self) {
         self.passive = None;
-        let ports = &self.context.parts.passive_ports;
-        let result = match ports.listen(self.local, self.peer.ip()) {
+        let result = match self.ports.listen(self.local, self.peer.ip()) {
             Ok(listener) => {
                 let address = self.advertised(listener.address().port());
                 self.passive = Some(listener);
@@ -582,6 +605,22 @@ impl Control {
             }
         };
         self.answers.push_back(Input::PassiveListening(result));
+    }
+
+    /// When [`Control::tend_ports`] has something to do.
+    fn ports_due(&self) -> Option<Instant> {
+        match &self.passive {
+            Some(passive) => passive.guard_due(),
+            None => self.ports.rests_until(),
+        }
+    }
+
+    /// Looks after a port whose connection or next transfer is late.
+    fn tend_ports(&mut self) {
+        match &mut self.passive {
+            Some(passive) => passive.guard(),
+            None => self.ports.free(),
+        }
     }
 
     /// The masquerade address is for IPv4 clients; IPv6 has no such need (EPSV tells no address).
@@ -681,6 +720,9 @@ fn earlier(first: Option<Instant>, second: Option<Instant>) -> Option<Instant> {
 
 /// Answers on their way at the same time: one request and one transfer, which speaks twice.
 const ANSWERS_MAX: usize = 8;
+
+/// Octets of replies that wait for those of the commands behind them.
+const REPLIES_TOGETHER_BYTES_MAX: usize = 2 * 1024;
 
 /// Octets read from a control connection at once.
 const CONTROL_READ_BYTES: usize = 4 * 1024;

@@ -7,16 +7,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Context;
-use super::passive_ports::PassiveListener;
+use super::kernel_send::KernelTls;
+use super::session_ports::{PassiveListener, ServedPort};
 use crate::buffer::InBuf;
 use crate::clock;
-use crate::limits::TLS_RECORD_BYTES_MAX;
 use crate::protocol::policy::DataResumption;
 use crate::protocol::session::TransferError;
 use crate::runtime::{Flag, Stream, connect, race, timeout_at};
-use crate::tls::{
-    Channel, ControlSession, Handshake, HandshakeFacts, Opened, Progress, Purpose, TlsError,
-};
+use crate::tls::{Channel, ControlSession, Handshake, HandshakeFacts, Progress, Purpose, TlsError};
 
 /// Where the data connection comes from.
 pub(super) enum Origin {
@@ -46,19 +44,18 @@ pub(super) struct Interrupts {
 
 /// An open data connection.
 pub(super) struct DataConnection {
-    stream: Stream,
-    channel: Option<Box<Channel>>,
-    raw: InBuf,
-    out: Vec<u8>,
-    interrupts: Interrupts,
-}
-
-/// What [`DataConnection::receive`] brought.
-pub(super) enum Received {
-    /// This many octets were put into the block.
-    Octets(usize),
-    /// The client ended the transfer properly.
-    End,
+    pub(super) stream: Stream,
+    /// Where it came in, until it is known whether the port serves again.
+    port: Option<ServedPort>,
+    /// The end of what we send is told by close_notify, and the client has a moment to close first.
+    client_ends: bool,
+    /// TLS whose records are sealed here.
+    pub(super) channel: Option<Box<Channel>>,
+    /// TLS whose records the kernel seals. Then `channel` is gone.
+    pub(super) kernel: Option<Box<KernelTls>>,
+    pub(super) raw: InBuf,
+    pub(super) out: Vec<u8>,
+    pub(super) interrupts: Interrupts,
 }
 
 impl Interrupts {
@@ -78,8 +75,20 @@ impl Interrupts {
         race(race(aborted, cut), work).await
     }
 
+    /// The same, between two steps that do not wait.
+    pub(super) fn check(&self) -> Result<(), TransferError> {
+        match (self.abort.is_set(), self.cut.is_set()) {
+            (true, _) => Err(TransferError::Aborted),
+            (false, true) => Err(TransferError::Draining),
+            (false, false) => Ok(()),
+        }
+    }
+
     /// One step of socket work: it must move something within the stall timeout.
-    async fn step<T>(&self, work: impl Future<Output = io::Result<T>>) -> Result<T, TransferError> {
+    pub(super) async fn step<T>(
+        &self,
+        work: impl Future<Output = io::Result<T>>,
+    ) -> Result<T, TransferError> {
         let deadline = clock::now() + self.stall;
         let timed = async {
             match timeout_at(deadline, work).await {
@@ -101,36 +110,55 @@ pub(super) async fn open(
     let opening = async {
         let stream = match origin {
             Origin::Nothing => return Err(TransferError::NotOpened),
-            Origin::Passive(mut listener) => timeout_at(deadline, listener.connection()).await.ok(),
+            Origin::Passive(listener) => {
+                let connecting = timeout_at(deadline, listener.connection()).await.ok();
+                connecting.map(|(stream, port)| (stream, Some(port)))
+            }
             Origin::Active { peer, local } => {
                 // RFC 959 §5.2, MS-FTPS 1.9: port L-1, that is 20 or 989.
                 let source = local.port().checked_sub(1).filter(|&port| port != 0);
                 let connecting = connect(local, peer, source);
-                timeout_at(deadline, connecting).await.ok().and_then(Result::ok)
+                let connected = timeout_at(deadline, connecting).await.ok();
+                connected.and_then(Result::ok).map(|stream| (stream, None))
             }
         };
         stream.ok_or(TransferError::NotOpened)
     };
-    let stream = interrupts.guard(opening).await?;
-    Ok(DataConnection { stream, channel: None, raw: InBuf::new(), out: Vec::new(), interrupts })
+    let (stream, port) = interrupts.guard(opening).await?;
+    Ok(DataConnection {
+        stream,
+        port,
+        client_ends: false,
+        channel: None,
+        kernel: None,
+        raw: InBuf::new(),
+        out: Vec::new(),
+        interrupts,
+    })
 }
 
 impl DataConnection {
     /// The server is TLS server whoever connected (RFC 4217 §7). The handshake starts only now,
     /// so that the direction decides about tickets; a ClientHello that came early waits in the
-    /// socket.
+    /// socket. With `hold`, what TLS has to say at the end (a ticket above all) waits for the next
+    /// octets sent.
     pub(super) async fn protect(
         &mut self,
         context: &Rc<Context>,
         purpose: Purpose,
         session: &Arc<ControlSession>,
         deadline: Instant,
+        hold: bool,
     ) -> Result<HandshakeFacts, TransferError> {
         let mut handshake = Handshake::new(&context.parts.tls, purpose, session, None);
         let interrupts = self.interrupts.clone();
+        let _shaking = context.gauges.handshakes.hold();
         let shaking = async {
             loop {
                 let progress = handshake.advance(&mut self.raw, &mut self.out);
+                if hold && matches!(progress, Ok(Progress::Established)) {
+                    return Ok(());
+                }
                 let sent = self.stream.write_all(&self.out).await;
                 self.out.clear();
                 match (progress, sent) {
@@ -152,67 +180,92 @@ impl DataConnection {
         interrupts.guard(timed).await?;
         let (channel, facts) = handshake.finish().map_err(|error| failed(&error))?;
         self.channel = Some(Box::new(channel));
+        self.client_ends = purpose == Purpose::DataDownload;
         context.counters.data_handshakes.increment();
+        let port = self.port.take();
         if facts.resumption.is_this_session() {
             context.counters.data_handshakes_resumed.increment();
+            port.into_iter().for_each(ServedPort::rest);
         } else if context.policy().data_resumption == DataResumption::Require {
+            // The handshake ends in order; what fails is the transfer.
+            let _ = self.stream.try_write(&self.out);
             return Err(TransferError::NotResumed(facts.resumption.to_string()));
         }
         Ok(facts)
     }
 
+    /// In clear nothing proves whose the connection is: its port is drawn anew for the next.
+    pub(super) fn leave_clear(&mut self) {
+        self.port = None;
+    }
+
+    /// Sends all octets of a transfer that are few, and ends it. Under TLS, what the handshake left
+    /// to send, the octets and close_notify leave in one write; in clear, the FIN goes with the
+    /// last octets. Gives whether one write took them.
+    pub(super) async fn send_whole(&mut self, octets: &[u8]) -> Result<bool, TransferError> {
+        let Some(channel) = &mut self.channel else {
+            let sent = self.stream.try_write_held(octets).unwrap_or(0);
+            write(&self.stream, &self.interrupts, &octets[sent..]).await?;
+            self.end_sending().await?;
+            return Ok(sent == octets.len());
+        };
+        channel.seal(octets, &mut self.out).map_err(|error| failed(&error))?;
+        channel.seal_close_notify(&mut self.out).map_err(|error| failed(&error))?;
+        let sent = match self.stream.try_write(&self.out) {
+            Ok(count) => count,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+            Err(_) => return Err(TransferError::ConnectionLost),
+        };
+        let at_once = sent == self.out.len();
+        write(&self.stream, &self.interrupts, &self.out[sent..]).await?;
+        self.out.clear();
+        self.end_sending().await?;
+        Ok(at_once)
+    }
+
     /// Sends octets of the transfer.
     pub(super) async fn send(&mut self, octets: &[u8]) -> Result<(), TransferError> {
         let Some(channel) = &mut self.channel else {
-            return write(&self.stream, &self.interrupts, octets).await;
+            return self.send_unsealed(octets).await;
         };
         channel.seal(octets, &mut self.out).map_err(|error| failed(&error))?;
         self.flush().await
     }
 
-    /// Receives at least one octet into `room`, or finds the end. Under TLS only close_notify is an
-    /// end (RFC 8446 §6.1), unless `lax` accepts a bare FIN.
-    pub(super) async fn receive(
-        &mut self,
-        room: &mut [u8],
-        lax: bool,
-    ) -> Result<Received, TransferError> {
-        let Some(channel) = &mut self.channel else {
-            let count = self.interrupts.step(self.stream.read(room)).await?;
-            return Ok(if count == 0 { Received::End } else { Received::Octets(count) });
-        };
-        loop {
-            match open_records(channel, &mut self.raw, &mut self.out, room)? {
-                Records::Octets(count) => return Ok(Received::Octets(count)),
-                Records::End => return Ok(Received::End),
-                Records::NeedBytes => {}
-            }
-            if !self.out.is_empty() {
-                // The answer to a KeyUpdate.
-                write(&self.stream, &self.interrupts, &self.out).await?;
-                self.out.clear();
-            }
-            let spare = self.raw.spare(UPLOAD_READ_BYTES);
-            let count = self.interrupts.step(self.stream.read(spare)).await?;
-            match count {
-                0 if lax && self.raw.is_empty() => return Ok(Received::End),
-                0 => return Err(TransferError::Truncated),
-                count => self.raw.commit(count),
-            }
+    /// Sends octets as they are: in the clear, or sealed by the kernel.
+    async fn send_unsealed(&mut self, octets: &[u8]) -> Result<(), TransferError> {
+        self.before_data(octets.len()).await?;
+        write(&self.stream, &self.interrupts, octets).await?;
+        if let Some(kernel) = &mut self.kernel {
+            kernel.count(octets.len());
         }
+        Ok(())
     }
 
-    /// close_notify when protected, then FIN: after this nothing more is sent.
+    /// close_notify when protected, then FIN: after this nothing more is sent. At the end of a
+    /// protected download the FIN waits for [`DataConnection::linger`].
     pub(super) async fn end_sending(&mut self) -> Result<(), TransferError> {
         if let Some(channel) = &mut self.channel {
             channel.seal_close_notify(&mut self.out).map_err(|error| failed(&error))?;
             self.flush().await?;
+        } else if self.kernel.is_some() {
+            self.end_kernel_tls().await?;
+        }
+        if self.client_ends {
+            return Ok(());
         }
         self.stream.shutdown_write().map_err(|_| TransferError::ConnectionLost)
     }
 
-    /// Gives the client a moment to read the rest and close first.
+    /// Gives the client a moment to read the rest and close first. Whoever sends the first FIN
+    /// keeps the connection in TIME_WAIT for a minute: after close_notify that need not be us.
     pub(super) async fn linger(self) {
+        if self.client_ends {
+            if self.stream.linger(CLIENT_FIN, LINGER_BYTES_MAX).await {
+                return;
+            }
+            let _ = self.stream.shutdown_write();
+        }
         self.stream.linger(LINGER, LINGER_BYTES_MAX).await;
     }
 
@@ -223,46 +276,7 @@ impl DataConnection {
     }
 }
 
-/// What [`open_records`] found.
-enum Records {
-    Octets(usize),
-    End,
-    NeedBytes,
-}
-
-/// Opens whole records as long as their plaintext fits into `room`.
-fn open_records(
-    channel: &mut Channel,
-    raw: &mut InBuf,
-    out: &mut Vec<u8>,
-    room: &mut [u8],
-) -> Result<Records, TransferError> {
-    let mut filled = 0;
-    // A record is opened only when its largest plaintext has room.
-    while room.len() - filled >= crate::limits::TLS_FRAGMENT_BYTES_MAX {
-        match channel.open(raw.filled_mut(), out).map_err(|error| failed(&error))? {
-            Opened::Incomplete => break,
-            Opened::Handled { consumed } => raw.consume(consumed),
-            Opened::Data { consumed, plaintext } => {
-                let octets = &raw.filled()[plaintext];
-                room[filled..filled + octets.len()].copy_from_slice(octets);
-                filled += octets.len();
-                raw.consume(consumed);
-            }
-            Opened::CloseNotify { consumed } => {
-                // Data before it is handed over first; the next call finds it again.
-                if filled > 0 {
-                    break;
-                }
-                raw.consume(consumed);
-                return Ok(Records::End);
-            }
-        }
-    }
-    Ok(if filled > 0 { Records::Octets(filled) } else { Records::NeedBytes })
-}
-
-async fn write(
+pub(super) async fn write(
     stream: &Stream,
     interrupts: &Interrupts,
     mut octets: &[u8],
@@ -281,15 +295,16 @@ async fn write(
     Ok(())
 }
 
-fn failed(error: &TlsError) -> TransferError {
+pub(super) fn failed(error: &TlsError) -> TransferError {
     tracing::debug!(%error, "TLS on a data connection");
     TransferError::Protection
 }
 
 const HANDSHAKE_READ_BYTES: usize = 4 * 1024;
 
-/// Octets asked for at once: many records a system call.
-const UPLOAD_READ_BYTES: usize = 8 * TLS_RECORD_BYTES_MAX;
+/// How long the client may take to close after our close_notify, before we do: clients that wait
+/// for our FIN lose no more than this.
+const CLIENT_FIN: Duration = Duration::from_millis(100);
 
 const LINGER: Duration = Duration::from_secs(2);
 const LINGER_BYTES_MAX: usize = 256 * 1024;

@@ -4,12 +4,19 @@
 mod context;
 mod control;
 mod data;
+mod data_path;
 mod handshake_budget;
 mod handshakes;
+mod kernel_send;
 mod passive_ports;
+mod receive;
+mod send_listing;
+mod session_ports;
 mod storage;
 mod transfer;
+mod whole;
 mod wire;
+mod write_behind;
 
 pub use context::{Context, ContextParts, Queues};
 pub use control::{Accepted, serve};

@@ -1,25 +1,26 @@
 //! The ports of passive data connections: each shard owns a part of the configured range, so that
-//! a data connection always reaches the shard of its control connection. Owns which port is free
-//! and who may connect to it; PASV and EPSV themselves are `protocol`'s.
+//! a data connection always reaches the shard of its control connection. Owns which port is free;
+//! who may connect to it is `session_ports`' business, PASV and EPSV are `protocol`'s.
 
 use std::{
     cell::{Cell, RefCell},
     collections::VecDeque,
     io,
-    net::{IpAddr, SocketAddr},
+    net::SocketAddr,
     ops::RangeInclusive,
     rc::Rc,
 };
 
 use socket2::{Domain, Protocol, Socket, Type};
 
+use super::session_ports::{Resting, SessionPorts};
 use crate::{
-    runtime::{Listener, Mailbox, MailboxSender, Stream, Task, mailbox, spawn, yield_if_needed},
+    runtime::Listener,
     sys::{host, socket},
 };
 
 /// Connections waiting to be looked at. More than one, because a stranger's may come first.
-const BACKLOG: i32 = 8;
+pub(super) const BACKLOG: i32 = 32;
 
 /// Random ports tried before the kernel is asked.
 const GUESSES_MAX: usize = 16;
@@ -87,33 +88,37 @@ impl PassivePorts {
         Self(Rc::new(Ports {
             pool: range.map(|range| RefCell::new(Pool::new(range))),
             ephemeral,
+            resting: RefCell::default(),
             counts: Cell::default(),
         }))
     }
 
-    /// Listens on a random port [PASV-02] of `local`'s address (its own port does not matter) for
-    /// one connection from `allowed_peer`, the client of the control connection [PASV-04]. The
-    /// port is free again when the listener is dropped.
-    ///
-    /// # Errors
-    ///
-    /// `PassiveError`, either kind answered with 425.
-    pub fn listen(
-        &self,
-        local: SocketAddr,
-        allowed_peer: IpAddr,
-    ) -> Result<PassiveListener, PassiveError> {
+    /// The passive ports of one more session.
+    #[must_use]
+    pub fn session(&self) -> SessionPorts {
+        SessionPorts::new(self)
+    }
+
+    /// Listens on a random port [PASV-02] of `local`'s address (its own port does not matter).
+    pub(super) fn open(&self, local: SocketAddr) -> Result<BoundPort, PassiveError> {
         let mut lease = Lease { ports: Rc::clone(&self.0), port: None };
-        let socket = match &self.0.pool {
+        let (socket, lasting) = match &self.0.pool {
             None => bind_ephemeral(local, &self.0.ephemeral)?,
-            Some(pool) => lease.bind_one_of(local, pool)?,
+            Some(pool) => (lease.bind_one_of(local, pool)?, true),
         };
         let listener = Listener::adopt(socket)?;
         let address = listener.local_addr()?;
-        let (sender, connection) = mailbox(1);
-        let ports = Rc::clone(&self.0);
-        let task = spawn(wait_for(listener.clone(), allowed_peer.to_canonical(), sender, ports));
-        Ok(PassiveListener { address, listener, connection, _task: task, _lease: lease })
+        self.count(|counts| counts.opened += 1);
+        Ok(BoundPort { address, listener, announced: 1, lasting, _lease: lease })
+    }
+
+    /// Closed ports that wait for their session's next transfer.
+    pub(super) fn resting(&self) -> &RefCell<Resting> {
+        &self.0.resting
+    }
+
+    pub(super) fn count(&self, change: impl FnOnce(&mut PassiveCounts)) {
+        self.0.count(change);
     }
 
     /// What has happened on this shard's ports since it started.
@@ -126,6 +131,10 @@ impl PassivePorts {
 /// Counters of one shard's passive ports, since its start.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct PassiveCounts {
+    /// Ports opened: socket, bind and listen.
+    pub opened: u64,
+    /// Ports that served their session once more instead.
+    pub reused: u64,
     /// PASV and EPSV refused because no port was left.
     pub exhausted: u64,
     /// Times the host had no descriptor or memory for a data connection that had arrived.
@@ -134,38 +143,22 @@ pub struct PassiveCounts {
     pub strangers: u64,
 }
 
-/// A port waiting for one data connection. Dropping it frees the port at once; it costs one
-/// descriptor, a second one while nothing has connected, and a task.
+/// A socket bound to a port of this shard; it may listen or not. Dropping it frees the port at
+/// once, and costs one descriptor until then.
 #[derive(Debug)]
-pub struct PassiveListener {
-    address: SocketAddr,
-    listener: Listener,
-    connection: Mailbox<Stream>,
-    _task: Task<()>,
+pub(super) struct BoundPort {
+    pub(super) address: SocketAddr,
+    pub(super) listener: Listener,
+    /// Times it was told to a client.
+    pub(super) announced: u32,
+    /// The socket keeps the port when it is shut down. One that the kernel chose it does not.
+    pub(super) lasting: bool,
     _lease: Lease,
 }
 
-impl PassiveListener {
-    /// Where the client is to connect, for the 227 or 229 reply.
-    #[must_use]
-    pub const fn address(&self) -> SocketAddr {
-        self.address
-    }
-
-    /// The first connection from the control connection's client, also when it came earlier.
-    /// There is one for each listener: the port is closed to further ones [PASV-13], and a second
-    /// call waits for ever. Bounded by the caller's deadline; may be dropped at any time.
-    pub async fn connection(&mut self) -> Stream {
-        match self.connection.recv().await {
-            Some(stream) => stream,
-            None => std::future::pending().await,
-        }
-    }
-}
-
-impl Drop for PassiveListener {
+impl Drop for BoundPort {
     fn drop(&mut self) {
-        // The descriptor is closed a turn later, with the task; the port is free from here on.
+        // A task may hold the descriptor for a turn more; the port is free from here on.
         self.listener.shut_down();
     }
 }
@@ -181,33 +174,12 @@ pub enum PassiveError {
     Io(#[from] io::Error),
 }
 
-/// The task behind a listener: strangers are closed and counted, the first good connection is
-/// kept, and then the port closes.
-async fn wait_for(
-    listener: Listener,
-    allowed_peer: IpAddr,
-    connection: MailboxSender<Stream>,
-    ports: Rc<Ports>,
-) {
-    let mut starved = |_: &io::Error| ports.count(|counts| counts.starved += 1);
-    while let Some(stream) = listener.accept(&mut starved).await {
-        if stream.peer_addr().ip().to_canonical() == allowed_peer {
-            listener.shut_down();
-            // Fails only when the listener is gone, and the connection goes with it.
-            let _ = connection.send(stream);
-            return;
-        }
-        ports.count(|counts| counts.strangers += 1);
-        drop(stream);
-        yield_if_needed().await;
-    }
-}
-
 #[derive(Debug)]
 struct Ports {
     pool: Option<RefCell<Pool>>,
     /// What the kernel would choose from, for when there is no pool.
     ephemeral: Vec<u16>,
+    resting: RefCell<Resting>,
     counts: Cell<PassiveCounts>,
 }
 
@@ -269,7 +241,7 @@ impl Lease {
         // Each tried port is leased until the end, so that it is not drawn twice.
         let mut occupied = Vec::new();
         for _ in 0..ATTEMPTS_MAX {
-            let Some(port) = pool.borrow_mut().draw()? else { break };
+            let Some(port) = self.draw(pool)? else { break };
             let lease = Self { ports: Rc::clone(&self.ports), port: Some(port) };
             match bind(local, port) {
                 Ok(socket) => {
@@ -283,6 +255,19 @@ impl Lease {
         self.ports.count(|counts| counts.exhausted += 1);
         Err(PassiveError::Exhausted)
     }
+
+    /// A port nobody needs; the oldest that rests with a session goes before none is left.
+    fn draw(&self, pool: &RefCell<Pool>) -> io::Result<Option<u16>> {
+        loop {
+            let drawn = pool.borrow_mut().draw()?;
+            // Bound first: what is evicted gives its port back to the pool when dropped.
+            let evicted =
+                drawn.is_none().then(|| self.ports.resting.borrow_mut().evict()).flatten();
+            if drawn.is_some() || evicted.is_none() {
+                return Ok(drawn);
+            }
+        }
+    }
 }
 
 impl Drop for Lease {
@@ -293,17 +278,18 @@ impl Drop for Lease {
     }
 }
 
-/// A listening socket on a random port of `ephemeral`. The kernel is asked to choose only when some
-/// guesses were taken: its search is through all ports in TIME_WAIT, and after some thousand
-/// transfers it took 2.7 ms of the shard's time (measured) where a guess takes microseconds.
-fn bind_ephemeral(local: SocketAddr, ephemeral: &[u16]) -> io::Result<Socket> {
+/// A listening socket on a random port of `ephemeral`, and whether it was guessed. The kernel is
+/// asked to choose only when some guesses were taken: its search is through all ports in TIME_WAIT,
+/// and after some thousand transfers it took 2.7 ms of the shard's time (measured) where a guess
+/// takes microseconds.
+fn bind_ephemeral(local: SocketAddr, ephemeral: &[u16]) -> io::Result<(Socket, bool)> {
     for _ in 0..GUESSES_MAX.min(ephemeral.len()) {
         match bind(local, ephemeral[random_below(ephemeral.len())?]) {
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
-            bound => return bound,
+            bound => return bound.map(|socket| (socket, true)),
         }
     }
-    bind(local, 0)
+    bind(local, 0).map(|socket| (socket, false))
 }
 
 /// A listening socket on `local`'s address and `port`.
@@ -335,33 +321,23 @@ fn random_below(bound: usize) -> io::Result<usize> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
-    use crate::runtime::{
-        poll_once,
-        testing::{eventually, on_shard},
-    };
+    use crate::runtime::testing::on_shard;
     use std::{
         collections::BTreeSet,
-        io::Read,
-        net::{Ipv4Addr, TcpListener, TcpStream},
+        net::{IpAddr, Ipv4Addr, TcpListener},
     };
 
-    const HERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 21);
+    pub(in crate::connection) const HERE: SocketAddr =
+        SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 21);
 
     /// `count` neighbouring ports that nobody listens on, outside the range the kernel chooses
     /// from so that other tests do not get them.
-    fn free_range(count: u16) -> RangeInclusive<u16> {
+    pub(in crate::connection) fn free_range(count: u16) -> RangeInclusive<u16> {
         let first = 2000 + u16::try_from(random_below(25_000).unwrap()).unwrap();
         let range = first..=first + count - 1;
         if range.clone().all(|port| bind(HERE, port).is_ok()) { range } else { free_range(count) }
-    }
-
-    fn connect_from(source: [u8; 4], target: SocketAddr) -> io::Result<TcpStream> {
-        let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
-        socket.bind(&SocketAddr::from((source, 0)).into())?;
-        socket.connect(&target.into())?;
-        Ok(socket.into())
     }
 
     #[test]
@@ -406,75 +382,6 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_comes_before_or_after_it_is_waited_for() {
-        on_shard(|| async {
-            let ports = PassivePorts::new(None);
-            let mut early = ports.listen(HERE, HERE.ip()).unwrap();
-            let client = TcpStream::connect(early.address()).unwrap();
-            let stream = early.connection().await;
-            assert_eq!(stream.peer_addr(), client.local_addr().unwrap());
-
-            let mut late = ports.listen(HERE, HERE.ip()).unwrap();
-            for _ in 0..5 {
-                assert!(poll_once(late.connection()).await.is_none());
-            }
-            let client = TcpStream::connect(late.address()).unwrap();
-            let stream = late.connection().await;
-            assert_eq!(stream.peer_addr(), client.local_addr().unwrap());
-        });
-    }
-
-    /// [PASV-04] [PASV-05]: theft from another address; [PASV-13]: later connections.
-    #[test]
-    fn strangers_are_closed_and_later_ones_refused() {
-        on_shard(|| async {
-            let ports = PassivePorts::new(None);
-            let mapped = IpAddr::V6(Ipv4Addr::LOCALHOST.to_ipv6_mapped());
-            let mut passive = ports.listen(HERE, mapped).unwrap();
-            let address = passive.address();
-            for _ in 0..20 {
-                let mut thief = connect_from([127, 0, 0, 2], address).unwrap();
-                assert!(poll_once(passive.connection()).await.is_none());
-                let reader = std::thread::spawn(move || thief.read(&mut [0; 1]).unwrap_or(0));
-                assert!(eventually(|| reader.is_finished()).await);
-                assert_eq!(reader.join().unwrap(), 0);
-            }
-            assert_eq!(ports.counts().strangers, 20);
-            let client = connect_from([127, 0, 0, 1], address).unwrap();
-            let stream = passive.connection().await;
-            assert_eq!(stream.peer_addr(), client.local_addr().unwrap());
-            let late = connect_from([127, 0, 0, 1], address).unwrap_err();
-            assert_eq!(late.kind(), io::ErrorKind::ConnectionRefused);
-            assert!(poll_once(passive.connection()).await.is_none());
-        });
-    }
-
-    #[test]
-    fn a_dropped_listener_frees_its_port_at_once() {
-        on_shard(|| async {
-            let range = free_range(1);
-            let port = *range.start();
-            let ports = PassivePorts::new(Some(range));
-            for round in 0..20 {
-                let mut passive = ports.listen(HERE, HERE.ip()).unwrap();
-                assert_eq!(passive.address().port(), port);
-                assert!(matches!(ports.listen(HERE, HERE.ip()), Err(PassiveError::Exhausted)));
-                if round % 2 == 0 {
-                    let _client = TcpStream::connect(passive.address()).unwrap();
-                    passive.connection().await;
-                } else {
-                    assert!(poll_once(passive.connection()).await.is_none());
-                }
-                let address = passive.address();
-                drop(passive);
-                let error = TcpStream::connect(address).unwrap_err();
-                assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
-            }
-            assert_eq!(ports.counts().exhausted, 20);
-        });
-    }
-
-    #[test]
     fn ports_of_other_processes_are_passed_over() {
         on_shard(|| async {
             let range = free_range(4);
@@ -485,13 +392,13 @@ mod tests {
                 .collect();
             let ports = PassivePorts::new(Some(range.clone()));
             for _ in 0..10 {
-                let passive = ports.listen(HERE, HERE.ip()).unwrap();
-                assert_eq!(passive.address().port(), *range.start());
-                assert!(matches!(ports.listen(HERE, HERE.ip()), Err(PassiveError::Exhausted)));
+                let passive = ports.open(HERE).unwrap();
+                assert_eq!(passive.address.port(), *range.start());
+                assert!(matches!(ports.open(HERE), Err(PassiveError::Exhausted)));
             }
             drop(others);
-            let all: Vec<_> = (0..4).map(|_| ports.listen(HERE, HERE.ip()).unwrap()).collect();
-            let taken: BTreeSet<u16> = all.iter().map(|one| one.address().port()).collect();
+            let all: Vec<_> = (0..4).map(|_| ports.open(HERE).unwrap()).collect();
+            let taken: BTreeSet<u16> = all.iter().map(|one| one.address.port()).collect();
             assert_eq!(taken, range.collect());
         });
     }

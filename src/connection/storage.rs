@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use super::Context;
 use crate::buffer::Block;
 use crate::protocol::file::{FileError, FileReply, FileRequest, Opened, TransferRequest};
 use crate::runtime::{HelperError, Helpers};
@@ -10,13 +11,21 @@ use crate::vfs::{self, Hasher, Lister, ReadFile, Root, StorePolicy, Transfer, Up
 
 /// Answers one request of the session that was not answered from cache.
 pub(super) async fn perform(
-    helpers: &Helpers,
+    context: &Context,
     root: Arc<Root>,
     request: FileRequest,
 ) -> Result<FileReply, FileError> {
+    let helpers = &context.parts.helpers;
     if let FileRequest::Hash { path, algorithm, start, end } = request {
-        let open = move || Hasher::open(&root, &path, algorithm, start, end);
-        return digest(helpers, on_helper(helpers, open).await?).await;
+        let kept = context.policy().hash_uploads.contains(algorithm);
+        let open = move || Hasher::open(&root, &path, algorithm, start, end, kept);
+        let hasher = on_helper(helpers, open).await?;
+        if hasher.is_known() {
+            context.counters.hash_cache_hits.increment();
+        } else if kept {
+            context.counters.hash_cache_misses.increment();
+        }
+        return digest(helpers, hasher).await;
     }
     on_helper(helpers, move || vfs::perform(&root, &request)).await
 }
@@ -68,57 +77,18 @@ pub(super) async fn read(
     answer
 }
 
-/// The next lines of a listing; `false` after the last.
+/// The next lines of a listing, in the memory of `text`, and the listing unless they are the last.
 pub(super) async fn list(
     helpers: &Helpers,
-    lister: &mut Option<Lister>,
-    text: &mut Vec<u8>,
-) -> Result<bool, FileError> {
-    let Some(mut listing) = lister.take() else { return Err(FileError::Io(0)) };
-    let mut lines = std::mem::take(text);
-    lines.clear();
-    let (listing, lines, more) = on_helper(helpers, move || {
-        let more = listing.next(&mut lines);
-        Ok((listing, lines, more))
+    mut lister: Lister,
+    mut text: Vec<u8>,
+) -> Result<(Option<Lister>, Vec<u8>), FileError> {
+    on_helper(helpers, move || {
+        text.clear();
+        let more = lister.next(&mut text)?;
+        Ok((more.then_some(lister), text))
     })
-    .await?;
-    *text = lines;
-    *lister = Some(listing);
-    more
-}
-
-/// Writes the first `count` octets of `block`.
-pub(super) async fn write(
-    helpers: &Helpers,
-    upload: &mut Option<Upload>,
-    block: &mut Block,
-    count: usize,
-) -> Result<(), FileError> {
-    let Some(mut writing) = upload.take() else { return Err(FileError::Io(0)) };
-    let mut done = 0;
-    while done < count {
-        match writing.try_write(&block.as_slice()[done..count]) {
-            Some(Ok(written)) if written > 0 => done += written,
-            Some(Err(error)) => {
-                *upload = Some(writing);
-                return Err(error);
-            }
-            Some(Ok(_)) | None => break,
-        }
-    }
-    if done == count {
-        *upload = Some(writing);
-        return Ok(());
-    }
-    let bytes = block.take();
-    let (writing, bytes, answer) = on_helper(helpers, move || {
-        let answer = writing.write(&bytes[done..count]);
-        Ok((writing, bytes, answer))
-    })
-    .await?;
-    block.restore(bytes);
-    *upload = Some(writing);
-    answer
+    .await
 }
 
 /// Makes a complete upload visible.
@@ -145,7 +115,8 @@ pub(super) async fn discard(helpers: &Helpers, transfer: Transfer) {
     .await;
 }
 
-async fn on_helper<T: Send + 'static>(
+/// Runs blocking work on a helper thread of the shard.
+pub(super) async fn on_helper<T: Send + 'static>(
     helpers: &Helpers,
     work: impl FnOnce() -> Result<T, FileError> + Send + 'static,
 ) -> Result<T, FileError> {

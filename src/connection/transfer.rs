@@ -7,17 +7,17 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::data::{self, DataConnection, Interrupts, Origin, Received};
+use super::data::{self, DataConnection, Interrupts, Origin};
+use super::data_path::DataPath;
+use super::write_behind::WritePath;
 use super::{Context, storage};
-use crate::buffer::Block;
 use crate::clock;
-use crate::limits::TRANSFER_BATCH_SMALL_BYTES;
-use crate::protocol::ascii::{FromNetwork, ToNetwork};
+use crate::protocol::ascii::ToNetwork;
 use crate::protocol::file::{FileError, TransferRequest};
 use crate::protocol::session::{Input, ProtectionLevel, TransferError};
 use crate::runtime::{Flag, Mailbox, MailboxSender, mailbox, race, yield_if_needed};
 use crate::tls::{ControlSession, HandshakeFacts, Purpose};
-use crate::vfs::{Lister, ReadFile, Root, StorePolicy, Transfer, Upload};
+use crate::vfs::{ReadFile, Root, StorePolicy, Transfer};
 
 /// What a transfer is told when it is started.
 pub(super) struct Job {
@@ -47,8 +47,11 @@ struct Go {
 
 /// What the log says about a transfer beside its result.
 #[derive(Default)]
-struct Report {
+pub(super) struct Report {
     facts: Option<HandshakeFacts>,
+    path: Option<DataPath>,
+    /// Uploads: how the octets got to storage.
+    pub(super) storage: Option<WritePath>,
 }
 
 impl TransferHandle {
@@ -90,7 +93,11 @@ impl Drop for TransferHandle {
 async fn run(job: Job, mut start: Mailbox<Go>, interrupts: Interrupts, moved: Rc<Cell<u64>>) {
     let helpers = &job.context.parts.helpers;
     let policy = job.context.policy();
-    let store = StorePolicy { failed_upload: policy.failed_upload, durability: policy.durability };
+    let store = StorePolicy {
+        failed_upload: policy.failed_upload,
+        durability: policy.durability,
+        hashes: policy.hash_uploads,
+    };
     let opened = storage::open(helpers, job.root.clone(), job.request.clone(), store).await;
     let transfer = match opened {
         Ok((transfer, opened)) => {
@@ -116,7 +123,7 @@ async fn run(job: Job, mut start: Mailbox<Go>, interrupts: Interrupts, moved: Rc
     let result = pump.transfer(transfer, go, interrupts, &mut report).await;
     let connection = pump.connection.take();
     log(&job, started, moved.get(), &report, &result);
-    count(&job, moved.get(), &result);
+    count(&job, moved.get(), report.path, &result);
     // A failed connection is closed before its reply; a good one has sent its FIN.
     let lingering = connection.filter(|_| result.is_ok());
     let _ = job.mailbox.send(Input::TransferFinished(result));
@@ -125,10 +132,12 @@ async fn run(job: Job, mut start: Mailbox<Go>, interrupts: Interrupts, moved: Rc
     }
 }
 
-struct Pump<'a> {
-    job: &'a Job,
-    moved: &'a Cell<u64>,
-    connection: Option<DataConnection>,
+/// One transfer at work.
+pub(super) struct Pump<'a> {
+    pub(super) job: &'a Job,
+    /// Octets of the file or listing so far.
+    pub(super) moved: &'a Cell<u64>,
+    pub(super) connection: Option<DataConnection>,
 }
 
 impl Pump<'_> {
@@ -139,8 +148,14 @@ impl Pump<'_> {
         interrupts: Interrupts,
         report: &mut Report,
     ) -> Result<(), TransferError> {
+        let _running = self.job.context.gauges.transfers.hold();
         let helpers = &self.job.context.parts.helpers;
+        let whole = self.is_sent_whole(&transfer);
         let connected = self.connect(&transfer, go, interrupts, report).await;
+        if connected.is_ok() {
+            let file = if let Transfer::Read(file) = &transfer { Some(file) } else { None };
+            report.path = Some(if whole { self.whole_path() } else { self.choose_path(file) });
+        }
         match (transfer, connected) {
             (Transfer::Write(upload), Err(error)) => {
                 storage::abandon(helpers, upload).await;
@@ -150,9 +165,13 @@ impl Pump<'_> {
                 storage::discard(helpers, transfer).await;
                 Err(error)
             }
-            (Transfer::Read(file), Ok(())) => self.send_file(file).await,
+            (Transfer::Read(file), Ok(())) if whole => self.send_whole(file).await,
+            (Transfer::Read(file), Ok(())) => match report.path {
+                Some(DataPath::SendFile | DataPath::KernelTls) => self.send_by_kernel(file).await,
+                _ => self.send_file(file).await,
+            },
             (Transfer::List(lister), Ok(())) => self.send_listing(lister).await,
-            (Transfer::Write(upload), Ok(())) => self.receive_file(upload).await,
+            (Transfer::Write(upload), Ok(())) => self.receive_file(upload, report).await,
         }
     }
 
@@ -170,19 +189,23 @@ impl Pump<'_> {
                 Transfer::Write(_) => Purpose::DataUpload,
                 Transfer::Read(_) | Transfer::List(_) => Purpose::DataDownload,
             };
-            let context = &self.job.context;
-            let protecting = connection.protect(context, purpose, &self.job.session, deadline);
+            let hold = matches!(transfer, Transfer::List(_)) || self.is_sent_whole(transfer);
+            let (context, session) = (&self.job.context, &self.job.session);
+            let protecting = connection.protect(context, purpose, session, deadline, hold);
             let facts = protecting.await.map_err(|error| match error {
                 TransferError::Protection => TransferError::HandshakeFailed,
                 error => error,
             })?;
             report.facts = Some(facts);
+        } else {
+            connection.leave_clear();
         }
         self.connection = Some(connection);
         Ok(())
     }
 
     async fn send_file(&mut self, file: ReadFile) -> Result<(), TransferError> {
+        let size = file.size();
         // The restart marker of TYPE A counts octets as they are sent (RFC 3659 §5.1).
         let mut converter = match &self.job.request {
             TransferRequest::Retrieve { ascii: true, offset, .. } => {
@@ -211,24 +234,15 @@ impl Pump<'_> {
         if converter.is_some_and(|converter| converter.still_to_skip() > 0) {
             return Err(TransferError::Storage(FileError::BeyondEnd));
         }
+        // A file that was cut meanwhile is not what SIZE had promised.
+        if file.is_none_or(|file| file.position() < size) {
+            return Err(TransferError::Storage(FileError::Shrunk));
+        }
         self.end_sending().await
     }
 
-    async fn send_listing(&mut self, lister: Lister) -> Result<(), TransferError> {
-        let mut lister = Some(lister);
-        let mut text = Vec::new();
-        loop {
-            let helpers = &self.job.context.parts.helpers;
-            let more = storage::list(helpers, &mut lister, &mut text).await;
-            let more = more.map_err(TransferError::Storage)?;
-            self.send(&text).await?;
-            if !more {
-                return self.end_sending().await;
-            }
-        }
-    }
-
-    async fn send(&mut self, octets: &[u8]) -> Result<(), TransferError> {
+    /// Sends octets of the transfer.
+    pub(super) async fn send(&mut self, octets: &[u8]) -> Result<(), TransferError> {
         let connection = self.connection.as_mut().ok_or(TransferError::ConnectionLost)?;
         // Bounded pieces: other sessions of the shard get their turn in between.
         for piece in octets.chunks(crate::limits::TRANSFER_BATCH_BYTES) {
@@ -239,110 +253,25 @@ impl Pump<'_> {
         Ok(())
     }
 
-    async fn end_sending(&mut self) -> Result<(), TransferError> {
+    /// close_notify when protected, then FIN.
+    pub(super) async fn end_sending(&mut self) -> Result<(), TransferError> {
         match &mut self.connection {
             Some(connection) => connection.end_sending().await,
             None => Err(TransferError::ConnectionLost),
         }
     }
-
-    async fn receive_file(&mut self, upload: Upload) -> Result<(), TransferError> {
-        let mut upload = Some(upload);
-        let received = self.receive_all(&mut upload).await;
-        let helpers = &self.job.context.parts.helpers;
-        match (received, upload) {
-            (Ok(()), Some(upload)) => {
-                // Answer the client's close_notify before the file is synced: clients wait for it.
-                if let Some(connection) = &mut self.connection {
-                    let _ = connection.end_sending().await;
-                }
-                storage::finish(helpers, upload).await.map_err(TransferError::Storage)
-            }
-            (Ok(()), None) => Err(TransferError::Storage(FileError::Io(0))),
-            (Err(error), upload) => {
-                if let Some(upload) = upload {
-                    storage::abandon(helpers, upload).await;
-                }
-                Err(error)
-            }
-        }
-    }
-
-    async fn receive_all(&mut self, upload: &mut Option<Upload>) -> Result<(), TransferError> {
-        let ascii = matches!(self.job.request, TransferRequest::Store { ascii: true, .. });
-        let mut converter = ascii.then(FromNetwork::new);
-        let mut block = self.job.context.blocks.lease();
-        let mut filled = 0;
-        let received = loop {
-            // Room for one more whole record at least, else the block goes to storage.
-            if block.len() - filled < TRANSFER_BATCH_SMALL_BYTES && filled > 0 {
-                self.store(upload, &mut block, &mut filled, converter.as_mut()).await?;
-            }
-            match self.receive(&mut block.as_mut_slice()[filled..]).await {
-                Ok(0) => break Ok(()),
-                Ok(count) => filled += count,
-                Err(error) => break Err(error),
-            }
-            yield_if_needed().await;
-        };
-        // What came before a failure is stored, too: policy may keep it.
-        self.store(upload, &mut block, &mut filled, converter.as_mut()).await?;
-        if let Some(converter) = &mut converter {
-            let mut rest = Vec::new();
-            converter.finish(&mut rest);
-            self.store_text(upload, &mut block, &rest).await?;
-        }
-        received
-    }
-
-    /// Octets received into `room`; 0 at the proper end.
-    async fn receive(&mut self, room: &mut [u8]) -> Result<usize, TransferError> {
-        let lax = self.job.context.policy().lax_upload_eof;
-        let connection = self.connection.as_mut().ok_or(TransferError::ConnectionLost)?;
-        let Received::Octets(count) = connection.receive(room, lax).await? else { return Ok(0) };
-        self.moved.set(self.moved.get() + count as u64);
-        Ok(count)
-    }
-
-    async fn store(
-        &self,
-        upload: &mut Option<Upload>,
-        block: &mut Block,
-        filled: &mut usize,
-        converter: Option<&mut FromNetwork>,
-    ) -> Result<(), TransferError> {
-        let mut count = std::mem::take(filled);
-        if let Some(converter) = converter {
-            let mut text = Vec::with_capacity(count);
-            converter.convert(&block.as_slice()[..count], &mut text);
-            // A CR held back from the last block can make the text one octet longer than the
-            // block it came from.
-            if text.len() > block.len() {
-                let (first, rest) = text.split_at(block.len());
-                self.store_text(upload, block, first).await?;
-                return self.store_text(upload, block, rest).await;
-            }
-            block.as_mut_slice()[..text.len()].copy_from_slice(&text);
-            count = text.len();
-        }
-        let helpers = &self.job.context.parts.helpers;
-        storage::write(helpers, upload, block, count).await.map_err(TransferError::Storage)
-    }
-
-    async fn store_text(
-        &self,
-        upload: &mut Option<Upload>,
-        block: &mut Block,
-        text: &[u8],
-    ) -> Result<(), TransferError> {
-        block.as_mut_slice()[..text.len()].copy_from_slice(text);
-        let helpers = &self.job.context.parts.helpers;
-        storage::write(helpers, upload, block, text.len()).await.map_err(TransferError::Storage)
-    }
 }
 
-fn count(job: &Job, moved: u64, result: &Result<(), TransferError>) {
+fn count(job: &Job, moved: u64, path: Option<DataPath>, result: &Result<(), TransferError>) {
     let counters = &job.context.counters;
+    match path {
+        Some(DataPath::SendFile) => counters.transfers_sendfile.increment(),
+        Some(DataPath::KernelTls) => counters.transfers_ktls.increment(),
+        Some(DataPath::Records) => counters.transfers_records.increment(),
+        Some(DataPath::Blocks) => counters.transfers_blocks.increment(),
+        Some(DataPath::Text) => counters.transfers_text.increment(),
+        None => {}
+    }
     let upload = matches!(job.request, TransferRequest::Store { .. });
     if upload { &counters.bytes_received } else { &counters.bytes_sent }.add(moved);
     match result {
@@ -375,6 +304,7 @@ fn log(
         Some(facts) => (facts.version, facts.cipher_suite.as_str(), facts.resumption.to_string()),
         None => ("none", "none", "none".to_owned()),
     };
+    let data_path = report.path.map_or("none".to_owned(), |path| path.to_string());
     let end = match result {
         Ok(()) => "complete".to_owned(),
         Err(error) => format!("{error:?}"),
@@ -383,7 +313,7 @@ fn log(
         target: "ringftpd::transfer",
         user = job.user, peer = %job.peer.ip().to_canonical(), command, path, bytes,
         milliseconds = u64::try_from(milliseconds).unwrap_or(u64::MAX),
-        tls, suite, resumption, end,
+        tls, suite, resumption, data_path, storage = report.storage.map(WritePath::name), end,
         "transfer ended"
     );
 }

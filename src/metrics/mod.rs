@@ -1,6 +1,10 @@
-//! Counters of one shard: plain cells, no atomics, because nobody else touches them.
+//! Counters and gauges of one shard: plain cells, no atomics, because nobody else touches them.
+
+mod gauge;
 
 use std::cell::Cell;
+
+pub use gauge::{Gauge, Gauges, Held};
 
 macro_rules! counters {
     ($($(#[doc = $doc:literal])+ $name:ident),+ $(,)?) => {
@@ -17,6 +21,9 @@ macro_rules! counters {
                 vec![$((stringify!($name), self.$name.get()),)+]
             }
         }
+
+        /// Name and meaning of every counter.
+        const HELP: &[(&str, &str)] = &[$((stringify!($name), concat!($($doc),+)),)+];
     };
 }
 
@@ -55,14 +62,65 @@ counters! {
     logins_failed,
     /// Downloads and listings that ended with 226.
     downloads,
+    /// Small files that left in one write, with ticket and close_notify.
+    downloads_in_one_write,
     /// Uploads that ended with 226.
     uploads,
     /// Transfers that ended with anything but 226.
     transfers_failed,
+    /// Transfers whose octets the kernel moved from the page cache to the socket (PROT C).
+    transfers_sendfile,
+    /// The same, sealed by the kernel's TLS (PROT P).
+    transfers_ktls,
+    /// Transfers whose TLS records were sealed or opened in user space (PROT P).
+    transfers_records,
+    /// Transfers through blocks of user space in the clear (PROT C).
+    transfers_blocks,
+    /// Listings, and transfers of TYPE A.
+    transfers_text,
+    /// Downloads meant for the kernel's TLS that it refused; their records were sealed in user
+    /// space.
+    ktls_fallbacks,
+    /// Reads, where sendfile would have had to wait for the disk.
+    sendfile_cold_reads,
     /// Octets of files and listings sent.
     bytes_sent,
     /// Octets of files received.
     bytes_received,
+    /// Digests answered from what was kept when the file was uploaded.
+    hash_cache_hits,
+    /// Digests of a kind that uploads keep, computed all the same: another range, or an older file,
+    /// or one changed since.
+    hash_cache_misses,
+    /// Octets for which uploads had blocks reserved (ALLO).
+    bytes_preallocated,
+    /// Blocks of uploads written on the shard's thread, where that cannot wait for a disk.
+    blocks_written_inline,
+    /// Blocks of uploads written by helper threads while more was received.
+    blocks_written_behind,
+    /// Times receiving had to wait because storage was slower.
+    write_behind_waits,
+}
+
+/// Counters that a shard keeps elsewhere and reports with these: name and meaning.
+const HELP_ELSEWHERE: &[(&str, &str)] = &[
+    ("passive_exhausted", "PASV and EPSV refused because all passive ports were in use."),
+    ("passive_strangers", "Connections to a passive port from another address than the client's."),
+    ("passive_accept_pauses", "Times a passive port had to pause because descriptors ran out."),
+];
+
+/// What a counter or gauge means, in one sentence or two.
+#[must_use]
+pub fn help(name: &str) -> Option<&'static str> {
+    let mut known = HELP.iter().chain(gauge::HELP).chain(HELP_ELSEWHERE);
+    known.find(|(known, _)| *known == name).map(|(_, text)| text.trim())
+}
+
+/// Values for one line of the log: those that are not zero, as `name=value`.
+#[must_use]
+pub fn line(values: &[(&'static str, u64)]) -> String {
+    let counted = values.iter().filter(|(_, value)| *value > 0);
+    counted.map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(" ")
 }
 
 /// One counter.
@@ -107,5 +165,16 @@ mod tests {
         assert!(snapshot.contains(&("bytes_sent", 10)));
         assert!(snapshot.contains(&("uploads", 0)));
         assert!(snapshot.contains(&("handshakes_most", 7)));
+        assert_eq!(line(&snapshot), "logins=1 bytes_sent=10");
+    }
+
+    #[test]
+    fn every_value_has_a_meaning() {
+        let (counters, gauges) = (Counters::default(), Gauges::default());
+        for (name, _) in counters.snapshot().into_iter().chain(gauges.snapshot()) {
+            let text = help(name).unwrap();
+            assert!(text.ends_with('.') && !text.starts_with(' '), "{name}: {text}");
+        }
+        assert_eq!(help("none"), None);
     }
 }

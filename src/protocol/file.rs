@@ -59,12 +59,54 @@ pub enum HashAlgorithm {
     Sha512,
 }
 
+impl HashAlgorithm {
+    /// Every algorithm, in the order of the FEAT line, the default first.
+    pub const ALL: [Self; 5] = [Self::Sha256, Self::Sha512, Self::Sha1, Self::Md5, Self::Crc32];
+}
+
+/// A set of digests.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HashAlgorithms(u8);
+
+impl HashAlgorithms {
+    /// None of them.
+    pub const NONE: Self = Self(0);
+
+    /// Whether `algorithm` is one of them.
+    #[must_use]
+    pub const fn contains(self, algorithm: HashAlgorithm) -> bool {
+        self.0 & (1 << algorithm as u8) != 0
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// Each of them, in the order of the FEAT line.
+    pub fn iter(self) -> impl Iterator<Item = HashAlgorithm> {
+        HashAlgorithm::ALL.into_iter().filter(move |&algorithm| self.contains(algorithm))
+    }
+}
+
+impl FromIterator<HashAlgorithm> for HashAlgorithms {
+    fn from_iter<T: IntoIterator<Item = HashAlgorithm>>(algorithms: T) -> Self {
+        Self(algorithms.into_iter().fold(0, |bits, algorithm| bits | 1 << algorithm as u8))
+    }
+}
+
+/// A digest and how it was made.
+pub type NamedDigest = (HashAlgorithm, Vec<u8>);
+
 /// One request; the session has at most one of them open. Symbolic links in directory parts are
 /// followed inside the root; `Delete`, `Rename` and `RemoveDirectory` act on the last name itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FileRequest {
     /// Facts of a name, last symbolic link followed when it stays inside the root.
     Metadata(VirtualPath),
+    /// The same for MLST, with the digests that are known of the file.
+    Facts(VirtualPath),
     /// Size of the file after conversion to TYPE A (RFC 3659 §4).
     AsciiSize(VirtualPath),
     /// MKD.
@@ -113,6 +155,8 @@ pub enum FileReply {
     Done,
     /// For `Metadata` and `SetFacts`.
     Metadata(Metadata),
+    /// For `Facts`: with the digests of the whole file that were stored and still hold.
+    Facts(Metadata, Vec<NamedDigest>),
     /// For `AsciiSize` and `Available`.
     Octets(u64),
     /// For `Hash`: digest, and the range it covers, end exclusive.
@@ -163,6 +207,8 @@ pub enum FileError {
     Busy,
     /// The range or restart marker lies beyond the end.
     BeyondEnd,
+    /// The file became shorter while it was read; what was sent is not all of it.
+    Shrunk,
     /// Not offered for this file or by this filesystem (also: too big for ASCII SIZE).
     Unsupported,
     /// Descriptors or helper queue exhausted; try again later.
@@ -186,12 +232,21 @@ pub struct FactSet {
     pub unique: bool,
     /// `UNIX.mode=`.
     pub unix_mode: bool,
+    /// `X.hash=`, of MLST alone: digests that are known without reading the file.
+    pub hash: bool,
 }
 
 impl FactSet {
-    /// The default selection: all but `UNIX.mode`.
-    pub const DEFAULT: Self =
-        Self { kind: true, size: true, modify: true, perm: true, unique: true, unix_mode: false };
+    /// The default selection: all but `UNIX.mode` and `X.hash`.
+    pub const DEFAULT: Self = Self {
+        kind: true,
+        size: true,
+        modify: true,
+        perm: true,
+        unique: true,
+        unix_mode: false,
+        hash: false,
+    };
     /// No fact.
     pub const NONE: Self = Self {
         kind: false,
@@ -200,6 +255,7 @@ impl FactSet {
         perm: false,
         unique: false,
         unix_mode: false,
+        hash: false,
     };
 }
 
@@ -292,6 +348,14 @@ mod tests {
     fn default_facts_are_the_five_of_rfc_3659() {
         let facts = FactSet::DEFAULT;
         assert!(facts.kind && facts.size && facts.modify && facts.perm && facts.unique);
-        assert!(!facts.unix_mode);
+        assert!(!facts.unix_mode && !facts.hash);
+    }
+
+    #[test]
+    fn sets_of_digests() {
+        let set: HashAlgorithms = [HashAlgorithm::Md5, HashAlgorithm::Sha256].into_iter().collect();
+        assert!(set.iter().eq([HashAlgorithm::Sha256, HashAlgorithm::Md5]));
+        assert!(set.contains(HashAlgorithm::Md5) && !set.contains(HashAlgorithm::Crc32));
+        assert!(HashAlgorithms::default().is_empty() && !set.is_empty());
     }
 }

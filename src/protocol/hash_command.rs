@@ -4,15 +4,6 @@
 use super::file::HashAlgorithm;
 use super::number::decimal_u64;
 
-/// Every algorithm, in the order of the FEAT line, the default first.
-const ALGORITHMS: [HashAlgorithm; 5] = [
-    HashAlgorithm::Sha256,
-    HashAlgorithm::Sha512,
-    HashAlgorithm::Sha1,
-    HashAlgorithm::Md5,
-    HashAlgorithm::Crc32,
-];
-
 /// Argument of an X-hash command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExtendedArgument {
@@ -28,7 +19,7 @@ pub struct ExtendedArgument {
 #[must_use]
 pub fn algorithm(wanted: &[u8]) -> Option<HashAlgorithm> {
     let is_wanted = |known: &HashAlgorithm| name(*known).as_bytes().eq_ignore_ascii_case(wanted);
-    ALGORITHMS.into_iter().find(is_wanted)
+    HashAlgorithm::ALL.into_iter().find(is_wanted)
 }
 
 /// The name of an algorithm in the draft's registry (§4).
@@ -47,7 +38,7 @@ pub fn name(algorithm: HashAlgorithm) -> &'static str {
 #[must_use]
 pub fn feat_line(selected: HashAlgorithm) -> String {
     let mut line = "HASH ".to_owned();
-    for algorithm in ALGORITHMS {
+    for algorithm in HashAlgorithm::ALL {
         line.push_str(name(algorithm));
         line.push_str(if algorithm == selected { "*;" } else { ";" });
     }
@@ -113,7 +104,7 @@ mod tests {
 
     #[test]
     fn names() {
-        for known in ALGORITHMS {
+        for known in HashAlgorithm::ALL {
             assert_eq!(algorithm(name(known).as_bytes()), Some(known));
             assert_eq!(algorithm(name(known).to_lowercase().as_bytes()), Some(known));
         }

@@ -7,23 +7,25 @@
 //! A lone LF stays as it is.
 
 use super::account::Permissions;
-use super::file::{FactSet, FileKind, Metadata};
+use super::digits::{push_decimal, push_hex, push_octal};
+use super::file::{FactSet, FileKind, Metadata, NamedDigest};
+use super::hash_command;
 use super::mlst_options;
-use super::timestamp::{format_utc, ls_date};
+use super::timestamp::{push_ls_date, push_utc};
 
 /// Appends a line of LIST, as `ls -l` prints it: the form that clients parse. Owner and group are
 /// always `ftp`: the system's names are no business of the client. `now_seconds`, since the epoch,
 /// chooses the form of the date [LIST-01].
 pub fn long_line(out: &mut Vec<u8>, metadata: &Metadata, name: &[u8], now_seconds: i64) {
-    let columns = format!(
-        "{}{} {:>3} ftp      ftp      {:>12} {} ",
-        type_letter(metadata.kind),
-        mode_letters(metadata.mode),
-        metadata.links,
-        metadata.size,
-        ls_date(metadata.modified, now_seconds),
-    );
-    out.extend_from_slice(columns.as_bytes());
+    out.push(type_letter(metadata.kind));
+    out.extend_from_slice(&mode_letters(metadata.mode));
+    out.push(b' ');
+    push_decimal(out, metadata.links, 3, b' ');
+    out.extend_from_slice(b" ftp      ftp      ");
+    push_decimal(out, metadata.size, 12, b' ');
+    out.push(b' ');
+    push_ls_date(out, metadata.modified, now_seconds);
+    out.push(b' ');
     push_name(out, name);
     out.extend_from_slice(b"\r\n");
 }
@@ -61,62 +63,88 @@ pub fn facts(
     selected: FactSet,
     permissions: Permissions,
 ) {
-    let mut fact = |name: &str, value: &str| {
-        for part in [name, "=", value, ";"] {
-            out.extend_from_slice(part.as_bytes());
-        }
-    };
     if selected.kind {
-        fact("type", kind_override.unwrap_or(kind_value(metadata.kind)));
+        out.extend_from_slice(b"type=");
+        out.extend_from_slice(kind_override.unwrap_or(kind_value(metadata.kind)).as_bytes());
+        out.push(b';');
     }
     if selected.size && metadata.kind == FileKind::File {
-        fact("size", &metadata.size.to_string());
+        out.extend_from_slice(b"size=");
+        push_decimal(out, metadata.size, 1, b'0');
+        out.push(b';');
     }
     if selected.modify {
-        fact("modify", &format_utc(metadata.modified));
+        out.extend_from_slice(b"modify=");
+        push_utc(out, metadata.modified);
+        out.push(b';');
     }
     if selected.perm {
-        fact("perm", &perm(metadata, kind_override, permissions));
+        out.extend_from_slice(b"perm=");
+        out.extend(perm(metadata, kind_override, permissions));
+        out.push(b';');
     }
     if selected.unique {
         let (device, inode) = metadata.unique;
-        fact("unique", &format!("{device:x}g{inode:x}"));
+        out.extend_from_slice(b"unique=");
+        push_hex(out, device);
+        out.push(b'g');
+        push_hex(out, inode);
+        out.push(b';');
     }
     if selected.unix_mode {
-        fact("UNIX.mode", &format!("{:04o}", metadata.mode & 0o7777));
+        out.extend_from_slice(b"UNIX.mode=");
+        push_octal(out, u64::from(metadata.mode & 0o7777));
+        out.push(b';');
     }
 }
 
 /// The value of the `perm` fact (RFC 3659 §7.5.5) [MLST-05]: what the account may try. Whether a
 /// name can be removed from its directory is not known here, so `d` and `f` follow the permissions
 /// alone; the working directory and its parent (`kind_override`) have neither.
-#[must_use]
-pub fn perm(metadata: &Metadata, kind_override: Option<&str>, may: Permissions) -> String {
+fn perm(
+    metadata: &Metadata,
+    kind_override: Option<&str>,
+    may: Permissions,
+) -> impl Iterator<Item = u8> + use<> {
     let directory = metadata.kind == FileKind::Directory;
     let file = metadata.kind == FileKind::File;
     let writable = metadata.writable;
     let plain = kind_override.is_none();
     [
-        ('a', file && may.append && writable),
-        ('c', directory && may.write && writable),
-        ('d', plain && may.delete),
-        ('e', directory),
-        ('f', plain && may.rename),
-        ('l', directory && may.list),
-        ('m', directory && may.mkdir && writable),
-        ('p', directory && may.delete && writable),
-        ('r', file && may.read),
-        ('w', file && may.write && writable),
+        (b'a', file && may.append && writable),
+        (b'c', directory && may.write && writable),
+        (b'd', plain && may.delete),
+        (b'e', directory),
+        (b'f', plain && may.rename),
+        (b'l', directory && may.list),
+        (b'm', directory && may.mkdir && writable),
+        (b'p', directory && may.delete && writable),
+        (b'r', file && may.read),
+        (b'w', file && may.write && writable),
     ]
     .into_iter()
     .filter_map(|(letter, granted)| granted.then_some(letter))
-    .collect()
 }
 
-/// The FEAT line of MLST (RFC 3659 §7.8), asterisks after the selected facts.
+/// Appends the fact `X.hash=NAME:digest,NAME:digest;`, a local one (RFC 3659 §7.5), for no standard
+/// defines any; nothing when no digest is known.
+pub fn hash_fact(out: &mut Vec<u8>, digests: &[NamedDigest]) {
+    let mut separator = "X.hash=";
+    for (algorithm, digest) in digests {
+        let (name, digest) = (hash_command::name(*algorithm), hash_command::hex_lower(digest));
+        out.extend_from_slice(format!("{separator}{name}:{digest}").as_bytes());
+        separator = ",";
+    }
+    if !digests.is_empty() {
+        out.push(b';');
+    }
+}
+
+/// The FEAT line of MLST (RFC 3659 §7.8), asterisks after the selected facts; `hashes` when digests
+/// can be asked for.
 #[must_use]
-pub fn feat_mlst(selected: FactSet) -> String {
-    mlst_options::feature(selected)
+pub fn feat_mlst(selected: FactSet, hashes: bool) -> String {
+    mlst_options::feature(selected, hashes)
 }
 
 fn push_name(out: &mut Vec<u8>, name: &[u8]) {
@@ -140,29 +168,33 @@ fn kind_value(kind: FileKind) -> &'static str {
 
 /// First letter of `ls -l`. What is neither file, directory nor link is shown as a FIFO: like all
 /// of them it cannot be fetched, and unlike devices it has a size column.
-fn type_letter(kind: FileKind) -> char {
+fn type_letter(kind: FileKind) -> u8 {
     match kind {
-        FileKind::Directory => 'd',
-        FileKind::File => '-',
-        FileKind::DanglingLink => 'l',
-        FileKind::Other => 'p',
+        FileKind::Directory => b'd',
+        FileKind::File => b'-',
+        FileKind::DanglingLink => b'l',
+        FileKind::Other => b'p',
     }
 }
 
 /// `rwxr-xr-x`, with `s`, `S`, `t` and `T` as `ls -l` has them.
-fn mode_letters(mode: u32) -> String {
-    let mut letters = String::with_capacity(9);
-    let classes = [(6, 0o4000, 's', 'S'), (3, 0o2000, 's', 'S'), (0, 0o1000, 't', 'T')];
-    for (shift, special, with, without) in classes {
+fn mode_letters(mode: u32) -> [u8; 9] {
+    let mut letters = *b"---------";
+    let classes = [(6, 0o4000, b's', b'S'), (3, 0o2000, b's', b'S'), (0, 0o1000, b't', b'T')];
+    for ((shift, special, with, without), class) in classes.into_iter().zip(letters.chunks_mut(3)) {
         let bits = mode >> shift;
-        letters.push(if bits & 0o4 == 0 { '-' } else { 'r' });
-        letters.push(if bits & 0o2 == 0 { '-' } else { 'w' });
-        letters.push(match (mode & special != 0, bits & 0o1 != 0) {
-            (false, false) => '-',
-            (false, true) => 'x',
+        if bits & 0o4 != 0 {
+            class[0] = b'r';
+        }
+        if bits & 0o2 != 0 {
+            class[1] = b'w';
+        }
+        class[2] = match (mode & special != 0, bits & 0o1 != 0) {
+            (false, false) => b'-',
+            (false, true) => b'x',
             (true, true) => with,
             (true, false) => without,
-        });
+        };
     }
     letters
 }
@@ -269,7 +301,8 @@ mod tests {
         #[track_caller]
         fn check(kind: FileKind, may: Permissions, writable: bool, expected: &str) {
             let metadata = Metadata { writable, ..metadata(kind) };
-            assert_eq!(perm(&metadata, None, may), expected, "{kind:?} {may:?}");
+            let letters: Vec<u8> = perm(&metadata, None, may).collect();
+            assert_eq!(letters, expected.as_bytes(), "{kind:?} {may:?}");
         }
         let none = Permissions::NONE;
         for (may, file, directory) in [
@@ -294,7 +327,7 @@ mod tests {
     #[test]
     fn feature_line() {
         let selected = FactSet { kind: true, unix_mode: true, ..FactSet::NONE };
-        assert_eq!(feat_mlst(selected), "MLST type*;size;modify;perm;unique;UNIX.mode*;");
+        assert_eq!(feat_mlst(selected, false), "MLST type*;size;modify;perm;unique;UNIX.mode*;");
     }
 
     #[test]

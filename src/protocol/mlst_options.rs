@@ -10,13 +10,14 @@ pub struct MlstOptionsError;
 type Place = fn(&mut FactSet) -> &mut bool;
 
 /// Facts we have, as we spell them and in the order we send them.
-const FACTS: [(&str, Place); 6] = [
+const FACTS: [(&str, Place); 7] = [
     ("type", |facts| &mut facts.kind),
     ("size", |facts| &mut facts.size),
     ("modify", |facts| &mut facts.modify),
     ("perm", |facts| &mut facts.perm),
     ("unique", |facts| &mut facts.unique),
     ("UNIX.mode", |facts| &mut facts.unix_mode),
+    ("X.hash", |facts| &mut facts.hash),
 ];
 
 /// `fact;fact;` in any case, the last semicolon optional. Nothing selects nothing [OPTS-02]; facts
@@ -48,11 +49,16 @@ pub fn format(mut facts: FactSet) -> String {
     selected.flat_map(|(name, _)| [name, ";"]).collect()
 }
 
-/// The FEAT line: all facts, an asterisk after the selected ones [FEAT-09 OPTS-01].
+/// The FEAT line: all facts, an asterisk after the selected ones [FEAT-09 OPTS-01]. `X.hash` only
+/// where there is a digest to be had (`hashes`).
 #[must_use]
-pub(super) fn feature(mut facts: FactSet) -> String {
+pub(super) fn feature(mut facts: FactSet, hashes: bool) -> String {
     let mut line = "MLST ".to_owned();
+    let mut of_hash = FactSet { hash: true, ..FactSet::NONE };
     for (name, place) in FACTS {
+        if *place(&mut of_hash) && !hashes {
+            continue;
+        }
         line.push_str(name);
         line.push_str(if *place(&mut facts) { "*;" } else { ";" });
     }
@@ -82,6 +88,7 @@ mod tests {
         check(" size; ", Some("size;"));
         check("size;size;", Some("size;"));
         check("siz;sizee;", Some(""));
+        check("x.HASH;size", Some("size;X.hash;"));
         check("unique type;", None);
         check("fish cakes;", None);
         check("type; size;", None);
@@ -93,8 +100,11 @@ mod tests {
     #[test]
     fn features() {
         let default = "MLST type*;size*;modify*;perm*;unique*;UNIX.mode;";
-        assert_eq!(feature(FactSet::DEFAULT), default);
-        assert_eq!(feature(FactSet::NONE), default.replace('*', ""));
+        assert_eq!(feature(FactSet::DEFAULT, false), default);
+        assert_eq!(feature(FactSet::NONE, false), default.replace('*', ""));
+        assert_eq!(feature(FactSet::DEFAULT, true), format!("{default}X.hash;"));
+        let selected = FactSet { hash: true, ..FactSet::DEFAULT };
+        assert_eq!(feature(selected, true), format!("{default}X.hash*;"));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 pub mod account;
 pub mod ascii;
 pub mod command_table;
+mod digits;
 pub mod distinguished_name;
 pub mod file;
 pub mod hash_command;

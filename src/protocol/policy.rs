@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::file::HashAlgorithms;
+
 /// When a data connection must resume the TLS session of its own control connection
 /// (RFC 4217 §10.2).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -82,6 +84,8 @@ pub struct Policy {
     pub failed_upload: FailedUpload,
     /// What 226 promises.
     pub durability: Durability,
+    /// Digests made of uploads while they are stored, and kept with the file.
+    pub hash_uploads: HashAlgorithms,
 }
 
 impl Default for Policy {
@@ -107,6 +111,7 @@ impl Default for Policy {
             stall_timeout: Duration::from_secs(120),
             failed_upload: FailedUpload::Delete,
             durability: Durability::Data,
+            hash_uploads: HashAlgorithms::default(),
         }
     }
 }

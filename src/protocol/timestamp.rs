@@ -1,6 +1,7 @@
 //! Points in time as text: time-vals of RFC 3659 §2.3 and the dates of LIST. UTC and the Gregorian
 //! calendar throughout; no time zone, no clock.
 
+use super::digits::push_decimal;
 use super::file::FileTime;
 
 const DAY_SECONDS: i64 = 24 * 60 * 60;
@@ -20,9 +21,18 @@ const MONTHS: [&str; 12] =
 /// moment inside.
 #[must_use]
 pub fn format_utc(time: FileTime) -> String {
+    let mut text = Vec::with_capacity(14);
+    push_utc(&mut text, time);
+    text.into_iter().map(char::from).collect()
+}
+
+/// Appends what [`format_utc`] gives.
+pub(super) fn push_utc(out: &mut Vec<u8>, time: FileTime) {
     let Civil { year, month, day, second } = Civil::from_unix(time.seconds);
     let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
-    format!("{year:04}{month:02}{day:02}{hour:02}{minute:02}{second:02}")
+    for (value, width) in [(year, 4), (month, 2), (day, 2), (hour, 2), (minute, 2), (second, 2)] {
+        push_decimal(out, value.unsigned_abs(), width, b'0');
+    }
 }
 
 /// `YYYYMMDDHHMMSS` with or without `.` and digits, the date one of the calendar [FILE-10]. Digits
@@ -56,16 +66,20 @@ pub fn parse_utc(text: &[u8]) -> Option<FileTime> {
 
 /// The date in LIST: `Jan 02 15:04` for the last half year, `Jan 02  2023` for older and future
 /// times [LIST-06].
-#[must_use]
-pub fn ls_date(time: FileTime, now_seconds: i64) -> String {
+pub(super) fn push_ls_date(out: &mut Vec<u8>, time: FileTime, now_seconds: i64) {
     let Civil { year, month, day, second } = Civil::from_unix(time.seconds);
     let name = usize::try_from(month - 1).ok().and_then(|at| MONTHS.get(at)).unwrap_or(&"Jan");
+    out.extend_from_slice(name.as_bytes());
+    out.push(b' ');
+    push_decimal(out, day.unsigned_abs(), 2, b'0');
+    out.push(b' ');
     let age = now_seconds.saturating_sub(time.seconds);
     if (0..HALF_YEAR_SECONDS).contains(&age) {
-        let (hour, minute) = (second / 3600, second / 60 % 60);
-        format!("{name} {day:02} {hour:02}:{minute:02}")
+        push_decimal(out, (second / 3600).unsigned_abs(), 2, b'0');
+        out.push(b':');
+        push_decimal(out, (second / 60 % 60).unsigned_abs(), 2, b'0');
     } else {
-        format!("{name} {day:02}  {year:04}")
+        push_decimal(out, year.unsigned_abs(), 5, b' ');
     }
 }
 
@@ -212,7 +226,9 @@ mod tests {
             (i64::MIN, "Jan 01  1000"),
             (i64::MAX, "Dec 31  9999"),
         ] {
-            assert_eq!(ls_date(at(seconds), now), expected);
+            let mut text = Vec::new();
+            push_ls_date(&mut text, at(seconds), now);
+            assert_eq!(text, expected.as_bytes());
         }
     }
 

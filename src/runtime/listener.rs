@@ -1,6 +1,8 @@
 //! Accepting connections on a listening socket. Knows nothing of what they are for.
 
-use std::{future::poll_fn, io, net::SocketAddr, os::fd::OwnedFd, rc::Rc, time::Duration};
+use std::{
+    cell::Cell, future::poll_fn, io, net::SocketAddr, os::fd::OwnedFd, rc::Rc, time::Duration,
+};
 
 use rustix::{
     io::Errno,
@@ -23,6 +25,9 @@ const BACK_OFF_MAX: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone)]
 pub struct Listener {
     socket: Rc<OwnedFd>,
+    /// Not shut down. A second shutdown(2) would mark the socket itself as closed, and every
+    /// connection it accepts after [`Listener::listen_again`] would inherit that.
+    listening: Rc<Cell<bool>>,
 }
 
 impl Listener {
@@ -34,7 +39,7 @@ impl Listener {
     pub fn adopt(socket: impl Into<OwnedFd>) -> io::Result<Self> {
         let socket = socket.into();
         rustix::io::ioctl_fionbio(&socket, true)?;
-        Ok(Self { socket: Rc::new(socket) })
+        Ok(Self { socket: Rc::new(socket), listening: Rc::new(Cell::new(true)) })
     }
 
     /// The address listened on.
@@ -49,8 +54,34 @@ impl Listener {
     /// Refuses connections from here on, also those in the backlog, and ends the accept loop on
     /// this socket. It is closed when the last clone of this value is dropped.
     pub fn shut_down(&self) {
-        // It cannot fail on a listening socket.
-        let _ = socket::shutdown_both(&self.socket);
+        if self.listening.replace(false) {
+            // It cannot fail on a listening socket.
+            let _ = socket::shutdown_both(&self.socket);
+        }
+    }
+
+    /// Listens again after [`Listener::shut_down`], on the port it is still bound to (bind(2) with
+    /// a port holds it). What came meanwhile was refused, and what waited then was reset.
+    ///
+    /// # Errors
+    ///
+    /// Those of listen(2): another socket listens there now.
+    pub fn listen_again(&self, backlog: i32) -> io::Result<()> {
+        rustix::net::listen(&self.socket, backlog)?;
+        self.listening.set(true);
+        Ok(())
+    }
+
+    /// The next connection if one waits; `None` also when it cannot be taken now.
+    #[must_use]
+    pub fn accept_waiting(&self) -> Option<Stream> {
+        loop {
+            match self.try_accept() {
+                Ok(Some(stream)) => return Some(stream),
+                Ok(None) | Err(Errno::CONNABORTED | Errno::INTR) => {}
+                Err(_) => return None,
+            }
+        }
     }
 
     /// Hands each connection to `on_connection` until stopped, in a task of `queue`. The next one
@@ -180,7 +211,10 @@ mod tests {
     use std::{cell::RefCell, net, sync::mpsc};
 
     fn listening() -> (Listener, SocketAddr) {
-        let socket = net::TcpListener::bind("127.0.0.1:0").unwrap();
+        adopted(net::TcpListener::bind("127.0.0.1:0").unwrap())
+    }
+
+    fn adopted(socket: net::TcpListener) -> (Listener, SocketAddr) {
         let address = socket.local_addr().unwrap();
         (Listener::adopt(socket).unwrap(), address)
     }
@@ -244,6 +278,35 @@ mod tests {
             assert!(flags.contains(rustix::io::FdFlags::CLOEXEC));
             stream.write_all(b"x").await.unwrap();
             io::Read::read_exact(&mut client, &mut [0]).unwrap();
+        });
+    }
+
+    #[test]
+    fn a_shut_listener_refuses_forgets_and_listens_again_on_its_port() {
+        on_shard(|| async {
+            // A port the kernel chose would not be kept.
+            let (_, address) = listening();
+            let (listener, _) = adopted(net::TcpListener::bind(address).unwrap());
+            for _ in 0..3 {
+                assert!(listener.accept_waiting().is_none());
+                let client = net::TcpStream::connect(address).unwrap();
+                let taken = listener.accept_waiting().unwrap();
+                assert_eq!(taken.peer_addr(), client.local_addr().unwrap());
+                let forgotten = net::TcpStream::connect(address).unwrap();
+                listener.shut_down();
+                listener.clone().shut_down();
+                let error = net::TcpStream::connect(address).unwrap_err();
+                assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+                listener.listen_again(8).unwrap();
+                assert!(listener.accept_waiting().is_none());
+                let error = io::Read::read(&mut &forgotten, &mut [0]).unwrap_err();
+                assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+                // The connection taken before is not touched.
+                taken.write_all(b"x").await.unwrap();
+                io::Read::read_exact(&mut &client, &mut [0]).unwrap();
+                io::Write::write_all(&mut &client, b"y").unwrap();
+                assert_eq!(taken.read(&mut [0; 2]).await.unwrap(), 1);
+            }
         });
     }
 

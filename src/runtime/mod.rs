@@ -10,6 +10,8 @@
 //! - Its `spawn` reports a failed start only at `join`; [`spawn_shard`] waits for the start.
 //! - Dropping the future of its `spawn_blocking` leaks the closure's result, and a panic in the
 //!   closure hangs it for ever; [`Helpers`] runs each closure to its end and catches panics.
+//! - It waits for room in a socket only on behalf of its own write; [`Stream::writable`] watches an
+//!   epoll instance instead, which is readable when the socket is writable.
 //! - It forgets tasks that still wait when the shard ends, without dropping them; [`TaskGroup`]
 //!   ends and counts its tasks.
 //! - When its preemption timer fires before the first task of a round it goes to sleep with tasks
@@ -28,10 +30,11 @@ mod shard_thread;
 mod stream;
 mod task;
 mod timer;
+mod writable;
 
 pub use connect::connect;
 pub use event::{Flag, Notify};
-pub use futures_lite::future::{or as race, poll_once, yield_now};
+pub use futures_lite::future::{or as race, poll_once, yield_now, zip as both};
 pub use helpers::{HelperError, Helpers};
 pub use listener::{Listener, ListenerTask};
 pub use mailbox::{Mailbox, MailboxError, MailboxSender, mailbox};

@@ -1,7 +1,7 @@
 //! A TCP connection of a shard. Owns the descriptor; knows no protocol.
 
 use std::{
-    cell::Cell,
+    cell::{Cell, OnceCell},
     future::poll_fn,
     io,
     net::SocketAddr,
@@ -11,7 +11,7 @@ use std::{
 
 use rustix::net::{RecvFlags, SendFlags};
 
-use super::{Watched, timeout_at};
+use super::{Watched, timeout_at, writable::WritableWatch};
 use crate::{clock, sys::socket};
 
 /// A connected TCP stream.
@@ -30,6 +30,8 @@ pub struct Stream {
     watched: Watched,
     peer: SocketAddr,
     failed: Cell<Option<rustix::io::Errno>>,
+    /// Made at the first [`Stream::writable`].
+    room: OnceCell<WritableWatch>,
 }
 
 impl Stream {
@@ -41,7 +43,7 @@ impl Stream {
     }
 
     pub(super) const fn from_watched(watched: Watched, peer: SocketAddr) -> Self {
-        Self { watched, peer, failed: Cell::new(None) }
+        Self { watched, peer, failed: Cell::new(None), room: OnceCell::new() }
     }
 
     /// Reads what is there into `buffer`, waiting until there is something. Zero is the end of
@@ -53,7 +55,12 @@ impl Stream {
     pub async fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
             match self.try_read(buffer) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.readable().await?,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                other => return other,
+            }
+            let read = poll_fn(|cx| self.watched.poll_read(cx, buffer)).await.map_err(errno);
+            match self.noted(read) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 other => return other,
             }
         }
@@ -131,19 +138,61 @@ impl Stream {
         self.noted(rustix::io::retry_on_intr(|| rustix::net::send(&self.watched, bytes, flags)))
     }
 
+    /// Returns when the socket takes bytes again, or has failed: for those who send by other means
+    /// than [`Stream::write`]. May return early; callers try again and bound the whole.
+    ///
+    /// # Errors
+    ///
+    /// No descriptor is left to watch with.
+    pub async fn writable(&self) -> io::Result<()> {
+        let watch = match self.room.get() {
+            Some(watch) => watch,
+            None => {
+                let watch = WritableWatch::new(&self.watched)?;
+                self.room.get_or_init(|| watch)
+            }
+        };
+        watch.wait().await
+    }
+
+    /// The socket no longer blocks anybody who calls it by its descriptor (sendfile(2) knows no
+    /// flag for that). Waiting here is not affected.
+    ///
+    /// # Errors
+    ///
+    /// Those of ioctl(2).
+    pub fn set_nonblocking(&self) -> io::Result<()> {
+        Ok(rustix::io::ioctl_fionbio(&self.watched, true)?)
+    }
+
+    /// As [`Stream::try_write`], but the last segment may wait for what follows, and leaves with
+    /// it: more octets, or the FIN. For the caller who sends either at once.
+    ///
+    /// # Errors
+    ///
+    /// As [`Stream::try_write`].
+    pub fn try_write_held(&self, bytes: &[u8]) -> io::Result<usize> {
+        self.check()?;
+        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL | SendFlags::MORE;
+        self.noted(rustix::io::retry_on_intr(|| rustix::net::send(&self.watched, bytes, flags)))
+    }
+
     /// Reads and drops what the peer still sends until it closes, for at most `span` and
     /// `bytes_max`. Closing a socket with unread bytes makes the kernel send RST, and that can
-    /// overtake data the peer has not read yet.
-    pub async fn linger(&self, span: Duration, bytes_max: usize) {
+    /// overtake data the peer has not read yet. True when the peer has closed.
+    pub async fn linger(&self, span: Duration, bytes_max: usize) -> bool {
         let deadline = clock::now() + span;
-        let mut sink = [0; 1024];
+        // Not in the future itself, which would make every idle session larger by it.
+        let mut sink = vec![0; 1024];
         let mut seen = 0;
         while seen < bytes_max {
             match timeout_at(deadline, self.read(&mut sink)).await {
-                Ok(Ok(count)) if count > 0 => seen += count,
-                _ => return,
+                Ok(Ok(0) | Err(_)) => return true,
+                Ok(Ok(count)) => seen += count,
+                Err(_) => return false,
             }
         }
+        false
     }
 
     /// Sends FIN: nothing more will be written.

@@ -88,6 +88,9 @@ impl TaskGroup {
         self.live.set(self.live.get() + 1);
         self.empty.reset();
         let member = Member(self.clone());
+        // Boxed because each future around another holds room for it twice, as its argument and
+        // where it runs: unboxed, a session's task is three times the size of its future.
+        let future = Box::pin(future);
         async move {
             let ending = member.0.ending.clone();
             let guarded = AssertUnwindSafe(future).catch_unwind();

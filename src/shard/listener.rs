@@ -114,7 +114,9 @@ pub struct ListenError {
 }
 
 impl ListenError {
-    fn new(address: SocketAddr, error: &io::Error) -> Self {
+    /// What to say about `error`, met when binding `address`.
+    #[must_use]
+    pub fn new(address: SocketAddr, error: &io::Error) -> Self {
         let port = address.port();
         let remedy = match Errno::from_io_error(error) {
             Some(Errno::ADDRINUSE) => format!(

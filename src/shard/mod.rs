@@ -7,20 +7,23 @@ mod listener;
 mod steering;
 
 use std::cell::RefCell;
+use std::future::pending;
 use std::net::{IpAddr, Ipv4Addr};
 use std::ops::RangeInclusive;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use crate::auth::UserTable;
 use crate::clock;
 use crate::connection::{self, Accepted, Context, ContextParts, PassivePorts, Place, Queues};
 use crate::limits::HELPER_THREADS_PER_SHARD;
+use crate::metrics::{self, Held};
 use crate::protocol::policy::Policy;
 use crate::protocol::session::Mode;
-use crate::runtime::remote::RemoteInbox;
-use crate::runtime::{Helpers, Listener, ListenerTask, Stream, end_turn, timeout_at};
+use crate::runtime::remote::{RemoteInbox, RemoteReceiver};
+use crate::runtime::{Helpers, Listener, ListenerTask, Stream, end_turn, race, timeout_at};
+use crate::sys::ktls;
 use crate::tls::ServerTls;
 use crate::vfs::Root;
 
@@ -29,10 +32,25 @@ pub use self::listener::{BoundListener, ListenError, ListenerKind, SteerBy, bind
 pub use self::steering::{shard_of_cpu, shard_of_source};
 
 /// What the main thread tells a shard.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum Message {
     /// Accept nothing more, end when the sessions have ended, at the latest after the timeout.
     Drain,
+    /// Write the counters to the log.
+    LogCounters,
+    /// Send the counters here. The shard never waits for room: the asker brings it.
+    Count(mpsc::SyncSender<Figures>),
+}
+
+/// What one shard has counted, as it tells who asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Figures {
+    /// Its number.
+    pub shard: usize,
+    /// Events since its start.
+    pub counters: Report,
+    /// What there is now.
+    pub gauges: Report,
 }
 
 /// Everything a shard is started with.
@@ -41,12 +59,13 @@ pub struct Shard {
     pub index: usize,
     /// Its own listening sockets.
     pub listeners: Vec<BoundListener>,
-    /// The operator's decisions.
+    /// The operator's decisions; the shard's own copy, as every `Arc` here: sessions count
+    /// references to them, and a count shared by shards would be traffic between their caches.
     pub policy: Arc<Policy>,
     /// Certificates, suites, ticket keys.
     pub tls: Arc<ServerTls>,
-    /// Accounts.
-    pub users: Arc<UserTable>,
+    /// Accounts. The outer reference is the shard's own, the table is common to all.
+    pub users: Arc<Arc<UserTable>>,
     /// Opened home directories.
     pub homes: Vec<Arc<Root>>,
     /// Its own part of the passive range; `None` is any ephemeral port.
@@ -65,6 +84,8 @@ pub struct Shard {
     pub handshake_percent: u8,
     /// How long a client may be silent where its ClientHello belongs.
     pub client_hello_timeout: Duration,
+    /// What the kernel's TLS can do; `None` when there is none, or it shall not be used.
+    pub kernel_tls: Option<ktls::Abilities>,
     /// How long transfers may go on after [`Message::Drain`].
     pub shutdown_timeout: Duration,
     /// Messages of the main thread.
@@ -91,29 +112,60 @@ impl Shard {
             handshake_percent: self.handshake_percent,
             handshakes_max: self.handshakes_max,
             client_hello_timeout: self.client_hello_timeout,
+            kernel_tls: self.kernel_tls,
         }));
         let admission = Admission::new(self.sessions_max, self.sessions_per_ip_max);
         let door = Rc::new(Door { context: context.clone(), admission: RefCell::new(admission) });
         let tasks: Vec<ListenerTask> =
             self.listeners.into_iter().filter_map(|bound| listen(&door, bound)).collect();
         let mut inbox = self.inbox.open();
-        // A lost main thread means the same as its word.
-        let (Some(Message::Drain) | None) = inbox.recv().await;
+        answer(self.index, &context, &mut inbox).await;
         for task in tasks {
             task.stop().await;
         }
-        context.drain.set();
-        let deadline = clock::now() + self.shutdown_timeout;
-        if timeout_at(deadline, context.tasks.idle()).await.is_err() {
-            tracing::warn!(shard = self.index, "shutdown timeout: transfers are cut");
-            context.cut.set();
-            let deadline = clock::now() + CUT_GRACE;
-            // Sessions that are still there have lost their right to clean up.
-            let _ = timeout_at(deadline, context.tasks.idle()).await;
-        }
+        let answering = async {
+            // Told again, or its sender is lost: the end is near either way.
+            answer(self.index, &context, &mut inbox).await;
+            pending::<()>().await;
+        };
+        race(drain(self.index, &context, self.shutdown_timeout), answering).await;
         context.tasks.end().await;
         helpers.idle().await;
         context.report()
+    }
+}
+
+/// Does what the main thread says until it says [`Message::Drain`]. A lost main thread means the
+/// same.
+async fn answer(shard: usize, context: &Context, inbox: &mut RemoteReceiver<Message>) {
+    while let Some(message) = inbox.recv().await {
+        match message {
+            Message::Drain => return,
+            Message::LogCounters => tracing::info!(
+                shard,
+                counters = metrics::line(&context.report()),
+                now = metrics::line(&context.gauges.snapshot()),
+                "counters"
+            ),
+            Message::Count(asker) => {
+                let (counters, gauges) = (context.report(), context.gauges.snapshot());
+                // An asker that is gone, or that brought no room, has its reasons.
+                let _ = asker.try_send(Figures { shard, counters, gauges });
+            }
+        }
+    }
+}
+
+/// Lets sessions end: by themselves at first, and then without their transfers.
+async fn drain(shard: usize, context: &Context, timeout: Duration) {
+    context.drain.set();
+    let deadline = clock::now() + timeout;
+    if timeout_at(deadline, context.tasks.idle()).await.is_err() {
+        tracing::warn!(shard, "shutdown timeout: transfers are cut");
+        context.cut.set();
+        let deadline = clock::now() + CUT_GRACE;
+        // Sessions that are still there have lost their right to clean up.
+        let _ = timeout_at(deadline, context.tasks.idle()).await;
     }
 }
 
@@ -172,7 +224,8 @@ fn enter(door: &Rc<Door>, mode: Mode, stream: Stream, place: Option<Place>) {
     if verdict == Verdict::Drop {
         return;
     }
-    let guest = Box::new(Admitted { door: door.clone(), address, verdict });
+    let counted = door.context.gauges.sessions.hold();
+    let guest = Box::new(Admitted { door: door.clone(), address, verdict, _counted: counted });
     let refused = verdict == Verdict::Refuse;
     connection::serve(&door.context, Accepted { stream, mode, local, peer, refused, place, guest });
 }
@@ -182,6 +235,7 @@ struct Admitted {
     door: Rc<Door>,
     address: IpAddr,
     verdict: Verdict,
+    _counted: Held,
 }
 
 impl Drop for Admitted {

@@ -5,8 +5,11 @@
 #![allow(unsafe_code, reason = "the one audited place; every block has its SAFETY line")]
 
 pub mod cpu;
+pub mod file;
 pub mod host;
+pub mod ktls;
 pub mod privileges;
+pub mod sendfile;
 pub mod socket;
 mod watched_fd;
 

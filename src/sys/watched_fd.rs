@@ -46,6 +46,17 @@ impl<W: AsyncRead + AsyncWrite + FromRawFd + Unpin> WatchedFd<W> {
         Pin::new(owner.adopted()).poll_read(cx, &mut []).map_ok(drop)
     }
 
+    /// Reads what is there of a connected socket. One task at a time, as with
+    /// [`WatchedFd::poll_readable`].
+    ///
+    /// # Errors
+    ///
+    /// Those of recv(2).
+    pub fn poll_read(&self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        let mut owner = self.owner.borrow_mut();
+        Pin::new(owner.adopted()).poll_read(cx, buffer)
+    }
+
     /// Sends what fits of `bytes`. An empty slice is ready at once on a connected socket and waits
     /// on one that is still connecting.
     ///

@@ -47,7 +47,6 @@ pub fn self_signed_chain(state_dir: &Path) -> PathBuf {
 #[derive(Clone)]
 pub struct ServerCertificate {
     certified: Arc<CertifiedKey>,
-    key: Arc<PrivateKeyDer<'static>>,
     dns_names: Vec<String>,
     not_after: Duration,
 }
@@ -116,11 +115,11 @@ impl ServerCertificate {
         let (chain_origin, key_origin) = (&chain.origin, &key.origin);
         let chain = parse_chain(&chain.pem, chain_origin)?;
         let key = parse_key(&key.pem, key_origin)?;
-        let signing = any_supported_type(&key).map_err(|error| TlsSetupError::UnsupportedKey {
+        let key = any_supported_type(&key).map_err(|error| TlsSetupError::UnsupportedKey {
             origin: key_origin.clone(),
             cause: error.to_string(),
         })?;
-        let certified = CertifiedKey::new(chain, signing);
+        let certified = CertifiedKey::new(chain, key);
         match certified.keys_match() {
             Ok(()) | Err(Error::InconsistentKeys(InconsistentKeys::Unknown)) => {}
             Err(Error::InconsistentKeys(_)) => {
@@ -136,24 +135,7 @@ impl ServerCertificate {
                 });
             }
         }
-        Self::from_certified(certified, key, chain_origin)
-    }
-
-    /// A copy that has nothing in common with this one: each handshake counts references to chain
-    /// and key, and shards must not meet there.
-    ///
-    /// # Errors
-    ///
-    /// None that [`Self::from_pem`] has not had before.
-    pub fn for_another_shard(&self) -> Result<Self, TlsSetupError> {
-        let key = self.key.clone_key();
-        let origin = "memory";
-        let signing = any_supported_type(&key).map_err(|error| TlsSetupError::UnsupportedKey {
-            origin: origin.to_owned(),
-            cause: error.to_string(),
-        })?;
-        let certified = CertifiedKey::new(self.certified.cert.clone(), signing);
-        Self::from_certified(certified, key, origin)
+        Self::from_certified(certified, chain_origin)
     }
 
     /// The self-signed certificate kept in `state_dir`, made anew if there is none, if it cannot
@@ -213,11 +195,7 @@ impl ServerCertificate {
         &self.certified
     }
 
-    fn from_certified(
-        certified: CertifiedKey,
-        key: PrivateKeyDer<'static>,
-        origin: &str,
-    ) -> Result<Self, TlsSetupError> {
+    fn from_certified(certified: CertifiedKey, origin: &str) -> Result<Self, TlsSetupError> {
         let bad =
             |cause: String| TlsSetupError::BadCertificate { origin: origin.to_owned(), cause };
         let der = certified.end_entity_cert().map_err(|error| bad(error.to_string()))?;
@@ -236,7 +214,6 @@ impl ServerCertificate {
             dns_names,
             not_after: Duration::from_secs(not_after),
             certified: Arc::new(certified),
-            key: Arc::new(key),
         })
     }
 

@@ -8,10 +8,15 @@ use std::ops::Range;
 
 use rustls::kernel::KernelConnection;
 use rustls::server::ServerConnectionData;
-use rustls::{AlertDescription, ExtractedSecrets, ProtocolVersion, SupportedCipherSuite};
+use rustls::{
+    AlertDescription, ConnectionTrafficSecrets, ExtractedSecrets, ProtocolVersion,
+    SupportedCipherSuite,
+};
 
 use super::TlsError;
-use super::record::{ALERT, APPLICATION_DATA, HANDSHAKE, HEADER_BYTES, Header, Opener, Sealer};
+use super::record::{
+    ALERT, APPLICATION_DATA, HANDSHAKE, HEADER_BYTES, Header, OPEN_ROOM_BYTES, Opener, Sealer,
+};
 use crate::limits::{TLS_FRAGMENT_BYTES_MAX, TLS_QUIET_RECORDS_MAX};
 
 const WARNING: u8 = 1;
@@ -20,7 +25,7 @@ const CLOSE_NOTIFY: u8 = 0;
 const USER_CANCELED: u8 = 90;
 
 /// A KeyUpdate that asks for none in return (RFC 8446 §4.6.3).
-const KEY_UPDATE: [u8; 5] = [24, 0, 0, 1, 0];
+pub(super) const KEY_UPDATE: [u8; 5] = [24, 0, 0, 1, 0];
 
 /// What [`Channel::open`] found at the front of the record area.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,12 +64,17 @@ pub struct Channel {
     quiet_records: u32,
     send_closed: bool,
     receive_closed: bool,
+    /// Kept only where somebody else may go on sending, see [`KernelSender`](super::KernelSender).
+    send_secrets: Option<Box<ConnectionTrafficSecrets>>,
+    /// A KeyUpdate came that asks for one in return, and our records are not sealed here.
+    update_owed: bool,
 }
 
 impl Channel {
     pub(super) fn new(
-        secrets: &ExtractedSecrets,
+        secrets: ExtractedSecrets,
         schedule: KernelConnection<ServerConnectionData>,
+        keep_send_secrets: bool,
     ) -> Result<Self, TlsError> {
         let version = schedule.protocol_version();
         let limit = confidentiality_limit(schedule.negotiated_cipher_suite());
@@ -76,6 +86,8 @@ impl Channel {
             quiet_records: 0,
             send_closed: false,
             receive_closed: false,
+            send_secrets: keep_send_secrets.then(|| Box::new(secrets.tx.1)),
+            update_owed: false,
         })
     }
 
@@ -159,20 +171,66 @@ impl Channel {
     /// A record that does not authenticate, is too long, does not belong here, or is a fatal
     /// alert. The session is over.
     pub fn open(&mut self, record_area: &mut [u8], out: &mut Vec<u8>) -> Result<Opened, TlsError> {
-        self.open_record(record_area, out).inspect_err(|error| {
-            if let Some(alert) = error.alert()
-                && !self.send_closed
-            {
-                // The session is lost; an alert that cannot be sealed changes nothing.
-                let _ = self.seal_record(ALERT, &[FATAL, u8::from(alert)], out);
-            }
-            self.send_closed = true;
-        })
+        let opened = self.open_record(record_area, out);
+        opened.inspect_err(|error| self.explain(error, out))
     }
 
-    /// Ends the sending side without a word: [`Drain`](super::Drain) only receives.
+    /// Like [`Channel::open`], but leaves the record area as it is: data is put at the front of
+    /// `room`, and `plaintext` is a range of it. What `room` held beyond that may be overwritten.
+    ///
+    /// # Errors
+    ///
+    /// As [`Channel::open`]. What `room` holds then is of no use.
+    ///
+    /// # Panics
+    ///
+    /// When `room` is shorter than [`Channel::OPEN_ROOM_BYTES`].
+    pub fn open_into(
+        &mut self,
+        record_area: &[u8],
+        room: &mut [u8],
+        out: &mut Vec<u8>,
+    ) -> Result<Opened, TlsError> {
+        assert!(room.len() >= Self::OPEN_ROOM_BYTES, "no room for a record");
+        let opened = self.open_record_into(record_area, room, out);
+        opened.inspect_err(|error| self.explain(error, out))
+    }
+
+    /// Room that [`Channel::open_into`] needs, octets.
+    pub const OPEN_ROOM_BYTES: usize = OPEN_ROOM_BYTES;
+
+    /// Ends the sending side without a word: [`Drain`](super::Drain) only receives, and for
+    /// [`KernelSender`](super::KernelSender) somebody else sends.
     pub(super) const fn close_send(&mut self) {
         self.send_closed = true;
+    }
+
+    /// What the sending half goes on with elsewhere: number of the next record, and the secrets if
+    /// they were kept and nothing forbids to go on.
+    pub(super) fn send_state(&self) -> Option<(u64, &ConnectionTrafficSecrets)> {
+        let open = self.schedule.is_some() && !self.send_closed;
+        let secrets = self.send_secrets.as_deref().filter(|_| open)?;
+        Some((self.sealer.sequence(), secrets))
+    }
+
+    /// How many records may be sealed under one key.
+    pub(super) const fn record_limit(&self) -> u64 {
+        self.sealer.limit()
+    }
+
+    /// The next secrets for sending, with the number of their first record.
+    pub(super) fn next_send_secrets(
+        &mut self,
+    ) -> Result<(u64, ConnectionTrafficSecrets), TlsError> {
+        let schedule = self.schedule.as_mut().ok_or(TlsError::KeyExhausted)?;
+        schedule
+            .update_tx_secret()
+            .map_err(|_| TlsError::Internal("key schedule refused an update"))
+    }
+
+    /// Whether the peer waits for a KeyUpdate that was not sealed here; asking settles it.
+    pub(super) const fn take_update_owed(&mut self) -> bool {
+        std::mem::replace(&mut self.update_owed, false)
     }
 
     /// Whether the peer's close_notify was seen.
@@ -188,40 +246,89 @@ impl Channel {
         if self.receive_closed {
             return Ok(Opened::CloseNotify { consumed: 0 });
         }
-        let Some(header) = Header::parse(record_area) else { return Ok(Opened::Incomplete) };
+        let Some(consumed) = self.whole_record(record_area)? else { return Ok(Opened::Incomplete) };
+        let record = &mut record_area[..consumed];
+        let (kind, content) = self.opener.open(record)?;
+        self.deal_with(kind, &record[content.clone()], out).map(|dealt| match dealt {
+            Dealt::Data => Opened::Data { consumed, plaintext: content },
+            Dealt::CloseNotify => Opened::CloseNotify { consumed },
+            Dealt::Handled => Opened::Handled { consumed },
+        })
+    }
+
+    fn open_record_into(
+        &mut self,
+        record_area: &[u8],
+        room: &mut [u8],
+        out: &mut Vec<u8>,
+    ) -> Result<Opened, TlsError> {
+        if self.receive_closed {
+            return Ok(Opened::CloseNotify { consumed: 0 });
+        }
+        let Some(consumed) = self.whole_record(record_area)? else { return Ok(Opened::Incomplete) };
+        let (kind, length) = self.opener.open_into(&record_area[..consumed], room)?;
+        self.deal_with(kind, &room[..length], out).map(|dealt| match dealt {
+            Dealt::Data => Opened::Data { consumed, plaintext: 0..length },
+            Dealt::CloseNotify => Opened::CloseNotify { consumed },
+            Dealt::Handled => Opened::Handled { consumed },
+        })
+    }
+
+    /// Octets of the record at the front, once all of it is there.
+    fn whole_record(&self, record_area: &[u8]) -> Result<Option<usize>, TlsError> {
+        let Some(header) = Header::parse(record_area) else { return Ok(None) };
         if header.major != 3 || !(ALERT..=APPLICATION_DATA).contains(&header.kind) {
             return Err(TlsError::UnexpectedRecord { kind: header.kind });
         }
         if header.length > self.opener.format().body_max() {
             return Err(TlsError::RecordOverflow { length: header.length });
         }
-        let consumed = HEADER_BYTES + header.length;
-        let Some(record) = record_area.get_mut(..consumed) else { return Ok(Opened::Incomplete) };
-        let (kind, content) = self.opener.open(record)?;
+        let length = HEADER_BYTES + header.length;
+        Ok((record_area.len() >= length).then_some(length))
+    }
+
+    /// Acts on an opened record.
+    fn deal_with(
+        &mut self,
+        kind: u8,
+        content: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<Dealt, TlsError> {
         match kind {
             APPLICATION_DATA if content.is_empty() => self.count_quiet()?,
             APPLICATION_DATA => self.quiet_records = 0,
-            ALERT => return self.on_alert(&record[content], consumed),
+            ALERT => return self.on_alert(content),
             HANDSHAKE => {
-                self.on_handshake(&record[content], out)?;
-                return Ok(Opened::Handled { consumed });
+                self.on_handshake(content, out)?;
+                return Ok(Dealt::Handled);
             }
             kind => return Err(TlsError::UnexpectedRecord { kind }),
         }
-        Ok(Opened::Data { consumed, plaintext: content })
+        Ok(Dealt::Data)
     }
 
-    fn on_alert(&mut self, content: &[u8], consumed: usize) -> Result<Opened, TlsError> {
+    /// Appends the alert that explains why the session ends here.
+    fn explain(&mut self, error: &TlsError, out: &mut Vec<u8>) {
+        if let Some(alert) = error.alert()
+            && !self.send_closed
+        {
+            // The session is lost; an alert that cannot be sealed changes nothing.
+            let _ = self.seal_record(ALERT, &[FATAL, u8::from(alert)], out);
+        }
+        self.send_closed = true;
+    }
+
+    fn on_alert(&mut self, content: &[u8]) -> Result<Dealt, TlsError> {
         let &[level, description] = content else { return Err(TlsError::Decode) };
         if description == CLOSE_NOTIFY {
             self.receive_closed = true;
-            return Ok(Opened::CloseNotify { consumed });
+            return Ok(Dealt::CloseNotify);
         }
         // Levels mean nothing in TLS 1.3 (RFC 8446 §6): all are fatal but these two.
         let warning = level == WARNING && self.version != ProtocolVersion::TLSv1_3;
         if description == USER_CANCELED || warning {
             self.count_quiet()?;
-            return Ok(Opened::Handled { consumed });
+            return Ok(Dealt::Handled);
         }
         Err(TlsError::AlertReceived(AlertDescription::from(description)))
     }
@@ -243,7 +350,10 @@ impl Channel {
         self.count_quiet()?;
         match request {
             0 => Ok(()),
-            1 if self.send_closed => Ok(()),
+            1 if self.send_closed => {
+                self.update_owed = true;
+                Ok(())
+            }
             1 => {
                 self.seal_record(HANDSHAKE, &KEY_UPDATE, out)?;
                 self.update_sealer()
@@ -253,11 +363,11 @@ impl Channel {
     }
 
     fn update_sealer(&mut self) -> Result<(), TlsError> {
-        let schedule = self.schedule.as_mut().ok_or(TlsError::KeyExhausted)?;
-        let (sequence, secrets) = schedule
-            .update_tx_secret()
-            .map_err(|_| TlsError::Internal("key schedule refused an update"))?;
+        let (sequence, secrets) = self.next_send_secrets()?;
         self.sealer = Sealer::new(self.version, sequence, &secrets, self.sealer.limit())?;
+        if let Some(kept) = &mut self.send_secrets {
+            **kept = secrets;
+        }
         Ok(())
     }
 
@@ -281,6 +391,13 @@ impl Channel {
     pub(super) fn set_record_limit(&mut self, limit: u64) {
         self.sealer.set_limit(limit);
     }
+}
+
+/// What a record was, once it was acted on.
+enum Dealt {
+    Data,
+    CloseNotify,
+    Handled,
 }
 
 impl fmt::Debug for Channel {

@@ -68,6 +68,8 @@ pub struct Handshake {
     offered: usize,
     bytes_seen: usize,
     established: bool,
+    /// Whether sending may be handed to the kernel afterwards.
+    keep_send_secrets: bool,
     /// The error the handshake ended with; rustls is not to be called after one.
     failed: Option<TlsError>,
 }
@@ -93,6 +95,7 @@ impl Handshake {
             offered: 0,
             bytes_seen: 0,
             established: false,
+            keep_send_secrets: purpose == Purpose::DataDownload,
             failed: None,
         }
     }
@@ -138,7 +141,7 @@ impl Handshake {
         let connection = self.connection.ok_or(TlsError::NotEstablished)?;
         let (secrets, schedule) =
             connection.dangerous_into_kernel_connection().map_err(TlsError::Handshake)?;
-        Ok((Channel::new(&secrets, schedule)?, facts))
+        Ok((Channel::new(secrets, schedule, self.keep_send_secrets)?, facts))
     }
 
     fn drive(&mut self, inbound: &mut InBuf, out: &mut Vec<u8>) -> Result<Progress, TlsError> {

@@ -20,6 +20,10 @@ pub(super) const ALERT: u8 = 21;
 pub(super) const HANDSHAKE: u8 = 22;
 pub(super) const APPLICATION_DATA: u8 = 23;
 
+/// Room that the content of any record fits into before it is judged: TLS 1.3 allows a body of
+/// 2^14 + 256 octets (RFC 8446 §5.2), tag included.
+pub(super) const OPEN_ROOM_BYTES: usize = TLS_FRAGMENT_BYTES_MAX + 256 - TAG_BYTES;
+
 const TAG_BYTES: usize = 16;
 const EXPLICIT_NONCE_BYTES: usize = 8;
 const VERSION: [u8; 2] = [3, 3];
@@ -163,6 +167,11 @@ impl Sealer {
         self.limit = limit;
     }
 
+    /// Number of the next record.
+    pub(super) const fn sequence(&self) -> u64 {
+        self.direction.sequence
+    }
+
     /// Records that may still be sealed, the last of the key kept back for a KeyUpdate or an
     /// alert.
     pub(super) const fn data_records_left(&self) -> u64 {
@@ -243,6 +252,59 @@ impl Opener {
         }
     }
 
+    /// Like [`Opener::open`], but leaves the record as it is: the content is put at the front of
+    /// `room`, which has [`OPEN_ROOM_BYTES`]. Gives its content type and its octets.
+    pub(super) fn open_into(
+        &mut self,
+        record: &[u8],
+        room: &mut [u8],
+    ) -> Result<(u8, usize), TlsError> {
+        let format = self.direction.format;
+        let (head, body) = record.split_at_checked(format.head()).ok_or(TlsError::BadRecordMac)?;
+        let length = body.len().checked_sub(TAG_BYTES).ok_or(TlsError::BadRecordMac)?;
+        let (ciphertext, tag) = body.split_at(length);
+        if format == Format::Tls13 {
+            let &[kind, major, minor, high, low] = head else { return Err(TlsError::BadRecordMac) };
+            if kind != APPLICATION_DATA {
+                return Err(TlsError::UnexpectedRecord { kind });
+            }
+            let (_, nonce) = self.direction.next()?;
+            let aad = Aad::from([kind, major, minor, high, low]);
+            let inner = room.get_mut(..length).ok_or(TlsError::RecordOverflow { length })?;
+            self.direction
+                .key
+                .open_separate_gather(
+                    Nonce::assume_unique_for_key(nonce),
+                    aad,
+                    ciphertext,
+                    tag,
+                    inner,
+                )
+                .map_err(|_| TlsError::BadRecordMac)?;
+            return inner_content(inner);
+        }
+        if length > TLS_FRAGMENT_BYTES_MAX {
+            return Err(TlsError::RecordOverflow { length });
+        }
+        let (sequence, mut nonce) = self.direction.next()?;
+        if format == Format::Tls12Gcm {
+            nonce[4..].copy_from_slice(&head[HEADER_BYTES..]);
+        }
+        let aad = Aad::from(tls12_aad(sequence, head[0], [head[1], head[2]], length)?);
+        let content = room.get_mut(..length).ok_or(TlsError::RecordOverflow { length })?;
+        self.direction
+            .key
+            .open_separate_gather(
+                Nonce::assume_unique_for_key(nonce),
+                aad,
+                ciphertext,
+                tag,
+                content,
+            )
+            .map_err(|_| TlsError::BadRecordMac)?;
+        Ok((head[0], length))
+    }
+
     fn open_tls13(&mut self, record: &mut [u8]) -> Result<(u8, Range<usize>), TlsError> {
         let (header, body) =
             record.split_first_chunk_mut::<HEADER_BYTES>().ok_or(TlsError::BadRecordMac)?;
@@ -256,14 +318,8 @@ impl Opener {
             .key
             .open_in_place(Nonce::assume_unique_for_key(nonce), Aad::from(*header), body)
             .map_err(|_| TlsError::BadRecordMac)?;
-        if inner.len() > TLS_FRAGMENT_BYTES_MAX + 1 {
-            return Err(TlsError::RecordOverflow { length: inner.len() });
-        }
-        // Padding is zeros; the last octet that is none is the content type (RFC 8446 §5.4).
-        let Some(end) = inner.iter().rposition(|&octet| octet != 0) else {
-            return Err(TlsError::UnexpectedRecord { kind: 0 });
-        };
-        Ok((inner[end], HEADER_BYTES..HEADER_BYTES + end))
+        let (kind, length) = inner_content(inner)?;
+        Ok((kind, HEADER_BYTES..HEADER_BYTES + length))
     }
 
     fn open_tls12(&mut self, record: &mut [u8]) -> Result<(u8, Range<usize>), TlsError> {
@@ -287,6 +343,16 @@ impl Opener {
             .map_err(|_| TlsError::BadRecordMac)?;
         Ok((kind, format.head()..format.head() + length))
     }
+}
+
+/// Inner content type of a TLS 1.3 record and octets of its content: padding is zeros, and the last
+/// octet that is none is the type (RFC 8446 §5.4).
+fn inner_content(inner: &[u8]) -> Result<(u8, usize), TlsError> {
+    if inner.len() > TLS_FRAGMENT_BYTES_MAX + 1 {
+        return Err(TlsError::RecordOverflow { length: inner.len() });
+    }
+    let end = inner.iter().rposition(|&octet| octet != 0);
+    end.map(|end| (inner[end], end)).ok_or(TlsError::UnexpectedRecord { kind: 0 })
 }
 
 /// Additional data of a TLS 1.2 AEAD (RFC 5246 §6.2.3.3).

@@ -4,6 +4,7 @@ use std::os::fd::AsFd;
 
 use rustix::fs::{AtFlags, FileType, Statx, StatxFlags, statx};
 use rustix::io;
+use rustix::path::Arg;
 
 use crate::protocol::file::{FileKind, FileTime, Metadata};
 
@@ -76,7 +77,7 @@ pub(super) fn stat_handle(handle: impl AsFd, cached: bool) -> io::Result<Statx> 
 }
 
 /// Facts of one name in a directory, a symbolic link not followed.
-pub(super) fn stat_name(directory: impl AsFd, name: &[u8]) -> io::Result<Statx> {
+pub(super) fn stat_name(directory: impl AsFd, name: impl Arg) -> io::Result<Statx> {
     let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
     statx(directory, name, flags, StatxFlags::BASIC_STATS)
 }

@@ -1,13 +1,16 @@
 //! HASH and the X-hash commands: a digest over a range, computed in bounded steps.
 
+use std::os::fd::AsFd;
+
 use md5::Md5;
 use sha1::Sha1;
 use sha2::{Digest, Sha256, Sha512};
 
 use super::read::ReadFile;
 use super::root::{Lookup, Root};
+use super::{facts, kept_digests};
 use crate::limits::TRANSFER_BATCH_BYTES;
-use crate::protocol::file::{FileError, FileReply, HashAlgorithm};
+use crate::protocol::file::{FileError, FileReply, HashAlgorithm, HashAlgorithms, NamedDigest};
 use crate::protocol::path::VirtualPath;
 
 /// A digest under way. Dropping it between two steps cancels it, so that a huge file neither
@@ -18,7 +21,12 @@ pub struct Hasher {
     start: u64,
     end: u64,
     buffer: Vec<u8>,
+    /// The digest was kept with the file.
+    known: Option<Vec<u8>>,
 }
+
+/// Digests of octets that go by.
+pub(super) struct Digesting(Vec<(HashAlgorithm, State)>);
 
 enum State {
     Crc32(crc32fast::Hasher),
@@ -30,7 +38,8 @@ enum State {
 
 impl Hasher {
     /// Opens `path` for a digest of `[start, end)`. `end` past the end of the file means the end
-    /// of the file, and the reply says so.
+    /// of the file, and the reply says so. With `may_know` a digest of the whole file that was kept
+    /// when it was uploaded, and still holds, is taken instead of reading it.
     ///
     /// # Errors
     ///
@@ -42,20 +51,27 @@ impl Hasher {
         algorithm: HashAlgorithm,
         start: u64,
         end: Option<u64>,
+        may_know: bool,
     ) -> Result<Self, FileError> {
         let file = ReadFile::open(root, path, start, false, Lookup::Blocking)?;
         let end = end.unwrap_or(u64::MAX).min(file.size());
         if start > end {
             return Err(FileError::BeyondEnd);
         }
-        let state = match algorithm {
-            HashAlgorithm::Crc32 => State::Crc32(crc32fast::Hasher::new()),
-            HashAlgorithm::Md5 => State::Md5(Md5::new()),
-            HashAlgorithm::Sha1 => State::Sha1(Sha1::new()),
-            HashAlgorithm::Sha256 => State::Sha256(Sha256::new()),
-            HashAlgorithm::Sha512 => State::Sha512(Sha512::new()),
-        };
-        Ok(Self { file, state, start, end, buffer: vec![0; TRANSFER_BATCH_BYTES] })
+        let whole = start == 0 && end == file.size();
+        let mut known = None;
+        if may_know && whole {
+            let kept = kept_digests::kept(file.as_fd(), &facts::stat_handle(&file, false)?);
+            known = kept.into_iter().find_map(|(of, digest)| (of == algorithm).then_some(digest));
+        }
+        let buffer = if known.is_none() { vec![0; TRANSFER_BATCH_BYTES] } else { Vec::new() };
+        Ok(Self { file, state: State::new(algorithm), start, end, buffer, known })
+    }
+
+    /// Whether the digest was kept with the file, so that nothing has to be read.
+    #[must_use]
+    pub const fn is_known(&self) -> bool {
+        self.known.is_some()
     }
 
     /// Takes in up to [`TRANSFER_BATCH_BYTES`]; `Some` is the [`FileReply::Hash`] and the end.
@@ -65,6 +81,9 @@ impl Hasher {
     ///
     /// What reading said.
     pub fn step(&mut self) -> Result<Option<FileReply>, FileError> {
+        if let Some(digest) = self.known.take() {
+            return Ok(Some(FileReply::Hash { digest, start: self.start, end: self.end }));
+        }
         let left = self.end - self.file.position();
         let wanted = usize::try_from(left).unwrap_or(usize::MAX).min(self.buffer.len());
         let count = match wanted {
@@ -80,7 +99,45 @@ impl Hasher {
     }
 }
 
+impl Digesting {
+    pub(super) fn new(algorithms: HashAlgorithms) -> Self {
+        Self(algorithms.iter().map(|algorithm| (algorithm, State::new(algorithm))).collect())
+    }
+
+    /// Whether it makes none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(super) fn update(&mut self, octets: &[u8]) {
+        for (_, state) in &mut self.0 {
+            state.update(octets);
+        }
+    }
+
+    /// The digests; afterwards it begins anew.
+    pub(super) fn finish(&mut self) -> Vec<NamedDigest> {
+        self.0.iter_mut().map(|(algorithm, state)| (*algorithm, state.finish())).collect()
+    }
+}
+
+impl std::fmt::Debug for Digesting {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.0.iter().map(|(algorithm, _)| algorithm)).finish()
+    }
+}
+
 impl State {
+    fn new(algorithm: HashAlgorithm) -> Self {
+        match algorithm {
+            HashAlgorithm::Crc32 => Self::Crc32(crc32fast::Hasher::new()),
+            HashAlgorithm::Md5 => Self::Md5(Md5::new()),
+            HashAlgorithm::Sha1 => Self::Sha1(Sha1::new()),
+            HashAlgorithm::Sha256 => Self::Sha256(Sha256::new()),
+            HashAlgorithm::Sha512 => Self::Sha512(Sha512::new()),
+        }
+    }
+
     fn update(&mut self, octets: &[u8]) {
         match self {
             Self::Crc32(state) => state.update(octets),
@@ -168,7 +225,7 @@ mod tests {
         let home = Home::new();
         home.put("f", &vec![7; 2 * TRANSFER_BATCH_BYTES + 1]);
         let mut hasher =
-            Hasher::open(&home.root, &path(b"f"), HashAlgorithm::Crc32, 0, None).unwrap();
+            Hasher::open(&home.root, &path(b"f"), HashAlgorithm::Crc32, 0, None, false).unwrap();
         for _ in 0..3 {
             assert_eq!(hasher.step(), Ok(None));
         }

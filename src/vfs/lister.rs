@@ -1,5 +1,6 @@
 //! LIST, NLST and MLSD: a directory of any size as text, in bounded memory.
 
+use std::ffi::CStr;
 use std::fmt;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -134,7 +135,7 @@ impl Lister {
         let mut entries = RawDir::new(directory, self.entries.spare_capacity_mut());
         loop {
             match entries.next() {
-                Some(Ok(entry)) => pending.push(entry.file_type(), entry.file_name().to_bytes()),
+                Some(Ok(entry)) => pending.push(entry.file_type(), entry.file_name()),
                 Some(Err(Errno::INTR)) => {}
                 // The directory itself was removed: nothing is left in it.
                 Some(Err(Errno::NOENT)) | None => {
@@ -149,7 +150,8 @@ impl Lister {
         }
     }
 
-    fn line(&self, out: &mut Vec<u8>, file_type: FileType, name: &[u8]) {
+    fn line(&self, out: &mut Vec<u8>, file_type: FileType, terminated: &CStr) {
+        let name = terminated.to_bytes();
         let facts = match self.request.style {
             ListStyle::Facts(facts) => Some(facts),
             ListStyle::Long | ListStyle::Names { .. } => None,
@@ -162,7 +164,7 @@ impl Lister {
         if let ListStyle::Names { prefix } = &self.request.style {
             return name_line(out, prefix, name);
         }
-        let Some(metadata) = self.metadata(file_type, name) else { return };
+        let Some(metadata) = self.metadata(file_type, terminated) else { return };
         match facts {
             Some(facts) => self.fact_line(out, &metadata, None, facts, name),
             None => long_line(out, &metadata, name, self.request.now),
@@ -170,11 +172,11 @@ impl Lister {
     }
 
     /// Facts of an entry, links inside the root followed; `None` when it vanished.
-    fn metadata(&self, file_type: FileType, name: &[u8]) -> Option<Metadata> {
+    fn metadata(&self, file_type: FileType, name: &CStr) -> Option<Metadata> {
         let identity = self.root.identity();
         match facts::stat_name(self.directory.as_ref()?, name) {
             Ok(stat) if facts::kind(&stat).is_none() => {
-                let target = self.root.follow(&self.request.path, name);
+                let target = self.root.follow(&self.request.path, name.to_bytes());
                 Some(identity.metadata(&target.unwrap_or(stat)))
             }
             Ok(stat) => Some(identity.metadata(&stat)),
@@ -209,21 +211,20 @@ impl Pending {
         self.next = 0;
     }
 
-    fn push(&mut self, file_type: FileType, name: &[u8]) {
+    fn push(&mut self, file_type: FileType, name: &CStr) {
         self.octets.push(match file_type {
             FileType::Directory => b'd',
             FileType::RegularFile => b'f',
             FileType::Symlink => b'l',
             _ => b'o',
         });
-        self.octets.extend_from_slice(name);
-        self.octets.push(0);
+        self.octets.extend_from_slice(name.to_bytes_with_nul());
     }
 
-    fn take(&mut self) -> Option<(FileType, &[u8])> {
+    fn take(&mut self) -> Option<(FileType, &CStr)> {
         let (&code, rest) = self.octets.get(self.next..)?.split_first()?;
-        let name = rest.split(|&octet| octet == 0).next()?;
-        self.next += name.len() + 2;
+        let name = CStr::from_bytes_until_nul(rest).ok()?;
+        self.next += name.count_bytes() + 2;
         let file_type = match code {
             b'd' => FileType::Directory,
             b'f' => FileType::RegularFile,
@@ -378,11 +379,11 @@ mod tests {
         assert!(!line(" outside").contains("size=6;"), "{text:?}");
         let (root, request) = (&home.root, list_request(b"sub", NAMES));
         let lister = Lister::open(root, &request, Lookup::Blocking).unwrap();
-        let facts = |name: &[u8]| lister.metadata(FileType::Symlink, name);
-        assert_eq!(facts(b"inside"), Some(target));
-        assert_eq!(facts(b"outside").unwrap().kind, FileKind::DanglingLink);
-        assert_eq!(facts(b"dangling").unwrap().kind, FileKind::DanglingLink);
-        assert_eq!(facts(b"vanished"), None);
+        let facts = |name: &CStr| lister.metadata(FileType::Symlink, name);
+        assert_eq!(facts(c"inside"), Some(target));
+        assert_eq!(facts(c"outside").unwrap().kind, FileKind::DanglingLink);
+        assert_eq!(facts(c"dangling").unwrap().kind, FileKind::DanglingLink);
+        assert_eq!(facts(c"vanished"), None);
     }
 
     #[test]

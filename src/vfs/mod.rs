@@ -10,7 +10,9 @@
 mod copy;
 mod error;
 mod facts;
+mod growing;
 mod hash;
+mod kept_digests;
 mod lister;
 mod read;
 mod request;

@@ -7,6 +7,7 @@ use rustix::fs::{Advice, fadvise};
 use rustix::io::{Errno, ReadWriteFlags, pread, preadv2, retry_on_intr};
 
 use super::root::{Lookup, Root};
+use crate::limits::WHOLE_FILE_BYTES_MAX;
 use crate::protocol::file::FileError;
 use crate::protocol::path::VirtualPath;
 
@@ -38,7 +39,9 @@ impl ReadFile {
             return Err(FileError::BeyondEnd);
         }
         // Only advice: a filesystem that cannot take it reads all the same.
-        let _ = fadvise(&file, 0, None, Advice::Sequential);
+        if size > WHOLE_FILE_BYTES_MAX as u64 {
+            let _ = fadvise(&file, 0, None, Advice::Sequential);
+        }
         Ok(Self { file, position, size, skip, nowait: true })
     }
 

@@ -1,5 +1,6 @@
 //! The commands that need no data connection: facts, names, digests, free space.
 
+use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use rustix::fs::{
@@ -11,6 +12,7 @@ use rustix::io::Errno;
 use super::error::{cross_device, definite};
 use super::facts;
 use super::hash::Hasher;
+use super::kept_digests;
 use super::lister::Lister;
 use super::read::ReadFile;
 use super::root::{Lookup, Root};
@@ -34,6 +36,7 @@ pub fn perform(root: &Arc<Root>, request: &FileRequest) -> Result<FileReply, Fil
         FileRequest::Metadata(path) => {
             root.metadata(path, Lookup::Blocking).map(FileReply::Metadata)
         }
+        FileRequest::Facts(path) => facts_and_digests(root, path),
         FileRequest::AsciiSize(path) => ascii_size(root, path).map(FileReply::Octets),
         FileRequest::MakeDirectory(path) => make_directory(root, path),
         FileRequest::RemoveDirectory(path) => remove_directory(root, path),
@@ -43,7 +46,7 @@ pub fn perform(root: &Arc<Root>, request: &FileRequest) -> Result<FileReply, Fil
             set_facts(root, path, *modified, *mode).map(FileReply::Metadata)
         }
         FileRequest::Hash { path, algorithm, start, end } => {
-            let mut hasher = Hasher::open(root, path, *algorithm, *start, *end)?;
+            let mut hasher = Hasher::open(root, path, *algorithm, *start, *end, false)?;
             loop {
                 if let Some(reply) = hasher.step()? {
                     return Ok(reply);
@@ -69,6 +72,18 @@ pub fn try_perform(
         }
         _ => None,
     }
+}
+
+/// A digest needs the file itself; whatever else has the name, or went away meanwhile, has none.
+fn facts_and_digests(root: &Root, path: &VirtualPath) -> Result<FileReply, FileError> {
+    let metadata = root.metadata(path, Lookup::Blocking)?;
+    let digests = match root.locate(path, Lookup::Blocking) {
+        Ok((handle, stat)) if metadata.kind == FileKind::File => {
+            kept_digests::kept(handle.as_fd(), &stat)
+        }
+        _ => Vec::new(),
+    };
+    Ok(FileReply::Facts(metadata, digests))
 }
 
 /// The size SIZE must give in TYPE A: exact, or not at all (RFC 3659 §4) \[TYPE-08\].
@@ -177,7 +192,11 @@ fn set_facts(
         let times = Timestamps { last_access: kept, last_modification: set };
         utimensat(&handle, "", &times, AtFlags::EMPTY_PATH)?;
     }
-    Ok(root.identity().metadata(&facts::stat_handle(&handle, false)?))
+    let now = facts::stat_handle(&handle, false)?;
+    if modified.is_some() {
+        kept_digests::renew(&handle, &stat, &now);
+    }
+    Ok(root.identity().metadata(&now))
 }
 
 fn available(root: &Root, path: &VirtualPath) -> Result<u64, FileError> {

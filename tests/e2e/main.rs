@@ -6,18 +6,22 @@
 #[path = "../interop/content.rs"]
 #[allow(dead_code, reason = "shared with the interoperability tests, each using its part")]
 mod content;
+mod data_paths;
 mod durability;
 mod handshakes;
 mod hostile;
 mod hostile_data;
 mod idle_sessions;
 mod limits;
+mod metrics;
 mod process;
 mod resumption;
 #[path = "../interop/run.rs"]
 #[allow(dead_code, reason = "shared with the interoperability tests, each using its part")]
 mod run;
 mod shutdown;
+mod small_transfers;
 mod startup;
 #[path = "../support/mod.rs"]
 mod support;
+mod uploads;

@@ -96,6 +96,24 @@ fn active_mode_in_clear() {
     }
 }
 
+/// Passive mode with data in clear: what is large goes by sendfile, from any restart marker.
+#[test]
+fn large_downloads_in_clear() {
+    let site = Site::with(|builder| builder.toml("[policy]\nrequire_data_tls = false"));
+    let whole = content::bytes(3_000_017, 3);
+    fs::write(site.served("file"), &whole).unwrap();
+    for family in [Family::V4, Family::V6] {
+        let url = format!("{}/file", site.url(Listener::Explicit, family));
+        assert!(clear_data(&site, &[&url]).success().stdout == whole);
+        fs::write(site.local("part"), &whole[..100_001]).unwrap();
+        let part = text(&site, "part");
+        clear_data(&site, &["--continue-at", "-", "--output", &part, &url]).success();
+        assert!(fs::read(site.local("part")).unwrap() == whole);
+    }
+    let by_sendfile = || site.server.log().matches("data_path=\"sendfile\"").count();
+    wait_until("the log of four transfers", || by_sendfile() == 4);
+}
+
 #[test]
 fn hundred_mebibytes() {
     let site = Site::start();

@@ -26,6 +26,14 @@ fn hundred_mebibytes() {
 }
 
 #[test]
+fn data_in_clear() {
+    let site = Site::with(|builder| builder.toml("[policy]\nrequire_data_tls = false"));
+    for listener in BOTH_LISTENERS {
+        check(&site, "clear", listener, Family::V4, "1.3", 1);
+    }
+}
+
+#[test]
 fn active_mode() {
     everywhere("active", 1);
 }

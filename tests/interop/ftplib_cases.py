@@ -116,6 +116,17 @@ def case_large(account):
     ftp.quit()
 
 
+def case_clear(account):
+    ftp = account.connect()
+    ftp.prot_c()
+    data = content(2_500_009)
+    store(ftp, "clear.bin", data)
+    assert fetch(ftp, "clear.bin") == data
+    assert fetch(ftp, "clear.bin", rest=1_000_003) == data[1_000_003:]
+    announce("clear.bin", data)
+    ftp.quit()
+
+
 def case_active(account):
     ftp = account.connect()
     ftp.set_pasv(False)

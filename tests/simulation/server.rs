@@ -487,6 +487,9 @@ fn metadata(tree: &Tree, path: &VirtualPath) -> Result<Metadata, FileError> {
 fn perform(tree: &mut Tree, request: &FileRequest) -> Result<FileReply, FileError> {
     match request {
         FileRequest::Metadata(path) => return metadata(tree, path).map(FileReply::Metadata),
+        FileRequest::Facts(path) => {
+            return metadata(tree, path).map(|metadata| FileReply::Facts(metadata, Vec::new()));
+        }
         FileRequest::AsciiSize(path) => {
             let metadata = metadata(tree, path)?;
             return match metadata.kind {

@@ -144,6 +144,22 @@ impl Wire {
         self.sealed()
     }
 
+    /// New keys for what is sent, and the request for new ones in return (RFC 8446 §4.6.3), sealed
+    /// and not sent.
+    pub fn seal_key_update(&mut self) -> Vec<u8> {
+        self.tls.as_mut().unwrap().refresh_traffic_keys().unwrap();
+        self.sealed()
+    }
+
+    /// Shows the TLS engine a forged record; the fatal alert it answers with, sealed and not sent.
+    pub fn provoke_alert(&mut self) -> Vec<u8> {
+        let tls = self.tls.as_mut().unwrap();
+        let forged = [&[23, 3, 3, 0, 32][..], &[0; 32]].concat();
+        tls.read_tls(&mut forged.as_slice()).unwrap();
+        assert!(tls.process_new_packets().is_err());
+        self.sealed()
+    }
+
     /// Sends close_notify; TCP stays open.
     ///
     /// # Errors
@@ -151,6 +167,11 @@ impl Wire {
     pub fn close_notify(&mut self) -> Result<(), End> {
         let bytes = self.seal_close_notify();
         self.send_raw(&bytes)
+    }
+
+    /// From here on records are sealed with new keys (RFC 8446 §4.6.3); the KeyUpdate goes with them.
+    pub fn update_keys(&mut self) {
+        self.tls.as_mut().unwrap().refresh_traffic_keys().unwrap();
     }
 
     /// Drops the TLS engine: what follows on the TCP connection is read in clear.

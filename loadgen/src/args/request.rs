@@ -9,11 +9,14 @@ use std::{
 
 use rustls::pki_types::ServerName;
 
-use super::{Command, Common, LoadOptions, PASSWORD_VARIABLE, SlowOptions};
+use super::{
+    Command, Common, LoadOptions, PASSWORD_VARIABLE, ServerOptions, SlowOptions, TlsArguments,
+};
 use crate::{
-    client::{AuthWord, Endpoint, Opening, Pace, TlsOptions, TlsSettings, Verification},
+    client::{AuthWord, DataMode, Endpoint, Opening, Pace, TlsOptions, TlsSettings, Verification},
     engine::available_cpus,
     guard,
+    measure::ServerProcesses,
     plan::{Arrivals, Load, Plan, Profile},
     run::RunSpec,
     slo::Objective,
@@ -21,6 +24,12 @@ use crate::{
     verify::Expected,
     workload::{Files, Kind, Scenario, Workload},
 };
+
+/// Clients of a closed loop.
+const CLIENTS: u64 = 10;
+
+/// Connections of an open loop.
+const CONNECTIONS: u64 = 1000;
 
 /// A run as asked for.
 #[derive(Debug, Clone)]
@@ -51,8 +60,11 @@ impl Command {
             files.sizes = scenario.sizes().collect();
             files.count = files.sizes.len() as u64;
             load.rate = load.rate.or(if load.is_open() { None } else { scenario.rate });
-            load.arrivals = load.arrivals.or(scenario.arrivals);
-            load.think = load.think.or(scenario.think);
+            if load.is_open() {
+                load.arrivals = load.arrivals.or(scenario.arrivals);
+            } else {
+                load.think = load.think.or(scenario.think);
+            }
         }
         let workload = Workload { kind, files };
         if workload.beat().is_some_and(|beat| beat.every.is_zero()) {
@@ -112,11 +124,8 @@ impl Command {
                 files.count = options.files;
                 files.discard = options.discard;
                 files.keep = options.keep;
-                let expected = options.sha256.filter(|_| !options.discard);
-                files.existing = options
-                    .path
-                    .clone()
-                    .map(|path| (path, expected.map_or(Expected::Anything, Expected::Sha256)));
+                let expected = options.sha256.map_or(Expected::Anything, Expected::Sha256);
+                files.existing = options.path.clone().map(|path| (path, expected));
             }
             Self::Upload { size, keep, .. } => {
                 files.sizes = vec![*size];
@@ -170,14 +179,33 @@ impl LoadOptions {
             (None, None) => None,
         };
         let load = match profile {
+            Some(_) if self.clients.is_some() || self.think.is_some() => {
+                return Err("--clients and --think are of closed loop; a rate is not".to_owned());
+            }
             Some(profile) => Load::Open {
                 arrivals: self.arrivals.unwrap_or(Arrivals::Constant),
                 profile,
-                connections: self.max_connections,
+                connections: self.max_connections.unwrap_or(CONNECTIONS),
             },
-            None => Load::Closed { clients: self.clients, think: self.think.unwrap_or_default() },
+            None if self.max_connections.is_some() || self.arrivals.is_some() => {
+                return Err("--max-connections and --arrivals are of open loop; give a --rate, a \
+                            --ramp or --steps"
+                    .to_owned());
+            }
+            None => Load::Closed {
+                clients: self.clients.unwrap_or(CLIENTS),
+                think: self.think.unwrap_or_default(),
+            },
         };
         Ok(Plan { load, count: self.count, duration, warmup, drain: self.drain, seed: self.seed })
+    }
+}
+
+impl ServerOptions {
+    /// Which of this host's processes are the server, if that was said.
+    fn processes(&self) -> Option<ServerProcesses> {
+        let cgroup = self.server_cgroup.clone().map(ServerProcesses::Cgroup);
+        self.server_pid.map(ServerProcesses::Tree).or(cgroup)
     }
 }
 
@@ -208,6 +236,16 @@ impl Common {
         if sources.iter().any(|source| source.is_ipv4() != target.address.is_ipv4()) {
             return Err("--sources and the target must be of one address family".to_owned());
         }
+        let four = target.address.ip().to_canonical().is_ipv4();
+        if !four
+            && matches!(self.server.data, DataMode::Pasv | DataMode::PasvReply | DataMode::Port)
+        {
+            return Err(
+                "PASV and PORT have no form for IPv6 addresses (RFC 2428 §1): --data epsv \
+                        or eprt"
+                    .to_owned(),
+            );
+        }
         let endpoint = self.endpoint(&target)?;
         let parameters = self.parameters(&workload, &plan, &endpoint);
         let spec = RunSpec {
@@ -217,7 +255,7 @@ impl Common {
             sources,
             silent: load.silent,
             cpus,
-            server_pid: self.server.server_pid,
+            server: self.server.processes(),
         };
         Ok(Request { spec, host: target.host, parameters, common: self.clone() })
     }
@@ -258,6 +296,8 @@ impl Common {
             resume_control: tls.resume,
             resume_data: tls.resume_data,
             timeout: server.timeout,
+            transfer_timeout: server.transfer_timeout,
+            bytes_max: server.max_bytes,
             greeting: Arc::new(OnceLock::new()),
         })
     }
@@ -277,6 +317,7 @@ impl Common {
             ("prot".to_owned(), word(&endpoint.protection)),
             ("data".to_owned(), word(&endpoint.data)),
             ("silent".to_owned(), self.load.silent.to_string()),
+            ("verify-server".to_owned(), self.tls.verified_by().to_owned()),
         ]);
         let mut set = |name: &str, value: String| all.insert(name.to_owned(), value);
         match &plan.load {
@@ -330,6 +371,16 @@ impl Common {
     #[must_use]
     pub const fn objective(&self) -> Option<&Objective> {
         self.load.slo.as_ref()
+    }
+}
+
+impl TlsArguments {
+    const fn verified_by(&self) -> &'static str {
+        match (&self.ca, self.pin) {
+            (Some(_), _) => "ca",
+            (None, Some(_)) => "pin",
+            (None, None) => "none",
+        }
     }
 }
 

@@ -4,7 +4,6 @@
 use std::io;
 
 use rustix::io::Errno;
-use rustls::CertificateError;
 
 use super::{Reply, ReplyError};
 use crate::measure::{ErrorKind, Phase};
@@ -109,7 +108,6 @@ fn io_kind(phase: Phase, error: &io::Error) -> ErrorKind {
 fn tls_kind(error: &rustls::Error) -> ErrorKind {
     match error {
         rustls::Error::AlertReceived(alert) => ErrorKind::TlsAlert((*alert).into()),
-        rustls::Error::InvalidCertificate(CertificateError::BadSignature) => ErrorKind::TlsProtocol,
         rustls::Error::InvalidCertificate(_) => ErrorKind::CertificateRejected,
         _ => ErrorKind::TlsProtocol,
     }
@@ -138,5 +136,7 @@ mod tests {
         check(alert, Phase::TlsHandshake, ErrorKind::TlsAlert(40));
         let unknown = rustls::CertificateError::UnknownIssuer;
         check(rustls::Error::from(unknown), Phase::TlsHandshake, ErrorKind::CertificateRejected);
+        let forged = rustls::CertificateError::BadSignature;
+        check(rustls::Error::from(forged), Phase::DataTls, ErrorKind::CertificateRejected);
     }
 }

@@ -85,6 +85,11 @@ pub struct Endpoint {
     pub resume_data: ResumeMode,
     /// Longest wait for any one step.
     pub timeout: Duration,
+    /// Longest time of one transfer, beyond what its own pace asks for: a server that sends an
+    /// octet now and then passes every step.
+    pub transfer_timeout: Duration,
+    /// Most octets of a listing, or of a file whose size is not known.
+    pub bytes_max: u64,
     /// Text of the first greeting seen, for the report.
     pub greeting: Arc<OnceLock<String>>,
 }
@@ -140,9 +145,6 @@ impl Client {
     ///
     /// [`Failure`]; nothing is left open.
     pub async fn open(&self, trace: &mut Trace) -> Result<Session, Failure> {
-        if self.endpoint.resume_control == ResumeMode::Never {
-            self.tickets.clear();
-        }
         let mut session = self.connect(trace).await?;
         match self.endpoint.opening {
             Opening::Implicit => {
@@ -200,6 +202,10 @@ impl Client {
             Which::Control => (Phase::TlsHandshake, &self.control, self.endpoint.resume_control),
             Which::Data => (Phase::DataTls, &self.data, self.endpoint.resume_data),
         };
+        if which == Which::Control && mode == ResumeMode::Never {
+            // Not sooner: with explicit TLS others leave their sessions while this one is greeted.
+            self.tickets.clear();
+        }
         let tls = self
             .endpoint
             .tls
@@ -376,11 +382,26 @@ impl Session {
 
     /// Sends a command line. Line ends in it would make it two commands and are left out.
     pub(super) async fn command(&mut self, phase: Phase, command: &str) -> Result<(), Failure> {
+        self.nothing_unasked(phase)?;
         let mut line: Vec<u8> =
             command.bytes().filter(|octet| !matches!(octet, b'\r' | b'\n' | 0)).collect();
         line.extend_from_slice(b"\r\n");
         let timeout = self.client.endpoint.timeout;
         within(phase, timeout, self.channel.send(&line)).await
+    }
+
+    /// What came behind the last reply would be taken for the reply to the next command. 421 may
+    /// come at any time (RFC 959 §4.2) and is told by its code, as any other whole reply.
+    fn nothing_unasked(&mut self, phase: Phase) -> Result<(), Failure> {
+        match self.parser.next_reply() {
+            Ok(Some(reply)) => Err(Failure::unexpected(phase, &reply)),
+            Ok(None) if self.parser.is_empty() => Ok(()),
+            Ok(None) => {
+                let detail = "octets behind the last reply";
+                Err(Failure::new(phase, ErrorKind::ReplyParse, detail))
+            }
+            Err(error) => Err(Failure::malformed(phase, error)),
+        }
     }
 
     /// Reads one reply.

@@ -7,8 +7,8 @@ use std::{
 };
 
 use super::{
-    Channel, ConnectionError, DataMode, Failure, Protection, Received, Reply, Session, Trace,
-    active_command, parse_epsv, parse_pasv,
+    Channel, ConnectionError, DataMode, Endpoint, Failure, Protection, Received, Reply, Session,
+    Trace, active_command, parse_epsv, parse_pasv,
     session::{late, within},
 };
 use crate::{
@@ -67,17 +67,22 @@ impl Session {
     ) -> Result<bool, Failure> {
         let mut data = self.begin(&format!("RETR {name}"), trace).await?;
         let mut check = Check::new(expected);
+        let most = if check.is_open_ended() { self.client.endpoint().bytes_max } else { u64::MAX };
+        let bounds = Bounds::new(self.client.endpoint(), pace, expected.size());
         let more = |check: &mut Check, octets: &[u8]| {
             check.take(octets);
             let wanted = abandon_after.is_none_or(|limit| check.received() < limit);
-            wanted && !check.is_hopeless()
+            wanted && !check.is_hopeless() && check.received() <= most
         };
         let whole =
-            self.receive_all(&mut data, pace, trace, |octets| more(&mut check, octets)).await?;
+            self.receive_all(&mut data, bounds, trace, |octets| more(&mut check, octets)).await?;
         let wrong =
             |detail: String| Failure::new(Phase::LastByte, ErrorKind::VerificationMismatch, detail);
         if !whole {
             data.reset();
+            if check.received() > most {
+                return Err(too_long(most));
+            }
             // A file that goes on beyond its end would go on for ever.
             return if check.is_hopeless() {
                 check.finish().map_err(wrong).map(|()| false)
@@ -105,7 +110,8 @@ impl Session {
         trace: &mut Trace,
     ) -> Result<bool, Failure> {
         let mut data = self.begin(&format!("STOR {name}"), trace).await?;
-        if !self.send_all(&mut data, content, pace, abandon_after, trace).await? {
+        let bounds = Bounds::new(self.client.endpoint(), pace, content.size());
+        if !self.send_all(&mut data, content, bounds, abandon_after, trace).await? {
             data.reset();
             return Ok(false);
         }
@@ -116,7 +122,7 @@ impl Session {
         // The data connection stays until the reply: closing it with unread tickets in it would
         // reset it, and the server could lose the end of the file.
         self.complete(trace).await?;
-        drop(data);
+        data.close_with_tickets();
         Ok(true)
     }
 
@@ -133,12 +139,18 @@ impl Session {
     ) -> Result<u64, Failure> {
         let command = format!("{} {path}", listing.verb());
         let mut data = self.begin(command.trim_end(), trace).await?;
-        let mut lines = 0;
+        let most = self.client.endpoint().bytes_max;
+        let bounds = Bounds::new(self.client.endpoint(), Pace::Full, 0);
+        let (mut lines, mut received) = (0, 0);
         let count = |octets: &[u8]| {
             lines += octets.iter().filter(|octet| **octet == b'\n').count() as u64;
-            true
+            received += octets.len() as u64;
+            received <= most
         };
-        self.receive_all(&mut data, Pace::Full, trace, count).await?;
+        if !self.receive_all(&mut data, bounds, trace, count).await? {
+            data.reset();
+            return Err(too_long(most));
+        }
         data.close().await;
         self.complete(trace).await?;
         Ok(lines)
@@ -183,7 +195,10 @@ impl Session {
         let malformed = || Failure::new(PHASE, ErrorKind::ReplyParse, reply.text.clone());
         if mode == DataMode::Epsv {
             let port = parse_epsv(&reply.text).ok_or_else(malformed)?;
-            return Ok(SocketAddr::new(peer.ip(), port));
+            // With the scope of a link-local address.
+            let mut address = peer;
+            address.set_port(port);
+            return Ok(address);
         }
         let (ip, port) = parse_pasv(&reply.text).ok_or_else(malformed)?;
         if mode == DataMode::Pasv {
@@ -248,12 +263,11 @@ impl Session {
     async fn receive_all(
         &mut self,
         data: &mut Channel,
-        pace: Pace,
+        bounds: Bounds,
         trace: &mut Trace,
         mut take: impl FnMut(&[u8]) -> bool,
     ) -> Result<bool, Failure> {
-        let timeout = self.client.endpoint().timeout;
-        let mut pacer = Pacer::new(pace);
+        let mut pacer = Pacer::new(bounds.pace);
         let (mut phase, mut more) = (Phase::FirstByte, true);
         loop {
             let mut count = 0;
@@ -261,10 +275,9 @@ impl Session {
                 count += octets.len();
                 more = take(octets) && more;
             });
-            let failure = match timeout_at(Instant::now() + timeout, receiving).await {
-                None => late(phase),
-                Some(Err(error)) => error.during(phase),
-                Some(Ok(received)) => {
+            let failure = match bounds.within(phase, receiving).await {
+                Err(failure) => failure,
+                Ok(received) => {
                     trace.bytes_down(count);
                     if count > 0 && phase == Phase::FirstByte {
                         trace.phase(phase);
@@ -290,12 +303,11 @@ impl Session {
         &mut self,
         data: &mut Channel,
         content: Content,
-        pace: Pace,
+        bounds: Bounds,
         abandon_after: Option<u64>,
         trace: &mut Trace,
     ) -> Result<bool, Failure> {
-        let timeout = self.client.endpoint().timeout;
-        let mut pacer = Pacer::new(pace);
+        let mut pacer = Pacer::new(bounds.pace);
         let mut buffer = vec![0; pacer.piece()];
         let mut offset = 0;
         loop {
@@ -304,7 +316,7 @@ impl Session {
                 return Ok(true);
             }
             let phase = if offset == 0 { Phase::FirstByte } else { Phase::LastByte };
-            if let Err(failure) = within(phase, timeout, data.send(&buffer[..count])).await {
+            if let Err(failure) = bounds.within(phase, data.send(&buffer[..count])).await {
                 return Err(self.explained(failure).await);
             }
             trace.bytes_up(count);
@@ -348,6 +360,54 @@ impl From<net::Stream> for Channel {
     fn from(stream: net::Stream) -> Self {
         Self::new(stream)
     }
+}
+
+/// How long a transfer may take.
+#[derive(Clone, Copy)]
+struct Bounds {
+    pace: Pace,
+    /// One step.
+    step: Duration,
+    /// The whole.
+    deadline: Instant,
+}
+
+impl Bounds {
+    /// For a transfer of `size` octets, zero if that is not known.
+    fn new(endpoint: &Endpoint, pace: Pace, size: u64) -> Self {
+        let own = match pace {
+            Pace::Full => Duration::ZERO,
+            Pace::BytesPerSecond(rate) => Duration::from_secs(size / rate.max(1)),
+        };
+        let longest = endpoint.transfer_timeout.saturating_add(own).min(TRANSFER_MAX);
+        Self { pace, step: endpoint.timeout, deadline: Instant::now() + longest }
+    }
+
+    /// Runs one step.
+    async fn within<T>(
+        &self,
+        phase: Phase,
+        step: impl Future<Output = Result<T, ConnectionError>>,
+    ) -> Result<T, Failure> {
+        let now = Instant::now();
+        if now < self.deadline {
+            let until = (now + self.step).min(self.deadline);
+            match timeout_at(until, step).await {
+                Some(result) => return result.map_err(|error| error.during(phase)),
+                None if until < self.deadline => return Err(late(phase)),
+                None => {}
+            }
+        }
+        Err(Failure::new(phase, ErrorKind::DataTimeout, "longer than --transfer-timeout"))
+    }
+}
+
+/// No transfer lasts longer: beyond the longest run, and far from the end of the clock.
+const TRANSFER_MAX: Duration = Duration::from_secs(10 * 86_400);
+
+fn too_long(most: u64) -> Failure {
+    let detail = format!("more than --max-bytes {most}");
+    Failure::new(Phase::LastByte, ErrorKind::DataTooLong, detail)
 }
 
 /// Keeps a transfer to its pace.

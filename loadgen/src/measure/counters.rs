@@ -160,6 +160,12 @@ impl ConnectionState {
         Self::Closing,
     ];
 
+    /// Its name in the JSON result.
+    #[must_use]
+    pub fn key(self) -> &'static str {
+        if self == Self::LoggingIn { "logging_in" } else { self.name() }
+    }
+
     /// Its name in progress lines.
     #[must_use]
     pub fn name(self) -> &'static str {

@@ -8,7 +8,8 @@ use super::Phase;
 /// is told by the [`Phase`] recorded beside it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ErrorKind {
-    /// The certificate did not pass the chosen verification.
+    /// The certificate did not pass the chosen verification, or the peer could not prove that it
+    /// has the certificate's key.
     CertificateRejected,
     /// The peer ended the connection in the middle of an exchange.
     ConnectionClosed,
@@ -24,8 +25,11 @@ pub enum ErrorKind {
     DataConnectRefused,
     /// The data connection was not established within the limit.
     DataConnectTimeout,
-    /// No payload moved on the data connection within the limit.
+    /// No payload moved on the data connection within the limit, or the transfer as a whole took
+    /// longer than its own.
     DataTimeout,
+    /// A file or listing of unknown size went on beyond the limit.
+    DataTooLong,
     /// The data connection ended without close_notify, so the end of the file is unproven.
     DataTruncated,
     /// This process ran out of file descriptors.
@@ -66,6 +70,7 @@ impl ErrorKind {
             Self::DataConnectRefused => "data_connect_refused",
             Self::DataConnectTimeout => "data_connect_timeout",
             Self::DataTimeout => "data_timeout",
+            Self::DataTooLong => "data_too_long",
             Self::DataTruncated => "data_truncated",
             Self::FdLimit => "fd_limit",
             Self::LocalAddress => "local_address",
@@ -101,15 +106,15 @@ impl ErrorKind {
             | Self::ConnectUnreachable
             | Self::ConnectionClosed
             | Self::ConnectionReset => ErrorClass::Connection,
-            Self::CertificateRejected
-            | Self::ResumptionRefused
-            | Self::TlsAlert(_)
-            | Self::TlsProtocol
-            | Self::TlsTimeout => ErrorClass::Tls,
+            Self::CertificateRejected => ErrorClass::Certificate,
+            Self::ResumptionRefused | Self::TlsAlert(_) | Self::TlsProtocol | Self::TlsTimeout => {
+                ErrorClass::Tls
+            }
             Self::ReplyParse | Self::ReplyTimeout | Self::UnexpectedReply(_) => ErrorClass::Reply,
             Self::DataConnectRefused
             | Self::DataConnectTimeout
             | Self::DataTimeout
+            | Self::DataTooLong
             | Self::DataTruncated
             | Self::VerificationMismatch => ErrorClass::Data,
             Self::FdLimit | Self::LocalAddress | Self::System(_) => ErrorClass::Client,
@@ -122,6 +127,8 @@ impl ErrorKind {
 pub enum ErrorClass {
     /// The control connection's transport.
     Connection,
+    /// The server is not who it was demanded to be.
+    Certificate,
     /// A TLS handshake or record, on either connection.
     Tls,
     /// A reply on the control connection.
@@ -134,13 +141,15 @@ pub enum ErrorClass {
 
 impl ErrorClass {
     /// All classes, in the order of reports.
-    pub const ALL: [Self; 5] = [Self::Connection, Self::Tls, Self::Reply, Self::Data, Self::Client];
+    pub const ALL: [Self; 6] =
+        [Self::Connection, Self::Certificate, Self::Tls, Self::Reply, Self::Data, Self::Client];
 
     /// Its name in the JSON result.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::Connection => "connection",
+            Self::Certificate => "certificate",
             Self::Tls => "tls",
             Self::Reply => "reply",
             Self::Data => "data",
@@ -257,7 +266,7 @@ mod tests {
         assert_eq!(errors.total(), 4);
         assert_eq!(errors.count(Phase::Login, ErrorKind::UnexpectedReply(530)), 2);
         assert_eq!(errors.count(Phase::Greeting, ErrorKind::UnexpectedReply(530)), 0);
-        assert_eq!(errors.by_class(), [0, 1, 3, 0, 0]);
+        assert_eq!(errors.by_class(), [0, 0, 1, 3, 0, 0]);
         let first = errors.iter().find(|row| row.1 == ErrorKind::UnexpectedReply(530)).unwrap();
         assert_eq!(first.2.example, "530 no");
     }

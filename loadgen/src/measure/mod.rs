@@ -36,7 +36,7 @@ pub use histogram::{
 pub use interval::{INTERVALS_MAX, Interval};
 pub use machine::Machine;
 pub use phase::Phase;
-pub use process::{ProcessSample, ServerUse, thread_cpu_time};
+pub use process::{ProcessSample, ServerProcesses, ServerUse, thread_cpu_time, thread_cpu_wait};
 pub use recorder::{LiveUpdate, Recorder, Recording, ThreadUse, Timeline, Window};
 pub(crate) use result::ratio;
 pub use result::{

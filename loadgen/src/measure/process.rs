@@ -1,8 +1,11 @@
 //! CPU time and memory of processes on this host, from `/proc` (proc(5)): this process's own cost,
-//! and the server's where its process id was given. Reads nothing else.
+//! and the server's where its process id or its cgroup (cgroup v2, the kernel's
+//! admin-guide/cgroup-v2) was given. Reads nothing else.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
@@ -15,12 +18,49 @@ pub fn thread_cpu_time() -> Duration {
     Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or_default())
 }
 
-/// CPU time and memory of a process and all its descendants at one moment. Servers that fork a
-/// process per session are one server; descendants that ended are in their parent's `cutime` once
-/// it waited for them.
+/// How long the calling thread has waited so far for a CPU that others used, from
+/// `/proc/thread-self/schedstat`; zero where the kernel does not say.
+#[must_use]
+pub fn thread_cpu_wait() -> Duration {
+    let text = fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    Duration::from_nanos(parse_schedstat(&text).unwrap_or_default())
+}
+
+/// Which processes of this host are the server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ServerProcesses {
+    /// A process and its descendants. Descendants that ended are in their parent's `cutime` once it
+    /// waited for them; what a server of several processes a session does not wait for is lost.
+    Tree(u32),
+    /// All processes of a cgroup v2 and of those below it, the ended ones included.
+    Cgroup(PathBuf),
+}
+
+impl ServerProcesses {
+    /// What they have used so far. `None` when there is no such process or cgroup (any more).
+    #[must_use]
+    pub fn sample(&self) -> Option<ProcessSample> {
+        match self {
+            Self::Tree(pid) => ProcessSample::read(*pid),
+            Self::Cgroup(directory) => ProcessSample::read_cgroup(directory),
+        }
+    }
+}
+
+impl fmt::Display for ServerProcesses {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tree(pid) => write!(formatter, "process {pid}"),
+            Self::Cgroup(directory) => write!(formatter, "cgroup v2 {}", directory.display()),
+        }
+    }
+}
+
+/// CPU time and memory of all processes of a server at one moment: servers that fork a process per
+/// session are one server.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ProcessSample {
-    /// User and system time, in the kernel's ticks (10 ms).
+    /// User and system time: in the kernel's ticks (10 ms) by process id, else in microseconds.
     pub cpu: Duration,
     /// Resident memory, bytes: proportional share (PSS) where the kernel shows it, else RSS.
     pub memory_bytes: u64,
@@ -46,13 +86,25 @@ impl ProcessSample {
         sample.cpu = ticks_to_duration(ticks);
         Some(sample)
     }
+
+    /// Reads the cgroup v2 at `directory` and those below it. `None` when there is none.
+    #[must_use]
+    pub fn read_cgroup(directory: &Path) -> Option<Self> {
+        let usage = fs::read_to_string(directory.join("cpu.stat")).ok()?;
+        let mut sample = Self { cpu: parse_cpu_stat(&usage)?, ..Self::default() };
+        for member in cgroup_members(directory) {
+            sample.memory_bytes += memory_bytes(member).unwrap_or_default();
+            sample.processes += 1;
+        }
+        Some(sample)
+    }
 }
 
 /// What a server used from the end of the warm-up until the last operation had ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerUse {
-    /// Its process id, as given.
-    pub pid: u32,
+    /// Who it is, as given.
+    pub processes: ServerProcesses,
     /// At the end of the warm-up.
     pub before: ProcessSample,
     /// When the last operation had ended, with the connections still open that the workload holds.
@@ -92,6 +144,11 @@ fn parse_stat(text: &str) -> Option<Stat> {
     Some(Stat { parent, cpu_ticks })
 }
 
+/// Parses `time-on-cpu time-waiting timeslices`, in nanoseconds.
+fn parse_schedstat(text: &str) -> Option<u64> {
+    text.split_ascii_whitespace().nth(1)?.parse().ok()
+}
+
 /// Whether `pid` is `ancestor` or below it. Bounded: a table read while processes come and go might
 /// even hold a cycle.
 fn is_descendant(pid: u32, ancestor: u32, table: &BTreeMap<u32, Stat>) -> bool {
@@ -107,6 +164,27 @@ fn is_descendant(pid: u32, ancestor: u32, table: &BTreeMap<u32, Stat>) -> bool {
         }
     }
     false
+}
+
+/// Parses `usage_usec N` of a `cpu.stat`: user and system time, of ended processes too.
+fn parse_cpu_stat(text: &str) -> Option<Duration> {
+    let usage = text.lines().find_map(|line| line.strip_prefix("usage_usec "))?;
+    usage.trim().parse().ok().map(Duration::from_micros)
+}
+
+/// The processes of a cgroup and of those below it. `cpu.stat` counts the latter by itself,
+/// `cgroup.procs` does not.
+fn cgroup_members(directory: &Path) -> Vec<u32> {
+    let mut members = Vec::new();
+    let mut waiting = vec![directory.to_path_buf()];
+    while let Some(group) = waiting.pop() {
+        let listed = fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
+        members.extend(listed.lines().filter_map(|line| line.parse::<u32>().ok()));
+        let below = fs::read_dir(&group).into_iter().flatten().flatten();
+        let is_group = |entry: &fs::DirEntry| entry.file_type().is_ok_and(|kind| kind.is_dir());
+        waiting.extend(below.filter(is_group).map(|entry| entry.path()));
+    }
+    members
 }
 
 fn memory_bytes(pid: u32) -> Option<u64> {
@@ -129,7 +207,7 @@ fn ticks_to_duration(ticks: u64) -> Duration {
 mod tests {
     use std::time::Duration;
 
-    use super::{ProcessSample, parse_stat, thread_cpu_time};
+    use super::{ProcessSample, ServerProcesses, parse_schedstat, parse_stat, thread_cpu_time};
 
     #[test]
     fn the_name_of_a_process_cannot_shift_its_fields() {
@@ -148,6 +226,29 @@ mod tests {
         assert!(sample.memory_bytes > 100_000);
         // Above the kernel's highest possible process id (PID_MAX_LIMIT, 2^22).
         assert_eq!(ProcessSample::read(1 << 23), None);
+    }
+
+    #[test]
+    fn the_wait_is_the_second_figure() {
+        assert_eq!(parse_schedstat("514969 114631 2\n"), Some(114_631));
+        assert_eq!(parse_schedstat(""), None);
+    }
+
+    #[test]
+    fn a_cgroup_counts_with_those_below_it() {
+        // As the kernel shows it: files of these names, and directories for groups.
+        let scratch = tempfile::TempDir::new().unwrap();
+        let (group, below) = (scratch.path(), scratch.path().join("below"));
+        std::fs::create_dir(&below).unwrap();
+        let usage = "usage_usec 1234567\nuser_usec 1\nsystem_usec 2\n";
+        std::fs::write(group.join("cpu.stat"), usage).unwrap();
+        let this = format!("{}\n", std::process::id());
+        std::fs::write(group.join("cgroup.procs"), "").unwrap();
+        std::fs::write(below.join("cgroup.procs"), this).unwrap();
+        let sample = ServerProcesses::Cgroup(group.to_path_buf()).sample().unwrap();
+        assert_eq!((sample.cpu, sample.processes), (Duration::from_micros(1_234_567), 1));
+        assert!(sample.memory_bytes > 100_000);
+        assert_eq!(ServerProcesses::Cgroup(below).sample(), None, "no cpu.stat");
     }
 
     #[test]

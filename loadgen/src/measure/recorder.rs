@@ -234,6 +234,9 @@ pub struct ThreadUse {
     /// CPU time, user and system ([`thread_cpu_time`](super::thread_cpu_time) at the end less that
     /// at the end of the warm-up).
     pub cpu: Duration,
+    /// How long it was ready to run and others used its core
+    /// ([`thread_cpu_wait`](super::thread_cpu_wait), likewise).
+    pub waited: Duration,
     /// Wall time over the same stretch.
     pub wall: Duration,
 }

@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::counters::{Channel, ResumptionCounts};
+use super::counters::{Channel, ConnectionState, ResumptionCounts};
 use super::error_kind::ErrorClass;
 use super::histogram::{Latency, LatencyHistogram, decode_histogram, encode_histogram};
 use super::interval::Interval;
 use super::machine::Machine;
 use super::phase::Phase;
-use super::process::ServerUse;
+use super::process::{ServerProcesses, ServerUse};
 use super::recorder::{Recording, ThreadUse};
 
 /// The `schema` of every result.
@@ -254,18 +254,26 @@ pub struct ClientUse {
     pub cpu_us_per_operation: f64,
     /// Each thread's CPU time ÷ wall time.
     pub thread_busy: Vec<f64>,
-    /// Whether the generator, not the server, may have been the limit.
+    /// How long each thread was ready to run and others used its core, by wall time.
+    #[serde(default)]
+    pub thread_waiting: Vec<f64>,
+    /// Whether the generator, by its own work, may have been the limit, not the server.
     pub was_limit: bool,
-    /// Why, one sentence each; empty when it was not.
+    /// Whether others took the CPU that the generator needed.
+    #[serde(default)]
+    pub was_starved: bool,
+    /// Why, one sentence each; empty when it was neither.
     pub limit_reasons: Vec<String>,
 }
 
 /// The server's cost from the end of the warm-up until the last operation had ended.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ServerResult {
-    /// Its process id.
-    pub pid: u32,
-    /// CPU time with all descendants, seconds.
+    /// Its process id, when it was given by one.
+    pub pid: Option<u32>,
+    /// Its cgroup's directory, when it was given by that.
+    pub cgroup: Option<String>,
+    /// CPU time of all its processes, seconds.
     pub cpu_s: f64,
     /// CPU time by operations, failed ones included, microseconds; 0 when there were none.
     pub cpu_us_per_operation: f64,
@@ -300,6 +308,9 @@ pub struct IntervalRow {
     pub bytes_down: u64,
     /// The most connections open at once.
     pub connections: u64,
+    /// Connections by state at its end.
+    #[serde(default)]
+    pub states: BTreeMap<String, u64>,
     /// Corrected latency of the operations: median, nanoseconds; 0 when none ended.
     pub p50_ns: u64,
     /// 99th percentile.
@@ -327,15 +338,20 @@ pub struct RateStep {
     pub max_ns: u64,
     /// Errors.
     pub errors: u64,
-    /// Whether the generator was the limit, which makes the step prove nothing of the server.
+    /// Whether the generator was the limit or starved, which makes the step prove nothing of the
+    /// server.
     pub client_was_limit: bool,
 }
 
 /// When the generator is said to have been the limit.
 #[derive(Clone, Copy, Debug)]
 pub struct LimitThresholds {
-    /// A thread busier than this share of its wall time has no room to be on time.
+    /// A thread that ran or waited for its core for more than this share of its wall time has no
+    /// room to be on time.
     pub thread_busy: f64,
+    /// A thread that waited for its core for more than this share of its wall time, and was too
+    /// busy or too late, was starved by others; with less it was its own work.
+    pub thread_waiting: f64,
     /// A 99th percentile of lateness above this is too late whatever the latency …
     pub lateness_p99: Duration,
     /// … and above this share of the operation's corrected median it changes what is measured.
@@ -348,6 +364,7 @@ impl Default for LimitThresholds {
     fn default() -> Self {
         Self {
             thread_busy: 0.95,
+            thread_waiting: 0.02,
             lateness_p99: Duration::from_millis(10),
             lateness_share: 0.1,
             lateness_floor: Duration::from_millis(1),
@@ -544,8 +561,13 @@ impl ServerResult {
     fn new(used: &ServerUse, wall: Duration, attempts: u64) -> Self {
         let cpu = used.after.cpu.saturating_sub(used.before.cpu).as_secs_f64();
         let growth = used.after.memory_bytes.checked_sub(used.before.memory_bytes);
+        let (pid, cgroup) = match &used.processes {
+            ServerProcesses::Tree(pid) => (Some(*pid), None),
+            ServerProcesses::Cgroup(directory) => (None, Some(directory.display().to_string())),
+        };
         Self {
-            pid: used.pid,
+            pid,
+            cgroup,
             cpu_s: cpu,
             cpu_us_per_operation: ratio(cpu * 1e6, attempts as f64),
             cores_busy: ratio(cpu, wall.as_secs_f64()),
@@ -576,6 +598,11 @@ impl IntervalRow {
             bytes_up: interval.bytes_up,
             bytes_down: interval.bytes_down,
             connections: interval.connections_peak,
+            states: ConnectionState::ALL
+                .into_iter()
+                .map(|state| (state.key().to_owned(), interval.connections.count(state)))
+                .filter(|(_, count)| *count > 0)
+                .collect(),
             p50_ns: latency.percentile(50.0),
             p99_ns: latency.percentile(99.0),
             max_ns: latency.max(),
@@ -616,35 +643,61 @@ fn client_use(
     thresholds: LimitThresholds,
 ) -> ClientUse {
     let cpu: Duration = recording.threads.iter().map(|thread| thread.cpu).sum();
-    let thread_busy: Vec<f64> = recording.threads.iter().map(thread_busy).collect();
-    let limit_reasons = limit_reasons(recording, &thread_busy, phases, thresholds);
+    let of_wall =
+        |thread: &ThreadUse, time: Duration| ratio(time.as_secs_f64(), thread.wall.as_secs_f64());
+    let threads = &recording.threads;
+    let thread_busy: Vec<f64> = threads.iter().map(|used| of_wall(used, used.cpu)).collect();
+    let thread_waiting: Vec<f64> = threads.iter().map(|used| of_wall(used, used.waited)).collect();
+    let limits = limits(recording, &thread_busy, &thread_waiting, phases, thresholds);
     ClientUse {
         cpu_s: cpu.as_secs_f64(),
         cpu_us_per_operation: ratio(cpu.as_secs_f64() * 1e6, attempts as f64),
         thread_busy,
-        was_limit: !limit_reasons.is_empty(),
-        limit_reasons,
+        thread_waiting,
+        was_limit: limits.own,
+        was_starved: limits.others,
+        limit_reasons: limits.reasons,
     }
 }
 
-fn thread_busy(thread: &ThreadUse) -> f64 {
-    ratio(thread.cpu.as_secs_f64(), thread.wall.as_secs_f64())
+/// What kept the generator from doing what it was asked.
+#[derive(Default)]
+struct Limits {
+    /// Its own work.
+    own: bool,
+    /// Others on its cores.
+    others: bool,
+    reasons: Vec<String>,
 }
 
-fn limit_reasons(
+fn limits(
     recording: &Recording,
-    thread_busy: &[f64],
+    busy: &[f64],
+    waiting: &[f64],
     phases: &BTreeMap<Phase, PhaseResult>,
     thresholds: LimitThresholds,
-) -> Vec<String> {
-    let mut reasons = Vec::new();
-    let busiest = thread_busy.iter().copied().fold(0.0, f64::max);
-    if busiest >= thresholds.thread_busy {
-        reasons.push(format!(
+) -> Limits {
+    let mut limits = Limits::default();
+    let threads = || busy.iter().copied().zip(waiting.iter().copied());
+    let fullest = threads().max_by(|a, b| (a.0 + a.1).total_cmp(&(b.0 + b.1)));
+    let (ran, waited) = fullest.unwrap_or_default();
+    let full = ran + waited >= thresholds.thread_busy;
+    if full && ran < thresholds.thread_busy && waited >= thresholds.thread_waiting {
+        limits.others = true;
+        limits.reasons.push(format!(
+            "a generator thread ran for {:.0} % of the time and waited for {:.0} % while others \
+             (the server, if it shares the core) used its core: pin them apart",
+            ran * 100.0,
+            waited * 100.0
+        ));
+    } else if full {
+        limits.own = true;
+        limits.reasons.push(format!(
             "a generator thread used {:.0} % of its core: give it more cores, or the server less",
-            busiest * 100.0
+            ran * 100.0
         ));
     }
+    let longest_wait = waiting.iter().copied().fold(0.0, f64::max);
     let lateness = Duration::from_nanos(recording.lateness.percentile(99.0));
     let median = phases
         .get(&Phase::Operation)
@@ -652,18 +705,28 @@ fn limit_reasons(
     let too_late =
         lateness > thresholds.lateness_p99 || lateness > median.mul_f64(thresholds.lateness_share);
     if recording.lateness.count() > 0 && lateness > thresholds.lateness_floor && too_late {
-        reasons.push(format!(
-            "1 % of its sends were more than {:.1} ms late, beside a median operation of {:.1} ms",
+        let starved = longest_wait >= thresholds.thread_waiting;
+        limits.others |= starved;
+        limits.own |= !starved;
+        limits.reasons.push(format!(
+            "1 % of its sends were more than {:.1} ms late, beside a median operation of {:.1} ms{}",
             lateness.as_secs_f64() * 1e3,
-            median.as_secs_f64() * 1e3
+            median.as_secs_f64() * 1e3,
+            if starved {
+                format!("; a thread waited {:.0} % of the time for its core", longest_wait * 100.0)
+            } else {
+                String::new()
+            }
         ));
     }
     let own: u64 = recording.errors.by_class()[ErrorClass::Client as usize];
     if own > 0 {
-        reasons
+        limits.own = true;
+        limits
+            .reasons
             .push(format!("{own} operations failed in the generator's own host, see the errors"));
     }
-    reasons
+    limits
 }
 
 fn error_rows(recording: &Recording) -> Vec<ErrorRow> {

@@ -90,13 +90,12 @@ fn write_page(out: &mut String, result: &RunResult) -> fmt::Result {
 
 /// What makes all figures below doubtful stands above them.
 fn write_limit(out: &mut String, result: &RunResult) -> fmt::Result {
-    if !result.client.was_limit {
+    let Some(heading) = super::text::limit_heading(&result.client) else {
         return Ok(());
-    }
-    writeln!(
-        out,
-        r#"<div class="warning"><strong>The client may have been the limit, not the server:</strong><ul>"#
-    )?;
+    };
+    let mut heading = heading.to_owned();
+    heading[..1].make_ascii_uppercase();
+    writeln!(out, r#"<div class="warning"><strong>{heading}:</strong><ul>"#)?;
     for reason in &result.client.limit_reasons {
         writeln!(out, "<li>{}</li>", escape(reason))?;
     }
@@ -298,7 +297,7 @@ fn write_errors_over_time(
     rows: &[&IntervalRow],
     plot: &TimePlot<'_>,
 ) -> fmt::Result {
-    let classes = ["c1", "c2", "c4", "c5", "c3"];
+    let classes = ["c1", "c6", "c2", "c4", "c5", "c3"];
     let series: Vec<Series> = ErrorClass::ALL
         .into_iter()
         .zip(classes)
@@ -602,10 +601,10 @@ fn plain_number(value: f64) -> String {
 const STYLE: &str = "
 :root{--ground:#fcfcfb;--card:#f1f1ee;--text:#1d1d1b;--muted:#5c5b57;--rule:#dddcd7;--axis:#8b8a84;
 --shade:#0000000d;--warn:#fdf0d5;--warn-edge:#b26a00;
---c1:#1f6fc6;--c2:#d1591b;--c3:#8a8983;--c4:#1c8a63;--c5:#a3398f}
+--c1:#1f6fc6;--c2:#d1591b;--c3:#8a8983;--c4:#1c8a63;--c5:#a3398f;--c6:#8a6d00}
 @media (prefers-color-scheme:dark){:root{--ground:#171716;--card:#232321;--text:#f0efeb;
 --muted:#b0aea7;--rule:#383733;--axis:#7d7b75;--shade:#ffffff12;--warn:#3a2c10;--warn-edge:#e0a030;
---c1:#5ea5ee;--c2:#f08a4e;--c3:#9d9b94;--c4:#45c392;--c5:#d877c6}}
+--c1:#5ea5ee;--c2:#f08a4e;--c3:#9d9b94;--c4:#45c392;--c5:#d877c6;--c6:#d6b84a}}
 *{box-sizing:border-box}
 body{margin:0;background:var(--ground);color:var(--text);
 font:16px/1.5 system-ui,-apple-system,'Segoe UI',Roboto,'Helvetica Neue',Arial,sans-serif}
@@ -637,7 +636,7 @@ td.figure{font-variant-numeric:tabular-nums;white-space:nowrap}
 .pairs th:first-child{width:16rem}
 .line{fill:none;stroke-width:2;stroke-linejoin:round;stroke-linecap:round}
 .c1{stroke:var(--c1)}.c2{stroke:var(--c2)}.c3{stroke:var(--c3)}.c4{stroke:var(--c4)}
-.c5{stroke:var(--c5)}
+.c5{stroke:var(--c5)}.c6{stroke:var(--c6)}
 .grid{stroke:var(--rule);stroke-width:1;fill:none}
 .axis{stroke:var(--axis);stroke-width:1;fill:none}
 .shade{fill:var(--shade)}

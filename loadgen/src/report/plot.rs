@@ -30,7 +30,7 @@ pub(super) struct Plot {
 /// One line. A point without a value breaks it.
 pub(super) struct Series {
     pub(super) name: String,
-    /// `c1` … `c5` of the page's style.
+    /// `c1` … `c6` of the page's style.
     pub(super) class: &'static str,
     pub(super) points: Vec<(f64, Option<f64>)>,
 }

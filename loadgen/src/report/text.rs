@@ -4,7 +4,7 @@ use std::fmt::{self, Write as _};
 
 use super::format;
 use super::table::Table;
-use crate::measure::{Channel, Ending, LatencySummary, RunResult};
+use crate::measure::{Channel, ClientUse, Ending, LatencySummary, RunResult};
 
 /// The whole summary, with a final line end.
 #[must_use]
@@ -50,6 +50,15 @@ pub(super) fn ending_note(ending: Ending) -> &'static str {
         Ending::Complete => "",
         Ending::Interrupted => ", interrupted",
         Ending::Limit => ", ended by a limit of the generator",
+    }
+}
+
+/// What makes the figures doubtful on the client's side; nothing when nothing does.
+pub(super) fn limit_heading(client: &ClientUse) -> Option<&'static str> {
+    match (client.was_limit, client.was_starved) {
+        (true, _) => Some("the client may have been the limit, not the server"),
+        (false, true) => Some("others took the CPU that the client needed"),
+        (false, false) => None,
     }
 }
 
@@ -213,13 +222,12 @@ fn write_costs(out: &mut String, result: &RunResult) -> fmt::Result {
         format::duration_ns(client.cpu_us_per_operation * 1e3),
         busy.join(", ")
     )?;
-    if client.was_limit {
-        writeln!(out, "THE CLIENT MAY HAVE BEEN THE LIMIT, not the server:")?;
-        for reason in &client.limit_reasons {
-            writeln!(out, "             {reason}")?;
-        }
-    } else {
-        writeln!(out, "             the client was not the limit")?;
+    match limit_heading(client) {
+        Some(heading) => writeln!(out, "{}:", heading.to_uppercase())?,
+        None => writeln!(out, "             the client was not the limit")?,
+    }
+    for reason in &client.limit_reasons {
+        writeln!(out, "             {reason}")?;
     }
     if let Some(server) = &result.server {
         writeln!(

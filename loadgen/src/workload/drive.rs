@@ -124,16 +124,22 @@ impl Driver {
         }
         let failed: Rc<RefCell<Option<Failure>>> = Rc::default();
         let left = Rc::new(Cell::new(self.parked.borrow().len()));
-        let group = TaskGroup::default();
+        let (group, over) = (TaskGroup::default(), Flag::default());
         for _ in 0..PREPARED_AT_ONCE {
             let (this, failed, left) = (Rc::clone(self), Rc::clone(&failed), Rc::clone(&left));
+            let over = over.clone();
             group.spawn(async move {
-                while left.get() > 0 && failed.borrow().is_none() && !this.stop.is_set() {
+                while left.get() > 0 && !over.is_set() && !this.stop.is_set() {
                     left.set(left.get() - 1);
                     let slot = this.parked.borrow_mut().pop_front();
                     let Some(mut slot) = slot else { return };
-                    if let Err(failure) = this.prepare_slot(&mut slot, keeps).await {
+                    let prepared = race(this.prepare_slot(&mut slot, keeps), async {
+                        race(over.wait(), this.stop.wait()).await;
+                        Ok(())
+                    });
+                    if let Err(failure) = prepared.await {
                         failed.borrow_mut().get_or_insert(failure);
+                        over.set();
                     }
                     this.parked.borrow_mut().push_back(slot);
                 }
@@ -259,13 +265,18 @@ impl Driver {
             self.tasks.spawn(async move {
                 let mut due = start + turn;
                 while due < end {
-                    race(sleep_until(due), this.stop.wait()).await;
-                    if this.stop.is_set() {
+                    race(sleep_until(due), this.interrupted()).await;
+                    if this.is_interrupted() {
                         break;
                     }
-                    this.recorder.borrow_mut().lateness(due, Instant::now());
                     let Some(number) = this.next_number() else { break };
-                    this.operate(number, &mut slot, due).await;
+                    // What was due before the end is due, however late it begins.
+                    if this.cut.is_set() {
+                        this.never_began(due);
+                    } else {
+                        this.recorder.borrow_mut().lateness(due, Instant::now());
+                        this.operate(number, &mut slot, due).await;
+                    }
                     due += beat.every;
                 }
                 this.park(slot);

@@ -82,7 +82,7 @@ pub struct Files {
     pub count: u64,
     /// An existing file to download instead.
     pub existing: Option<(String, Expected)>,
-    /// Downloads are not compared with anything.
+    /// Of downloads only the length is compared.
     pub discard: bool,
     /// Files made are left behind.
     pub keep: bool,
@@ -253,7 +253,8 @@ impl Files {
     /// What file `index` must be when it is downloaded.
     #[must_use]
     pub fn expected(&self, index: u64) -> Expected {
-        if self.discard { Expected::Anything } else { Expected::Content(self.content(index)) }
+        let content = self.content(index);
+        if self.discard { Expected::Length(content.size()) } else { Expected::Content(content) }
     }
 }
 

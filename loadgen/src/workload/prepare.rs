@@ -1,12 +1,20 @@
 //! Before the run: the files that downloads fetch and listings show are made on the server itself,
 //! through FTP, so that any server can be measured. After it: they are deleted.
 
-use std::{rc::Rc, sync::Arc};
+use std::{
+    cell::RefCell,
+    rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
 use super::{Kind, Workload, source_of};
 use crate::{
-    client::{Client, Endpoint, Failure, Pace, SharedRecorder, TicketStore, Trace},
-    engine,
+    client::{Client, Endpoint, Failure, Pace, Session, SharedRecorder, TicketStore, Trace},
+    engine::{self, race, sleep_until, timeout_at},
     measure::{Phase, Recorder, Window},
 };
 
@@ -14,47 +22,63 @@ use crate::{
 const TICKETS: usize = 16;
 
 /// A warm-up that nothing outlasts: what prepares a run is measured nowhere.
-const FAR: std::time::Duration = std::time::Duration::from_secs(86_400);
+const FAR: Duration = Duration::from_secs(86_400);
 
-/// Makes what `workload` needs on the server.
+/// How often Ctrl-C is looked for.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// How long the deletion of what was made may take once somebody has pressed Ctrl-C.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Makes what `workload` needs on the server. When that fails, or when `interrupted` is set
+/// meanwhile, what was made is deleted again, as far as the server lets it be.
 ///
 /// # Errors
 ///
-/// A sentence: what the server said.
+/// A sentence: what the server said, and whether files were left behind.
 pub fn prepare(
     workload: &Workload,
     endpoint: &Endpoint,
     sources: &[std::net::IpAddr],
+    interrupted: &Arc<AtomicBool>,
 ) -> Result<(), String> {
     let files = needed(workload);
-    let entries = entries(workload);
-    if files.is_empty() && entries == 0 {
+    let directory = (entries(workload) > 0).then(|| workload.files.directory());
+    if files.is_empty() && directory.is_none() {
         return Ok(());
     }
     let (workload, endpoint) = (workload.clone(), endpoint.clone());
     let source = source_of(sources, 0);
+    let interrupted = Arc::clone(interrupted);
     on_a_thread(move || async move {
         let client = client(endpoint, source);
-        let mut trace = unmeasured();
-        let mut session = client.log_in(&mut trace).await?;
-        for (name, content) in files {
-            session.upload(&name, content, Pace::Full, None, &mut trace).await?;
+        let made: Rc<RefCell<Made>> = Rc::default();
+        let making = async { Some(make(&client, &workload, &made).await) };
+        let ended = race(making, async {
+            told(&interrupted).await;
+            None
+        });
+        let problem = match ended.await {
+            Some(Ok(())) => return Ok(()),
+            Some(Err(failure)) => words(&failure),
+            None => "interrupted".to_owned(),
+        };
+        let made = made.take();
+        if workload.files.keep || made.is_empty() {
+            return Err(problem);
         }
-        if entries > 0 {
-            let directory = workload.files.directory();
-            // A directory left by a run before is as good; its files are replaced.
-            session.exchange(Phase::Operation, &format!("MKD {directory}")).await?;
-            for index in 0..entries {
-                let name = format!("{directory}/{index}");
-                let content = crate::verify::Content::new(0, index, 0);
-                session.upload(&name, content, Pace::Full, None, &mut trace).await?;
+        match timeout_at(Instant::now() + PATIENCE, delete(&client, made)).await {
+            Some(Ok(())) => Err(problem),
+            Some(Err(failure)) => {
+                Err(format!("{problem}; files were left behind: {}", words(&failure)))
             }
+            None => Err(format!("{problem}; files were left behind: no time")),
         }
-        session.quit().await
     })
 }
 
-/// Deletes what [`prepare`] and the uploads of clients `0..clients` left.
+/// Deletes what [`prepare`] and the uploads of clients `uploaders` left. Without haste, unless
+/// `interrupted` is set.
 ///
 /// # Errors
 ///
@@ -64,34 +88,104 @@ pub fn clean_up(
     endpoint: &Endpoint,
     sources: &[std::net::IpAddr],
     uploaders: Vec<u64>,
+    interrupted: &Arc<AtomicBool>,
 ) -> Result<(), String> {
     let files = &workload.files;
     let uploads = matches!(
         workload.kind,
         Kind::Upload(_) | Kind::SmallFiles { upload: true } | Kind::Mixed(_)
     );
-    let mut names: Vec<String> = needed(workload).into_iter().map(|(name, _)| name).collect();
+    let mut made = Made::default();
+    made.names.extend(needed(workload).into_iter().map(|(name, _)| name));
     if uploads {
-        names.extend(uploaders.into_iter().map(|number| files.upload_name(number)));
+        made.names.extend(uploaders.into_iter().map(|number| files.upload_name(number)));
     }
-    let directory = files.directory();
-    let entries = entries(workload);
-    names.extend((0..entries).map(|index| format!("{directory}/{index}")));
-    if files.keep || names.is_empty() {
+    if entries(workload) > 0 {
+        let directory = files.directory();
+        made.names.extend((0..entries(workload)).map(|index| format!("{directory}/{index}")));
+        made.directory = Some(directory);
+    }
+    if files.keep || made.is_empty() {
         return Ok(());
     }
     let (endpoint, source) = (endpoint.clone(), source_of(sources, 0));
+    let interrupted = Arc::clone(interrupted);
     on_a_thread(move || async move {
-        let mut session = client(endpoint, source).log_in(&mut unmeasured()).await?;
-        for name in names {
-            // A file that was never made, or that the server does not let us delete, stays.
-            session.exchange(Phase::Operation, &format!("DELE {name}")).await?;
+        let client = client(endpoint, source);
+        let deleted = race(async { Some(delete(&client, made).await) }, async {
+            told(&interrupted).await;
+            sleep_until(Instant::now() + PATIENCE).await;
+            None
+        });
+        match deleted.await {
+            Some(result) => result.map_err(|failure| words(&failure)),
+            None => Err("interrupted".to_owned()),
         }
-        if entries > 0 {
-            session.exchange(Phase::Operation, &format!("RMD {directory}")).await?;
-        }
-        session.quit().await
     })
+}
+
+/// What is on the server because of this run.
+#[derive(Default)]
+struct Made {
+    names: Vec<String>,
+    directory: Option<String>,
+}
+
+impl Made {
+    const fn is_empty(&self) -> bool {
+        self.names.is_empty() && self.directory.is_none()
+    }
+}
+
+async fn make(client: &Client, workload: &Workload, made: &RefCell<Made>) -> Result<(), Failure> {
+    let mut trace = unmeasured();
+    let mut session = client.log_in(&mut trace).await?;
+    for (name, content) in needed(workload) {
+        make_file(&mut session, name, content, made, &mut trace).await?;
+    }
+    if entries(workload) > 0 {
+        let directory = workload.files.directory();
+        // A directory left by a run before is as good; its files are replaced.
+        session.exchange(Phase::Operation, &format!("MKD {directory}")).await?;
+        made.borrow_mut().directory = Some(directory.clone());
+        for index in 0..entries(workload) {
+            let content = crate::verify::Content::new(0, index, 0);
+            let name = format!("{directory}/{index}");
+            make_file(&mut session, name, content, made, &mut trace).await?;
+        }
+    }
+    session.quit().await
+}
+
+async fn make_file(
+    session: &mut Session,
+    name: String,
+    content: crate::verify::Content,
+    made: &RefCell<Made>,
+    trace: &mut Trace,
+) -> Result<(), Failure> {
+    // Known before it is there: servers may keep part of an upload that fails.
+    made.borrow_mut().names.push(name.clone());
+    session.upload(&name, content, Pace::Full, None, trace).await.map(drop)
+}
+
+async fn delete(client: &Client, made: Made) -> Result<(), Failure> {
+    let mut session = client.log_in(&mut unmeasured()).await?;
+    for name in made.names {
+        // A file that was never made, or that the server does not let us delete, stays.
+        session.exchange(Phase::Operation, &format!("DELE {name}")).await?;
+    }
+    if let Some(directory) = made.directory {
+        session.exchange(Phase::Operation, &format!("RMD {directory}")).await?;
+    }
+    session.quit().await
+}
+
+/// Returns once `interrupted` is set.
+async fn told(interrupted: &AtomicBool) {
+    while !interrupted.load(Ordering::Relaxed) {
+        sleep_until(Instant::now() + LOOK).await;
+    }
 }
 
 /// The files that downloads fetch.
@@ -119,18 +213,19 @@ fn client(mut endpoint: Endpoint, source: Option<std::net::IpAddr>) -> Client {
 }
 
 fn unmeasured() -> Trace {
-    let window = Window { start: std::time::Instant::now(), warmup: FAR };
-    let recorder: SharedRecorder = Rc::new(std::cell::RefCell::new(Recorder::new(window)));
+    let window = Window { start: Instant::now(), warmup: FAR };
+    let recorder: SharedRecorder = Rc::new(RefCell::new(Recorder::new(window)));
     Trace::unrecorded(&recorder)
 }
 
 fn on_a_thread<F>(run: impl FnOnce() -> F + Send + 'static) -> Result<(), String>
 where
-    F: Future<Output = Result<(), Failure>> + 'static,
+    F: Future<Output = Result<(), String>> + 'static,
 {
     let thread = engine::start("prepare", None, run).map_err(|error| error.to_string())?;
-    let result = thread.join().map_err(|error| error.to_string())?;
-    result.map_err(|failure| {
-        format!("{}: {}: {}", failure.phase.title(), failure.kind.name(), failure.detail)
-    })
+    thread.join().map_err(|error| error.to_string())?
+}
+
+fn words(failure: &Failure) -> String {
+    format!("{}: {}: {}", failure.phase.title(), failure.kind.name(), failure.detail)
 }

@@ -2,7 +2,7 @@
 //! through [`Event`]s and is told when to begin and to end through [`Control`].
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     net::IpAddr,
     rc::Rc,
     sync::{
@@ -17,7 +17,9 @@ use super::{Workload, drive::Driver};
 use crate::{
     client::{Endpoint, Failure, SharedRecorder},
     engine::{TaskGroup, sleep_until},
-    measure::{LiveUpdate, Recorder, Recording, ThreadUse, Window, thread_cpu_time},
+    measure::{
+        LiveUpdate, Recorder, Recording, ThreadUse, Window, thread_cpu_time, thread_cpu_wait,
+    },
     plan::Plan,
 };
 
@@ -111,9 +113,9 @@ pub async fn run_shard(setup: ShardSetup) -> ShardResult {
     if let Some(start) = start {
         recorder.borrow_mut().begin(Window { start, warmup });
         tick(&beside, &recorder);
-        let at_start = cpu_at(&beside, start + warmup);
+        let at_start = used_at(&beside, start + warmup);
         let measured = async {
-            used = since(*at_start.borrow());
+            used = at_start.get().since();
             let open = recorder.borrow().connections().open();
             let _ = events.send(Event::Measured { open, at: Instant::now() });
             while !control.release.load(Ordering::Relaxed) {
@@ -169,17 +171,36 @@ fn tick(tasks: &TaskGroup, recorder: &SharedRecorder) {
     });
 }
 
-/// This thread's CPU time at `when`, with the time it was read.
-fn cpu_at(tasks: &TaskGroup, when: Instant) -> Rc<RefCell<(Instant, Duration)>> {
-    let read = Rc::new(RefCell::new((Instant::now(), thread_cpu_time())));
+/// What this thread had used of its core at one moment.
+#[derive(Clone, Copy)]
+struct Used {
+    at: Instant,
+    cpu: Duration,
+    waited: Duration,
+}
+
+impl Used {
+    fn now() -> Self {
+        Self { at: Instant::now(), cpu: thread_cpu_time(), waited: thread_cpu_wait() }
+    }
+
+    fn since(self) -> ThreadUse {
+        let now = Self::now();
+        ThreadUse {
+            cpu: now.cpu.saturating_sub(self.cpu),
+            waited: now.waited.saturating_sub(self.waited),
+            wall: now.at.saturating_duration_since(self.at),
+        }
+    }
+}
+
+/// Reads this thread's use of its core at `when`.
+fn used_at(tasks: &TaskGroup, when: Instant) -> Rc<Cell<Used>> {
+    let read = Rc::new(Cell::new(Used::now()));
     let later = Rc::clone(&read);
     tasks.spawn(async move {
         sleep_until(when).await;
-        later.replace((Instant::now(), thread_cpu_time()));
+        later.set(Used::now());
     });
     read
-}
-
-fn since((at, cpu): (Instant, Duration)) -> ThreadUse {
-    ThreadUse { cpu: thread_cpu_time().saturating_sub(cpu), wall: at.elapsed() }
 }

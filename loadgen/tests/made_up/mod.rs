@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use ringload::measure::{
     Channel, ConnectionState, Details, Ending, ErrorKind, Machine, Phase, ProcessSample, RateStep,
-    Recorder, Recording, Resumption, RunResult, ServerUse, Target, ThreadUse, Timeline,
-    TlsHandshake, TlsNames, Window, Workload,
+    Recorder, Recording, Resumption, RunResult, ServerProcesses, ServerUse, Target, ThreadUse,
+    Timeline, TlsHandshake, TlsNames, Window, Workload,
 };
 
 pub(crate) const MILLISECOND: Duration = Duration::from_millis(1);
@@ -69,7 +69,7 @@ pub(crate) fn details(workload: &str) -> Details {
             parameters: BTreeMap::from([("rate".to_owned(), "1000".to_owned())]),
         },
         server: Some(ServerUse {
-            pid: 4711,
+            processes: ServerProcesses::Tree(4711),
             before: sample(10, 40),
             after: sample(50, 60),
             sessions: 200,
@@ -127,6 +127,10 @@ fn busy_thread(window: Window, seed: u64) -> Recording {
         }
         recorder.connection(Some(ConnectionState::Connecting), None, now);
     }
-    let thread = ThreadUse { cpu: Duration::from_secs(20 + seed), wall: Duration::from_secs(55) };
+    let thread = ThreadUse {
+        cpu: Duration::from_secs(20 + seed),
+        wall: Duration::from_secs(55),
+        ..ThreadUse::default()
+    };
     recorder.finish(window.start + Duration::from_millis(60_040), thread)
 }

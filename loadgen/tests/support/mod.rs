@@ -4,13 +4,14 @@
 #![allow(dead_code, unreachable_pub, reason = "each test program uses its part")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
+pub mod peer;
 pub mod ringftpd;
 pub mod scripted;
 
 use std::path::PathBuf;
 use std::process::Command;
 
-use rcgen::{CertificateParams, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -97,6 +98,46 @@ impl Outcome {
         let row = &self.result["resumption"][channel];
         let count = |name: &str| row[name].as_u64().unwrap();
         (count("handshakes"), count("offered"), count("resumed"))
+    }
+}
+
+/// An authority that issues certificates for `localhost`, 127.0.0.1 and ::1, as files.
+pub struct Authority {
+    issuer: CertifiedIssuer<'static, KeyPair>,
+    scratch: TempDir,
+}
+
+impl Authority {
+    /// A new one.
+    pub fn new() -> Self {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+        let scratch = TempDir::new().unwrap();
+        std::fs::write(scratch.path().join("ca.pem"), issuer.pem()).unwrap();
+        Self { issuer, scratch }
+    }
+
+    /// Its own certificate.
+    pub fn pem(&self) -> String {
+        self.scratch.path().join("ca.pem").display().to_string()
+    }
+
+    /// A certificate and its key, in files that begin with `name`; and its SHA-256.
+    pub fn issue(&self, name: &str) -> (String, String, String) {
+        use sha2::Digest;
+        let key = KeyPair::generate().unwrap();
+        let names = ["localhost", "127.0.0.1", "::1"].map(str::to_owned);
+        let params = CertificateParams::new(names.to_vec()).unwrap();
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        let file = |end: &str, text: String| {
+            let path = self.scratch.path().join(format!("{name}.{end}"));
+            std::fs::write(&path, text).unwrap();
+            path.display().to_string()
+        };
+        let digest = sha2::Sha256::digest(certificate.der());
+        let print = digest.iter().map(|octet| format!("{octet:02x}")).collect();
+        (file("pem", certificate.pem()), file("key", key.serialize_pem()), print)
     }
 }
 

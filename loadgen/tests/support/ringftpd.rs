@@ -24,17 +24,40 @@ pub struct Ringftpd {
     pub explicit: SocketAddr,
 }
 
+/// What a test wants of the server.
+pub struct Setup {
+    /// Where it listens.
+    pub ip: &'static str,
+    /// Lines of `[tls]`.
+    pub tls: String,
+    /// Lines of the user.
+    pub user: String,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self { ip: "127.0.0.1", tls: String::new(), user: format!("password = \"{SECRET_HASH}\"") }
+    }
+}
+
 impl Ringftpd {
     /// Starts it.
     #[track_caller]
     pub fn start() -> Self {
+        Self::start_with(&Setup::default())
+    }
+
+    /// Starts it as `setup` says.
+    #[track_caller]
+    pub fn start_with(setup: &Setup) -> Self {
+        let Setup { ip, tls, user } = setup;
         let scratch = TempDir::new().unwrap();
         let root = scratch.path().join("root");
         std::fs::create_dir(&root).unwrap();
         let config = format!(
-            "[listen]\nimplicit = [\"127.0.0.1:0\"]\nexplicit = [\"127.0.0.1:0\"]\n\
+            "[listen]\nimplicit = [\"{ip}:0\"]\nexplicit = [\"{ip}:0\"]\n[tls]\n{tls}\n\
              [shards]\ncpus = \"0\"\n[policy]\nrequire_data_tls = false\n\
-             [[users]]\nname = \"alice\"\npassword = \"{SECRET_HASH}\"\nhome = {root:?}\n\
+             [[users]]\nname = \"alice\"\n{user}\nhome = {root:?}\n\
              permissions = [\"read\", \"list\", \"write\", \"append\", \"delete\", \"rename\", \
              \"mkdir\"]\n"
         );

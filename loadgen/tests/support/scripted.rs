@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rustls::pki_types::PrivateKeyDer;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 use super::Identity;
@@ -42,6 +43,18 @@ pub enum Act {
     Truncate,
     /// One octet of the file is wrong.
     Corrupt,
+    /// The last octet of the file is missing.
+    Cut,
+    /// The data connection never ends.
+    Endless,
+    /// The data connection carries an octet now and then, and never ends.
+    Trickle,
+    /// Octets that are no TLS, on the data connection.
+    Garbage,
+    /// The data connection is accepted and closed at once.
+    CutData,
+    /// The transfer, and these octets instead of 226; none: closes the control connection.
+    CompleteWith(&'static [u8]),
 }
 
 type Script = dyn Fn(Moment<'_>) -> Act + Send + Sync;
@@ -80,6 +93,21 @@ impl Scripted {
         Self::start(true, false, Box::new(|_| Act::Right))
     }
 
+    /// Implicit, and has not the key of the certificate that it shows.
+    pub fn impostor() -> Self {
+        let identity = Identity::new();
+        let provider = rustls::crypto::aws_lc_rs::default_provider();
+        let foreign = PrivateKeyDer::Pkcs8(Identity::new().key.into());
+        let key = provider.key_provider.load_private_key(foreign).unwrap();
+        let shown = CertifiedKey::new(vec![identity.certificate.clone()], key);
+        let tls = ServerConfig::builder_with_provider(Arc::new(provider))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::new(SingleCertAndKey::from(shown)));
+        Self::serve(true, identity, tls, Box::new(|_| Act::Right))
+    }
+
     /// Every command line so far, in the order of arrival.
     pub fn commands(&self) -> Vec<String> {
         self.shared.commands.lock().unwrap().clone()
@@ -109,6 +137,10 @@ impl Scripted {
             tls.send_tls13_tickets = 0;
             tls.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
         }
+        Self::serve(implicit, identity, tls, script)
+    }
+
+    fn serve(implicit: bool, identity: Identity, tls: ServerConfig, script: Box<Script>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared {
@@ -210,17 +242,12 @@ impl Connection {
         while let Some(line) = self.line()? {
             self.shared.commands.lock().unwrap().push(line.clone());
             let act = (self.shared.script)(Moment::Command(&line));
-            match act {
-                Act::Right | Act::Truncate | Act::Corrupt => {
-                    if !self.answer(&line, &act)? {
-                        return Ok(());
-                    }
-                }
-                other => {
-                    if !self.perform(other)? {
-                        return Ok(());
-                    }
-                }
+            let goes_on = match act {
+                Act::Say(_) | Act::SayInClear(_) | Act::Close | Act::Hang => self.perform(act)?,
+                act => self.answer(&line, &act)?,
+            };
+            if !goes_on {
+                return Ok(());
             }
         }
         Ok(())
@@ -255,7 +282,7 @@ impl Connection {
                 while self.wire().socket().read(&mut nothing)? > 0 {}
                 Ok(false)
             }
-            Act::Right | Act::Truncate | Act::Corrupt => Ok(true),
+            _ => Ok(true),
         }
     }
 
@@ -281,9 +308,10 @@ impl Connection {
             }
             "RETR" => {
                 let file = self.shared.files.lock().unwrap().get(argument).cloned();
-                match file {
-                    Some(file) => self.send_file(file, act)?,
-                    None => self.say("550 no such file")?,
+                match (file, act) {
+                    (Some(file), act) => self.send_file(file, act)?,
+                    (None, Act::Right) => self.say("550 no such file")?,
+                    (None, act) => self.send_file(Vec::new(), act)?,
                 }
             }
             "STOR" => self.receive_file(argument)?,
@@ -307,17 +335,37 @@ impl Connection {
         Ok(true)
     }
 
-    fn data(&mut self) -> io::Result<Wire> {
+    fn data(&mut self, act: &Act) -> io::Result<Wire> {
         let listener = self.passive.take().ok_or_else(|| io::Error::other("no EPSV"))?;
         let stream = listener.accept()?.0;
         stream.set_read_timeout(Some(PATIENCE))?;
         self.say("150 here")?;
+        match act {
+            Act::Garbage => (&stream).write_all(b"SSH-2.0-this is not TLS\r\n")?,
+            // What the client has sent is left unread: the close may be seen as a reset.
+            Act::CutData => return Err(io::Error::other("as told")),
+            _ => {}
+        }
         let wire = Wire::Clear(stream);
         if self.private { wire.into_tls(&self.shared.tls) } else { Ok(wire) }
     }
 
     fn send_file(&mut self, mut file: Vec<u8>, act: &Act) -> io::Result<()> {
-        let mut data = self.data()?;
+        let mut data = self.data(act)?;
+        match act {
+            // Until the client leaves.
+            Act::Endless => loop {
+                data.write_all(&[b'\n'; 16 * 1024])?;
+            },
+            Act::Trickle => loop {
+                data.write_all(b"x")?;
+                std::thread::sleep(Duration::from_millis(20));
+            },
+            _ => {}
+        }
+        if matches!(act, Act::Cut) {
+            file.pop();
+        }
         if matches!(act, Act::Corrupt)
             && let Some(octet) = file.last_mut()
         {
@@ -331,11 +379,18 @@ impl Connection {
             tls.flush()?;
         }
         drop(data);
-        self.say("226 sent")
+        match act {
+            Act::CompleteWith([]) => Err(io::Error::other("as told")),
+            Act::CompleteWith(octets) => {
+                self.wire().write_all(octets)?;
+                self.wire().flush()
+            }
+            _ => self.say("226 sent"),
+        }
     }
 
     fn receive_file(&mut self, name: &str) -> io::Result<()> {
-        let mut data = self.data()?;
+        let mut data = self.data(&Act::Right)?;
         let mut file = Vec::new();
         // rustls reports an end without close_notify as an error: then nothing is stored.
         if data.read_to_end(&mut file).is_err() {

@@ -7,7 +7,7 @@ use super::{Pending, Session};
 use crate::protocol::account::Permissions;
 use crate::protocol::command_table::Verb;
 use crate::protocol::file::{
-    FileError, FileKind, FileReply, FileRequest, FileTime, HashAlgorithm, Metadata,
+    FileError, FileKind, FileReply, FileRequest, FileTime, HashAlgorithm, Metadata, NamedDigest,
 };
 use crate::protocol::path::VirtualPath;
 use crate::protocol::{hash_command, listing, number, reply, timestamp};
@@ -80,9 +80,19 @@ impl Session {
             Verb::Mdtm => self.modification_time(argument),
             Verb::Mfmt => self.mfmt(argument),
             Verb::Mff => self.mff(argument),
-            Verb::Mlst => self.change_tree(permissions.list, argument, |path| {
-                (FileRequest::Metadata(path.clone()), FileOperation::MachineListing(path))
-            }),
+            Verb::Mlst => {
+                // A digest says what is in a file, so it takes the right to read.
+                let digests = self.parameters.facts.hash && permissions.read;
+                self.change_tree(permissions.list, argument, |path| {
+                    let asked = path.clone();
+                    let request = if digests {
+                        FileRequest::Facts(asked)
+                    } else {
+                        FileRequest::Metadata(asked)
+                    };
+                    (request, FileOperation::MachineListing(path))
+                });
+            }
             Verb::Stat => self.stat_path(argument),
             Verb::Hash => self.hash(argument),
             Verb::Xcrc => self.extended_hash(HashAlgorithm::Crc32, HashForm::Extended, argument),
@@ -351,7 +361,10 @@ impl Session {
                 self.reply(213, time.as_bytes());
             }
             (FileOperation::MachineListing(path), FileReply::Metadata(metadata)) => {
-                self.say_mlst(&path, &metadata);
+                self.say_mlst(&path, &metadata, &[]);
+            }
+            (FileOperation::MachineListing(path), FileReply::Facts(metadata, digests)) => {
+                self.say_mlst(&path, &metadata, &digests);
             }
             (FileOperation::ControlListing, FileReply::Listing(text)) => self.say_listing(&text),
             (FileOperation::SetFacts { modify, mode, name }, FileReply::Metadata(metadata)) => {
@@ -390,10 +403,11 @@ impl Session {
 
     /// RFC 3659 §7: one line, exactly one space before the facts, the fully qualified name (TVFS).
     /// `cdir` is for MLSD only (§7.5.1.2).
-    fn say_mlst(&mut self, path: &VirtualPath, metadata: &Metadata) {
+    fn say_mlst(&mut self, path: &VirtualPath, metadata: &Metadata, digests: &[NamedDigest]) {
         let mut line = Vec::new();
         let (facts, permissions) = (self.parameters.facts, self.permissions());
         listing::facts(&mut line, metadata, None, facts, permissions);
+        listing::hash_fact(&mut line, digests);
         line.push(b' ');
         line.extend_from_slice(path.as_bytes());
         let mut bytes = Vec::new();
@@ -433,7 +447,11 @@ impl FileOperation {
 
 /// A symbolic link that leads nowhere, or out of the tree: nothing of that name for most commands.
 fn is_dangling(answer: &FileReply) -> bool {
-    matches!(answer, FileReply::Metadata(metadata) if metadata.kind == FileKind::DanglingLink)
+    matches!(
+        answer,
+        FileReply::Metadata(metadata) | FileReply::Facts(metadata, _)
+            if metadata.kind == FileKind::DanglingLink
+    )
 }
 
 fn refusal_code(operation: &FileOperation, error: FileError) -> u16 {

@@ -22,7 +22,7 @@ impl Session {
             "MDTM".into(),
             "REST STREAM".into(),
             "TVFS".into(),
-            listing::feat_mlst(self.parameters.facts),
+            listing::feat_mlst(self.parameters.facts, !self.policy.hash_uploads.is_empty()),
             "MFMT".into(),
             "MFF modify;UNIX.mode;".into(),
             hash_command::feat_line(self.parameters.hash),

@@ -79,9 +79,10 @@ impl Session {
 
     /// RFC 3659 §7.9: facts we do not have are dropped, not an error.
     fn options_mlst(&mut self, list: &[u8]) {
-        let Ok(facts) = mlst_options::parse(list) else {
+        let Ok(mut facts) = mlst_options::parse(list) else {
             return self.say(Situation::SyntaxError);
         };
+        facts.hash &= !self.policy.hash_uploads.is_empty();
         self.parameters.facts = facts;
         let text = format!("MLST OPTS {}", mlst_options::format(facts));
         self.reply(200, text.trim_end().as_bytes());

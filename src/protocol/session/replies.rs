@@ -229,6 +229,7 @@ pub(super) fn error_text(error: FileError) -> &'static str {
         FileError::ReadOnly => "Read-only file system.",
         FileError::Busy => "File is busy; try again later.",
         FileError::BeyondEnd => "Restart marker or range beyond the end of the file.",
+        FileError::Shrunk => "File became shorter while it was sent.",
         FileError::Unsupported => "Not available for this file.",
         FileError::Overloaded => "Server is busy; try again later.",
         FileError::Io(_) => "Local storage error.",

@@ -2,6 +2,7 @@
 
 mod drains;
 mod handshakes;
+mod kernel;
 mod profiles;
 mod records;
 
@@ -228,16 +229,53 @@ fn open_all(
     bytes: &mut [u8],
     out: &mut Vec<u8>,
 ) -> Result<(Vec<u8>, bool), TlsError> {
+    open_all_how(channel, bytes, out, How::InPlace)
+}
+
+/// Where the plaintext goes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum How {
+    InPlace,
+    Elsewhere,
+    /// One record so, the next one so.
+    Alternating,
+}
+
+fn open_all_how(
+    channel: &mut Channel,
+    bytes: &mut [u8],
+    out: &mut Vec<u8>,
+    mut how: How,
+) -> Result<(Vec<u8>, bool), TlsError> {
+    let alternating = how == How::Alternating;
     let mut plain = Vec::new();
     let mut at = 0;
     loop {
-        match channel.open(&mut bytes[at..], out)? {
+        if alternating {
+            how = if how == How::InPlace { How::Elsewhere } else { How::InPlace };
+        }
+        let mut room = vec![0xAA; Channel::OPEN_ROOM_BYTES];
+        let opened = match how {
+            How::InPlace => channel.open(&mut bytes[at..], out)?,
+            How::Elsewhere | How::Alternating => {
+                let before = bytes[at..].iter().take(Channel::OPEN_ROOM_BYTES).copied();
+                let before: Vec<u8> = before.collect();
+                let opened = channel.open_into(&bytes[at..], &mut room, out)?;
+                assert!(bytes[at..].starts_with(&before), "the record was touched");
+                opened
+            }
+        };
+        match opened {
             Opened::Incomplete => {
                 assert_eq!(at, bytes.len(), "a record is left over");
                 return Ok((plain, false));
             }
             Opened::Data { consumed, plaintext } => {
-                plain.extend_from_slice(&bytes[at..][plaintext]);
+                if how == How::InPlace {
+                    plain.extend_from_slice(&bytes[at..][plaintext]);
+                } else {
+                    plain.extend_from_slice(&room[plaintext]);
+                }
                 at += consumed;
             }
             Opened::Handled { consumed } => at += consumed,

@@ -20,12 +20,14 @@ fn contents_pass_both_ways() {
             assert_eq!(receive(&mut client, &wire[6..]).unwrap(), content, "sealed {size}");
 
             client.set_buffer_limit(None);
-            client.writer().write_all(&content).unwrap();
-            let mut wire = sent(&mut client);
-            let mut out = Vec::new();
-            let opened = open_all(&mut server.channel, &mut wire, &mut out).unwrap();
-            assert_eq!(opened, (content, false), "opened {size}");
-            assert!(out.is_empty());
+            for how in [How::InPlace, How::Elsewhere, How::Alternating] {
+                client.writer().write_all(&content).unwrap();
+                let mut wire = sent(&mut client);
+                let mut out = Vec::new();
+                let opened = open_all_how(&mut server.channel, &mut wire, &mut out, how).unwrap();
+                assert!(opened == (content.clone(), false), "opened {size} {how:?}");
+                assert!(out.is_empty());
+            }
         }
     }
 }
@@ -65,12 +67,12 @@ fn close_notify_is_understood_and_ends_sending() {
 #[test]
 fn the_client_changes_keys() {
     let (mut server, mut client) = connected(TLS13);
-    for round in 0..3_u8 {
+    for (round, how) in (0..6_u8).zip([How::InPlace, How::Elsewhere].into_iter().cycle()) {
         client.refresh_traffic_keys().unwrap();
         client.writer().write_all(&[round; 10]).unwrap();
         let mut wire = sent(&mut client);
         let mut out = Vec::new();
-        let opened = open_all(&mut server.channel, &mut wire, &mut out).unwrap();
+        let opened = open_all_how(&mut server.channel, &mut wire, &mut out, how).unwrap();
         assert_eq!(opened.0, [round; 10]);
         assert!(!out.is_empty(), "rustls asks for a KeyUpdate in return");
         server.channel.seal(&[round; 20], &mut out).unwrap();
@@ -242,16 +244,47 @@ fn forged(kind: Kind) -> (Channel, Sealer) {
 
 #[track_caller]
 fn check_forged(kind: Kind, records: &[(u8, &[u8])], expected: Result<bool, TlsError>) {
-    let (mut channel, mut sealer) = forged(kind);
-    let mut wire = Vec::new();
-    for (kind, content) in records {
-        let start = wire.len();
-        wire.resize(start + content.len() + sealer.format().overhead(), 0);
-        sealer.seal(*kind, content, &mut wire[start..]).unwrap();
-    }
-    let mut out = Vec::new();
-    let opened = open_all(&mut channel, &mut wire, &mut out).map(|(_, closed)| closed);
+    let opened = open_forged(kind, records).map(|(_, closed)| closed);
     assert_eq!(opened, expected);
+}
+
+/// Opens the records in both ways, which must agree.
+#[track_caller]
+fn open_forged(kind: Kind, records: &[(u8, &[u8])]) -> Result<(Vec<u8>, bool), TlsError> {
+    let [in_place, elsewhere] = [How::InPlace, How::Elsewhere].map(|how| {
+        let (mut channel, mut sealer) = forged(kind);
+        let mut wire = Vec::new();
+        for (kind, content) in records {
+            let start = wire.len();
+            wire.resize(start + content.len() + sealer.format().overhead(), 0);
+            sealer.seal(*kind, content, &mut wire[start..]).unwrap();
+        }
+        open_all_how(&mut channel, &mut wire, &mut Vec::new(), how)
+    });
+    assert_eq!(in_place, elsewhere, "in place and elsewhere");
+    in_place
+}
+
+/// Zeros behind the content type (RFC 8446 §5.4): a record sealed as type 0 whose content ends with
+/// the true type.
+#[test]
+fn padding_is_taken_off() {
+    #[track_caller]
+    fn check(content: &[u8], padding: usize) {
+        let mut inner = [content, &[23]].concat();
+        inner.resize(inner.len() + padding, 0);
+        let opened = open_forged(TLS13, &[(0, &inner), (23, b"next")]);
+        let expected = Ok(([content, b"next"].concat(), false));
+        assert!(opened == expected, "{} octets, {padding} of padding", content.len());
+    }
+    let full = vec![7; 16_384];
+    check(b"text", 0);
+    check(b"text", 200);
+    check(b"ends with zeros\0\0", 3);
+    check(b"", 16_382);
+    check(&full[..16_382], 1);
+    let nothing = open_forged(TLS13, &[(0, &[0; 100])]);
+    assert_eq!(nothing, Err(TlsError::UnexpectedRecord { kind: 0 }));
 }
 
 #[test]

@@ -7,7 +7,8 @@ use ringftpd::clock;
 use ringftpd::limits::REPLY_BACKLOG_BYTES_MAX;
 use ringftpd::protocol::account::{Account, HomeId, Permissions};
 use ringftpd::protocol::file::{
-    FileError, FileKind, FileReply, FileRequest, FileTime, Metadata, Opened, TransferRequest,
+    FileError, FileKind, FileReply, FileRequest, FileTime, HashAlgorithm, Metadata, Opened,
+    TransferRequest,
 };
 use ringftpd::protocol::policy::Policy;
 use ringftpd::protocol::session::{
@@ -156,6 +157,10 @@ impl Shell {
         Ok(match request {
             FileRequest::Metadata(path) | FileRequest::SetFacts { path, .. } => {
                 FileReply::Metadata(metadata(path.file_name()))
+            }
+            FileRequest::Facts(path) => {
+                let digests = vec![(HashAlgorithm::Md5, vec![1; 16])];
+                FileReply::Facts(metadata(path.file_name()), digests)
             }
             FileRequest::AsciiSize(_) | FileRequest::Available(_) => FileReply::Octets(10),
             FileRequest::Hash { start, .. } if *start > 10 => return Err(FileError::BeyondEnd),

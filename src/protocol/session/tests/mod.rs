@@ -21,7 +21,8 @@ use super::{
 use crate::clock;
 use crate::protocol::account::{Account, HomeId, Permissions};
 use crate::protocol::file::{
-    FileError, FileKind, FileReply, FileRequest, FileTime, Metadata, Opened, TransferRequest,
+    FileError, FileKind, FileReply, FileRequest, FileTime, HashAlgorithm, Metadata, Opened,
+    TransferRequest,
 };
 use crate::protocol::path::VirtualPath;
 use crate::protocol::policy::Policy;
@@ -340,6 +341,9 @@ fn storage(request: &FileRequest) -> Result<FileReply, FileError> {
         FileRequest::Metadata(path) | FileRequest::SetFacts { path, .. } => {
             metadata_of(path).map(FileReply::Metadata)
         }
+        FileRequest::Facts(path) => metadata_of(path).map(|metadata| {
+            FileReply::Facts(metadata, vec![(HashAlgorithm::Sha1, vec![0xab; 20])])
+        }),
         FileRequest::MakeDirectory(_) => Ok(FileReply::Done),
         FileRequest::RemoveDirectory(path) | FileRequest::Delete(path) => {
             metadata_of(path).map(|_| FileReply::Done)

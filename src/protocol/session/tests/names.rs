@@ -77,6 +77,24 @@ fn names_in_replies() {
 }
 
 /// The exact lines some clients look for.
+/// The fact is offered, selected and answered only where uploads are hashed.
+#[test]
+fn digests_as_a_fact() {
+    let hashes = [HashAlgorithm::Sha1].into_iter().collect();
+    let policy = Policy { hash_uploads: hashes, ..lax() };
+    let mut shell = Shell::new(Mode::Explicit, policy).log_in();
+    shell.feed(b"FEAT\r\n");
+    let text = shell.take_text();
+    assert!(text.windows(18).any(|part| part == b"UNIX.mode;X.hash;\r"), "{}", text.escape_ascii());
+    shell.check_text("OPTS MLST size;", b"200 MLST OPTS size;\r\n");
+    shell.check_text("MLST file", b"250-Listing\r\n size=10; /file\r\n250 End\r\n");
+    shell.check_text("OPTS MLST size;x.hash;", b"200 MLST OPTS size;X.hash;\r\n");
+    let digest = "ab".repeat(20);
+    let expected = format!("250-Listing\r\n size=10;X.hash=SHA-1:{digest}; /file\r\n250 End\r\n");
+    shell.check_text("MLST file", expected.as_bytes());
+    shell.check("MLST absent", "550");
+}
+
 #[test]
 fn exact_texts() {
     let mut shell = Shell::new(Mode::Explicit, strict());
@@ -99,6 +117,8 @@ fn exact_texts() {
     shell.check_text("MFMT 20200101000000 a b", b"213 Modify=20010909014640; a b\r\n");
     shell.check_text("OPTS MLST size;junk;type;", b"200 MLST OPTS type;size;\r\n");
     shell.check_text("MLST file", b"250-Listing\r\n type=file;size=10; /file\r\n250 End\r\n");
+    // Where uploads are not hashed there is no such fact.
+    shell.check_text("OPTS MLST size;X.hash;", b"200 MLST OPTS size;\r\n");
     shell.check_text("STAT file", b"213-Status:\r\n-rw-r--r-- file\r\n213 End\r\n");
 }
 

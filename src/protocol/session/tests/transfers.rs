@@ -269,6 +269,7 @@ fn every_end_of_a_transfer() {
         (TransferError::Draining, "426"),
         (TransferError::Storage(FileError::Io(5)), "451"),
         (TransferError::Storage(FileError::NoSpace), "451"),
+        (TransferError::Storage(FileError::Shrunk), "451"),
     ] {
         let mut shell = logged_in().running();
         let name = format!("{error:?}");

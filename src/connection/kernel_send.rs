@@ -1,0 +1,324 @@
+//! Downloads the kernel sends: sendfile(2) from the page cache to the data connection, in the clear
+//! or through the kernel's TLS. What is not in the page cache is read by a helper thread and sent
+//! from a block, so that no disk stops the shard.
+
+use std::io;
+
+use rustix::io::Errno;
+
+use super::data::{DataConnection, failed};
+use super::data_path::{Circumstances, Content, DataPath, choose};
+use super::storage;
+use super::transfer::Pump;
+use crate::buffer::InBuf;
+use crate::clock;
+use crate::limits::TLS_RECORD_BYTES_MAX;
+use crate::protocol::file::FileError;
+use crate::protocol::session::TransferError;
+use crate::runtime::{sleep_until, yield_if_needed};
+use crate::sys::{ktls, sendfile};
+use crate::tls::{Aead, KernelSender, Opened, SendKeys};
+use crate::vfs::ReadFile;
+
+/// Octets of one sendfile(2): a turn of some 200 µs, and whole TLS records.
+const CHUNK_BYTES: u64 = 1024 * 1024;
+
+/// System calls that one chunk may take, each of which may end a TLS record early.
+const CALLS_PER_CHUNK_MAX: u64 = 1024;
+
+/// The sending half of a data connection, once the kernel has its keys.
+#[derive(Debug)]
+pub(super) struct KernelTls {
+    sender: KernelSender,
+    /// Whether keys can be replaced.
+    rekey: bool,
+    /// The client will send nothing more.
+    receive_ended: bool,
+}
+
+impl Pump<'_> {
+    /// Decides which way the octets go, and hands the keys over where that is part of it. `file` is
+    /// that of a download.
+    pub(super) fn choose_path(&mut self, file: Option<&ReadFile>) -> DataPath {
+        let context = &self.job.context;
+        let parts = &context.parts;
+        let connection = self.connection.as_mut();
+        let channel = connection.as_ref().and_then(|connection| connection.channel.as_ref());
+        let content = Content::of(&self.job.request, file.map_or(0, left));
+        let circumstances = Circumstances {
+            content,
+            protected: channel.is_some(),
+            kernel_tls: parts.kernel_tls,
+            // Records that were sealed here must be on their way before the kernel goes on.
+            cipher: channel
+                .filter(|_| connection.as_ref().is_some_and(|connection| connection.out.is_empty()))
+                .and_then(|channel| channel.send_keys())
+                .map(|keys| cipher(keys.aead)),
+            cache_tells: matches!(content, Content::File(_))
+                && file.is_some_and(|file| sendfile::is_cached(file, file.position(), 1).is_ok()),
+        };
+        let path = choose(&circumstances);
+        if path != DataPath::KernelTls {
+            return path;
+        }
+        let rekey = parts.kernel_tls.is_some_and(|abilities| abilities.rekey);
+        match connection.map(|connection| connection.hand_over(rekey)) {
+            Some(Ok(())) => path,
+            refusal => {
+                // The session is what it was: user space goes on sealing.
+                tracing::debug!(?refusal, "the kernel refused a TLS session");
+                context.counters.ktls_fallbacks.increment();
+                DataPath::Records
+            }
+        }
+    }
+
+    /// Sends the file to its end without a copy, where the page cache has it.
+    pub(super) async fn send_by_kernel(&mut self, file: ReadFile) -> Result<(), TransferError> {
+        let size = file.size();
+        let mut file = Some(file);
+        let mut block = None;
+        // Set off by a filesystem that cannot do it; reading also finds out what an error is about.
+        let mut direct = true;
+        loop {
+            if let Some(reading) = &mut file
+                && direct
+                && left(reading) > 0
+            {
+                let count = left(reading).min(CHUNK_BYTES);
+                if sendfile::is_cached(&*reading, reading.position(), count) == Ok(true) {
+                    let connection =
+                        self.connection.as_mut().ok_or(TransferError::ConnectionLost)?;
+                    match connection.send_from(reading, count).await? {
+                        Some(0) => {}
+                        Some(sent) => {
+                            reading.advance(sent);
+                            self.moved.set(self.moved.get() + sent);
+                            yield_if_needed().await;
+                            continue;
+                        }
+                        None => direct = false,
+                    }
+                } else {
+                    self.job.context.counters.sendfile_cold_reads.increment();
+                }
+            }
+            let helpers = &self.job.context.parts.helpers;
+            let block = block.get_or_insert_with(|| self.job.context.blocks.lease());
+            let count = storage::read(helpers, &mut file, block).await;
+            let count = count.map_err(TransferError::Storage)?;
+            if count == 0 {
+                break;
+            }
+            self.send(&block.as_slice()[..count]).await?;
+        }
+        // A file that was cut meanwhile is not what SIZE had promised.
+        if file.is_none_or(|file| file.position() < size) {
+            return Err(TransferError::Storage(FileError::Shrunk));
+        }
+        self.end_sending().await
+    }
+}
+
+impl DataConnection {
+    /// Gives the session's sending half to the kernel. After an error nothing has changed for the
+    /// client: a socket with the kernel's TLS but without keys is what it was.
+    fn hand_over(&mut self, rekey: bool) -> io::Result<()> {
+        let Some(channel) = self.channel.take() else {
+            return Err(io::ErrorKind::NotConnected.into());
+        };
+        let handed = match channel.send_keys() {
+            Some(keys) => ktls::attach(&self.stream).and_then(|()| set_keys(&self.stream, &keys)),
+            None => Err(io::ErrorKind::Unsupported.into()),
+        };
+        match handed {
+            Ok(()) => {
+                let sender = KernelSender::new(*channel);
+                self.kernel = Some(Box::new(KernelTls { sender, rekey, receive_ended: false }));
+            }
+            Err(_) => self.channel = Some(channel),
+        }
+        handed
+    }
+
+    /// Sends up to `count` octets of the file, at least one; waits for room. 0 is the end of the
+    /// file, `None` a file that must be read instead.
+    async fn send_from(
+        &mut self,
+        file: &ReadFile,
+        count: u64,
+    ) -> Result<Option<u64>, TransferError> {
+        self.before_data(usize::try_from(count).unwrap_or(usize::MAX)).await?;
+        let count = usize::try_from(count).unwrap_or(usize::MAX);
+        let stream = &self.stream;
+        let sending = async {
+            loop {
+                match sendfile::sendfile(stream, file, file.position(), count) {
+                    Ok(sent) => return Ok(Some(sent)),
+                    Err(Errno::AGAIN) => stream.writable().await?,
+                    Err(error) if is_of_the_connection(error) => return Err(error.into()),
+                    Err(_) => return Ok(None),
+                }
+            }
+        };
+        let sent = self.interrupts.step(sending).await?;
+        if let (Some(kernel), Some(sent)) = (&mut self.kernel, sent) {
+            kernel.sender.count(sent);
+        }
+        Ok(sent.map(|sent| sent as u64))
+    }
+
+    /// Under the kernel's TLS: deals with what the client has said, and sees to keys, before
+    /// `octets` more are sent. Without it, nothing.
+    pub(super) async fn before_data(&mut self, octets: usize) -> Result<(), TransferError> {
+        if self.kernel.is_none() {
+            return Ok(());
+        }
+        let update = self.attend()?;
+        let Some(kernel) = &mut self.kernel else { return Ok(()) };
+        if !update && kernel.sender.has_room_for(octets, CALLS_PER_CHUNK_MAX) {
+            return Ok(());
+        }
+        if !kernel.rekey {
+            // Nothing may follow under the old keys (RFC 8446 §4.6.3, §5.5), and the kernel takes
+            // no new ones: the client sees a stream without close_notify, and 426.
+            tracing::debug!(update, "the kernel cannot change keys");
+            return Err(TransferError::Protection);
+        }
+        let (kind, content) = KernelSender::key_update();
+        self.send_record(kind, &content).await?;
+        let Some(kernel) = &mut self.kernel else { return Ok(()) };
+        let keys = kernel.sender.next_keys().map_err(|error| failed(&error))?;
+        set_keys(&self.stream, &keys).map_err(|error| {
+            tracing::debug!(%error, "the kernel refused new keys");
+            TransferError::Protection
+        })
+    }
+
+    /// The end of what the kernel seals: close_notify, and all of it in the socket's queue, where
+    /// the FIN that follows cannot overtake it.
+    pub(super) async fn end_kernel_tls(&mut self) -> Result<(), TransferError> {
+        let stream = &self.stream;
+        let flushed = async {
+            let mut pause = FLUSH_PAUSE_MIN;
+            while !ktls::has_room_to_finish(stream)? {
+                stream.writable().await?;
+                if ktls::has_room_to_finish(stream)? {
+                    break;
+                }
+                // Writable, but not by enough: the kernel tells no more than that.
+                sleep_until(clock::now() + pause).await;
+                pause = (pause * 2).min(FLUSH_PAUSE_MAX);
+            }
+            Ok(())
+        };
+        self.interrupts.step(flushed).await?;
+        let (kind, content) = KernelSender::close_notify();
+        self.send_record(kind, &content).await
+    }
+
+    async fn send_record(&mut self, kind: u8, content: &[u8]) -> Result<(), TransferError> {
+        let stream = &self.stream;
+        let sending = async {
+            loop {
+                match ktls::send_record(stream, kind, content) {
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                        stream.writable().await?;
+                    }
+                    other => return other,
+                }
+            }
+        };
+        self.interrupts.step(sending).await?;
+        if let Some(kernel) = &mut self.kernel {
+            kernel.sender.count(content.len());
+        }
+        Ok(())
+    }
+
+    /// Opens what the client has sent, one read's worth. `true`: it waits for a KeyUpdate.
+    fn attend(&mut self) -> Result<bool, TransferError> {
+        let Some(kernel) = &mut self.kernel else { return Ok(false) };
+        if kernel.receive_ended {
+            return Ok(false);
+        }
+        match self.stream.try_read(self.raw.spare(TLS_RECORD_BYTES_MAX)) {
+            // A client may end its half first; that it has closed both shows when we send.
+            Ok(0) => kernel.receive_ended = true,
+            Ok(count) => self.raw.commit(count),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(_) => return Err(TransferError::ConnectionLost),
+        }
+        if let Err(error) = kernel.open_all(&mut self.raw) {
+            if let Some((kind, content)) = KernelSender::fatal_alert(&error) {
+                // The session is lost, whether the client learns why or not.
+                let _ = ktls::send_record(&self.stream, kind, &content);
+            }
+            return Err(failed(&error));
+        }
+        Ok(kernel.sender.owes_update())
+    }
+}
+
+impl KernelTls {
+    /// Opens whole records at the front of `raw`; data on a download is dropped.
+    fn open_all(&mut self, raw: &mut InBuf) -> Result<(), crate::tls::TlsError> {
+        loop {
+            match self.sender.open(raw.filled_mut())? {
+                Opened::Incomplete => return Ok(()),
+                Opened::Data { consumed, .. } | Opened::Handled { consumed } => {
+                    raw.consume(consumed);
+                }
+                Opened::CloseNotify { consumed } => {
+                    raw.consume(consumed);
+                    self.receive_ended = true;
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    /// Counts a send(2) of data.
+    pub(super) const fn count(&mut self, octets: usize) {
+        self.sender.count(octets);
+    }
+}
+
+const FLUSH_PAUSE_MIN: std::time::Duration = std::time::Duration::from_millis(1);
+const FLUSH_PAUSE_MAX: std::time::Duration = std::time::Duration::from_millis(50);
+
+/// Octets between the position and the end the file had when it was opened.
+const fn left(file: &ReadFile) -> u64 {
+    file.size().saturating_sub(file.position())
+}
+
+const fn cipher(aead: Aead) -> ktls::Cipher {
+    match aead {
+        Aead::Aes128Gcm => ktls::Cipher::Aes128Gcm,
+        Aead::Aes256Gcm => ktls::Cipher::Aes256Gcm,
+        Aead::ChaCha20Poly1305 => ktls::Cipher::ChaCha20Poly1305,
+    }
+}
+
+fn set_keys(stream: &crate::runtime::Stream, keys: &SendKeys<'_>) -> io::Result<()> {
+    let (cipher, key) = (cipher(keys.aead), keys.key);
+    let keys = ktls::SendKeys { cipher, key, iv: keys.iv, sequence: keys.sequence };
+    ktls::set_send_keys(stream, &keys)
+}
+
+/// Errors of sendfile(2) that the file cannot have caused.
+fn is_of_the_connection(error: Errno) -> bool {
+    matches!(
+        error,
+        Errno::PIPE
+            | Errno::CONNRESET
+            | Errno::CONNABORTED
+            | Errno::NOTCONN
+            | Errno::TIMEDOUT
+            | Errno::HOSTUNREACH
+            | Errno::NETUNREACH
+            | Errno::NETDOWN
+            | Errno::BADMSG
+            | Errno::KEYEXPIRED
+    )
+}

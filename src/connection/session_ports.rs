@@ -1,0 +1,506 @@
+//! The passive ports of one session: one that waits for a data connection, or one that rests until
+//! the next. Owns who may connect, and when a port serves again; which ports there are belongs to
+//! `passive_ports`.
+//!
+//! A port that has served is not thrown away: it is closed, and only its socket stays bound, so
+//! that the next EPSV costs one listen(2) instead of a socket, its options and a search for a port.
+//! While it rests every connection is refused, and those that waited at its closing were reset:
+//! none can be taken for that of the next transfer.
+//!
+//! What is known in advance is where the next transfer will be (RFC 2577 §8). So a port serves
+//! again only its own session, only [`ANNOUNCED_MAX`] times, and only after a transfer that nobody
+//! else tried to reach and whose TLS proved to belong to the session. Somebody at the client's own
+//! address who finds an open port by half-open scanning can then reckon with it for the rest of its
+//! uses, where he otherwise had to scan for each; `data_resumption = "require"` refuses him both
+//! ways.
+
+use std::{
+    cell::Cell,
+    collections::BTreeMap,
+    io,
+    net::{IpAddr, SocketAddr},
+    rc::Rc,
+    time::{Duration, Instant},
+};
+
+use super::passive_ports::{BACKLOG, BoundPort, PassiveError, PassivePorts};
+use crate::{
+    clock,
+    limits::PASSIVE_RESTING_PER_SHARD_MAX,
+    runtime::{Listener, Mailbox, MailboxSender, Stream, Task, mailbox, spawn, yield_if_needed},
+};
+
+/// Times one port is told to its client before another is drawn: the price of a new port is spread
+/// thin by then, and it stays short-lived.
+const ANNOUNCED_MAX: u32 = 16;
+
+/// How long a port rests for its session's next transfer.
+const REST_MAX: Duration = Duration::from_secs(5);
+
+/// How long connections may wait for the transfer command before a task looks at them. Clients send
+/// the command right after they connect; a task, a duplicate and a poll are saved then.
+const UNGUARDED_MAX: Duration = Duration::from_millis(20);
+
+/// The passive ports of one session. Clones share them.
+#[derive(Debug, Clone)]
+pub struct SessionPorts(Rc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    ports: PassivePorts,
+    /// The port that rests for this session, unless it was evicted, and how long it may.
+    resting: Cell<Option<(u64, Instant)>>,
+}
+
+impl SessionPorts {
+    pub(super) fn new(ports: &PassivePorts) -> Self {
+        Self(Rc::new(Inner { ports: ports.clone(), resting: Cell::new(None) }))
+    }
+
+    /// Listens on `local`'s address (its own port does not matter) for one connection from
+    /// `allowed_peer`, the client of the control connection [PASV-04]: on the port that rests for
+    /// the session, else on a random one [PASV-02].
+    ///
+    /// # Errors
+    ///
+    /// `PassiveError`, either kind answered with 425.
+    pub fn listen(
+        &self,
+        local: SocketAddr,
+        allowed_peer: IpAddr,
+    ) -> Result<PassiveListener, PassiveError> {
+        let port = match self.rested(local) {
+            Some(port) => port,
+            None => self.0.ports.open(local)?,
+        };
+        Ok(PassiveListener {
+            port,
+            session: self.clone(),
+            allowed_peer: allowed_peer.to_canonical(),
+            guard_due: Some(clock::now() + UNGUARDED_MAX),
+            guard: None,
+        })
+    }
+
+    /// Until when a port rests here.
+    #[must_use]
+    pub fn rests_until(&self) -> Option<Instant> {
+        self.0.resting.get().map(|(_, until)| until)
+    }
+
+    /// Frees the port that rests here.
+    pub fn free(&self) {
+        self.0.free();
+    }
+
+    /// The resting port, listening again. Another socket may have got hold of it meanwhile.
+    fn rested(&self, local: SocketAddr) -> Option<BoundPort> {
+        let mut port = self.0.take()?;
+        if port.address.ip() != local.ip().to_canonical()
+            || port.listener.listen_again(BACKLOG).is_err()
+        {
+            return None;
+        }
+        port.announced += 1;
+        self.0.ports.count(|counts| counts.reused += 1);
+        Some(port)
+    }
+
+    fn rest(&self, port: BoundPort) {
+        self.free();
+        let id = self.0.ports.resting().borrow_mut().add(port);
+        self.0.resting.set(Some((id, clock::now() + REST_MAX)));
+        // Outside the borrow: a dropped port goes back to the pool.
+        let evicted = self.0.ports.resting().borrow_mut().evict_surplus();
+        drop(evicted);
+    }
+}
+
+impl Inner {
+    fn take(&self) -> Option<BoundPort> {
+        let (id, _) = self.resting.take()?;
+        self.ports.resting().borrow_mut().ports.remove(&id)
+    }
+
+    fn free(&self) {
+        let port = self.take();
+        drop(port);
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.free();
+    }
+}
+
+/// The resting ports of all sessions of a shard, in the order they came.
+#[derive(Debug, Default)]
+pub(super) struct Resting {
+    ports: BTreeMap<u64, BoundPort>,
+    next: u64,
+}
+
+impl Resting {
+    fn add(&mut self, port: BoundPort) -> u64 {
+        let id = self.next;
+        self.next += 1;
+        self.ports.insert(id, port);
+        id
+    }
+
+    /// Takes the port that has rested longest from its session.
+    pub(super) fn evict(&mut self) -> Option<BoundPort> {
+        self.ports.pop_first().map(|(_, port)| port)
+    }
+
+    fn evict_surplus(&mut self) -> Option<BoundPort> {
+        (self.ports.len() > PASSIVE_RESTING_PER_SHARD_MAX).then(|| self.evict()).flatten()
+    }
+}
+
+/// A port waiting for one data connection. Dropping it frees the port at once.
+#[derive(Debug)]
+pub struct PassiveListener {
+    port: BoundPort,
+    session: SessionPorts,
+    allowed_peer: IpAddr,
+    guard_due: Option<Instant>,
+    guard: Option<Guard>,
+}
+
+/// The task that looks at connections before they are asked for.
+#[derive(Debug)]
+struct Guard {
+    found: Mailbox<Found>,
+    _task: Task<()>,
+}
+
+#[derive(Debug)]
+struct Found {
+    stream: Stream,
+    /// Nobody else has connected.
+    alone: bool,
+}
+
+impl PassiveListener {
+    /// Where the client is to connect, for the 227 or 229 reply.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        self.port.address
+    }
+
+    /// When [`PassiveListener::guard`] is to be called, if nobody asked for the connection before.
+    #[must_use]
+    pub const fn guard_due(&self) -> Option<Instant> {
+        self.guard_due
+    }
+
+    /// From here on strangers are closed as they come, and the port closes with the client's
+    /// connection, although nobody asked for it yet [PASV-05]. Costs a task and a descriptor.
+    pub fn guard(&mut self) {
+        self.guard_due = None;
+        let (sender, found) = mailbox(1);
+        let ports = self.session.0.ports.clone();
+        let listener = self.port.listener.clone();
+        let task = spawn(wait_for(listener, self.allowed_peer, sender, ports));
+        self.guard = Some(Guard { found, _task: task });
+    }
+
+    /// The first connection from the control connection's client, also when it came earlier, and
+    /// the port, which is closed to further ones [PASV-13]. Bounded by the caller's deadline.
+    pub async fn connection(mut self) -> (Stream, ServedPort) {
+        let mut alone = true;
+        if self.guard.is_none() {
+            while let Some(stream) = self.port.listener.accept_waiting() {
+                if stream.peer_addr().ip().to_canonical() == self.allowed_peer {
+                    return self.served(stream, alone);
+                }
+                alone = false;
+                self.session.0.ports.count(|counts| counts.strangers += 1);
+                yield_if_needed().await;
+            }
+            self.guard();
+        }
+        let found = match &mut self.guard {
+            Some(guard) => guard.found.recv().await,
+            None => None,
+        };
+        match found {
+            Some(found) => self.served(found.stream, alone && found.alone),
+            None => std::future::pending().await,
+        }
+    }
+
+    fn served(self, stream: Stream, alone: bool) -> (Stream, ServedPort) {
+        self.port.listener.shut_down();
+        (stream, ServedPort { port: self.port, session: self.session, alone })
+    }
+}
+
+/// A port that has had its connection, closed. Dropping it frees it.
+#[derive(Debug)]
+pub struct ServedPort {
+    port: BoundPort,
+    session: SessionPorts,
+    alone: bool,
+}
+
+impl ServedPort {
+    /// Keeps the port for the session's next transfer. For the caller who knows that the connection
+    /// was the session's own.
+    pub fn rest(self) {
+        if self.alone && self.port.lasting && self.port.announced < ANNOUNCED_MAX {
+            self.session.rest(self.port);
+        }
+    }
+}
+
+/// Strangers are closed and counted, the first good connection is kept, and then the port closes.
+async fn wait_for(
+    listener: Listener,
+    allowed_peer: IpAddr,
+    found: MailboxSender<Found>,
+    ports: PassivePorts,
+) {
+    let mut starved = |_: &io::Error| ports.count(|counts| counts.starved += 1);
+    let mut alone = true;
+    while let Some(stream) = listener.accept(&mut starved).await {
+        if stream.peer_addr().ip().to_canonical() == allowed_peer {
+            listener.shut_down();
+            // Fails only when the listener is gone, and the connection goes with it.
+            let _ = found.send(Found { stream, alone });
+            return;
+        }
+        alone = false;
+        ports.count(|counts| counts.strangers += 1);
+        drop(stream);
+        yield_if_needed().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::connection::passive_ports::tests::{HERE, free_range};
+    use crate::runtime::{
+        poll_once,
+        testing::{eventually, on_shard},
+    };
+    use socket2::{Domain, Socket, Type};
+    use std::{
+        io::{Read, Write},
+        net::{Ipv4Addr, TcpListener, TcpStream},
+    };
+
+    fn connect_from(source: [u8; 4], target: SocketAddr) -> io::Result<TcpStream> {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+        socket.bind(&SocketAddr::from((source, 0)).into())?;
+        socket.connect(&target.into())?;
+        Ok(socket.into())
+    }
+
+    #[track_caller]
+    fn assert_refused(address: SocketAddr) {
+        let error = connect_from([127, 0, 0, 1], address).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+    }
+
+    /// One whole announcement: listen, connect, accept; octets move.
+    async fn serve(session: &SessionPorts, guarded: bool) -> (u16, ServedPort) {
+        let mut passive = session.listen(HERE, HERE.ip()).unwrap();
+        let mut client = TcpStream::connect(passive.address()).unwrap();
+        let port = passive.address().port();
+        if guarded {
+            passive.guard();
+        }
+        let (stream, served) = passive.connection().await;
+        assert_eq!(stream.peer_addr(), client.local_addr().unwrap());
+        client.write_all(b"up").unwrap();
+        assert_eq!(stream.read(&mut [0; 4]).await.unwrap(), 2);
+        stream.write_all(b"down").await.unwrap();
+        client.read_exact(&mut [0; 4]).unwrap();
+        (port, served)
+    }
+
+    #[test]
+    fn a_connection_comes_before_or_after_it_is_waited_for() {
+        on_shard(|| async {
+            let session = PassivePorts::new(None).session();
+            for guarded in [false, true] {
+                let mut early = session.listen(HERE, HERE.ip()).unwrap();
+                if guarded {
+                    early.guard();
+                }
+                let client = TcpStream::connect(early.address()).unwrap();
+                let (stream, _) = early.connection().await;
+                assert_eq!(stream.peer_addr(), client.local_addr().unwrap());
+
+                let late = session.listen(HERE, HERE.ip()).unwrap();
+                let address = late.address();
+                let mut waiting = Box::pin(late.connection());
+                for _ in 0..5 {
+                    assert!(poll_once(&mut waiting).await.is_none());
+                }
+                let client = TcpStream::connect(address).unwrap();
+                let (stream, _) = waiting.await;
+                assert_eq!(stream.peer_addr(), client.local_addr().unwrap());
+            }
+        });
+    }
+
+    /// [PASV-04] [PASV-05]: theft from another address; [PASV-13]: later connections. The same
+    /// before and after anybody asks for the connection.
+    #[test]
+    fn strangers_are_closed_and_later_ones_refused() {
+        on_shard(|| async {
+            let ports = PassivePorts::new(None);
+            let session = ports.session();
+            let mapped = IpAddr::V6(Ipv4Addr::LOCALHOST.to_ipv6_mapped());
+            for guarded in [false, true] {
+                let before = ports.counts().strangers;
+                let mut passive = session.listen(HERE, mapped).unwrap();
+                let address = passive.address();
+                if guarded {
+                    passive.guard();
+                }
+                let mut waiting = Box::pin(passive.connection());
+                for _ in 0..20 {
+                    let mut thief = connect_from([127, 0, 0, 2], address).unwrap();
+                    assert!(poll_once(&mut waiting).await.is_none());
+                    let reader = std::thread::spawn(move || thief.read(&mut [0; 1]).unwrap_or(0));
+                    assert!(eventually(|| reader.is_finished()).await);
+                    assert_eq!(reader.join().unwrap(), 0);
+                }
+                assert_eq!(ports.counts().strangers - before, 20);
+                let client = connect_from([127, 0, 0, 1], address).unwrap();
+                let (stream, served) = waiting.await;
+                assert_eq!(stream.peer_addr(), client.local_addr().unwrap());
+                assert_refused(address);
+                // A port that somebody else has tried does not serve again.
+                served.rest();
+                assert!(session.rests_until().is_none());
+                assert!(TcpListener::bind(address).is_ok());
+            }
+        });
+    }
+
+    /// Behind the first connection others may wait already, the client's own included: closing
+    /// the port resets them, and the next announcement does not find them.
+    #[test]
+    fn what_waits_behind_the_first_is_not_taken_for_the_next() {
+        on_shard(|| async {
+            let session = PassivePorts::new(None).session();
+            let passive = session.listen(HERE, HERE.ip()).unwrap();
+            let address = passive.address();
+            let first = TcpStream::connect(address).unwrap();
+            let mut second = TcpStream::connect(address).unwrap();
+            let (stream, served) = passive.connection().await;
+            assert_eq!(stream.peer_addr(), first.local_addr().unwrap());
+            served.rest();
+            assert_refused(address);
+            let again = session.listen(HERE, HERE.ip()).unwrap();
+            assert_eq!(again.address(), address);
+            let mut waiting = Box::pin(again.connection());
+            assert!(poll_once(&mut waiting).await.is_none());
+            let error = second.read(&mut [0]).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+            let client = TcpStream::connect(address).unwrap();
+            assert_eq!(waiting.await.0.peer_addr(), client.local_addr().unwrap());
+        });
+    }
+
+    /// [PASV-02]: one port serves a session a bounded number of times, and only that session.
+    #[test]
+    fn a_rested_port_serves_its_session_again_and_not_for_ever() {
+        on_shard(|| async {
+            let ports = PassivePorts::new(None);
+            let session = ports.session();
+            let mut first = None;
+            for round in 0..ANNOUNCED_MAX {
+                let (port, served) = serve(&session, round % 2 == 0).await;
+                assert_eq!(*first.get_or_insert(port), port, "round {round}");
+                served.rest();
+                assert_refused(SocketAddr::new(HERE.ip(), port));
+            }
+            let counts = ports.counts();
+            assert_eq!((counts.opened, counts.reused), (1, u64::from(ANNOUNCED_MAX) - 1));
+            assert!(session.rests_until().is_none());
+            let (_, served) = serve(&session, false).await;
+            assert_eq!(ports.counts().opened, 2);
+            served.rest();
+            let _other = serve(&ports.session(), false).await;
+            assert_eq!(ports.counts().opened, 3);
+        });
+    }
+
+    #[test]
+    fn a_port_is_free_when_nobody_rests_it_or_its_session_ends() {
+        on_shard(|| async {
+            let range = free_range(1);
+            let address = SocketAddr::new(HERE.ip(), *range.start());
+            let ports = PassivePorts::new(Some(range));
+            for round in 0..20 {
+                let session = ports.session();
+                let mut passive = session.listen(HERE, HERE.ip()).unwrap();
+                assert_eq!(passive.address(), address);
+                let exhausted = session.listen(HERE, HERE.ip());
+                assert!(matches!(exhausted, Err(PassiveError::Exhausted)));
+                match round % 4 {
+                    0 => drop(passive),
+                    1 => {
+                        passive.guard();
+                        assert!(poll_once(Box::pin(passive.connection())).await.is_none());
+                    }
+                    2 => {
+                        let _client = TcpStream::connect(address).unwrap();
+                        drop(passive.connection().await);
+                    }
+                    _ => {
+                        let _client = TcpStream::connect(address).unwrap();
+                        let (_, served) = passive.connection().await;
+                        served.rest();
+                        assert!(session.rests_until().unwrap() > clock::now());
+                        drop(session);
+                    }
+                }
+                assert_refused(address);
+                assert!(ports.resting().borrow().ports.is_empty());
+            }
+            assert_eq!((ports.counts().exhausted, ports.counts().reused), (20, 0));
+        });
+    }
+
+    /// A small range is not hogged by sessions between two transfers.
+    #[test]
+    fn a_scarce_port_is_taken_from_the_session_where_it_rests() {
+        on_shard(|| async {
+            let ports = PassivePorts::new(Some(free_range(2)));
+            let [idle, later, busy] = [(); 3].map(|()| ports.session());
+            let (first, served) = serve(&idle, false).await;
+            served.rest();
+            let (_, served) = serve(&later, false).await;
+            served.rest();
+            let taken = busy.listen(HERE, HERE.ip()).unwrap();
+            assert_eq!(taken.address().port(), first, "the one that rested longest");
+            let kept = later.listen(HERE, HERE.ip()).unwrap();
+            assert_eq!(ports.counts().reused, 1);
+            assert!(matches!(idle.listen(HERE, HERE.ip()), Err(PassiveError::Exhausted)));
+            drop((taken, kept));
+            assert!(idle.listen(HERE, HERE.ip()).is_ok());
+        });
+    }
+
+    /// Between two transfers another process may have begun to listen on the port.
+    #[test]
+    fn a_port_lost_to_another_process_is_replaced() {
+        on_shard(|| async {
+            let session = PassivePorts::new(None).session();
+            let (port, served) = serve(&session, false).await;
+            served.rest();
+            let _thief = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).unwrap();
+            let (other, _) = serve(&session, false).await;
+            assert_ne!(port, other);
+        });
+    }
+}

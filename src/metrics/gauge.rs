@@ -1,0 +1,84 @@
+//! Gauges of one shard: how much of something there is at this moment. Each unit is held by a
+//! value that gives it back when dropped, so that no way out of a session is forgotten.
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+macro_rules! gauges {
+    ($($(#[doc = $doc:literal])+ $name:ident),+ $(,)?) => {
+        /// What one shard has at this moment.
+        #[derive(Debug, Default)]
+        pub struct Gauges {
+            $($(#[doc = $doc])+ pub $name: Gauge,)+
+        }
+
+        impl Gauges {
+            /// Name and value of every gauge, in the order of this file.
+            #[must_use]
+            pub fn snapshot(&self) -> Vec<(&'static str, u64)> {
+                vec![$((stringify!($name), self.$name.get()),)+]
+            }
+        }
+
+        /// Name and meaning of every gauge.
+        pub(super) const HELP: &[(&str, &str)] =
+            &[$((stringify!($name), concat!($($doc),+)),)+];
+    };
+}
+
+gauges! {
+    /// Control connections that are served, silent ones before their ClientHello included.
+    sessions,
+    /// Those of them that are logged in.
+    sessions_logged_in,
+    /// TLS handshakes in progress, of control and data connections.
+    handshakes,
+    /// Transfers between the 150 and their last octet.
+    transfers,
+}
+
+/// One gauge.
+#[derive(Debug, Default)]
+pub struct Gauge(Rc<Cell<u64>>);
+
+impl Gauge {
+    /// Counts one more for as long as the result lives.
+    #[must_use]
+    pub fn hold(&self) -> Held {
+        self.0.set(self.0.get() + 1);
+        Held(Rc::clone(&self.0))
+    }
+
+    /// How many are held.
+    #[must_use]
+    pub fn get(&self) -> u64 {
+        self.0.get()
+    }
+}
+
+/// One unit of a [`Gauge`].
+#[derive(Debug)]
+pub struct Held(Rc<Cell<u64>>);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_what_is_held() {
+        let gauges = Gauges::default();
+        let held = [gauges.transfers.hold(), gauges.transfers.hold()];
+        let [first, second] = held;
+        assert!(gauges.snapshot().contains(&("transfers", 2)));
+        drop(first);
+        assert_eq!(gauges.transfers.get(), 1);
+        drop(gauges);
+        drop(second);
+    }
+}

@@ -1,0 +1,144 @@
+//! Waiting until a socket takes bytes, without sending any. The executor offers no such wait, but
+//! it can wait until a descriptor is readable, and an epoll instance is one: it is readable when
+//! something it watches is ready.
+
+use std::{
+    future::poll_fn,
+    io,
+    os::fd::{AsFd, OwnedFd},
+};
+
+use rustix::event::epoll;
+
+use super::Watched;
+
+/// Watches one socket for room. Level-triggered, so nothing is missed between two waits.
+#[derive(Debug)]
+pub(super) struct WritableWatch {
+    epoll: OwnedFd,
+}
+
+impl WritableWatch {
+    /// # Errors
+    ///
+    /// Those of epoll_create1(2) and epoll_ctl(2): no descriptors, no memory.
+    pub(super) fn new(socket: impl AsFd) -> io::Result<Self> {
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        let data = epoll::EventData::new_u64(0);
+        epoll::add(&epoll, socket, data, epoll::EventFlags::OUT)?;
+        Ok(Self { epoll })
+    }
+
+    /// Returns when a write would not wait: there is room, or the connection has failed.
+    ///
+    /// # Errors
+    ///
+    /// Those of dup(2).
+    pub(super) async fn wait(&self) -> io::Result<()> {
+        // The executor polls a descriptor for reading as soon as it adopts it, and tries to read
+        // before it polls again; so each wait is the first of a duplicate.
+        let watched = Watched::new(rustix::io::fcntl_dupfd_cloexec(&self.epoll, 0)?);
+        // An epoll instance cannot be read, so this ends in an error when it is ready.
+        let _ = poll_fn(|cx| watched.poll_readable(cx)).await;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtime::{
+        poll_once, race,
+        testing::{alone, eventually, on_shard, open_files, pause},
+    };
+    use std::{
+        io::{Read, Write},
+        net::{TcpListener, TcpStream},
+    };
+
+    fn pair() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (server, _) = listener.accept().unwrap();
+        server.set_nonblocking(true).unwrap();
+        (server, client)
+    }
+
+    fn fill(mut socket: &TcpStream) -> usize {
+        let mut sent = 0;
+        while let Ok(count) = socket.write(&[7; 65_536]) {
+            sent += count;
+        }
+        sent
+    }
+
+    #[test]
+    fn waits_for_room_again_and_again() {
+        on_shard(|| async {
+            let (server, mut client) = pair();
+            let watch = WritableWatch::new(&server).unwrap();
+            watch.wait().await.unwrap();
+            watch.wait().await.unwrap();
+            for _ in 0..3 {
+                let mut sent = fill(&server);
+                let waiting = async {
+                    watch.wait().await.unwrap();
+                    "room"
+                };
+                let early = async {
+                    pause(20).await;
+                    "still full"
+                };
+                assert_eq!(race(waiting, early).await, "still full");
+                let mut waiting = Box::pin(watch.wait());
+                assert!(poll_once(&mut waiting).await.is_none());
+                let reader = client.try_clone().unwrap();
+                let reader = std::thread::spawn(move || {
+                    let mut reader = reader;
+                    let mut buffer = vec![0; 65_536];
+                    while sent > 0 {
+                        sent -= reader.read(&mut buffer).unwrap();
+                    }
+                });
+                waiting.await.unwrap();
+                assert!(eventually(|| reader.is_finished()).await);
+                reader.join().unwrap();
+                client.flush().unwrap();
+            }
+        });
+    }
+
+    #[test]
+    fn a_failed_connection_ends_the_wait() {
+        on_shard(|| async {
+            let (server, client) = pair();
+            let watch = WritableWatch::new(&server).unwrap();
+            fill(&server);
+            let mut waiting = Box::pin(watch.wait());
+            assert!(poll_once(&mut waiting).await.is_none());
+            drop(client);
+            waiting.await.unwrap();
+        });
+    }
+
+    #[test]
+    fn dropped_waits_leak_no_descriptor() {
+        if !alone("runtime::writable::tests::dropped_waits_leak_no_descriptor") {
+            return;
+        }
+        on_shard(|| async {
+            let (server, _client) = pair();
+            fill(&server);
+            let watch = WritableWatch::new(&server).unwrap();
+            pause(10).await;
+            let before = open_files();
+            for _ in 0..100 {
+                let mut waiting = Box::pin(watch.wait());
+                assert!(poll_once(&mut waiting).await.is_none());
+                drop(waiting);
+                pause(0).await;
+            }
+            assert!(eventually(|| open_files() <= before).await, "{} > {before}", open_files());
+        });
+    }
+}

@@ -1,0 +1,193 @@
+//! What an operator sees of a running server: counters and gauges over HTTP, and in the log.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::content::bytes;
+use crate::process::descriptors;
+use crate::support::wait::{PATIENCE, Stopwatch};
+use crate::support::{Client, Server, wait_until};
+
+/// Larger than every buffer between the two processes.
+const BIG: usize = 64 << 20;
+
+fn start() -> (Server, SocketAddr) {
+    let server = Server::builder().toml("[metrics]\nlisten = \"127.0.0.1:0\"").start();
+    let log = server.log();
+    let printed = log.lines().find_map(|line| line.strip_prefix("metrics http://")).unwrap();
+    let address = printed.strip_suffix("/metrics").unwrap().parse().unwrap();
+    (server, address)
+}
+
+fn connect(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream
+}
+
+/// The whole answer to `request`; empty when the connection was closed without one.
+fn ask(address: SocketAddr, request: &str) -> String {
+    let mut stream = connect(address);
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+fn scrape(address: SocketAddr) -> String {
+    let answer = ask(address, "GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
+    assert!(head.contains("Content-Type: application/openmetrics-text; version=1.0.0"), "{head}");
+    assert!(head.contains(&format!("Content-Length: {}", body.len())), "{head}");
+    assert!(body.ends_with("# EOF\n"), "{body}");
+    body.to_owned()
+}
+
+/// Sum of a metric over all shards.
+#[track_caller]
+fn sum(page: &str, name: &str) -> u64 {
+    let values: Vec<u64> = page
+        .lines()
+        .filter_map(|line| line.strip_prefix(name)?.strip_prefix("{shard=")?.split_once("} "))
+        .map(|(_, value)| value.parse().unwrap())
+        .collect();
+    assert!(!values.is_empty(), "no {name} in\n{page}");
+    values.iter().sum()
+}
+
+#[test]
+fn a_scrape_while_a_transfer_runs() {
+    let (server, address) = start();
+    let content = bytes(BIG, 1);
+    fs::write(server.root().join("big"), &content).unwrap();
+    let mut down = Client::implicit(&server).login();
+    down.expect("TYPE I", 200);
+    let mut data = down.passive();
+    down.expect("RETR big", 150);
+    let _clear = Client::plain(&server);
+    wait_until("the data connection's handshake", || {
+        sum(&scrape(address), "ringftpd_handshakes") == 1
+    });
+    down.secure(&mut data);
+
+    let page = scrape(address);
+    assert_eq!(sum(&page, "ringftpd_sessions"), 2, "{page}");
+    assert_eq!(sum(&page, "ringftpd_sessions_logged_in"), 1, "{page}");
+    assert_eq!(sum(&page, "ringftpd_transfers"), 1, "{page}");
+    assert_eq!(sum(&page, "ringftpd_logins_total"), 1, "{page}");
+    assert_eq!(sum(&page, "ringftpd_downloads_total"), 0, "{page}");
+    assert!(sum(&page, "ringftpd_shard_up") >= 1, "{page}");
+    assert!(page.contains("# TYPE ringftpd_logins counter\n"), "{page}");
+    assert!(page.contains("# HELP ringftpd_passive_strangers Connections to"), "{page}");
+
+    assert!(down.receive(data) == content, "the scrape has changed the download");
+    down.quit();
+    wait_until("the end of the transfer", || {
+        let page = scrape(address);
+        sum(&page, "ringftpd_transfers") == 0
+            && sum(&page, "ringftpd_handshakes") == 0
+            && sum(&page, "ringftpd_sessions_logged_in") == 0
+            && sum(&page, "ringftpd_sessions") == 1
+            && sum(&page, "ringftpd_downloads_total") == 1
+            && sum(&page, "ringftpd_bytes_sent_total") == BIG as u64
+    });
+}
+
+#[test]
+fn other_requests_are_refused() {
+    let (_server, address) = start();
+    for (request, status) in [
+        ("GET / HTTP/1.1\r\n\r\n", "404 Not Found"),
+        ("DELETE /metrics HTTP/1.1\r\n\r\n", "405 Method Not Allowed"),
+        ("USER anonymous\r\n\r\n", "400 Bad Request"),
+    ] {
+        let answer = ask(address, request);
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}\r\n")), "{request:?}: {answer}");
+    }
+    let long = format!("GET /metrics HTTP/1.1\r\nA: {}", "b".repeat(8 * 1024));
+    let answer = ask(address, &long[..8 * 1024]);
+    assert!(answer.starts_with("HTTP/1.1 431 "), "{answer}");
+}
+
+/// Scrapers that never ask, or never read, are ended at a deadline; meanwhile sessions and other
+/// scrapers go on, and however many there are, they hold a bounded number of threads.
+#[test]
+fn stuck_scrapers_hold_up_nothing() {
+    let (server, address) = start();
+    let before = descriptors(server.pid());
+    let silent: Vec<TcpStream> = (0..4).map(|_| connect(address)).collect();
+    wait_until("the silent ones", || descriptors(server.pid()) >= before + 4);
+    let watch = Stopwatch::start();
+    scrape(address);
+    Client::implicit(&server).login().quit();
+    assert!(watch.elapsed() < PATIENCE / 4, "held up for {:?}", watch.elapsed());
+
+    let many: Vec<TcpStream> = (0..100).map(|_| connect(address)).collect();
+    // Those beyond the bound are closed at once, the others at the deadline.
+    for mut stream in silent.into_iter().chain(many) {
+        let mut octets = [0; 1];
+        assert!(matches!(stream.read(&mut octets), Ok(0) | Err(_)), "an answer to no question");
+        assert!(descriptors(server.pid()) <= before + 24, "threads of stuck scrapers");
+    }
+    assert!(watch.elapsed() < PATIENCE, "no deadline: {:?}", watch.elapsed());
+    scrape(address);
+    server.stop();
+}
+
+#[test]
+fn an_address_in_use_is_named() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let scratch = tempfile::tempdir().unwrap();
+    let config = scratch.path().join("ringftpd.toml");
+    fs::write(&config, format!("[metrics]\nlisten = \"{address}\"\n")).unwrap();
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_ringftpd"))
+        .args(["serve", "--implicit", "127.0.0.1:0", "--explicit", "none", "--config"])
+        .arg(&config)
+        .arg("--state-dir")
+        .arg(scratch.path())
+        .arg(scratch.path())
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let text = String::from_utf8(output.stderr).unwrap();
+    let expected = format!("ringftpd: metrics.listen: cannot listen on {address}: ");
+    assert!(text.contains(&expected) && text.contains("another server has it"), "{text}");
+}
+
+/// SIGUSR1 ends nothing: every shard writes what it has counted, now and while it drains.
+#[test]
+fn a_signal_writes_the_counters_to_the_log() {
+    let mut server = Server::builder().toml("[limits]\nshutdown_timeout = \"30s\"").start();
+    fs::write(server.root().join("big"), bytes(BIG, 1)).unwrap();
+    let mut down = Client::implicit(&server).login();
+    let mut data = down.passive();
+    down.expect("RETR big", 150);
+    down.secure(&mut data);
+    let lines = || {
+        let log = server.log();
+        let lines = log.lines().filter(|line| line.contains(" counters shard="));
+        lines.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let pid = Pid::from_raw(server.pid().try_into().unwrap()).unwrap();
+    for times in 1..=2 {
+        kill_process(pid, Signal::USR1).unwrap();
+        wait_until("the counters in the log", || {
+            let found = lines();
+            let shards = found.iter().filter(|line| line.contains("shard=0")).count();
+            let counted =
+                |line: &&String| line.contains("logins=1") && line.contains("transfers=1");
+            shards == times && found.iter().filter(counted).count() == times
+        });
+        if times == 1 {
+            server.terminate();
+            wait_until("the drain", || server.log().contains("shutting down"));
+        }
+    }
+    down.receive(data);
+    assert!(server.wait().success());
+}

@@ -1,0 +1,450 @@
+//! Uploads octet by octet: every suite and size, records of every shape, keys that change on the
+//! way, connections that break inside a record, and storage that is full.
+
+use std::fs;
+use std::path::Path;
+
+use rustix::process::{Pid, Resource, Rlimit, prlimit};
+use rustls::CipherSuite;
+
+use crate::content::{bytes, sha256, tree};
+use crate::process::open_files_below;
+use crate::support::server::{BOTH_LISTENERS, Builder};
+use crate::support::{Client, Listener, Server, Wire, wait_until};
+
+const SUITES: [CipherSuite; 6] = [
+    CipherSuite::TLS13_AES_128_GCM_SHA256,
+    CipherSuite::TLS13_AES_256_GCM_SHA384,
+    CipherSuite::TLS13_CHACHA20_POLY1305_SHA256,
+    CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
+    CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
+    CipherSuite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
+];
+
+/// Around one record and one block, and many blocks.
+const SIZES: [usize; 10] =
+    [0, 1, 16_383, 16_384, 16_385, 262_143, 262_144, 262_145, 4 * 245_760, 5 << 20];
+
+/// The root on a disk, and another user's home in memory, where blocks are written at once.
+struct Site {
+    server: Server,
+    memory: Option<tempfile::TempDir>,
+}
+
+impl Site {
+    fn start(builder: Builder) -> Self {
+        let memory = tempfile::tempdir_in("/dev/shm").ok();
+        let all = ["read", "list", "write", "append", "delete", "rename", "mkdir"];
+        let builder = match &memory {
+            Some(home) => builder.user("mem", &all, &format!("home = {:?}", home.path())),
+            None => builder,
+        };
+        Self { server: builder.start(), memory }
+    }
+
+    /// Users and their homes.
+    fn homes(&self) -> Vec<(&'static str, std::path::PathBuf)> {
+        let memory = self.memory.iter().map(|home| ("mem", home.path().to_owned()));
+        std::iter::once(("alice", self.server.root())).chain(memory).collect()
+    }
+}
+
+/// Clear data connections allowed.
+fn clear() -> Builder {
+    Server::builder().toml("[policy]\nrequire_data_tls = false")
+}
+
+#[track_caller]
+fn check_stored(home: &Path, expected: &[u8], what: &str) {
+    let stored = fs::read(home.join("f")).unwrap();
+    // Not assert_eq: nobody wants to read 5 MiB twice.
+    assert!(stored == expected, "{what}: {} of {} octets", stored.len(), expected.len());
+}
+
+#[test]
+fn every_suite_and_size() {
+    let site = Site::start(clear());
+    for (user, home) in site.homes() {
+        for suite in SUITES {
+            let tls = site.server.tls().suite(suite);
+            let mut client = Client::open_with(&site.server, Listener::Implicit, tls);
+            client = client.login_as(user);
+            client.expect("TYPE I", 200);
+            for size in SIZES {
+                let content = bytes(size, 3);
+                client.store("STOR f", &content);
+                check_stored(&home, &content, &format!("{user} {suite:?} {size}"));
+            }
+            client.quit();
+        }
+        let mut client = Client::implicit(&site.server).login_as(user);
+        client.expect("TYPE I", 200);
+        client.expect("PROT C", 200);
+        client.private = false;
+        for size in SIZES {
+            let content = bytes(size, 4);
+            client.store("STOR f", &content);
+            check_stored(&home, &content, &format!("{user} in clear {size}"));
+        }
+        client.quit();
+    }
+    let Site { server, memory } = site;
+    server.terminate();
+    let mut server = server;
+    assert!(server.wait().success());
+    let log = server.log();
+    assert!(log.contains("blocks_written_behind="), "{log}");
+    if memory.is_some() {
+        assert!(log.contains("blocks_written_inline="), "{log}");
+        assert!(log.contains("storage=\"inline\""), "{log}");
+    }
+}
+
+/// A CR may be the last octet of a record, of a block and of the text \[TYPE-02\].
+#[test]
+fn text_across_records_and_blocks() {
+    let site = Site::start(clear());
+    let line = b"a line\r\nwith\rlone\nends\r\n\r\n";
+    for (user, home) in site.homes() {
+        let mut client = Client::implicit(&site.server).login_as(user);
+        client.expect("TYPE A", 200);
+        for private in [true, false] {
+            client.expect(if private { "PROT P" } else { "PROT C" }, 200);
+            client.private = private;
+            for shift in [0, 1, 2, 7, 8] {
+                let mut text = vec![b'x'; shift];
+                text.extend(line.iter().cycle().take(600_000));
+                text.push(b'\r');
+                client.store("STOR f", &text);
+                let mut expected = Vec::new();
+                let mut rest = &text[..];
+                while let Some((&first, more)) = rest.split_first() {
+                    rest = more;
+                    if first != b'\r' || more.first() != Some(&b'\n') {
+                        expected.push(first);
+                    }
+                }
+                check_stored(&home, &expected, &format!("{user} {private} {shift}"));
+            }
+        }
+        client.quit();
+    }
+}
+
+/// Records of odd sizes, some thousands of a single octet, in one write and one by one.
+#[test]
+fn records_of_any_size() {
+    let server = Server::start();
+    for listener in BOTH_LISTENERS {
+        let mut client = Client::open(&server, listener).login();
+        client.expect("TYPE I", 200);
+        let content = bytes(400_000, 5);
+        let mut data = begin(&mut client, "STOR f");
+        let mut rest = &content[..];
+        let mut wire = Vec::new();
+        let sizes = [1, 2, 16_384, 3, 4_095, 1, 12_289, 777, 1, 16_383];
+        for size in std::iter::repeat_n(1, 30_000).chain(sizes.into_iter().cycle()) {
+            let piece;
+            (piece, rest) = rest.split_at(size.min(rest.len()));
+            wire.extend(data.seal(piece));
+            if rest.is_empty() {
+                break;
+            }
+            if wire.len() > 100_000 {
+                data.send_raw(&std::mem::take(&mut wire)).unwrap();
+            }
+        }
+        data.send_raw(&wire).unwrap();
+        data.finish();
+        client.expect_reply(226);
+        check_stored(&server.root(), &content, "odd records");
+        client.quit();
+    }
+}
+
+/// A client that sends nothing but records of one octet, as fast as it can, keeps nobody waiting.
+#[test]
+fn a_flood_of_small_records_stops_nobody() {
+    let cpu = crate::process::first_cpu();
+    let server = Server::builder().toml(&format!("[shards]\ncpus = \"{cpu}\"")).start();
+    let mut flooding = Client::implicit(&server).login();
+    let mut other = Client::implicit(&server).login();
+    flooding.expect("TYPE I", 200);
+    let mut data = begin(&mut flooding, "STOR f");
+    let flood = std::thread::spawn(move || {
+        let content = bytes(300_000, 6);
+        for piece in content.chunks(5_000) {
+            let records: Vec<u8> = piece.iter().flat_map(|octet| data.seal(&[*octet])).collect();
+            data.send_raw(&records).unwrap();
+        }
+        data.finish();
+        content
+    });
+    let mut answered = 0;
+    while !flood.is_finished() {
+        other.expect("NOOP", 200);
+        answered += 1;
+    }
+    assert!(answered > 3, "{answered} answers during the flood");
+    flooding.expect_reply(226);
+    check_stored(&server.root(), &flood.join().unwrap(), "flood");
+    other.quit();
+    flooding.quit();
+}
+
+/// More uploads at a time than the shard has blocks for: the others go on with small ones.
+#[test]
+fn past_the_end_of_the_pool() {
+    let cpu = crate::process::first_cpu();
+    let server = Server::builder().toml(&format!("[shards]\ncpus = \"{cpu}\"")).start();
+    // Two blocks each, and a shard has 256.
+    let mut holding: Vec<_> = (0..130)
+        .map(|number| {
+            let mut client = Client::implicit(&server).login();
+            client.expect("TYPE I", 200);
+            let mut data = begin(&mut client, &format!("STOR held{number}"));
+            data.send(&bytes(100, number)).unwrap();
+            (client, data)
+        })
+        .collect();
+    let mut client = Client::implicit(&server).login();
+    client.expect("TYPE I", 200);
+    for size in SIZES {
+        let content = bytes(size, 15);
+        client.store("STOR f", &content);
+        check_stored(&server.root(), &content, &format!("{size} in small blocks"));
+    }
+    client.quit();
+    for (number, (client, data)) in (0..).zip(&mut holding) {
+        data.finish();
+        client.expect_reply(226);
+        let stored = fs::read(server.root().join(format!("held{number}"))).unwrap();
+        assert_eq!(stored, bytes(100, number));
+    }
+}
+
+/// The client changes its keys in the middle (RFC 8446 §4.6.3), many times.
+#[test]
+fn keys_change_on_the_way() {
+    let server = Server::start();
+    let tls = server.tls().suite(CipherSuite::TLS13_AES_128_GCM_SHA256);
+    let mut client = Client::open_with(&server, Listener::Implicit, tls).login();
+    client.expect("TYPE I", 200);
+    let content = bytes(3 << 20, 7);
+    let mut data = begin(&mut client, "STOR f");
+    for piece in content.chunks(100_001) {
+        data.update_keys();
+        data.send(piece).unwrap();
+    }
+    data.finish();
+    client.expect_reply(226);
+    check_stored(&server.root(), &content, "with new keys");
+    client.quit();
+}
+
+/// FIN anywhere but behind close_notify is no end: not inside a record's header, not inside its
+/// body, not after blocks that are stored already \[DTLS-03\].
+#[test]
+fn truncation_inside_a_record() {
+    let server = Server::start();
+    let mut client = Client::implicit(&server).login();
+    client.expect("TYPE I", 200);
+    for before in [0, 10, 1 << 20] {
+        for cut in [1, 4, 5, 20, 9_000] {
+            let mut data = begin(&mut client, "STOR f");
+            data.send(&bytes(before, 8)).unwrap();
+            let record = data.seal(&bytes(10_000, 9));
+            data.send_raw(&record[..cut]).unwrap();
+            data.fin();
+            client.expect_reply(426);
+            wait_until("no file open for an upload", || {
+                open_files_below(server.pid(), &server.root()).is_empty()
+            });
+            assert!(tree(&server.root()).is_empty(), "{before} {cut}");
+        }
+        // The same with a damaged record, and what came before it kept out as well.
+        let mut data = begin(&mut client, "STOR f");
+        let _ = data.send(&bytes(before, 8));
+        let mut record = data.seal(b"damaged");
+        *record.last_mut().unwrap() ^= 1;
+        let _ = data.send_raw(&record);
+        let refusal = client.reply();
+        assert!((400..600).contains(&refusal.code), "{refusal:?}");
+        assert!(tree(&server.root()).is_empty(), "damaged after {before}");
+    }
+    client.quit();
+}
+
+/// Storage that takes no more is told before 226, however much was received by then, and leaves
+/// nothing \[XFER-04\].
+#[test]
+fn a_full_disk_is_never_a_success() {
+    let site = Site::start(clear());
+    let limit = Rlimit { current: Some(1 << 20), maximum: None };
+    let pid = Pid::from_raw(site.server.pid().try_into().unwrap());
+    prlimit(pid, Resource::Fsize, limit).unwrap();
+    for (user, home) in site.homes() {
+        for private in [true, false] {
+            let mut client = Client::implicit(&site.server).login_as(user);
+            client.expect("TYPE I", 200);
+            client.expect(if private { "PROT P" } else { "PROT C" }, 200);
+            client.private = private;
+            for size in [(1 << 20) + 1, 3 << 20, 16 << 20] {
+                let mut data = begin(&mut client, "STOR f");
+                // The server may close first.
+                let _ = data.send(&bytes(size, 10));
+                data.finish();
+                client.expect_reply(552);
+                assert!(tree(&home).is_empty(), "{user} {private} {size}");
+            }
+            client.store("STOR f", &bytes(1 << 20, 11));
+            check_stored(&home, &bytes(1 << 20, 11), "what fits");
+            fs::remove_file(home.join("f")).unwrap();
+            client.quit();
+        }
+    }
+}
+
+/// ALLO of more than there is: refused before anything is sent, and nothing is reserved on the way
+/// \[INFO-09\]. What was reserved and not used is given back.
+#[test]
+fn announced_sizes() {
+    use std::os::unix::fs::MetadataExt;
+    let site = Site::start(Server::builder());
+    for (user, home) in site.homes() {
+        let mut client = Client::implicit(&site.server).login_as(user);
+        client.expect("TYPE I", 200);
+        // 8 TiB: below the largest file of ext4, above what test machines have free.
+        let free = rustix::fs::statvfs(&home).unwrap();
+        if free.f_bavail * free.f_frsize < 8 << 40 {
+            assert!((200..300).contains(&client.cmd("ALLO 8796093022208").code));
+            client.refused("STOR f", 452);
+        }
+        assert!((200..300).contains(&client.cmd("ALLO 8388608").code));
+        client.store("STOR f", b"much less");
+        let stat = fs::metadata(home.join("f")).unwrap();
+        assert_eq!(stat.len(), 9);
+        assert!(stat.blocks() * 512 < 1 << 20, "{user}: {} blocks kept", stat.blocks());
+        fs::remove_file(home.join("f")).unwrap();
+        client.quit();
+    }
+    let Site { mut server, .. } = site;
+    server.terminate();
+    assert!(server.wait().success());
+    assert!(server.log().contains("bytes_preallocated="), "{}", server.log());
+}
+
+/// ABOR while blocks are on their way to storage.
+#[test]
+fn aborted_on_the_way_to_storage() {
+    let server = Server::start();
+    let mut client = Client::implicit(&server).login();
+    client.expect("TYPE I", 200);
+    for _ in 0..20 {
+        let mut data = begin(&mut client, "STOR f");
+        data.send(&bytes(2 << 20, 12)).unwrap();
+        client.expect("ABOR", 426);
+        client.expect_reply(226);
+        assert!(tree(&server.root()).is_empty());
+    }
+    client.quit();
+}
+
+/// Digests made on the way to storage: equal to those computed afterwards, kept across a restart and
+/// a new modification time, and forgotten when the file changes \[FILE-14\].
+#[test]
+fn digests_are_kept_with_the_file() {
+    let home = tempfile::tempdir().unwrap();
+    let keeps = keeps_attributes(home.path());
+    let all = ["read", "list", "write", "append", "delete", "rename", "mkdir"];
+    let start = || {
+        let hashing = Server::builder().toml("[storage]\nhash_uploads = [\"SHA-256\", \"MD5\"]");
+        hashing.user("carol", &all, &format!("home = {:?}", home.path())).start()
+    };
+    let open = |server: &Server| {
+        let mut client = Client::implicit(server).login_as("carol");
+        client.expect("TYPE I", 200);
+        client.expect("OPTS MLST X.hash;", 200);
+        client
+    };
+    let file = home.path().join("f");
+    let mut server = start();
+    let mut client = open(&server);
+    let content = bytes(3_000_001, 13);
+    client.store("STOR f", &content);
+    check_digests(&mut client, &content, keeps);
+    client.expect("MFMT 20010909014640 f", 213);
+    check_digests(&mut client, &content, keeps);
+    client.expect("RNFR f", 350);
+    client.expect("RNTO g", 250);
+    client.expect("RNFR g", 350);
+    client.expect("RNTO f", 250);
+    check_digests(&mut client, &content, keeps);
+    client.quit();
+    assert_eq!(hits(&mut server), if keeps { 6 } else { 0 });
+
+    // Known to the next server as well, until the file changes from outside: same size, other octets.
+    let mut server = start();
+    let mut client = open(&server);
+    check_digests(&mut client, &content, keeps);
+    let other = bytes(content.len(), 14);
+    fs::write(&file, &other).unwrap();
+    check_digests(&mut client, &other, false);
+    // What begins with octets that did not go by here has no digest of the whole.
+    client.store("STOR f", b"begin");
+    client.store("APPE f", b"ning");
+    check_digests(&mut client, b"beginning", false);
+    client.expect("REST 2", 350);
+    client.store("STOR f", b"tter");
+    check_digests(&mut client, b"better", false);
+    client.store("STOR f", b"");
+    check_digests(&mut client, b"", keeps);
+    client.expect("TYPE A", 200);
+    client.store("STOR f", b"a\r\nb\r");
+    client.expect("TYPE I", 200);
+    check_digests(&mut client, b"a\nb\r", keeps);
+    client.quit();
+    assert_eq!(hits(&mut server), if keeps { 6 } else { 0 });
+}
+
+/// HASH and XMD5 of `f`, and the fact X.hash of MLST where digests are `kept`.
+#[track_caller]
+fn check_digests(client: &mut Client, content: &[u8], kept: bool) {
+    let wanted = sha256(content);
+    let hash = client.expect("HASH f", 213).line();
+    assert!(hash.contains(&wanted), "{hash}");
+    let md5 = client.expect("XMD5 f", 250).line().to_lowercase();
+    let facts = client.expect("MLST f", 250).text();
+    assert_eq!(facts.contains("X.hash="), kept, "{facts}");
+    if kept {
+        assert!(facts.contains(&format!("X.hash=SHA-256:{wanted},MD5:{md5};")), "{facts}");
+    }
+}
+
+/// Ends the server; the hits it has counted.
+#[track_caller]
+fn hits(server: &mut Server) -> u64 {
+    server.terminate();
+    assert!(server.wait().success());
+    let log = server.log();
+    let count = log.split_once("hash_cache_hits=").map_or("0", |(_, rest)| rest);
+    count.split(|c: char| !c.is_ascii_digit()).next().unwrap().parse().unwrap()
+}
+
+/// Whether files here have attributes of users, and so keep their digests.
+fn keeps_attributes(directory: &Path) -> bool {
+    let probe = fs::File::create(directory.join("probe")).unwrap();
+    let flags = rustix::fs::XattrFlags::empty();
+    let keeps = rustix::fs::fsetxattr(&probe, "user.probe", b"", flags).is_ok();
+    fs::remove_file(directory.join("probe")).unwrap();
+    keeps
+}
+
+/// The command's 150 and an established data connection.
+#[track_caller]
+fn begin(client: &mut Client, command: &str) -> Wire {
+    let mut data = client.passive();
+    client.expect(command, 150);
+    client.secure(&mut data);
+    data
+}
