@@ -184,7 +184,8 @@ impl Control {
             // What is known already goes out in the same segment: the greeting with the tickets of
             // the handshake, above all, since two small segments meet a delayed acknowledgement,
             // and the replies of pipelined commands, that of a transfer included.
-            let more = moved && self.out.len() < REPLIES_TOGETHER_BYTES_MAX;
+            let here = self.stage() == stage;
+            let more = moved && here && self.out.len() < REPLIES_TOGETHER_BYTES_MAX;
             if (more || !self.answers.is_empty()) && !self.closing {
                 continue;
             }

@@ -165,7 +165,7 @@ mod tests {
         assert!(snapshot.contains(&("bytes_sent", 10)));
         assert!(snapshot.contains(&("uploads", 0)));
         assert!(snapshot.contains(&("handshakes_most", 7)));
-        assert_eq!(line(&snapshot), "logins=1 bytes_sent=10");
+        assert_eq!(line(&snapshot), "handshakes_most=7 logins=1 bytes_sent=10");
     }
 
     #[test]
