@@ -9,7 +9,7 @@ use ringftpd::clock;
 use ringftpd::protocol::policy::DataResumption;
 use ringftpd::tls::{
     Channel, ControlSession, Handshake, HandshakeFacts, PemText, Progress, Purpose,
-    ServerCertificate, ServerTls, TlsOptions, TlsVersions,
+    ServerCertificate, ServerTls, TlsOptions, TlsProfile, TlsVersions,
 };
 use rustls::client::Resumption;
 use rustls::crypto::aws_lc_rs::cipher_suite as suite;
@@ -65,7 +65,9 @@ impl Ends {
         let key = certified.signing_key.serialize_pem();
         let server = ServerTls::new(TlsOptions {
             certificates: vec![ServerCertificate::from_pem(&text(&pem), &text(&key)).unwrap()],
+            profile: TlsProfile::Balanced,
             versions: TlsVersions::default(),
+            groups: None,
             cipher_suites: None,
             client_ca: None,
             client_fingerprints: BTreeSet::new(),
@@ -95,7 +97,7 @@ impl Ends {
         let mut client = ClientConnection::new(self.client.clone(), name).unwrap();
         let mut server_time = Duration::ZERO;
         let start = clock::now();
-        let mut handshake = Handshake::new(&self.server, purpose, &self.session, None).unwrap();
+        let mut handshake = Handshake::new(&self.server, purpose, &self.session, None);
         server_time += clock::now() - start;
         let mut inbound = InBuf::new();
         let mut out = Vec::new();

@@ -9,13 +9,14 @@ use super::{complain, fail, load, print, report_warnings, tls_setup};
 use crate::clock;
 use crate::config::{
     Accounts, CertificateSource, Config, Directory, FILE_CACHES, LOG_FORMATS, LOG_LEVELS,
-    ListenAddress, Settings, duration_text, permission_words,
+    ListenAddress, STEERINGS, Settings, Steering, TLS_PROFILES, duration_text, permission_words,
 };
 use crate::connection::split;
 use crate::protocol::hash_command;
 use crate::protocol::policy::{DataResumption, Durability, FailedUpload, Policy};
 use crate::sys::cpu::{self, CpuError};
 use crate::sys::privileges::Identity;
+use crate::tls::TlsProfile;
 
 pub(super) fn run(arguments: &ServeArguments) -> ExitCode {
     let config = match load(arguments) {
@@ -106,6 +107,8 @@ fn describe_process(lines: &mut Lines, settings: &Settings, shards: u32) {
     lines.add("listen.backlog", settings.backlog);
     let cpus = settings.cpus.as_ref().map_or("all of the mask".to_owned(), ToString::to_string);
     lines.add("shards.cpus", format_args!("{cpus} ({shards} shards)"));
+    lines.add("shards.steering", word(&STEERINGS, settings.steering));
+    lines.add("shards.handshake_percent", settings.handshake_percent);
     lines.add("process.user", settings.user.as_deref().unwrap_or("unchanged"));
     lines.add("log.format", word(&LOG_FORMATS, settings.log.format));
     lines.add("log.level", word(&LOG_LEVELS, settings.log.level));
@@ -124,6 +127,7 @@ fn describe_tls(lines: &mut Lines, settings: &Settings) {
             lines.add("tls.certificate", format_args!("self-signed, in {}", directory.display()));
         }
     }
+    lines.add("tls.profile", word(&TLS_PROFILES, tls.profile));
     let versions = [(tls.versions.tls12, "1.2"), (tls.versions.tls13, "1.3")];
     let versions: Vec<_> =
         versions.iter().filter(|(on, _)| *on).map(|(_, version)| *version).collect();
@@ -133,6 +137,13 @@ fn describe_tls(lines: &mut Lines, settings: &Settings) {
         names.collect::<Vec<_>>().join(", ")
     });
     lines.add("tls.cipher_suites", suites.as_deref().unwrap_or("all, AES-128-GCM first"));
+    let groups = tls.groups.as_ref().map(|groups| groups.join(", "));
+    let groups = groups.as_deref().unwrap_or("all");
+    let order = match tls.profile {
+        TlsProfile::Balanced | TlsProfile::Throughput => "the client's order",
+        TlsProfile::PostQuantum => "X25519MLKEM768 first",
+    };
+    lines.add("tls.groups", format_args!("{groups}, {order}"));
     match &tls.client_ca {
         Some(path) => lines.add("tls.client_ca", path.display()),
         None => lines.add("tls.client_ca", "none"),
@@ -200,11 +211,13 @@ fn describe_limits(lines: &mut Lines, settings: &Settings, shards: u32) {
     let sessions = limits.sessions;
     let each = share(sessions, shards);
     lines.add("limits.sessions", format_args!("{sessions} ({each} on each shard)"));
-    for (key, limit) in [
-        ("limits.sessions_per_ip", limits.sessions_per_ip),
-        ("limits.sessions_per_user", limits.sessions_per_user),
+    let exact = settings.steering == Steering::Source;
+    for (key, limit, exact) in [
+        ("limits.sessions_per_ip", limits.sessions_per_ip, exact),
+        ("limits.sessions_per_user", limits.sessions_per_user, false),
     ] {
         match limit {
+            Some(limit) if exact => lines.add(key, limit),
             Some(limit) => {
                 let worst = (u64::from(limit) * u64::from(shards)).min(u64::from(sessions));
                 lines.add(key, format_args!("{limit} on each shard, at worst {worst} in all"));
@@ -212,11 +225,13 @@ fn describe_limits(lines: &mut Lines, settings: &Settings, shards: u32) {
             None => lines.add(key, "no limit"),
         }
     }
+    lines.add("limits.handshakes", format_args!("{} on each shard", limits.handshakes));
     lines.add("limits.login_failures", policy.login_failures_max);
     for (key, duration) in [
         ("limits.login_failure_delay", policy.login_failure_delay),
         ("limits.idle_timeout", policy.idle_timeout),
         ("limits.login_timeout", policy.login_timeout),
+        ("limits.client_hello_timeout", limits.client_hello_timeout),
         ("limits.handshake_timeout", policy.handshake_timeout),
         ("limits.data_timeout", policy.data_timeout),
         ("limits.stall_timeout", policy.stall_timeout),
@@ -321,6 +336,10 @@ mod tests {
         check(&text, "limits.sessions", "20000 (5000 on each shard)");
         check(&text, "limits.sessions_per_ip", "5 on each shard, at worst 20 in all");
         check(&text, "limits.sessions_per_user", "no limit");
+        check(&text, "limits.handshakes", "1024 on each shard");
+        check(&text, "shards.steering", "kernel");
+        check(&text, "tls.profile", "balanced");
+        check(&text, "tls.groups", "all, the client's order");
         check(&text, "limits.idle_timeout", "5m");
         check(&text, "storage.durability", "data");
         check(&text, "directory", "/srv/archive              cache direct");
@@ -329,6 +348,14 @@ mod tests {
         assert!(text.contains("user alice                          . (read, list, write,"));
         assert!(text.contains("logs in with argon2id"));
         assert!(!text.contains("$argon2id") && !text.contains("top secret"));
+
+        config.settings.steering = Steering::Source;
+        config.settings.tls.profile = TlsProfile::PostQuantum;
+        config.settings.limits.sessions_per_user = Some(5);
+        let text = describe(&config, 4);
+        check(&text, "limits.sessions_per_ip", "5");
+        check(&text, "limits.sessions_per_user", "5 on each shard, at worst 20 in all");
+        check(&text, "tls.groups", "all, X25519MLKEM768 first");
     }
 
     #[track_caller]

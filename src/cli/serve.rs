@@ -13,14 +13,14 @@ use signal_hook::iterator::Signals;
 use super::metrics_endpoint::Endpoint;
 use super::{banner, check_config, fail, logging, tls_setup};
 use crate::clock;
-use crate::config::{Config, ListenAddress, Settings};
+use crate::config::{Config, ListenAddress, Settings, Steering};
 use crate::connection::split;
 use crate::limits::{HELPER_THREADS_PER_SHARD, HOMES_PER_SHARD_MAX};
 use crate::metrics;
 use crate::runtime::remote::{self, RemoteSender};
 use crate::runtime::{ShardThread, spawn_shard};
 use crate::shard::{
-    BoundListener, ListenError, ListenerKind, Message, Report, Shard, bind_all, share,
+    BoundListener, ListenError, ListenerKind, Message, Report, Shard, SteerBy, bind_all, share,
 };
 use crate::sys::{cpu, host, ktls, privileges};
 use crate::tls::{SelfSigned, ServerTls};
@@ -70,7 +70,7 @@ fn start(config: Config) -> Result<Server, String> {
     let (certificate, origin) = tls_setup::load_certificate(&settings.tls.certificate)?;
     let certificates = tls_setup::load_copies(&certificate, settings, cpus.len())?;
     let tls = tls_setup::build(&config, certificates)?;
-    let listeners = bind(settings, cpus.len())?;
+    let listeners = bind(settings, &cpus)?;
     let endpoint = settings.metrics.map(Endpoint::bind).transpose();
     let endpoint = endpoint.map_err(|error| format!("metrics.listen: {error}"))?;
     // As root: then the kernel may load its module.
@@ -184,20 +184,28 @@ fn log_report(shard: usize, report: &Report) {
     tracing::info!(shard, counters = metrics::line(report), "shard ended");
 }
 
-fn bind(settings: &Settings, shards: usize) -> Result<Listeners, String> {
+fn bind(settings: &Settings, cpus: &[usize]) -> Result<Listeners, String> {
+    let shards = cpus.len();
+    let cpus: Vec<u32> = cpus.iter().filter_map(|cpu| u32::try_from(*cpu).ok()).collect();
+    let steer_by = match settings.steering {
+        Steering::Kernel => SteerBy::Kernel,
+        Steering::Cpu => SteerBy::Cpu(&cpus),
+        Steering::Source => SteerBy::Source,
+    };
     let mut listeners = Listeners {
         per_shard: (0..shards).map(|_| Vec::new()).collect(),
         implicit: Vec::new(),
         explicit: Vec::new(),
     };
-    let implicit = ListenerKind::Implicit { defer_accept: settings.policy.handshake_timeout };
+    let hello = settings.limits.client_hello_timeout.min(settings.policy.handshake_timeout);
+    let implicit = ListenerKind::Implicit { defer_accept: hello };
     for address in &settings.implicit {
-        let bound = bind_first(address, shards, implicit, settings.backlog);
+        let bound = bind_first(address, shards, implicit, settings.backlog, steer_by);
         let addresses = listeners.take(bound.map_err(|error| error.to_string())?);
         listeners.implicit.extend(addresses);
     }
     for address in &settings.explicit {
-        let bound = bind_first(address, shards, ListenerKind::Explicit, settings.backlog);
+        let bound = bind_first(address, shards, ListenerKind::Explicit, settings.backlog, steer_by);
         let addresses = listeners.take(bound.map_err(|error| error.to_string())?);
         listeners.explicit.extend(addresses);
     }
@@ -227,10 +235,11 @@ fn bind_first(
     shards: usize,
     kind: ListenerKind,
     backlog: u32,
+    steer_by: SteerBy<'_>,
 ) -> Result<Vec<Vec<BoundListener>>, ListenError> {
     let mut refusal = None;
     for &port in &address.ports {
-        match bind_port(address, port, shards, kind, backlog) {
+        match bind_port(address, port, shards, kind, backlog, steer_by) {
             Ok(bound) => return Ok(bound),
             // The first refusal is the one about the standard port: the one worth reading.
             Err(error) => refusal = refusal.or(Some(error)),
@@ -245,11 +254,13 @@ fn bind_port(
     shards: usize,
     kind: ListenerKind,
     backlog: u32,
+    steer_by: SteerBy<'_>,
 ) -> Result<Vec<Vec<BoundListener>>, ListenError> {
     let mut all: Vec<Vec<BoundListener>> = (0..shards).map(|_| Vec::new()).collect();
     let mut port = port;
     for &host in &address.hosts {
-        let bound = match bind_all(&[SocketAddr::new(host, port)], shards, kind, backlog) {
+        let bound = match bind_all(&[SocketAddr::new(host, port)], shards, kind, backlog, steer_by)
+        {
             Err(_) if host.is_ipv6() && address.ipv6_optional && !has_ipv6() => continue,
             bound => bound?,
         };
@@ -337,6 +348,9 @@ fn start_shards(
             sessions_max: share(limits.sessions, number, count),
             sessions_per_ip_max: limits.sessions_per_ip,
             sessions_per_user_max: limits.sessions_per_user,
+            handshakes_max: usize::try_from(limits.handshakes).unwrap_or(usize::MAX),
+            handshake_percent: settings.handshake_percent,
+            client_hello_timeout: limits.client_hello_timeout,
             kernel_tls,
             shutdown_timeout: limits.shutdown_timeout,
             inbox,

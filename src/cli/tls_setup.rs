@@ -81,6 +81,8 @@ fn build_one(
         .collect();
     let suites = settings.tls.cipher_suites.as_ref();
     ServerTls::new(TlsOptions {
+        profile: settings.tls.profile,
+        groups: settings.tls.groups.clone(),
         certificates: vec![certificate],
         versions: TlsVersions {
             tls12: settings.tls.versions.tls12,

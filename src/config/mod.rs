@@ -30,7 +30,7 @@ pub use directories::{Directory, FILE_CACHES};
 pub use document::Problem;
 pub use settings::{
     CertificateSource, KernelTls, LOG_FORMATS, LOG_LEVELS, Limits, Log, LogFormat, Passive,
-    Settings, Tls, TlsVersions,
+    STEERINGS, Settings, Steering, TLS_PROFILES, Tls, TlsVersions,
 };
 pub use value::{CpuList, ListenAddress, PortRange, duration_text};
 

@@ -17,6 +17,7 @@ use super::value::{
 use crate::protocol::file::HashAlgorithm;
 use crate::protocol::hash_command;
 use crate::protocol::policy::{DataResumption, Durability, FailedUpload, Policy};
+use crate::tls::{GROUPS, POST_QUANTUM, TlsProfile};
 
 /// The validated settings of the process.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,6 +30,10 @@ pub struct Settings {
     pub backlog: u32,
     /// CPUs that get a shard; `None` is every online CPU of the affinity mask.
     pub cpus: Option<CpuList>,
+    /// Who decides which shard a connection comes to.
+    pub steering: Steering,
+    /// What handshakes may take of a shard when sessions want all of it, of 100; 1 to 99.
+    pub handshake_percent: u8,
     /// TLS.
     pub tls: Tls,
     /// What the sessions obey.
@@ -52,11 +57,15 @@ pub struct Settings {
 pub struct Tls {
     /// Where the server's certificate comes from.
     pub certificate: CertificateSource,
+    /// Which of the costs of TLS the server minds most.
+    pub profile: TlsProfile,
     /// Versions offered; at least one.
     pub versions: TlsVersions,
     /// Suites in the server's order of preference; `None` is the order of `tls`. Every offered
     /// version has at least one.
     pub cipher_suites: Option<Vec<SupportedCipherSuite>>,
+    /// Key exchange groups by their IANA names; `None` is all of `tls`.
+    pub groups: Option<Vec<String>>,
     /// PEM of the authorities that sign client certificates.
     pub client_ca: Option<PathBuf>,
     /// How long a ticket resumes, 2 seconds to 7 days (RFC 8446 §4.6.1).
@@ -118,8 +127,23 @@ pub struct Limits {
     pub sessions_per_ip: Option<u32>,
     /// Sessions of one user, counted by each shard for itself; `None` is no limit.
     pub sessions_per_user: Option<u32>,
+    /// TLS handshakes of control connections at the same time, on each shard. At least 1.
+    pub handshakes: u32,
+    /// How long a client may be silent where its ClientHello belongs.
+    pub client_hello_timeout: Duration,
     /// After SIGTERM, how long running transfers may take.
     pub shutdown_timeout: Duration,
+}
+
+/// Who decides which shard a connection comes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Steering {
+    /// The kernel, by a hash of both addresses and ports.
+    Kernel,
+    /// The CPU on which the kernel handled the connection's first packet.
+    Cpu,
+    /// The client's address alone, so that one client's sessions are all on one shard.
+    Source,
 }
 
 /// Logging, always to standard error.
@@ -154,6 +178,17 @@ pub const LOG_LEVELS: [(&str, LevelFilter); 6] = [
     ("trace", LevelFilter::TRACE),
 ];
 
+/// Words of `tls.profile`.
+pub const TLS_PROFILES: [(&str, TlsProfile); 3] = [
+    ("balanced", TlsProfile::Balanced),
+    ("throughput", TlsProfile::Throughput),
+    ("pq", TlsProfile::PostQuantum),
+];
+
+/// Words of `shards.steering`.
+pub const STEERINGS: [(&str, Steering); 3] =
+    [("kernel", Steering::Kernel), ("cpu", Steering::Cpu), ("source", Steering::Source)];
+
 /// Longest greeting, octets; a 220 line stays one TCP segment.
 const GREETING_BYTES_MAX: usize = 200;
 
@@ -164,10 +199,14 @@ impl Default for Settings {
             explicit: vec![ListenAddress::any(&[21])],
             backlog: 4096,
             cpus: None,
+            steering: Steering::Kernel,
+            handshake_percent: 10,
             tls: Tls {
                 certificate: CertificateSource::SelfSigned { directory: PathBuf::new() },
+                profile: TlsProfile::Balanced,
                 versions: TlsVersions { tls12: true, tls13: true },
                 cipher_suites: None,
+                groups: None,
                 client_ca: None,
                 ticket_lifetime: Duration::from_secs(12 * 60 * 60),
                 ktls: KernelTls::Auto,
@@ -178,6 +217,8 @@ impl Default for Settings {
                 sessions: 20_000,
                 sessions_per_ip: None,
                 sessions_per_user: None,
+                handshakes: 1024,
+                client_hello_timeout: Duration::from_secs(10),
                 shutdown_timeout: Duration::from_secs(30),
             },
             log: Log { format: LogFormat::Text, level: LevelFilter::INFO },
@@ -196,6 +237,10 @@ impl Settings {
         settings.read_listen(&root.section("listen"));
         let shards = root.section("shards");
         settings.cpus = shards.get("cpus", parsed::<CpuList>);
+        shards.set("steering", &mut settings.steering, one_of(&STEERINGS));
+        if let Some(percent) = shards.get("handshake_percent", number(1..=99)) {
+            settings.handshake_percent = u8::try_from(percent).unwrap_or(u8::MAX);
+        }
         shards.finish();
         settings.read_tls(&root.section("tls"), directory);
         settings.read_policy(&root.section("policy"));
@@ -258,6 +303,9 @@ impl Settings {
         self.read_versions(tls);
         self.tls.cipher_suites = tls.list("cipher_suites", |value| cipher_suite(&string(value)?));
         self.check_suites(tls);
+        self.tls.groups = tls.list("groups", |value| key_exchange_group(&string(value)?));
+        tls.set("profile", &mut self.tls.profile, one_of(&TLS_PROFILES));
+        self.check_profile(tls);
         let words = [
             ("off", DataResumption::Off),
             ("prefer", DataResumption::Prefer),
@@ -298,6 +346,37 @@ impl Settings {
                 );
                 tls.error("cipher_suites", message);
             }
+        }
+    }
+
+    /// A profile is a promise; other keys must not break it in silence.
+    fn check_profile(&self, tls: &Section<'_, '_>) {
+        let TlsVersions { tls12, tls13 } = self.tls.versions;
+        let groups = self.tls.groups.as_deref();
+        if groups.is_some_and(<[_]>::is_empty) {
+            tls.error("groups", format!("is empty; known are {}", GROUPS.join(", ")));
+        }
+        match self.tls.profile {
+            TlsProfile::Throughput if !tls12 => {
+                tls.error("profile", "\"throughput\" prefers TLS 1.2, which `versions` leaves out");
+            }
+            TlsProfile::PostQuantum if !tls13 => {
+                tls.error("profile", "\"pq\" needs TLS 1.3, which `versions` leaves out");
+            }
+            TlsProfile::PostQuantum
+                if groups.is_some_and(|names| names.iter().all(|name| name != POST_QUANTUM)) =>
+            {
+                let message = format!("\"pq\" prefers {POST_QUANTUM}, which `groups` leaves out");
+                tls.error("profile", message);
+            }
+            TlsProfile::Balanced | TlsProfile::Throughput | TlsProfile::PostQuantum => {}
+        }
+        let quantum_only = groups.is_some_and(|names| {
+            !names.is_empty() && names.iter().all(|name| name == POST_QUANTUM)
+        });
+        if tls12 && quantum_only {
+            let message = format!("TLS 1.2, which `versions` offers, cannot use {POST_QUANTUM}");
+            tls.error("groups", message);
         }
     }
 
@@ -370,6 +449,9 @@ impl Settings {
         if let Some(sessions) = section.get("sessions_per_user", number(0..=10_000_000)) {
             limits.sessions_per_user = unlimited(sessions);
         }
+        section.set("handshakes", &mut limits.handshakes, number(1..=1_000_000));
+        let hello_timeout = &mut limits.client_hello_timeout;
+        section.set("client_hello_timeout", hello_timeout, duration(second..=day));
         section.set("login_failures", &mut policy.login_failures_max, number(1..=100));
         let delays = Duration::ZERO..=Duration::from_secs(60);
         section.set("login_failure_delay", &mut policy.login_failure_delay, duration(delays));
@@ -451,6 +533,14 @@ fn host_name(value: &toml::de::DeValue<'_>) -> Result<String, String> {
     let good = name.len() <= 253 && name.split('.').all(label);
     good.then(|| name.clone())
         .ok_or_else(|| format!("\"{name}\" is not a host name such as \"ftp.example.org\""))
+}
+
+fn key_exchange_group(name: &str) -> Result<String, String> {
+    let found = GROUPS.into_iter().find(|group| group.eq_ignore_ascii_case(name));
+    found.map(str::to_owned).ok_or_else(|| {
+        let known = GROUPS.join(", ");
+        format!("\"{name}\" is not a key exchange group of this server; known are {known}")
+    })
 }
 
 fn hash_algorithm(value: &toml::de::DeValue<'_>) -> Result<HashAlgorithm, String> {

@@ -8,6 +8,7 @@ use super::*;
 use crate::protocol::account::Permissions;
 use crate::protocol::file::HashAlgorithm;
 use crate::protocol::policy::FileCache::Direct;
+use crate::tls::TlsProfile;
 
 /// SHA-crypt with the fewest rounds; the password is "secret".
 const HASH: &str = "$5$rounds=1000$saltstring$AH5PD0i.riCRu4BNDy9v7OPV7u3dfLBApcXI6khquVA";
@@ -129,15 +130,17 @@ fn every_kind_of_value_is_read() {
         .load(
             &format!(
                 "listen = {{ implicit = [\"127.0.0.1:0\"], explicit = [], backlog = 7 }}\n\
-                 shards.cpus = \"0-1\"\n\
+                 shards = {{ cpus = \"0-1\", steering = \"source\", handshake_percent = 25 }}\n\
                  passive = {{ ports = \"5000-5001\", address = \"203.0.113.7\" }}\n\
-                 limits = {{ sessions = 9, sessions_per_ip = 3, idle_timeout = \"10m\" }}\n\
+                 limits = {{ sessions = 9, sessions_per_ip = 3, idle_timeout = \"10m\", \
+                 handshakes = 5, client_hello_timeout = \"3s\" }}\n\
                  log = {{ format = \"json\", level = \"off\" }}\n\
                  storage = {{ failed_upload = \"keep\", durability = \"full\", \
                  hash_uploads = [\"sha-256\", \"MD5\"] }}\n\
                  process.users_file = \"users.toml\"\n\
                  [tls]\ncertificate = \"chain.pem\"\nkey = \"key.pem\"\nversions = [\"1.3\"]\n\
                  cipher_suites = [\"TLS13_AES_256_GCM_SHA384\"]\ndata_resumption = \"require\"\n\
+                 profile = \"pq\"\ngroups = [\"x25519mlkem768\", \"X25519\"]\n\
                  [[directories]]\npath = \"srv\"\ncache = \"direct\"\n\
                  [anonymous]\nhome = \"srv\"\n\
                  [[users]]\nname = \"alice\"\npassword = \"{HASH}\"\nhome = \".\"\n\
@@ -152,6 +155,11 @@ fn every_kind_of_value_is_read() {
     let [directory] = &settings.directories[..] else { panic!("{:?}", settings.directories) };
     assert_eq!((directory.path.file_name().unwrap(), directory.cache), ("srv".as_ref(), Direct));
     assert_eq!(settings.cpus.as_ref().unwrap().as_slice(), [0, 1]);
+    assert_eq!((settings.steering, settings.handshake_percent), (Steering::Source, 25));
+    let (handshakes, hello) = (settings.limits.handshakes, settings.limits.client_hello_timeout);
+    assert_eq!((handshakes, hello), (5, Duration::from_secs(3)));
+    assert_eq!(settings.tls.profile, TlsProfile::PostQuantum);
+    assert_eq!(settings.tls.groups.as_deref().unwrap(), ["X25519MLKEM768", "X25519"]);
     assert_eq!(settings.passive.ports.unwrap().count(), 2);
     assert_eq!(settings.passive.address, Some([203, 0, 113, 7].into()));
     assert_eq!((settings.limits.sessions, settings.limits.sessions_per_ip), (9, Some(3)));
@@ -261,6 +269,52 @@ fn errors_of_tls() {
              TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, \
              TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256, TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384, \
              TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256, TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256",
+        ],
+    );
+}
+
+#[test]
+fn a_profile_is_not_broken_in_silence() {
+    for (body, expected) in [
+        (
+            "profile = \"throughput\"\nversions = [\"1.3\"]",
+            "ringftpd.toml:4: tls.profile: \"throughput\" prefers TLS 1.2, which `versions` leaves \
+             out",
+        ),
+        (
+            "profile = \"pq\"\nversions = [\"1.2\"]",
+            "ringftpd.toml:4: tls.profile: \"pq\" needs TLS 1.3, which `versions` leaves out",
+        ),
+        (
+            "profile = \"pq\"\ngroups = [\"X25519\"]",
+            "ringftpd.toml:4: tls.profile: \"pq\" prefers X25519MLKEM768, which `groups` leaves out",
+        ),
+        (
+            "groups = [\"X25519MLKEM768\"]",
+            "ringftpd.toml:4: tls.groups: TLS 1.2, which `versions` offers, cannot use \
+             X25519MLKEM768",
+        ),
+        (
+            "groups = [\"X448\", \"X25519\"]",
+            "ringftpd.toml:4: tls.groups: \"X448\" is not a key exchange group of this server; known \
+             are X25519, secp256r1, secp384r1, X25519MLKEM768",
+        ),
+        (
+            "profile = \"fast\"",
+            "ringftpd.toml:4: tls.profile: \"fast\" is not one of \"balanced\", \"throughput\", \
+             \"pq\"",
+        ),
+    ] {
+        check_errors(&format!("[tls]\n{body}"), &[expected]);
+    }
+    check_errors(
+        "[tls]\ngroups = []\n[shards]\nsteering = \"luck\"\nhandshake_percent = 100",
+        &[
+            "ringftpd.toml:4: tls.groups: is empty; known are X25519, secp256r1, secp384r1, \
+             X25519MLKEM768",
+            "ringftpd.toml:6: shards.steering: \"luck\" is not one of \"kernel\", \"cpu\", \
+             \"source\"",
+            "ringftpd.toml:7: shards.handshake_percent: 100 is not a whole number from 1 to 99",
         ],
     );
 }

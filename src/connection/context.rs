@@ -4,8 +4,11 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
+use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
+use super::handshakes::Handshakes;
 use super::passive_ports::PassivePorts;
 use crate::auth::UserTable;
 use crate::buffer::{BlockPool, Budget};
@@ -13,7 +16,7 @@ use crate::limits::READ_AHEAD_PER_SHARD;
 use crate::metrics::{Counters, Gauges};
 use crate::protocol::account::HomeId;
 use crate::protocol::policy::Policy;
-use crate::runtime::{Flag, Helpers, TaskGroup};
+use crate::runtime::{Flag, Helpers, Pacer, Queue, TaskGroup};
 use crate::sys::ktls;
 use crate::tls::ServerTls;
 use crate::vfs::Root;
@@ -38,6 +41,41 @@ pub struct ContextParts {
     pub sessions_per_user_max: Option<u32>,
     /// What the kernel's TLS can do; `None` when there is none, or it shall not be used.
     pub kernel_tls: Option<ktls::Abilities>,
+    /// Where the shard's tasks run.
+    pub queues: Queues,
+    /// TLS handshakes of control connections at the same time.
+    pub handshakes_max: usize,
+    /// What newcomers get of a shard that sessions would fill, of 100.
+    pub handshake_percent: u8,
+    /// How long a client may be silent where its ClientHello belongs.
+    pub client_hello_timeout: Duration,
+}
+
+/// The queues of a shard's tasks.
+#[derive(Clone, Copy, Debug)]
+pub struct Queues {
+    /// Sessions and their transfers, data connections with their handshakes included.
+    pub sessions: Queue,
+    /// Accepting, and the TLS handshakes of control connections.
+    pub newcomers: Queue,
+}
+
+impl Queues {
+    /// Queues of the calling shard.
+    ///
+    /// # Panics
+    ///
+    /// Outside a shard.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { sessions: Queue::new("sessions"), newcomers: Queue::new("newcomers") }
+    }
+}
+
+impl Default for Queues {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 /// One shard's common state.
@@ -47,9 +85,13 @@ pub struct Context {
     /// Reads ahead of what is sent, from disks.
     pub(super) read_ahead: Budget,
     /// Events counted since the start.
-    pub counters: Counters,
+    pub counters: Rc<Counters>,
     /// What there is at this moment.
     pub gauges: Gauges,
+    /// Handshakes of control connections.
+    pub handshakes: Handshakes,
+    /// Turns for accepting and for the steps of those handshakes.
+    pub pacer: Pacer,
     /// Set when the shard shuts down: sessions end when idle.
     pub drain: Flag,
     /// Set when the shutdown deadline passed: transfers end, too.
@@ -63,11 +105,18 @@ impl Context {
     /// A fresh context without sessions.
     #[must_use]
     pub fn new(parts: ContextParts) -> Self {
+        let counters = Rc::<Counters>::default();
         Self {
+            pacer: Pacer::new(
+                parts.queues.newcomers,
+                parts.queues.sessions,
+                parts.handshake_percent,
+            ),
+            handshakes: Handshakes::new(parts.handshakes_max, counters.clone()),
             parts,
             blocks: BlockPool::default(),
             read_ahead: Budget::new(READ_AHEAD_PER_SHARD),
-            counters: Counters::default(),
+            counters,
             gauges: Gauges::default(),
             drain: Flag::new(),
             cut: Flag::new(),
@@ -80,6 +129,12 @@ impl Context {
     #[must_use]
     pub fn policy(&self) -> &Arc<Policy> {
         &self.parts.policy
+    }
+
+    /// Where the shard's tasks run.
+    #[must_use]
+    pub const fn queues(&self) -> Queues {
+        self.parts.queues
     }
 
     pub(super) fn home(&self, id: HomeId) -> Option<Arc<Root>> {

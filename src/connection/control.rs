@@ -1,6 +1,7 @@
 //! The control connection: octets to the session, and what the session wants done. One task a
 //! session; requests that may wait run as tasks of their own and answer through the mailbox.
 
+use std::any::Any;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -8,6 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::data::Origin;
+use super::handshakes::Place;
 use super::passive_ports::PassiveError;
 use super::session_ports::{PassiveListener, SessionPorts};
 use super::transfer::{Job, TransferHandle};
@@ -24,7 +26,8 @@ use crate::protocol::session::{
     Secret, Session, SessionStart,
 };
 use crate::runtime::{
-    Mailbox, MailboxSender, Stream, Task, mailbox, race, spawn, timeout_at, yield_if_needed,
+    Mailbox, MailboxSender, Stream, Task, end_turn, mailbox, race, spawn, timeout_at,
+    yield_if_needed,
 };
 use crate::tls::{ClientCertificate, ControlSession, Handshake, HandshakeFacts, Purpose, TlsError};
 use crate::vfs;
@@ -41,28 +44,48 @@ pub struct Accepted {
     pub peer: SocketAddr,
     /// A session limit is reached: say 421 instead of 220.
     pub refused: bool,
+    /// The place for the handshake that an implicit connection begins with.
+    pub place: Option<Place>,
+    /// Dropped when the connection has ended.
+    pub guest: Box<dyn Any>,
 }
 
-/// Serves one control connection to its end, and then drops `place`, what it is counted by.
-///
-/// Not an `async fn`: such a one keeps its arguments beside what it makes of them for as long as it
-/// runs, and this one runs for as long as the session.
-pub fn serve<P>(
-    context: &Rc<Context>,
-    accepted: Accepted,
-    place: P,
-) -> impl Future<Output = ()> + use<P> {
-    let control = Control::new(context, accepted).map(Box::new);
-    async move {
-        let _place = place;
-        match control {
-            Ok(mut control) => {
-                control.run().await;
-                control.end().await;
-            }
-            Err(error) => tracing::error!(%error, "no random session id; connection dropped"),
-        }
+/// Serves one control connection to its end, in tasks of the shard: those of its TLS handshakes
+/// run in the queue of the newcomers, so that a flood of them cannot starve established sessions.
+pub fn serve(context: &Rc<Context>, accepted: Accepted) {
+    let stage = match accepted.mode {
+        Mode::Implicit => Stage::Handshake,
+        Mode::Explicit => Stage::Session,
+    };
+    match Control::new(context, accepted) {
+        Ok(control) => go_on(Box::new(control), stage),
+        Err(error) => tracing::error!(%error, "no random session id; connection dropped"),
     }
+}
+
+fn go_on(mut control: Box<Control>, stage: Stage) {
+    let context = control.context.clone();
+    let queues = context.parts.queues;
+    let queue = match stage {
+        Stage::Handshake => queues.newcomers,
+        Stage::Session => queues.sessions,
+    };
+    context.tasks.spawn_into(queue, async move {
+        if let Some(next) = control.run(stage).await {
+            go_on(control, next);
+        } else {
+            control.end().await;
+        }
+    });
+}
+
+/// What a stretch of a control connection's life is spent on; each runs as a task of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// A TLS handshake, from the first octet to the flush of the greeting.
+    Handshake,
+    /// Everything else.
+    Session,
 }
 
 struct Control {
@@ -95,6 +118,11 @@ struct Control {
     handshaking: Option<Held>,
     drain_told: bool,
     closing: bool,
+    /// Held through a TLS handshake.
+    place: Option<Place>,
+    /// When the ClientHello must be there.
+    hello_due: Instant,
+    _guest: Box<dyn Any>,
 }
 
 impl Control {
@@ -131,11 +159,15 @@ impl Control {
             handshaking: None,
             drain_told: false,
             closing: false,
+            place: accepted.place,
+            hello_due: clock::now(),
+            _guest: accepted.guest,
         })
     }
 
-    /// Mutate once, perform everything that came out, flush; then the next input.
-    async fn run(&mut self) {
+    /// Mutate once, perform everything that came out, flush; then the next input. Returns at the
+    /// end of the connection, or when another stage begins.
+    async fn run(&mut self, stage: Stage) -> Option<Stage> {
         loop {
             let mut moved = true;
             if let Some(input) = self.answers.pop_front() {
@@ -145,21 +177,34 @@ impl Control {
                 if !moved && self.out.is_empty() && !self.closing {
                     self.tell_of_drain();
                     if self.answers.is_empty() {
-                        self.wait().await;
+                        self.wait(stage).await;
                     }
                 }
             }
             // What is known already goes out in the same segment: the greeting with the tickets of
             // the handshake, above all, since two small segments meet a delayed acknowledgement,
             // and the replies of pipelined commands, that of a transfer included.
-            let more = moved && self.out.len() < REPLIES_TOGETHER_BYTES_MAX;
+            let here = self.stage() == stage;
+            let more = moved && here && self.out.len() < REPLIES_TOGETHER_BYTES_MAX;
             if (more || !self.answers.is_empty()) && !self.closing {
                 continue;
             }
             if !self.flush().await || self.closing {
-                return;
+                return None;
+            }
+            let next = self.stage();
+            if next != stage {
+                end_turn();
+                return Some(next);
             }
             yield_if_needed().await;
+        }
+    }
+
+    const fn stage(&self) -> Stage {
+        match self.wire {
+            Wire::Handshake(_) => Stage::Handshake,
+            Wire::Clear | Wire::Protected(_) | Wire::Draining(_) => Stage::Session,
         }
     }
 
@@ -181,11 +226,19 @@ impl Control {
 
     /// Moves buffered octets one step; false when more must arrive first.
     fn step(&mut self) -> bool {
+        if self.stage() == Stage::Handshake && self.place.is_none() {
+            return false;
+        }
         let now = clock::now();
         let unix = i64::try_from(clock::unix_time().as_secs()).unwrap_or(i64::MAX);
         self.session.set_unix_time(unix);
         let step =
             self.wire.step(now, &mut self.session, &mut self.raw, &mut self.plain, &mut self.out);
+        if let (Wire::Handshake(handshake), Some(place)) = (&self.wire, &mut self.place)
+            && handshake.has_hello()
+        {
+            place.heard();
+        }
         match step {
             Ok(Step::NeedBytes) => return false,
             Ok(Step::Progress) => self.perform(),
@@ -198,8 +251,19 @@ impl Control {
     }
 
     fn established(&mut self, facts: HandshakeFacts) {
-        self.context.counters.control_handshakes.increment();
+        self.place = None;
         self.handshaking = None;
+        let counters = &self.context.counters;
+        counters.control_handshakes.increment();
+        for (counter, applies) in [
+            (&counters.control_handshakes_resumed, facts.resumption.is_resumed()),
+            (&counters.control_handshakes_tls12, facts.version == "TLSv1.2"),
+            (&counters.control_handshakes_post_quantum, facts.is_post_quantum()),
+        ] {
+            if applies {
+                counter.increment();
+            }
+        }
         tracing::debug!(
             peer = %self.peer.ip().to_canonical(),
             tls = facts.version, suite = facts.cipher_suite, group = facts.group,
@@ -225,6 +289,7 @@ impl Control {
     fn tls_failed(&mut self, error: &TlsError) {
         if matches!(self.wire, Wire::Handshake(_)) {
             self.context.counters.control_handshakes_failed.increment();
+            self.place = None;
         }
         self.log_tls_failure(error);
         self.session.handle_input(clock::now(), Input::Disconnected);
@@ -245,14 +310,20 @@ impl Control {
         }
     }
 
-    /// Waits for octets, an answer, the session's deadline, or the end of the shard.
-    async fn wait(&mut self) {
-        self.raw.release_if_empty();
-        if self.plain.is_empty() {
-            self.plain = Vec::new();
+    /// Waits for octets, an answer, a deadline, or the end of the shard.
+    async fn wait(&mut self, stage: Stage) {
+        if stage == Stage::Session {
+            self.release_buffers();
+        } else if self.place.as_ref().is_some_and(|place| !place.is_heard()) && self.read_ready() {
+            // The kernel has kept an implicit connection back until its ClientHello was there.
+            return self.context.pacer.turn().await;
+        } else {
+            // What came out of this handshake so far was dear.
+            end_turn();
         }
-        self.out = Vec::new();
         let ports_due = self.ports_due();
+        let deadline = earlier(self.session.poll_timeout(), self.hello_deadline(stage));
+        let deadline = earlier(deadline, ports_due);
         let reading = self.session.wants_bytes() || self.wire.is_between_states();
         let stream = &self.stream;
         let readable = async {
@@ -275,16 +346,58 @@ impl Control {
             }
             Woken::Shutdown
         };
-        let waiting = race(answered, race(readable, shutdown));
-        let woken = match self.session.poll_timeout().into_iter().chain(ports_due).min() {
+        let events = race(answered, shutdown);
+        let waiting = async {
+            match (stage, &self.place) {
+                (Stage::Session, _) => race(events, readable).await,
+                (Stage::Handshake, Some(place)) => {
+                    let shed = async {
+                        place.shed().await;
+                        Woken::Shed
+                    };
+                    race(race(events, readable), shed).await
+                }
+                (Stage::Handshake, None) => {
+                    let entering = async { Woken::Place(self.context.handshakes.enter().await) };
+                    race(events, entering).await
+                }
+            }
+        };
+        let woken = match deadline {
             Some(deadline) => timeout_at(deadline, waiting).await.unwrap_or(Woken::Timeout),
             None => waiting.await,
         };
+        self.woken(stage, woken).await;
+    }
+
+    async fn woken(&mut self, stage: Stage, woken: Woken) {
         match woken {
-            Woken::Readable => self.read().await,
+            Woken::Readable => {
+                self.read().await;
+                if stage == Stage::Handshake {
+                    self.context.pacer.turn().await;
+                }
+            }
             Woken::Answer(Some(input)) => self.answers.push_back(input),
             Woken::Answer(None) => {}
-            Woken::Timeout if ports_due.is_some_and(|due| due <= clock::now()) => {
+            Woken::Place(place) => {
+                self.place = Some(place);
+                self.hello_due = clock::now() + self.context.parts.client_hello_timeout;
+            }
+            Woken::Shed if self.read_ready() => {
+                if let Some(place) = &self.place {
+                    place.spared();
+                }
+            }
+            Woken::Shed => {
+                self.context.counters.handshakes_shed.increment();
+                self.tls_failed(&TlsError::Shed);
+            }
+            Woken::Timeout if self.hello_deadline(stage).is_some_and(|due| due <= clock::now()) => {
+                self.context.counters.handshakes_silent.increment();
+                self.tls_failed(&TlsError::NoClientHello);
+            }
+            Woken::Timeout if self.ports_due().is_some_and(|due| due <= clock::now()) => {
                 self.tend_ports();
             }
             Woken::Timeout => self.answers.push_back(Input::Timeout),
@@ -293,6 +406,31 @@ impl Control {
             }
             Woken::Shutdown => {}
         }
+    }
+
+    fn release_buffers(&mut self) {
+        self.raw.release_if_empty();
+        if self.plain.is_empty() {
+            self.plain = Vec::new();
+        }
+        self.out = Vec::new();
+    }
+
+    /// When a silent client has to be gone; nothing while it waits for a place.
+    fn hello_deadline(&self, stage: Stage) -> Option<Instant> {
+        let place = self.place.as_ref().filter(|_| stage == Stage::Handshake)?;
+        (!place.is_heard()).then_some(self.hello_due)
+    }
+
+    /// Reads what is there without waiting; false when nothing is.
+    fn read_ready(&mut self) -> bool {
+        let room = self.raw.spare(CONTROL_READ_BYTES);
+        match self.stream.try_read(room) {
+            Ok(count) if count > 0 => self.raw.commit(count),
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return false,
+            Ok(_) | Err(_) => self.answers.push_back(Input::Disconnected),
+        }
+        true
     }
 
     async fn read(&mut self) {
@@ -345,8 +483,9 @@ impl Control {
         let tls = &self.context.parts.tls;
         // What an earlier log-in on this connection was given to resume ends here (REIN).
         self.tls_session = ControlSession::new()?;
-        let handshake = Handshake::new(tls, Purpose::Control, &self.tls_session, host)?;
+        let handshake = Handshake::new(tls, Purpose::Control, &self.tls_session, host);
         self.wire = Wire::Handshake(Box::new(handshake));
+        self.hello_due = clock::now() + self.context.parts.client_hello_timeout;
         self.handshaking = Some(self.context.gauges.handshakes.hold());
         Ok(())
     }
@@ -570,6 +709,14 @@ enum Woken {
     Answer(Option<Input>),
     Timeout,
     Shutdown,
+    /// The handshake may begin.
+    Place(Place),
+    /// Others wait for this handshake's place.
+    Shed,
+}
+
+fn earlier(first: Option<Instant>, second: Option<Instant>) -> Option<Instant> {
+    first.into_iter().chain(second).min()
 }
 
 /// Answers on their way at the same time: one request and one transfer, which speaks twice.

@@ -150,8 +150,7 @@ impl DataConnection {
         deadline: Instant,
         hold: bool,
     ) -> Result<HandshakeFacts, TransferError> {
-        let handshake = Handshake::new(&context.parts.tls, purpose, session, None);
-        let mut handshake = handshake.map_err(|error| failed(&error))?;
+        let mut handshake = Handshake::new(&context.parts.tls, purpose, session, None);
         let interrupts = self.interrupts.clone();
         let _shaking = context.gauges.handshakes.hold();
         let shaking = async {

@@ -5,6 +5,8 @@ mod context;
 mod control;
 mod data;
 mod data_path;
+mod handshake_budget;
+mod handshakes;
 mod kernel_send;
 mod passive_ports;
 mod receive;
@@ -18,6 +20,7 @@ mod whole;
 mod wire;
 mod write_behind;
 
-pub use context::{Context, ContextParts};
+pub use context::{Context, ContextParts, Queues};
 pub use control::{Accepted, serve};
+pub use handshakes::Place;
 pub use passive_ports::{PassivePorts, RangeTooSmall, split};

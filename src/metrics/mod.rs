@@ -38,6 +38,20 @@ counters! {
     control_handshakes,
     /// TLS handshakes on control connections that failed or timed out.
     control_handshakes_failed,
+    /// Those completed that resumed an earlier session.
+    control_handshakes_resumed,
+    /// Those completed with TLS 1.2.
+    control_handshakes_tls12,
+    /// Those completed with a post-quantum key exchange.
+    control_handshakes_post_quantum,
+    /// The most TLS handshakes of control connections in progress at the same time.
+    handshakes_most,
+    /// TLS handshakes of control connections that had to wait for others to end.
+    handshakes_queued,
+    /// Connections closed in the middle of the TLS handshake because others waited.
+    handshakes_shed,
+    /// Connections closed because no ClientHello came in time.
+    handshakes_silent,
     /// TLS handshakes completed on data connections.
     data_handshakes,
     /// Those that resumed the TLS session of their own control connection.
@@ -132,6 +146,11 @@ impl Counter {
         self.0.set(self.0.get().wrapping_add(amount));
     }
 
+    /// Keeps the greatest value there was.
+    pub fn raise_to(&self, value: usize) {
+        self.0.set(self.0.get().max(u64::try_from(value).unwrap_or(u64::MAX)));
+    }
+
     /// The count so far.
     #[must_use]
     pub fn get(&self) -> u64 {
@@ -148,11 +167,13 @@ mod tests {
         let counters = Counters::default();
         counters.logins.increment();
         counters.bytes_sent.add(10);
+        [3, 7, 5].iter().for_each(|value| counters.handshakes_most.raise_to(*value));
         let snapshot = counters.snapshot();
         assert!(snapshot.contains(&("logins", 1)));
         assert!(snapshot.contains(&("bytes_sent", 10)));
         assert!(snapshot.contains(&("uploads", 0)));
-        assert_eq!(line(&snapshot), "logins=1 bytes_sent=10");
+        assert!(snapshot.contains(&("handshakes_most", 7)));
+        assert_eq!(line(&snapshot), "handshakes_most=7 logins=1 bytes_sent=10");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use rustix::{
     net::{SocketAddrAny, SocketFlags},
 };
 
-use super::{Stream, Task, Watched, sleep_until, spawn, yield_if_needed};
+use super::{Queue, Stream, Task, Watched, sleep_until, yield_if_needed};
 use crate::{clock, sys::socket};
 
 /// First pause when the host is out of descriptors or memory; doubled up to [`BACK_OFF_MAX`].
@@ -84,18 +84,20 @@ impl Listener {
         }
     }
 
-    /// Hands each connection to `on_connection` until stopped, as a task of its own. While the
-    /// host has no descriptor or memory left the task pauses, from 50 ms up to 1 s, and calls
-    /// `on_exhausted` once at the beginning of such a time; connections wait in the backlog.
+    /// Hands each connection to `on_connection` until stopped, in a task of `queue`. The next one
+    /// is accepted when that has returned; until then connections wait in the backlog, as they do
+    /// while the host has no descriptor or memory left: then the task pauses, from 50 ms up to 1 s,
+    /// and calls `on_exhausted` once at the beginning of such a time.
     pub fn run(
         self,
-        mut on_connection: impl FnMut(Stream) + 'static,
+        queue: Queue,
+        mut on_connection: impl AsyncFnMut(Stream) + 'static,
         mut on_exhausted: impl FnMut(&io::Error) + 'static,
     ) -> ListenerTask {
         let listener = self.clone();
-        let task = spawn(async move {
+        let task = queue.spawn(async move {
             while let Some(stream) = self.accept(&mut on_exhausted).await {
-                on_connection(stream);
+                on_connection(stream).await;
                 yield_if_needed().await;
             }
         });
@@ -203,7 +205,7 @@ impl Trouble {
 mod tests {
     use super::*;
     use crate::runtime::{
-        poll_once,
+        poll_once, spawn,
         testing::{alone, eventually, on_shard, open_files, pause},
     };
     use std::{cell::RefCell, net, sync::mpsc};
@@ -259,9 +261,10 @@ mod tests {
             let (listener, address) = listening();
             let accepted = Rc::new(RefCell::new(Vec::new()));
             let task = listener.run(
+                Queue::new("test"),
                 {
                     let accepted = Rc::clone(&accepted);
-                    move |stream| accepted.borrow_mut().push(stream)
+                    async move |stream| accepted.borrow_mut().push(stream)
                 },
                 |_| {},
             );
@@ -341,9 +344,10 @@ mod tests {
             let (report, reports) = mpsc::channel();
             let accepted = Rc::new(RefCell::new(Vec::new()));
             let task = listener.run(
+                Queue::new("test"),
                 {
                     let accepted = Rc::clone(&accepted);
-                    move |stream| accepted.borrow_mut().push(stream)
+                    async move |stream| accepted.borrow_mut().push(stream)
                 },
                 move |error| report.send(error.raw_os_error()).unwrap(),
             );

@@ -14,6 +14,8 @@
 //!   epoll instance instead, which is readable when the socket is writable.
 //! - It forgets tasks that still wait when the shard ends, without dropping them; [`TaskGroup`]
 //!   ends and counts its tasks.
+//! - When its preemption timer fires before the first task of a round it goes to sleep with tasks
+//!   ready; the timer stays at its 100 ms, which makes that rare, and [`Pacer`] does its work.
 //! - Its helper threads inherit the pinning of the shard; here they start before the pinning.
 
 mod connect;
@@ -22,6 +24,8 @@ mod file;
 mod helpers;
 mod listener;
 mod mailbox;
+mod pacer;
+mod queue;
 pub mod remote;
 mod shard_thread;
 mod stream;
@@ -36,6 +40,8 @@ pub use futures_lite::future::{or as race, poll_once, yield_now, zip as both};
 pub use helpers::{HelperError, Helpers};
 pub use listener::{Listener, ListenerTask};
 pub use mailbox::{Mailbox, MailboxError, MailboxSender, mailbox};
+pub use pacer::Pacer;
+pub use queue::{Queue, end_turn};
 pub use shard_thread::{ShardError, ShardStartError, ShardThread, spawn_shard};
 pub use stream::Stream;
 pub use task::{Task, TaskGroup, spawn, yield_if_needed};

@@ -191,7 +191,9 @@ mod tests {
             let client = net::TcpStream::connect(socket.local_addr().unwrap()).unwrap();
             let (accepted, peer) = socket.accept().unwrap();
             let stream = rt::Stream::adopt(accepted, peer);
-            let accepting = rt::Listener::adopt(socket).unwrap().run(|_| {}, |_| {});
+            let accepting = rt::Listener::adopt(socket).unwrap();
+            let queue = rt::Queue::new("test");
+            let accepting = accepting.run(queue, async |_| {}, |_| {});
             let group = rt::TaskGroup::new();
             let (forgotten, ended) = held;
             group.spawn(async move {

@@ -11,7 +11,7 @@ use std::{
 
 use futures_lite::FutureExt;
 
-use super::Flag;
+use super::{Flag, Queue};
 
 /// Starts `future` as a task of the calling shard.
 ///
@@ -31,7 +31,7 @@ pub async fn yield_if_needed() {
 /// A running task. Awaiting it gives its result; dropping it ends it at its next await.
 #[derive(Debug)]
 #[must_use = "dropping a task ends it; detach it to let it run"]
-pub struct Task<T>(glommio::Task<T>);
+pub struct Task<T>(pub(super) glommio::Task<T>);
 
 impl<T> Task<T> {
     /// Ends the task at the await it is in, waits until all it owned is dropped, and returns its
@@ -76,13 +76,22 @@ impl TaskGroup {
     /// ending it runs to its first await only. A panic ends this task alone: it is a fault of ours,
     /// but other sessions of the shard must not pay for it.
     pub fn spawn(&self, future: impl Future<Output = ()> + 'static) {
+        spawn(self.member(future)).detach();
+    }
+
+    /// As [`TaskGroup::spawn`], as a task of `queue`.
+    pub fn spawn_into(&self, queue: Queue, future: impl Future<Output = ()> + 'static) {
+        queue.spawn(self.member(future)).detach();
+    }
+
+    fn member<F: Future<Output = ()>>(&self, future: F) -> impl Future<Output = ()> + use<F> {
         self.live.set(self.live.get() + 1);
         self.empty.reset();
         let member = Member(self.clone());
         // Boxed because each future around another holds room for it twice, as its argument and
         // where it runs: unboxed, a session's task is three times the size of its future.
         let future = Box::pin(future);
-        spawn(async move {
+        async move {
             let ending = member.0.ending.clone();
             let guarded = AssertUnwindSafe(future).catch_unwind();
             let ended = async {
@@ -93,8 +102,7 @@ impl TaskGroup {
                 tracing::error!("a task panicked and was ended; please report this");
             }
             drop(member);
-        })
-        .detach();
+        }
     }
 
     /// How many tasks run.

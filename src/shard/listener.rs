@@ -6,10 +6,15 @@ use std::{io, net::SocketAddr, os::fd::OwnedFd, time::Duration};
 use rustix::io::Errno;
 use socket2::{Domain, Protocol, Socket, Type};
 
+use super::steering;
 use crate::sys::socket;
 
 /// Longest time the kernel keeps a silent implicit-TLS connection back.
 const DEFER_ACCEPT_MAX: Duration = Duration::from_secs(10);
+
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
+const KEEPALIVE_PROBES: u32 = 4;
 
 /// When TLS starts on the connections of a listening socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +30,17 @@ pub enum ListenerKind {
     },
 }
 
+/// Who decides which of the sockets on one address gets a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SteerBy<'a> {
+    /// The kernel, by its own hash.
+    Kernel,
+    /// The CPU that handled the first packet; the shards run on these.
+    Cpu(&'a [u32]),
+    /// The client's address.
+    Source,
+}
+
 /// A bound and listening socket that no shard has taken yet.
 #[derive(Debug)]
 pub struct BoundListener {
@@ -37,8 +53,8 @@ pub struct BoundListener {
 }
 
 /// Binds each of `addresses` once per shard. The result has one list per shard, each in the order
-/// of `addresses`; the kernel spreads connections over the shards (`SO_REUSEPORT`). For port 0 the
-/// first shard's socket chooses, and the others follow. IPv6 sockets take IPv6 only, so `0.0.0.0`
+/// of `addresses`; the kernel spreads connections over the shards (`SO_REUSEPORT`), as `steer_by`
+/// has it; connections that come before this returns are spread anyhow. For port 0 the first shard's socket chooses, and the others follow. IPv6 sockets take IPv6 only, so `0.0.0.0`
 /// and `[::]` go together. `backlog` is capped by net.core.somaxconn.
 ///
 /// # Errors
@@ -49,6 +65,7 @@ pub fn bind_all(
     shards: usize,
     kind: ListenerKind,
     backlog: u32,
+    steer_by: SteerBy<'_>,
 ) -> Result<Vec<Vec<BoundListener>>, ListenError> {
     let mut per_shard: Vec<Vec<BoundListener>> = (0..shards).map(|_| Vec::new()).collect();
     for &asked in addresses {
@@ -64,8 +81,24 @@ pub fn bind_all(
             address = listener.address;
             listeners.push(listener);
         }
+        // One program serves all sockets of the address.
+        if let Some(listener) = per_shard.iter().filter_map(|listeners| listeners.last()).next() {
+            steer(listener, shards, steer_by).map_err(|error| ListenError::new(address, &error))?;
+        }
     }
     Ok(per_shard)
+}
+
+fn steer(listener: &BoundListener, shards: usize, by: SteerBy<'_>) -> io::Result<()> {
+    let program = match by {
+        SteerBy::Kernel => return Ok(()),
+        SteerBy::Cpu(cpus) => steering::cpu_program(cpus),
+        SteerBy::Source => {
+            let shards = u32::try_from(shards).unwrap_or(u32::MAX);
+            steering::source_program(listener.address.is_ipv6(), shards)
+        }
+    };
+    socket::steer(&listener.socket, &program)
 }
 
 /// An address that cannot be listened on.
@@ -119,6 +152,9 @@ fn listen(address: SocketAddr, kind: ListenerKind, backlog: u32) -> io::Result<B
     // Inherited by the connections, so that they are right from their first octet on.
     socket::set_nodelay(&socket)?;
     socket::set_urgent_inline(&socket)?;
+    // Long transfers leave the control connection silent; keepalive keeps NAT entries, and tells
+    // of clients that vanished without FIN.
+    socket::set_keepalive(&socket, KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, KEEPALIVE_PROBES)?;
     if let ListenerKind::Implicit { defer_accept } = kind {
         socket::set_defer_accept(&socket, defer_accept.min(DEFER_ACCEPT_MAX))?;
     }
@@ -148,6 +184,7 @@ mod tests {
     use std::net::{TcpListener, TcpStream};
 
     const BACKLOG: u32 = 128;
+    const KERNEL: SteerBy<'static> = SteerBy::Kernel;
 
     fn local(text: &str) -> SocketAddr {
         text.parse().unwrap()
@@ -156,7 +193,7 @@ mod tests {
     #[test]
     fn every_shard_gets_every_address() {
         let addresses = [local("127.0.0.1:0"), local("[::1]:0")];
-        let shards = bind_all(&addresses, 3, ListenerKind::Explicit, BACKLOG).unwrap();
+        let shards = bind_all(&addresses, 3, ListenerKind::Explicit, BACKLOG, KERNEL).unwrap();
         assert_eq!(shards.len(), 3);
         for (index, asked) in addresses.iter().enumerate() {
             let bound = shards[0][index].address;
@@ -173,13 +210,15 @@ mod tests {
 
     #[test]
     fn both_families_share_a_port() {
-        let first = bind_all(&[local("0.0.0.0:0")], 1, ListenerKind::Explicit, BACKLOG).unwrap();
+        let first =
+            bind_all(&[local("0.0.0.0:0")], 1, ListenerKind::Explicit, BACKLOG, KERNEL).unwrap();
         let port = first[0][0].address.port();
         bind_all(
             &[SocketAddr::new(local("[::]:0").ip(), port)],
             2,
             ListenerKind::Explicit,
             BACKLOG,
+            KERNEL,
         )
         .unwrap();
     }
@@ -187,7 +226,7 @@ mod tests {
     #[test]
     fn implicit_connections_wait_for_the_client_hello() {
         let kind = ListenerKind::Implicit { defer_accept: Duration::from_secs(5) };
-        let shards = bind_all(&[local("127.0.0.1:0")], 1, kind, BACKLOG).unwrap();
+        let shards = bind_all(&[local("127.0.0.1:0")], 1, kind, BACKLOG, KERNEL).unwrap();
         let listener = &shards[0][0];
         let socket = TcpListener::from(listener.socket.try_clone().unwrap());
         socket.set_nonblocking(true).unwrap();
@@ -198,9 +237,10 @@ mod tests {
 
     #[test]
     fn a_taken_port_is_refused_even_when_its_owner_shares_it() {
-        let first = bind_all(&[local("127.0.0.1:0")], 2, ListenerKind::Explicit, BACKLOG).unwrap();
+        let first =
+            bind_all(&[local("127.0.0.1:0")], 2, ListenerKind::Explicit, BACKLOG, KERNEL).unwrap();
         let taken = first[0][0].address;
-        let error = bind_all(&[taken], 1, ListenerKind::Explicit, BACKLOG).unwrap_err();
+        let error = bind_all(&[taken], 1, ListenerKind::Explicit, BACKLOG, KERNEL).unwrap_err();
         assert_eq!(error.address, taken);
         assert!(error.remedy.contains("another server"), "{error}");
     }
@@ -217,7 +257,84 @@ mod tests {
         check(Errno::ADDRNOTAVAIL, "192.0.2.1:21", "no such address");
         check(Errno::AFNOSUPPORT, "[::]:21", "switched off");
         check(Errno::INVAL, "[fe80::1]:21", "needs its interface");
-        let nowhere = bind_all(&[local("192.0.2.1:0")], 1, ListenerKind::Explicit, BACKLOG);
+        let nowhere = bind_all(&[local("192.0.2.1:0")], 1, ListenerKind::Explicit, BACKLOG, KERNEL);
         assert!(nowhere.unwrap_err().remedy.contains("no such address"));
+    }
+
+    /// The kernel computes what the function says, on both families: the connections of one address
+    /// are all in one backlog.
+    #[test]
+    fn a_source_leads_to_its_shard() {
+        use std::net::IpAddr;
+        for (asked, sources) in [
+            ("127.0.0.1:0", (1..=60).map(|n| IpAddr::from([127, 0, 3, n])).collect::<Vec<_>>()),
+            ("[::1]:0", vec![IpAddr::V6(std::net::Ipv6Addr::LOCALHOST); 3]),
+        ] {
+            for shards in [2, 3, 5] {
+                let bound = bind_all(
+                    &[local(asked)],
+                    shards,
+                    ListenerKind::Explicit,
+                    BACKLOG,
+                    SteerBy::Source,
+                );
+                let bound = bound.unwrap();
+                let clients: Vec<_> = [&sources[..], &sources]
+                    .concat()
+                    .into_iter()
+                    .map(|source| connect_from(source, bound[0][0].address))
+                    .collect();
+                let accepted = accept_all(&bound);
+                assert_eq!(accepted.len(), clients.len());
+                for (shard, peer) in accepted {
+                    let expected = crate::shard::shard_of_source(peer.ip(), shards as u32);
+                    assert_eq!(shard, expected as usize, "{peer} of {shards}");
+                }
+            }
+        }
+    }
+
+    /// Connections made on one CPU come to the shard that runs there.
+    #[test]
+    fn a_cpu_leads_to_its_shard() {
+        let cpus: Vec<u32> =
+            crate::sys::cpu::available().iter().map(|cpu| u32::try_from(*cpu).unwrap()).collect();
+        let bound = bind_all(
+            &[local("127.0.0.1:0")],
+            cpus.len(),
+            ListenerKind::Explicit,
+            BACKLOG,
+            SteerBy::Cpu(&cpus),
+        );
+        let bound = bound.unwrap();
+        for (shard, cpu) in cpus.iter().enumerate() {
+            let (cpu, address) = (*cpu as usize, bound[0][0].address);
+            let connecting = move || {
+                crate::sys::cpu::pin_current_thread(cpu).unwrap();
+                (0..20).map(|_| TcpStream::connect(address).unwrap()).collect::<Vec<_>>()
+            };
+            let _clients = std::thread::spawn(connecting).join().unwrap();
+            // On the loopback the packet is handled where it is sent.
+            let shards: Vec<_> = accept_all(&bound).into_iter().map(|(shard, _)| shard).collect();
+            assert_eq!(shards, vec![shard; 20]);
+        }
+    }
+
+    fn connect_from(source: std::net::IpAddr, to: SocketAddr) -> TcpStream {
+        let socket = Socket::new(Domain::for_address(to), Type::STREAM, None).unwrap();
+        socket.bind(&SocketAddr::new(source, 0).into()).unwrap();
+        socket.connect(&to.into()).unwrap();
+        socket.into()
+    }
+
+    /// What waits in the backlogs, with the number of the shard.
+    fn accept_all(bound: &[Vec<BoundListener>]) -> Vec<(usize, SocketAddr)> {
+        let mut accepted = Vec::new();
+        for (shard, listeners) in bound.iter().enumerate() {
+            let socket = TcpListener::from(listeners[0].socket.try_clone().unwrap());
+            socket.set_nonblocking(true).unwrap();
+            accepted.extend(std::iter::from_fn(|| Some((shard, socket.accept().ok()?.1))));
+        }
+        accepted
     }
 }

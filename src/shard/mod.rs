@@ -4,6 +4,7 @@
 
 mod admission;
 mod listener;
+mod steering;
 
 use std::cell::RefCell;
 use std::future::pending;
@@ -15,19 +16,20 @@ use std::time::Duration;
 
 use crate::auth::UserTable;
 use crate::clock;
-use crate::connection::{self, Accepted, Context, ContextParts, PassivePorts};
+use crate::connection::{self, Accepted, Context, ContextParts, PassivePorts, Place, Queues};
 use crate::limits::HELPER_THREADS_PER_SHARD;
 use crate::metrics::{self, Held};
 use crate::protocol::policy::Policy;
 use crate::protocol::session::Mode;
 use crate::runtime::remote::{RemoteInbox, RemoteReceiver};
-use crate::runtime::{Helpers, Listener, ListenerTask, Stream, race, timeout_at};
-use crate::sys::{ktls, socket};
+use crate::runtime::{Helpers, Listener, ListenerTask, Stream, end_turn, race, timeout_at};
+use crate::sys::ktls;
 use crate::tls::ServerTls;
 use crate::vfs::Root;
 
 pub use self::admission::{Admission, Verdict, share};
-pub use self::listener::{BoundListener, ListenError, ListenerKind, bind_all};
+pub use self::listener::{BoundListener, ListenError, ListenerKind, SteerBy, bind_all};
+pub use self::steering::{shard_of_cpu, shard_of_source};
 
 /// What the main thread tells a shard.
 #[derive(Clone, Debug)]
@@ -76,6 +78,12 @@ pub struct Shard {
     pub sessions_per_ip_max: Option<u32>,
     /// Sessions of one user in this shard.
     pub sessions_per_user_max: Option<u32>,
+    /// TLS handshakes of control connections at the same time.
+    pub handshakes_max: usize,
+    /// What they may take of the shard when established sessions want all of it, of 100.
+    pub handshake_percent: u8,
+    /// How long a client may be silent where its ClientHello belongs.
+    pub client_hello_timeout: Duration,
     /// What the kernel's TLS can do; `None` when there is none, or it shall not be used.
     pub kernel_tls: Option<ktls::Abilities>,
     /// How long transfers may go on after [`Message::Drain`].
@@ -100,6 +108,10 @@ impl Shard {
             passive_ports: PassivePorts::new(self.passive),
             masquerade: self.masquerade,
             sessions_per_user_max: self.sessions_per_user_max,
+            queues: Queues::new(),
+            handshake_percent: self.handshake_percent,
+            handshakes_max: self.handshakes_max,
+            client_hello_timeout: self.client_hello_timeout,
             kernel_tls: self.kernel_tls,
         }));
         let admission = Admission::new(self.sessions_max, self.sessions_per_ip_max);
@@ -184,10 +196,21 @@ fn listen(door: &Rc<Door>, bound: BoundListener) -> Option<ListenerTask> {
              ulimit -n) or lower limits.sessions"
         );
     };
-    Some(listener.run(move |stream| enter(&entrance, mode, stream), exhausted))
+    // A handshake has its place before the next connection is accepted: what is beyond the bound
+    // waits in the kernel.
+    let on_connection = async move |stream| {
+        entrance.context.pacer.turn().await;
+        let place = match mode {
+            Mode::Implicit => Some(entrance.context.handshakes.enter().await),
+            Mode::Explicit => None,
+        };
+        enter(&entrance, mode, stream, place);
+        end_turn();
+    };
+    Some(listener.run(door.context.queues().newcomers, on_connection, exhausted))
 }
 
-fn enter(door: &Rc<Door>, mode: Mode, stream: Stream) {
+fn enter(door: &Rc<Door>, mode: Mode, stream: Stream, place: Option<Place>) {
     let peer = stream.peer_addr();
     // The client may be gone again already.
     let Ok(local) = stream.local_addr() else { return };
@@ -201,14 +224,10 @@ fn enter(door: &Rc<Door>, mode: Mode, stream: Stream) {
     if verdict == Verdict::Drop {
         return;
     }
-    // Long transfers leave the control connection silent; keepalive keeps NAT entries, and tells
-    // of clients that vanished without FIN.
-    let _ = socket::set_keepalive(&stream, KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, KEEPALIVE_PROBES);
     let counted = door.context.gauges.sessions.hold();
-    let admitted = Admitted { door: door.clone(), address, verdict, _counted: counted };
+    let guest = Box::new(Admitted { door: door.clone(), address, verdict, _counted: counted });
     let refused = verdict == Verdict::Refuse;
-    let accepted = Accepted { stream, mode, local, peer, refused };
-    door.context.tasks.spawn(connection::serve(&door.context, accepted, admitted));
+    connection::serve(&door.context, Accepted { stream, mode, local, peer, refused, place, guest });
 }
 
 /// A connection that counts, until it is dropped.
@@ -224,10 +243,6 @@ impl Drop for Admitted {
         self.door.admission.borrow_mut().leave(self.address, self.verdict);
     }
 }
-
-const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
-const KEEPALIVE_PROBES: u32 = 4;
 
 /// After the cut, sessions have this long to clean up.
 const CUT_GRACE: Duration = Duration::from_secs(5);

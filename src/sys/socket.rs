@@ -89,6 +89,112 @@ pub fn set_reuse_port(socket: impl AsFd) -> io::Result<()> {
     SockRef::from(&socket).set_reuse_port(true)
 }
 
+/// The sockets that listen on the address of `socket` get the connections that `program` deals out,
+/// by their number in the order in which they began to listen (`SO_ATTACH_REUSEPORT_CBPF`). Where
+/// its result is no such number, the kernel's own hash decides.
+///
+/// # Errors
+///
+/// Those of setsockopt(2); `EINVAL` for a program that the kernel does not accept.
+pub fn steer(socket: impl AsFd, program: &[Instruction]) -> io::Result<()> {
+    let mut filter: Vec<libc::sock_filter> = program.iter().map(|step| step.0).collect();
+    let length = u16::try_from(filter.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
+    let value = libc::sock_fprog { len: length, filter: filter.as_mut_ptr() };
+    let size = libc::socklen_t::try_from(size_of_val(&value)).unwrap_or(0);
+    // SAFETY: the descriptor is borrowed for the call; the option's value is a sock_fprog of `size`
+    // octets that points to `length` instructions, and both live through the call, which copies.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_ATTACH_REUSEPORT_CBPF,
+            (&raw const value).cast(),
+            size,
+        )
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// One instruction of the kernel's classic packet filter (bpf(4), `linux/filter.h`): an accumulator
+/// and an index register of 32 bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Instruction(libc::sock_filter);
+
+impl Instruction {
+    /// Accumulator = the CPU that handles the packet.
+    #[must_use]
+    pub fn load_cpu() -> Self {
+        Self::load(libc::SKF_AD_OFF + libc::SKF_AD_CPU)
+    }
+
+    /// Accumulator = four octets of the network header, most significant first, from `offset`.
+    #[must_use]
+    pub fn load_network_header(offset: i32) -> Self {
+        Self::load(libc::SKF_NET_OFF + offset)
+    }
+
+    /// Index = accumulator.
+    #[must_use]
+    pub const fn copy_to_index() -> Self {
+        Self::step(libc::BPF_MISC | libc::BPF_TAX, 0)
+    }
+
+    /// Accumulator ^= index.
+    #[must_use]
+    pub const fn xor_index() -> Self {
+        Self::step(libc::BPF_ALU | libc::BPF_XOR | libc::BPF_X, 0)
+    }
+
+    /// Accumulator *= `factor`, wrapping.
+    #[must_use]
+    pub const fn multiply(factor: u32) -> Self {
+        Self::step(libc::BPF_ALU | libc::BPF_MUL | libc::BPF_K, factor)
+    }
+
+    /// Accumulator >>= `bits`.
+    #[must_use]
+    pub const fn shift_right(bits: u32) -> Self {
+        Self::step(libc::BPF_ALU | libc::BPF_RSH | libc::BPF_K, bits)
+    }
+
+    /// Accumulator %= `divisor`, which the kernel wants to be other than 0.
+    #[must_use]
+    pub const fn modulo(divisor: u32) -> Self {
+        Self::step(libc::BPF_ALU | libc::BPF_MOD | libc::BPF_K, divisor)
+    }
+
+    /// Skips the next instruction unless the accumulator is `value`.
+    #[must_use]
+    pub const fn skip_unless(value: u32) -> Self {
+        let mut step = Self::step(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, value);
+        step.0.jf = 1;
+        step
+    }
+
+    /// The result is `value`.
+    #[must_use]
+    pub const fn finish_with(value: u32) -> Self {
+        Self::step(libc::BPF_RET | libc::BPF_K, value)
+    }
+
+    /// The result is the accumulator.
+    #[must_use]
+    pub const fn finish() -> Self {
+        // `BPF_A`, which libc lacks.
+        Self::step(libc::BPF_RET | 0x10, 0)
+    }
+
+    /// Negative offsets, as the kernel's extensions are, go as their two's complement.
+    fn load(offset: i32) -> Self {
+        Self::step(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, offset.cast_unsigned())
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "codes are of 16 bits")]
+    const fn step(code: u32, k: u32) -> Self {
+        Self(libc::sock_filter { code: code as u16, jt: 0, jf: 0, k })
+    }
+}
+
 /// Sends FIN: nothing more will be written. A connection that is already gone is not an error.
 ///
 /// # Errors

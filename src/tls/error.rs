@@ -30,6 +30,12 @@ pub enum TlsError {
     /// More than [`TLS_HANDSHAKE_BYTES_MAX`](crate::limits::TLS_HANDSHAKE_BYTES_MAX).
     #[error("peer sent more than 64 KiB without finishing the TLS handshake")]
     HandshakeTooLong,
+    /// Nothing, or less than a ClientHello, has arrived in the time allowed for it.
+    #[error("peer sent no ClientHello in time")]
+    NoClientHello,
+    /// The peer kept others waiting in the middle of its handshake.
+    #[error("peer was silent in its TLS handshake while others waited")]
+    Shed,
     /// rustls refused the handshake.
     #[error("TLS handshake failed: {0}")]
     Handshake(rustls::Error),
@@ -217,6 +223,14 @@ pub enum TlsSetupError {
     /// A suite name is not known.
     #[error("unknown cipher suite \"{name}\"; known are: {known}")]
     UnknownCipherSuite {
+        /// The name given.
+        name: String,
+        /// All names, separated by commas.
+        known: String,
+    },
+    /// A key exchange group's name is not known.
+    #[error("unknown key exchange group \"{name}\"; known are: {known}")]
+    UnknownGroup {
         /// The name given.
         name: String,
         /// All names, separated by commas.

@@ -9,8 +9,9 @@ use std::sync::Arc;
 use rustls::pki_types::CertificateDer;
 use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
 use rustls::unbuffered::{ConnectionState, EncodeError, EncodeTlsData};
-use rustls::{HandshakeKind, ProtocolVersion};
+use rustls::{HandshakeKind, ProtocolVersion, ServerConfig};
 
+use super::client_hello::Offer;
 use super::probe::Probe;
 use super::record::{ALERT, APPLICATION_DATA, HANDSHAKE, HEADER_BYTES, Header};
 use super::server::suite_name;
@@ -46,11 +47,22 @@ pub struct HandshakeFacts {
     pub client_certificate: Option<ClientCertificate>,
 }
 
+impl HandshakeFacts {
+    /// Whether the key exchange holds out against a quantum computer (ML-KEM, FIPS 203).
+    #[must_use]
+    pub fn is_post_quantum(&self) -> bool {
+        self.group.as_ref().is_some_and(|group| group.contains("MLKEM"))
+    }
+}
+
 /// A TLS handshake in progress, as server.
 pub struct Handshake {
-    connection: UnbufferedServerConnection,
+    /// Made when the ClientHello is there, for that decides about its configuration; and a silent
+    /// client costs less.
+    connection: Option<UnbufferedServerConnection>,
     probe: Arc<Probe>,
     tls: Arc<ServerTls>,
+    purpose: Purpose,
     /// Octets at the front of the inbound buffer rustls has been shown and has not let go.
     /// Invariant: the end of a record.
     offered: usize,
@@ -68,29 +80,24 @@ impl Handshake {
     /// `session` is the control session this connection is, or belongs to; a handshake on the
     /// control connection begins a new one. `preset_host` is the name HOST set before AUTH, used
     /// for the choice of certificate if the client sends no SNI.
-    ///
-    /// # Errors
-    ///
-    /// rustls refuses its configuration.
+    #[must_use]
     pub fn new(
         tls: &Arc<ServerTls>,
         purpose: Purpose,
         session: &Arc<ControlSession>,
         preset_host: Option<&str>,
-    ) -> Result<Self, TlsError> {
-        let probe = Arc::new(Probe::new(tls, purpose, session, preset_host));
-        let connection = UnbufferedServerConnection::new(tls.config_for(purpose, probe.clone()))
-            .map_err(TlsError::Handshake)?;
-        Ok(Self {
-            connection,
-            probe,
+    ) -> Self {
+        Self {
+            connection: None,
+            probe: Arc::new(Probe::new(tls, purpose, session, preset_host)),
             tls: tls.clone(),
+            purpose,
             offered: 0,
             bytes_seen: 0,
             established: false,
             keep_send_secrets: purpose == Purpose::DataDownload,
             failed: None,
-        })
+        }
     }
 
     /// Takes whole records from the front of `inbound` until the handshake is done or more bytes
@@ -111,6 +118,12 @@ impl Handshake {
         self.drive(inbound, out).inspect_err(|error| self.failed = Some(error.clone()))
     }
 
+    /// Whether a first record of the client, its ClientHello or a part of it, has arrived whole.
+    #[must_use]
+    pub const fn has_hello(&self) -> bool {
+        self.bytes_seen > 0
+    }
+
     /// Turns the established session over to our record layer.
     ///
     /// # Errors
@@ -121,9 +134,13 @@ impl Handshake {
         if !self.established {
             return Err(TlsError::NotEstablished);
         }
-        let facts = self.facts()?;
+        let Some(connection) = self.connection.as_ref() else {
+            return Err(TlsError::NotEstablished);
+        };
+        let facts = self.facts(connection)?;
+        let connection = self.connection.ok_or(TlsError::NotEstablished)?;
         let (secrets, schedule) =
-            self.connection.dangerous_into_kernel_connection().map_err(TlsError::Handshake)?;
+            connection.dangerous_into_kernel_connection().map_err(TlsError::Handshake)?;
         Ok((Channel::new(secrets, schedule, self.keep_send_secrets)?, facts))
     }
 
@@ -144,8 +161,9 @@ impl Handshake {
 
     /// Lets rustls do one thing.
     fn step(&mut self, inbound: &mut InBuf, out: &mut Vec<u8>) -> Result<Step, TlsError> {
-        self.probe.note(self.connection.handshake_kind());
-        let status = self.connection.process_tls_records(&mut inbound.filled_mut()[..self.offered]);
+        let Some(connection) = &mut self.connection else { return Ok(Step::Blocked) };
+        self.probe.note(connection.handshake_kind());
+        let status = connection.process_tls_records(&mut inbound.filled_mut()[..self.offered]);
         let discard = status.discard;
         let step = match status.state {
             Ok(ConnectionState::EncodeTlsData(data)) => encode(data, out).map(|()| Step::Again),
@@ -164,7 +182,7 @@ impl Handshake {
         inbound.consume(discard);
         self.offered -= discard;
         match step {
-            Ok(Step::Established) if self.connection.is_handshaking() => {
+            Ok(Step::Established) if connection.is_handshaking() => {
                 // Permission to write before the client's Finished; the server speaks later.
                 Ok(Step::Blocked)
             }
@@ -191,6 +209,9 @@ impl Handshake {
         let known = (CHANGE_CIPHER_SPEC..=APPLICATION_DATA).contains(&header.kind);
         if header.major != 3 || !known || length > TLS_RECORD_BYTES_MAX {
             // rustls refuses such a header by itself, and says so under the right keys.
+            begin(&mut self.connection, || {
+                self.tls.config_for(self.purpose, None, self.probe.clone())
+            })?;
             self.offered += HEADER_BYTES;
             self.step(inbound, out)?;
             return Err(TlsError::RecordOverflow { length: header.length });
@@ -201,6 +222,10 @@ impl Handshake {
         if bytes.len() < length {
             return Ok(false);
         }
+        begin(&mut self.connection, || {
+            let offer = Offer::parse(&bytes[HEADER_BYTES..length]);
+            self.tls.config_for(self.purpose, offer.as_ref(), self.probe.clone())
+        })?;
         self.bytes_seen += length;
         self.offered += length;
         Ok(true)
@@ -209,8 +234,9 @@ impl Handshake {
     /// After an error rustls may have an alert ready. It is shown no input again: it would judge
     /// the same bytes twice, and asserts that it never does.
     fn collect_alert(&mut self, out: &mut Vec<u8>) {
-        while self.connection.wants_write() {
-            let encoded = match self.connection.process_tls_records(&mut []).state {
+        let Some(connection) = &mut self.connection else { return };
+        while connection.wants_write() {
+            let encoded = match connection.process_tls_records(&mut []).state {
                 Ok(ConnectionState::EncodeTlsData(data)) => encode(data, out).is_ok(),
                 _ => false,
             };
@@ -220,8 +246,7 @@ impl Handshake {
         }
     }
 
-    fn facts(&self) -> Result<HandshakeFacts, TlsError> {
-        let connection = &self.connection;
+    fn facts(&self, connection: &UnbufferedServerConnection) -> Result<HandshakeFacts, TlsError> {
         let resumed = connection.handshake_kind() == Some(HandshakeKind::Resumed);
         Ok(HandshakeFacts {
             version: match connection.protocol_version() {
@@ -269,6 +294,17 @@ enum Step {
     Again,
     Blocked,
     Established,
+}
+
+fn begin(
+    connection: &mut Option<UnbufferedServerConnection>,
+    config: impl FnOnce() -> Arc<ServerConfig>,
+) -> Result<(), TlsError> {
+    if connection.is_none() {
+        let begun = UnbufferedServerConnection::new(config()).map_err(TlsError::Handshake)?;
+        *connection = Some(begun);
+    }
+    Ok(())
 }
 
 /// Appends one piece of rustls' output to `out`.

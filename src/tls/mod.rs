@@ -9,12 +9,14 @@
 mod certificate;
 mod channel;
 mod client_certificate;
+mod client_hello;
 mod control_session;
 mod drain;
 mod error;
 mod handshake;
 mod kernel;
 mod probe;
+mod profile;
 mod record;
 mod server;
 #[cfg(test)]
@@ -30,4 +32,5 @@ pub use error::{Culprit, TlsError, TlsSetupError};
 pub use handshake::{Handshake, HandshakeFacts, Progress};
 pub use kernel::{Aead, KernelSender, ProtocolRecord, SendKeys};
 pub use probe::Resumption;
+pub use profile::{GROUPS, POST_QUANTUM, TlsProfile};
 pub use server::{Purpose, ServerTls, TlsOptions, TlsVersions};

@@ -48,6 +48,14 @@ impl Resumption {
     }
 }
 
+impl Resumption {
+    /// Whether any earlier session was resumed.
+    #[must_use]
+    pub const fn is_resumed(self) -> bool {
+        matches!(self, Self::ThisSession | Self::OtherSession)
+    }
+}
+
 impl fmt::Display for Resumption {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

@@ -5,15 +5,17 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::{self, cipher_suite as suite};
+use rustls::crypto::{CryptoProvider, SupportedKxGroup};
 use rustls::pki_types::UnixTime;
 use rustls::server::{NoServerSessionStorage, ResolvesServerCertUsingSni};
 use rustls::time_provider::TimeProvider;
 use rustls::{ServerConfig, SupportedCipherSuite, SupportedProtocolVersion, version};
 
 use super::client_certificate::ClientTrust;
+use super::client_hello::Offer;
 use super::probe::Probe;
+use super::profile::{self, GROUPS, TlsProfile};
 use super::ticket::TicketKeys;
 use super::{PemText, ServerCertificate, TlsSetupError};
 use crate::clock;
@@ -59,8 +61,12 @@ impl Default for TlsVersions {
 pub struct TlsOptions {
     /// Certificates; the first is used when no name matches. At least one.
     pub certificates: Vec<ServerCertificate>,
+    /// What to prefer where the client leaves the choice.
+    pub profile: TlsProfile,
     /// Versions offered.
     pub versions: TlsVersions,
+    /// Key exchange groups allowed, by their IANA names; `None` is all.
+    pub groups: Option<Vec<String>>,
     /// Suites by their IANA names, most preferred first; `None` is our own order.
     pub cipher_suites: Option<Vec<String>>,
     /// The CAs that client certificates may be issued by.
@@ -79,7 +85,9 @@ pub struct TlsOptions {
 impl fmt::Debug for TlsOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TlsOptions")
+            .field("profile", &self.profile)
             .field("versions", &self.versions)
+            .field("groups", &self.groups)
             .field("cipher_suites", &self.cipher_suites)
             .field("resumption", &self.resumption)
             .field("ticket_lifetime", &self.ticket_lifetime)
@@ -99,12 +107,14 @@ pub enum Purpose {
     DataUpload,
 }
 
-/// TLS as configured. Immutable, and shared by all shards.
+/// TLS as configured. Immutable. Each shard has its own, for every handshake counts references to
+/// what is in here, and a count that all shards write to would be shared state by another name.
 pub struct ServerTls {
     shared: Arc<Shared>,
-    control: ServerConfig,
-    data_download: ServerConfig,
-    data_upload: ServerConfig,
+    profile: TlsProfile,
+    usual: ServerConfig,
+    /// What a client is shown whose offer lets the profile have its way.
+    preferred: ServerConfig,
     client_trust: Option<Arc<ClientTrust>>,
 }
 
@@ -139,21 +149,29 @@ impl ServerTls {
         let versions = checked_versions(options.versions)?;
         let provider = Arc::new(CryptoProvider {
             cipher_suites: checked_suites(options.cipher_suites.as_deref(), &versions)?,
+            kx_groups: checked_groups(options.groups.as_deref())?,
             ..aws_lc_rs::default_provider()
         });
         let client_trust =
             ClientTrust::new(options.client_ca.as_ref(), options.client_fingerprints, &provider)?
                 .map(Arc::new);
-        let base = base_config(provider, &versions, client_trust.clone(), clock)?;
-        let with_tickets = |count| {
-            let mut config = base.clone();
-            config.send_tls13_tickets = if resumption { count } else { 0 };
-            config
+        let usual = base_config(provider.clone(), &versions, client_trust.clone(), clock)?;
+        let preferred = match options.profile {
+            TlsProfile::Balanced => usual.clone(),
+            TlsProfile::Throughput => {
+                base_config(provider, &[&version::TLS12], client_trust.clone(), clock)?
+            }
+            TlsProfile::PostQuantum => {
+                let groups = vec![profile::group_by_name(profile::POST_QUANTUM)];
+                let kx_groups = groups.into_iter().flatten().collect();
+                let provider = Arc::new(CryptoProvider { kx_groups, ..(*provider).clone() });
+                base_config(provider, &[&version::TLS13], client_trust.clone(), clock)?
+            }
         };
         Ok(Arc::new(Self {
-            control: with_tickets(CONTROL_TICKETS),
-            data_download: with_tickets(1),
-            data_upload: with_tickets(0),
+            profile: options.profile,
+            usual,
+            preferred,
             client_trust,
             shared: Arc::new(Shared {
                 certificates: options.certificates,
@@ -179,14 +197,25 @@ impl ServerTls {
         self.client_trust.as_deref()
     }
 
-    /// The configuration of one connection: the base of its purpose with its own probe.
-    pub(super) fn config_for(&self, purpose: Purpose, probe: Arc<Probe>) -> Arc<ServerConfig> {
-        let base = match purpose {
-            Purpose::Control => &self.control,
-            Purpose::DataDownload => &self.data_download,
-            Purpose::DataUpload => &self.data_upload,
+    /// The configuration of one connection: that of its purpose, and of its client's offer as far
+    /// as that could be read, with its own probe.
+    pub(super) fn config_for(
+        &self,
+        purpose: Purpose,
+        offer: Option<&Offer<'_>>,
+        probe: Arc<Probe>,
+    ) -> Arc<ServerConfig> {
+        let provider = self.usual.crypto_provider();
+        let preferred = offer.is_some_and(|offer| {
+            self.profile.applies(offer, &provider.cipher_suites, &provider.kx_groups)
+        });
+        let mut config = if preferred { self.preferred.clone() } else { self.usual.clone() };
+        config.send_tls13_tickets = match purpose {
+            _ if self.shared.tickets.is_none() => 0,
+            Purpose::Control => CONTROL_TICKETS,
+            Purpose::DataDownload => 1,
+            Purpose::DataUpload => 0,
         };
-        let mut config = base.clone();
         config.cert_resolver = probe.clone();
         if self.shared.tickets.is_some() {
             config.session_storage = probe.clone();
@@ -279,6 +308,17 @@ fn checked_suites(
         }
     }
     Ok(suites)
+}
+
+fn checked_groups(
+    names: Option<&[String]>,
+) -> Result<Vec<&'static dyn SupportedKxGroup>, TlsSetupError> {
+    let Some(names) = names else { return Ok(profile::all_groups()) };
+    let unknown = |name: &String| TlsSetupError::UnknownGroup {
+        name: name.clone(),
+        known: GROUPS.join(", "),
+    };
+    names.iter().map(|name| profile::group_by_name(name).ok_or_else(|| unknown(name))).collect()
 }
 
 fn suite_by_name(name: &str) -> Result<SupportedCipherSuite, TlsSetupError> {

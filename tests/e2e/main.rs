@@ -9,6 +9,7 @@ mod content;
 mod data_paths;
 mod downloads;
 mod durability;
+mod handshakes;
 mod hostile;
 mod hostile_data;
 mod idle_sessions;

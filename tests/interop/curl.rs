@@ -39,6 +39,26 @@ fn every_way_to_move_a_file() {
     }
 }
 
+/// curl offers both versions when not told otherwise; its data connections resume in either.
+#[test]
+fn tls_profiles() {
+    for (profile, version) in [("balanced", "1.3"), ("throughput", "1.2"), ("pq", "1.3")] {
+        let settings = format!("[tls]\nprofile = \"{profile}\"\ndata_resumption = \"require\"");
+        let site = Site::with(|builder| builder.toml(&settings));
+        fs::write(site.served("file"), "content").unwrap();
+        for listener in BOTH_LISTENERS {
+            let mut command = Command::new("curl");
+            command.args(["--verbose", "--silent", "--ssl-reqd", "--user", "alice:secret"]);
+            command.arg("--cacert").arg(site.server.authority_pem());
+            command.arg(format!("{}/file", site.url(listener, Family::V4)));
+            let finished = run(&mut command, DEADLINE).success().says("content");
+            let connections = finished.count(&format!("SSL connection using TLSv{version}"));
+            assert_eq!(connections, 2, "{profile}: {finished}");
+        }
+        site.assert_log_has_resumed(2);
+    }
+}
+
 /// PORT and EPRT. curl 7.87.0 to 7.88.1 (Debian 12 has the latter) forgets TLS on data connections
 /// it accepts (curl issue 10666) and sends what should be protected in clear: then nothing of it
 /// may be taken.

@@ -89,6 +89,38 @@ fn certificate_and_versions() {
     }
 }
 
+/// What a client that offers both versions gets under each profile, and that the data connections
+/// resume. (This OpenSSL need not know X25519MLKEM768: then "pq" is as "balanced".)
+#[test]
+fn profiles() {
+    for (profile, expected) in [("balanced", "1.3"), ("throughput", "1.2"), ("pq", "1.3")] {
+        let settings = format!("[tls]\nprofile = \"{profile}\"\ndata_resumption = \"require\"");
+        let site = Site::with(|builder| builder.toml(&settings));
+        for listener in BOTH_LISTENERS {
+            let mut command = Command::new("openssl");
+            let address = site.address(listener, Family::V4).to_string();
+            command.args(["s_client", "-connect", &address, "-crlf", "-nocommands", "-ign_eof"]);
+            command.arg("-CAfile").arg(site.server.authority_pem()).arg("-verify_return_error");
+            starttls(&mut command, listener);
+            let finished = run_with_input(&mut command, b"QUIT\n".to_vec(), DEADLINE).success();
+            finished.says(&format!("New, TLSv{expected}")).says("Verification: OK");
+        }
+        // A client that has one version alone is served in that one.
+        for version in VERSIONS {
+            let content = content::bytes(30_000, 7);
+            std::fs::write(site.served("file"), &content).unwrap();
+            let mut control = Control::open(&site, Listener::Implicit, version);
+            control.login();
+            let data = control.passive();
+            control.command("RETR file", "150");
+            let down = run(data_connection(&site, data, version).arg("-ign_eof"), DEADLINE);
+            assert_eq!(down.count(&format!("Reused, TLSv{version}")), 1, "{profile}: {down}");
+            control.expect("226");
+            control.quit();
+        }
+    }
+}
+
 /// A control connection in s_client's hands.
 struct Control<'a> {
     site: &'a Site,

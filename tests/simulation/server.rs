@@ -19,7 +19,8 @@ use ringftpd::protocol::session::{
 };
 use ringftpd::tls::{
     After, Channel, ControlSession, Drain, DrainProgress, Handshake, Opened as OpenedRecord,
-    PemText, Progress, Purpose, ServerCertificate, ServerTls, TlsError, TlsOptions, TlsVersions,
+    PemText, Progress, Purpose, ServerCertificate, ServerTls, TlsError, TlsOptions, TlsProfile,
+    TlsVersions,
 };
 
 use crate::model::{Asked, Canary, Tree, rename_in, store_in, unix_lines};
@@ -39,7 +40,9 @@ pub(crate) static CERTIFICATE: LazyLock<(ServerCertificate, Vec<u8>)> = LazyLock
 pub(crate) static TLS: LazyLock<Arc<ServerTls>> = LazyLock::new(|| {
     ServerTls::new(TlsOptions {
         certificates: vec![CERTIFICATE.0.clone()],
+        profile: TlsProfile::Balanced,
         versions: TlsVersions::default(),
+        groups: None,
         cipher_suites: None,
         client_ca: None,
         client_fingerprints: std::collections::BTreeSet::new(),
@@ -259,7 +262,7 @@ impl Server {
                 Output::StartTls { host } => {
                     let session = ControlSession::new().unwrap();
                     let handshake =
-                        Handshake::new(&TLS, Purpose::Control, &session, host.as_deref()).unwrap();
+                        Handshake::new(&TLS, Purpose::Control, &session, host.as_deref());
                     self.wire = Wire::Handshake(Box::new(handshake));
                 }
                 Output::ShutdownTls(after) => self.shut_down_tls(after),

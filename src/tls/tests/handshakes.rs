@@ -60,7 +60,7 @@ fn data_behind_the_clients_finished_is_left_for_us() {
 #[track_caller]
 fn check_data_behind_finished(tls: &Arc<ServerTls>, client: &mut ClientConnection, piece: usize) {
     client.writer().write_all(b"USER anonymous\r\n").unwrap();
-    let mut handshake = Handshake::new(tls, Purpose::Control, &this_session(), None).unwrap();
+    let mut handshake = Handshake::new(tls, Purpose::Control, &this_session(), None);
     let (mut inbound, mut out) = (InBuf::new(), Vec::new());
     loop {
         let last = !client.is_handshaking();
@@ -291,7 +291,7 @@ fn certificates_are_chosen_by_name() {
     let config = client_config(&tls, TLS13, None);
     #[track_caller]
     fn check(tls: &Arc<ServerTls>, mut client: ClientConnection, host: Option<&str>, index: usize) {
-        let mut handshake = Handshake::new(tls, Purpose::Control, &this_session(), host).unwrap();
+        let mut handshake = Handshake::new(tls, Purpose::Control, &this_session(), host);
         let (mut inbound, mut out) = (InBuf::new(), Vec::new());
         inbound.extend_from_slice(&sent(&mut client));
         handshake.advance(&mut inbound, &mut out).unwrap();
@@ -416,7 +416,7 @@ fn a_ticket_does_not_outlive_the_trust_in_its_certificate() {
 #[track_caller]
 fn check_opening(bytes: &[u8], expected: &TlsError) {
     let tls = server(options());
-    let mut handshake = Handshake::new(&tls, Purpose::Control, &this_session(), None).unwrap();
+    let mut handshake = Handshake::new(&tls, Purpose::Control, &this_session(), None);
     let mut inbound = InBuf::new();
     inbound.extend_from_slice(bytes);
     let mut out = Vec::new();
@@ -436,7 +436,7 @@ fn other_protocols_are_refused_at_their_first_byte() {
 #[test]
 fn a_handshake_without_end_is_refused() {
     let tls = server(options());
-    let mut handshake = Handshake::new(&tls, Purpose::Control, &this_session(), None).unwrap();
+    let mut handshake = Handshake::new(&tls, Purpose::Control, &this_session(), None);
     let (mut inbound, mut out) = (InBuf::new(), Vec::new());
     // A ClientHello of 64 KiB less one, in records of 1,000.
     let mut record = [&[22, 3, 1, 3, 232, 1, 0, 255, 255][..], &[0; 996]].concat();
@@ -460,7 +460,7 @@ fn a_fragmented_client_hello_is_put_together() {
         let tls = server(options());
         let mut client = client(&client_config(&tls, kind, None), "localhost");
         let hello = sent(&mut client);
-        let mut handshake = Handshake::new(&tls, Purpose::Control, &this_session(), None).unwrap();
+        let mut handshake = Handshake::new(&tls, Purpose::Control, &this_session(), None);
         let (mut inbound, mut out) = (InBuf::new(), Vec::new());
         for fragment in hello[5..].chunks(50) {
             inbound.extend_from_slice(&[22, 3, 1, 0, u8::try_from(fragment.len()).unwrap()]);
@@ -484,8 +484,7 @@ fn damaged_handshakes_give_errors_and_never_panic() {
             let mut client = client(&config, "localhost");
             let mut hello = sent(&mut client);
             hello[position] ^= 1 << (position % 8);
-            let mut handshake =
-                Handshake::new(&tls, Purpose::Control, &this_session(), None).unwrap();
+            let mut handshake = Handshake::new(&tls, Purpose::Control, &this_session(), None);
             let (mut inbound, mut out) = (InBuf::new(), Vec::new());
             inbound.extend_from_slice(&hello);
             let result = handshake.advance(&mut inbound, &mut out);
@@ -505,7 +504,7 @@ fn before_last_flight(
     tls: &Arc<ServerTls>,
     client: &mut ClientConnection,
 ) -> (Handshake, InBuf, Vec<u8>) {
-    let mut handshake = Handshake::new(tls, Purpose::Control, &this_session(), None).unwrap();
+    let mut handshake = Handshake::new(tls, Purpose::Control, &this_session(), None);
     let (mut inbound, mut out) = (InBuf::new(), Vec::new());
     inbound.extend_from_slice(&sent(client));
     handshake.advance(&mut inbound, &mut out).unwrap();
@@ -583,7 +582,7 @@ fn a_client_that_gives_up_is_named() {
     let stranger = server(options());
     // The client trusts another certificate.
     let mut client = client(&client_config(&stranger, TLS13, None), "localhost");
-    let mut handshake = Handshake::new(&tls, Purpose::Control, &this_session(), None).unwrap();
+    let mut handshake = Handshake::new(&tls, Purpose::Control, &this_session(), None);
     let (mut inbound, mut out) = (InBuf::new(), Vec::new());
     inbound.extend_from_slice(&sent(&mut client));
     handshake.advance(&mut inbound, &mut out).unwrap();

@@ -3,6 +3,7 @@
 mod drains;
 mod handshakes;
 mod kernel;
+mod profiles;
 mod records;
 
 use std::cell::Cell;
@@ -24,7 +25,7 @@ use super::control_session::SessionId;
 use super::server::Clock;
 use super::{
     Channel, ControlSession, Handshake, HandshakeFacts, Opened, PemText, Progress, Purpose,
-    ServerCertificate, ServerTls, TlsError, TlsOptions, TlsVersions,
+    ServerCertificate, ServerTls, TlsError, TlsOptions, TlsProfile, TlsVersions,
 };
 use crate::buffer::InBuf;
 use crate::protocol::policy::DataResumption;
@@ -93,7 +94,9 @@ fn text(origin: &str, pem: &str) -> PemText {
 fn options() -> TlsOptions {
     TlsOptions {
         certificates: vec![certificate(&["localhost"])],
+        profile: TlsProfile::Balanced,
         versions: TlsVersions::default(),
+        groups: None,
         cipher_suites: None,
         client_ca: None,
         client_fingerprints: BTreeSet::new(),
@@ -186,7 +189,7 @@ fn connect_in_pieces(
     client: &mut ClientConnection,
     piece: usize,
 ) -> Result<Server, TlsError> {
-    let mut handshake = Handshake::new(tls, purpose, session, None)?;
+    let mut handshake = Handshake::new(tls, purpose, session, None);
     let mut inbound = InBuf::new();
     let mut out = Vec::new();
     for _ in 0..10 {

@@ -9,7 +9,7 @@ use ringftpd::buffer::InBuf;
 use ringftpd::protocol::policy::DataResumption;
 use ringftpd::tls::{
     After, Channel, ControlSession, Drain, DrainProgress, Handshake, Opened, PemText, Progress,
-    Purpose, ServerCertificate, ServerTls, TlsOptions, TlsVersions, is_tls_record,
+    Purpose, ServerCertificate, ServerTls, TlsOptions, TlsProfile, TlsVersions, is_tls_record,
 };
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore};
@@ -33,7 +33,9 @@ fn set_up() -> Result<Setup, Box<dyn std::error::Error>> {
     let certificates = vec![ServerCertificate::from_pem(&pem(&chain), &pem(&key))?];
     let server = ServerTls::new(TlsOptions {
         certificates,
+        profile: TlsProfile::Balanced,
         versions: TlsVersions::default(),
+        groups: None,
         cipher_suites: None,
         client_ca: None,
         client_fingerprints: BTreeSet::new(),
@@ -119,7 +121,7 @@ fn into_drain(setup: &Setup, octets: &[u8]) {
 
 fn server(setup: &Setup) -> Handshake {
     let session = ControlSession::new().expect("random numbers");
-    Handshake::new(&setup.server, Purpose::Control, &session, None).expect("a handshake")
+    Handshake::new(&setup.server, Purpose::Control, &session, None)
 }
 
 fn established(setup: &Setup) -> (Channel, InBuf, ClientConnection) {

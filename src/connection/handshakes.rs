@@ -1,0 +1,153 @@
+//! The shard's handshakes of control connections: places for so many, and the tasks that wait for
+//! one. Who gets a place and who has to go is decided in `handshake_budget`.
+//!
+//! Handshakes of data connections are not counted here and run in the queue of the sessions: their
+//! client has proved itself, a transfer waits for them, and there is at most one a session.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use super::handshake_budget::{Decision, HandshakeBudget, HandshakeId};
+use crate::clock;
+use crate::metrics::Counters;
+use crate::runtime::{Notify, timeout_at};
+
+/// All handshakes of control connections of one shard. Clones share them.
+#[derive(Clone)]
+pub struct Handshakes(Rc<Inner>);
+
+struct Inner {
+    budget: RefCell<HandshakeBudget>,
+    /// What each is told.
+    told: RefCell<BTreeMap<HandshakeId, Told>>,
+    counters: Rc<Counters>,
+}
+
+#[derive(Clone, Default)]
+struct Told {
+    admitted: bool,
+    shed: bool,
+    news: Notify,
+}
+
+/// The right to one handshake, or a place in the line for it; given back when dropped.
+pub struct Place {
+    id: HandshakeId,
+    /// The ClientHello has been seen; said only once.
+    heard: bool,
+    news: Notify,
+    handshakes: Handshakes,
+}
+
+impl Handshakes {
+    /// At most `max` at a time.
+    #[must_use]
+    pub fn new(max: usize, counters: Rc<Counters>) -> Self {
+        Self(Rc::new(Inner {
+            budget: RefCell::new(HandshakeBudget::new(max)),
+            told: RefCell::default(),
+            counters,
+        }))
+    }
+
+    /// Returns when a handshake may begin. May be dropped at any time.
+    pub async fn enter(&self) -> Place {
+        let (id, admitted) = self.0.budget.borrow_mut().arrive(clock::now());
+        let news = Notify::new();
+        let told = Told { admitted, shed: false, news: news.clone() };
+        self.0.told.borrow_mut().insert(id, told);
+        let place = Place { id, heard: false, news, handshakes: self.clone() };
+        if !admitted {
+            self.0.counters.handshakes_queued.increment();
+        }
+        loop {
+            self.settle();
+            if self.0.told.borrow().get(&id).is_some_and(|told| told.admitted) {
+                return place;
+            }
+            // Who is next keeps the time for all who wait.
+            let due = self.0.budget.borrow().poll_timeout().filter(|_| self.is_next(id));
+            match due {
+                Some(due) => drop(timeout_at(due, place.news.notified()).await),
+                None => place.news.notified().await,
+            }
+        }
+    }
+
+    fn is_next(&self, id: HandshakeId) -> bool {
+        self.0.budget.borrow().next_waiting() == Some(id)
+    }
+
+    /// Does what is due.
+    fn settle(&self) {
+        let inner = &self.0;
+        let before = inner.budget.borrow().next_waiting();
+        loop {
+            let decision = inner.budget.borrow_mut().poll(clock::now());
+            let Some(decision) = decision else { break };
+            let mut told = inner.told.borrow_mut();
+            let (Decision::Admit(id) | Decision::Shed(id)) = decision;
+            let Some(told) = told.get_mut(&id) else { continue };
+            match decision {
+                Decision::Admit(_) => told.admitted = true,
+                Decision::Shed(_) => told.shed = true,
+            }
+            told.news.notify();
+        }
+        let budget = inner.budget.borrow();
+        inner.counters.handshakes_most.raise_to(budget.in_progress());
+        let next = budget.next_waiting();
+        if next != before
+            && let Some(next) = next
+            && let Some(told) = inner.told.borrow().get(&next)
+        {
+            told.news.notify();
+        }
+    }
+}
+
+impl Place {
+    /// The ClientHello has arrived. To be said as often as one likes.
+    pub(super) fn heard(&mut self) {
+        if !self.heard {
+            self.heard = true;
+            self.spared();
+        }
+    }
+
+    /// There is something of the client after all: [`Place::shed`] is answered.
+    pub(super) fn spared(&self) {
+        let inner = &self.handshakes.0;
+        if let Some(told) = inner.told.borrow_mut().get_mut(&self.id) {
+            told.shed = false;
+        }
+        inner.budget.borrow_mut().heard(self.id, clock::now());
+        self.handshakes.settle();
+    }
+
+    /// Whether the ClientHello has arrived.
+    pub(super) const fn is_heard(&self) -> bool {
+        self.heard
+    }
+
+    /// Returns when this connection has to go, unless its client has sent something meanwhile.
+    pub(super) async fn shed(&self) {
+        loop {
+            let shed = self.handshakes.0.told.borrow().get(&self.id).is_some_and(|told| told.shed);
+            if shed {
+                return;
+            }
+            self.news.notified().await;
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let inner = &self.handshakes.0;
+        inner.told.borrow_mut().remove(&self.id);
+        inner.budget.borrow_mut().leave(self.id);
+        self.handshakes.settle();
+    }
+}

@@ -1,0 +1,296 @@
+//! Turns for work that must not crowd out the rest of the shard: so much between two looks for
+//! input, and when another queue is busy, its share and no more. Knows nothing of the work.
+//!
+//! The executor alone would run every task that is ready before it looks for input again, and a
+//! flood makes hundreds ready at once. Its own remedy, a preemption timer, is left at its default
+//! of 100 ms: when that timer fires before the first task of a round, the executor goes to sleep
+//! with tasks ready to run.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use super::{Flag, Notify, Queue, Task, end_turn, sleep_until, yield_now};
+use crate::clock;
+
+/// Work between two looks for input; each look costs a few microseconds.
+const SLICE: Duration = Duration::from_micros(250);
+
+/// Hands out turns to the tasks of one queue.
+#[derive(Debug)]
+pub struct Pacer {
+    inner: Rc<Inner>,
+    _keeper: Task<()>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    state: RefCell<State>,
+    /// A turn was taken, or somebody waits for one.
+    work: Notify,
+}
+
+#[derive(Debug)]
+struct State {
+    /// When the first turn since the last look began.
+    since: Option<Instant>,
+    waiting: VecDeque<Flag>,
+}
+
+impl Pacer {
+    /// For the tasks of `paced`, which give way to those of `favoured`: they get so many per cent
+    /// of a shard that `favoured` would fill.
+    ///
+    /// # Panics
+    ///
+    /// Outside the shard that made the queues.
+    #[must_use]
+    pub fn new(paced: Queue, favoured: Queue, percent: u8) -> Self {
+        let state = State { since: None, waiting: VecDeque::new() };
+        let inner = Rc::new(Inner { state: RefCell::new(state), work: Notify::new() });
+        let credit = Credit::new(percent);
+        let keeper = paced.spawn(keep(inner.clone(), credit, paced, favoured));
+        Self { inner, _keeper: keeper }
+    }
+
+    /// Returns when the calling task may do a piece of work, in the order of the calls. May be
+    /// dropped at any time.
+    pub async fn turn(&self) {
+        let turn = {
+            let mut state = self.inner.state.borrow_mut();
+            let now = clock::now();
+            let since = *state.since.get_or_insert(now);
+            if state.waiting.is_empty() && now - since < SLICE {
+                None
+            } else {
+                let turn = Flag::new();
+                state.waiting.push_back(turn.clone());
+                Some(turn)
+            }
+        };
+        self.inner.work.notify();
+        if let Some(turn) = turn {
+            turn.wait().await;
+        }
+    }
+}
+
+async fn keep(inner: Rc<Inner>, mut credit: Credit, paced: Queue, favoured: Queue) {
+    loop {
+        inner.work.notified().await;
+        loop {
+            end_turn();
+            // Not reached before the executor has looked for input.
+            sleep_until(clock::now() + Duration::from_micros(1)).await;
+            let allowance = credit.look(favoured.take_runtime(), paced.take_runtime());
+            let start = clock::now();
+            inner.state.borrow_mut().since = None;
+            while clock::now() - start < allowance {
+                let next = {
+                    let mut state = inner.state.borrow_mut();
+                    let next = state.waiting.pop_front();
+                    if next.is_some() {
+                        state.since = Some(start);
+                    }
+                    next
+                };
+                let Some(turn) = next else { break };
+                turn.set();
+                // The queue is first in, first out: the task runs before this one does again.
+                yield_now().await;
+            }
+            if inner.state.borrow().waiting.is_empty() {
+                break;
+            }
+        }
+    }
+}
+
+/// What paced work may take. Pure.
+#[derive(Debug)]
+struct Credit {
+    percent: i64,
+    nanoseconds: i64,
+}
+
+impl Credit {
+    fn new(percent: u8) -> Self {
+        Self { percent: i64::from(percent.clamp(1, 99)), nanoseconds: 0 }
+    }
+
+    /// Time for paced work until the next look, after so much favoured and paced work since the
+    /// last one. When there was hardly any favoured work, nobody has to give way.
+    fn look(&mut self, favoured: Duration, paced: Duration) -> Duration {
+        if favoured < QUIET {
+            self.nanoseconds = 0;
+            return SLICE;
+        }
+        let signed = |span: Duration| i64::try_from(span.as_nanos()).unwrap_or(i64::MAX);
+        let earned = signed(favoured).saturating_mul(self.percent) / (100 - self.percent);
+        let balance = self.nanoseconds.saturating_add(earned).saturating_sub(signed(paced));
+        self.nanoseconds = balance.clamp(-DEBT_SLICES * signed(SLICE), signed(SLICE));
+        Duration::from_nanos(u64::try_from(self.nanoseconds).unwrap_or(0))
+    }
+}
+
+/// Less than this between two looks is a command or two, not a shard at its limit.
+const QUIET: Duration = Duration::from_micros(50);
+
+/// One piece of work, such as an RSA signature, may be longer than a slice; what it took too much
+/// is paid back, but not for ever.
+const DEBT_SLICES: i64 = 8;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtime::{testing::eventually, testing::on_shard, testing::pause};
+    use std::cell::Cell;
+
+    fn work(span: Duration) {
+        let start = clock::now();
+        while clock::now() - start < span {
+            std::hint::spin_loop();
+        }
+    }
+
+    /// Looks with so many microseconds of favoured and paced work before each, and the microseconds
+    /// allowed after it.
+    #[track_caller]
+    fn check(percent: u8, looks: &[(u64, u64, u64)]) {
+        let mut credit = Credit::new(percent);
+        for (number, (favoured, paced, expected)) in looks.iter().enumerate() {
+            let [favoured, paced] = [favoured, paced].map(|span| Duration::from_micros(*span));
+            let allowed = credit.look(favoured, paced);
+            assert_eq!(allowed, Duration::from_micros(*expected), "look {number}");
+        }
+    }
+
+    #[test]
+    fn alone_it_gets_slices() {
+        check(10, &[(0, 0, 250), (0, 250, 250), (49, 300, 250), (0, 5000, 250)]);
+    }
+
+    #[test]
+    fn beside_busy_sessions_it_gets_its_share() {
+        check(10, &[(900, 0, 100), (900, 100, 100), (900, 300, 0), (900, 0, 0), (900, 0, 100)]);
+        check(50, &[(100, 0, 100), (100, 100, 100), (100, 300, 0), (100, 0, 0), (100, 0, 100)]);
+    }
+
+    #[test]
+    fn neither_credit_nor_debt_is_for_ever() {
+        check(50, &[(10_000, 0, 250), (100, 90_000, 0), (2_100, 0, 100), (0, 0, 250)]);
+    }
+
+    #[test]
+    fn a_quiet_spell_clears_the_books() {
+        check(10, &[(900, 2_000, 0), (0, 0, 250), (90, 0, 10)]);
+    }
+
+    fn pacer(percent: u8) -> (Rc<Pacer>, Queue, Queue) {
+        let (paced, favoured) = (Queue::new("paced"), Queue::new("favoured"));
+        (Rc::new(Pacer::new(paced, favoured, percent)), paced, favoured)
+    }
+
+    /// Two hundred pieces of work are ready at once; something that becomes ready meanwhile, and
+    /// can only be found by looking for input, does not wait for all of them.
+    #[test]
+    fn input_is_looked_for_between_pieces() {
+        on_shard(|| async {
+            let (pacer, paced, favoured) = pacer(10);
+            let done = Rc::new(Cell::new(0));
+            let (one, other) = std::os::unix::net::UnixStream::pair().unwrap();
+            let seen = Rc::new(Cell::new(None));
+            let (count, found) = (done.clone(), seen.clone());
+            let peer = std::net::SocketAddr::from(([127, 0, 0, 1], 1));
+            let stream = crate::runtime::Stream::adopt(one, peer);
+            favoured
+                .spawn(async move {
+                    stream.read(&mut [0]).await.unwrap();
+                    found.set(Some(count.get()));
+                })
+                .detach();
+            pause(5).await;
+            for number in 0..200 {
+                let (pacer, done) = (pacer.clone(), done.clone());
+                let other = other.try_clone().unwrap();
+                paced
+                    .spawn(async move {
+                        pacer.turn().await;
+                        if number == 10 {
+                            std::io::Write::write_all(&mut &other, b"x").unwrap();
+                        }
+                        work(Duration::from_micros(100));
+                        done.set(done.get() + 1);
+                        end_turn();
+                    })
+                    .detach();
+            }
+            assert!(eventually(|| done.get() == 200).await, "{} of 200", done.get());
+            let before = seen.get().unwrap();
+            assert!(before < 100, "found after {before} pieces");
+        });
+    }
+
+    /// Turns that nobody waits for any more, and turns in the order they were asked for.
+    #[test]
+    fn turns_come_in_order_and_may_be_given_up() {
+        on_shard(|| async {
+            let (pacer, paced, _) = pacer(10);
+            let order = Rc::new(RefCell::new(Vec::new()));
+            let tasks: Vec<_> = (0..20)
+                .map(|number| {
+                    let (pacer, order) = (pacer.clone(), order.clone());
+                    paced.spawn(async move {
+                        work(Duration::from_micros(200));
+                        pacer.turn().await;
+                        order.borrow_mut().push(number);
+                    })
+                })
+                .collect();
+            for (number, task) in tasks.into_iter().enumerate() {
+                if number % 3 == 0 { drop(task) } else { task.await }
+            }
+            let order = order.borrow();
+            assert!(order.is_sorted(), "{order:?}");
+            assert!((1..20).filter(|n| n % 3 != 0).all(|n| order.contains(&n)), "{order:?}");
+        });
+    }
+
+    /// Both have work without end: the paced one gets something, and clearly the smaller part.
+    #[test]
+    fn busy_sessions_keep_their_share() {
+        on_shard(|| async {
+            let (pacer, paced, favoured) = pacer(10);
+            let counts = [Rc::new(Cell::new(0_u32)), Rc::new(Cell::new(0_u32))];
+            let (count, piece) = (counts[0].clone(), Duration::from_micros(100));
+            favoured
+                .spawn(async move {
+                    loop {
+                        work(piece);
+                        count.set(count.get() + 1);
+                        sleep_until(clock::now() + Duration::from_micros(1)).await;
+                    }
+                })
+                .detach();
+            for _ in 0..10 {
+                let (count, pacer) = (counts[1].clone(), pacer.clone());
+                paced
+                    .spawn(async move {
+                        loop {
+                            pacer.turn().await;
+                            work(piece);
+                            count.set(count.get() + 1);
+                            end_turn();
+                            yield_now().await;
+                        }
+                    })
+                    .detach();
+            }
+            pause(500).await;
+            let [sessions, newcomers] = counts.map(|count| count.get());
+            assert!(newcomers > 0, "starved");
+            assert!(sessions > 3 * newcomers, "{sessions} to {newcomers}");
+        });
+    }
+}

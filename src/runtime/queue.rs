@@ -1,0 +1,95 @@
+//! Task queues: which tasks of a shard belong together. Knows no task.
+
+use std::pin::pin;
+use std::task::{Context, Waker};
+use std::time::Duration;
+
+use glommio::{Latency, Shares, TaskQueueHandle};
+
+use super::Task;
+
+/// A queue of tasks. A task stays in the queue it was started in, and [`super::spawn`] starts tasks
+/// in the queue of the caller. Queues with tasks to run take turns; how much is done in one is
+/// decided by [`end_turn`] and [`super::Pacer`].
+#[derive(Clone, Copy, Debug)]
+pub struct Queue(TaskQueueHandle);
+
+impl Queue {
+    /// A new queue of the calling shard.
+    ///
+    /// # Panics
+    ///
+    /// Outside a shard.
+    #[must_use]
+    pub fn new(name: &str) -> Self {
+        let (shares, latency) = (Shares::default(), Latency::NotImportant);
+        Self(glommio::executor().create_task_queue(shares, latency, name))
+    }
+
+    /// Starts `future` as a task of this queue, which must be one of the calling shard.
+    ///
+    /// # Panics
+    ///
+    /// Outside the shard that made the queue.
+    pub fn spawn<T: 'static>(self, future: impl Future<Output = T> + 'static) -> Task<T> {
+        let task = glommio::spawn_local_into(future, self.0);
+        Task(task.expect("queues live as long as their shard"))
+    }
+
+    /// How long tasks of this queue have run since the last call.
+    pub(super) fn take_runtime(self) -> Duration {
+        // The executor starts its own count again.
+        glommio::executor()
+            .task_queue_stats(self.0)
+            .map(|stats| stats.runtime())
+            .unwrap_or_default()
+    }
+}
+
+/// Ends the turn of the running task's queue when the task next waits or ends, so that another
+/// queue runs before the next task of this one. For tasks that have just done something dear.
+///
+/// # Panics
+///
+/// Outside a task of a shard.
+pub fn end_turn() {
+    // The executor's future marks the queue in its first poll, and then would only have the task
+    // itself go to the back of the queue.
+    let executor = glommio::executor();
+    let mut turn = pin!(executor.yield_task_queue_now());
+    let _ = turn.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock;
+    use crate::runtime::{testing::eventually, testing::on_shard};
+    use std::{cell::Cell, rc::Rc};
+
+    /// One that was asleep runs after the task at hand, not after all that wait in another queue.
+    #[test]
+    fn a_turn_that_ends_lets_the_other_queue_in() {
+        on_shard(|| async {
+            let (busy, other) = (Queue::new("busy"), Queue::new("other"));
+            let seen: Rc<Cell<Option<usize>>> = Rc::default();
+            let done = Rc::new(Cell::new(0));
+            for number in 0..10 {
+                let (seen, done) = (seen.clone(), done.clone());
+                busy.spawn(async move {
+                    if number == 0 {
+                        let done = done.clone();
+                        other.spawn(async move { seen.set(Some(done.get())) }).detach();
+                    }
+                    let start = clock::now();
+                    while clock::now() - start < Duration::from_micros(200) {}
+                    done.set(done.get() + 1);
+                    end_turn();
+                })
+                .detach();
+            }
+            assert!(eventually(|| seen.get().is_some()).await);
+            assert!(seen.get().unwrap() <= 2, "{seen:?} tasks went first");
+        });
+    }
+}

@@ -1,0 +1,188 @@
+//! What a ClientHello offers, as far as a [`TlsProfile`](super::TlsProfile) wants to know before
+//! rustls sees it. It decides nothing, and what it cannot read it leaves to rustls to refuse.
+
+/// `supported_groups` (RFC 8422 §5.1.1), `extended_master_secret` (RFC 7627 §5.1) and
+/// `supported_versions` (RFC 8446 §4.2.1).
+const SUPPORTED_GROUPS: u16 = 10;
+const EXTENDED_MASTER_SECRET: u16 = 23;
+const SUPPORTED_VERSIONS: u16 = 43;
+
+const CLIENT_HELLO: u8 = 1;
+const RANDOM_BYTES: usize = 32;
+const TLS12: u16 = 0x0303;
+const TLS13: u16 = 0x0304;
+
+/// A client's offer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Offer<'a> {
+    /// TLS 1.2 is among the versions.
+    pub(super) tls12: bool,
+    /// TLS 1.3 is among the versions.
+    pub(super) tls13: bool,
+    /// RFC 7627; without it a resumed TLS 1.2 session proves less.
+    pub(super) extended_master_secret: bool,
+    suites: &'a [u8],
+    groups: &'a [u8],
+}
+
+impl<'a> Offer<'a> {
+    /// Reads the body of the first record (RFC 8446 §4.1.2). `None` when it is not a whole and
+    /// well-formed ClientHello; a ClientHello may be spread over several records, but no client is
+    /// known to do it.
+    pub(super) fn parse(record_body: &'a [u8]) -> Option<Self> {
+        let mut message = Reader(record_body);
+        if message.number(1)? != u32::from(CLIENT_HELLO) {
+            return None;
+        }
+        let mut hello = Reader(message.vector(3)?);
+        let legacy_version = hello.number(2)?;
+        hello.take(RANDOM_BYTES)?;
+        hello.vector(1)?;
+        let suites = hello.vector(2)?;
+        hello.vector(1)?;
+        let old = legacy_version >= u32::from(TLS12);
+        let mut offer =
+            Self { tls12: old, tls13: false, extended_master_secret: false, suites, groups: &[] };
+        let mut extensions = Reader(if hello.0.is_empty() { &[] } else { hello.vector(2)? });
+        while !extensions.0.is_empty() {
+            let kind = extensions.number(2)?;
+            let mut body = Reader(extensions.vector(2)?);
+            match u16::try_from(kind).ok()? {
+                SUPPORTED_GROUPS => offer.groups = body.vector(2)?,
+                EXTENDED_MASTER_SECRET => offer.extended_master_secret = true,
+                SUPPORTED_VERSIONS => {
+                    let versions = body.vector(1)?;
+                    offer.tls12 = contains(versions, TLS12);
+                    offer.tls13 = contains(versions, TLS13);
+                }
+                _ => {}
+            }
+        }
+        Some(offer)
+    }
+
+    /// Whether a cipher suite is offered, by its IANA number.
+    pub(super) fn has_suite(&self, suite: u16) -> bool {
+        contains(self.suites, suite)
+    }
+
+    /// Whether a key exchange group is offered, by its IANA number.
+    pub(super) fn has_group(&self, group: u16) -> bool {
+        contains(self.groups, group)
+    }
+}
+
+/// Whether a list of 16-bit numbers has this one.
+fn contains(list: &[u8], number: u16) -> bool {
+    list.chunks_exact(2).any(|pair| pair == number.to_be_bytes())
+}
+
+/// The presentation language of TLS (RFC 8446 §3).
+struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    fn take(&mut self, count: usize) -> Option<&'a [u8]> {
+        let (taken, rest) = self.0.split_at_checked(count)?;
+        self.0 = rest;
+        Some(taken)
+    }
+
+    /// A number of up to 3 octets.
+    fn number(&mut self, octets: usize) -> Option<u32> {
+        Some(self.take(octets)?.iter().fold(0, |value, octet| value << 8 | u32::from(*octet)))
+    }
+
+    /// A vector behind its length, which has so many octets.
+    fn vector(&mut self, length_octets: usize) -> Option<&'a [u8]> {
+        let length = usize::try_from(self.number(length_octets)?).ok()?;
+        self.take(length)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn vector(length_octets: usize, body: &[u8]) -> Vec<u8> {
+        let length = u32::try_from(body.len()).unwrap().to_be_bytes();
+        [&length[4 - length_octets..], body].concat()
+    }
+
+    fn numbers(list: &[u16]) -> Vec<u8> {
+        list.iter().flat_map(|number| number.to_be_bytes()).collect()
+    }
+
+    fn extension(kind: u16, body: &[u8]) -> Vec<u8> {
+        [&kind.to_be_bytes()[..], &vector(2, body)].concat()
+    }
+
+    fn hello(version: u16, suites: &[u16], extensions: Option<Vec<u8>>) -> Vec<u8> {
+        let body = [
+            version.to_be_bytes().to_vec(),
+            vec![7; RANDOM_BYTES],
+            vector(1, &[1, 2, 3]),
+            vector(2, &numbers(suites)),
+            vector(1, &[0]),
+            extensions.map(|list| vector(2, &list)).unwrap_or_default(),
+        ]
+        .concat();
+        [&[CLIENT_HELLO][..], &vector(3, &body)].concat()
+    }
+
+    fn modern() -> Vec<u8> {
+        let extensions = [
+            extension(0, b"any"),
+            extension(SUPPORTED_GROUPS, &vector(2, &numbers(&[0x1d, 0x11ec]))),
+            extension(EXTENDED_MASTER_SECRET, b""),
+            extension(SUPPORTED_VERSIONS, &vector(1, &numbers(&[0x0a0a, TLS13, TLS12]))),
+        ];
+        hello(TLS12, &[0x1301, 0xc02b], Some(extensions.concat()))
+    }
+
+    #[test]
+    fn reads_what_is_offered() {
+        let text = modern();
+        let offer = Offer::parse(&text).unwrap();
+        assert!(offer.tls12 && offer.tls13 && offer.extended_master_secret);
+        for (suite, expected) in [(0x1301, true), (0xc02b, true), (0x0113, false), (0xc02f, false)]
+        {
+            assert_eq!(offer.has_suite(suite), expected, "{suite:#x}");
+        }
+        for (group, expected) in [(0x1d, true), (0x11ec, true), (0x1d11, false), (0x17, false)] {
+            assert_eq!(offer.has_group(group), expected, "{group:#x}");
+        }
+    }
+
+    #[test]
+    fn versions_come_from_the_extension_if_there_is_one() {
+        #[track_caller]
+        fn check(version: u16, extension_list: Option<&[u16]>, expected: (bool, bool)) {
+            let extensions = extension_list
+                .map(|list| extension(SUPPORTED_VERSIONS, &vector(1, &numbers(list))));
+            let text = hello(version, &[0xc02b], extensions);
+            let offer = Offer::parse(&text).unwrap();
+            assert_eq!((offer.tls12, offer.tls13), expected);
+        }
+        check(TLS12, None, (true, false));
+        check(0x0302, None, (false, false));
+        check(TLS12, Some(&[TLS13]), (false, true));
+        check(TLS12, Some(&[TLS12]), (true, false));
+        check(TLS12, Some(&[0x0302]), (false, false));
+    }
+
+    #[test]
+    fn anything_else_is_none_and_nothing_panics() {
+        let text = modern();
+        for length in 0..text.len() {
+            assert_eq!(Offer::parse(&text[..length]), None, "{length}");
+        }
+        assert_eq!(Offer::parse(b"\x02\0\0\0"), None);
+        for position in 0..text.len() {
+            for value in [0, 1, 0x7f, 0xff] {
+                let mut damaged = text.clone();
+                damaged[position] = value;
+                let _ = Offer::parse(&damaged);
+            }
+        }
+    }
+}

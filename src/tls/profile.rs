@@ -1,0 +1,72 @@
+//! Named answers to the question which of the costs of TLS an operator minds most.
+//!
+//! rustls takes TLS 1.3 whenever both ends have it, and among the groups it knows the one the
+//! client likes best. A profile that wants it otherwise looks at the ClientHello first, and shows
+//! rustls a configuration that leaves it no choice.
+
+use rustls::crypto::SupportedKxGroup;
+use rustls::crypto::aws_lc_rs::{self, kx_group};
+use rustls::{NamedGroup, SupportedCipherSuite};
+
+use super::client_hello::Offer;
+
+/// What the server prefers where a client leaves it the choice. The reference configuration says
+/// what each gives up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TlsProfile {
+    /// TLS 1.3, and the key exchange the client prefers.
+    #[default]
+    Balanced,
+    /// TLS 1.2, whose resumed handshakes need no key exchange. To a client that offers both
+    /// versions the server is one of TLS 1.2 alone: the mark that RFC 8446 §4.1.3 asks of a server
+    /// that could do better would make the client refuse.
+    Throughput,
+    /// X25519MLKEM768, at the price of a HelloRetryRequest where the client has it but did not
+    /// guess it.
+    PostQuantum,
+}
+
+/// Names of all key exchange groups, as in the IANA registry.
+pub const GROUPS: [&str; 4] = ["X25519", "secp256r1", "secp384r1", POST_QUANTUM];
+
+/// The one that holds out against a quantum computer.
+pub const POST_QUANTUM: &str = "X25519MLKEM768";
+
+impl TlsProfile {
+    /// Whether `offer` lets the profile have its way, given what the operator allows.
+    pub(super) fn applies(
+        self,
+        offer: &Offer<'_>,
+        suites: &[SupportedCipherSuite],
+        groups: &[&'static dyn SupportedKxGroup],
+    ) -> bool {
+        let is_tls12 = |suite: &&SupportedCipherSuite| suite.tls13().is_none();
+        let suite_offered = |suite: &SupportedCipherSuite| offer.has_suite(suite.suite().into());
+        let group_offered = |group: &&'static dyn SupportedKxGroup| {
+            group.name() != NamedGroup::X25519MLKEM768 && offer.has_group(group.name().into())
+        };
+        match self {
+            Self::Balanced => false,
+            // A session without the extended master secret is not worth resuming (RFC 7627 §1).
+            Self::Throughput => {
+                offer.tls12
+                    && offer.extended_master_secret
+                    && suites.iter().filter(is_tls12).any(suite_offered)
+                    && groups.iter().any(group_offered)
+            }
+            Self::PostQuantum => offer.tls13 && offer.has_group(NamedGroup::X25519MLKEM768.into()),
+        }
+    }
+}
+
+/// The group of this name, one of [`GROUPS`].
+pub(super) fn group_by_name(name: &str) -> Option<&'static dyn SupportedKxGroup> {
+    let groups: [&'static dyn SupportedKxGroup; GROUPS.len()] =
+        [kx_group::X25519, kx_group::SECP256R1, kx_group::SECP384R1, kx_group::X25519MLKEM768];
+    GROUPS.iter().position(|known| *known == name).map(|index| groups[index])
+}
+
+/// Those that rustls would take, in its order.
+pub(super) fn all_groups() -> Vec<&'static dyn SupportedKxGroup> {
+    aws_lc_rs::default_provider().kx_groups
+}

@@ -1,0 +1,152 @@
+//! Many handshakes at once, and clients that begin one and never end it: who waits, who has to go,
+//! and that the log tells of it. And which shard a connection comes to.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::thread;
+use std::time::Duration;
+
+use crate::process::first_cpu;
+use crate::support::server::BOTH_LISTENERS;
+use crate::support::wait::{PATIENCE, Stopwatch};
+use crate::support::{Client, End, Listener, Server, Wire, wait_until};
+
+fn one_shard(limits: &str) -> Server {
+    let cpu = first_cpu();
+    let config = format!("[shards]\ncpus = \"{cpu}\"\n[limits]\n{limits}");
+    Server::builder().toml(&config).start()
+}
+
+/// Stops the server and gives the value of a counter in its last words; 0 when it is not there.
+#[track_caller]
+fn counters(mut server: Server) -> impl Fn(&str) -> u64 {
+    server.terminate();
+    assert!(server.wait().success());
+    let log = server.log();
+    move |name| {
+        let found = log.split(|c: char| c == ' ' || c == '"').find_map(|word| {
+            word.strip_prefix(name).and_then(|rest| rest.strip_prefix('=')?.parse().ok())
+        });
+        found.unwrap_or(0)
+    }
+}
+
+fn waiting_for_tls(server: &Server) -> Client {
+    let mut client = Client::plain(server);
+    client.expect("AUTH TLS", 234);
+    // The handshake begins behind the 234; by the end of another session it has.
+    Client::plain(server).quit();
+    client
+}
+
+/// The bound is reached by clients that say nothing: the oldest of them has to go, the others stay
+/// and can still speak, and the newcomer gets its handshake.
+#[test]
+fn the_oldest_silent_one_makes_room() {
+    let server = one_shard("handshakes = 2");
+    let mut oldest = waiting_for_tls(&server);
+    let mut second = waiting_for_tls(&server);
+    Client::implicit(&server).login().quit();
+    oldest.expect_close();
+    second.wire.handshake(&server.tls()).unwrap();
+    second.login().quit();
+    let counter = counters(server);
+    for (name, expected) in
+        [("handshakes_queued", 1), ("handshakes_shed", 1), ("handshakes_most", 2)]
+    {
+        assert_eq!(counter(name), expected, "{name}");
+    }
+    assert_eq!((counter("control_handshakes"), counter("control_handshakes_failed")), (2, 1));
+}
+
+/// The same on the implicit port, with one that said a little and one that stopped half way; AUTH
+/// has to wait its turn as well.
+#[test]
+fn half_done_handshakes_make_room() {
+    let server = one_shard("handshakes = 1");
+    let hello = Wire::client_hello(&server.tls());
+    for sent in [&hello[..1], &hello] {
+        for listener in BOTH_LISTENERS {
+            let mut stuck = Wire::connect(server.address(Listener::Implicit));
+            stuck.send_raw(sent).unwrap();
+            stuck.set_patience(Duration::from_millis(20));
+            // The first newcomer may be there before the stuck one was taken notice of.
+            wait_until("the stuck one to be gone", || {
+                Client::open(&server, listener).login().quit();
+                stuck.read_to_end().1 != End::Timeout
+            });
+        }
+    }
+    assert_eq!(counters(server)("handshakes_most"), 1);
+}
+
+/// Far more at once than the bound: they wait, and all are served.
+#[test]
+fn a_crowd_beyond_the_bound_is_served() {
+    let server = one_shard("handshakes = 3");
+    thread::scope(|scope| {
+        for number in 0..48 {
+            let listener = BOTH_LISTENERS[number % 2];
+            let server = &server;
+            scope.spawn(move || Client::open(server, listener).quit());
+        }
+    });
+    let counter = counters(server);
+    assert_eq!((counter("control_handshakes"), counter("handshakes_shed")), (48, 0));
+    assert!((1..=3).contains(&counter("handshakes_most")));
+}
+
+/// No ClientHello in time: closed, and not by the deadline of the whole handshake.
+#[test]
+fn the_client_hello_has_a_deadline() {
+    let server = one_shard("client_hello_timeout = \"1s\"\nhandshake_timeout = \"5m\"");
+    let watch = Stopwatch::start();
+    let mut after_auth = waiting_for_tls(&server);
+    let mut one_octet = Wire::connect(server.address(Listener::Implicit));
+    one_octet.send_raw(b"\x16").unwrap();
+    after_auth.expect_close();
+    let (received, end) = one_octet.read_to_end();
+    assert!(received.is_empty() && end != End::Timeout, "{end:?}");
+    assert!(watch.elapsed() < PATIENCE, "{:?}", watch.elapsed());
+
+    // One that has sent its ClientHello is judged by the other deadline.
+    let mut half_done = Wire::connect(server.address(Listener::Implicit));
+    half_done.send_raw(&Wire::client_hello(&server.tls())).unwrap();
+    half_done.read_record().unwrap();
+    half_done.set_patience(Duration::from_millis(1500));
+    let (_, end) = half_done.read_to_end();
+    assert_eq!(end, End::Timeout, "closed");
+    drop(half_done);
+    assert_eq!(counters(server)("handshakes_silent"), 2);
+}
+
+/// With `steering = "source"` the limit of sessions for one address is exact, on all shards and on
+/// both ports together.
+#[test]
+fn limits_per_address_are_exact_when_addresses_are_steered() {
+    let config = "[shards]\nsteering = \"source\"\n[limits]\nsessions_per_ip = 3";
+    let server = Server::builder().toml(config).start();
+    for number in 1..=12 {
+        let source = IpAddr::V4(Ipv4Addr::new(127, 0, 9, number));
+        let mut kept = Vec::new();
+        for (listener, expected) in [
+            (Listener::Explicit, 220),
+            (Listener::Implicit, 220),
+            (Listener::Explicit, 220),
+            (Listener::Implicit, 421),
+            (Listener::Explicit, 421),
+        ] {
+            let wire = Wire::connect_from(source, server.address(listener));
+            let mut client = Client::from_wire(&server, listener, wire);
+            if listener == Listener::Implicit {
+                client.start_tls();
+            }
+            assert_eq!(client.reply().code, expected, "{source} {listener:?}");
+            kept.push(client);
+        }
+    }
+    wait_until("all sessions to have ended", || {
+        let (source, address) = (IpAddr::from([127, 0, 9, 1]), server.address(Listener::Explicit));
+        let wire = Wire::connect_from(source, address);
+        Client::from_wire(&server, Listener::Explicit, wire).reply().code == 220
+    });
+}
