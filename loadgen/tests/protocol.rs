@@ -13,7 +13,7 @@ const RIGHT: fn(Moment<'_>) -> Act = |_| Act::Right;
 fn run(server: &Scripted, line: &str) -> Outcome {
     let (workload, options) = line.split_once(' ').unwrap_or((line, ""));
     let address = server.address;
-    ringload(&format!("{workload} {address} --cpus 0 -c 1 --timeout 500ms {options}"))
+    ringload(&format!("{workload} {address} --cpus 0 -c 1 --timeout 1s {options}"))
 }
 
 /// A script that does `act` at `moment` and the right thing otherwise.
