@@ -144,8 +144,8 @@ impl Wire {
         self.sealed()
     }
 
-    /// New keys for what is sent, and the request for new ones in return (RFC 8446 §4.6.3), sealed
-    /// and not sent.
+    /// New keys for what is sent, and the request for new ones in return (RFC 8446 §4.6.3):
+    /// sealed and not sent.
     pub fn seal_key_update(&mut self) -> Vec<u8> {
         self.tls.as_mut().unwrap().refresh_traffic_keys().unwrap();
         self.sealed()
