@@ -52,8 +52,9 @@ pub const WHOLE_FILE_BYTES_MAX: usize = TRANSFER_BATCH_SMALL_BYTES;
 /// Batch used when the shard's pool of large blocks is exhausted.
 pub const TRANSFER_BATCH_SMALL_BYTES: usize = 32 * 1024;
 
-/// Large blocks per shard: 64 MiB, enough for 128 transfers at full speed with two blocks each;
-/// the 129th goes on with small blocks.
+/// Large blocks per shard: 64 MiB, enough for 128 transfers with two blocks each; the 129th goes on
+/// with small blocks. An upload that storage holds up has up to six for a while: what arrived, what
+/// fills, and [`WRITE_BEHIND_BLOCKS_MAX`].
 pub const TRANSFER_BLOCKS_PER_SHARD: usize = 256;
 
 /// Bytes of one read that waits for a disk: as many whole records as one block takes.

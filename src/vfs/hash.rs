@@ -1,5 +1,7 @@
 //! HASH and the X-hash commands: a digest over a range, computed in bounded steps.
 
+use std::os::fd::AsFd;
+
 use md5::Md5;
 use sha1::Sha1;
 use sha2::{Digest, Sha256, Sha512};
@@ -59,7 +61,7 @@ impl Hasher {
         let whole = start == 0 && end == file.size();
         let mut known = None;
         if may_know && whole {
-            let kept = kept_digests::kept(&file, &facts::stat_handle(&file, false)?);
+            let kept = kept_digests::kept(file.as_fd(), &facts::stat_handle(&file, false)?);
             known = kept.into_iter().find_map(|(of, digest)| (of == algorithm).then_some(digest));
         }
         let buffer = if known.is_none() { vec![0; TRANSFER_BATCH_BYTES] } else { Vec::new() };

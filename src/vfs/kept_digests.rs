@@ -10,7 +10,7 @@
 //! changes the file from outside end it. Whoever may write the file may of course also write the
 //! attribute, or put the time back: this is a cache, no proof against the file's own owner.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{Statx, XattrFlags, fsetxattr, getxattr, setxattr};
 
@@ -33,7 +33,7 @@ pub(super) fn keep(file: &OwnedFd, digests: &[NamedDigest]) {
 }
 
 /// The digests that were kept of the file behind any handle, `O_PATH` included, and still hold.
-pub(super) fn kept(handle: impl AsFd, stat: &Statx) -> Vec<NamedDigest> {
+pub(super) fn kept(handle: BorrowedFd<'_>, stat: &Statx) -> Vec<NamedDigest> {
     let mut value = [0; ATTRIBUTE_BYTES_MAX];
     // An O_PATH handle has no attributes of its own; the descriptor's link leads to the file.
     match getxattr(descriptor_path(handle), ATTRIBUTE, &mut value[..]) {
@@ -44,7 +44,7 @@ pub(super) fn kept(handle: impl AsFd, stat: &Statx) -> Vec<NamedDigest> {
 
 /// Lets what holds for `before` hold for the file as it is now: its times were set, not its octets.
 pub(super) fn renew(handle: &OwnedFd, before: &Statx, now: &Statx) {
-    let digests = kept(handle, before);
+    let digests = kept(handle.as_fd(), before);
     if !digests.is_empty() && before.stx_size == now.stx_size {
         let value = text(now, &digests);
         let path = descriptor_path(handle);

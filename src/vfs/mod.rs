@@ -10,6 +10,7 @@
 mod copy;
 mod error;
 mod facts;
+mod growing;
 mod hash;
 mod kept_digests;
 mod lister;

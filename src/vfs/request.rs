@@ -1,5 +1,6 @@
 //! The commands that need no data connection: facts, names, digests, free space.
 
+use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use rustix::fs::{
@@ -77,7 +78,9 @@ pub fn try_perform(
 fn facts_and_digests(root: &Root, path: &VirtualPath) -> Result<FileReply, FileError> {
     let metadata = root.metadata(path, Lookup::Blocking)?;
     let digests = match root.locate(path, Lookup::Blocking) {
-        Ok((handle, stat)) if metadata.kind == FileKind::File => kept_digests::kept(handle, &stat),
+        Ok((handle, stat)) if metadata.kind == FileKind::File => {
+            kept_digests::kept(handle.as_fd(), &stat)
+        }
         _ => Vec::new(),
     };
     Ok(FileReply::Facts(metadata, digests))
@@ -159,7 +162,7 @@ fn rename(root: &Root, from: &VirtualPath, to: &VirtualPath) -> Result<FileReply
     }
 }
 
-fn is_directory(parent: impl std::os::fd::AsFd, name: &[u8]) -> bool {
+fn is_directory(parent: impl AsFd, name: &[u8]) -> bool {
     facts::stat_name(parent, name).is_ok_and(|stat| facts::kind(&stat) == Some(FileKind::Directory))
 }
 

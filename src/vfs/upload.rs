@@ -8,28 +8,24 @@
 //!
 //! Linking an unnamed file needs Linux 6.10 or `/proc`.
 
-use std::io::IoSlice;
 use std::os::fd::OwnedFd;
 
 use rustix::fs::{
-    AtFlags, FallocateFlags, FlockOperation, FsWord, Gid, Mode, OFlags, StatVfs, Statx, Uid,
-    fallocate, fchmod, fchown, fdatasync, flock, fstatfs, fstatvfs, fsync, ftruncate, openat,
-    renameat, syncfs, unlinkat,
+    AtFlags, FlockOperation, Gid, Mode, OFlags, Statx, Uid, fchmod, fchown, fdatasync, flock,
+    fsync, ftruncate, openat, renameat, syncfs, unlinkat,
 };
-use rustix::io::{Errno, ReadWriteFlags, pwrite, pwritev2, retry_on_intr};
+use rustix::io::Errno;
 
 use super::copy::copy_prefix;
 use super::error::cross_device;
 use super::facts;
-use super::hash::Digesting;
-use super::kept_digests;
+use super::growing::Growing;
 use super::root::{Root, Target, open_file_in, require_file};
 use super::temporary::{create_temporary, link_unnamed, random_name, rename_new};
 use super::unique::{Claim, claim};
 use crate::protocol::file::{FileError, HashAlgorithms, StoreMode};
 use crate::protocol::path::VirtualPath;
 use crate::protocol::policy::{Durability, FailedUpload};
-use crate::sys::file::start_writeback;
 
 /// What the operator decided about uploads.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -46,22 +42,11 @@ pub struct StorePolicy {
 /// costs one or two system calls that may wait.
 #[derive(Debug)]
 pub struct Upload {
-    file: OwnedFd,
+    content: Growing,
     directory: OwnedFd,
     name: Vec<u8>,
     place: Place,
     goal: Goal,
-    /// Octets of the file that were there before the first one written.
-    base: u64,
-    /// Octets written since.
-    written: u64,
-    waits: Waits,
-    /// Digests of all octets so far; none when the file begins with octets that did not go by here.
-    digesting: Digesting,
-    /// Up to here the kernel has been told to write to the disk.
-    writeback: u64,
-    /// Octets for which blocks may be reserved past the end (ALLO).
-    reserved: u64,
     policy: StorePolicy,
 }
 
@@ -77,32 +62,6 @@ enum Place {
     /// Published or removed: nothing to undo.
     Settled,
 }
-
-/// When a write waits for a disk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Waits {
-    /// The file is memory: tmpfs, which does not know `RWF_NOWAIT`.
-    Never,
-    /// Not if asked not to (`RWF_NOWAIT`: XFS, btrfs).
-    Told,
-    /// The filesystem cannot promise (ext4, NFS, FUSE).
-    Always,
-}
-
-impl Waits {
-    fn of(file: &OwnedFd) -> Self {
-        match fstatfs(file) {
-            Ok(filesystem) if filesystem.f_type == TMPFS_MAGIC => Self::Never,
-            _ => Self::Told,
-        }
-    }
-}
-
-/// Octets written before the kernel is told to bring them to the disk.
-const WRITEBACK_BYTES: u64 = 8 * 1024 * 1024;
-
-/// `f_type` of tmpfs (statfs(2)).
-const TMPFS_MAGIC: FsWord = 0x0102_1994;
 
 /// What may become of the name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -139,7 +98,7 @@ impl Upload {
             }
             StoreMode::At(offset) => Self::at(root, root.target(path)?, offset, policy)?,
         };
-        upload.reserve(announced)?;
+        upload.content.reserve(announced)?;
         Ok(upload)
     }
 
@@ -152,7 +111,7 @@ impl Upload {
     /// Octets for which ALLO reserved blocks; 0 when nothing was announced or the filesystem cannot.
     #[must_use]
     pub const fn reserved(&self) -> u64 {
-        self.reserved
+        self.content.reserved()
     }
 
     /// Writes all of `octets` after the last one, waiting for the disk.
@@ -160,44 +119,14 @@ impl Upload {
     /// # Errors
     ///
     /// What the system said; [`Upload::abandon`] or drop the upload then.
-    pub fn write(&mut self, mut octets: &[u8]) -> Result<(), FileError> {
-        self.digesting.update(octets);
-        while !octets.is_empty() {
-            match retry_on_intr(|| pwrite(&self.file, octets, self.end()))? {
-                0 => return Err(FileError::NoSpace),
-                count => {
-                    self.written += count as u64;
-                    octets = &octets[count..];
-                }
-            }
-        }
-        self.start_writeback();
-        Ok(())
+    pub fn write(&mut self, octets: &[u8]) -> Result<(), FileError> {
+        self.content.write(octets)
     }
 
     /// Writes what can be written without waiting and says how much that was. `None`: use
     /// [`Upload::write`] on a helper thread.
     pub fn try_write(&mut self, octets: &[u8]) -> Option<Result<usize, FileError>> {
-        if self.waits == Waits::Always || octets.is_empty() {
-            return None;
-        }
-        let flags = match self.waits {
-            Waits::Never => ReadWriteFlags::empty(),
-            Waits::Told | Waits::Always => ReadWriteFlags::NOWAIT,
-        };
-        match pwritev2(&self.file, &[IoSlice::new(octets)], self.end(), flags) {
-            Ok(0) | Err(Errno::AGAIN | Errno::INTR) => None,
-            Ok(count) => {
-                self.written += count as u64;
-                Some(Ok(count))
-            }
-            // ext4 and others only wait: never ask again.
-            Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => {
-                self.waits = Waits::Always;
-                None
-            }
-            Err(errno) => Some(Err(errno.into())),
-        }
+        self.content.try_write(octets)
     }
 
     /// The clean end: makes the octets as durable as the policy promises, then gives them their
@@ -208,15 +137,12 @@ impl Upload {
     /// Why nothing appeared. Only when the directory could not be synchronised
     /// ([`Durability::Full`]) the file has its name already.
     pub fn finish(mut self) -> Result<(), FileError> {
-        self.release_reservation()?;
-        if !self.digesting.is_empty() {
-            let digests = self.digesting.finish();
-            kept_digests::keep(&self.file, &digests);
-        }
+        self.content.release_reservation()?;
+        self.content.keep_digests();
         match self.policy.durability {
             Durability::None => {}
-            Durability::Data => fdatasync(&self.file)?,
-            Durability::Full => fsync(&self.file)?,
+            Durability::Data => fdatasync(&self.content.file)?,
+            Durability::Full => fsync(&self.content.file)?,
         }
         let in_place = self.place == Place::AtEnd;
         self.publish()?;
@@ -229,11 +155,11 @@ impl Upload {
     /// The unclean end: leaves what [`FailedUpload`] says. Nothing is kept of an upload that
     /// received nothing, and an existing file is never replaced by a part.
     pub fn abandon(mut self) {
-        if self.policy.failed_upload == FailedUpload::Delete || self.written == 0 {
+        if self.policy.failed_upload == FailedUpload::Delete || self.content.written() == 0 {
             return;
         }
         // Best effort: what cannot be kept is removed by Drop.
-        let _ = self.release_reservation();
+        let _ = self.content.release_reservation();
         match self.place {
             Place::AtEnd => self.place = Place::Settled,
             Place::Unnamed | Place::Hidden(_) if self.goal != Goal::Replace => {
@@ -275,13 +201,12 @@ impl Upload {
         if offset == size {
             let upload = Self::in_place(target, policy)?;
             // The size only counts once the lock is held.
-            return if upload.base == offset { Ok(upload) } else { Err(FileError::Busy) };
+            return if upload.content.base() == offset { Ok(upload) } else { Err(FileError::Busy) };
         }
         let (source, _) = open_file_in(&target.directory, &target.name, OFlags::RDONLY)?;
         let mut upload = Self::beside(root, target, policy)?;
-        copy_prefix(&source, &upload.file, offset)?;
-        upload.base = offset;
-        upload.digesting = Digesting::new(HashAlgorithms::NONE);
+        copy_prefix(&source, &upload.content.file, offset)?;
+        upload.content.begin_at(offset);
         Ok(upload)
     }
 
@@ -297,7 +222,7 @@ impl Upload {
             return Err(FileError::Busy);
         }
         let mut upload = Self::new(file, directory, name, Place::AtEnd, Goal::Replace, policy);
-        upload.base = stat.stx_size;
+        upload.content.begin_at(stat.stx_size);
         Ok(upload)
     }
 
@@ -316,70 +241,9 @@ impl Upload {
         policy: StorePolicy,
     ) -> Self {
         let whole = place != Place::AtEnd;
-        let digesting = Digesting::new(if whole { policy.hashes } else { HashAlgorithms::NONE });
-        // A digest takes longer than the write: both belong on a helper thread.
-        let waits = if digesting.is_empty() { Waits::of(&file) } else { Waits::Always };
-        Self {
-            file,
-            directory,
-            name,
-            place,
-            goal,
-            base: 0,
-            written: 0,
-            waits,
-            digesting,
-            writeback: 0,
-            reserved: 0,
-            policy,
-        }
-    }
-
-    /// Where the next octet goes (ignored by the kernel for in-place appends: `O_APPEND`).
-    const fn end(&self) -> u64 {
-        self.base + self.written
-    }
-
-    /// ALLO: blocks now rather than ENOSPC at the end; octets stay invisible past the size.
-    fn reserve(&mut self, announced: Option<u64>) -> Result<(), FileError> {
-        let Some(octets @ 1..) = announced else { return Ok(()) };
-        let fits = self.base.checked_add(octets).is_some_and(|end| i64::try_from(end).is_ok());
-        if !fits {
-            return Err(FileError::TooBig);
-        }
-        // Asked first: some filesystems (ext4) take all there is before they find it too little, and
-        // until that is given back nobody else has room. Some report no size at all.
-        let StatVfs { f_blocks, f_bavail, f_frsize, .. } = fstatvfs(&self.file)?;
-        if f_blocks > 0 && f_bavail.saturating_mul(f_frsize) < octets {
-            return Err(FileError::NoSpace);
-        }
-        match fallocate(&self.file, FallocateFlags::KEEP_SIZE, self.base, octets) {
-            Ok(()) => self.reserved = octets,
-            Err(errno @ (Errno::NOSPC | Errno::DQUOT | Errno::FBIG)) => return Err(errno.into()),
-            // Not on this filesystem: the announcement was only a help.
-            Err(_) => {}
-        }
-        Ok(())
-    }
-
-    /// Has the kernel write to the disk already what the end will wait for, so that it waits less.
-    fn start_writeback(&mut self) {
-        let ahead = self.written - self.writeback;
-        if self.policy.durability != Durability::None && ahead >= WRITEBACK_BYTES {
-            // Only a help: what it cannot do, the end does.
-            let _ = start_writeback(&self.file, self.base + self.writeback, ahead);
-            self.writeback = self.written;
-        }
-    }
-
-    /// Gives back what ALLO reserved and nobody wrote.
-    fn release_reservation(&mut self) -> Result<(), FileError> {
-        if std::mem::take(&mut self.reserved) > 0 {
-            if facts::stat_handle(&self.file, false)?.stx_size == self.end() {
-                ftruncate(&self.file, self.end())?;
-            }
-        }
-        Ok(())
+        let hashes = if whole { policy.hashes } else { HashAlgorithms::NONE };
+        let content = Growing::new(file, hashes, policy.durability != Durability::None);
+        Self { content, directory, name, place, goal, policy }
     }
 
     /// Puts the complete file under its name.
@@ -402,7 +266,7 @@ impl Upload {
     /// Takes the name only if nobody has it.
     fn publish_new(&mut self) -> Result<(), FileError> {
         match &self.place {
-            Place::Unnamed => link_unnamed(&self.file, &self.directory, &self.name)?,
+            Place::Unnamed => link_unnamed(&self.content.file, &self.directory, &self.name)?,
             Place::Hidden(hidden) => rename_new(&self.directory, hidden, &self.name)?,
             Place::AtEnd | Place::Settled => {}
         }
@@ -425,7 +289,7 @@ impl Upload {
             // No system call links over an existing name: a hidden one in between.
             let hidden = loop {
                 let hidden = random_name()?;
-                match link_unnamed(&self.file, &self.directory, &hidden) {
+                match link_unnamed(&self.content.file, &self.directory, &hidden) {
                     Err(FileError::AlreadyExists) => {}
                     linked => break linked.map(|()| hidden)?,
                 }
@@ -443,16 +307,16 @@ impl Upload {
     /// The replaced file's permission bits, and its owner and group as far as the process may
     /// give them. Set-user-id and set-group-id are not carried over: the content is new.
     fn adopt_permissions(&self, replaced: &Statx) -> Result<(), FileError> {
-        let own = facts::stat_handle(&self.file, false)?;
+        let own = facts::stat_handle(&self.content.file, false)?;
         if (own.stx_uid, own.stx_gid) != (replaced.stx_uid, replaced.stx_gid) {
             let user = Uid::from_raw(replaced.stx_uid);
             let group = Gid::from_raw(replaced.stx_gid);
             // Not root: the group at least, when it is one of ours. Else the file is ours now.
-            if fchown(&self.file, Some(user), Some(group)).is_err() {
-                let _ = fchown(&self.file, None, Some(group));
+            if fchown(&self.content.file, Some(user), Some(group)).is_err() {
+                let _ = fchown(&self.content.file, None, Some(group));
             }
         }
-        fchmod(&self.file, Mode::from_raw_mode(u32::from(replaced.stx_mode) & 0o777))?;
+        fchmod(&self.content.file, Mode::from_raw_mode(u32::from(replaced.stx_mode) & 0o777))?;
         Ok(())
     }
 
@@ -461,7 +325,7 @@ impl Upload {
         match openat(&self.directory, ".", flags, Mode::empty()) {
             Ok(directory) => fsync(&directory)?,
             // A drop box (w and x without r) cannot be opened: the whole filesystem, then.
-            Err(Errno::ACCESS) => syncfs(&self.file)?,
+            Err(Errno::ACCESS) => syncfs(&self.content.file)?,
             Err(errno) => return Err(errno.into()),
         }
         Ok(())
@@ -475,11 +339,11 @@ impl Drop for Upload {
             Place::Hidden(hidden) => {
                 let _ = unlinkat(&self.directory, hidden.as_slice(), AtFlags::empty());
             }
-            Place::AtEnd if self.written > 0 || self.reserved > 0 => {
-                let size = facts::stat_handle(&self.file, false).map(|stat| stat.stx_size);
+            Place::AtEnd if self.content.written() > 0 || self.content.reserved() > 0 => {
+                let size = facts::stat_handle(&self.content.file, false).map(|stat| stat.stx_size);
                 // Somebody who does not take our lock appended as well: theirs is not ours to cut.
-                if size == Ok(self.end()) {
-                    let _ = ftruncate(&self.file, self.base);
+                if size == Ok(self.content.end()) {
+                    let _ = ftruncate(&self.content.file, self.content.base());
                 }
             }
             Place::AtEnd | Place::Unnamed | Place::Settled => {}
@@ -767,7 +631,7 @@ mod tests {
         let hidden = |name: &[u8]| {
             let mut upload = open(&home, name, StoreMode::Replace, &DELETE).unwrap();
             let temporary = random_name().unwrap();
-            upload.file = create_hidden(&upload.directory, &temporary).unwrap();
+            upload.content.file = create_hidden(&upload.directory, &temporary).unwrap();
             upload.place = Place::Hidden(temporary);
             upload
         };

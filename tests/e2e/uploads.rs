@@ -100,7 +100,7 @@ fn every_suite_and_size() {
     }
 }
 
-/// A CR may be the last octet of a record, of a block and of the text \[TYPE-02\].
+/// A CR may be the last octet of a record, of a block and of the text \[TYPE-05, TYPE-06\].
 #[test]
 fn text_across_records_and_blocks() {
     let site = Site::start(clear());
@@ -190,6 +190,37 @@ fn a_flood_of_small_records_stops_nobody() {
     check_stored(&server.root(), &flood.join().unwrap(), "flood");
     other.quit();
     flooding.quit();
+}
+
+/// More uploads at a time than the shard has blocks for: the others go on with small ones.
+#[test]
+fn past_the_end_of_the_pool() {
+    let cpu = crate::process::first_cpu();
+    let server = Server::builder().toml(&format!("[shards]\ncpus = \"{cpu}\"")).start();
+    // Two blocks each, and a shard has 256.
+    let mut holding: Vec<_> = (0..130)
+        .map(|number| {
+            let mut client = Client::implicit(&server).login();
+            client.expect("TYPE I", 200);
+            let mut data = begin(&mut client, &format!("STOR held{number}"));
+            data.send(&bytes(100, number)).unwrap();
+            (client, data)
+        })
+        .collect();
+    let mut client = Client::implicit(&server).login();
+    client.expect("TYPE I", 200);
+    for size in SIZES {
+        let content = bytes(size, 15);
+        client.store("STOR f", &content);
+        check_stored(&server.root(), &content, &format!("{size} in small blocks"));
+    }
+    client.quit();
+    for (number, (client, data)) in (0..).zip(&mut holding) {
+        data.finish();
+        client.expect_reply(226);
+        let stored = fs::read(server.root().join(format!("held{number}"))).unwrap();
+        assert_eq!(stored, bytes(100, number));
+    }
 }
 
 /// The client changes its keys in the middle (RFC 8446 §4.6.3), many times.
@@ -319,8 +350,8 @@ fn aborted_on_the_way_to_storage() {
     client.quit();
 }
 
-/// Digests made on the way to storage: equal to those computed afterwards, kept across a restart and
-/// a new modification time, and forgotten when the file changes \[FILE-14\].
+/// Digests made on the way to storage: equal to those computed afterwards, kept across a restart
+/// and a new modification time, and forgotten when the file changes \[FILE-14\].
 #[test]
 fn digests_are_kept_with_the_file() {
     let home = tempfile::tempdir().unwrap();
@@ -352,7 +383,7 @@ fn digests_are_kept_with_the_file() {
     client.quit();
     assert_eq!(hits(&mut server), if keeps { 6 } else { 0 });
 
-    // Known to the next server as well, until the file changes from outside: same size, other octets.
+    // Known to the next server as well, until the file changes from outside, in the same size.
     let mut server = start();
     let mut client = open(&server);
     check_digests(&mut client, &content, keeps);

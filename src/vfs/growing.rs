@@ -1,0 +1,184 @@
+//! The content of an upload while it grows: writing with and without waiting, room reserved ahead,
+//! early writing to the disk, digests on the way. Names and what becomes of the file are `upload`'s.
+
+use std::io::IoSlice;
+use std::os::fd::OwnedFd;
+
+use rustix::fs::{FallocateFlags, FsWord, StatVfs, fallocate, fstatfs, fstatvfs, ftruncate};
+use rustix::io::{Errno, ReadWriteFlags, pwrite, pwritev2, retry_on_intr};
+
+use super::hash::Digesting;
+use super::{facts, kept_digests};
+use crate::protocol::file::{FileError, HashAlgorithms};
+use crate::sys::file::start_writeback;
+
+/// A file that is written from `base` on.
+#[derive(Debug)]
+pub(super) struct Growing {
+    pub(super) file: OwnedFd,
+    /// Octets of the file that were there before the first one written.
+    base: u64,
+    /// Octets written since.
+    written: u64,
+    waits: Waits,
+    /// Digests of all octets so far; none when the file begins with octets that did not go by here.
+    digesting: Digesting,
+    /// Whether the end will wait for the disk.
+    durable: bool,
+    /// Octets written that the kernel has been told to bring to the disk.
+    writeback: u64,
+    /// Octets for which blocks may be reserved past the end (ALLO).
+    reserved: u64,
+}
+
+/// When a write waits for a disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Waits {
+    /// The file is memory: tmpfs, which does not know `RWF_NOWAIT`.
+    Never,
+    /// Not if asked not to (`RWF_NOWAIT`: XFS, btrfs).
+    Told,
+    /// The filesystem cannot promise (ext4, NFS, FUSE).
+    Always,
+}
+
+impl Waits {
+    fn of(file: &OwnedFd) -> Self {
+        match fstatfs(file) {
+            Ok(filesystem) if filesystem.f_type == TMPFS_MAGIC => Self::Never,
+            _ => Self::Told,
+        }
+    }
+}
+
+impl Growing {
+    /// An empty file; `hashes` are made of what is written, `durable` says that the end will wait for
+    /// the disk.
+    pub(super) fn new(file: OwnedFd, hashes: HashAlgorithms, durable: bool) -> Self {
+        let digesting = Digesting::new(hashes);
+        // A digest takes longer than the write: both belong on a helper thread.
+        let waits = if digesting.is_empty() { Waits::of(&file) } else { Waits::Always };
+        Self { file, base: 0, written: 0, waits, digesting, durable, writeback: 0, reserved: 0 }
+    }
+
+    /// The file has `base` octets already; of the whole there will be no digest.
+    pub(super) fn begin_at(&mut self, base: u64) {
+        self.base = base;
+        self.digesting = Digesting::new(HashAlgorithms::NONE);
+    }
+
+    /// Octets that were there before the first one written.
+    pub(super) const fn base(&self) -> u64 {
+        self.base
+    }
+
+    /// Octets written.
+    pub(super) const fn written(&self) -> u64 {
+        self.written
+    }
+
+    /// Octets for which ALLO reserved blocks; 0 when nothing was announced or the filesystem cannot.
+    pub(super) const fn reserved(&self) -> u64 {
+        self.reserved
+    }
+
+    /// Writes all of `octets` after the last one, waiting for the disk.
+    pub(super) fn write(&mut self, mut octets: &[u8]) -> Result<(), FileError> {
+        self.digesting.update(octets);
+        while !octets.is_empty() {
+            match retry_on_intr(|| pwrite(&self.file, octets, self.end()))? {
+                0 => return Err(FileError::NoSpace),
+                count => {
+                    self.written += count as u64;
+                    octets = &octets[count..];
+                }
+            }
+        }
+        self.start_writeback();
+        Ok(())
+    }
+
+    /// Writes what can be written without waiting and says how much that was. `None`: use
+    /// [`Growing::write`] on a helper thread.
+    pub(super) fn try_write(&mut self, octets: &[u8]) -> Option<Result<usize, FileError>> {
+        if self.waits == Waits::Always || octets.is_empty() {
+            return None;
+        }
+        let flags = match self.waits {
+            Waits::Never => ReadWriteFlags::empty(),
+            Waits::Told | Waits::Always => ReadWriteFlags::NOWAIT,
+        };
+        match pwritev2(&self.file, &[IoSlice::new(octets)], self.end(), flags) {
+            Ok(0) | Err(Errno::AGAIN | Errno::INTR) => None,
+            Ok(count) => {
+                self.written += count as u64;
+                Some(Ok(count))
+            }
+            // ext4 and others only wait: never ask again.
+            Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => {
+                self.waits = Waits::Always;
+                None
+            }
+            Err(errno) => Some(Err(errno.into())),
+        }
+    }
+
+    /// Keeps the digests with the file, which is complete and has its size.
+    pub(super) fn keep_digests(&mut self) {
+        if !self.digesting.is_empty() {
+            kept_digests::keep(&self.file, &self.digesting.finish());
+        }
+    }
+
+    /// Where the next octet goes (ignored by the kernel for in-place appends: `O_APPEND`).
+    pub(super) const fn end(&self) -> u64 {
+        self.base + self.written
+    }
+
+    /// ALLO: blocks now rather than ENOSPC at the end; octets stay invisible past the size.
+    pub(super) fn reserve(&mut self, announced: Option<u64>) -> Result<(), FileError> {
+        let Some(octets @ 1..) = announced else { return Ok(()) };
+        let fits = self.base.checked_add(octets).is_some_and(|end| i64::try_from(end).is_ok());
+        if !fits {
+            return Err(FileError::TooBig);
+        }
+        // Asked first: some filesystems (ext4) take all there is before they find it too little, and
+        // until that is given back nobody else has room. Some report no size at all.
+        let StatVfs { f_blocks, f_bavail, f_frsize, .. } = fstatvfs(&self.file)?;
+        if f_blocks > 0 && f_bavail.saturating_mul(f_frsize) < octets {
+            return Err(FileError::NoSpace);
+        }
+        match fallocate(&self.file, FallocateFlags::KEEP_SIZE, self.base, octets) {
+            Ok(()) => self.reserved = octets,
+            Err(errno @ (Errno::NOSPC | Errno::DQUOT | Errno::FBIG)) => return Err(errno.into()),
+            // Not on this filesystem: the announcement was only a help.
+            Err(_) => {}
+        }
+        Ok(())
+    }
+
+    /// Has the kernel write to the disk already what the end will wait for, so that it waits less.
+    fn start_writeback(&mut self) {
+        let ahead = self.written - self.writeback;
+        if self.durable && ahead >= WRITEBACK_BYTES {
+            // Only a help: what it cannot do, the end does.
+            let _ = start_writeback(&self.file, self.base + self.writeback, ahead);
+            self.writeback = self.written;
+        }
+    }
+
+    /// Gives back what ALLO reserved and nobody wrote.
+    pub(super) fn release_reservation(&mut self) -> Result<(), FileError> {
+        let reserved = std::mem::take(&mut self.reserved) > 0;
+        if reserved && facts::stat_handle(&self.file, false)?.stx_size == self.end() {
+            ftruncate(&self.file, self.end())?;
+        }
+        Ok(())
+    }
+}
+
+/// Octets written before the kernel is told to bring them to the disk.
+const WRITEBACK_BYTES: u64 = 8 * 1024 * 1024;
+
+/// `f_type` of tmpfs (statfs(2)).
+const TMPFS_MAGIC: FsWord = 0x0102_1994;
