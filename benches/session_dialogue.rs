@@ -136,7 +136,7 @@ impl Shell {
 
     /// The codes of all replies, in order, a space after each.
     fn codes(&self) -> String {
-        let text = String::from_utf8(self.sent.clone()).unwrap();
+        let text = String::from_utf8(self.sent.clone()).expect("replies are ASCII");
         let code = |line: &str| line.get(..4).map(str::to_owned);
         text.lines().filter_map(code).collect()
     }

@@ -287,7 +287,8 @@ mod tests {
                 let accepted = accept_all(&bound);
                 assert_eq!(accepted.len(), clients.len());
                 for (shard, peer) in accepted {
-                    let expected = crate::shard::shard_of_source(peer.ip(), shards as u32);
+                    let expected =
+                        crate::shard::shard_of_source(peer.ip(), u32::try_from(shards).unwrap());
                     assert_eq!(shard, expected as usize, "{peer} of {shards}");
                 }
             }

@@ -49,7 +49,7 @@ fn resident(path: &Path) -> u64 {
 fn on_disk(directory: &Path) -> bool {
     const TMPFS: i64 = 0x0102_1994;
     let kind = fstatfs(File::open(directory).unwrap()).unwrap().f_type;
-    i64::try_from(kind).unwrap() != TMPFS
+    kind != TMPFS
 }
 
 /// What the log says of the last download of `name`.
