@@ -19,6 +19,7 @@ class Table:
         self.labels, self.kinds, self.versions = [], {}, {}
         self.missing, self.raw, self.reasons = {}, {}, {}
         self.tls, self.client_us, self.limited = {}, {}, set()
+        self.marker = {}
 
     def present(self, server):
         self.labels.append(server.label)
@@ -38,8 +39,7 @@ class Table:
 
     def negotiated(self, workload, server, names):
         for channel, name in names.items():
-            used = self.tls.setdefault((workload.name, channel), {})
-            used.setdefault(name, []).append(server.label)
+            self.tls.setdefault((workload.name, channel), {})[server.label] = name
 
     def client(self, workload, server, client):
         """The generator's own cost; where it was the limit, throughput is at least the figure."""
@@ -47,6 +47,10 @@ class Table:
         self.client_us.setdefault(key, []).append(client["cpu_us_per_operation"])
         if client["was_limit"]:
             self.limited.add(key)
+
+    def mark(self, workload, value):
+        """CPU time of what nginx does instead."""
+        self.marker.setdefault(workload.name, []).append(value)
 
     def median(self, workload, label, index):
         rounds = self.raw.get(workload.name, {}).get(label, [])
@@ -61,19 +65,19 @@ class Table:
 
 
 def markdown(table, chosen, started):
-    """Everything as Markdown; a reader of the README sees it as it is."""
+    """The tables with their notes, as the README has them."""
     date, command = started
     notes = Notes()
     lines = [f"Measured on {date}: `{command}`", "", machine(), ""]
-    versions = [f"{label}: {table.versions[label]}" for label in table.labels]
+    versions = [f"{label}: {version}" for label, version in table.versions.items()]
     lines += ["Servers: " + "; ".join(versions) + "."]
     lines += [f"{label} is not there: {reason}." for label, reason in table.missing.items()]
     for name, (title, sense) in TABLES.items():
         rows = [row for workload in chosen for row in rows_of(table, workload, name, notes)]
         if rows:
             lines += ["", f"{title} ({sense})", "", *heading(table), *rows]
-    lines += ["", *notes.lines(), *spread(table), *client(table), *negotiated(table, chosen)]
-    return "\n".join(lines) + "\n"
+    lines += ["", *notes.lines(), *limit_marker(table, chosen), *spread(table), *client(table)]
+    return "\n".join(lines).rstrip() + "\n"
 
 
 def heading(table):
@@ -145,6 +149,20 @@ class Notes:
         return [f"{index}. {text}" for index, text in numbered] + ([""] if self.texts else [])
 
 
+def limit_marker(table, chosen):
+    """nginx's CPU time beside."""
+    parts = [
+        f"{workload.title} {number(statistics.median(table.marker[workload.name]))}"
+        f" {workload.figures[0].unit}"
+        for workload in chosen
+        if workload.name in table.marker
+    ]
+    if not parts:
+        return []
+    text = "For comparison, CPU time of nginx over HTTPS (clients: openssl s_time and curl; a"
+    return [f"{text} handshake includes a GET and its answer): {', '.join(parts)}.", ""]
+
+
 def spread(table):
     """How far the rounds lie apart, over all figures."""
     widths = []
@@ -170,7 +188,8 @@ def client(table):
     parts = []
     for (workload, label), values in table.client_us.items():
         if workload.startswith("handshake") and table.kinds[label] == "ringftpd":
-            parts.append(f"{workload} {statistics.median(values):.0f} µs")
+            by = f" ({label})" if len(table.ours()) > 1 else ""
+            parts.append(f"{workload} {statistics.median(values):.0f} µs{by}")
     if not parts:
         return []
     note = ["ringload's own CPU time by operation at ringftpd: " + ", ".join(parts) + "."]
@@ -184,15 +203,19 @@ def negotiated(table, chosen):
     lines = {}
     for workload in chosen:
         for channel in ("control", "data"):
-            used = table.tls.get((workload.name, channel), {})
+            used = {}
+            for label, name in table.tls.get((workload.name, channel), {}).items():
+                used.setdefault(name, []).append(label)
             parts = [
-                f"{name}" + (f" ({', '.join(dict.fromkeys(labels))})" if len(used) > 1 else "")
+                name + (f" ({', '.join(labels)})" if len(used) > 1 else "")
                 for name, labels in used.items()
             ]
             if parts:
                 lines.setdefault(f"{channel}: " + "; ".join(parts), []).append(workload.name)
     texts = [f"- {', '.join(names)}: {text}" for text, names in lines.items()]
-    return ["Negotiated (version, suite, group of most handshakes):", "", *texts] if texts else []
+    if not texts:
+        return ""
+    return "\n".join(["Negotiated (version, suite, group of most handshakes):", "", *texts, ""])
 
 
 def machine():
@@ -201,6 +224,6 @@ def machine():
         if line.startswith("model name"):
             model = line.partition(":")[2].strip()
             break
-    name = platform.freedesktop_os_release().get("PRETTY_NAME", "Linux") if hasattr(
-        platform, "freedesktop_os_release") else "Linux"
-    return f"{model}, Linux {platform.release()}, {name}; the server on one CPU, ringload on another."
+    name = platform.freedesktop_os_release()["PRETTY_NAME"]
+    where = "the server on one CPU, ringload on another"
+    return f"{model}, Linux {platform.release()}, {name}; {where}."

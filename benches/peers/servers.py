@@ -6,6 +6,7 @@ ident, no limits of rate or number, no log of what clients do. The configuration
 """
 
 import contextlib
+import grp
 import os
 import pathlib
 import pwd
@@ -96,6 +97,11 @@ class Cgroup:
     def members(self):
         return [int(pid) for pid in (self.directory / "cgroup.procs").read_text().split()]
 
+    def cpu_s(self):
+        """CPU time so far, of ended processes as well, in seconds."""
+        usage = (self.directory / "cpu.stat").read_text().split()
+        return int(usage[usage.index("usage_usec") + 1]) / 1e6
+
     def end(self):
         """Ends what is left in it, which is ours, and removes it."""
         deadline = time.monotonic() + STOP_S
@@ -112,8 +118,8 @@ class Cgroup:
             time.sleep(0.02)
 
 
-# Joins the cgroup ($1, if any). On a CPU of its own ($2, if any), it also takes precedence over what
-# else runs there, where it may. Then it becomes the command.
+# Joins the cgroup ($1, if any). On a CPU of its own ($2, if any), it also takes precedence over
+# what else runs there, where it may. Then it becomes the command.
 START = """
 [ -z "$1" ] || echo $$ > "$1/cgroup.procs"
 cpu=$2
@@ -292,11 +298,14 @@ class Unpacked(Server):
             raise Unavailable(f"{binary} is not there; run benches/peers/install")
         return binary
 
-    def spawn(self, *command, **options):
+    def environment(self):
+        """With the libraries that were unpacked beside it."""
         root = PEERS / self.kind
         paths = [*root.glob("lib/*-linux-gnu"), *root.glob("usr/lib/*-linux-gnu")]
-        environment = {**os.environ, "LD_LIBRARY_PATH": ":".join(map(str, paths))}
-        return super().spawn(*command, env=environment, **options)
+        return {**os.environ, "LD_LIBRARY_PATH": ":".join(map(str, paths))}
+
+    def spawn(self, *command, **options):
+        return super().spawn(*command, env=self.environment(), **options)
 
     def version(self):
         lines = (PEERS / self.kind / "versions").read_text().splitlines()
@@ -370,8 +379,7 @@ class Pureftpd(Unpacked):
         users.write_text(line)
         database = self.directory / "users.pdb"
         make = [self.binary("usr/bin/pure-pw"), "mkdb", database, "-f", users]
-        libraries = {**os.environ, "LD_LIBRARY_PATH": str(PEERS / "pureftpd/usr/lib/x86_64-linux-gnu")}
-        subprocess.run(make, check=True, capture_output=True, env=libraries)
+        subprocess.run(make, check=True, capture_output=True, env=self.environment())
         bundle = self.directory / "bundle.pem"
         bundle.write_text(self.place.key.read_text() + self.place.certificate.read_text())
         (port,) = self.listen("explicit")
@@ -404,6 +412,22 @@ class Pyftpdlib(Server):
         return output(PEERS / "pyftpdlib/bin/python", "-c", code)
 
 
+class Nginx(Unpacked):
+    """No FTP server; see marker.py."""
+
+    kind = "nginx"
+    package = "nginx"
+    needs_root = False
+
+    def launch(self):
+        (port,) = self.listen("https")
+        user = self.place.user
+        process = f"user {user.pw_name} {group_name(user.pw_gid)};" if am_root() else ""
+        config = self.config("nginx.conf", PORT=port, PROCESS=process)
+        options = ["-e", "stderr", "-p", self.directory, "-c", config]
+        self.spawn(self.binary("usr/sbin/nginx"), *options)
+
+
 PEER_KINDS = {kind.kind: kind for kind in (Vsftpd, Proftpd, Pureftpd, Pyftpdlib)}
 
 
@@ -419,8 +443,6 @@ def free_ports(kinds):
 
 
 def group_name(gid):
-    import grp
-
     return grp.getgrgid(gid).gr_name
 
 

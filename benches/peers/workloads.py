@@ -178,11 +178,16 @@ def why_not(workload, result):
 
 
 def negotiated(result):
-    """Version, suite and group of most handshakes of each kind of connection, and how many of the
-    data connections were resumed."""
+    """Version, suite and group of most handshakes of each kind of connection, and whether data
+    connections resumed the session of their control connection."""
     most = {}
     for row in result["tls"]:
         most.setdefault(row["channel"], f"{row['version']} {row['suite']} {row['group']}")
     if "data" in most:
-        most["data"] += f", {result['resumption']['data']['share']:.0%} resumed"
+        share = result["resumption"]["data"]["share"]
+        most["data"] += ", " + (
+            "resumed" if share >= RESUMED_SHARE
+            else "partly resumed" if share > 1 - RESUMED_SHARE
+            else "full"
+        )
     return most

@@ -45,6 +45,17 @@ fn connections_and_logins() {
     }
 }
 
+#[test]
+fn full_handshakes_are_full_however_many_clients_share_a_thread() {
+    let server = Ringftpd::start();
+    // Each connection waits for its greeting while others finish their handshakes.
+    let line = "handshake --tls 1.2 --count 200 -c 32";
+    for target in targets(&server) {
+        let outcome = run(&target, line).all_succeeded(200);
+        assert_eq!(outcome.resumption("control"), (200, 0, 0), "{target}");
+    }
+}
+
 /// All operations' time in a phase, nanoseconds, to the precision of the histogram.
 fn sum(outcome: &Outcome, phase: &str) -> f64 {
     let figures = &outcome.result["phases"][phase]["corrected"];

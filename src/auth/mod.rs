@@ -14,7 +14,7 @@ use crate::protocol::distinguished_name::DistinguishedName;
 
 pub use password::{HashError, Password, PasswordHash};
 
-/// Every user of the server. Immutable once built; one `Arc` of it serves all shards.
+/// Every user of the server. Immutable once built, and common to all shards.
 #[derive(Debug)]
 pub struct UserTable {
     users: BTreeMap<Vec<u8>, User>,

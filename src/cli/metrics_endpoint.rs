@@ -116,8 +116,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 fn serve<F: Fn() -> usize>(stream: &TcpStream, source: &Source<F>) -> io::Result<()> {
     let deadline = clock::now() + SCRAPE_TIME_MAX;
     let answer = match read_request(stream, deadline)? {
-        Request::Metrics => Answer::page(&source.collect()?),
-        Request::Refused(status) => Answer::refusal(status),
+        Request::Metrics => response("200 OK", PAGE_TYPE, &source.collect()?),
+        Request::Refused(status) => response(status, TEXT_TYPE, "The counters are at /metrics.\n"),
     };
     write_all(stream, deadline, &answer)
 }
@@ -246,25 +246,15 @@ fn parse(octets: &[u8]) -> Option<Request> {
 }
 
 /// An answer as it goes on the wire.
-struct Answer;
-
-impl Answer {
-    fn page(body: &str) -> Vec<u8> {
-        const TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-        Self::new("200 OK", TYPE, body)
-    }
-
-    fn refusal(status: &str) -> Vec<u8> {
-        Self::new(status, "text/plain; charset=utf-8", "The counters are at /metrics.\n")
-    }
-
-    fn new(status: &str, kind: &str, body: &str) -> Vec<u8> {
-        let length = body.len();
-        let head = format!("HTTP/1.1 {status}\r\nContent-Type: {kind}");
-        let text = format!("{head}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}");
-        text.into_bytes()
-    }
+fn response(status: &str, kind: &str, body: &str) -> Vec<u8> {
+    let length = body.len();
+    let head = format!("HTTP/1.1 {status}\r\nContent-Type: {kind}");
+    let text = format!("{head}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}");
+    text.into_bytes()
 }
+
+const PAGE_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+const TEXT_TYPE: &str = "text/plain; charset=utf-8";
 
 fn write_all(mut stream: &TcpStream, deadline: Instant, mut octets: &[u8]) -> io::Result<()> {
     while !octets.is_empty() {

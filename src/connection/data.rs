@@ -201,8 +201,8 @@ impl DataConnection {
     }
 
     /// Sends all octets of a transfer that are few, and ends it. Under TLS, what the handshake left
-    /// to send, the octets and close_notify leave in one write; in clear, the FIN goes with the last
-    /// octets. Gives whether one write took them.
+    /// to send, the octets and close_notify leave in one write; in clear, the FIN goes with the
+    /// last octets. Gives whether one write took them.
     pub(super) async fn send_whole(&mut self, octets: &[u8]) -> Result<bool, TransferError> {
         let Some(channel) = &mut self.channel else {
             let sent = self.stream.try_write_held(octets).unwrap_or(0);
@@ -258,8 +258,8 @@ impl DataConnection {
         self.stream.shutdown_write().map_err(|_| TransferError::ConnectionLost)
     }
 
-    /// Gives the client a moment to read the rest and close first. Whoever sends the first FIN keeps
-    /// the connection in TIME_WAIT for a minute: after close_notify that need not be us.
+    /// Gives the client a moment to read the rest and close first. Whoever sends the first FIN
+    /// keeps the connection in TIME_WAIT for a minute: after close_notify that need not be us.
     pub(super) async fn linger(self) {
         if self.client_ends {
             if self.stream.linger(CLIENT_FIN, LINGER_BYTES_MAX).await {
@@ -303,8 +303,8 @@ pub(super) fn failed(error: &TlsError) -> TransferError {
 
 const HANDSHAKE_READ_BYTES: usize = 4 * 1024;
 
-/// How long the client may take to close after our close_notify, before we do: clients that wait for
-/// our FIN lose no more than this.
+/// How long the client may take to close after our close_notify, before we do: clients that wait
+/// for our FIN lose no more than this.
 const CLIENT_FIN: Duration = Duration::from_millis(100);
 
 const LINGER: Duration = Duration::from_secs(2);

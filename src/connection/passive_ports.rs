@@ -278,9 +278,10 @@ impl Drop for Lease {
     }
 }
 
-/// A listening socket on a random port of `ephemeral`, and whether it was guessed. The kernel is asked to choose only when some
-/// guesses were taken: its search is through all ports in TIME_WAIT, and after some thousand
-/// transfers it took 2.7 ms of the shard's time (measured) where a guess takes microseconds.
+/// A listening socket on a random port of `ephemeral`, and whether it was guessed. The kernel is
+/// asked to choose only when some guesses were taken: its search is through all ports in TIME_WAIT,
+/// and after some thousand transfers it took 2.7 ms of the shard's time (measured) where a guess
+/// takes microseconds.
 fn bind_ephemeral(local: SocketAddr, ephemeral: &[u16]) -> io::Result<(Socket, bool)> {
     for _ in 0..GUESSES_MAX.min(ephemeral.len()) {
         match bind(local, ephemeral[random_below(ephemeral.len())?]) {

@@ -2,14 +2,14 @@
 //! the next. Owns who may connect, and when a port serves again; which ports there are belongs to
 //! `passive_ports`.
 //!
-//! A port that has served is not thrown away: it is closed, and only its socket stays bound, so that
-//! the next EPSV costs one listen(2) instead of a socket, its options and a search for a port. While
-//! it rests every connection is refused, and those that waited at its closing were reset: none can
-//! be taken for that of the next transfer.
+//! A port that has served is not thrown away: it is closed, and only its socket stays bound, so
+//! that the next EPSV costs one listen(2) instead of a socket, its options and a search for a port.
+//! While it rests every connection is refused, and those that waited at its closing were reset:
+//! none can be taken for that of the next transfer.
 //!
-//! What is known in advance is where the next transfer will be (RFC 2577 §8). So a port serves again
-//! only its own session, only [`ANNOUNCED_MAX`] times, and only after a transfer that nobody else
-//! tried to reach and whose TLS proved to belong to the session. Somebody at the client's own
+//! What is known in advance is where the next transfer will be (RFC 2577 §8). So a port serves
+//! again only its own session, only [`ANNOUNCED_MAX`] times, and only after a transfer that nobody
+//! else tried to reach and whose TLS proved to belong to the session. Somebody at the client's own
 //! address who finds an open port by half-open scanning can then reckon with it for the rest of its
 //! uses, where he otherwise had to scan for each; `data_resumption = "require"` refuses him both
 //! ways.

@@ -154,7 +154,7 @@ impl Pump<'_> {
         let connected = self.connect(&transfer, go, interrupts, report).await;
         if connected.is_ok() {
             let file = if let Transfer::Read(file) = &transfer { Some(file) } else { None };
-            report.path = Some(self.choose_path(file));
+            report.path = Some(if whole { self.whole_path() } else { self.choose_path(file) });
         }
         match (transfer, connected) {
             (Transfer::Write(upload), Err(error)) => {
@@ -165,9 +165,9 @@ impl Pump<'_> {
                 storage::discard(helpers, transfer).await;
                 Err(error)
             }
+            (Transfer::Read(file), Ok(())) if whole => self.send_whole(file).await,
             (Transfer::Read(file), Ok(())) => match report.path {
                 Some(DataPath::SendFile | DataPath::KernelTls) => self.send_by_kernel(file).await,
-                _ if whole => self.send_whole(file).await,
                 _ => self.send_file(file).await,
             },
             (Transfer::List(lister), Ok(())) => self.send_listing(lister).await,

@@ -1,6 +1,7 @@
 //! Small files: read at once, sealed at once, and sent with everything that surrounds them in one
 //! write. At thousands of files a second the segments cost more than the octets.
 
+use super::data_path::DataPath;
 use super::storage;
 use super::transfer::Pump;
 use crate::limits::WHOLE_FILE_BYTES_MAX;
@@ -15,6 +16,12 @@ impl Pump<'_> {
         image
             && matches!(transfer, Transfer::Read(file)
                 if file.size() - file.position() <= WHOLE_FILE_BYTES_MAX as u64)
+    }
+
+    /// Which way it goes: never by the kernel, whose calls cost more than so few octets.
+    pub(super) fn whole_path(&self) -> DataPath {
+        let channel = self.connection.as_ref().and_then(|connection| connection.channel.as_ref());
+        if channel.is_some() { DataPath::Records } else { DataPath::Blocks }
     }
 
     /// Sends a file as it was when it was opened.

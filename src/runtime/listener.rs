@@ -60,8 +60,8 @@ impl Listener {
         }
     }
 
-    /// Listens again after [`Listener::shut_down`], on the port it is still bound to (bind(2) with a
-    /// port holds it). What came meanwhile was refused, and what waited then was reset.
+    /// Listens again after [`Listener::shut_down`], on the port it is still bound to (bind(2) with
+    /// a port holds it). What came meanwhile was refused, and what waited then was reset.
     ///
     /// # Errors
     ///

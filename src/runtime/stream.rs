@@ -165,8 +165,8 @@ impl Stream {
         Ok(rustix::io::ioctl_fionbio(&self.watched, true)?)
     }
 
-    /// As [`Stream::try_write`], but the last segment may wait for what follows, and leaves with it:
-    /// more octets, or the FIN. For the caller who sends either at once.
+    /// As [`Stream::try_write`], but the last segment may wait for what follows, and leaves with
+    /// it: more octets, or the FIN. For the caller who sends either at once.
     ///
     /// # Errors
     ///

@@ -53,6 +53,7 @@ fn contents_of_any_size_are_right() {
     for versions in [TLS12, TLS13] {
         let tls = server.tls().versions(versions);
         let mut client = Client::open_with(&server, Listener::Implicit, tls).login();
+        client.expect("TYPE I", 200);
         for size in sizes {
             assert!(retrieve(&mut client, &format!("f{size}")).0 == bytes(size, 7), "{size}");
             let restart = size / 3;
@@ -110,13 +111,14 @@ fn resting_ports_do_not_use_a_range_up() {
     clients.into_iter().for_each(Client::quit);
 }
 
-/// After close_notify the client may close first, and the server keeps nothing in TIME_WAIT; a client
-/// that waits for the FIN gets it soon.
+/// After close_notify the client may close first, and the server keeps nothing in TIME_WAIT; a
+/// client that waits for the FIN gets it soon.
 #[test]
 fn the_client_may_close_first() {
     let server = server("");
     fs::write(server.root().join("file"), "content").unwrap();
     let mut client = Client::implicit(&server).login();
+    client.expect("TYPE I", 200);
     let mut ours = BTreeSet::new();
     for _ in 0..10 {
         let address = client.epsv();

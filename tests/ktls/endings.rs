@@ -8,7 +8,8 @@ use rustls::{AlertDescription, Error};
 
 use crate::content::bytes;
 use crate::fixture::{
-    Counts, MIB, narrow_download, session, session_with, start, stop_and_count, tls_stat,
+    Counts, MIB, narrow_download, send_buffers, session, session_with, start, stop_and_count,
+    tls_stat,
 };
 use crate::support::tls::TLS13;
 use crate::support::wait::pause;
@@ -20,8 +21,10 @@ use crate::support::{End, Server, wait_until};
 #[ignore = "needs a kernel with TLS: tests/ktls/run"]
 fn close_notify_on_a_full_socket() {
     let server = start();
+    // So small that being writable is not enough room for what the kernel holds back.
+    send_buffers(48 * 1024);
     let mut client = session(&server);
-    let content = bytes(4 * MIB, 31);
+    let content = bytes(2 * MIB, 31);
     for extra in [0, 1, 1_000, 16_383, 16_384, 30_000, 65_536, 100_000, MIB] {
         let content = &content[..MIB + extra];
         fs::write(server.root().join("file"), content).unwrap();
@@ -39,7 +42,7 @@ fn close_notify_on_a_full_socket() {
 #[ignore = "needs a kernel with TLS: tests/ktls/run"]
 fn a_slow_reader() {
     let server = start();
-    let content = bytes(6 * MIB + 7, 32);
+    let content = bytes(3 * MIB + 7, 32);
     fs::write(server.root().join("file"), &content).unwrap();
     let mut client = session(&server);
     let mut data = narrow_download(&mut client, "file");
@@ -65,7 +68,7 @@ fn a_slow_reader() {
 #[ignore = "needs a kernel with TLS: tests/ktls/run"]
 fn the_client_goes_away() {
     let server = start();
-    let content = bytes(8 * MIB, 33);
+    let content = bytes(4 * MIB, 33);
     fs::write(server.root().join("file"), &content).unwrap();
     let mut client = session(&server);
     let mut data = narrow_download(&mut client, "file");
@@ -87,7 +90,7 @@ fn the_client_goes_away() {
 #[ignore = "needs a kernel with TLS: tests/ktls/run"]
 fn the_client_closes_its_half_first() {
     let server = start();
-    let content = bytes(8 * MIB, 34);
+    let content = bytes(4 * MIB, 34);
     fs::write(server.root().join("file"), &content).unwrap();
     let mut client = session(&server);
     for fin in [false, true] {
@@ -111,7 +114,7 @@ fn the_client_closes_its_half_first() {
 #[ignore = "needs a kernel with TLS: tests/ktls/run"]
 fn a_forged_record() {
     let server = start();
-    let content = bytes(24 * MIB, 35);
+    let content = bytes(8 * MIB, 35);
     fs::write(server.root().join("file"), &content).unwrap();
     let mut client = session(&server);
     let mut data = narrow_download(&mut client, "file");
@@ -133,7 +136,7 @@ fn a_forged_record() {
 #[ignore = "needs a kernel with TLS: tests/ktls/run"]
 fn an_alert_of_the_client() {
     let server = start();
-    fs::write(server.root().join("file"), bytes(24 * MIB, 36)).unwrap();
+    fs::write(server.root().join("file"), bytes(8 * MIB, 36)).unwrap();
     let tls = server.tls().versions(TLS13);
     let mut client = session_with(&server, tls);
     let mut data = narrow_download(&mut client, "file");
@@ -156,17 +159,17 @@ fn an_alert_of_the_client() {
 #[ignore = "needs a kernel with TLS: tests/ktls/run"]
 fn a_file_cut_while_it_is_sent() {
     let server = start();
-    let content = bytes(24 * MIB, 37);
+    let content = bytes(8 * MIB, 37);
     let path = server.root().join("file");
     fs::write(&path, &content).unwrap();
     let mut client = session(&server);
     let mut data = narrow_download(&mut client, "file");
     data.fill().unwrap();
-    File::options().write(true).open(&path).unwrap().set_len(16 * MIB as u64).unwrap();
+    File::options().write(true).open(&path).unwrap().set_len(4 * MIB as u64).unwrap();
     let (received, end) = data.read_to_end();
     assert!(end == End::Fin || end == End::Reset, "{end:?}");
     client.expect_reply(451);
-    assert!(received.len() <= 16 * MIB && received == content[..received.len()]);
+    assert!(received.len() <= 4 * MIB && received == content[..received.len()]);
     client.quit();
     assert_eq!(stop_and_count(server), Counts { ktls: 1, records: 0, fallbacks: 0 });
 }
@@ -175,7 +178,7 @@ fn a_file_cut_while_it_is_sent() {
 #[ignore = "needs a kernel with TLS: tests/ktls/run"]
 fn abor_and_the_stall_deadline() {
     let server = Server::builder().toml("[limits]\nstall_timeout = \"2s\"").start();
-    fs::write(server.root().join("file"), bytes(24 * MIB, 38)).unwrap();
+    fs::write(server.root().join("file"), bytes(8 * MIB, 38)).unwrap();
     let mut client = session(&server);
     let mut data = narrow_download(&mut client, "file");
     data.fill().unwrap();

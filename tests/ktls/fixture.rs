@@ -20,9 +20,16 @@ pub(crate) const SUITES: [CipherSuite; 3] = [
     CipherSuite::TLS13_CHACHA20_POLY1305_SHA256,
 ];
 
-/// A server with short waits and a log of everything.
+/// A server with a log of everything, whose sockets are full after few octets.
 pub(crate) fn start() -> Server {
+    send_buffers(128 * 1024);
     Server::builder().toml("[log]\nlevel = \"debug\"").start()
+}
+
+/// Bounds what the kernel takes of a connection beyond what its reader has room for.
+#[track_caller]
+pub(crate) fn send_buffers(octets: usize) {
+    fs::write("/proc/sys/net/ipv4/tcp_wmem", format!("4096 {octets} {octets}")).unwrap();
 }
 
 /// Logged in over TLS 1.3, TYPE I, PROT P.
@@ -40,12 +47,13 @@ pub(crate) fn session_with(server: &Server, tls: Tls) -> Client {
     client
 }
 
-/// A download under way over a data connection that takes little at a time. Nothing of it is read
-/// beyond the handshake.
+/// A download under way over a data connection that takes little at a time, but more than a segment
+/// of the loopback device (a smaller window opens only at timers). Nothing is read beyond the
+/// handshake.
 #[track_caller]
 pub(crate) fn narrow_download(client: &mut Client, name: &str) -> Wire {
     let mut data = client.passive();
-    SockRef::from(data.tcp()).set_recv_buffer_size(16 * 1024).unwrap();
+    SockRef::from(data.tcp()).set_recv_buffer_size(96 * 1024).unwrap();
     client.expect(format!("RETR {name}"), 150);
     client.secure(&mut data);
     data

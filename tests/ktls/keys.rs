@@ -16,7 +16,7 @@ use crate::support::tls::TLS13;
 #[ignore = "needs a kernel with TLS: tests/ktls/run"]
 fn the_client_asks_for_new_keys() {
     let server = start();
-    let content = bytes(24 * MIB, 21);
+    let content = bytes(6 * MIB, 21);
     fs::write(server.root().join("file"), &content).unwrap();
     let rekeyed = tls_stat("TlsTxRekeyOk");
     for suite in SUITES {

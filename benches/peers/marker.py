@@ -1,0 +1,65 @@
+"""nginx as a limit marker: what TLS costs a server that has nothing to do with FTP.
+
+ringload speaks no HTTP, so the clients are openssl's s_time (handshake, GET, answer, close) and
+curl. Their pace is not ringload's; only the server's CPU time is compared, and that by cgroup.
+"""
+
+import re
+import subprocess
+
+import servers
+import workloads
+
+HANDSHAKE_CLIENTS = 16
+DOWNLOAD_CLIENTS = 4
+TLS12 = "-tls1_2 -cipher ECDHE-ECDSA-AES128-GCM-SHA256"
+TLS13 = "-tls1_3 -ciphersuites TLS_AES_128_GCM_SHA256"
+
+
+def measure(options, server, name):
+    """The server's CPU time: µs for a handshake, s for a GB; None for what has no counterpart."""
+    if name == "handshake-13":
+        return handshakes(options, server, TLS13)
+    if name == "handshake-12":
+        return handshakes(options, server, TLS12)
+    if name == "download-p":
+        return download(options, server)
+    return None
+
+
+def handshakes(options, server, tls):
+    host, port = server.listeners["https"]
+    seconds = max(1, round(options.seconds))
+    line = f"openssl s_time -connect {host}:{port} -new -www / -time {seconds} {tls}"
+    texts, used = run(options, server, [line] * HANDSHAKE_CLIENTS)
+    # "1234 connections in 1.23s; …" counts CPU time of its own; the second line counts the same.
+    done = sum(int(re.search(r"^(\d+) connections in", text, re.MULTILINE)[1]) for text in texts)
+    return used * 1e6 / done if done else None
+
+
+def download(options, server):
+    host, port = server.listeners["https"]
+    times = max(4, round(options.seconds * 8))
+    urls = f" -o /dev/null https://{host}:{port}/big" * times
+    line = "curl --silent --fail --insecure --tlsv1.3 --http1.1" + urls
+    _, used = run(options, server, [line] * DOWNLOAD_CLIENTS)
+    return used / (DOWNLOAD_CLIENTS * times * workloads.BIG_BYTES) * workloads.GB
+
+
+def run(options, server, lines):
+    """Runs all clients at once; what they say, and the server's CPU time."""
+    before = server.cgroup.cpu_s()
+    clients = [
+        subprocess.Popen(
+            servers.start_command(None, options.client_cpu, line.split()),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            start_new_session=True,
+        )
+        for line in lines
+    ]
+    texts = [client.communicate(timeout=300)[0] for client in clients]
+    if any(client.returncode for client in clients):
+        raise workloads.NoFigure("a client failed")
+    return texts, server.cgroup.cpu_s() - before
