@@ -1,6 +1,6 @@
-//! What an upload's block costs from the records in memory to the file: opened in place and gathered
-//! by one `pwritev`, or opened out of place, packed, and written by one `pwrite`. The file is memory
-//! (`memfd`); receiving from the socket is the same for both and left out.
+//! What an upload's block costs from the records in memory to the file: opened in place and
+//! gathered by one `pwritev`, or opened out of place, packed, and written by one `pwrite`. The
+//! file is memory (`memfd`); receiving from the socket is the same for both and left out.
 
 #![allow(clippy::unwrap_used, reason = "a bench that cannot run is to fail")]
 
@@ -17,7 +17,8 @@ use rustix::io::{pwrite, pwritev};
 use support::Random;
 use support::tls::{Connected, Ends, KINDS, sent};
 
-/// Octets of a record's content: what most clients send, and what a client that fits them into packets sends.
+/// Octets of a record's content: what most clients send, and what a client that fits them into
+/// packets sends.
 const RECORDS: [usize; 2] = [TLS_FRAGMENT_BYTES_MAX, 1_400];
 
 /// Opens all records into a file whose first octets then are their content.

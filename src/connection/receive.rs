@@ -22,7 +22,8 @@ use crate::tls::{Channel, Opened};
 use crate::vfs::Upload;
 
 impl Pump<'_> {
-    /// Receives everything and makes it visible; or says why not, and leaves what policy wants left.
+    /// Receives everything and makes it visible; or says why not, and leaves what policy wants
+    /// left.
     pub(super) async fn receive_file(
         &mut self,
         upload: Upload,
@@ -101,14 +102,14 @@ enum Received {
 }
 
 impl DataConnection {
-    /// Room without which [`DataConnection::receive`] cannot go on, octets; one of it stays free for
-    /// the conversion of TYPE A.
+    /// Room without which [`DataConnection::receive`] cannot go on, octets; one of it stays free
+    /// for the conversion of TYPE A.
     fn room_min(&self) -> usize {
         if self.channel.is_some() { Channel::OPEN_ROOM_BYTES + 1 } else { 2 }
     }
 
-    /// Receives at least one octet into `room`, or finds the end. Under TLS only close_notify is an
-    /// end (RFC 8446 §6.1), unless `lax` accepts a bare FIN. What `writer` has in hand goes on
+    /// Receives at least one octet into `room`, or finds the end. Under TLS only close_notify is
+    /// an end (RFC 8446 §6.1), unless `lax` accepts a bare FIN. What `writer` has in hand goes on
     /// meanwhile, and its failure ends the wait.
     async fn receive(
         &mut self,
@@ -216,8 +217,8 @@ async fn store(
     if let Some(Conversion { converter, text }) = conversion {
         text.clear();
         converter.convert(&block.as_slice()[..count], text);
-        // A CR held back from the last block can make the text one octet longer than what came: the
-        // octet that was left free.
+        // A CR held back from the last block can make the text one octet longer than what came:
+        // the octet that was left free.
         count = text.len();
         block.as_mut_slice()[..count].copy_from_slice(text);
     }
@@ -255,6 +256,6 @@ async fn read(
     race(interrupts.step(stream.read(room)), failing).await
 }
 
-/// Records opened before other tasks get their turn: 4 MiB of full ones are never there at once, and
-/// as many of one octet each take some ten microseconds.
+/// Records opened before other tasks get their turn: 4 MiB of full ones are never there at once,
+/// and as many of one octet each take some ten microseconds.
 const RECORDS_PER_TURN: usize = 256;

@@ -18,8 +18,8 @@ use crate::protocol::file::FileError;
 use crate::runtime::{poll_once, yield_now};
 use crate::vfs::Upload;
 
-/// An upload and its blocks on their way to storage. Its futures may be dropped at any time; a helper
-/// thread that has started writes its blocks to the end.
+/// An upload and its blocks on their way to storage. Its futures may be dropped at any time; a
+/// helper thread that has started writes its blocks to the end.
 pub(super) struct WriteBehind<'a> {
     context: &'a Context,
     /// `None` while a helper thread has it, or after one has lost it.
@@ -79,8 +79,8 @@ impl<'a> WriteBehind<'a> {
         }
     }
 
-    /// Writes the first `count` octets of `block`, or lets them follow those before them. Waits only
-    /// while [`WRITE_BEHIND_BLOCKS_MAX`] blocks are under way.
+    /// Writes the first `count` octets of `block`, or lets them follow those before them. Waits
+    /// only while [`WRITE_BEHIND_BLOCKS_MAX`] blocks are under way.
     ///
     /// # Errors
     ///
@@ -130,8 +130,8 @@ impl<'a> WriteBehind<'a> {
         self.path
     }
 
-    /// Waits until everything is stored, or given up after a failure; the upload comes back unless a
-    /// helper thread has lost it.
+    /// Waits until everything is stored, or given up after a failure; the upload comes back unless
+    /// a helper thread has lost it.
     pub(super) async fn finish(mut self) -> (Result<Upload, FileError>, Result<(), FileError>) {
         while self.job.is_some() {
             self.finish_job().await;

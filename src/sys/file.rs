@@ -6,8 +6,8 @@ use std::{
 };
 
 /// Starts to write a range of a file to its disk and returns before that is done
-/// (`sync_file_range(2)`); waits while the disk's queue is full. Promises nothing about the data: that
-/// is what fdatasync(2) is for.
+/// (`sync_file_range(2)`); waits while the disk's queue is full. Promises nothing about the data:
+/// that is what fdatasync(2) is for.
 ///
 /// # Errors
 ///

@@ -1,5 +1,6 @@
 //! The content of an upload while it grows: writing with and without waiting, room reserved ahead,
-//! early writing to the disk, digests on the way. Names and what becomes of the file are `upload`'s.
+//! early writing to the disk, digests on the way. Names and what becomes of the file are
+//! `upload`'s.
 
 use std::io::IoSlice;
 use std::os::fd::OwnedFd;
@@ -21,7 +22,8 @@ pub(super) struct Growing {
     /// Octets written since.
     written: u64,
     waits: Waits,
-    /// Digests of all octets so far; none when the file begins with octets that did not go by here.
+    /// Digests of all octets so far; none when the file begins with octets that did not go by
+    /// here.
     digesting: Digesting,
     /// Whether the end will wait for the disk.
     durable: bool,
@@ -52,8 +54,8 @@ impl Waits {
 }
 
 impl Growing {
-    /// An empty file; `hashes` are made of what is written, `durable` says that the end will wait for
-    /// the disk.
+    /// An empty file; `hashes` are made of what is written, `durable` says that the end will wait
+    /// for the disk.
     pub(super) fn new(file: OwnedFd, hashes: HashAlgorithms, durable: bool) -> Self {
         let digesting = Digesting::new(hashes);
         // A digest takes longer than the write: both belong on a helper thread.
@@ -77,7 +79,8 @@ impl Growing {
         self.written
     }
 
-    /// Octets for which ALLO reserved blocks; 0 when nothing was announced or the filesystem cannot.
+    /// Octets for which ALLO reserved blocks; 0 when nothing was announced or the filesystem
+    /// cannot.
     pub(super) const fn reserved(&self) -> u64 {
         self.reserved
     }
@@ -142,8 +145,8 @@ impl Growing {
         if !fits {
             return Err(FileError::TooBig);
         }
-        // Asked first: some filesystems (ext4) take all there is before they find it too little, and
-        // until that is given back nobody else has room. Some report no size at all.
+        // Asked first: some filesystems (ext4) take all there is before they find it too little,
+        // and until that is given back nobody else has room. Some report no size at all.
         let StatVfs { f_blocks, f_bavail, f_frsize, .. } = fstatvfs(&self.file)?;
         if f_blocks > 0 && f_bavail.saturating_mul(f_frsize) < octets {
             return Err(FileError::NoSpace);

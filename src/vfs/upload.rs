@@ -108,7 +108,8 @@ impl Upload {
         (self.goal == Goal::Unique).then_some(&self.name)
     }
 
-    /// Octets for which ALLO reserved blocks; 0 when nothing was announced or the filesystem cannot.
+    /// Octets for which ALLO reserved blocks; 0 when nothing was announced or the filesystem
+    /// cannot.
     #[must_use]
     pub const fn reserved(&self) -> u64 {
         self.content.reserved()

@@ -169,7 +169,7 @@ impl Wire {
         self.send_raw(&bytes)
     }
 
-    /// From here on records are sealed with new keys (RFC 8446 §4.6.3); the KeyUpdate goes with them.
+    /// From here on records are sealed with new keys (RFC 8446 §4.6.3); KeyUpdate goes with them.
     pub fn update_keys(&mut self) {
         self.tls.as_mut().unwrap().refresh_traffic_keys().unwrap();
     }
