@@ -47,9 +47,8 @@ pub(crate) fn session_with(server: &Server, tls: Tls) -> Client {
     client
 }
 
-/// A download under way over a data connection that takes little at a time, but more than a segment
-/// of the loopback device (a smaller window opens only at timers). Nothing is read beyond the
-/// handshake.
+/// A download under way over a data connection that takes little at a time. Nothing is read beyond
+/// the handshake.
 #[track_caller]
 pub(crate) fn narrow_download(client: &mut Client, name: &str) -> Wire {
     let mut data = client.passive();
@@ -68,8 +67,9 @@ pub(crate) fn stop_and_count(mut server: Server) -> Counts {
     let path = |name: &str| log.matches(&format!("data_path=\"{name}\"")).count();
     let counter = |name: &str| -> u64 {
         let found = log.split(|c: char| c.is_whitespace() || c == '"');
-        let value = found.filter_map(|word| word.strip_prefix(name)?.strip_prefix('=')).next();
-        value.map_or(0, |value| value.parse().unwrap())
+        // One a shard.
+        let values = found.filter_map(|word| word.strip_prefix(name)?.strip_prefix('='));
+        values.map(|value| value.parse::<u64>().unwrap()).sum()
     };
     let counts = Counts {
         ktls: path("ktls"),
