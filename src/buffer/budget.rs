@@ -46,7 +46,7 @@ mod tests {
     #[test]
     fn gives_so_many_and_takes_them_back() {
         let budget = Budget::new(2);
-        let (first, second) = (budget.take(), budget.clone().take());
+        let (first, second) = (budget.take(), budget.take());
         assert!(first.is_some() && second.is_some() && budget.take().is_none());
         drop(first);
         assert_eq!(budget.left(), 1);

@@ -222,5 +222,5 @@ const fn is_all(file: &ReadFile, position: u64) -> bool {
 
 // A read ahead is a batch: records of it are whole, and direct reads keep their alignment.
 const _: () = assert!(READ_AHEAD_BYTES.is_multiple_of(TLS_FRAGMENT_BYTES_MAX));
-const _: () = assert!(TLS_FRAGMENT_BYTES_MAX as u64 % DIRECT_ALIGNMENT == 0);
+const _: () = assert!((TLS_FRAGMENT_BYTES_MAX as u64).is_multiple_of(DIRECT_ALIGNMENT));
 const _: () = assert!(READ_AHEAD_SMALL_BYTES.is_multiple_of(TLS_FRAGMENT_BYTES_MAX));
