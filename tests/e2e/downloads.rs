@@ -47,7 +47,7 @@ fn resident(path: &Path) -> u64 {
 
 /// Whether files are on a disk, so that there is something to wait for.
 fn on_disk(directory: &Path) -> bool {
-    const TMPFS: i64 = 0x0102_1994;
+    const TMPFS: rustix::fs::FsWord = 0x0102_1994;
     let kind = fstatfs(File::open(directory).unwrap()).unwrap().f_type;
     kind != TMPFS
 }
