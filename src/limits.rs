@@ -57,6 +57,19 @@ pub const TRANSFER_BATCH_SMALL_BYTES: usize = 32 * 1024;
 /// fills, and [`WRITE_BEHIND_BLOCKS_MAX`].
 pub const TRANSFER_BLOCKS_PER_SHARD: usize = 256;
 
+/// Bytes of one read that waits for a disk: as many whole records as one block takes.
+pub const READ_AHEAD_BYTES: usize = TRANSFER_BATCH_BYTES - TLS_FRAGMENT_BYTES_MAX;
+
+/// The same when the shard reads ahead as much as it may.
+pub const READ_AHEAD_SMALL_BYTES: usize = TRANSFER_BATCH_SMALL_BYTES - TLS_FRAGMENT_BYTES_MAX;
+
+/// Reads that wait for a disk at the same time, per transfer: enough to keep an NVMe busy.
+pub const READ_AHEAD_DEPTH: usize = 8;
+
+/// Such reads per shard, those included whose octets wait to be sent: 30 MiB. Beyond, a transfer
+/// has one small read at a time.
+pub const READ_AHEAD_PER_SHARD: usize = 128;
+
 /// Blocks of one upload that are full and not yet stored. One is being written while the next one
 /// fills; the others even out a disk that pauses. Past this the server stops reading.
 pub const WRITE_BEHIND_BLOCKS_MAX: usize = 4;

@@ -62,16 +62,44 @@ impl Content {
     pub fn fill(&self, offset: u64, buffer: &mut [u8]) -> usize {
         let left = usize::try_from(self.size.saturating_sub(offset)).unwrap_or(usize::MAX);
         let length = left.min(buffer.len());
-        let mut filled = 0;
-        while filled < length {
-            let position = offset + filled as u64;
-            let word = self.word(position / 8);
-            let skip = (position % 8) as usize;
-            let take = (8 - skip).min(length - filled);
-            buffer[filled..filled + take].copy_from_slice(&word[skip..skip + take]);
-            filled += take;
+        let (mut index, skip) = (offset / 8, (offset % 8) as usize);
+        let head = if skip == 0 { 0 } else { (8 - skip).min(length) };
+        let (head, body) = buffer[..length].split_at_mut(head);
+        if !head.is_empty() {
+            head.copy_from_slice(&self.word(index)[skip..skip + head.len()]);
+            index += 1;
         }
+        let mut words = body.chunks_exact_mut(8);
+        for word in &mut words {
+            word.copy_from_slice(&self.word(index));
+            index += 1;
+        }
+        let tail = words.into_remainder();
+        tail.copy_from_slice(&self.word(index)[..tail.len()]);
         length
+    }
+
+    /// Whether `octets` are those from `offset` on. A download is compared at nearly the speed at
+    /// which it comes, so this neither writes the octets down nor stops at the first difference.
+    fn holds(&self, offset: u64, octets: &[u8]) -> bool {
+        if offset.saturating_add(octets.len() as u64) > self.size {
+            return false;
+        }
+        let (mut index, skip) = (offset / 8, (offset % 8) as usize);
+        let head = if skip == 0 { 0 } else { (8 - skip).min(octets.len()) };
+        let (head, body) = octets.split_at(head);
+        let mut same = true;
+        if !head.is_empty() {
+            same = head == &self.word(index)[skip..skip + head.len()];
+            index += 1;
+        }
+        let (words, tail) = body.as_chunks::<8>();
+        let mut difference = 0;
+        for word in words {
+            difference |= u64::from_le_bytes(*word) ^ u64::from_le_bytes(self.word(index));
+            index += 1;
+        }
+        same && difference == 0 && tail == &self.word(index)[..tail.len()]
     }
 
     fn word(&self, index: u64) -> [u8; 8] {
@@ -188,8 +216,8 @@ impl Check {
             if self.difference.is_some() {
                 return;
             }
-            let known = content.fill(position, &mut wanted[..chunk.len()]);
-            if chunk != &wanted[..known] {
+            if !content.holds(position, chunk) {
+                let known = content.fill(position, &mut wanted[..chunk.len()]);
                 let same = chunk.iter().zip(&wanted[..known]).take_while(|(a, b)| a == b).count();
                 self.difference = Some(position + same as u64);
             }

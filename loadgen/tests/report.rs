@@ -594,8 +594,10 @@ fn the_client_says_when_it_was_the_limit() {
     check(&calm, none, None);
     check(&Signs { busy: 94, ..calm }, none, None);
     check(&Signs { busy: 95, ..calm }, own, Some("used 95 % of its core"));
-    // Waiting alone is no harm; a thread that always ran or waited had no room.
-    check(&Signs { waiting: 30, ..calm }, none, None);
+    // A little waiting alone is no harm; a thread that always ran or waited had no room.
+    check(&Signs { busy: 80, waiting: 15, ..calm }, others, Some("waited for 15 %"));
+    check(&Signs { waiting: 19, ..calm }, none, None);
+    check(&Signs { waiting: 20, ..calm }, others, Some("waited for 20 %"));
     check(&Signs { waiting: 35, ..calm }, others, Some("waited for 35 %"));
     check(&Signs { busy: 96, waiting: 4, ..calm }, own, Some("used 96 % of its core"));
     // The median operation takes 20 ms: a tenth of it is 2 ms.

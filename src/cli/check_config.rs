@@ -8,8 +8,8 @@ use super::args::ServeArguments;
 use super::{complain, fail, load, print, report_warnings, tls_setup};
 use crate::clock;
 use crate::config::{
-    Accounts, CertificateSource, Config, LOG_FORMATS, LOG_LEVELS, ListenAddress, STEERINGS,
-    Settings, Steering, TLS_PROFILES, duration_text, permission_words,
+    Accounts, CertificateSource, Config, Directory, FILE_CACHES, LOG_FORMATS, LOG_LEVELS,
+    ListenAddress, STEERINGS, Settings, Steering, TLS_PROFILES, duration_text, permission_words,
 };
 use crate::connection::split;
 use crate::protocol::hash_command;
@@ -86,6 +86,12 @@ fn describe(config: &Config, shards: u32) -> String {
     describe_process(&mut lines, &config.settings, shards);
     describe_tls(&mut lines, &config.settings);
     describe_policy(&mut lines, &config.settings.policy);
+    for Directory { path, cache } in &config.settings.directories {
+        lines.add(
+            &format!("directory {}", path.display()),
+            format_args!("cache {}", word(&FILE_CACHES, *cache)),
+        );
+    }
     describe_limits(&mut lines, &config.settings, shards);
     describe_accounts(&mut lines, &config.accounts);
     lines.0
@@ -315,6 +321,8 @@ mod tests {
     fn describes_effective_values_and_what_a_shard_gets() {
         let mut config = config();
         config.settings.limits.sessions_per_ip = Some(5);
+        let (path, cache) = ("/srv/archive".into(), crate::protocol::policy::FileCache::Direct);
+        config.settings.directories = vec![Directory { path, cache }];
         let text = describe(&config, 4);
         check(&text, "listen.implicit", ":990 or :9990");
         check(&text, "listen.explicit", "off");
@@ -334,6 +342,7 @@ mod tests {
         check(&text, "tls.groups", "all, the client's order");
         check(&text, "limits.idle_timeout", "5m");
         check(&text, "storage.durability", "data");
+        check(&text, "directory", "/srv/archive              cache direct");
         check(&text, "storage.hash_uploads", "none");
         check(&text, "anonymous", "off");
         assert!(text.contains("user alice                          . (read, list, write,"));

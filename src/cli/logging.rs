@@ -83,6 +83,7 @@ impl<W: Write> Write for Paced<W> {
     }
 
     /// Called when no line waits. What comes during the pause is then there at once.
+    #[expect(clippy::disallowed_methods, reason = "the log has a thread of its own")]
     fn flush(&mut self) -> io::Result<()> {
         self.write_out()?;
         std::thread::sleep(PAUSE);

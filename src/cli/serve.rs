@@ -2,6 +2,7 @@
 //! The order matters and is written down in [`run`].
 
 use std::net::{Ipv6Addr, SocketAddr};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::{Arc, mpsc};
 use std::thread;
@@ -23,7 +24,7 @@ use crate::shard::{
 };
 use crate::sys::{cpu, host, ktls, privileges};
 use crate::tls::{SelfSigned, ServerTls};
-use crate::vfs::Root;
+use crate::vfs::{Root, RootError};
 
 /// Runs until SIGTERM or SIGINT.
 pub(super) fn run(config: Config) -> ExitCode {
@@ -292,9 +293,17 @@ fn become_user(settings: &Settings) -> Result<(), String> {
 /// one list a shard, each with handles of its own, unless they are too many.
 fn open_homes(config: &Config, shards: usize) -> Result<Vec<Vec<Arc<Root>>>, String> {
     let homes = &config.accounts.homes;
+    // The names that a home and a directory have without links can be compared.
+    let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let directories = config.settings.directories.iter();
+    let caches: Vec<_> = directories.map(|rule| (real(&rule.path), rule.cache)).collect();
+    let open = |path: &PathBuf| {
+        let root = Root::open(path)?;
+        Ok(Arc::new(root.with_caches(&real(path), &caches)))
+    };
     let open_all = || {
-        let opened = homes.iter().map(|path| Root::open(path).map(Arc::new));
-        opened.collect::<Result<Vec<_>, _>>().map_err(|error| error.to_string())
+        let opened: Result<Vec<_>, RootError> = homes.iter().map(open).collect();
+        opened.map_err(|error| error.to_string())
     };
     if homes.len() <= HOMES_PER_SHARD_MAX {
         (0..shards).map(|_| open_all()).collect()

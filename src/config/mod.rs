@@ -3,6 +3,7 @@
 //! and homes it names exist and that somebody can log in. Binds, loads and starts nothing.
 
 mod accounts;
+mod directories;
 mod document;
 mod settings;
 #[cfg(test)]
@@ -25,6 +26,7 @@ use crate::auth::{Password, PasswordHash};
 pub use accounts::{
     Accounts, certificate_subject, parse_fingerprint, permission_word, permission_words, user_name,
 };
+pub use directories::{Directory, FILE_CACHES};
 pub use document::Problem;
 pub use settings::{
     CertificateSource, KernelTls, LOG_FORMATS, LOG_LEVELS, Limits, Log, LogFormat, Passive,

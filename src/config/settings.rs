@@ -9,6 +9,7 @@ use std::time::Duration;
 use rustls::SupportedCipherSuite;
 use tracing::level_filters::LevelFilter;
 
+use super::directories::{Directory, read_directories};
 use super::document::Section;
 use super::value::{
     CpuList, ListenAddress, PortRange, boolean, duration, number, one_of, parsed, string,
@@ -43,6 +44,8 @@ pub struct Settings {
     pub limits: Limits,
     /// Logging.
     pub log: Log,
+    /// Directories with rules of their own, each once.
+    pub directories: Vec<Directory>,
     /// Where the counters can be read over HTTP; `None` is nowhere.
     pub metrics: Option<SocketAddr>,
     /// User to become after binding; only root can.
@@ -219,6 +222,7 @@ impl Default for Settings {
                 shutdown_timeout: Duration::from_secs(30),
             },
             log: Log { format: LogFormat::Text, level: LevelFilter::INFO },
+            directories: Vec::new(),
             metrics: None,
             user: None,
         }
@@ -243,6 +247,7 @@ impl Settings {
         settings.read_passive(&root.section("passive"));
         settings.read_limits(&root.section("limits"));
         settings.read_storage(&root.section("storage"));
+        settings.directories = read_directories(root, directory);
         let log = root.section("log");
         log.set("format", &mut settings.log.format, one_of(&LOG_FORMATS));
         log.set("level", &mut settings.log.level, one_of(&LOG_LEVELS));

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::*;
 use crate::protocol::account::Permissions;
 use crate::protocol::file::HashAlgorithm;
+use crate::protocol::policy::FileCache::Direct;
 use crate::tls::TlsProfile;
 
 /// SHA-crypt with the fewest rounds; the password is "secret".
@@ -99,8 +100,7 @@ fn the_reference_names_every_key() {
     };
     let errors: Vec<_> = findings.errors.iter().filter(|e| !unreadable(&e.message)).collect();
     assert!(errors.is_empty(), "{errors:?}");
-    let known: BTreeSet<_> =
-        findings.known.iter().map(|key| key.replace("users[alice]", "users")).collect();
+    let known: BTreeSet<_> = findings.known.iter().map(|key| known_name(key)).collect();
     let mut stated = BTreeSet::new();
     let table: toml::Table = text.parse().unwrap();
     for (section, value) in &table {
@@ -110,6 +110,10 @@ fn the_reference_names_every_key() {
     }
     assert_eq!(stated, known);
     assert!(known.len() > 45, "{known:?}");
+}
+
+fn known_name(key: &str) -> String {
+    key.replace("users[alice]", "users").replace("directories[/srv/archive]", "directories")
 }
 
 /// A value that differs from the default arrives.
@@ -137,6 +141,7 @@ fn every_kind_of_value_is_read() {
                  [tls]\ncertificate = \"chain.pem\"\nkey = \"key.pem\"\nversions = [\"1.3\"]\n\
                  cipher_suites = [\"TLS13_AES_256_GCM_SHA384\"]\ndata_resumption = \"require\"\n\
                  profile = \"pq\"\ngroups = [\"x25519mlkem768\", \"X25519\"]\n\
+                 [[directories]]\npath = \"srv\"\ncache = \"direct\"\n\
                  [anonymous]\nhome = \"srv\"\n\
                  [[users]]\nname = \"alice\"\npassword = \"{HASH}\"\nhome = \".\"\n\
                  permissions = [\"read\", \"write\"]\n"
@@ -147,6 +152,8 @@ fn every_kind_of_value_is_read() {
     let settings = &config.settings;
     assert_eq!(settings.implicit, ["127.0.0.1:0".parse().unwrap()]);
     assert_eq!((settings.explicit.len(), settings.backlog), (0, 7));
+    let [directory] = &settings.directories[..] else { panic!("{:?}", settings.directories) };
+    assert_eq!((directory.path.file_name().unwrap(), directory.cache), ("srv".as_ref(), Direct));
     assert_eq!(settings.cpus.as_ref().unwrap().as_slice(), [0, 1]);
     assert_eq!((settings.steering, settings.handshake_percent), (Steering::Source, 25));
     let (handshakes, hello) = (settings.limits.handshakes, settings.limits.client_hello_timeout);
@@ -364,7 +371,7 @@ fn errors_of_form() {
             "ringftpd.toml:4: storage.failed_uploads: unknown key; known here: failed_upload, \
              durability, hash_uploads",
             "ringftpd.toml:5: stroage: unknown key; known here: listen, shards, tls, policy, \
-             passive, limits, storage, log, metrics, process, anonymous, users",
+             passive, limits, storage, directories, log, metrics, process, anonymous, users",
         ],
     );
     check_errors("log = 1", &["ringftpd.toml:3: log: expected a table, written as [log]"]);

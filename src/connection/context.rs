@@ -11,7 +11,8 @@ use std::time::Duration;
 use super::handshakes::Handshakes;
 use super::passive_ports::PassivePorts;
 use crate::auth::UserTable;
-use crate::buffer::BlockPool;
+use crate::buffer::{BlockPool, Budget};
+use crate::limits::READ_AHEAD_PER_SHARD;
 use crate::metrics::{Counters, Gauges};
 use crate::protocol::account::HomeId;
 use crate::protocol::policy::Policy;
@@ -81,6 +82,8 @@ impl Default for Queues {
 pub struct Context {
     pub(super) parts: ContextParts,
     pub(super) blocks: BlockPool,
+    /// Reads ahead of what is sent, from disks.
+    pub(super) read_ahead: Budget,
     /// Events counted since the start.
     pub counters: Rc<Counters>,
     /// What there is at this moment.
@@ -112,6 +115,7 @@ impl Context {
             handshakes: Handshakes::new(parts.handshakes_max, counters.clone()),
             parts,
             blocks: BlockPool::default(),
+            read_ahead: Budget::new(READ_AHEAD_PER_SHARD),
             counters,
             gauges: Gauges::default(),
             drain: Flag::new(),

@@ -269,7 +269,51 @@ impl DataConnection {
         self.stream.linger(LINGER, LINGER_BYTES_MAX).await;
     }
 
-    async fn flush(&mut self) -> Result<(), TransferError> {
+    /// Whether octets go out as TLS records.
+    pub(super) const fn is_protected(&self) -> bool {
+        self.channel.is_some()
+    }
+
+    /// Seals octets into records at the front of `wire`, which has room for them; gives the
+    /// records' length. They must be sent in the order they were sealed.
+    pub(super) fn seal_into(
+        &mut self,
+        octets: &[u8],
+        wire: &mut [u8],
+    ) -> Result<usize, TransferError> {
+        let channel = self.channel.as_mut().ok_or(TransferError::Protection)?;
+        channel.seal_into(octets, wire).map_err(|error| failed(&error))
+    }
+
+    /// Sends what fits; `None` when nothing does.
+    pub(super) fn try_write(&self, octets: &[u8]) -> Result<Option<usize>, TransferError> {
+        match self.stream.try_write(octets) {
+            Ok(count) => Ok(Some(count)),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+            Err(_) => Err(TransferError::ConnectionLost),
+        }
+    }
+
+    /// Waits until something fits and sends that.
+    pub(super) async fn write_some(&self, octets: &[u8]) -> Result<usize, TransferError> {
+        self.interrupts.step(self.stream.write(octets)).await
+    }
+
+    /// See [`Interrupts::check`].
+    pub(super) fn check(&self) -> Result<(), TransferError> {
+        self.interrupts.check()
+    }
+
+    /// See [`Interrupts::guard`].
+    pub(super) async fn guard<T>(
+        &self,
+        work: impl Future<Output = Result<T, TransferError>>,
+    ) -> Result<T, TransferError> {
+        self.interrupts.guard(work).await
+    }
+
+    /// Sends what TLS itself has to say.
+    pub(super) async fn flush(&mut self) -> Result<(), TransferError> {
         let sent = write(&self.stream, &self.interrupts, &self.out).await;
         self.out.clear();
         sent

@@ -15,7 +15,7 @@ use crate::clock;
 use crate::limits::TLS_RECORD_BYTES_MAX;
 use crate::protocol::file::FileError;
 use crate::protocol::session::TransferError;
-use crate::runtime::{sleep_until, yield_if_needed};
+use crate::runtime::{sleep_until, yield_now};
 use crate::sys::{ktls, sendfile};
 use crate::tls::{Aead, KernelSender, Opened, SendKeys};
 use crate::vfs::ReadFile;
@@ -55,7 +55,9 @@ impl Pump<'_> {
                 .and_then(|channel| channel.send_keys())
                 .map(|keys| cipher(keys.aead)),
             cache_tells: matches!(content, Content::File(_))
-                && file.is_some_and(|file| sendfile::is_cached(file, file.position(), 1).is_ok()),
+                && file.is_some_and(|file| {
+                    !file.is_direct() && sendfile::is_cached(file, file.position(), 1).is_ok()
+                }),
         };
         let path = choose(&circumstances);
         if path != DataPath::KernelTls {
@@ -94,7 +96,7 @@ impl Pump<'_> {
                         Some(sent) => {
                             reading.advance(sent);
                             self.moved.set(self.moved.get() + sent);
-                            yield_if_needed().await;
+                            yield_now().await;
                             continue;
                         }
                         None => direct = false,

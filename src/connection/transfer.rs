@@ -9,15 +9,15 @@ use std::time::Instant;
 
 use super::data::{self, DataConnection, Interrupts, Origin};
 use super::data_path::DataPath;
+use super::source::Reads;
 use super::write_behind::WritePath;
 use super::{Context, storage};
 use crate::clock;
-use crate::protocol::ascii::ToNetwork;
 use crate::protocol::file::{FileError, TransferRequest};
 use crate::protocol::session::{Input, ProtectionLevel, TransferError};
-use crate::runtime::{Flag, Mailbox, MailboxSender, mailbox, race, yield_if_needed};
+use crate::runtime::{Flag, Mailbox, MailboxSender, mailbox, race, yield_now};
 use crate::tls::{ControlSession, HandshakeFacts, Purpose};
-use crate::vfs::{ReadFile, Root, StorePolicy, Transfer};
+use crate::vfs::{Root, StorePolicy, Transfer};
 
 /// What a transfer is told when it is started.
 pub(super) struct Job {
@@ -50,6 +50,8 @@ struct Go {
 pub(super) struct Report {
     facts: Option<HandshakeFacts>,
     path: Option<DataPath>,
+    /// Downloads in user space: how the octets came from storage.
+    pub(super) reads: Option<Reads>,
     /// Uploads: how the octets got to storage.
     pub(super) storage: Option<WritePath>,
 }
@@ -168,7 +170,7 @@ impl Pump<'_> {
             (Transfer::Read(file), Ok(())) if whole => self.send_whole(file).await,
             (Transfer::Read(file), Ok(())) => match report.path {
                 Some(DataPath::SendFile | DataPath::KernelTls) => self.send_by_kernel(file).await,
-                _ => self.send_file(file).await,
+                _ => self.send_file(file, report).await,
             },
             (Transfer::List(lister), Ok(())) => self.send_listing(lister).await,
             (Transfer::Write(upload), Ok(())) => self.receive_file(upload, report).await,
@@ -204,43 +206,6 @@ impl Pump<'_> {
         Ok(())
     }
 
-    async fn send_file(&mut self, file: ReadFile) -> Result<(), TransferError> {
-        let size = file.size();
-        // The restart marker of TYPE A counts octets as they are sent (RFC 3659 §5.1).
-        let mut converter = match &self.job.request {
-            TransferRequest::Retrieve { ascii: true, offset, .. } => {
-                Some(ToNetwork::starting_at(*offset))
-            }
-            _ => None,
-        };
-        let mut text = Vec::new();
-        let mut file = Some(file);
-        let mut block = self.job.context.blocks.lease();
-        loop {
-            let helpers = &self.job.context.parts.helpers;
-            let count = storage::read(helpers, &mut file, &mut block).await;
-            let count = count.map_err(TransferError::Storage)?;
-            if count == 0 {
-                break;
-            }
-            let mut octets = &block.as_slice()[..count];
-            if let Some(converter) = &mut converter {
-                text.clear();
-                converter.convert(octets, &mut text);
-                octets = &text;
-            }
-            self.send(octets).await?;
-        }
-        if converter.is_some_and(|converter| converter.still_to_skip() > 0) {
-            return Err(TransferError::Storage(FileError::BeyondEnd));
-        }
-        // A file that was cut meanwhile is not what SIZE had promised.
-        if file.is_none_or(|file| file.position() < size) {
-            return Err(TransferError::Storage(FileError::Shrunk));
-        }
-        self.end_sending().await
-    }
-
     /// Sends octets of the transfer.
     pub(super) async fn send(&mut self, octets: &[u8]) -> Result<(), TransferError> {
         let connection = self.connection.as_mut().ok_or(TransferError::ConnectionLost)?;
@@ -248,7 +213,7 @@ impl Pump<'_> {
         for piece in octets.chunks(crate::limits::TRANSFER_BATCH_BYTES) {
             connection.send(piece).await?;
             self.moved.set(self.moved.get() + piece.len() as u64);
-            yield_if_needed().await;
+            yield_now().await;
         }
         Ok(())
     }
@@ -305,6 +270,8 @@ fn log(
         None => ("none", "none", "none".to_owned()),
     };
     let data_path = report.path.map_or("none".to_owned(), |path| path.to_string());
+    // Only what there was: a hot download says nothing of disks.
+    let read = |way: fn(Reads) -> u64| report.reads.map(way).filter(|&octets| octets > 0);
     let end = match result {
         Ok(()) => "complete".to_owned(),
         Err(error) => format!("{error:?}"),
@@ -313,7 +280,10 @@ fn log(
         target: "ringftpd::transfer",
         user = job.user, peer = %job.peer.ip().to_canonical(), command, path, bytes,
         milliseconds = u64::try_from(milliseconds).unwrap_or(u64::MAX),
-        tls, suite, resumption, data_path, storage = report.storage.map(WritePath::name), end,
+        tls, suite, resumption, data_path,
+        read_cached = read(|reads| reads.cached), read_cold = read(|reads| reads.cold),
+        read_direct = read(|reads| reads.direct), storage = report.storage.map(WritePath::name),
+        end,
         "transfer ended"
     );
 }

@@ -15,7 +15,8 @@ impl Pump<'_> {
         let image = matches!(self.job.request, TransferRequest::Retrieve { ascii: false, .. });
         image
             && matches!(transfer, Transfer::Read(file)
-                if file.size() - file.position() <= WHOLE_FILE_BYTES_MAX as u64)
+                // Past the page cache there are no whole files, only aligned blocks.
+                if !file.is_direct() && file.size() - file.position() <= WHOLE_FILE_BYTES_MAX as u64)
     }
 
     /// Which way it goes: never by the kernel, whose calls cost more than so few octets.

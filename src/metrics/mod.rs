@@ -87,6 +87,14 @@ counters! {
     bytes_sent,
     /// Octets of files received.
     bytes_received,
+    /// Octets of files sent that were read from the page cache on the shard's thread.
+    bytes_read_cached,
+    /// Octets of files sent that were read through the page cache and waited for.
+    bytes_read_cold,
+    /// Octets of files sent that were read past the page cache.
+    bytes_read_direct,
+    /// Files that were to be read past the page cache, on a filesystem that cannot do that.
+    direct_refused,
     /// Digests answered from what was kept when the file was uploaded.
     hash_cache_hits,
     /// Digests of a kind that uploads keep, computed all the same: another range, or an older file,

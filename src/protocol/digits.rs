@@ -23,8 +23,8 @@ fn push<const BASE: u64>(out: &mut Vec<u8>, mut value: u64, width: usize, fill: 
     let mut start = digits.len();
     loop {
         start -= 1;
-        // A digit is below 16.
-        digits[start] = b"0123456789abcdef"[(value % BASE) as usize];
+        let digit = usize::try_from(value % BASE).unwrap_or(0);
+        digits[start] = b"0123456789abcdef"[digit];
         value /= BASE;
         if value == 0 {
             break;

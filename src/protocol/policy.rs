@@ -40,6 +40,16 @@ pub enum Durability {
     Full,
 }
 
+/// Whether files that are sent pass through the kernel's page cache.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FileCache {
+    /// They do: what is sent often costs no disk.
+    #[default]
+    Page,
+    /// They do not (`O_DIRECT`): what is sent rarely takes no memory from what is sent often.
+    Direct,
+}
+
 /// Policy of a listener's sessions. Durations are wall-clock spans.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {

@@ -20,6 +20,7 @@
 
 mod connect;
 mod event;
+mod file;
 mod helpers;
 mod listener;
 mod mailbox;
@@ -34,6 +35,7 @@ mod writable;
 
 pub use connect::connect;
 pub use event::{Flag, Notify};
+pub use file::{FileReader, Octets, PendingRead};
 pub use futures_lite::future::{or as race, poll_once, yield_now, zip as both};
 pub use helpers::{HelperError, Helpers};
 pub use listener::{Listener, ListenerTask};

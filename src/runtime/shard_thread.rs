@@ -10,11 +10,12 @@ use crate::sys::cpu;
 /// buffers; its default of 10 MiB a ring would be pinned for nothing.
 const IO_MEMORY_BYTES: usize = 64 * 1024;
 
-/// Entries of the executor's submission queues. The kernel makes one list of waiting polls for
-/// every 64 of them, 256 lists at most, and searches one whenever the executor cancels something,
-/// which it does each turn. With its default of 128 there are 8 lists, and at 9,000 idle sessions a
-/// quarter of the server's time was spent in them.
-const RING_DEPTH: usize = 4096;
+/// Entries of each of the executor's submission queues. The kernel makes one list of waiting polls
+/// for every 16 of them, 256 lists at most, and searches one whenever the executor cancels
+/// something, which it does each turn. With its default of 128 there are 8 lists, and at 9,000 idle
+/// sessions a quarter of the server's time was spent in them. The three queues of a shard take
+/// 315 KiB, which newer kernels count as locked memory (`sys::host`).
+const RING_DEPTH: usize = 1024;
 
 /// How long a task may run before [`super::yield_if_needed`] gives way. The executor's default is
 /// 100 ms or as many events as a queue has entries, which are now many.

@@ -4,6 +4,7 @@
 
 #![allow(unsafe_code, reason = "the one audited place; every block has its SAFETY line")]
 
+mod adopt;
 pub mod cpu;
 pub mod file;
 pub mod host;
@@ -13,4 +14,5 @@ pub mod sendfile;
 pub mod socket;
 mod watched_fd;
 
+pub use adopt::adopt;
 pub use watched_fd::WatchedFd;

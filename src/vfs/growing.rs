@@ -169,10 +169,9 @@ impl Growing {
 
     /// Gives back what ALLO reserved and nobody wrote.
     pub(super) fn release_reservation(&mut self) -> Result<(), FileError> {
-        if std::mem::take(&mut self.reserved) > 0 {
-            if facts::stat_handle(&self.file, false)?.stx_size == self.end() {
-                ftruncate(&self.file, self.end())?;
-            }
+        let reserved = std::mem::take(&mut self.reserved) > 0;
+        if reserved && facts::stat_handle(&self.file, false)?.stx_size == self.end() {
+            ftruncate(&self.file, self.end())?;
         }
         Ok(())
     }

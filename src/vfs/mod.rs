@@ -25,7 +25,7 @@ mod upload;
 
 pub use self::hash::Hasher;
 pub use self::lister::Lister;
-pub use self::read::ReadFile;
+pub use self::read::{DIRECT_ALIGNMENT, ReadFile};
 pub use self::request::{perform, try_perform};
 pub use self::root::{Root, RootError};
 pub use self::upload::{StorePolicy, Upload};

@@ -3,13 +3,18 @@
 use std::io::IoSliceMut;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{Advice, fadvise};
+use rustix::fs::{Advice, OFlags, fadvise, fcntl_getfl, fcntl_setfl, fstatfs};
 use rustix::io::{Errno, ReadWriteFlags, pread, preadv2, retry_on_intr};
 
 use super::root::{Lookup, Root};
 use crate::limits::WHOLE_FILE_BYTES_MAX;
 use crate::protocol::file::FileError;
 use crate::protocol::path::VirtualPath;
+use crate::protocol::policy::FileCache;
+
+/// Positions, lengths and buffers of reads that pass the page cache by are multiples of this many
+/// octets: no common device has larger sectors.
+pub const DIRECT_ALIGNMENT: u64 = 4096;
 
 /// An open regular file and the position of the next octet to send.
 #[derive(Debug)]
@@ -18,7 +23,21 @@ pub struct ReadFile {
     position: u64,
     size: u64,
     skip: u64,
-    nowait: bool,
+    inline: Inline,
+    wanted: FileCache,
+}
+
+/// What a shard's own thread may ask of the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Inline {
+    /// What is in the page cache (`RWF_NOWAIT`).
+    Cached,
+    /// Everything: the file is memory and never waits.
+    All,
+    /// Nothing: the filesystem does not know `RWF_NOWAIT`.
+    Nothing,
+    /// Nothing: `O_DIRECT` is on, and the page cache is passed by.
+    Direct,
 }
 
 impl ReadFile {
@@ -38,20 +57,28 @@ impl ReadFile {
         if position > size {
             return Err(FileError::BeyondEnd);
         }
-        // Only advice: a filesystem that cannot take it reads all the same.
-        if size > WHOLE_FILE_BYTES_MAX as u64 {
-            let _ = fadvise(&file, 0, None, Advice::Sequential);
-        }
-        Ok(Self { file, position, size, skip, nowait: true })
+        let wanted = root.cache_of(path);
+        let inline = if wanted == FileCache::Direct && set_direct(&file, true).is_ok() {
+            Inline::Direct
+        } else {
+            // Only advice: a filesystem that cannot take it reads all the same.
+            if size > WHOLE_FILE_BYTES_MAX as u64 {
+                let _ = fadvise(&file, 0, None, Advice::Sequential);
+            }
+            Inline::Cached
+        };
+        Ok(Self { file, position, size, skip, inline, wanted })
     }
 
     /// Reads what the page cache holds at the position, without waiting. `None`: ask
-    /// [`ReadFile::read`] on a helper thread. `Some(Ok(0))` is the end of the file. Fewer octets
-    /// than asked for mean nothing else.
+    /// [`ReadFile::read`] on a helper thread, or read [`ReadFile::descriptor`] by io_uring.
+    /// `Some(Ok(0))` is the end of the file. Fewer octets than asked for mean nothing else.
     pub fn try_read(&mut self, buffer: &mut [u8]) -> Option<Result<usize, FileError>> {
         debug_assert!(!buffer.is_empty(), "0 is the end of the file");
-        if !self.nowait {
-            return None;
+        match self.inline {
+            Inline::All => return Some(self.read(buffer)),
+            Inline::Nothing | Inline::Direct => return None,
+            Inline::Cached => {}
         }
         let buffers = &mut [IoSliceMut::new(buffer)];
         match preadv2(&self.file, buffers, self.position, ReadWriteFlags::NOWAIT) {
@@ -59,11 +86,21 @@ impl ReadFile {
             Err(Errno::AGAIN | Errno::INTR) => None,
             // Not on this filesystem (tmpfs, FUSE, some network ones): never ask again.
             Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => {
-                self.nowait = false;
-                None
+                self.inline = if is_memory(&self.file) { Inline::All } else { Inline::Nothing };
+                self.try_read(buffer)
             }
             Err(errno) => Some(Err(errno.into())),
         }
+    }
+
+    /// Whether the octet at `position` can be had without waiting.
+    #[must_use]
+    pub fn is_cached(&self, position: u64) -> bool {
+        let octet = &mut [0];
+        let buffers = &mut [IoSliceMut::new(octet)];
+        self.inline == Inline::All
+            || (self.inline == Inline::Cached
+                && preadv2(&self.file, buffers, position, ReadWriteFlags::NOWAIT).is_ok())
     }
 
     /// Reads at the position, waiting for the disk. 0 is the end of the file.
@@ -73,8 +110,44 @@ impl ReadFile {
     /// What the system said, EIO above all.
     pub fn read(&mut self, buffer: &mut [u8]) -> Result<usize, FileError> {
         debug_assert!(!buffer.is_empty(), "0 is the end of the file");
-        let count = retry_on_intr(|| pread(&self.file, &mut *buffer, self.position))?;
+        let count = match retry_on_intr(|| pread(&self.file, &mut *buffer, self.position)) {
+            // The buffer, the position or the file does not suit the device.
+            Err(Errno::INVAL) if self.is_direct() => {
+                self.leave_direct();
+                retry_on_intr(|| pread(&self.file, &mut *buffer, self.position))?
+            }
+            count => count?,
+        };
         Ok(self.advanced(count))
+    }
+
+    /// A further descriptor of the open file, for reads at positions by other means.
+    ///
+    /// # Errors
+    ///
+    /// [`FileError::Overloaded`]: there are no more descriptors.
+    pub fn descriptor(&self) -> Result<OwnedFd, FileError> {
+        Ok(rustix::io::fcntl_dupfd_cloexec(&self.file, 0)?)
+    }
+
+    /// Whether reads pass the page cache by. Then positions, lengths and buffers of reads through
+    /// [`ReadFile::descriptor`] are multiples of [`DIRECT_ALIGNMENT`].
+    #[must_use]
+    pub fn is_direct(&self) -> bool {
+        self.inline == Inline::Direct
+    }
+
+    /// Whether the operator wanted direct reads and the filesystem has none.
+    #[must_use]
+    pub fn is_direct_refused(&self) -> bool {
+        self.wanted == FileCache::Direct && !self.is_direct()
+    }
+
+    /// Goes on through the page cache, also for [`ReadFile::descriptor`]: direct reads failed.
+    pub fn leave_direct(&mut self) {
+        // A flag that cannot be taken back shows itself at the next read.
+        let _ = set_direct(&self.file, false);
+        self.inline = Inline::Cached;
     }
 
     /// Octets the file had when it was opened.
@@ -95,7 +168,7 @@ impl ReadFile {
         self.skip
     }
 
-    /// Moves the position past octets sent from the handle by other means (`sendfile`).
+    /// Moves the position past octets that came by other means.
     pub const fn advance(&mut self, count: u64) {
         self.position += count;
     }
@@ -111,6 +184,22 @@ impl AsFd for ReadFile {
         self.file.as_fd()
     }
 }
+
+/// Switches `O_DIRECT`. Fails where the filesystem does not have it.
+fn set_direct(file: &OwnedFd, on: bool) -> Result<(), Errno> {
+    let mut flags = fcntl_getfl(file)?;
+    flags.set(OFlags::DIRECT, on);
+    fcntl_setfl(file, flags)
+}
+
+/// Whether a read of `file` can wait for nothing: a tmpfs on a host without swap.
+fn is_memory(file: &OwnedFd) -> bool {
+    fstatfs(file).is_ok_and(|filesystem| filesystem.f_type == TMPFS_MAGIC)
+        && rustix::system::sysinfo().totalswap == 0
+}
+
+/// statfs(2).
+const TMPFS_MAGIC: rustix::fs::FsWord = 0x0102_1994;
 
 #[cfg(test)]
 mod tests {
@@ -146,11 +235,54 @@ mod tests {
         let mut file = open(&home, b"f", 0, false).unwrap();
         assert_eq!(rest(&mut file), content);
         assert_eq!((file.position(), file.size()), (100_000, 100_000));
-        file.nowait = false;
+        file.inline = Inline::Nothing;
         file.position = 1;
         assert_eq!(file.try_read(&mut [0; 8]), None);
         assert_eq!(rest(&mut file), content[1..]);
         assert!(rest(&mut open(&home, b"empty", 0, false).unwrap()).is_empty());
+    }
+
+    #[test]
+    fn files_in_memory_are_read_at_once_unless_they_may_be_swapped_out() {
+        let Ok(directory) = tempfile::tempdir_in("/dev/shm") else {
+            return println!("skipped: no /dev/shm here");
+        };
+        std::fs::write(directory.path().join("f"), [7; 10_000]).unwrap();
+        let root = Root::open(directory.path()).unwrap();
+        let mut file = ReadFile::open(&root, &path(b"f"), 3, false, Lookup::Blocking).unwrap();
+        let at_once = file.try_read(&mut [0; 16_384]);
+        let expected = is_memory(&file.file).then_some(Ok(9_997));
+        assert_eq!(at_once, expected);
+    }
+
+    #[test]
+    fn direct_files_leave_the_page_cache_alone_and_can_go_back_to_it() {
+        let home = Home::new();
+        home.put("f", &[7; 10_000]);
+        let directory = home.directory();
+        let root = Root::open(&directory).unwrap();
+        let root = root.with_caches(&directory, &[(directory.clone(), FileCache::Direct)]);
+        let mut file = ReadFile::open(&root, &path(b"f"), 1, false, Lookup::Blocking).unwrap();
+        if file.is_direct_refused() {
+            return println!("skipped: no O_DIRECT in the directory for temporary files");
+        }
+        assert_eq!((file.is_direct(), file.is_cached(1)), (true, false));
+        assert_eq!(file.try_read(&mut [0; 100]), None);
+        // Neither the position nor the buffer is aligned; the fallback does not mind.
+        assert_eq!(file.read(&mut [0; 99]), Ok(99));
+        assert_eq!((file.is_direct(), file.is_direct_refused()), (false, true));
+        assert_eq!(rest(&mut file), vec![7; 9_900]);
+    }
+
+    #[test]
+    fn a_filesystem_without_direct_reads_is_read_through_the_page_cache() {
+        let directory = std::path::Path::new("/proc/self");
+        let rules = [(directory.to_owned(), FileCache::Direct)];
+        let root = Root::open(directory).unwrap().with_caches(directory, &rules);
+        let file = ReadFile::open(&root, &path(b"cmdline"), 0, false, Lookup::Blocking);
+        let mut file = file.unwrap();
+        assert!(file.is_direct_refused() && !file.is_direct());
+        assert!(!rest(&mut file).is_empty());
     }
 
     /// [XFER-08 XFER-09 XFER-10]

@@ -162,7 +162,7 @@ fn rename(root: &Root, from: &VirtualPath, to: &VirtualPath) -> Result<FileReply
     }
 }
 
-fn is_directory(parent: impl std::os::fd::AsFd, name: &[u8]) -> bool {
+fn is_directory(parent: impl AsFd, name: &[u8]) -> bool {
     facts::stat_name(parent, name).is_ok_and(|stat| facts::kind(&stat) == Some(FileKind::Directory))
 }
 

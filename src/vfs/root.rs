@@ -6,6 +6,7 @@
 
 use std::fmt;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{
@@ -18,6 +19,7 @@ use super::facts::{self, Identity};
 use super::temporary::is_temporary;
 use crate::protocol::file::{FileError, FileKind, Metadata};
 use crate::protocol::path::VirtualPath;
+use crate::protocol::policy::FileCache;
 
 /// Symbolic links followed for the last name of an upload; the kernel's own bound.
 const LINKS_MAX: usize = 40;
@@ -31,6 +33,8 @@ const RETRIES_MAX: usize = 64;
 pub struct Root {
     directory: OwnedFd,
     identity: Identity,
+    /// Relative pathnames of directories with a rule of their own, the most special last.
+    caches: Vec<(Vec<u8>, FileCache)>,
 }
 
 /// Why a home directory cannot be served; the text is for the operator.
@@ -88,12 +92,40 @@ impl Root {
         let directory = openat(CWD, path, flags, Mode::empty()).map_err(directory_error)?;
         let mounted = fstatvfs(&directory).map_err(directory_error)?;
         let read_only = mounted.f_flag.contains(StatVfsMountFlags::RDONLY);
-        let root = Self { directory, identity: Identity::current(read_only) };
+        let root = Self { directory, identity: Identity::current(read_only), caches: Vec::new() };
         root.resolve(b".", flags, Lookup::Blocking).map_err(|errno| RootError::Confinement {
             path: path.to_owned(),
             source: errno.into(),
         })?;
         Ok(root)
+    }
+
+    /// Adds how files below directories are cached. `home` is the pathname this root was opened by,
+    /// and like those of the rules absolute and without links. Rules about directories that hold
+    /// the home are good for all of it; of several, the one about the deepest directory counts.
+    #[must_use]
+    pub fn with_caches(mut self, home: &Path, rules: &[(PathBuf, FileCache)]) -> Self {
+        let mut rules: Vec<_> = rules.iter().collect();
+        rules.sort_by_key(|(directory, _)| directory.components().count());
+        let relative = |(directory, cache): &(PathBuf, FileCache)| {
+            let inside = match directory.strip_prefix(home) {
+                Ok(inside) => inside.as_os_str().as_bytes().to_vec(),
+                Err(_) => home.starts_with(directory).then(Vec::new)?,
+            };
+            Some((inside, *cache))
+        };
+        self.caches = rules.into_iter().filter_map(relative).collect();
+        self
+    }
+
+    /// How the file `path` is to be cached. A rule is about names: links are not followed.
+    pub(super) fn cache_of(&self, path: &VirtualPath) -> FileCache {
+        let below = |directory: &[u8]| {
+            let rest = path.relative().strip_prefix(directory);
+            directory.is_empty() || rest.is_some_and(|rest| rest.first() == Some(&b'/'))
+        };
+        let rule = self.caches.iter().rfind(|(directory, _)| below(directory));
+        rule.map_or(FileCache::Page, |(_, cache)| *cache)
     }
 
     /// See [`Identity`].
@@ -311,6 +343,33 @@ mod tests {
     };
     use crate::vfs::testing::{Home, SetOnDrop, list_request, path, raw};
     use crate::vfs::{StorePolicy, Transfer, perform, try_open, try_perform};
+
+    #[test]
+    fn the_rule_about_the_deepest_directory_counts() {
+        use FileCache::{Direct, Page};
+        #[track_caller]
+        fn check(rules: &[(&str, FileCache)], file: &[u8], expected: FileCache) {
+            let home = Home::new();
+            let rules: Vec<_> =
+                rules.iter().map(|(at, cache)| (PathBuf::from(at), *cache)).collect();
+            let root = Root::open(&home.directory()).unwrap();
+            let root = root.with_caches(Path::new("/srv/alice"), &rules);
+            assert_eq!(root.cache_of(&path(file)), expected, "{rules:?}");
+        }
+        check(&[], b"/f", Page);
+        check(&[("/srv/alice", Direct)], b"/f", Direct);
+        check(&[("/srv", Direct)], b"/d/f", Direct);
+        check(&[("/", Direct)], b"/f", Direct);
+        check(&[("/srv/bob", Direct)], b"/f", Page);
+        check(&[("/srv/ali", Direct)], b"/f", Page);
+        check(&[("/srv/alice/cold", Direct)], b"/f", Page);
+        check(&[("/srv/alice/cold", Direct)], b"/cold/f", Direct);
+        check(&[("/srv/alice/cold", Direct)], b"/cold/deep/f", Direct);
+        check(&[("/srv/alice/cold", Direct)], b"/colder/f", Page);
+        check(&[("/srv/alice/cold", Page), ("/srv", Direct)], b"/cold/f", Page);
+        check(&[("/srv/alice/cold", Page), ("/srv", Direct)], b"/f", Direct);
+        check(&[("/srv", Page), ("/srv/alice", Direct)], b"/f", Direct);
+    }
 
     fn home_with_escapes() -> Home {
         let home = Home::new();

@@ -23,7 +23,7 @@ fn counters(mut server: Server) -> impl Fn(&str) -> u64 {
     assert!(server.wait().success());
     let log = server.log();
     move |name| {
-        let found = log.split(|c: char| c == ' ' || c == '"').find_map(|word| {
+        let found = log.split([' ', '"']).find_map(|word| {
             word.strip_prefix(name).and_then(|rest| rest.strip_prefix('=')?.parse().ok())
         });
         found.unwrap_or(0)

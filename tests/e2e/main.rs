@@ -7,6 +7,7 @@
 #[allow(dead_code, reason = "shared with the interoperability tests, each using its part")]
 mod content;
 mod data_paths;
+mod downloads;
 mod durability;
 mod handshakes;
 mod hostile;

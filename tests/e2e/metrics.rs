@@ -178,10 +178,11 @@ fn a_signal_writes_the_counters_to_the_log() {
         kill_process(pid, Signal::USR1).unwrap();
         wait_until("the counters in the log", || {
             let found = lines();
-            let shards = found.iter().filter(|line| line.contains("shard=0")).count();
             let counted =
                 |line: &&String| line.contains("logins=1") && line.contains("transfers=1");
-            shards == times && found.iter().filter(counted).count() == times
+            // A shard without sessions ends as soon as it is told to drain.
+            let first = times > 1 || found.iter().any(|line| line.contains("shard=0"));
+            first && found.iter().filter(counted).count() == times
         });
         if times == 1 {
             server.terminate();

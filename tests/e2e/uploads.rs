@@ -100,7 +100,7 @@ fn every_suite_and_size() {
     }
 }
 
-/// A CR may be the last octet of a record, of a block and of the text \[TYPE-02\].
+/// A CR may be the last octet of a record, of a block and of the text \[TYPE-05, TYPE-06\].
 #[test]
 fn text_across_records_and_blocks() {
     let site = Site::start(clear());
@@ -350,8 +350,8 @@ fn aborted_on_the_way_to_storage() {
     client.quit();
 }
 
-/// Digests made on the way to storage: equal to those computed afterwards, kept across a restart and
-/// a new modification time, and forgotten when the file changes \[FILE-14\].
+/// Digests made on the way to storage: equal to those computed afterwards, kept across a restart
+/// and a new modification time, and forgotten when the file changes \[FILE-14\].
 #[test]
 fn digests_are_kept_with_the_file() {
     let home = tempfile::tempdir().unwrap();
@@ -383,7 +383,7 @@ fn digests_are_kept_with_the_file() {
     client.quit();
     assert_eq!(hits(&mut server), if keeps { 6 } else { 0 });
 
-    // Known to the next server as well, until the file changes from outside: same size, other octets.
+    // Known to the next server as well, until the file changes from outside, in the same size.
     let mut server = start();
     let mut client = open(&server);
     check_digests(&mut client, &content, keeps);

@@ -9,8 +9,11 @@ use crate::engine::{net::Stream, yield_if_needed};
 /// await between.
 const READ_BYTES: usize = 64 * 1024;
 
+/// Octets counted with one system call, where nobody looks at them. Memory that is never touched.
+const COUNTED_BYTES: usize = 1024 * 1024;
+
 thread_local! {
-    static READ_BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; READ_BYTES]);
+    static READ_BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; COUNTED_BYTES]);
 }
 
 /// What [`Channel::receive`] saw.
@@ -30,13 +33,15 @@ pub struct Channel {
     /// Plaintext that came with the last octets of the handshake.
     early: Vec<u8>,
     out: Vec<u8>,
+    /// Nobody looks at what is received in clear.
+    counts_only: bool,
 }
 
 impl Channel {
     /// In clear.
     #[must_use]
     pub const fn new(stream: Stream) -> Self {
-        Self { stream, tls: None, early: Vec::new(), out: Vec::new() }
+        Self { stream, tls: None, early: Vec::new(), out: Vec::new(), counts_only: false }
     }
 
     /// The TCP connection.
@@ -102,7 +107,14 @@ impl Channel {
         self.flush().await
     }
 
-    /// Waits for octets and gives their plaintext to `sink`; `at_most` octets of the wire.
+    /// From now on sinks look at the length only of what they are given: octets in clear need not
+    /// be copied, and are not what came.
+    pub const fn count_only(&mut self) {
+        self.counts_only = true;
+    }
+
+    /// Waits for octets and gives their plaintext to `sink`; `at_most` octets of the wire (more
+    /// after [`Self::count_only`]).
     ///
     /// # Errors
     ///
@@ -124,13 +136,17 @@ impl Channel {
         }
         loop {
             let tls = &mut self.tls;
-            let received = with_read(&self.stream, at_most, |octets| match tls {
-                None => {
-                    sink(octets);
-                    Ok(())
-                }
-                Some(tls) => tls.receive(octets, &mut sink),
-            });
+            let received = if tls.is_none() && self.counts_only && at_most >= READ_BYTES {
+                counted(&self.stream, &mut sink)
+            } else {
+                with_read(&self.stream, at_most, |octets| match tls {
+                    None => {
+                        sink(octets);
+                        Ok(())
+                    }
+                    Some(tls) => tls.receive(octets, &mut sink),
+                })
+            };
             match received {
                 Err(ConnectionError::Io(error))
                     if error.kind() == std::io::ErrorKind::WouldBlock =>
@@ -218,6 +234,15 @@ impl Channel {
 
 /// A send buffer larger than this is given back after its use by an idle connection.
 const KEPT_BYTES: usize = 256 * 1024;
+
+/// Takes octets without waiting and without a copy; `sink` gets as many of no meaning.
+fn counted(stream: &Stream, mut sink: impl FnMut(&[u8])) -> Result<usize, ConnectionError> {
+    READ_BUFFER.with_borrow_mut(|buffer| {
+        let count = stream.try_discard(buffer)?;
+        sink(&buffer[..count]);
+        Ok(count)
+    })
+}
 
 /// Reads without waiting and hands the octets to `take`.
 fn with_read(

@@ -23,14 +23,19 @@ impl Trace {
     /// An operation planned for `intended`, beginning now.
     #[must_use]
     pub fn new(recorder: &SharedRecorder, intended: Instant) -> Self {
-        let timeline = Timeline::new(intended, Instant::now().max(intended));
-        Self { recorder: Rc::clone(recorder), timeline, recorded: true, tls: true }
+        Self::begun(recorder, intended, Instant::now().max(intended))
     }
 
     /// An operation that begins when it may: closed loop.
     #[must_use]
     pub fn now(recorder: &SharedRecorder) -> Self {
-        Self::new(recorder, Instant::now())
+        let now = Instant::now();
+        Self::begun(recorder, now, now)
+    }
+
+    fn begun(recorder: &SharedRecorder, intended: Instant, started: Instant) -> Self {
+        let timeline = Timeline::new(intended, started);
+        Self { recorder: Rc::clone(recorder), timeline, recorded: true, tls: true }
     }
 
     /// The opening of a session that the run will use: only its TLS facts count.

@@ -67,6 +67,9 @@ impl Session {
     ) -> Result<bool, Failure> {
         let mut data = self.begin(&format!("RETR {name}"), trace).await?;
         let mut check = Check::new(expected);
+        if matches!(expected, Expected::Anything | Expected::Length(_)) {
+            data.count_only();
+        }
         let most = if check.is_open_ended() { self.client.endpoint().bytes_max } else { u64::MAX };
         let bounds = Bounds::new(self.client.endpoint(), pace, expected.size());
         let more = |check: &mut Check, octets: &[u8]| {

@@ -79,6 +79,18 @@ impl Stream {
         Ok(received.map(|(count, _)| count)?)
     }
 
+    /// Takes octets without waiting and without copying them: `buffer` only says how many.
+    ///
+    /// # Errors
+    ///
+    /// As [`Stream::try_read`].
+    pub fn try_discard(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        let flags = RecvFlags::DONTWAIT | RecvFlags::TRUNC;
+        let received =
+            rustix::io::retry_on_intr(|| rustix::net::recv(&self.watched, &mut *buffer, flags));
+        Ok(received.map(|(count, _)| count)?)
+    }
+
     /// Returns when a read would not wait.
     ///
     /// # Errors

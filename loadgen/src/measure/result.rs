@@ -352,6 +352,9 @@ pub struct LimitThresholds {
     /// A thread that waited for its core for more than this share of its wall time, and was too
     /// busy or too late, was starved by others; with less it was its own work.
     pub thread_waiting: f64,
+    /// A thread that waited for its core for more than this was starved in any case: its waits are
+    /// in every latency.
+    pub thread_starved: f64,
     /// A 99th percentile of lateness above this is too late whatever the latency …
     pub lateness_p99: Duration,
     /// … and above this share of the operation's corrected median it changes what is measured.
@@ -365,6 +368,7 @@ impl Default for LimitThresholds {
         Self {
             thread_busy: 0.95,
             thread_waiting: 0.02,
+            thread_starved: 0.2,
             lateness_p99: Duration::from_millis(10),
             lateness_share: 0.1,
             lateness_floor: Duration::from_millis(1),
@@ -682,7 +686,8 @@ fn limits(
     let fullest = threads().max_by(|a, b| (a.0 + a.1).total_cmp(&(b.0 + b.1)));
     let (ran, waited) = fullest.unwrap_or_default();
     let full = ran + waited >= thresholds.thread_busy;
-    if full && ran < thresholds.thread_busy && waited >= thresholds.thread_waiting {
+    let starved = full && ran < thresholds.thread_busy && waited >= thresholds.thread_waiting;
+    if starved || waited >= thresholds.thread_starved {
         limits.others = true;
         limits.reasons.push(format!(
             "a generator thread ran for {:.0} % of the time and waited for {:.0} % while others \

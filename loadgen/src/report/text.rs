@@ -215,12 +215,15 @@ fn write_rate_search(out: &mut String, result: &RunResult) -> fmt::Result {
 
 fn write_costs(out: &mut String, result: &RunResult) -> fmt::Result {
     let client = &result.client;
-    let busy: Vec<String> = client.thread_busy.iter().map(|share| format::share(*share)).collect();
+    let shares = |shares: &[f64]| {
+        shares.iter().map(|share| format::share(*share)).collect::<Vec<_>>().join(", ")
+    };
     writeln!(
         out,
-        "\nclient       {} of CPU per operation; threads busy: {}",
+        "\nclient       {} of CPU per operation; threads busy: {}; waiting for their core: {}",
         format::duration_ns(client.cpu_us_per_operation * 1e3),
-        busy.join(", ")
+        shares(&client.thread_busy),
+        shares(&client.thread_waiting)
     )?;
     match limit_heading(client) {
         Some(heading) => writeln!(out, "{}:", heading.to_uppercase())?,

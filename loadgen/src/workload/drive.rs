@@ -239,7 +239,7 @@ impl Driver {
                 race(sleep_until(start), this.stop.wait()).await;
                 while !this.stop.is_set() && Instant::now() < end {
                     let Some(number) = this.next_number() else { break };
-                    let good = this.operate(number, &mut slot, Instant::now()).await;
+                    let good = this.operate(number, &mut slot, Trace::now(&this.recorder)).await;
                     let pause = if good { think } else { think.max(FAILURE_PAUSE) };
                     if !pause.is_zero() {
                         race(sleep_until(Instant::now() + pause), this.stop.wait()).await;
@@ -275,7 +275,7 @@ impl Driver {
                         this.never_began(due);
                     } else {
                         this.recorder.borrow_mut().lateness(due, Instant::now());
-                        this.operate(number, &mut slot, due).await;
+                        this.operate(number, &mut slot, Trace::new(&this.recorder, due)).await;
                     }
                     due += beat.every;
                 }
@@ -340,7 +340,7 @@ impl Driver {
     fn dispatch(self: &Rc<Self>, number: u64, mut slot: Slot, due: Instant) {
         let this = Rc::clone(self);
         self.tasks.spawn(async move {
-            this.operate(number, &mut slot, due).await;
+            this.operate(number, &mut slot, Trace::new(&this.recorder, due)).await;
             this.park(slot);
         });
     }
@@ -362,8 +362,7 @@ impl Driver {
     }
 
     /// One operation, recorded. False when it failed or was cut.
-    async fn operate(&self, number: u64, slot: &mut Slot, intended: Instant) -> bool {
-        let mut trace = Trace::new(&self.recorder, intended);
+    async fn operate(&self, number: u64, slot: &mut Slot, mut trace: Trace) -> bool {
         let performed = race(
             async { Some(self.workload.perform(number, slot, &self.sources, &mut trace).await) },
             async {

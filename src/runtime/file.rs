@@ -1,0 +1,146 @@
+//! Reads of files that may have to wait for a disk, by io_uring. Knows neither what is in a file
+//! nor how far ahead it pays to read.
+
+use std::{
+    fmt,
+    future::Future,
+    io,
+    ops::Deref,
+    os::fd::OwnedFd,
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll},
+};
+
+use glommio::{
+    GlommioError,
+    io::{BufferedFile, ReadResult},
+};
+
+use super::{Task, spawn};
+use crate::sys::adopt;
+
+/// An open file of a shard, read at positions. Clones share it.
+#[derive(Clone)]
+pub struct FileReader(Rc<BufferedFile>);
+
+impl FileReader {
+    /// Takes over `file`, a regular file open for reading, with or without `O_DIRECT`.
+    ///
+    /// # Panics
+    ///
+    /// Outside a shard.
+    #[must_use]
+    pub fn new(file: OwnedFd) -> Self {
+        Self(Rc::new(adopt(file)))
+    }
+
+    /// Starts to read up to `count` octets at `position`. Any number of reads may be under way;
+    /// each has a buffer of its own, which starts at a page, as `O_DIRECT` wants it.
+    pub fn start(&self, position: u64, count: usize) -> PendingRead {
+        let file = self.0.clone();
+        PendingRead(spawn(
+            async move { file.read_at(position, count).await.map(Octets).map_err(plain) },
+        ))
+    }
+}
+
+impl fmt::Debug for FileReader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("FileReader").finish_non_exhaustive()
+    }
+}
+
+/// A read under way. Its output is what was read, short or empty at the end of the file, or the
+/// error of read(2). Dropping it gives the read up; the kernel has the buffer until then.
+#[derive(Debug)]
+#[must_use = "dropping a read gives it up"]
+pub struct PendingRead(Task<io::Result<Octets>>);
+
+impl Future for PendingRead {
+    type Output = io::Result<Octets>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.0).poll(cx)
+    }
+}
+
+/// What a read brought, in memory of the executor's.
+pub struct Octets(ReadResult);
+
+impl Deref for Octets {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Octets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Octets").field("len", &self.len()).finish_non_exhaustive()
+    }
+}
+
+/// The system's own error: the executor's conversion keeps only its kind.
+fn plain(error: GlommioError<()>) -> io::Error {
+    match error {
+        GlommioError::IoError(error) | GlommioError::EnhancedIoError { source: error, .. } => error,
+        other => other.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtime::testing::{alone, eventually, on_shard, open_files};
+    use std::io::Write;
+
+    fn file(octets: &[u8]) -> OwnedFd {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(octets).unwrap();
+        file.into()
+    }
+
+    #[test]
+    fn many_reads_at_once_each_bring_their_own() {
+        on_shard(|| async {
+            let content: Vec<u8> = (0..300_000_u32).map(|n| (n / 251).to_le_bytes()[0]).collect();
+            let reader = FileReader::new(file(&content));
+            let reads: Vec<_> =
+                (0..31).map(|n| (n * 10_000, reader.start(n as u64 * 10_000, 12_345))).collect();
+            for (position, read) in reads {
+                let end = (position + 12_345).min(content.len());
+                assert_eq!(read.await.unwrap()[..], content[position..end], "{position}");
+            }
+        });
+    }
+
+    #[test]
+    fn an_error_keeps_its_number() {
+        on_shard(|| async {
+            let directory = std::fs::File::open(".").unwrap();
+            let error = FileReader::new(directory.into()).start(0, 10).await.unwrap_err();
+            assert_eq!(error.raw_os_error(), Some(21), "EISDIR");
+        });
+    }
+
+    #[test]
+    fn reads_given_up_leave_nothing_open() {
+        if !alone("runtime::file::tests::reads_given_up_leave_nothing_open") {
+            return;
+        }
+        on_shard(|| async {
+            let before = open_files();
+            for _ in 0..50 {
+                let reader = FileReader::new(file(&[7; 100_000]));
+                let reads: Vec<_> = (0..8).map(|n| reader.start(n * 10_000, 10_000)).collect();
+                drop(reads);
+                let read = reader.start(0, 1);
+                drop(reader);
+                assert_eq!(read.await.unwrap()[..], [7]);
+            }
+            assert!(eventually(|| open_files() <= before).await, "descriptors leaked");
+        });
+    }
+}
