@@ -288,8 +288,8 @@ mod tests {
                 assert_eq!(accepted.len(), clients.len());
                 for (shard, peer) in accepted {
                     let expected =
-                        crate::shard::shard_of_source(peer.ip(), u32::try_from(shards).unwrap());
-                    assert_eq!(shard, expected as usize, "{peer} of {shards}");
+                        crate::shard::shard_of_source(peer.ip(), shards.try_into().unwrap());
+                    assert_eq!(shard, usize::try_from(expected).unwrap(), "{peer} of {shards}");
                 }
             }
         }
@@ -309,7 +309,7 @@ mod tests {
         );
         let bound = bound.unwrap();
         for (shard, cpu) in cpus.iter().enumerate() {
-            let (cpu, address) = (*cpu as usize, bound[0][0].address);
+            let (cpu, address) = (usize::try_from(*cpu).unwrap(), bound[0][0].address);
             let connecting = move || {
                 crate::sys::cpu::pin_current_thread(cpu).unwrap();
                 (0..20).map(|_| TcpStream::connect(address).unwrap()).collect::<Vec<_>>()
