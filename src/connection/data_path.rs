@@ -104,7 +104,7 @@ pub(super) fn choose(circumstances: &Circumstances) -> DataPath {
     }
 }
 
-/// Below, one read and one send. Chosen with care, not measured with the question to the page cache.
+/// Below, one read and one send. Not measured together with the question to the page cache.
 const SENDFILE_BYTES_MIN: u64 = 64 * 1024;
 
 /// Below, handing keys to the kernel (three system calls and its allocation of a cipher) is assumed
