@@ -104,11 +104,11 @@ pub(super) fn choose(circumstances: &Circumstances) -> DataPath {
     }
 }
 
-/// Below, one read and one send cost less than asking the page cache and sendfile(2).
+/// Below, one read and one send. Not measured together with the question to the page cache.
 const SENDFILE_BYTES_MIN: u64 = 64 * 1024;
 
-/// Below, handing keys to the kernel (three system calls and its allocation of a cipher) is not
-/// made up for by the copies saved.
+/// Below, handing keys to the kernel (three system calls and its allocation of a cipher) is assumed
+/// to cost more than the copies saved; not measured.
 const KERNEL_TLS_BYTES_MIN: u64 = 1024 * 1024;
 
 /// What 2^24 records of 16 KiB hold (RFC 8446 §5.5), less than a tenth for records that are not
