@@ -54,7 +54,8 @@ pub struct BoundListener {
 
 /// Binds each of `addresses` once per shard. The result has one list per shard, each in the order
 /// of `addresses`; the kernel spreads connections over the shards (`SO_REUSEPORT`), as `steer_by`
-/// has it; connections that come before this returns are spread anyhow. For port 0 the first shard's socket chooses, and the others follow. IPv6 sockets take IPv6 only, so `0.0.0.0`
+/// has it; connections that come before this returns are spread anyhow. For port 0 the first
+/// shard's socket chooses, and the others follow. IPv6 sockets take IPv6 only, so `0.0.0.0`
 /// and `[::]` go together. `backlog` is capped by net.core.somaxconn.
 ///
 /// # Errors
@@ -289,7 +290,8 @@ mod tests {
                 for (shard, peer) in accepted {
                     let expected =
                         crate::shard::shard_of_source(peer.ip(), shards.try_into().unwrap());
-                    assert_eq!(shard, usize::try_from(expected).unwrap(), "{peer} of {shards}");
+                    let expected = usize::try_from(expected).unwrap();
+                    assert_eq!(shard, expected, "{peer} of {shards}");
                 }
             }
         }
