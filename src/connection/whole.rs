@@ -13,10 +13,10 @@ impl Pump<'_> {
     /// Whether `transfer` is a file that [`Pump::send_whole`] sends.
     pub(super) fn is_sent_whole(&self, transfer: &Transfer) -> bool {
         let image = matches!(self.job.request, TransferRequest::Retrieve { ascii: false, .. });
-        image
-            && matches!(transfer, Transfer::Read(file)
-                // Past the page cache there are no whole files, only aligned blocks.
-                if !file.is_direct() && file.size() - file.position() <= WHOLE_FILE_BYTES_MAX as u64)
+        let Transfer::Read(file) = transfer else { return false };
+        // Past the page cache there are no whole files, only aligned blocks.
+        let left = file.size().saturating_sub(file.position());
+        image && !file.is_direct() && left <= WHOLE_FILE_BYTES_MAX as u64
     }
 
     /// Which way it goes: never by the kernel, whose calls cost more than so few octets.

@@ -2,9 +2,8 @@
 //! input, and when another queue is busy, its share and no more. Knows nothing of the work.
 //!
 //! The executor alone would run every task that is ready before it looks for input again, and a
-//! flood makes hundreds ready at once. Its own remedy, a preemption timer, is left at its default
-//! of 100 ms: when that timer fires before the first task of a round, the executor goes to sleep
-//! with tasks ready to run.
+//! flood makes hundreds ready at once. Its own remedy, a preemption timer, must not be that short:
+//! when it fires before the first task of a round, the executor goes to sleep with tasks ready.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;

@@ -4,7 +4,7 @@ use std::{future::Future, io, sync::mpsc, time::Duration};
 
 use glommio::{GlommioError, LocalExecutorBuilder, Placement, PoolPlacement};
 
-use crate::sys::cpu;
+use crate::{clock, sys::cpu};
 
 /// Memory the executor registers for its own file buffers, octets per ring. We bring our own
 /// buffers; its default of 10 MiB a ring would be pinned for nothing.
@@ -20,6 +20,11 @@ const RING_DEPTH: usize = 1024;
 /// How long a task may run before [`super::yield_if_needed`] gives way. The executor's default is
 /// 100 ms or as many events as a queue has entries, which are now many.
 const TIME_SLICE: Duration = Duration::from_millis(10);
+
+/// The executor may go to sleep with tasks ready to run: when its preemption timer fires after the
+/// look for input and before the first task, which takes a thread that was off its CPU for a time
+/// slice just there. Any event wakes it; this one makes sure that there is one.
+const HEARTBEAT: Duration = Duration::from_millis(50);
 
 /// Starts a thread named after `name`, pinned to `cpu`, that runs what `main` returns, with
 /// `helper_threads` unpinned threads for blocking work. Returns once the executor runs.
@@ -57,7 +62,11 @@ where
             let go = pinned.is_ok();
             // The starting thread waits for this; it cannot be gone.
             let _ = started.send(pinned);
-            if go { Some(main().await) } else { None }
+            if !go {
+                return None;
+            }
+            super::spawn(beat()).detach();
+            Some(main().await)
         })
         .map_err(|error| ShardStartError::executor(&error.into()))?;
     match start.recv() {
@@ -71,6 +80,12 @@ where
             Ok(_) => ShardStartError::executor(&io::Error::other("ended at once")),
             Err(error) => ShardStartError::executor(&into_io(error)),
         }),
+    }
+}
+
+async fn beat() -> ! {
+    loop {
+        super::sleep_until(clock::now() + HEARTBEAT).await;
     }
 }
 

@@ -54,9 +54,9 @@ pub struct BoundListener {
 
 /// Binds each of `addresses` once per shard. The result has one list per shard, each in the order
 /// of `addresses`; the kernel spreads connections over the shards (`SO_REUSEPORT`), as `steer_by`
-/// has it; connections that come before this returns are spread anyhow. For port 0 the first
-/// shard's socket chooses, and the others follow. IPv6 sockets take IPv6 only, so `0.0.0.0`
-/// and `[::]` go together. `backlog` is capped by net.core.somaxconn.
+/// has it; connections that come before this returns are spread anyhow. For port 0 the socket of
+/// the first shard chooses, and the others follow. IPv6 sockets take IPv6 only, so `0.0.0.0` and
+/// `[::]` go together. `backlog` is capped by net.core.somaxconn.
 ///
 /// # Errors
 ///

@@ -18,7 +18,6 @@ use crate::support::{End, Server, wait_until};
 /// The last data and close_notify wait for room, and arrive whole. The sizes lie close together, so
 /// that some end exactly where the socket is full.
 #[test]
-#[ignore = "needs a kernel with TLS: tests/ktls/run"]
 fn close_notify_on_a_full_socket() {
     let server = start();
     // So small that being writable is not enough room for what the kernel holds back.
@@ -39,7 +38,6 @@ fn close_notify_on_a_full_socket() {
 
 /// A slow reader gets short writes all the time.
 #[test]
-#[ignore = "needs a kernel with TLS: tests/ktls/run"]
 fn a_slow_reader() {
     let server = start();
     let content = bytes(3 * MIB + 7, 32);
@@ -65,7 +63,6 @@ fn a_slow_reader() {
 
 /// The client cuts the connection, by RST and by closing; the session goes on.
 #[test]
-#[ignore = "needs a kernel with TLS: tests/ktls/run"]
 fn the_client_goes_away() {
     let server = start();
     let content = bytes(4 * MIB, 33);
@@ -87,7 +84,6 @@ fn the_client_goes_away() {
 
 /// A client may end its own half first (RFC 8446 §6.1) and read on.
 #[test]
-#[ignore = "needs a kernel with TLS: tests/ktls/run"]
 fn the_client_closes_its_half_first() {
     let server = start();
     let content = bytes(4 * MIB, 34);
@@ -111,7 +107,6 @@ fn the_client_closes_its_half_first() {
 
 /// What does not authenticate ends the transfer, and the client is told why.
 #[test]
-#[ignore = "needs a kernel with TLS: tests/ktls/run"]
 fn a_forged_record() {
     let server = start();
     let content = bytes(8 * MIB, 35);
@@ -133,7 +128,6 @@ fn a_forged_record() {
 
 /// A client that says it gives up, with a fatal alert, is not sent the rest.
 #[test]
-#[ignore = "needs a kernel with TLS: tests/ktls/run"]
 fn an_alert_of_the_client() {
     let server = start();
     fs::write(server.root().join("file"), bytes(8 * MIB, 36)).unwrap();
@@ -156,7 +150,6 @@ fn an_alert_of_the_client() {
 
 /// A file that becomes shorter is not a complete one: 451, and no close_notify.
 #[test]
-#[ignore = "needs a kernel with TLS: tests/ktls/run"]
 fn a_file_cut_while_it_is_sent() {
     let server = start();
     let content = bytes(8 * MIB, 37);
@@ -175,7 +168,6 @@ fn a_file_cut_while_it_is_sent() {
 }
 
 #[test]
-#[ignore = "needs a kernel with TLS: tests/ktls/run"]
 fn abor_and_the_stall_deadline() {
     let server = Server::builder().toml("[limits]\nstall_timeout = \"2s\"").start();
     fs::write(server.root().join("file"), bytes(8 * MIB, 38)).unwrap();

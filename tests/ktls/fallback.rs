@@ -15,7 +15,6 @@ use crate::support::tls::TLS13;
 
 /// The module is not there when the server starts.
 #[test]
-#[ignore = "needs a kernel with TLS: tests/ktls/run"]
 fn no_module_at_the_start() {
     let hidden = Hidden::new(&["tls"]);
     let server = start();
@@ -33,7 +32,6 @@ fn no_module_at_the_start() {
 /// The module was there when the server started, and is gone at the first download; then it is
 /// back.
 #[test]
-#[ignore = "needs a kernel with TLS: tests/ktls/run"]
 fn the_module_goes_and_comes() {
     let server = start();
     let content = bytes(2 * MIB, 42);
@@ -51,7 +49,6 @@ fn the_module_goes_and_comes() {
 /// A cipher is missing: connections that use it stay in user space, others do not. Where the
 /// cipher is built into the kernel there is nothing to take away, and nothing to see.
 #[test]
-#[ignore = "needs a kernel with TLS: tests/ktls/run"]
 fn a_cipher_is_missing() {
     const MODULES: [&str; 1] = ["chacha20poly1305"];
     let loaded = fs::read_to_string("/proc/modules").unwrap().contains(MODULES[0]);
@@ -81,7 +78,6 @@ fn a_cipher_is_missing() {
 /// The cipher goes after the start: the kernel's TLS is on the socket already when it refuses the
 /// keys, and the records of user space pass through it.
 #[test]
-#[ignore = "needs a kernel with TLS: tests/ktls/run"]
 fn a_cipher_goes_after_the_start() {
     const MODULES: [&str; 1] = ["chacha20poly1305"];
     if !fs::read_to_string("/proc/modules").unwrap().contains(MODULES[0]) {
@@ -102,7 +98,6 @@ fn a_cipher_goes_after_the_start() {
 
 /// `check-config` says what the kernel has.
 #[test]
-#[ignore = "needs a kernel with TLS: tests/ktls/run"]
 fn check_config_says_what_is_there() {
     let says = || {
         let mut command = Command::new(env!("CARGO_BIN_EXE_ringftpd"));

@@ -13,7 +13,6 @@ use crate::support::tls::TLS13;
 /// The client changes its keys and asks for new ones: a kernel that can (6.14) gets them and the
 /// download goes on; on others it ends, and what came until then is right.
 #[test]
-#[ignore = "needs a kernel with TLS: tests/ktls/run"]
 fn the_client_asks_for_new_keys() {
     let server = start();
     let content = bytes(6 * MIB, 21);
@@ -53,7 +52,6 @@ fn the_client_asks_for_new_keys() {
 
 /// Uploads are opened in user space, which changes keys on every kernel.
 #[test]
-#[ignore = "needs a kernel with TLS: tests/ktls/run"]
 fn the_client_changes_keys_while_it_uploads() {
     let server = start();
     let content = bytes(3 * MIB, 22);

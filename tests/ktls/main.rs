@@ -1,6 +1,7 @@
 //! The kernel's TLS for real: the server program and a rustls client under a kernel that has it.
-//! Every test is marked as ignored, because the kernel of a developer's machine may lack it;
-//! `tests/ktls/run` starts them in a virtual machine, one at a time, as root.
+//! Not among the tests that plain `cargo test` runs (`test = false`), because the kernel of a
+//! developer's machine may lack it; `tests/ktls/run` starts them in a virtual machine, one at a
+//! time, as root. `tests/run` calls it.
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test; helpers are tests too")]
 

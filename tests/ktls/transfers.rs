@@ -13,7 +13,6 @@ use crate::support::tls::{TLS12, TLS13};
 use crate::support::{Client, End, Server};
 
 #[test]
-#[ignore = "needs a kernel with TLS: tests/ktls/run"]
 fn every_suite_both_ways_full_and_resumed() {
     let server = start();
     let content = bytes(2 * MIB + 17, 1);
@@ -48,7 +47,6 @@ fn every_suite_both_ways_full_and_resumed() {
 
 /// The kernel counts its records from where user space stopped; TLS 1.2 stays in user space.
 #[test]
-#[ignore = "needs a kernel with TLS: tests/ktls/run"]
 fn tls_1_2_stays_in_user_space() {
     let server = start();
     let content = bytes(MIB + 1, 2);
@@ -62,7 +60,6 @@ fn tls_1_2_stays_in_user_space() {
 }
 
 #[test]
-#[ignore = "needs a kernel with TLS: tests/ktls/run"]
 fn sizes_and_restart_markers() {
     let server = start();
     let mut client = session(&server);
@@ -82,7 +79,6 @@ fn sizes_and_restart_markers() {
 
 /// A hole is not in the page cache: read, and sent through the same sealed stream.
 #[test]
-#[ignore = "needs a kernel with TLS: tests/ktls/run"]
 fn cold_parts_are_read() {
     let server = start();
     let path = server.root().join("file");
@@ -100,7 +96,6 @@ fn cold_parts_are_read() {
 }
 
 #[test]
-#[ignore = "needs a kernel with TLS: tests/ktls/run"]
 fn two_hundred_and_fifty_six_mebibytes() {
     let server = start();
     let path = server.root().join("file");
@@ -132,7 +127,6 @@ fn two_hundred_and_fifty_six_mebibytes() {
 
 /// Downloads side by side on one shard, each with keys of its own.
 #[test]
-#[ignore = "needs a kernel with TLS: tests/ktls/run"]
 fn side_by_side() {
     let server = start();
     let contents: Vec<_> = (0..4).map(|seed| bytes(2 * MIB, 50 + seed)).collect();
@@ -151,7 +145,6 @@ fn side_by_side() {
 }
 
 #[test]
-#[ignore = "needs a kernel with TLS: tests/ktls/run"]
 fn the_setting_switches_it_off() {
     let off = |builder: Builder| builder.toml("[tls]\nktls = \"off\"").start();
     let server = off(Server::builder());
