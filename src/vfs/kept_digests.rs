@@ -23,7 +23,7 @@ use crate::protocol::hash_command::{algorithm, hex_lower, name};
 const ATTRIBUTE: &str = "user.ringftpd.hash";
 
 /// More than all five digests take.
-const ATTRIBUTE_BYTES_MAX: usize = 640;
+const ATTRIBUTE_BYTES_MAX: usize = 1024;
 
 /// Keeps the digests of a file that is open for writing and complete. Only the cache is lost when
 /// that fails.
