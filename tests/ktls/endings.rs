@@ -69,11 +69,11 @@ fn the_client_goes_away() {
     fs::write(server.root().join("file"), &content).unwrap();
     let mut client = session(&server);
     let mut data = narrow_download(&mut client, "file");
-    data.fill().unwrap();
+    data.fill_with_data().unwrap();
     data.reset();
     client.expect_reply(426);
     let mut data = narrow_download(&mut client, "file");
-    data.fill().unwrap();
+    data.fill_with_data().unwrap();
     drop(data);
     client.expect_reply(426);
     assert!(client.retrieve("RETR file") == content);
@@ -91,7 +91,7 @@ fn the_client_closes_its_half_first() {
     let mut client = session(&server);
     for fin in [false, true] {
         let mut data = narrow_download(&mut client, "file");
-        data.fill().unwrap();
+        data.fill_with_data().unwrap();
         data.close_notify().unwrap();
         if fin {
             data.fin();
@@ -113,7 +113,7 @@ fn a_forged_record() {
     fs::write(server.root().join("file"), &content).unwrap();
     let mut client = session(&server);
     let mut data = narrow_download(&mut client, "file");
-    data.fill().unwrap();
+    data.fill_with_data().unwrap();
     let forged = [&[23, 3, 3, 0, 32][..], &[0; 32]].concat();
     data.send_raw(&forged).unwrap();
     let (received, end) = data.read_to_end();
@@ -129,12 +129,12 @@ fn a_forged_record() {
 /// A client that says it gives up, with a fatal alert, is not sent the rest.
 #[test]
 fn an_alert_of_the_client() {
-    let server = start();
+    let mut server = start();
     fs::write(server.root().join("file"), bytes(8 * MIB, 36)).unwrap();
     let tls = server.tls().versions(TLS13);
     let mut client = session_with(&server, tls);
     let mut data = narrow_download(&mut client, "file");
-    data.fill().unwrap();
+    data.fill_with_data().unwrap();
     // The engine is given what it must refuse, and answers with an alert.
     let alert = data.provoke_alert();
     data.send_raw(&alert).unwrap();
@@ -143,9 +143,11 @@ fn an_alert_of_the_client() {
     assert!(end == End::Fin || end == End::Reset, "{end:?}");
     client.expect_reply(426);
     client.quit();
+    // What is logged is written a moment later; the end of the server waits for it.
+    server.terminate();
+    assert!(server.wait().success());
     let log = server.log();
     assert!(log.contains("end=\"Protection\""), "{log}");
-    stop_and_count(server);
 }
 
 /// A file that becomes shorter is not a complete one: 451, and no close_notify.
@@ -157,7 +159,7 @@ fn a_file_cut_while_it_is_sent() {
     fs::write(&path, &content).unwrap();
     let mut client = session(&server);
     let mut data = narrow_download(&mut client, "file");
-    data.fill().unwrap();
+    data.fill_with_data().unwrap();
     File::options().write(true).open(&path).unwrap().set_len(4 * MIB as u64).unwrap();
     let (received, end) = data.read_to_end();
     assert!(end == End::Fin || end == End::Reset, "{end:?}");
@@ -173,7 +175,7 @@ fn abor_and_the_stall_deadline() {
     fs::write(server.root().join("file"), bytes(8 * MIB, 38)).unwrap();
     let mut client = session(&server);
     let mut data = narrow_download(&mut client, "file");
-    data.fill().unwrap();
+    data.fill_with_data().unwrap();
     client.expect("ABOR", 426);
     client.expect_reply(226);
     let (_, end) = data.read_to_end();

@@ -24,7 +24,7 @@ fn the_client_asks_for_new_keys() {
         let rounds = 3;
         for round in 1..=rounds {
             while data.received.len() < round * MIB {
-                data.fill().unwrap();
+                data.fill_with_data().unwrap();
             }
             let update = data.seal_key_update();
             if data.send_raw(&update).is_err() {

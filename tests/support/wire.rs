@@ -230,6 +230,18 @@ impl Wire {
         self.open(&record)
     }
 
+    /// Reads until octets of the transfer are there: before them TLS may have said something.
+    ///
+    /// # Errors
+    /// How the stream ended.
+    pub fn fill_with_data(&mut self) -> Result<(), End> {
+        let before = self.received.len();
+        while self.received.len() == before {
+            self.fill()?;
+        }
+        Ok(())
+    }
+
     /// Reads one record as it stands on the wire.
     ///
     /// # Errors
