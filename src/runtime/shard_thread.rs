@@ -217,7 +217,7 @@ mod tests {
             });
             rt::spawn(async move {
                 let _held = forgotten;
-                rt::sleep_until(crate::clock::now() + Duration::from_secs(60)).await;
+                rt::sleep_until(clock::now() + Duration::from_secs(60)).await;
             })
             .detach();
             rt::testing::pause(5).await;
