@@ -4,6 +4,10 @@
 
 #![allow(unsafe_code, reason = "the one audited place; every block has its SAFETY line")]
 
+/// The server's: one function that the linker puts into both programs.
+#[path = "../../src/sys/rings.rs"]
+pub mod rings;
+
 use std::{
     cell::RefCell,
     fmt, io,

@@ -4,7 +4,10 @@ use std::{future::Future, io, sync::mpsc, time::Duration};
 
 use glommio::{GlommioError, LocalExecutorBuilder, Placement, PoolPlacement};
 
-use crate::{clock, sys::cpu};
+use crate::{
+    clock,
+    sys::{cpu, rings},
+};
 
 /// Memory the executor registers for its own file buffers, octets per ring. We bring our own
 /// buffers; its default of 10 MiB a ring would be pinned for nothing.
@@ -185,6 +188,14 @@ mod tests {
         let (shard_cpus, helper_cpus) = shard.join().unwrap();
         assert_eq!(shard_cpus, [wanted]);
         assert_eq!(helper_cpus, cpus);
+    }
+
+    /// If not, then the kernel is older than 5.19, or the linker found no function to replace.
+    #[test]
+    fn its_rings_do_not_interrupt_it() {
+        let cpu = cpu::available()[0];
+        let shard = spawn_shard("test", cpu, 1, || async { rings::cooperative() }).unwrap();
+        assert!(shard.join().unwrap());
     }
 
     #[test]

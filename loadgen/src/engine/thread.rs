@@ -168,6 +168,7 @@ fn into_io(error: GlommioError<()>) -> io::Error {
 #[cfg(test)]
 mod tests {
     use super::{EngineError, available_cpus, parse_cpus, start};
+    use crate::sys::rings;
 
     #[track_caller]
     fn check(text: &str, expected: Option<&[usize]>) {
@@ -182,6 +183,12 @@ mod tests {
         check("3-1", None);
         check("", None);
         check("1,", None);
+    }
+
+    /// If not, then the kernel is older than 5.19, or the linker found no function to replace.
+    #[test]
+    fn its_rings_do_not_interrupt_it() {
+        assert!(start("test", None, || async { rings::cooperative() }).unwrap().join().unwrap());
     }
 
     #[test]
