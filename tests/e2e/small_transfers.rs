@@ -133,9 +133,7 @@ fn the_client_may_close_first() {
         connections().all(|connection| !ours.contains(&connection))
     });
 
-    let mut data = client.passive();
-    client.expect("RETR file", 150);
-    client.secure(&mut data);
+    let mut data = client.begin("RETR file");
     assert_eq!(data.read_to_end(), (b"content".to_vec(), End::CloseNotify));
     client.expect_reply(226);
     data.forget_tls();
