@@ -9,7 +9,7 @@ use rustls::CipherSuite;
 
 use crate::content::{bytes, sha256, tree};
 use crate::process::open_files_below;
-use crate::support::server::{BOTH_LISTENERS, Builder};
+use crate::support::server::{BOTH_LISTENERS, Builder, counter};
 use crate::support::{Client, Listener, Server, wait_until};
 
 const SUITES: [CipherSuite; 6] = [
@@ -89,10 +89,7 @@ fn every_suite_and_size() {
         client.quit();
     }
     let Site { server, memory } = site;
-    server.terminate();
-    let mut server = server;
-    assert!(server.wait().success());
-    let log = server.log();
+    let log = server.stop();
     assert!(log.contains("blocks_written_behind="), "{log}");
     if memory.is_some() {
         assert!(log.contains("blocks_written_inline="), "{log}");
@@ -328,10 +325,8 @@ fn announced_sizes() {
         fs::remove_file(home.join("f")).unwrap();
         client.quit();
     }
-    let Site { mut server, .. } = site;
-    server.terminate();
-    assert!(server.wait().success());
-    assert!(server.log().contains("bytes_preallocated="), "{}", server.log());
+    let log = site.server.stop();
+    assert!(log.contains("bytes_preallocated="), "{log}");
 }
 
 /// ABOR while blocks are on their way to storage.
@@ -368,7 +363,7 @@ fn digests_are_kept_with_the_file() {
         client
     };
     let file = home.path().join("f");
-    let mut server = start();
+    let server = start();
     let mut client = open(&server);
     let content = bytes(3_000_001, 13);
     client.store("STOR f", &content);
@@ -381,10 +376,10 @@ fn digests_are_kept_with_the_file() {
     client.expect("RNTO f", 250);
     check_digests(&mut client, &content, keeps);
     client.quit();
-    assert_eq!(hits(&mut server), if keeps { 6 } else { 0 });
+    assert_eq!(hits(server), if keeps { 6 } else { 0 });
 
     // Known to the next server as well, until the file changes from outside, in the same size.
-    let mut server = start();
+    let server = start();
     let mut client = open(&server);
     check_digests(&mut client, &content, keeps);
     let other = bytes(content.len(), 14);
@@ -404,7 +399,7 @@ fn digests_are_kept_with_the_file() {
     client.expect("TYPE I", 200);
     check_digests(&mut client, b"a\nb\r", keeps);
     client.quit();
-    assert_eq!(hits(&mut server), if keeps { 6 } else { 0 });
+    assert_eq!(hits(server), if keeps { 6 } else { 0 });
 }
 
 /// HASH and XMD5 of `f`, and the fact X.hash of MLST where digests are `kept`.
@@ -423,12 +418,8 @@ fn check_digests(client: &mut Client, content: &[u8], kept: bool) {
 
 /// Ends the server; the hits it has counted.
 #[track_caller]
-fn hits(server: &mut Server) -> u64 {
-    server.terminate();
-    assert!(server.wait().success());
-    let log = server.log();
-    let count = log.split_once("hash_cache_hits=").map_or("0", |(_, rest)| rest);
-    count.split(|c: char| !c.is_ascii_digit()).next().unwrap().parse().unwrap()
+fn hits(server: Server) -> u64 {
+    counter(&server.stop(), "hash_cache_hits")
 }
 
 /// Whether files here have attributes of users, and so keep their digests.
