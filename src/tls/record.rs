@@ -135,6 +135,20 @@ impl Direction {
         }
         Ok((sequence, nonce))
     }
+
+    /// Decrypts octets and their tag into `clear`, which is as long as the octets.
+    fn open_apart<A: AsRef<[u8]>>(
+        &self,
+        nonce: [u8; 12],
+        aad: Aad<A>,
+        (ciphertext, tag): (&[u8], &[u8]),
+        clear: &mut [u8],
+    ) -> Result<(), TlsError> {
+        let nonce = Nonce::assume_unique_for_key(nonce);
+        self.key
+            .open_separate_gather(nonce, aad, ciphertext, tag, clear)
+            .map_err(|_| TlsError::BadRecordMac)
+    }
 }
 
 /// Seals records of one key.
@@ -271,16 +285,7 @@ impl Opener {
             let (_, nonce) = self.direction.next()?;
             let aad = Aad::from([kind, major, minor, high, low]);
             let inner = room.get_mut(..length).ok_or(TlsError::RecordOverflow { length })?;
-            self.direction
-                .key
-                .open_separate_gather(
-                    Nonce::assume_unique_for_key(nonce),
-                    aad,
-                    ciphertext,
-                    tag,
-                    inner,
-                )
-                .map_err(|_| TlsError::BadRecordMac)?;
+            self.direction.open_apart(nonce, aad, (ciphertext, tag), inner)?;
             return inner_content(inner);
         }
         if length > TLS_FRAGMENT_BYTES_MAX {
@@ -292,16 +297,7 @@ impl Opener {
         }
         let aad = Aad::from(tls12_aad(sequence, head[0], [head[1], head[2]], length)?);
         let content = room.get_mut(..length).ok_or(TlsError::RecordOverflow { length })?;
-        self.direction
-            .key
-            .open_separate_gather(
-                Nonce::assume_unique_for_key(nonce),
-                aad,
-                ciphertext,
-                tag,
-                content,
-            )
-            .map_err(|_| TlsError::BadRecordMac)?;
+        self.direction.open_apart(nonce, aad, (ciphertext, tag), content)?;
         Ok((head[0], length))
     }
 

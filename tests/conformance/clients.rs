@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
-use crate::fixture::{alice, dialogue, expect_one_of, on_both, own, relaxed, strict};
+use crate::fixture::{
+    alice, dialogue, expect_one_of, on_both, on_both_in_each_version, own, relaxed, strict,
+};
 use crate::support::tls::{TLS12, TLS13};
-use crate::support::{Client, End, Listener, Server, Wire};
+use crate::support::{Client, End, Listener, Server};
 
 /// [FIELD-01] CLNT is 200, before the log-in too: FileZilla and WinSCP send it first.
 #[test]
@@ -97,19 +99,14 @@ fn site_commands() {
 #[test]
 fn sessions_resume_again_and_again() {
     let server = strict();
-    for versions in [TLS12, TLS13] {
-        on_both(|listener| {
-            let tls = server.tls().versions(versions);
-            let mut client = Client::open_with(&server, listener, tls).login();
-            for n in 0..4 {
-                let mut data = client.passive();
-                client.expect("LIST", 150);
-                client.secure(&mut data);
-                assert!(data.resumed(), "data connection {n} on {listener:?}: full handshake");
-                client.receive(data);
-            }
-        });
-    }
+    on_both_in_each_version(&server, |listener, tls| {
+        let mut client = Client::open_with(&server, listener, tls).login();
+        for n in 0..4 {
+            let data = client.begin("LIST");
+            assert!(data.resumed(), "data connection {n} on {listener:?}: full handshake");
+            client.receive(data);
+        }
+    });
 }
 
 /// [FIELD-06] A client may connect to the passive port and go away without a command: the next
@@ -165,15 +162,11 @@ fn many_keep_alives_during_a_transfer() {
     let server = relaxed();
     on_both(|listener| {
         let mut client = alice(&server, listener, "field09");
-        let mut data = client.passive();
-        client.expect("STOR file", 150);
-        client.secure(&mut data);
+        let data = client.begin("STOR file");
         for _ in 0..300 {
             client.send("NOOP");
         }
-        data.send(b"bytes").unwrap();
-        data.finish();
-        client.expect_reply(226);
+        client.deliver(data, b"bytes");
         for _ in 0..300 {
             client.expect_reply(200);
         }
@@ -193,9 +186,7 @@ fn vanishing_clients_leave_nothing() {
     let before = descriptors();
     for n in 0..20 {
         let mut client = Client::implicit(&server).login();
-        let mut data: Wire = client.passive();
-        client.expect("RETR field10/huge", 150);
-        client.secure(&mut data);
+        let mut data = client.begin("RETR field10/huge");
         match n % 4 {
             0 => client.send("ABOR"),
             1 => client.wire.reset(),

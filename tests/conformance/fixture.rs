@@ -4,7 +4,8 @@ use std::net::IpAddr;
 use std::sync::{Arc, Weak};
 
 use crate::support::server::BOTH_LISTENERS;
-use crate::support::{Client, Listener, Server};
+use crate::support::tls::{TLS12, TLS13};
+use crate::support::{Client, Listener, Server, Tls};
 
 #[expect(clippy::disallowed_types, reason = "test threads share one server")]
 type Slot = std::sync::Mutex<Weak<Server>>;
@@ -30,10 +31,24 @@ pub(crate) fn on_both(mut test: impl FnMut(Listener)) {
     }
 }
 
+/// [`on_both`] with a client of TLS 1.2 and with one of TLS 1.3.
+#[track_caller]
+pub(crate) fn on_both_in_each_version(server: &Server, mut test: impl FnMut(Listener, Tls)) {
+    for versions in [TLS12, TLS13] {
+        on_both(|listener| test(listener, server.tls().versions(versions)));
+    }
+}
+
 /// Alice under TLS, in a directory of the test's own: `directory` with the listener's name.
 #[track_caller]
 pub(crate) fn alice(server: &Server, listener: Listener, directory: &str) -> Client {
-    Client::open(server, listener).login().within(server, &own(directory, listener))
+    alice_with(server, listener, server.tls(), directory)
+}
+
+/// The same with other TLS settings.
+#[track_caller]
+pub(crate) fn alice_with(server: &Server, listener: Listener, tls: Tls, directory: &str) -> Client {
+    Client::open_with(server, listener, tls).login().within(server, &own(directory, listener))
 }
 
 /// The same with data connections in clear, for tests where TLS is beside the point.
@@ -62,6 +77,16 @@ pub(crate) fn dialogue(client: &mut Client, lines: &[(&str, u16)]) {
     for (command, code) in lines {
         client.expect(command, *code);
     }
+}
+
+/// The third failure of alice's log-in: 421, a 530 before it or not, and the connection closes.
+#[track_caller]
+pub(crate) fn fail_for_the_last_time(client: &mut Client) {
+    client.expect("USER alice", 331);
+    if expect_one_of(client, "PASS wrong", &[421, 530]) == 530 {
+        client.expect_reply(421);
+    }
+    client.expect_close();
 }
 
 /// The reply code must be one of these.

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use crate::fixture::{alice, dialogue, expect_one_of, on_both, relaxed, strict};
+use crate::fixture::{
+    alice, dialogue, expect_one_of, fail_for_the_last_time, on_both, relaxed, strict,
+};
 use crate::support::wait::Stopwatch;
 use crate::support::{Client, End, Listener, Server, wait_until};
 
@@ -74,13 +76,9 @@ fn user_waits_for_the_transfer() {
     let server = strict();
     on_both(|listener| {
         let mut client = alice(&server, listener, "login08");
-        let mut data = client.passive();
-        client.expect("STOR file", 150);
-        client.secure(&mut data);
+        let data = client.begin("STOR file");
         client.send("USER bob");
-        data.send(b"bytes").unwrap();
-        data.finish();
-        client.expect_reply(226);
+        client.deliver(data, b"bytes");
         client.expect_reply(331);
         client.expect("PWD", 530);
     });
@@ -95,14 +93,7 @@ fn too_many_failures_close() {
         for _ in 0..2 {
             dialogue(&mut client, &[("USER alice", 331), ("PASS wrong", 530)]);
         }
-        client.expect("USER alice", 331);
-        let reply = client.cmd("PASS wrong");
-        if reply.code == 530 {
-            client.expect_reply(421);
-        } else {
-            assert_eq!(reply.code, 421, "{reply:?}");
-        }
-        client.expect_close();
+        fail_for_the_last_time(&mut client);
     });
 }
 
@@ -166,13 +157,9 @@ fn quit_waits_for_the_transfer() {
     let server = strict();
     on_both(|listener| {
         let mut client = alice(&server, listener, "login16");
-        let mut data = client.passive();
-        client.expect("STOR file", 150);
-        client.secure(&mut data);
+        let data = client.begin("STOR file");
         client.send("QUIT");
-        data.send(b"bytes").unwrap();
-        data.finish();
-        client.expect_reply(226);
+        client.deliver(data, b"bytes");
         client.expect_reply(221);
         client.expect_end(End::CloseNotify);
     });
@@ -295,9 +282,7 @@ fn idle_sessions_are_closed() {
     let server = Server::builder().toml("[limits]\nidle_timeout = \"1s\"").start();
     on_both(|listener| {
         let mut client = alice(&server, listener, "bg06");
-        let mut data = client.passive();
-        client.expect("STOR file", 150);
-        client.secure(&mut data);
+        let mut data = client.begin("STOR file");
         for _ in 0..15 {
             data.send(b"slowly ").unwrap();
             crate::support::wait::pause(Duration::from_millis(100));
@@ -315,9 +300,7 @@ fn lost_control_connection_ends_the_transfer() {
     let server = strict();
     for reset in [false, true] {
         let mut client = alice(&server, Listener::Implicit, "xfer28");
-        let mut data = client.passive();
-        client.expect("STOR file", 150);
-        client.secure(&mut data);
+        let mut data = client.begin("STOR file");
         data.send(b"partial").unwrap();
         if reset {
             client.wire.reset();

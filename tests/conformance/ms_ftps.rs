@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rustls::{CipherSuite, ProtocolVersion};
 
-use crate::fixture::{dialogue, expect_one_of, on_both, relaxed, strict};
+use crate::fixture::{dialogue, expect_one_of, on_both, on_both_in_each_version, relaxed, strict};
 use crate::support::tls::{TLS12, TLS13};
 use crate::support::wait::pause;
 use crate::support::{Client, End, Listener, Server, Wire};
@@ -187,16 +187,13 @@ fn older_versions_are_refused() {
 #[test]
 fn close_notify_ends_the_session() {
     let server = strict();
-    for versions in [TLS12, TLS13] {
-        on_both(|listener| {
-            let tls = server.tls().versions(versions);
-            let mut client = Client::open_with(&server, listener, tls).login();
-            client.wire.close_notify().unwrap();
-            client.expect_end(End::CloseNotify);
-            client.wire.forget_tls();
-            assert_eq!(client.wire.read_to_end(), (Vec::new(), End::Fin));
-        });
-    }
+    on_both_in_each_version(&server, |listener, tls| {
+        let mut client = Client::open_with(&server, listener, tls).login();
+        client.wire.close_notify().unwrap();
+        client.expect_end(End::CloseNotify);
+        client.wire.forget_tls();
+        assert_eq!(client.wire.read_to_end(), (Vec::new(), End::Fin));
+    });
 }
 
 /// [AUTH-03] [AUTH-04] AUTH SSL is AUTH TLS: 234, and the data level stays Clear.

@@ -3,7 +3,9 @@
 
 use std::time::Duration;
 
-use crate::fixture::{alice, alice_plain, dialogue, on_both, relaxed, strict};
+use crate::fixture::{
+    alice, alice_plain, dialogue, fail_for_the_last_time, on_both, relaxed, strict,
+};
 use crate::support::tls::{TLS12, TLS13};
 use crate::support::{Client, End, Listener, Wire};
 
@@ -186,14 +188,7 @@ fn rein_does_not_reset_failures() {
     for _ in 0..2 {
         dialogue(&mut client, &[("USER alice", 331), ("PASS wrong", 530), ("REIN", 220)]);
     }
-    client.expect("USER alice", 331);
-    let reply = client.cmd("PASS wrong");
-    if reply.code == 530 {
-        client.expect_reply(421);
-    } else {
-        assert_eq!(reply.code, 421, "{reply:?}");
-    }
-    client.expect_close();
+    fail_for_the_last_time(&mut client);
 }
 
 /// [REIN-10] A running transfer completes first: 226, then 220.
@@ -202,14 +197,10 @@ fn rein_waits_for_the_transfer() {
     let server = strict();
     on_both(|listener| {
         let mut client = alice(&server, listener, "rein10");
-        let mut data = client.passive();
-        client.expect("STOR file", 150);
-        client.secure(&mut data);
+        let mut data = client.begin("STOR file");
         data.send(b"first half, ").unwrap();
         client.send("REIN");
-        data.send(b"second half").unwrap();
-        data.finish();
-        client.expect_reply(226);
+        client.deliver(data, b"second half");
         client.expect_reply(220);
         client.expect_end(End::CloseNotify);
         let path = server.root().join(crate::fixture::own("rein10", listener)).join("file");

@@ -103,11 +103,9 @@ fn strangers_cannot_take_the_passive_port() {
         let address = client.epsv();
         let mut thief = Wire::connect_from(loopback(9), address);
         let _ = thief.send(b"forged");
-        let mut data = Wire::connect(address);
+        let data = Wire::connect(address);
         client.expect("STOR file", 150);
-        data.send(b"genuine").unwrap();
-        data.finish();
-        client.expect_reply(226);
+        client.deliver(data, b"genuine");
         assert_eq!(client.retrieve("RETR file"), b"genuine");
     });
 }
@@ -133,7 +131,7 @@ fn one_connection_per_listener() {
     on_both(|listener| {
         let mut client = alice_clear_data(&server, listener, "pasv13");
         let address = client.epsv();
-        let mut first = Wire::connect(address);
+        let first = Wire::connect(address);
         client.expect("STOR file", 150);
         if let Ok(second) = std::net::TcpStream::connect(address) {
             let mut second = Wire::new(second);
@@ -141,9 +139,7 @@ fn one_connection_per_listener() {
             let _ = second.send(b"intruder");
             second.fin();
         }
-        first.send(b"owner").unwrap();
-        first.finish();
-        client.expect_reply(226);
+        client.deliver(first, b"owner");
         assert_eq!(client.retrieve("RETR file"), b"owner");
     });
 }

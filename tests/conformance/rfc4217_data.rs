@@ -3,7 +3,9 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use crate::fixture::{alice, expect_one_of, on_both, own, relaxed, strict};
+use crate::fixture::{
+    alice, alice_with, expect_one_of, on_both, on_both_in_each_version, relaxed, strict,
+};
 use crate::support::client::accept;
 use crate::support::tls::{TLS12, TLS13};
 use crate::support::{Client, End, Listener, Server, Wire};
@@ -26,9 +28,7 @@ fn server_is_tls_server_in_both_directions() {
         client.expect("STOR active", 150);
         let mut data = accept(&incoming);
         client.secure(&mut data);
-        data.send(b"active bytes").unwrap();
-        data.finish();
-        client.expect_reply(226);
+        client.deliver(data, b"active bytes");
         assert_eq!(client.retrieve("RETR active"), b"active bytes");
     });
 }
@@ -37,19 +37,14 @@ fn server_is_tls_server_in_both_directions() {
 #[test]
 fn downloads_end_with_close_notify() {
     let server = strict();
-    for versions in [TLS12, TLS13] {
-        on_both(|listener| {
-            let tls = server.tls().versions(versions);
-            let mut client = Client::open_with(&server, listener, tls)
-                .login()
-                .within(&server, &own("dtls02", listener));
-            client.store("STOR file", &[7; 100_000]);
-            // `retrieve` asserts the close_notify.
-            for command in ["RETR file", "LIST", "NLST", "MLSD"] {
-                client.retrieve(command);
-            }
-        });
-    }
+    on_both_in_each_version(&server, |listener, tls| {
+        let mut client = alice_with(&server, listener, tls, "dtls02");
+        client.store("STOR file", &[7; 100_000]);
+        // `retrieve` asserts the close_notify.
+        for command in ["RETR file", "LIST", "NLST", "MLSD"] {
+            client.retrieve(command);
+        }
+    });
 }
 
 /// [DTLS-03] [DTLS-05] An upload that ends by FIN without close_notify is no 226, and nothing
@@ -57,26 +52,19 @@ fn downloads_end_with_close_notify() {
 #[test]
 fn upload_without_close_notify_is_incomplete() {
     let server = strict();
-    for versions in [TLS12, TLS13] {
-        on_both(|listener| {
-            let tls = server.tls().versions(versions);
-            let mut client = Client::open_with(&server, listener, tls)
-                .login()
-                .within(&server, &own("dtls03", listener));
-            client.store("STOR old", b"old contents");
-            for name in ["old", "new"] {
-                let mut data = client.passive();
-                client.expect(format!("STOR {name}"), 150);
-                client.secure(&mut data);
-                data.send(b"partial").unwrap();
-                data.fin();
-                let code = client.reply().code;
-                assert!([426, 451].contains(&code), "{code}");
-            }
-            client.expect("SIZE new", 550);
-            assert_eq!(client.retrieve("RETR old"), b"old contents");
-        });
-    }
+    on_both_in_each_version(&server, |listener, tls| {
+        let mut client = alice_with(&server, listener, tls, "dtls03");
+        client.store("STOR old", b"old contents");
+        for name in ["old", "new"] {
+            let mut data = client.begin(format!("STOR {name}"));
+            data.send(b"partial").unwrap();
+            data.fin();
+            let code = client.reply().code;
+            assert!([426, 451].contains(&code), "{code}");
+        }
+        client.expect("SIZE new", 550);
+        assert_eq!(client.retrieve("RETR old"), b"old contents");
+    });
 }
 
 /// [DTLS-03] The switch for clients that never send close_notify.
@@ -85,9 +73,7 @@ fn lax_upload_eof_accepts_fin() {
     let server = Server::builder().toml("[policy]\nlax_upload_eof = true").start();
     on_both(|listener| {
         let mut client = alice(&server, listener, "lax");
-        let mut data = client.passive();
-        client.expect("STOR file", 150);
-        client.secure(&mut data);
+        let mut data = client.begin("STOR file");
         data.send(b"no close_notify").unwrap();
         data.fin();
         client.expect_reply(226);
@@ -101,9 +87,7 @@ fn upload_reset_is_incomplete() {
     let server = strict();
     on_both(|listener| {
         let mut client = alice(&server, listener, "dtls04");
-        let mut data = client.passive();
-        client.expect("STOR file", 150);
-        client.secure(&mut data);
+        let mut data = client.begin("STOR file");
         data.send(b"partial").unwrap();
         data.reset();
         let code = client.reply().code;
@@ -184,9 +168,7 @@ fn one_certificate_for_both() {
         client.data_tls = client.data_tls.clone().fresh();
         let control = client.wire.tls().unwrap().peer_certificates().unwrap().to_vec();
         assert_eq!(control[0], server.identity().certificate);
-        let mut data = client.passive();
-        client.expect("LIST", 150);
-        client.secure(&mut data);
+        let data = client.begin("LIST");
         assert_eq!(data.tls().unwrap().peer_certificates().unwrap(), control);
         client.receive(data);
     });
@@ -196,18 +178,13 @@ fn one_certificate_for_both() {
 #[test]
 fn data_connections_resume_the_control_session() {
     let server = strict();
-    for versions in [TLS12, TLS13] {
-        on_both(|listener| {
-            let tls = server.tls().versions(versions);
-            let mut client = Client::open_with(&server, listener, tls).login();
-            client.expect("NOOP", 200);
-            let mut data = client.passive();
-            client.expect("LIST", 150);
-            client.secure(&mut data);
-            assert!(data.resumed(), "full handshake on {listener:?}");
-            client.receive(data);
-        });
-    }
+    on_both_in_each_version(&server, |listener, tls| {
+        let mut client = Client::open_with(&server, listener, tls).login();
+        client.expect("NOOP", 200);
+        let data = client.begin("LIST");
+        assert!(data.resumed(), "full handshake on {listener:?}");
+        client.receive(data);
+    });
 }
 
 /// [DTLS-11] No tickets are sent on a connection that only uploads: in TLS 1.3 they can provoke
@@ -216,9 +193,7 @@ fn data_connections_resume_the_control_session() {
 fn no_tickets_on_uploads() {
     let server = strict();
     let mut client = alice(&server, Listener::Implicit, "tickets");
-    let mut data = client.passive();
-    client.expect("STOR file", 150);
-    client.secure(&mut data);
+    let mut data = client.begin("STOR file");
     data.send(b"bytes").unwrap();
     data.finish();
     client.expect_reply(226);
@@ -245,17 +220,12 @@ fn clear_upload_is_not_stored() {
 #[test]
 fn empty_transfers_are_protected() {
     let server = strict();
-    for versions in [TLS12, TLS13] {
-        on_both(|listener| {
-            let tls = server.tls().versions(versions);
-            let mut client = Client::open_with(&server, listener, tls)
-                .login()
-                .within(&server, &own("dtls14", listener));
-            client.store("STOR empty", b"");
-            assert_eq!(client.retrieve("RETR empty"), b"");
-            client.expect("SIZE empty", 213);
-        });
-    }
+    on_both_in_each_version(&server, |listener, tls| {
+        let mut client = alice_with(&server, listener, tls, "dtls14");
+        client.store("STOR empty", b"");
+        assert_eq!(client.retrieve("RETR empty"), b"");
+        client.expect("SIZE empty", 213);
+    });
 }
 
 /// [DTLS-16] After the client's close_notify the server does not wait for its FIN: it answers
@@ -267,9 +237,7 @@ fn close_notify_completes_an_upload() {
         let tls = server.tls().versions(versions);
         let mut client =
             Client::open_with(&server, Listener::Implicit, tls).login().within(&server, "dtls16");
-        let mut data = client.passive();
-        client.expect("STOR file", 150);
-        client.secure(&mut data);
+        let mut data = client.begin("STOR file");
         data.send(b"bytes").unwrap();
         data.close_notify().unwrap();
         client.expect_reply(226);
@@ -285,9 +253,7 @@ fn closing_at_once_after_close_notify() {
     let server = strict();
     on_both(|listener| {
         let mut client = alice(&server, listener, "dtls17");
-        let mut data = client.passive();
-        client.expect("STOR file", 150);
-        client.secure(&mut data);
+        let mut data = client.begin("STOR file");
         data.send(&[1; 50_000]).unwrap();
         data.close_notify().unwrap();
         drop(data);
@@ -303,9 +269,7 @@ fn download_client_may_omit_close_notify() {
     on_both(|listener| {
         let mut client = alice(&server, listener, "dtls17b");
         client.store("STOR file", b"bytes");
-        let mut data = client.passive();
-        client.expect("RETR file", 150);
-        client.secure(&mut data);
+        let mut data = client.begin("RETR file");
         assert_eq!(data.read_to_end(), (b"bytes".to_vec(), End::CloseNotify));
         drop(data);
         client.expect_reply(226);
@@ -328,30 +292,28 @@ fn clear_data_under_protected_control() {
 #[test]
 fn required_resumption_binds_data_to_control() {
     let server = Server::builder().toml("[tls]\ndata_resumption = \"require\"").start();
-    for versions in [TLS12, TLS13] {
-        on_both(|listener| {
-            let open = || {
-                let tls = server.tls().versions(versions);
-                let mut client = Client::open_with(&server, listener, tls).login();
-                client.expect("NOOP", 200);
-                client
-            };
-            let (mut client, other) = (open(), open());
-            client.retrieve("LIST");
-            for foreign in [client.tls.clone().no_resumption(), other.tls] {
-                let own_tls = std::mem::replace(&mut client.data_tls, foreign);
-                let mut data = client.passive();
-                client.expect("LIST", 150);
-                // The handshake may complete on the client's side before it is refused.
-                let _ = data.handshake(&client.data_tls);
-                let (bytes, _) = data.read_to_end();
-                assert!(bytes.is_empty(), "data for a stranger");
-                client.expect_reply(522);
-                client.data_tls = own_tls;
-            }
-            client.retrieve("LIST");
-        });
-    }
+    on_both_in_each_version(&server, |listener, tls| {
+        let open = || {
+            let tls = tls.clone().fresh();
+            let mut client = Client::open_with(&server, listener, tls).login();
+            client.expect("NOOP", 200);
+            client
+        };
+        let (mut client, other) = (open(), open());
+        client.retrieve("LIST");
+        for foreign in [client.tls.clone().no_resumption(), other.tls] {
+            let own_tls = std::mem::replace(&mut client.data_tls, foreign);
+            let mut data = client.passive();
+            client.expect("LIST", 150);
+            // The handshake may complete on the client's side before it is refused.
+            let _ = data.handshake(&client.data_tls);
+            let (bytes, _) = data.read_to_end();
+            assert!(bytes.is_empty(), "data for a stranger");
+            client.expect_reply(522);
+            client.data_tls = own_tls;
+        }
+        client.retrieve("LIST");
+    });
 }
 
 /// [DTLS-11] `off`: no tickets at all, and full handshakes are served.
@@ -361,9 +323,7 @@ fn resumption_can_be_switched_off() {
     for versions in [TLS12, TLS13] {
         let tls = server.tls().versions(versions);
         let mut client = Client::open_with(&server, Listener::Implicit, tls).login();
-        let mut data = client.passive();
-        client.expect("LIST", 150);
-        client.secure(&mut data);
+        let data = client.begin("LIST");
         assert!(!data.resumed());
         client.receive(data);
         assert_eq!(client.wire.tls().unwrap().tls13_tickets_received(), 0);
@@ -398,9 +358,7 @@ fn tampered_record_ends_the_transfer() {
         let tls = server.tls().versions(versions);
         let mut client =
             Client::open_with(&server, Listener::Implicit, tls).login().within(&server, "mac");
-        let mut data = client.passive();
-        client.expect("STOR file", 150);
-        client.secure(&mut data);
+        let mut data = client.begin("STOR file");
         let mut record = data.seal(b"will be damaged");
         *record.last_mut().unwrap() ^= 1;
         data.send_raw(&record).unwrap();

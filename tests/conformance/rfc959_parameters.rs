@@ -88,9 +88,7 @@ fn ascii_conversion_across_boundaries() {
     on_both(|listener| {
         let mut client = alice(&server, listener, "type06");
         client.expect("TYPE A", 200);
-        let mut data = client.passive();
-        client.expect("STOR text", 150);
-        client.secure(&mut data);
+        let mut data = client.begin("STOR text");
         for piece in [&b"a\r"[..], b"\n", b"b", b"\r", b"\n\r", b"c\r", b"\r", b"\n"] {
             data.send(piece).unwrap();
         }

@@ -136,9 +136,7 @@ fn rest_with_appe_is_stor() {
             return;
         }
         client.secure(&mut data);
-        data.send(b"abcd").unwrap();
-        data.finish();
-        client.expect_reply(226);
+        client.deliver(data, b"abcd");
         assert_eq!(client.retrieve("RETR file"), b"01234567abcd");
     });
 }
@@ -179,9 +177,7 @@ fn abor_ends_a_transfer() {
         let mut client = alice(&server, listener, "xfer17");
         sparse(&server, &own("xfer17", listener));
         for command in ["RETR sparse", "STOR upload"] {
-            let mut data = client.passive();
-            client.expect(command, 150);
-            client.secure(&mut data);
+            let mut data = client.begin(command);
             client.send("ABOR");
             client.expect_reply(426);
             client.expect_reply(226);
@@ -201,9 +197,7 @@ fn abor_with_telnet_synch() {
     let server = relaxed();
     on_both(|listener| {
         let mut client = alice(&server, listener, "xfer18");
-        let mut data = client.passive();
-        client.expect("STOR upload", 150);
-        client.secure(&mut data);
+        let _data = client.begin("STOR upload");
         client.send_bytes(b"\xff\xf4\xff\xf2ABOR\r\n");
         client.expect_reply(426);
         client.expect_reply(226);
@@ -238,14 +232,10 @@ fn commands_wait_for_the_transfer() {
     let server = strict();
     on_both(|listener| {
         let mut client = alice(&server, listener, "xfer21");
-        let mut data = client.passive();
-        client.expect("STOR file", 150);
-        client.secure(&mut data);
+        let data = client.begin("STOR file");
         client.send_bytes(b"NOOP\r\nSIZE file\r\nTYPE A\r\nDELE file\r\nNOSUCH\r\n");
         client.wire.expect_silence(Duration::from_millis(50));
-        data.send(b"12345").unwrap();
-        data.finish();
-        client.expect_reply(226);
+        client.deliver(data, b"12345");
         client.expect_reply(200);
         assert_eq!(client.expect_reply(213).line(), "5");
         for code in [200, 250, 500] {
@@ -261,9 +251,7 @@ fn stat_during_a_transfer() {
     let server = strict();
     on_both(|listener| {
         let mut client = alice(&server, listener, "xfer22");
-        let mut data = client.passive();
-        client.expect("STOR file", 150);
-        client.secure(&mut data);
+        let mut data = client.begin("STOR file");
         data.send(b"12345").unwrap();
         client.expect("STAT", 211);
         client.send_bytes(b"NOOP\r\nSTAT\r\n");
@@ -285,9 +273,7 @@ fn reset_data_connection() {
         let mut client = Client::open_with(&server, listener, tls).login().within(&server, &place);
         sparse(&server, &place);
         for command in ["RETR sparse", "STOR upload"] {
-            let mut data = client.passive();
-            client.expect(command, 150);
-            client.secure(&mut data);
+            let data = client.begin(command);
             data.reset();
             expect_code(&client.reply(), &[426, 451]);
         }
@@ -378,9 +364,7 @@ fn stalled_transfers_are_ended() {
         let mut client = alice(&server, listener, "stall");
         sparse(&server, &own("stall", listener));
         for command in ["RETR sparse", "STOR upload"] {
-            let mut data = client.passive();
-            client.expect(command, 150);
-            client.secure(&mut data);
+            let _data = client.begin(command);
             client.expect_reply(426);
         }
         client.expect("SIZE upload", 550);

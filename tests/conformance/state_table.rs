@@ -309,9 +309,7 @@ fn state_x() {
     on_both(|listener| {
         for row in TABLE {
             let mut client = enter(&server, listener, State::L, "state-x");
-            let mut data = client.passive();
-            client.expect("STOR upload", 150);
-            client.secure(&mut data);
+            let data = client.begin("STOR upload");
             client.send(row.command);
             if row.command == "STAT" {
                 client.expect_reply(211);
@@ -321,9 +319,7 @@ fn state_x() {
                 client.expect_reply(226);
                 continue;
             }
-            data.send(b"bytes").unwrap();
-            data.finish();
-            client.expect_reply(226);
+            client.deliver(data, b"bytes");
             if row.command != "STAT" {
                 let codes = row.codes(State::L, listener);
                 let reply = client.reply();

@@ -41,10 +41,8 @@ fn narrow(client: &mut Client) -> Wire {
 
 /// How many transfers have gone this way, after the server has ended.
 #[track_caller]
-fn check_paths(mut server: Server, expected: &[(&str, usize)]) {
-    server.terminate();
-    assert!(server.wait().success());
-    let log = server.log();
+fn check_paths(server: Server, expected: &[(&str, usize)]) {
+    let log = server.stop();
     for (path, count) in expected {
         let found = log.matches(&format!("data_path=\"{path}\"")).count();
         assert_eq!(found, *count, "{path}:\n{log}");
@@ -130,10 +128,7 @@ fn sparse_and_larger_than_4_gib() {
     assert!(received[..3_000_000].iter().all(|&octet| octet == 0));
     assert!(received[3_000_000..] == content[..]);
     client.quit();
-    server.terminate();
-    let mut server = server;
-    assert!(server.wait().success());
-    let log = server.log();
+    let log = server.stop();
     assert!(log.contains("sendfile_cold_reads="), "{log}");
 }
 

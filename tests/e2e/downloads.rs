@@ -187,9 +187,7 @@ fn a_large_download_lets_small_ones_pass() {
             client.expect("TYPE I", 200);
             let mut sink = vec![0; 1 << 20];
             while !stop.load(Ordering::Relaxed) {
-                let mut data = client.passive();
-                client.expect("RETR elephant", 150);
-                client.secure(&mut data);
+                let data = client.begin("RETR elephant");
                 // Nobody reads the records: they are dropped in the kernel.
                 loop {
                     let received = rustix::net::recv(data.tcp(), &mut sink[..], RecvFlags::TRUNC);

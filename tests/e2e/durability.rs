@@ -155,9 +155,7 @@ const PART: usize = 300_000;
 /// Begins an upload and waits until the server has some of it.
 #[track_caller]
 fn start_upload(client: &mut Client, command: &str) -> Wire {
-    let mut data = client.passive();
-    client.expect(command, 150);
-    client.secure(&mut data);
+    let mut data = client.begin(command);
     data.send(&bytes(PART, 2)).unwrap();
     data
 }

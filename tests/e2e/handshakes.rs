@@ -6,7 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::process::first_cpu;
-use crate::support::server::BOTH_LISTENERS;
+use crate::support::server::{BOTH_LISTENERS, counter};
 use crate::support::wait::{PATIENCE, Stopwatch};
 use crate::support::{Client, End, Listener, Server, Wire, wait_until};
 
@@ -16,18 +16,11 @@ fn one_shard(limits: &str) -> Server {
     Server::builder().toml(&config).start()
 }
 
-/// Stops the server and gives the value of a counter in its last words; 0 when it is not there.
+/// Stops the server and gives the values of its counters.
 #[track_caller]
-fn counters(mut server: Server) -> impl Fn(&str) -> u64 {
-    server.terminate();
-    assert!(server.wait().success());
-    let log = server.log();
-    move |name| {
-        let found = log.split([' ', '"']).find_map(|word| {
-            word.strip_prefix(name).and_then(|rest| rest.strip_prefix('=')?.parse().ok())
-        });
-        found.unwrap_or(0)
-    }
+fn counters(server: Server) -> impl Fn(&str) -> u64 {
+    let log = server.stop();
+    move |name| counter(&log, name)
 }
 
 fn waiting_for_tls(server: &Server) -> Client {

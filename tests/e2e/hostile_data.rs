@@ -158,16 +158,12 @@ fn half_open_data_connections() {
     ended(&mut client, &[425, 426, 522]);
     // A handshake, then silence; some bytes, then silence.
     for sent in [&b""[..], b"some bytes"] {
-        let mut data = client.passive();
-        client.expect("STOR up", 150);
-        client.secure(&mut data);
+        let mut data = client.begin("STOR up");
         data.send(sent).unwrap();
         ended(&mut client, &[426]);
     }
     // A download nobody reads.
-    let mut data = client.passive();
-    client.expect("RETR big", 150);
-    client.secure(&mut data);
+    let data = client.begin("RETR big");
     ended(&mut client, &[426]);
     drop(data);
     // Active mode: connected, then silence.

@@ -165,9 +165,7 @@ fn a_signal_writes_the_counters_to_the_log() {
     let mut server = Server::builder().toml("[limits]\nshutdown_timeout = \"30s\"").start();
     fs::write(server.root().join("big"), bytes(BIG, 1)).unwrap();
     let mut down = Client::implicit(&server).login();
-    let mut data = down.passive();
-    down.expect("RETR big", 150);
-    down.secure(&mut data);
+    let data = down.begin("RETR big");
     let lines = || {
         let log = server.log();
         let lines = log.lines().filter(|line| line.contains(" counters shard="));

@@ -4,7 +4,7 @@
 use crate::support::server::BOTH_LISTENERS;
 use crate::support::tls::{TLS12, TLS13};
 use crate::support::wire::End;
-use crate::support::{Client, Listener, Server, Tls, Wire, wait_until};
+use crate::support::{Client, Listener, Server, Tls, wait_until};
 
 const VERSIONS: [&[&rustls::SupportedProtocolVersion]; 2] = [TLS12, TLS13];
 
@@ -17,9 +17,7 @@ fn server(policy: &str) -> Server {
 /// A download that reports whether its data connection was resumed.
 #[track_caller]
 fn fetch(client: &mut Client) -> bool {
-    let mut data = client.passive();
-    client.expect("RETR file", 150);
-    client.secure(&mut data);
+    let data = client.begin("RETR file");
     let resumed = data.resumed();
     assert_eq!(client.receive(data), b"content");
     resumed
@@ -27,13 +25,9 @@ fn fetch(client: &mut Client) -> bool {
 
 #[track_caller]
 fn store(client: &mut Client, name: &str) -> bool {
-    let mut data = client.passive();
-    client.expect(format!("STOR {name}"), 150);
-    client.secure(&mut data);
+    let data = client.begin(format!("STOR {name}"));
     let resumed = data.resumed();
-    data.send(b"content").unwrap();
-    data.finish();
-    client.expect_reply(226);
+    client.deliver(data, b"content");
     resumed
 }
 
@@ -194,9 +188,7 @@ fn no_tickets_on_uploads() {
     let server = server("prefer");
     let tls: Tls = server.tls().versions(TLS13);
     let mut client = Client::open_with(&server, Listener::Implicit, tls).login();
-    let mut data: Wire = client.passive();
-    client.expect("STOR up", 150);
-    client.secure(&mut data);
+    let mut data = client.begin("STOR up");
     data.send(&[b'x'; 100_000]).unwrap();
     // Everything the server sends from here on would be a ticket.
     data.expect_silence(std::time::Duration::from_millis(200));

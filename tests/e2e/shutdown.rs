@@ -46,14 +46,10 @@ fn running_transfers_finish() {
 
     let mut down = Client::implicit(&server).login();
     down.expect("TYPE I", 200);
-    let mut down_data = down.passive();
-    down.expect("RETR big", 150);
-    down.secure(&mut down_data);
+    let down_data = down.begin("RETR big");
     let mut up = Client::explicit(&server).login();
     up.expect("TYPE I", 200);
-    let mut up_data = up.passive();
-    up.expect("STOR up", 150);
-    up.secure(&mut up_data);
+    let mut up_data = up.begin("STOR up");
     up_data.send(&content[..BIG / 2]).unwrap();
 
     let mut idle = Client::implicit(&server).login();
@@ -65,9 +61,7 @@ fn running_transfers_finish() {
     let received = down.receive(down_data);
     assert!(received == content, "{} octets of the download", received.len());
     down.expect_reply(421);
-    up_data.send(&content[BIG / 2..]).unwrap();
-    up_data.finish();
-    up.expect_reply(226);
+    up.deliver(up_data, &content[BIG / 2..]);
     up.expect_reply(421);
     assert!(server.wait().success());
     assert!(fs::read(server.root().join("up")).unwrap() == content, "the upload differs");
@@ -78,13 +72,9 @@ fn stalled_transfer_is_cut_at_the_deadline() {
     let mut server = Server::builder().toml("[limits]\nshutdown_timeout = \"1s\"").start();
     fs::write(server.root().join("big"), bytes(BIG, 1)).unwrap();
     let mut down = Client::implicit(&server).login();
-    let mut down_data = down.passive();
-    down.expect("RETR big", 150);
-    down.secure(&mut down_data);
+    let mut down_data = down.begin("RETR big");
     let mut up = Client::explicit(&server).login();
-    let mut up_data = up.passive();
-    up.expect("STOR up", 150);
-    up.secure(&mut up_data);
+    let mut up_data = up.begin("STOR up");
     up_data.send(b"a little").unwrap();
 
     let watch = Stopwatch::start();
@@ -107,9 +97,7 @@ fn listing_finishes() {
         fs::write(server.root().join(format!("{index:0200}")), "").unwrap();
     }
     let mut client = Client::implicit(&server).login();
-    let mut data = client.passive();
-    client.expect("MLSD", 150);
-    client.secure(&mut data);
+    let data = client.begin("MLSD");
     server.terminate();
     let lines = split_lines(&client.receive(data));
     let files = lines.iter().filter(|line| line.starts_with(b"type=file;"));
@@ -123,14 +111,10 @@ fn listing_finishes() {
 fn second_signal_changes_nothing() {
     let mut server = Server::start();
     let mut client = Client::implicit(&server).login();
-    let mut data = client.passive();
-    client.expect("STOR up", 150);
-    client.secure(&mut data);
+    let data = client.begin("STOR up");
     server.terminate();
     server.terminate();
-    data.send(b"content").unwrap();
-    data.finish();
-    client.expect_reply(226);
+    client.deliver(data, b"content");
     client.expect_reply(421);
     assert!(server.wait().success());
     assert_eq!(fs::read(server.root().join("up")).unwrap(), b"content");

@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 
 use crate::content::bytes;
 use crate::process::first_cpu;
+use crate::support::server::counter;
 use crate::support::tls::{TLS12, TLS13};
 use crate::support::{Client, End, Listener, Server, Wire, wait_until};
 
@@ -24,21 +25,6 @@ fn retrieve(client: &mut Client, name: &str) -> (Vec<u8>, SocketAddr) {
     client.expect(format!("RETR {name}"), 150);
     client.secure(&mut data);
     (client.receive(data), address)
-}
-
-/// A counter as the shard told it at its end.
-#[track_caller]
-fn counted(mut server: Server, names: &[&str]) -> Vec<u64> {
-    server.terminate();
-    assert!(server.wait().success());
-    let log = server.log();
-    let report = log.lines().find(|line| line.contains("shard ended")).unwrap().to_owned();
-    let value = |name: &str| {
-        let words = report.split([' ', '"']);
-        let mut found = words.filter_map(|word| word.strip_prefix(name)?.strip_prefix('='));
-        found.next().map_or(0, |digits| digits.parse().unwrap())
-    };
-    names.iter().map(|name| value(name)).collect()
 }
 
 /// Contents of every size around the bound of one write arrive whole, and only the small ones are
@@ -64,9 +50,9 @@ fn contents_of_any_size_are_right() {
         client.quit();
     }
     // A write of a few octets into an empty socket always goes at once.
-    let [at_once, downloads] = counted(server, &["downloads_in_one_write", "downloads"])[..] else {
-        panic!("two counters")
-    };
+    let log = server.stop();
+    let at_once = counter(&log, "downloads_in_one_write");
+    let downloads = counter(&log, "downloads");
     assert_eq!(downloads, 28);
     assert!((16..=24).contains(&at_once), "{at_once} of {downloads}");
 }
@@ -92,9 +78,10 @@ fn ports_serve_their_session_again() {
     }
     assert!((2..=4).contains(&ports[0].len()), "{:?}", ports[0]);
     assert!(ports[1].len() > 16, "{:?}", ports[1]);
-    let counts = counted(server, &["passive_opened", "passive_reused"]);
-    assert_eq!(counts.iter().sum::<u64>(), 64);
-    assert!(counts[1] >= 28, "{counts:?}");
+    let log = server.stop();
+    let (opened, reused) = (counter(&log, "passive_opened"), counter(&log, "passive_reused"));
+    assert_eq!(opened + reused, 64);
+    assert!(reused >= 28, "{opened} opened, {reused} reused");
 }
 
 /// A range of two ports serves three sessions that all have one resting or want one.
@@ -133,9 +120,7 @@ fn the_client_may_close_first() {
         connections().all(|connection| !ours.contains(&connection))
     });
 
-    let mut data = client.passive();
-    client.expect("RETR file", 150);
-    client.secure(&mut data);
+    let mut data = client.begin("RETR file");
     assert_eq!(data.read_to_end(), (b"content".to_vec(), End::CloseNotify));
     client.expect_reply(226);
     data.forget_tls();

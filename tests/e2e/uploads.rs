@@ -9,8 +9,8 @@ use rustls::CipherSuite;
 
 use crate::content::{bytes, sha256, tree};
 use crate::process::open_files_below;
-use crate::support::server::{BOTH_LISTENERS, Builder};
-use crate::support::{Client, Listener, Server, Wire, wait_until};
+use crate::support::server::{BOTH_LISTENERS, Builder, counter};
+use crate::support::{Client, Listener, Server, wait_until};
 
 const SUITES: [CipherSuite; 6] = [
     CipherSuite::TLS13_AES_128_GCM_SHA256,
@@ -89,10 +89,7 @@ fn every_suite_and_size() {
         client.quit();
     }
     let Site { server, memory } = site;
-    server.terminate();
-    let mut server = server;
-    assert!(server.wait().success());
-    let log = server.log();
+    let log = server.stop();
     assert!(log.contains("blocks_written_behind="), "{log}");
     if memory.is_some() {
         assert!(log.contains("blocks_written_inline="), "{log}");
@@ -139,7 +136,7 @@ fn records_of_any_size() {
         let mut client = Client::open(&server, listener).login();
         client.expect("TYPE I", 200);
         let content = bytes(400_000, 5);
-        let mut data = begin(&mut client, "STOR f");
+        let mut data = client.begin("STOR f");
         let mut rest = &content[..];
         let mut wire = Vec::new();
         let sizes = [1, 2, 16_384, 3, 4_095, 1, 12_289, 777, 1, 16_383];
@@ -170,7 +167,7 @@ fn a_flood_of_small_records_stops_nobody() {
     let mut flooding = Client::implicit(&server).login();
     let mut other = Client::implicit(&server).login();
     flooding.expect("TYPE I", 200);
-    let mut data = begin(&mut flooding, "STOR f");
+    let mut data = flooding.begin("STOR f");
     let flood = std::thread::spawn(move || {
         let content = bytes(300_000, 6);
         for piece in content.chunks(5_000) {
@@ -202,7 +199,7 @@ fn past_the_end_of_the_pool() {
         .map(|number| {
             let mut client = Client::implicit(&server).login();
             client.expect("TYPE I", 200);
-            let mut data = begin(&mut client, &format!("STOR held{number}"));
+            let mut data = client.begin(format!("STOR held{number}"));
             data.send(&bytes(100, number)).unwrap();
             (client, data)
         })
@@ -231,7 +228,7 @@ fn keys_change_on_the_way() {
     let mut client = Client::open_with(&server, Listener::Implicit, tls).login();
     client.expect("TYPE I", 200);
     let content = bytes(3 << 20, 7);
-    let mut data = begin(&mut client, "STOR f");
+    let mut data = client.begin("STOR f");
     for piece in content.chunks(100_001) {
         data.update_keys();
         data.send(piece).unwrap();
@@ -251,7 +248,7 @@ fn truncation_inside_a_record() {
     client.expect("TYPE I", 200);
     for before in [0, 10, 1 << 20] {
         for cut in [1, 4, 5, 20, 9_000] {
-            let mut data = begin(&mut client, "STOR f");
+            let mut data = client.begin("STOR f");
             data.send(&bytes(before, 8)).unwrap();
             let record = data.seal(&bytes(10_000, 9));
             data.send_raw(&record[..cut]).unwrap();
@@ -263,7 +260,7 @@ fn truncation_inside_a_record() {
             assert!(tree(&server.root()).is_empty(), "{before} {cut}");
         }
         // The same with a damaged record, and what came before it kept out as well.
-        let mut data = begin(&mut client, "STOR f");
+        let mut data = client.begin("STOR f");
         let _ = data.send(&bytes(before, 8));
         let mut record = data.seal(b"damaged");
         *record.last_mut().unwrap() ^= 1;
@@ -290,7 +287,7 @@ fn a_full_disk_is_never_a_success() {
             client.expect(if private { "PROT P" } else { "PROT C" }, 200);
             client.private = private;
             for size in [(1 << 20) + 1, 3 << 20, 16 << 20] {
-                let mut data = begin(&mut client, "STOR f");
+                let mut data = client.begin("STOR f");
                 // The server may close first.
                 let _ = data.send(&bytes(size, 10));
                 data.finish();
@@ -328,10 +325,8 @@ fn announced_sizes() {
         fs::remove_file(home.join("f")).unwrap();
         client.quit();
     }
-    let Site { mut server, .. } = site;
-    server.terminate();
-    assert!(server.wait().success());
-    assert!(server.log().contains("bytes_preallocated="), "{}", server.log());
+    let log = site.server.stop();
+    assert!(log.contains("bytes_preallocated="), "{log}");
 }
 
 /// ABOR while blocks are on their way to storage.
@@ -341,7 +336,7 @@ fn aborted_on_the_way_to_storage() {
     let mut client = Client::implicit(&server).login();
     client.expect("TYPE I", 200);
     for _ in 0..20 {
-        let mut data = begin(&mut client, "STOR f");
+        let mut data = client.begin("STOR f");
         data.send(&bytes(2 << 20, 12)).unwrap();
         client.expect("ABOR", 426);
         client.expect_reply(226);
@@ -368,7 +363,7 @@ fn digests_are_kept_with_the_file() {
         client
     };
     let file = home.path().join("f");
-    let mut server = start();
+    let server = start();
     let mut client = open(&server);
     let content = bytes(3_000_001, 13);
     client.store("STOR f", &content);
@@ -381,10 +376,10 @@ fn digests_are_kept_with_the_file() {
     client.expect("RNTO f", 250);
     check_digests(&mut client, &content, keeps);
     client.quit();
-    assert_eq!(hits(&mut server), if keeps { 6 } else { 0 });
+    assert_eq!(hits(server), if keeps { 6 } else { 0 });
 
     // Known to the next server as well, until the file changes from outside, in the same size.
-    let mut server = start();
+    let server = start();
     let mut client = open(&server);
     check_digests(&mut client, &content, keeps);
     let other = bytes(content.len(), 14);
@@ -404,7 +399,7 @@ fn digests_are_kept_with_the_file() {
     client.expect("TYPE I", 200);
     check_digests(&mut client, b"a\nb\r", keeps);
     client.quit();
-    assert_eq!(hits(&mut server), if keeps { 6 } else { 0 });
+    assert_eq!(hits(server), if keeps { 6 } else { 0 });
 }
 
 /// HASH and XMD5 of `f`, and the fact X.hash of MLST where digests are `kept`.
@@ -423,12 +418,8 @@ fn check_digests(client: &mut Client, content: &[u8], kept: bool) {
 
 /// Ends the server; the hits it has counted.
 #[track_caller]
-fn hits(server: &mut Server) -> u64 {
-    server.terminate();
-    assert!(server.wait().success());
-    let log = server.log();
-    let count = log.split_once("hash_cache_hits=").map_or("0", |(_, rest)| rest);
-    count.split(|c: char| !c.is_ascii_digit()).next().unwrap().parse().unwrap()
+fn hits(server: Server) -> u64 {
+    counter(&server.stop(), "hash_cache_hits")
 }
 
 /// Whether files here have attributes of users, and so keep their digests.
@@ -438,13 +429,4 @@ fn keeps_attributes(directory: &Path) -> bool {
     let keeps = rustix::fs::fsetxattr(&probe, "user.probe", b"", flags).is_ok();
     fs::remove_file(directory.join("probe")).unwrap();
     keeps
-}
-
-/// The command's 150 and an established data connection.
-#[track_caller]
-fn begin(client: &mut Client, command: &str) -> Wire {
-    let mut data = client.passive();
-    client.expect(command, 150);
-    client.secure(&mut data);
-    data
 }

@@ -129,7 +129,7 @@ fn a_forged_record() {
 /// A client that says it gives up, with a fatal alert, is not sent the rest.
 #[test]
 fn an_alert_of_the_client() {
-    let mut server = start();
+    let server = start();
     fs::write(server.root().join("file"), bytes(8 * MIB, 36)).unwrap();
     let tls = server.tls().versions(TLS13);
     let mut client = session_with(&server, tls);
@@ -144,9 +144,7 @@ fn an_alert_of_the_client() {
     client.expect_reply(426);
     client.quit();
     // What is logged is written a moment later; the end of the server waits for it.
-    server.terminate();
-    assert!(server.wait().success());
-    let log = server.log();
+    let log = server.stop();
     assert!(log.contains("end=\"Protection\""), "{log}");
 }
 

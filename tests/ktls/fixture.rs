@@ -8,6 +8,7 @@ use rustls::CipherSuite;
 use socket2::SockRef;
 
 use crate::support::client::Client;
+use crate::support::server::counter;
 use crate::support::tls::TLS13;
 use crate::support::{Server, Tls, Wire};
 
@@ -60,24 +61,16 @@ pub(crate) fn narrow_download(client: &mut Client, name: &str) -> Wire {
 
 /// Stops the server and says how many transfers took each path.
 #[track_caller]
-pub(crate) fn stop_and_count(mut server: Server) -> Counts {
-    server.terminate();
-    assert!(server.wait().success(), "{}", server.log());
-    let log = server.log();
+pub(crate) fn stop_and_count(server: Server) -> Counts {
+    let log = server.stop();
     let path = |name: &str| log.matches(&format!("data_path=\"{name}\"")).count();
-    let counter = |name: &str| -> u64 {
-        let found = log.split(|c: char| c.is_whitespace() || c == '"');
-        // One a shard.
-        let values = found.filter_map(|word| word.strip_prefix(name)?.strip_prefix('='));
-        values.map(|value| value.parse::<u64>().unwrap()).sum()
-    };
     let counts = Counts {
         ktls: path("ktls"),
         records: path("records"),
-        fallbacks: counter("ktls_fallbacks"),
+        fallbacks: counter(&log, "ktls_fallbacks"),
     };
-    assert_eq!(counts.ktls as u64, counter("transfers_ktls"), "{log}");
-    assert_eq!(counts.records as u64, counter("transfers_records"), "{log}");
+    assert_eq!(counts.ktls as u64, counter(&log, "transfers_ktls"), "{log}");
+    assert_eq!(counts.records as u64, counter(&log, "transfers_records"), "{log}");
     counts
 }
 

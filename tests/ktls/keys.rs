@@ -56,9 +56,7 @@ fn the_client_changes_keys_while_it_uploads() {
     let server = start();
     let content = bytes(3 * MIB, 22);
     let mut client = session(&server);
-    let mut data = client.passive();
-    client.expect("STOR file", 150);
-    client.secure(&mut data);
+    let mut data = client.begin("STOR file");
     for piece in content.chunks(MIB) {
         data.send(piece).unwrap();
         let update = data.seal_key_update();

@@ -25,9 +25,7 @@ fn every_suite_both_ways_full_and_resumed() {
             if !resumed {
                 client.data_tls = tls.no_resumption();
             }
-            let mut data = client.passive();
-            client.expect("RETR file", 150);
-            client.secure(&mut data);
+            let data = client.begin("RETR file");
             assert_eq!(data.resumed(), resumed, "{suite:?}");
             let negotiated = data.tls().unwrap().negotiated_cipher_suite().unwrap().suite();
             assert_eq!(negotiated, suite);
@@ -102,9 +100,7 @@ fn two_hundred_and_fifty_six_mebibytes() {
     let expected = write(&path, 256 * MIB, 4);
     let tls = server.tls().versions(TLS13).suite(CipherSuite::TLS13_AES_128_GCM_SHA256);
     let mut client = session_with(&server, tls);
-    let mut data = client.passive();
-    client.expect("RETR file", 150);
-    client.secure(&mut data);
+    let mut data = client.begin("RETR file");
     let mut hash = Sha256::new();
     let end = loop {
         match data.fill() {

@@ -288,12 +288,25 @@ impl Client {
         }
     }
 
+    /// Opens a transfer in passive mode: EPSV, the command's 150, and TLS if the protection level
+    /// asks for it.
+    #[track_caller]
+    pub fn begin(&mut self, command: impl AsRef<[u8]>) -> Wire {
+        self.begin_with_reply(command).0
+    }
+
+    #[track_caller]
+    fn begin_with_reply(&mut self, command: impl AsRef<[u8]>) -> (Wire, Reply) {
+        let mut data = self.passive();
+        let opened = self.expect(command, 150);
+        self.secure(&mut data);
+        (data, opened)
+    }
+
     /// A whole RETR, LIST, NLST or MLSD in passive mode: 150, the bytes, 226.
     #[track_caller]
     pub fn retrieve(&mut self, command: impl AsRef<[u8]>) -> Vec<u8> {
-        let mut data = self.passive();
-        self.expect(command, 150);
-        self.secure(&mut data);
+        let data = self.begin(command);
         self.receive(data)
     }
 
@@ -311,13 +324,17 @@ impl Client {
     /// A whole STOR, APPE or STOU in passive mode; the 150 is returned.
     #[track_caller]
     pub fn store(&mut self, command: impl AsRef<[u8]>, bytes: &[u8]) -> Reply {
-        let mut data = self.passive();
-        let opened = self.expect(command, 150);
-        self.secure(&mut data);
+        let (data, opened) = self.begin_with_reply(command);
+        self.deliver(data, bytes);
+        opened
+    }
+
+    /// The rest of an upload: the bytes, a clean end, 226.
+    #[track_caller]
+    pub fn deliver(&mut self, mut data: Wire, bytes: &[u8]) {
         data.send(bytes).unwrap();
         data.finish();
         self.expect_reply(226);
-        opened
     }
 
     /// Lines of a listing, CRLF checked and cut off.

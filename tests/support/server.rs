@@ -256,19 +256,20 @@ impl Server {
         }
     }
 
-    /// Stops the server and asserts that it ended well.
+    /// Stops the server and asserts that it ended well; gives everything it printed.
     #[track_caller]
-    pub fn stop(mut self) {
-        self.stop_and_check();
+    pub fn stop(mut self) -> String {
+        self.stop_and_check()
     }
 
     #[track_caller]
-    fn stop_and_check(&mut self) {
+    fn stop_and_check(&mut self) -> String {
         self.terminate();
         let status = self.wait();
         let log = self.log();
         assert!(status.success(), "the server ended with {status}; its output:\n{log}");
         assert!(!log.contains("panicked"), "the server panicked; its output:\n{log}");
+        log
     }
 
     #[track_caller]
@@ -287,6 +288,15 @@ impl Server {
             }
         }
     }
+}
+
+/// A counter over all shards, from the log of a server that has ended; 0 when nothing was counted.
+#[track_caller]
+pub fn counter(log: &str, name: &str) -> u64 {
+    let reports = log.lines().filter(|line| line.contains("shard ended"));
+    let words = reports.flat_map(|line| line.split([' ', '"']));
+    let values = words.filter_map(|word| word.strip_prefix(name)?.strip_prefix('='));
+    values.map(|value| value.parse::<u64>().unwrap()).sum()
 }
 
 impl Drop for Server {

@@ -158,11 +158,11 @@ fn session_ids_are_not_given_when_resumption_is_off() {
     }
 }
 
-#[test]
-fn a_good_ticket_for_another_suite_is_declined() {
+/// A server, and a client with a ticket that an earlier one gave it for another suite. Both suites
+/// have SHA-256, so the client offers the ticket although the server has changed.
+fn after_a_change_of_suites() -> (Arc<ServerTls>, Arc<ClientConfig>) {
     use aws_lc_rs::cipher_suite as suite;
     let control = server(options());
-    // Both suites have SHA-256, so the client offers the ticket although the server has changed.
     let suites = [suite::TLS13_AES_128_GCM_SHA256, suite::TLS13_CHACHA20_POLY1305_SHA256];
     let config = client_config_with(&control, &[&version::TLS13], &suites, None);
     connect(&control, &mut client(&config, "localhost"));
@@ -172,6 +172,12 @@ fn a_good_ticket_for_another_suite_is_declined() {
         cipher_suites: Some(vec!["tls_chacha20_poly1305_sha256".to_owned()]),
         ..options()
     });
+    (data, config)
+}
+
+#[test]
+fn a_good_ticket_for_another_suite_is_declined() {
+    let (data, config) = after_a_change_of_suites();
     let server = connect(&data, &mut client(&config, "localhost"));
     assert_eq!(server.facts.resumption, Resumption::Declined);
     assert_eq!(server.facts.cipher_suite, "TLS_CHACHA20_POLY1305_SHA256");
@@ -234,17 +240,7 @@ fn data_connections_of_others_get_no_ticket_of_this_session() {
 /// then given none.
 #[test]
 fn a_declined_ticket_proves_nothing() {
-    use aws_lc_rs::cipher_suite as suite;
-    let control = server(options());
-    let suites = [suite::TLS13_AES_128_GCM_SHA256, suite::TLS13_CHACHA20_POLY1305_SHA256];
-    let config = client_config_with(&control, &[&version::TLS13], &suites, None);
-    connect(&control, &mut client(&config, "localhost"));
-    let data = server(TlsOptions {
-        certificates: control.certificates().to_vec(),
-        versions: TlsVersions { tls12: false, tls13: true },
-        cipher_suites: Some(vec!["tls_chacha20_poly1305_sha256".to_owned()]),
-        ..options()
-    });
+    let (data, config) = after_a_change_of_suites();
     let seen = downloads(&data, &config);
     assert_eq!(seen[..4], [Resumption::Declined; 4]);
     assert_eq!(seen[4..], [Resumption::NotOffered; 2]);

@@ -48,10 +48,7 @@ fn other_reasons_to_refuse_a_login() {
         (AuthenticationError::Overloaded, "421 closed"),
         (AuthenticationError::TooManySessions, "530"),
     ] {
-        let mut shell = Shell::new(Mode::Explicit, lax());
-        shell.hold = Hold::Authentication;
-        shell.check("USER ann", "331");
-        shell.check("PASS right", "");
+        let mut shell = Shell::new(Mode::Explicit, lax()).authenticating();
         shell.input(Input::Authenticated(Err(error)));
         assert_eq!(shell.take(), expected);
         assert!(shell.session.account().is_none());
@@ -95,10 +92,8 @@ fn user_ends_a_login() {
     assert_eq!(shell.session.account().map(|account| account.name.as_str()), Some("bob"));
     shell.check("RETR file", "425");
     shell.check("EPSV", "229");
-    shell.take_outputs();
-    shell.check("RETR file", "150 226");
     let request = TransferRequest::Retrieve { path: path(b"file"), offset: 0, ascii: false };
-    assert_eq!(shell.take_outputs()[0], Output::OpenTransfer(request));
+    shell.check_transfer("RETR file", request);
 }
 
 #[test]

@@ -256,10 +256,26 @@ impl Shell {
         assert_eq!(text.escape_ascii().to_string(), expected.escape_ascii().to_string());
     }
 
+    /// A whole transfer that asks storage for exactly this.
+    #[track_caller]
+    fn check_transfer(&mut self, command: &str, expected: TransferRequest) {
+        self.take_outputs();
+        self.check(command, "150 226");
+        assert_eq!(self.take_outputs()[0], Output::OpenTransfer(expected), "{command}");
+    }
+
     fn log_in(mut self) -> Self {
         self.check("USER ann", "331");
         self.check("PASS right", "230");
         self.take_outputs();
+        self
+    }
+
+    /// Behind a password that nobody has judged yet.
+    fn authenticating(mut self) -> Self {
+        self.hold = Hold::Authentication;
+        self.check("USER ann", "331");
+        self.check("PASS right", "");
         self
     }
 

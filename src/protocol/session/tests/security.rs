@@ -129,10 +129,8 @@ fn check_defaults(mut shell: Shell) {
     shell.check_text("PWD", b"257 \"/\" is the current directory.\r\n");
     shell.check("RETR file", "425");
     shell.check("PASV", "227");
-    shell.take_outputs();
-    shell.check("RETR file", "150 226");
     let request = TransferRequest::Retrieve { path: path(b"file"), offset: 0, ascii: true };
-    assert_eq!(shell.take_outputs()[0], Output::OpenTransfer(request));
+    shell.check_transfer("RETR file", request);
     shell.feed(b"FEAT\r\n");
     let text = String::from_utf8(shell.take_text()).unwrap();
     assert!(text.contains("SHA-256*;"), "{text}");

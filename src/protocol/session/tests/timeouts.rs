@@ -22,10 +22,7 @@ fn a_login_takes_a_minute_at_most() {
 /// A password that is being checked does not stop the clock, nor does the delay after a wrong one.
 #[test]
 fn a_login_that_hangs_ends() {
-    let mut shell = Shell::new(Mode::Explicit, lax());
-    shell.hold = Hold::Authentication;
-    shell.check("USER ann", "331");
-    shell.check("PASS right", "");
+    let mut shell = Shell::new(Mode::Explicit, lax()).authenticating();
     assert_eq!(shell.sleep(), seconds(60));
     assert_eq!(shell.take(), "421 closed");
     let slow = Policy { login_failure_delay: seconds(90), ..lax() };

@@ -156,9 +156,7 @@ fn check_request(before: &[&str], command: &str, expected: TransferRequest) {
         shell.check(command, if command.starts_with("REST") { "350" } else { "200" });
     }
     shell.check("EPSV", "229");
-    shell.take_outputs();
-    shell.check(command, "150 226");
-    assert_eq!(shell.take_outputs()[0], Output::OpenTransfer(expected), "{command}");
+    shell.check_transfer(command, expected);
 }
 
 fn store(name: &[u8], mode: StoreMode, announced: Option<u64>) -> TransferRequest {
@@ -326,10 +324,7 @@ fn every_refusal_of_a_transfer() {
 /// The rights of the account, before storage is asked.
 #[test]
 fn permissions() {
-    let mut shell = Shell::new(Mode::Explicit, lax());
-    shell.hold = Hold::Authentication;
-    shell.check("USER ann", "331");
-    shell.check("PASS right", "");
+    let mut shell = Shell::new(Mode::Explicit, lax()).authenticating();
     let reader = Account { permissions: Permissions::READ_ONLY, ..account("ann") };
     shell.input(Input::Authenticated(Ok(reader)));
     assert_eq!(shell.take(), "230");
