@@ -54,7 +54,7 @@ Examples:
 Environment:
   RINGFTPD_PASSWORD   password of --user, and of `ringftpd user add` and `passwd`
   RINGFTPD_STATE_DIR  where the self-signed certificate is kept (see --state-dir)
-  RINGFTPD_LOG        log filter such as `info,ringftpd::tls=debug`; wins over --log-level
+  RINGFTPD_LOG        log filter such as `warn,ringftpd::login=info`; wins over --log-level
 
 Exit status:
   0  ended as asked    1  bad configuration or failure    2  bad command line";
@@ -66,9 +66,10 @@ pub(super) enum Command {
     /// Check a configuration and print what would run
     ///
     /// Prints every effective value, or every mistake with its file, line and key. Takes the flags
-    /// of `serve`, so that their effect shows. Nothing is bound and nothing is written.
+    /// of `serve`, so that their effect shows. No address of it is bound and nothing is written.
     ///
-    /// Exit status: 0 when the server would start with it, 1 otherwise.
+    /// Exit status: 0 without mistakes, else 1. Ports in use and limits of the host show only when
+    /// the server starts.
     CheckConfig(ServeArguments),
     /// Add, change, remove and list users of a configuration
     #[command(subcommand)]

@@ -8,12 +8,13 @@ use super::args::ServeArguments;
 use super::{complain, fail, load, print, report_warnings, tls_setup};
 use crate::clock;
 use crate::config::{
-    Accounts, CertificateSource, Config, Directory, FILE_CACHES, LOG_FORMATS, LOG_LEVELS,
-    ListenAddress, STEERINGS, Settings, Steering, TLS_PROFILES, duration_text, permission_words,
+    Accounts, CertificateSource, Config, DATA_RESUMPTIONS, DURABILITIES, Directory, FAILED_UPLOADS,
+    FILE_CACHES, LOG_FORMATS, LOG_LEVELS, ListenAddress, STEERINGS, Settings, Steering,
+    TLS_PROFILES, duration_text, permission_words,
 };
 use crate::connection::split;
 use crate::protocol::hash_command;
-use crate::protocol::policy::{DataResumption, Durability, FailedUpload, Policy};
+use crate::protocol::policy::Policy;
 use crate::sys::cpu::{self, CpuError};
 use crate::sys::privileges::Identity;
 use crate::tls::TlsProfile;
@@ -148,12 +149,8 @@ fn describe_tls(lines: &mut Lines, settings: &Settings) {
         Some(path) => lines.add("tls.client_ca", path.display()),
         None => lines.add("tls.client_ca", "none"),
     }
-    let resumption = match settings.policy.data_resumption {
-        DataResumption::Off => "off",
-        DataResumption::Prefer => "prefer",
-        DataResumption::Require => "require",
-    };
-    lines.add("tls.data_resumption", resumption);
+    let resumption = settings.policy.data_resumption;
+    lines.add("tls.data_resumption", word(&DATA_RESUMPTIONS, resumption));
     lines.add("tls.ticket_lifetime", duration_text(tls.ticket_lifetime));
     let kernel = match tls_setup::kernel_tls(tls) {
         Some(Ok(abilities)) => format!("auto ({abilities})"),
@@ -179,17 +176,8 @@ fn describe_policy(lines: &mut Lines, policy: &Policy) {
     }
     let names = policy.host_names.join(", ");
     lines.add("policy.host_names", if names.is_empty() { "any" } else { &names });
-    let failed_upload = match policy.failed_upload {
-        FailedUpload::Delete => "delete",
-        FailedUpload::Keep => "keep",
-    };
-    lines.add("storage.failed_upload", failed_upload);
-    let durability = match policy.durability {
-        Durability::None => "none",
-        Durability::Data => "data",
-        Durability::Full => "full",
-    };
-    lines.add("storage.durability", durability);
+    lines.add("storage.failed_upload", word(&FAILED_UPLOADS, policy.failed_upload));
+    lines.add("storage.durability", word(&DURABILITIES, policy.durability));
     let hashes: Vec<_> = policy.hash_uploads.iter().map(hash_command::name).collect();
     let hashes = hashes.join(", ");
     lines.add("storage.hash_uploads", if hashes.is_empty() { "none" } else { &hashes });
@@ -297,6 +285,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::config::tests::reference_with_examples;
     use crate::config::{KernelTls, Overrides};
 
     fn config() -> Config {
@@ -409,17 +398,95 @@ mod tests {
         check(&chain, &key, Some(&key), &["client CA certificates in"]);
     }
 
-    /// Each key of the reference has its line, but those that only name files read here.
+    /// A value other than the default for each key, with no effect on the line of another one.
+    const OTHER_VALUES: [(&str, &str); 48] = [
+        ("listen.implicit", "[\"127.0.0.1:1\"]"),
+        ("listen.explicit", "[\"127.0.0.1:1\"]"),
+        ("listen.backlog", "1"),
+        ("shards.cpus", "\"1\""),
+        ("shards.steering", "\"cpu\""),
+        ("shards.handshake_percent", "1"),
+        ("tls.profile", "\"throughput\""),
+        ("tls.versions", "[\"1.3\"]"),
+        (
+            "tls.cipher_suites",
+            "[\"TLS13_AES_128_GCM_SHA256\", \
+          \"TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256\"]",
+        ),
+        ("tls.groups", "[\"X25519\"]"),
+        ("tls.client_ca", "\"ca.pem\""),
+        ("tls.data_resumption", "\"off\""),
+        ("tls.ticket_lifetime", "\"3s\""),
+        ("tls.ktls", "\"off\""),
+        ("policy.greeting", "\"hello\""),
+        ("policy.require_control_tls", "false"),
+        ("policy.require_data_tls", "false"),
+        ("policy.allow_ccc", "true"),
+        ("policy.auth_ssl_implies_prot_p", "true"),
+        ("policy.allow_active", "false"),
+        ("policy.allow_foreign_data_address", "true"),
+        ("policy.lax_upload_eof", "true"),
+        ("policy.mdtm_may_set", "false"),
+        ("policy.host_names", "[\"example.org\"]"),
+        ("passive.ports", "\"5000-5001\""),
+        ("passive.address", "\"203.0.113.7\""),
+        ("limits.sessions", "3"),
+        ("limits.sessions_per_ip", "3"),
+        ("limits.sessions_per_user", "3"),
+        ("limits.handshakes", "3"),
+        ("limits.login_failures", "7"),
+        ("limits.login_failure_delay", "\"3s\""),
+        ("limits.idle_timeout", "\"3s\""),
+        ("limits.login_timeout", "\"3s\""),
+        ("limits.client_hello_timeout", "\"3s\""),
+        ("limits.handshake_timeout", "\"3s\""),
+        ("limits.data_timeout", "\"3s\""),
+        ("limits.stall_timeout", "\"3s\""),
+        ("limits.shutdown_timeout", "\"3s\""),
+        ("storage.failed_upload", "\"keep\""),
+        ("storage.durability", "\"full\""),
+        ("storage.hash_uploads", "[\"MD5\"]"),
+        ("log.format", "\"json\""),
+        ("log.level", "\"debug\""),
+        ("metrics.listen", "\"127.0.0.1:1\""),
+        ("process.user", "\"ftp\""),
+        ("anonymous.home", "\"other\""),
+        ("anonymous.permissions", "[\"list\"]"),
+    ];
+
+    /// Each key is read, has its own line, and changes nothing else.
     #[test]
-    fn describes_every_key() {
-        let text = describe(&config(), 1);
-        let table: toml::Table = crate::config::REFERENCE.parse().unwrap();
-        for (section, keys) in &table {
-            for key in keys.as_table().unwrap().keys() {
-                let key = format!("{section}.{key}");
-                assert!(text.lines().any(|line| line.starts_with(&format!("{key} "))), "{key}");
-            }
+    fn every_key_has_its_effect_on_its_own_line() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("other")).unwrap();
+        std::fs::write(folder.path().join("ca.pem"), "").unwrap();
+        let overrides = Overrides { state_dir: Some("state".into()), ..Overrides::default() };
+        let lines = |key: &str, value: &str| {
+            let home = if key == "anonymous.home" { "" } else { "anonymous.home = \".\"\n" };
+            let path = folder.path().join("ringftpd.toml");
+            std::fs::write(&path, format!("{home}{key} = {value}")).unwrap();
+            let config = Config::load(&path, &overrides).unwrap();
+            describe(&config, 2).lines().map(str::to_owned).collect::<Vec<_>>()
+        };
+        let default = lines("log.level", "\"info\"");
+        let mut described: Vec<_> = OTHER_VALUES.iter().map(|(key, _)| *key).collect();
+        for (key, value) in OTHER_VALUES {
+            let lines = lines(key, value);
+            let changed = lines.iter().zip(&default).filter(|(line, before)| line != before);
+            let names: Vec<_> = changed.filter_map(|(line, _)| line.split(' ').next()).collect();
+            let line = if key.starts_with("anonymous.") { "anonymous" } else { key };
+            assert_eq!((names, lines.len()), (vec![line], default.len()));
         }
+        // Two that come together, and one whose lines are those of its users.
+        described.extend(["tls.certificate", "tls.key", "process.users_file"]);
+        described.sort_unstable();
+        let reference: toml::Table = reference_with_examples().parse().unwrap();
+        let keys = reference.iter().filter_map(|(name, value)| Some((name, value.as_table()?)));
+        let keys =
+            keys.flat_map(|(name, keys)| keys.keys().map(move |key| format!("{name}.{key}")));
+        let mut keys: Vec<_> = keys.collect();
+        keys.sort_unstable();
+        assert_eq!(described, keys);
     }
 
     #[test]

@@ -28,7 +28,6 @@ const FILTER_VARIABLE: &str = "RINGFTPD_LOG";
 #[derive(Debug)]
 pub struct LogGuard {
     dropped: ErrorCounter,
-    // Field order: the counter is read before the writer ends.
     _writer: WorkerGuard,
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::config::{CertificateSource, Config, KernelTls, Settings, Tls};
 use crate::sys::ktls;
-use crate::tls::{PemText, SelfSigned, ServerCertificate, ServerTls, TlsOptions, TlsVersions};
+use crate::tls::{PemText, SelfSigned, ServerCertificate, ServerTls, TlsOptions};
 
 /// The certificate to serve, and where a self-signed one came from.
 pub(super) fn load_certificate(
@@ -84,10 +84,7 @@ fn build_one(
         profile: settings.tls.profile,
         groups: settings.tls.groups.clone(),
         certificates: vec![certificate],
-        versions: TlsVersions {
-            tls12: settings.tls.versions.tls12,
-            tls13: settings.tls.versions.tls13,
-        },
+        versions: settings.tls.versions,
         cipher_suites: suites
             .map(|suites| suites.iter().map(|suite| format!("{:?}", suite.suite())).collect()),
         client_ca,

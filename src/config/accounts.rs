@@ -13,6 +13,7 @@ use crate::auth::{
 };
 use crate::protocol::account::{HomeId, Permissions};
 use crate::protocol::distinguished_name::DistinguishedName;
+use crate::protocol::hexadecimal;
 
 /// Who may log in, and the directories they see.
 #[derive(Debug)]
@@ -221,19 +222,8 @@ pub fn parse_fingerprint(text: &str) -> Result<[u8; 32], String> {
              `openssl x509 -noout -fingerprint -sha256 -in FILE` prints it"
         )
     };
-    let digits: Vec<u32> = text
-        .chars()
-        .filter(|character| *character != ':')
-        .map(|character| character.to_digit(16).ok_or_else(bad))
-        .collect::<Result<_, _>>()?;
-    let octets: Vec<u8> = digits
-        .chunks(2)
-        .filter_map(|pair| u8::try_from(pair[0] * 16 + pair.get(1)?).ok())
-        .collect();
-    if digits.len() != 64 {
-        return Err(bad());
-    }
-    octets.try_into().map_err(|_| bad())
+    let octets = hexadecimal::decode(text.replace(':', "").as_bytes());
+    octets.and_then(|octets| octets.try_into().ok()).ok_or_else(bad)
 }
 
 /// Checks that `path` is a directory.

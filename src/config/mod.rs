@@ -7,7 +7,7 @@ mod directories;
 mod document;
 mod settings;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod value;
 
 use std::fmt;
@@ -29,8 +29,8 @@ pub use accounts::{
 pub use directories::{Directory, FILE_CACHES};
 pub use document::Problem;
 pub use settings::{
-    CertificateSource, KernelTls, LOG_FORMATS, LOG_LEVELS, Limits, Log, LogFormat, Passive,
-    STEERINGS, Settings, Steering, TLS_PROFILES, Tls, TlsVersions,
+    CertificateSource, DATA_RESUMPTIONS, DURABILITIES, FAILED_UPLOADS, KernelTls, LOG_FORMATS,
+    LOG_LEVELS, Limits, Log, LogFormat, Passive, STEERINGS, Settings, Steering, TLS_PROFILES, Tls,
 };
 pub use value::{CpuList, ListenAddress, PortRange, duration_text};
 

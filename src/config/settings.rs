@@ -17,7 +17,7 @@ use super::value::{
 use crate::protocol::file::HashAlgorithm;
 use crate::protocol::hash_command;
 use crate::protocol::policy::{DataResumption, Durability, FailedUpload, Policy};
-use crate::tls::{GROUPS, POST_QUANTUM, TlsProfile};
+use crate::tls::{GROUPS, POST_QUANTUM, TlsProfile, TlsVersions};
 
 /// The validated settings of the process.
 #[derive(Clone, Debug, PartialEq)]
@@ -100,15 +100,6 @@ pub enum CertificateSource {
     },
 }
 
-/// TLS versions offered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TlsVersions {
-    /// TLS 1.2.
-    pub tls12: bool,
-    /// TLS 1.3.
-    pub tls13: bool,
-}
-
 /// Passive data connections (PASV, EPSV).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Passive {
@@ -189,6 +180,21 @@ pub const TLS_PROFILES: [(&str, TlsProfile); 3] = [
 pub const STEERINGS: [(&str, Steering); 3] =
     [("kernel", Steering::Kernel), ("cpu", Steering::Cpu), ("source", Steering::Source)];
 
+/// Words of `tls.data_resumption`.
+pub const DATA_RESUMPTIONS: [(&str, DataResumption); 3] = [
+    ("off", DataResumption::Off),
+    ("prefer", DataResumption::Prefer),
+    ("require", DataResumption::Require),
+];
+
+/// Words of `storage.failed_upload`.
+pub const FAILED_UPLOADS: [(&str, FailedUpload); 2] =
+    [("delete", FailedUpload::Delete), ("keep", FailedUpload::Keep)];
+
+/// Words of `storage.durability`.
+pub const DURABILITIES: [(&str, Durability); 3] =
+    [("none", Durability::None), ("data", Durability::Data), ("full", Durability::Full)];
+
 /// Longest greeting, octets; a 220 line stays one TCP segment.
 const GREETING_BYTES_MAX: usize = 200;
 
@@ -204,7 +210,7 @@ impl Default for Settings {
             tls: Tls {
                 certificate: CertificateSource::SelfSigned { directory: PathBuf::new() },
                 profile: TlsProfile::Balanced,
-                versions: TlsVersions { tls12: true, tls13: true },
+                versions: TlsVersions::default(),
                 cipher_suites: None,
                 groups: None,
                 client_ca: None,
@@ -306,12 +312,8 @@ impl Settings {
         self.tls.groups = tls.list("groups", |value| key_exchange_group(&string(value)?));
         tls.set("profile", &mut self.tls.profile, one_of(&TLS_PROFILES));
         self.check_profile(tls);
-        let words = [
-            ("off", DataResumption::Off),
-            ("prefer", DataResumption::Prefer),
-            ("require", DataResumption::Require),
-        ];
-        tls.set("data_resumption", &mut self.policy.data_resumption, one_of(&words));
+        let resumption = &mut self.policy.data_resumption;
+        tls.set("data_resumption", resumption, one_of(&DATA_RESUMPTIONS));
         let lifetimes = Duration::from_secs(2)..=Duration::from_secs(7 * 24 * 60 * 60);
         tls.set("ticket_lifetime", &mut self.tls.ticket_lifetime, duration(lifetimes));
         let words = [("auto", KernelTls::Auto), ("off", KernelTls::Off)];
@@ -482,11 +484,8 @@ impl Settings {
 
     fn read_storage(&mut self, section: &Section<'_, '_>) {
         let policy = &mut self.policy;
-        let words = [("delete", FailedUpload::Delete), ("keep", FailedUpload::Keep)];
-        section.set("failed_upload", &mut policy.failed_upload, one_of(&words));
-        let words =
-            [("none", Durability::None), ("data", Durability::Data), ("full", Durability::Full)];
-        section.set("durability", &mut policy.durability, one_of(&words));
+        section.set("failed_upload", &mut policy.failed_upload, one_of(&FAILED_UPLOADS));
+        section.set("durability", &mut policy.durability, one_of(&DURABILITIES));
         if let Some(algorithms) = section.list("hash_uploads", hash_algorithm) {
             policy.hash_uploads = algorithms.into_iter().collect();
         }

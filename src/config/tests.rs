@@ -8,7 +8,7 @@ use super::*;
 use crate::protocol::account::Permissions;
 use crate::protocol::file::HashAlgorithm;
 use crate::protocol::policy::FileCache::Direct;
-use crate::tls::TlsProfile;
+use crate::tls::{TlsProfile, TlsVersions};
 
 /// SHA-crypt with the fewest rounds; the password is "secret".
 const HASH: &str = "$5$rounds=1000$saltstring$AH5PD0i.riCRu4BNDy9v7OPV7u3dfLBApcXI6khquVA";
@@ -65,7 +65,7 @@ fn read(text: &str) -> (Settings, Findings) {
 }
 
 /// The reference with its examples in force.
-fn reference_with_examples() -> String {
+pub(crate) fn reference_with_examples() -> String {
     let mut text = String::new();
     for line in REFERENCE.lines() {
         let example = line.strip_prefix("# ").filter(|rest| {

@@ -4,6 +4,8 @@
 use std::fmt::{self, Write as _};
 use std::str::FromStr;
 
+use super::hexadecimal;
+
 /// Names of attribute types: those of RFC 4514 §3, then what openssl and others write. The first
 /// name of a type is the one written.
 const TYPES: [(&str, &str); 28] = [
@@ -138,8 +140,7 @@ impl fmt::Display for Attribute {
         match &self.value {
             AttributeValue::Text(text) => write_escaped(f, text),
             AttributeValue::Encoded(octets) => {
-                f.write_char('#')?;
-                octets.iter().try_for_each(|octet| write!(f, "{octet:02x}"))
+                write!(f, "#{}", hexadecimal::lower(octets))
             }
         }
     }
@@ -196,7 +197,7 @@ fn is_oid(name: &str) -> bool {
 
 fn attribute_value(text: &str) -> Option<AttributeValue> {
     if let Some(digits) = text.strip_prefix('#') {
-        let octets = hexadecimal(digits.trim_end_matches(' '))?;
+        let octets = hexadecimal::decode(digits.trim_end_matches(' ').as_bytes())?;
         let string = string_in_ber(&octets).map(str::to_owned);
         return Some(string.map_or(AttributeValue::Encoded(octets), AttributeValue::Text));
     }
@@ -211,7 +212,7 @@ fn attribute_value(text: &str) -> Option<AttributeValue> {
                 let special = rest.chars().next().filter(|c| " \"#+,;<=>\\".contains(*c));
                 let (octet, length) = match special {
                     Some(special) => (u8::try_from(special).ok()?, 1),
-                    None => (*hexadecimal(rest.get(..2)?)?.first()?, 2),
+                    None => (*hexadecimal::decode(rest.get(..2)?.as_bytes())?.first()?, 2),
                 };
                 octets.push(octet);
                 escaped_to = octets.len();
@@ -225,14 +226,6 @@ fn attribute_value(text: &str) -> Option<AttributeValue> {
         octets.pop();
     }
     String::from_utf8(octets).ok().map(AttributeValue::Text)
-}
-
-fn hexadecimal(digits: &str) -> Option<Vec<u8>> {
-    if !digits.len().is_multiple_of(2) || !digits.bytes().all(|octet| octet.is_ascii_hexdigit()) {
-        return None;
-    }
-    let octet = |at| u8::from_str_radix(&digits[at..at + 2], 16).ok();
-    (0..digits.len()).step_by(2).map(octet).collect()
 }
 
 /// The text of an encoded character string, so that both ways to write it are equal.

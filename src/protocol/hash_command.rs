@@ -1,4 +1,4 @@
-//! Names, arguments and digests of HASH (draft-bryan-ftpext-hash) and of the older XCRC, XMD5,
+//! Names and arguments of HASH (draft-bryan-ftpext-hash) and of the older XCRC, XMD5,
 //! XSHA1, XSHA256 and XSHA512, which no standard defines.
 
 use super::file::HashAlgorithm;
@@ -65,18 +65,6 @@ pub fn parse_extended(argument: &[u8]) -> Option<ExtendedArgument> {
         return None;
     }
     Some(ExtendedArgument { name, start, end })
-}
-
-/// A digest for the 213 of HASH: lower case (draft-bryan-ftpext-hash §3).
-#[must_use]
-pub fn hex_lower(digest: &[u8]) -> String {
-    digest.iter().map(|octet| format!("{octet:02x}")).collect()
-}
-
-/// A digest for the X-hash commands: upper case, as their clients show it; eight digits for XCRC.
-#[must_use]
-pub fn hex_upper(digest: &[u8]) -> String {
-    digest.iter().map(|octet| format!("{octet:02X}")).collect()
 }
 
 /// Up to the closing quote, and what follows it.
@@ -152,12 +140,6 @@ mod tests {
         ] {
             check(bad, None);
         }
-    }
-
-    #[test]
-    fn digests() {
-        assert_eq!(hex_lower(b"\x00\x0a\xff"), "000aff");
-        assert_eq!(hex_upper(&0xab_u32.to_be_bytes()), "000000AB");
     }
 
     #[test]

@@ -10,6 +10,7 @@ use super::account::Permissions;
 use super::digits::{push_decimal, push_hex, push_octal};
 use super::file::{FactSet, FileKind, Metadata, NamedDigest};
 use super::hash_command;
+use super::hexadecimal;
 use super::mlst_options;
 use super::timestamp::{push_ls_date, push_utc};
 
@@ -131,7 +132,7 @@ fn perm(
 pub fn hash_fact(out: &mut Vec<u8>, digests: &[NamedDigest]) {
     let mut separator = "X.hash=";
     for (algorithm, digest) in digests {
-        let (name, digest) = (hash_command::name(*algorithm), hash_command::hex_lower(digest));
+        let (name, digest) = (hash_command::name(*algorithm), hexadecimal::lower(digest));
         out.extend_from_slice(format!("{separator}{name}:{digest}").as_bytes());
         separator = ",";
     }

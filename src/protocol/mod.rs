@@ -7,6 +7,7 @@ mod digits;
 pub mod distinguished_name;
 pub mod file;
 pub mod hash_command;
+pub mod hexadecimal;
 pub mod host_name;
 pub mod host_port;
 pub mod language;

@@ -10,6 +10,8 @@ use std::mem::size_of_val;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd};
 
+use super::socket::set_option;
+
 /// An AEAD the kernel may know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cipher {
@@ -102,7 +104,8 @@ pub fn probe() -> Result<Abilities, String> {
 ///
 /// `ENOENT` when the kernel has no TLS or its module is not loaded; others of setsockopt(2).
 pub fn attach(socket: impl AsFd) -> io::Result<()> {
-    set_option(socket, libc::IPPROTO_TCP, libc::TCP_ULP, b"tls")
+    // SAFETY: the value is the octets of a name, without pointers.
+    unsafe { set_option(socket, libc::IPPROTO_TCP, libc::TCP_ULP, b"tls") }
 }
 
 /// From the next octet on the kernel seals what is sent, as TLS 1.3 records. After a first call a
@@ -132,7 +135,8 @@ pub fn set_send_keys(socket: impl AsFd, keys: &SendKeys<'_>) -> io::Result<()> {
     info.extend_from_slice(keys.key);
     info.extend_from_slice(salt);
     info.extend_from_slice(&keys.sequence.to_be_bytes());
-    let result = set_option(socket, SOL_TLS, TLS_TX, &info);
+    // SAFETY: the value is the octets of a `tls12_crypto_info_…`, without pointers.
+    let result = unsafe { set_option(socket, SOL_TLS, TLS_TX, info.as_slice()) };
     info.fill(0);
     result
 }
@@ -267,22 +271,6 @@ fn explain(error: &io::Error) -> String {
         Some(Refusal::Ulp(error)) => format!("the kernel's TLS is refused: {error}"),
         None => format!("the kernel's TLS takes no cipher: {error}"),
     }
-}
-
-fn set_option(
-    socket: impl AsFd,
-    level: libc::c_int,
-    name: libc::c_int,
-    value: &[u8],
-) -> io::Result<()> {
-    let length = libc::socklen_t::try_from(value.len())
-        .map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
-    // SAFETY: the descriptor is borrowed for the call; the value lives through it, and `length` is
-    // its size.
-    let result = unsafe {
-        libc::setsockopt(socket.as_fd().as_raw_fd(), level, name, value.as_ptr().cast(), length)
-    };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 #[cfg(test)]

@@ -27,20 +27,9 @@ pub fn set_urgent_inline(socket: impl AsFd) -> io::Result<()> {
 ///
 /// Those of setsockopt(2).
 pub fn set_defer_accept(socket: impl AsFd, wait: Duration) -> io::Result<()> {
-    const LENGTH: libc::socklen_t = 4;
     let seconds = i32::try_from(wait.as_secs().max(1)).unwrap_or(i32::MAX);
-    // SAFETY: the descriptor is borrowed for the call; the option's value is an i32 that lives
-    // through the call, and LENGTH is its size.
-    let result = unsafe {
-        libc::setsockopt(
-            socket.as_fd().as_raw_fd(),
-            libc::IPPROTO_TCP,
-            libc::TCP_DEFER_ACCEPT,
-            (&raw const seconds).cast(),
-            LENGTH,
-        )
-    };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    // SAFETY: the value is the i32 that this option takes.
+    unsafe { set_option(socket, libc::IPPROTO_TCP, libc::TCP_DEFER_ACCEPT, &seconds) }
 }
 
 /// Small segments leave at once (`TCP_NODELAY`). Replies and TLS tickets are written whole, so
@@ -100,17 +89,33 @@ pub fn steer(socket: impl AsFd, program: &[Instruction]) -> io::Result<()> {
     let mut filter: Vec<libc::sock_filter> = program.iter().map(|step| step.0).collect();
     let length = u16::try_from(filter.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
     let value = libc::sock_fprog { len: length, filter: filter.as_mut_ptr() };
-    let size = libc::socklen_t::try_from(size_of_val(&value)).unwrap_or(0);
-    // SAFETY: the descriptor is borrowed for the call; the option's value is a sock_fprog of `size`
-    // octets that points to `length` instructions, and both live through the call, which copies.
+    // SAFETY: the value is the sock_fprog that this option takes; it points to `length`
+    // instructions that live through the call, which copies them.
+    unsafe { set_option(socket, libc::SOL_SOCKET, libc::SO_ATTACH_REUSEPORT_CBPF, &value) }
+}
+
+/// setsockopt(2) for options that neither `rustix` nor `socket2` has.
+///
+/// # Errors
+///
+/// Those of setsockopt(2).
+///
+/// # Safety
+///
+/// `value` is what the option takes; what it points to lives through the call.
+pub(super) unsafe fn set_option<T: ?Sized>(
+    socket: impl AsFd,
+    level: libc::c_int,
+    name: libc::c_int,
+    value: &T,
+) -> io::Result<()> {
+    let length = libc::socklen_t::try_from(size_of_val(value))
+        .map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+    // SAFETY: the descriptor is borrowed for the call; the value lives through it, and `length` is
+    // its size. That it is right for the option is the caller's promise.
     let result = unsafe {
-        libc::setsockopt(
-            socket.as_fd().as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_ATTACH_REUSEPORT_CBPF,
-            (&raw const value).cast(),
-            size,
-        )
+        let value = (&raw const *value).cast();
+        libc::setsockopt(socket.as_fd().as_raw_fd(), level, name, value, length)
     };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }

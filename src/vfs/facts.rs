@@ -2,7 +2,7 @@
 
 use std::os::fd::AsFd;
 
-use rustix::fs::{AtFlags, FileType, Statx, StatxFlags, statx};
+use rustix::fs::{AtFlags, FileType, FsWord, Statx, StatxFlags, fstatfs, statx};
 use rustix::io;
 use rustix::path::Arg;
 
@@ -97,6 +97,14 @@ pub(super) fn unique(stat: &Statx) -> (u64, u64) {
     let device = u64::from(stat.stx_dev_major) << 32 | u64::from(stat.stx_dev_minor);
     (device, stat.stx_ino)
 }
+
+/// Whether the file is on a tmpfs, and so in memory.
+pub(super) fn is_on_tmpfs(file: impl AsFd) -> bool {
+    fstatfs(file).is_ok_and(|filesystem| filesystem.f_type == TMPFS_MAGIC)
+}
+
+/// statfs(2).
+const TMPFS_MAGIC: FsWord = 0x0102_1994;
 
 #[cfg(test)]
 mod tests {

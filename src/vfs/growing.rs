@@ -5,7 +5,7 @@
 use std::io::IoSlice;
 use std::os::fd::OwnedFd;
 
-use rustix::fs::{FallocateFlags, FsWord, StatVfs, fallocate, fstatfs, fstatvfs, ftruncate};
+use rustix::fs::{FallocateFlags, StatVfs, fallocate, fstatvfs, ftruncate};
 use rustix::io::{Errno, ReadWriteFlags, pwrite, pwritev2, retry_on_intr};
 
 use super::hash::Digesting;
@@ -44,22 +44,12 @@ enum Waits {
     Always,
 }
 
-impl Waits {
-    fn of(file: &OwnedFd) -> Self {
-        match fstatfs(file) {
-            Ok(filesystem) if filesystem.f_type == TMPFS_MAGIC => Self::Never,
-            _ => Self::Told,
-        }
-    }
-}
-
 impl Growing {
     /// An empty file; `hashes` are made of what is written, `durable` says that the end will wait
     /// for the disk.
     pub(super) fn new(file: OwnedFd, hashes: HashAlgorithms, durable: bool) -> Self {
         let digesting = Digesting::new(hashes);
-        // A digest takes longer than the write: both belong on a helper thread.
-        let waits = if digesting.is_empty() { Waits::of(&file) } else { Waits::Always };
+        let waits = if facts::is_on_tmpfs(&file) { Waits::Never } else { Waits::Told };
         Self { file, base: 0, written: 0, waits, digesting, durable, writeback: 0, reserved: 0 }
     }
 
@@ -104,12 +94,14 @@ impl Growing {
     /// Writes what can be written without waiting and says how much that was. `None`: use
     /// [`Growing::write`] on a helper thread.
     pub(super) fn try_write(&mut self, octets: &[u8]) -> Option<Result<usize, FileError>> {
-        if self.waits == Waits::Always || octets.is_empty() {
+        // A digest takes longer than the write: both belong on a helper thread.
+        if octets.is_empty() || !self.digesting.is_empty() {
             return None;
         }
         let flags = match self.waits {
             Waits::Never => ReadWriteFlags::empty(),
-            Waits::Told | Waits::Always => ReadWriteFlags::NOWAIT,
+            Waits::Told => ReadWriteFlags::NOWAIT,
+            Waits::Always => return None,
         };
         match pwritev2(&self.file, &[IoSlice::new(octets)], self.end(), flags) {
             Ok(0) | Err(Errno::AGAIN | Errno::INTR) => None,
@@ -182,6 +174,3 @@ impl Growing {
 
 /// Octets written before the kernel is told to bring them to the disk.
 const WRITEBACK_BYTES: u64 = 8 * 1024 * 1024;
-
-/// `f_type` of tmpfs (statfs(2)).
-const TMPFS_MAGIC: FsWord = 0x0102_1994;

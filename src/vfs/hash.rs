@@ -163,6 +163,7 @@ impl State {
 mod tests {
     use super::*;
     use crate::protocol::file::FileRequest;
+    use crate::protocol::hexadecimal;
     use crate::vfs::perform;
     use crate::vfs::testing::{Home, path};
 
@@ -174,10 +175,7 @@ mod tests {
     ) -> Result<(String, u64, u64), FileError> {
         let request = FileRequest::Hash { path: path(b"f"), algorithm, start, end };
         match perform(&home.root, &request)? {
-            FileReply::Hash { digest, start, end } => {
-                let hex = digest.iter().map(|octet| format!("{octet:02x}")).collect();
-                Ok((hex, start, end))
-            }
+            FileReply::Hash { digest, start, end } => Ok((hexadecimal::lower(&digest), start, end)),
             other => panic!("{other:?}"),
         }
     }

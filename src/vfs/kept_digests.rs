@@ -18,7 +18,8 @@ use rustix::fs::{Statx, XattrFlags, fsetxattr, getxattr, setxattr};
 use super::facts;
 use super::temporary::descriptor_path;
 use crate::protocol::file::NamedDigest;
-use crate::protocol::hash_command::{algorithm, hex_lower, name};
+use crate::protocol::hash_command::{algorithm, name};
+use crate::protocol::hexadecimal;
 
 const ATTRIBUTE: &str = "user.ringftpd.hash";
 
@@ -58,7 +59,7 @@ pub(super) fn renew(handle: &OwnedFd, before: &Statx, now: &Statx) {
 fn text(stat: &Statx, digests: &[NamedDigest]) -> String {
     let mut text = key(stat);
     for (algorithm, digest) in digests {
-        text.push_str(&format!(" {}:{}", name(*algorithm), hex_lower(digest)));
+        text.push_str(&format!(" {}:{}", name(*algorithm), hexadecimal::lower(digest)));
     }
     text
 }
@@ -74,19 +75,9 @@ fn parse(value: &[u8], stat: &Statx) -> Option<Vec<NamedDigest>> {
     rest.split(|&octet| octet == b' ')
         .map(|word| {
             let colon = word.iter().position(|&octet| octet == b':')?;
-            Some((algorithm(&word[..colon])?, octets(&word[colon + 1..])?))
+            Some((algorithm(&word[..colon])?, hexadecimal::decode(&word[colon + 1..])?))
         })
         .collect()
-}
-
-fn octets(hex: &[u8]) -> Option<Vec<u8>> {
-    let digit =
-        |octet: u8| char::from(octet).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-    let pairs = hex.chunks(2).map(|pair| match pair {
-        &[high, low] => Some(digit(high)? << 4 | digit(low)?),
-        _ => None,
-    });
-    pairs.collect()
 }
 
 #[cfg(test)]

@@ -3,9 +3,10 @@
 use std::io::IoSliceMut;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{Advice, OFlags, fadvise, fcntl_getfl, fcntl_setfl, fstatfs};
+use rustix::fs::{Advice, OFlags, fadvise, fcntl_getfl, fcntl_setfl};
 use rustix::io::{Errno, ReadWriteFlags, pread, preadv2, retry_on_intr};
 
+use super::facts::is_on_tmpfs;
 use super::root::{Lookup, Root};
 use crate::limits::WHOLE_FILE_BYTES_MAX;
 use crate::protocol::file::FileError;
@@ -194,12 +195,8 @@ fn set_direct(file: &OwnedFd, on: bool) -> Result<(), Errno> {
 
 /// Whether a read of `file` can wait for nothing: a tmpfs on a host without swap.
 fn is_memory(file: &OwnedFd) -> bool {
-    fstatfs(file).is_ok_and(|filesystem| filesystem.f_type == TMPFS_MAGIC)
-        && rustix::system::sysinfo().totalswap == 0
+    is_on_tmpfs(file) && rustix::system::sysinfo().totalswap == 0
 }
-
-/// statfs(2).
-const TMPFS_MAGIC: rustix::fs::FsWord = 0x0102_1994;
 
 #[cfg(test)]
 mod tests {

@@ -74,14 +74,16 @@ pub fn try_perform(
     }
 }
 
-/// A digest needs the file itself; whatever else has the name, or went away meanwhile, has none.
+/// Facts and digests of one file, even when the name changes hands meanwhile. A digest needs the
+/// file itself; whatever else has the name has none.
 fn facts_and_digests(root: &Root, path: &VirtualPath) -> Result<FileReply, FileError> {
-    let metadata = root.metadata(path, Lookup::Blocking)?;
-    let digests = match root.locate(path, Lookup::Blocking) {
-        Ok((handle, stat)) if metadata.kind == FileKind::File => {
-            kept_digests::kept(handle.as_fd(), &stat)
-        }
-        _ => Vec::new(),
+    let Ok((handle, stat)) = root.locate(path, Lookup::Blocking) else {
+        return Ok(FileReply::Facts(root.metadata(path, Lookup::Blocking)?, Vec::new()));
+    };
+    let metadata = root.identity().metadata(&stat);
+    let digests = match metadata.kind {
+        FileKind::File => kept_digests::kept(handle.as_fd(), &stat),
+        FileKind::Directory | FileKind::Other | FileKind::DanglingLink => Vec::new(),
     };
     Ok(FileReply::Facts(metadata, digests))
 }

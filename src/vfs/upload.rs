@@ -241,9 +241,7 @@ impl Upload {
         goal: Goal,
         policy: StorePolicy,
     ) -> Self {
-        let whole = place != Place::AtEnd;
-        let hashes = if whole { policy.hashes } else { HashAlgorithms::NONE };
-        let content = Growing::new(file, hashes, policy.durability != Durability::None);
+        let content = Growing::new(file, policy.hashes, policy.durability != Durability::None);
         Self { content, directory, name, place, goal, policy }
     }
 
@@ -357,7 +355,7 @@ mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
 
     use super::*;
-    use crate::protocol::file::{FileRequest, TransferRequest};
+    use crate::protocol::file::{FileRequest, HashAlgorithm, TransferRequest};
     use crate::vfs::temporary::create_hidden;
     use crate::vfs::testing::{Home, SetOnDrop, path};
     use crate::vfs::{Transfer, perform};
@@ -713,5 +711,26 @@ mod tests {
         }
         upload.finish().unwrap();
         assert_eq!(home.get("f").unwrap(), content);
+    }
+
+    /// A resumed upload gets no digest, so it need not leave the shard's thread for one.
+    #[test]
+    fn only_what_is_digested_waits_for_a_helper_thread() {
+        let Ok(directory) = tempfile::tempdir_in("/dev/shm") else {
+            return println!("skipped: no /dev/shm here");
+        };
+        let root = Root::open(directory.path()).unwrap();
+        let hashes = [HashAlgorithm::Crc32].into_iter().collect();
+        let policy = StorePolicy { hashes, ..DELETE };
+        for (mode, expected) in [
+            (StoreMode::Replace, None),
+            (StoreMode::At(2), Some(Ok(3))),
+            (StoreMode::At(1), Some(Ok(3))),
+            (StoreMode::Append, Some(Ok(3))),
+        ] {
+            std::fs::write(directory.path().join("f"), "01").unwrap();
+            let mut upload = Upload::open(&root, &path(b"f"), mode, None, policy).unwrap();
+            assert_eq!(upload.try_write(b"abc"), expected, "{mode:?}");
+        }
     }
 }

@@ -1,5 +1,5 @@
-//! CWD, PWD, MKD, RMD, DELE, RNFR, RNTO, SIZE, MDTM, MFMT, MFF, MLST, STAT with a pathname, HASH
-//! and its kin, AVBL, SITE: commands answered by one look at storage.
+//! CWD, PWD, MKD, RMD, DELE, RNFR, RNTO, SIZE, MDTM, MFMT, MFF, MLST, HASH and its kin, AVBL, SITE:
+//! commands answered by one look at storage; and the answers to those looks of `lists`.
 
 use super::io::Output;
 use super::replies::{Situation, error_text};
@@ -10,7 +10,7 @@ use crate::protocol::file::{
     FileError, FileKind, FileReply, FileRequest, FileTime, HashAlgorithm, Metadata, NamedDigest,
 };
 use crate::protocol::path::VirtualPath;
-use crate::protocol::{hash_command, listing, number, reply, timestamp};
+use crate::protocol::{hash_command, hexadecimal, listing, number, reply, timestamp};
 
 /// Which command waits for the answer, and what it needs to word its reply.
 #[derive(Debug)]
@@ -482,15 +482,15 @@ fn hash_text(
     let mut text = Vec::new();
     match form {
         HashForm::Hash => {
-            let (hash, hex) = (hash_command::name(algorithm), hash_command::hex_lower(digest));
+            let (hash, hex) = (hash_command::name(algorithm), hexadecimal::lower(digest));
             text.extend_from_slice(format!("{hash} {start}-{end} {hex} ").as_bytes());
             text.extend_from_slice(name);
         }
-        HashForm::Extended => text.extend_from_slice(hash_command::hex_upper(digest).as_bytes()),
+        HashForm::Extended => text.extend_from_slice(hexadecimal::upper(digest).as_bytes()),
         HashForm::Md5 => {
             text.extend_from_slice(name);
             text.push(b' ');
-            text.extend_from_slice(hash_command::hex_upper(digest).as_bytes());
+            text.extend_from_slice(hexadecimal::upper(digest).as_bytes());
         }
     }
     text

@@ -1,0 +1,60 @@
+//! Settings whose whole effect is what a client is told: the greeting, the address in PASV, and
+//! what TLS agrees on.
+
+use std::time::Duration;
+
+use rustls::{CipherSuite, NamedGroup, ProtocolVersion};
+
+use crate::support::client::pasv_address;
+use crate::support::wait::pause;
+use crate::support::{Client, Listener, Server};
+
+#[test]
+fn the_greeting_and_the_address_of_pasv() {
+    let config = "[policy]\ngreeting = \"The archive\"\n[passive]\naddress = \"203.0.113.7\"";
+    let server = Server::builder().toml(config).start();
+    let mut client = Client::raw(&server, Listener::Explicit);
+    assert_eq!(client.expect_reply(220).text(), "The archive");
+    let mut client = Client::implicit(&server).login();
+    let address = pasv_address(&client.expect("PASV", 227));
+    assert_eq!(address.ip().to_string(), "203.0.113.7");
+}
+
+/// The client offers everything that it knows.
+#[test]
+fn what_tls_may_agree_on() {
+    for (setting, version, suite, group) in [
+        (
+            "versions = [\"1.2\"]\ncipher_suites = [\"TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384\"]",
+            ProtocolVersion::TLSv1_2,
+            CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
+            None,
+        ),
+        (
+            "versions = [\"1.3\"]\ncipher_suites = [\"TLS13_CHACHA20_POLY1305_SHA256\"]\n\
+             groups = [\"secp384r1\"]",
+            ProtocolVersion::TLSv1_3,
+            CipherSuite::TLS13_CHACHA20_POLY1305_SHA256,
+            Some(NamedGroup::secp384r1),
+        ),
+    ] {
+        let server = Server::builder().toml(&format!("[tls]\n{setting}")).start();
+        let client = Client::implicit(&server);
+        let tls = client.wire.tls().unwrap();
+        assert_eq!(tls.protocol_version(), Some(version));
+        assert_eq!(tls.negotiated_cipher_suite().map(|agreed| agreed.suite()), Some(suite));
+        let agreed = tls.negotiated_key_exchange_group().map(|agreed| agreed.name());
+        assert!(group.is_none() || agreed == group, "{agreed:?}");
+    }
+}
+
+#[test]
+fn tickets_end() {
+    let server = Server::builder().toml("[tls]\nticket_lifetime = \"2s\"").start();
+    let tls = server.tls();
+    let resumed = || Client::open_with(&server, Listener::Implicit, tls.clone()).wire.resumed();
+    assert!(!resumed());
+    assert!(resumed());
+    pause(Duration::from_millis(3_100));
+    assert!(!resumed());
+}
