@@ -607,3 +607,30 @@ fn the_client_says_when_it_was_the_limit() {
     check(&Signs { waiting: 9, ..late }, others, Some("waited 9 % of the time"));
     check(&Signs { own_errors: true, ..calm }, own, Some("own host"));
 }
+
+/// Neither a fuller thread beside it nor the lateness of its own sends hides what a thread was.
+#[test]
+fn each_thread_is_judged_by_itself() {
+    #[track_caller]
+    fn check(threads: &[(u64, u64)], lateness: Duration, own: bool, others: bool) {
+        let window = window(Duration::ZERO);
+        let mut recording = Recording::default();
+        for (busy, waiting) in threads {
+            let mut recorder = Recorder::new(window);
+            let end = window.start + MILLISECOND * 20;
+            recorder.record(Phase::Operation, window.start, window.start, end);
+            recorder.lateness(window.start, window.start + lateness);
+            let percent = |share: u64| Duration::from_millis(share * 10);
+            let (cpu, waited) = (percent(*busy), percent(*waiting));
+            let thread = ThreadUse { cpu, waited, wall: Duration::from_secs(1) };
+            recording.merge(recorder.finish(end, thread));
+        }
+        let client = RunResult::new(details("login"), &recording).client;
+        let verdict = (client.was_limit, client.was_starved);
+        assert_eq!(verdict, (own, others), "{:?}", client.limit_reasons);
+    }
+    check(&[(70, 0), (10, 30)], Duration::ZERO, false, true);
+    check(&[(97, 0), (70, 25)], Duration::ZERO, true, true);
+    check(&[(97, 3)], MILLISECOND * 3, true, false);
+    check(&[(50, 1), (60, 5)], MILLISECOND * 3, false, true);
+}
