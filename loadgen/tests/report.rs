@@ -12,8 +12,8 @@ use hdrhistogram::serialization::Deserializer;
 use hdrhistogram::serialization::interval_log::{IntervalLogIterator, LogEntry};
 use ringload::compare::versus;
 use ringload::measure::{
-    Channel, ConnectionState, Ending, ErrorKind, Interval, Latency, LatencyHistogram, Phase,
-    Recorder, Recording, Resumption, RunResult, ThreadUse, Timeline, TlsHandshake, Window,
+    Channel, ConnectionState, Ending, ErrorKind, Latency, LatencyHistogram, Phase, Recorder,
+    Recording, Resumption, RunResult, ThreadUse, Timeline, TlsHandshake, Window,
 };
 use ringload::report::{html, summary, write_hdr_log};
 
@@ -174,7 +174,7 @@ fn merged_threads_count_exactly() {
     // The intervals hold the warm-up too.
     let intervals = merged.intervals();
     assert_eq!(intervals.iter().map(|interval| interval.operations).sum::<u64>(), 56);
-    assert_eq!(intervals.iter().map(Interval::error_count).sum::<u64>(), 14);
+    assert_eq!(intervals.iter().flat_map(|interval| interval.errors).sum::<u64>(), 14);
     assert_eq!(intervals[0].operations, 6);
     assert_eq!(intervals[0].connections_peak, 3, "one in each of three threads");
 }

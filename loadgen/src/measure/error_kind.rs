@@ -176,8 +176,8 @@ pub(crate) struct ErrorCount {
 const EXAMPLE_BYTES_MAX: usize = 160;
 
 impl Errors {
-    /// Counts one error. `detail` is kept for the first of its phase and kind only, printable and cut
-    /// to one line of a report.
+    /// Counts one error. `detail` is kept for the first of its phase and kind only, printable and
+    /// cut to one line of a report.
     pub fn add(&mut self, phase: Phase, kind: ErrorKind, detail: &str) {
         let row = self.rows.entry((phase, kind)).or_default();
         if row.count == 0 {
