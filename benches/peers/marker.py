@@ -4,6 +4,7 @@ ringload speaks no HTTP, so the clients are openssl's s_time (handshake, GET, an
 curl. Their pace is not ringload's; only the server's CPU time is compared, and that by cgroup.
 """
 
+import functools
 import re
 import subprocess
 
@@ -16,28 +17,21 @@ TLS12 = "-tls1_2 -cipher ECDHE-ECDSA-AES128-GCM-SHA256"
 TLS13 = "-tls1_3 -ciphersuites TLS_AES_128_GCM_SHA256"
 
 
-def measure(options, server, name):
-    """The server's CPU time: µs for a handshake, s for a GB; None for what has no counterpart."""
-    if name == "handshake-13":
-        return handshakes(options, server, TLS13)
-    if name == "handshake-12":
-        return handshakes(options, server, TLS12)
-    if name == "download-p":
-        return download(options, server)
-    return None
-
-
 def handshakes(options, server, tls):
+    """The server's CPU time in µs for one."""
     host, port = server.listeners["https"]
     seconds = max(1, round(options.seconds))
     line = f"openssl s_time -connect {host}:{port} -new -www / -time {seconds} {tls}"
     texts, used = run(options, server, [line] * HANDSHAKE_CLIENTS)
     # "1234 connections in 1.23s; …" counts CPU time of its own; the second line counts the same.
     done = sum(int(re.search(r"^(\d+) connections in", text, re.MULTILINE)[1]) for text in texts)
-    return used * 1e6 / done if done else None
+    if not done:
+        raise workloads.NoFigure("no handshake was done")
+    return used * 1e6 / done
 
 
 def download(options, server):
+    """The server's CPU time in s for a GB."""
     host, port = server.listeners["https"]
     times = max(4, round(options.seconds * 8))
     urls = f" -o /dev/null https://{host}:{port}/big" * times
@@ -63,3 +57,11 @@ def run(options, server, lines):
     if any(client.returncode for client in clients):
         raise workloads.NoFigure("a client failed")
     return texts, server.cgroup.cpu_s() - before
+
+
+# What nginx does instead of a workload, by its name.
+MEASURES = {
+    "handshake-13": functools.partial(handshakes, tls=TLS13),
+    "handshake-12": functools.partial(handshakes, tls=TLS12),
+    "download-p": download,
+}

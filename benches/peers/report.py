@@ -151,12 +151,13 @@ class Notes:
 
 def limit_marker(table, chosen):
     """nginx's CPU time beside."""
-    parts = [
-        f"{workload.title} {number(statistics.median(table.marker[workload.name]))}"
-        f" {workload.figures[0].unit}"
-        for workload in chosen
-        if workload.name in table.marker
-    ]
+    parts = []
+    for workload in chosen:
+        if values := table.marker.get(workload.name):
+            figure = number(statistics.median(values))
+            parts.append(f"{workload.title} {figure} {workload.figures[0].unit}")
+        elif reason := table.reasons.get((workload.name, "nginx")):
+            parts.append(f"{workload.title} – ({reason})")
     if not parts:
         return []
     text = "For comparison, CPU time of nginx over HTTPS (clients: openssl s_time and curl; a"

@@ -43,8 +43,8 @@ def cpu_per_gb(direction):
     return Figure("cpu", "s/GB", value)
 
 
-def rate(unit="/s"):
-    return Figure("rate", unit, lambda result: result["totals"]["operations_per_s"], True)
+def rate():
+    return Figure("rate", "/s", lambda result: result["totals"]["operations_per_s"], True)
 
 
 def speed(direction):
@@ -92,7 +92,7 @@ def handshake(name, title, tls, opening="implicit", resumed=False):
 
 def transfer(kind, level):
     direction = {"download": "down", "upload": "up"}[kind]
-    files = "--path big --discard" if kind == "download" else f"--size {BIG_BYTES}"
+    files = "--path big" if kind == "download" else f"--size {BIG_BYTES}"
     return Workload(
         f"{kind}-{level.lower()}",
         f"{kind}, 64 MiB files, PROT {level}",
@@ -102,8 +102,8 @@ def transfer(kind, level):
     )
 
 
-def small_files(name, title, tls, more=""):
-    command = f"small-files -c 8 {tls} --files {SMALL_FILES} --size 4KiB {more}"
+def small_files(name, title, tls, which=f"--files {SMALL_FILES}"):
+    command = f"small-files -c 8 {tls} --size 4KiB {which}"
     return Workload(name, title, command, CPU_US, "explicit")
 
 
@@ -157,24 +157,19 @@ WORKLOADS = [
     ),
 ]
 
-# Workloads that nginx has an equal of; see nginx.py.
-LIMIT_MARKER = ("handshake-13", "handshake-12", "download-p")
-
-
-def why_not(workload, result):
-    """What makes a result no figure; None for a good one."""
+def check(workload, result):
+    """Raises NoFigure for a result that is none."""
     totals = result["totals"]
     if workload.name != "burst" and totals["error_share"] > ERROR_SHARE:
         first = result["errors"][0]
         what = first["example"] or first["kind"]
         share = totals["error_share"]
-        return f"{share:.0%} of the operations failed: {first['phase']}: {what}"
+        raise NoFigure(f"{share:.0%} of the operations failed: {first['phase']}: {what}")
     if workload.timed and not totals["operations"] + totals["bytes_up"] + totals["bytes_down"]:
-        return "no operation ended in time"
+        raise NoFigure("no operation ended in time")
     if workload.resumed and result["resumption"]["control"]["share"] < RESUMED_SHARE:
         share = result["resumption"]["control"]["share"]
-        return f"resumes only {share:.0%} of the sessions that it hands out"
-    return None
+        raise NoFigure(f"resumes only {share:.0%} of the sessions that it hands out")
 
 
 def negotiated(result):

@@ -129,7 +129,7 @@ pub enum Command {
         #[arg(value_parser = clap::value_parser!(u64).range(1..=100_000))]
         files: u64,
         /// Upload instead of download
-        #[arg(long)]
+        #[arg(long, conflicts_with_all = ["files", "discard"])]
         upload: bool,
         /// Do not compare downloads but for their length
         #[arg(long)]
@@ -146,12 +146,12 @@ pub enum Command {
         /// Which command
         #[arg(long, value_enum, default_value = "mlsd")]
         listing: Listing,
-        /// Files in the directory made for it; fewer lines are a failure
-        #[arg(long, default_value_t = 100)]
-        #[arg(value_parser = clap::value_parser!(u64).range(1..=100_000))]
-        entries: u64,
+        /// Files in the directory, made for it unless there is a --path; fewer lines are a failure
+        /// [default: 100; any number with --path]
+        #[arg(long, value_parser = clap::value_parser!(u64).range(1..=100_000))]
+        entries: Option<u64>,
         /// List this directory instead of making one
-        #[arg(long, value_name = "DIR")]
+        #[arg(long, value_name = "DIR", conflicts_with = "keep")]
         path: Option<String>,
         /// Leave the directory on the server
         #[arg(long)]
@@ -162,8 +162,8 @@ pub enum Command {
     /// The file is TOML: [[operation]] entries with `kind` (download, upload, list, noop, login)
     /// and `weight`; [[size]] entries with `bytes` (such as "64KiB") and `weight`; and above them
     /// `abandon` (share of transfers given up in the middle), `think` (pause after an operation, in
-    /// closed loop), `rate` and `arrivals` (constant, poisson) for open loop. Command-line options
-    /// line win.
+    /// closed loop), `rate` and `arrivals` (constant, poisson) for open loop. Options of the
+    /// command line win.
     Mixed {
         /// Common options.
         #[command(flatten)]
@@ -219,7 +219,7 @@ pub enum Command {
         #[arg(long)]
         b: String,
         /// Rounds of each
-        #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
+        #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(3..=1000))]
         rounds: u32,
         /// Write the comparison as JSON
         #[arg(long, value_name = "FILE")]
@@ -240,13 +240,13 @@ pub struct DownloadOptions {
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=100_000))]
     files: u64,
     /// Download this file instead of making some; unchecked without --sha256
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["size", "files"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["size", "files", "discard", "keep"])]
     path: Option<String>,
     /// What the file must be
     #[arg(long, value_name = "HEX", requires = "path", value_parser = parse_sha256)]
     sha256: Option<[u8; 32]>,
     /// Do not compare what comes but for its length: pure speed
-    #[arg(long, conflicts_with = "sha256")]
+    #[arg(long)]
     discard: bool,
     /// Leave the files on the server
     #[arg(long)]
@@ -464,10 +464,12 @@ fn parse_ramp(text: &str) -> Result<(f64, f64), String> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use clap::{CommandFactory, Parser};
 
     use super::{Arguments, Command, Request};
-    use crate::plan::Load;
+    use crate::plan::{Arrivals, Load};
 
     fn request(line: &str) -> Result<Request, String> {
         let words = std::iter::once("ringload").chain(line.split_whitespace());
@@ -529,7 +531,61 @@ mod tests {
         check("idle 127.0.0.1:990 --every 0s", "above 0");
         check(&format!("download 127.0.0.1:990 --sha256 {}", "0".repeat(64)), "--path");
         check("mixed 127.0.0.1:990 --scenario /nonexistent", "/nonexistent");
+        check("handshake 127.0.0.1:990 --duration 25h --warm-up 0s", "at most a day");
+        for option in ["--discard", "--keep", "--size 1", "--files 2"] {
+            check(&format!("download 127.0.0.1:990 --path f {option}"), "cannot be used with");
+        }
+        check("list 127.0.0.1:990 --path d --keep", "cannot be used with");
+        check("small-files 127.0.0.1:990 --upload --files 2", "cannot be used with");
+        check("small-files 127.0.0.1:990 --upload --discard", "cannot be used with");
         check("login 127.0.0.1:990 --ca /nonexistent", "/nonexistent");
+    }
+
+    #[test]
+    fn a_scenario_gives_way_to_the_command_line() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let text = "rate = 50\narrivals = \"poisson\"\nthink = \"2s\"\n\
+                    operation = [{ kind = \"noop\" }]\n";
+        std::fs::write(file.path(), text).unwrap();
+        let run = |options: &str| {
+            let path = file.path().display();
+            request(&format!("mixed 127.0.0.1:990 --scenario {path} {options}")).unwrap()
+        };
+        let as_written = run("");
+        assert!(matches!(
+            as_written.spec.plan.load,
+            Load::Open { arrivals: Arrivals::Poisson, .. }
+        ));
+        assert_eq!(as_written.parameters["rate"], "50");
+        assert_eq!(run("--rate 7").parameters["rate"], "7");
+        let two = Duration::from_secs(2);
+        let closed = run("--clients 3").spec.plan.load;
+        assert!(matches!(closed, Load::Closed { clients: 3, think } if think == two));
+        let think = run("--think 1ms").spec.plan.load;
+        assert!(matches!(think, Load::Closed { think, .. } if think == Duration::from_millis(1)));
+    }
+
+    #[test]
+    fn the_parameters_tell_workloads_apart() {
+        let parameter = |line: &str, name: &str| {
+            let request = request(line).unwrap();
+            request.parameters.get(name).cloned().unwrap_or_default()
+        };
+        assert_eq!(parameter("login 127.0.0.1:990 --rein", "rein"), "true");
+        assert_eq!(parameter("small-files 127.0.0.1:990 --upload", "upload"), "true");
+        assert_eq!(parameter("small-files 127.0.0.1:990 --files 7", "files"), "7");
+        assert_eq!(parameter("handshake 127.0.0.1:990 --groups X25519", "groups"), "X25519");
+        assert_eq!(parameter("handshake 127.0.0.1:990 --count 9", "count"), "9");
+        assert_eq!(parameter("list 127.0.0.1:990 --path d", "path"), "d");
+        assert_eq!(parameter("list 127.0.0.1:990 --path d", "entries"), "0");
+        assert_eq!(parameter("list 127.0.0.1:990 --path d --entries 7", "entries"), "7");
+        assert_eq!(parameter("list 127.0.0.1:990", "entries"), "100");
+        // A file that was there has no size that is known, and nothing to compare it with.
+        assert_eq!(parameter("download 127.0.0.1:990 --path f", "path"), "f");
+        assert_eq!(parameter("download 127.0.0.1:990 --path f", "verify"), "false");
+        assert_eq!(parameter("download 127.0.0.1:990 --path f", "sizes"), "");
+        assert_eq!(parameter("download 127.0.0.1:990", "verify"), "true");
+        assert_eq!(parameter("upload 127.0.0.1:990", "verify"), "");
     }
 
     #[test]
@@ -538,5 +594,8 @@ mod tests {
         let arguments = Arguments::try_parse_from(line.split_whitespace()).unwrap();
         let Command::Versus { workload, .. } = arguments.command else { panic!("not versus") };
         assert_eq!(workload, ["login", "--user", "u"]);
+        let line = "ringload versus --a 127.0.0.1:1 --b 127.0.0.1:2 --rounds 2 -- login";
+        let error = Arguments::try_parse_from(line.split_whitespace()).unwrap_err();
+        assert!(error.to_string().contains("2 is not in 3..="), "{error}");
     }
 }

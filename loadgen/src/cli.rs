@@ -18,7 +18,7 @@ use crate::{
     args::{Arguments, Command, OutputOptions, PASSWORD_VARIABLE, Request},
     client::Opening,
     compare::{Named, ROUNDS_MIN, compare, versus},
-    measure::{Details, Ending, Machine, Phase, RateStep, RunResult, Target, Workload},
+    measure::{Details, Machine, Phase, RateStep, RunResult, Target, Workload, printable},
     plan::{Load, Profile, RATE_MAX},
     progress::{Expected, Progress},
     report,
@@ -153,7 +153,7 @@ fn result_of(request: &Request, finished: Finished) -> RunResult {
     };
     let details = Details {
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        command_line: command_line(),
+        command_line: without_password(std::env::args()),
         seed: spec.plan.seed,
         started: finished.started,
         elapsed: finished.elapsed,
@@ -203,7 +203,6 @@ fn search(
             let limit = if step.client_was_limit { ", and the client was the limit" } else { "" };
             print(&format!("{rate:.1}/s: {objective} {word}{limit}\n"))?;
         }
-        let over = result.timing.ending == Ending::Interrupted;
         steps.push(step);
         if held {
             low = rate;
@@ -212,7 +211,7 @@ fn search(
             high = rate;
             last = Some(result);
         }
-        if over || interrupted.load(Ordering::Relaxed) {
+        if interrupted.load(Ordering::Relaxed) {
             break;
         }
         rate = if high.is_finite() { f64::midpoint(low, high) } else { rate * 2.0 };
@@ -302,11 +301,11 @@ fn run_versus(
         let text = format!("{whole} rounds are too few to compare; {ROUNDS_MIN} are needed");
         return Err(Problem::failed(text));
     }
-    let compared = versus(sides[0], &a[..whole], sides[1], &b[..whole]);
+    let [name_a, name_b] =
+        sides.map(|side| without_password(side.split_whitespace().map(str::to_owned)).join(" "));
+    let compared = versus(&name_a, &a[..whole], &name_b, &b[..whole]);
     if let Some(path) = json {
-        let text = serde_json::to_string_pretty(&compared)
-            .map_err(|error| Problem::failed(error.to_string()))?;
-        write_file(path, text.as_bytes())?;
+        write_file(path, compared.to_json().as_bytes())?;
     }
     print(&compared.to_string())?;
     Ok(ExitCode::SUCCESS)
@@ -359,28 +358,19 @@ fn print(text: &str) -> Result<(), Problem> {
     }
 }
 
-/// The command line without the password.
-fn command_line() -> Vec<String> {
-    let mut words = Vec::new();
+/// Words of a command line, for everybody to read.
+fn without_password(words: impl Iterator<Item = String>) -> Vec<String> {
     let mut hide = false;
-    for word in std::env::args() {
-        if hide {
-            words.push(format!("${PASSWORD_VARIABLE}"));
-        } else if word.starts_with("--password=") {
-            words.push(format!("--password=${PASSWORD_VARIABLE}"));
-        } else {
-            words.push(word.clone());
-        }
-        hide = word == "--password";
-    }
     words
-}
-
-/// A server chose the text; a terminal will show it.
-fn printable(text: &str) -> String {
-    const CHARACTERS_MAX: usize = 200;
-    text.chars()
-        .take(CHARACTERS_MAX)
-        .map(|character| if character.is_control() { ' ' } else { character })
+        .map(|word| {
+            let hidden = std::mem::replace(&mut hide, word == "--password");
+            if hidden {
+                format!("${PASSWORD_VARIABLE}")
+            } else if word.starts_with("--password=") {
+                format!("--password=${PASSWORD_VARIABLE}")
+            } else {
+                word
+            }
+        })
         .collect()
 }

@@ -513,7 +513,7 @@ fn difference_warnings(name_a: &str, a: &RunResult, name_b: &str, b: &RunResult)
         ("workload, its parameters or seed", workload(a) != workload(b)),
         ("machine or kernel", a.machine != b.machine),
         ("version of ringload", a.version != b.version),
-        ("security (implicit, explicit, plain)", a.target.security != b.target.security),
+        ("security (implicit, explicit)", a.target.security != b.target.security),
     ];
     differing
         .into_iter()

@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use serde::Deserialize;
+
 use crate::verify::Random;
 
 /// The highest rate accepted, operations a second.
@@ -55,7 +57,8 @@ pub enum Load {
 }
 
 /// How arrivals are spread.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Arrivals {
     /// Evenly.
     Constant,

@@ -3,7 +3,6 @@
 //! costs the measuring threads one message a second.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
@@ -206,13 +205,13 @@ impl Screen {
         let mut rate = format!("{}/s", format::count(per_s(interval.operations)));
         for (bytes, name) in [(interval.bytes_down, "down"), (interval.bytes_up, "up")] {
             if bytes > 0 {
-                push(&mut rate, &format!(", {}/s {name}", format::bytes(per_s(bytes))));
+                rate.push_str(&format!(", {}/s {name}", format::bytes(per_s(bytes))));
             }
         }
         if latency.count() > 0 {
             let [p50, p99, max] = [50.0, 99.0, 100.0]
                 .map(|percentile| format::duration_ns(latency.percentile(percentile) as f64));
-            push(&mut rate, &format!(", p50 {p50}, p99 {p99}, max {max}"));
+            rate.push_str(&format!(", p50 {p50}, p99 {p99}, max {max}"));
         }
         if stretch.begin_s < self.expected.warmup.as_secs() {
             rate.push_str(" (warm-up)");
@@ -259,11 +258,6 @@ fn kinds(errors: &Errors) -> String {
         words.push(format!("{rest} others"));
     }
     words.join(", ")
-}
-
-fn push(line: &mut String, text: &str) {
-    // Writing to a String cannot fail.
-    let _ = line.write_str(text);
 }
 
 #[cfg(test)]

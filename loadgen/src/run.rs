@@ -208,11 +208,7 @@ impl Threads {
             match self.events.recv_timeout(LOOK) {
                 Ok(Event::Ready(Ok(()))) => waiting -= 1,
                 Ok(Event::Ready(Err(failure))) => {
-                    let (phase, kind) = (failure.phase.title(), failure.kind.name());
-                    return Err(format!(
-                        "cannot open the sessions: {phase}: {kind}: {}",
-                        failure.detail
-                    ));
+                    return Err(format!("cannot open the sessions: {failure}"));
                 }
                 Ok(Event::Measured { .. }) | Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return Err("the threads died".to_owned()),
@@ -238,7 +234,10 @@ impl Threads {
         let latest = start + spec.plan.length() + spec.plan.drain + GRACE;
         let (mut waiting, mut ended, mut open) = (self.running.len(), start, 0);
         while waiting > 0 && Instant::now() < latest {
-            match self.events.recv_timeout(LOOK) {
+            // The server's use is read at the end of the warm-up, not up to a look later.
+            let now = Instant::now();
+            let look = if now < warm { LOOK.min(warm - now) } else { LOOK };
+            match self.events.recv_timeout(look) {
                 Ok(Event::Measured { open: connections, at }) => {
                     waiting -= 1;
                     open += connections;

@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 use rustix::process::{Pid, Signal, kill_process};
 use support::ringftpd::{Ringftpd, Setup};
 use support::scripted::{Act, Moment, Scripted};
-use support::{Authority, Outcome, ringload};
+use support::{Authority, Outcome, run};
 
 /// How a listener is addressed on the command line.
 fn targets(server: &Ringftpd) -> [String; 3] {
@@ -20,11 +20,6 @@ fn targets(server: &Ringftpd) -> [String; 3] {
         format!("{} --explicit", server.explicit),
         format!("{} --auth-ssl", server.explicit),
     ]
-}
-
-fn run(target: &str, line: &str) -> Outcome {
-    let (workload, options) = line.split_once(' ').unwrap_or((line, ""));
-    ringload(&format!("{workload} {target} --cpus 0 --user alice {options}"))
 }
 
 #[test]

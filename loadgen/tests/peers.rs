@@ -8,7 +8,7 @@
 mod support;
 
 use support::peer::Peer;
-use support::{Outcome, ringload};
+use support::{Outcome, run};
 
 #[test]
 fn vsftpd_implicit() {
@@ -152,10 +152,4 @@ fn refused(outcome: &Outcome, operations: u64, phase: &str) {
     assert_eq!(outcome.total("errors"), operations);
     let errors = outcome.result["errors"].as_array().unwrap();
     assert!(errors.iter().all(|error| error["phase"] == phase), "not in {phase}: {errors:?}");
-}
-
-#[track_caller]
-fn run(target: &str, line: &str) -> Outcome {
-    let (workload, options) = line.split_once(' ').unwrap_or((line, ""));
-    ringload(&format!("{workload} {target} --cpus 0 --user alice {options}"))
 }

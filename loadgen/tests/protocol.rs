@@ -396,6 +396,12 @@ fn a_listing_that_lacks_files_is_an_error() {
         "unexpected_reply",
     );
     let server = Scripted::implicit(RIGHT);
+    // A directory that was there, with less in it than it was said to have.
+    run(&server, "list --count 2 --path d --entries 50 --listing list").all_failed(
+        2,
+        "last_byte",
+        "verification_mismatch",
+    );
     // Its own directory is empty for it; one file was asked for and the server has one, not two.
     run(&server, "list --count 1 --entries 1 --listing list").all_succeeded(1);
 }

@@ -12,8 +12,8 @@ use hdrhistogram::serialization::Deserializer;
 use hdrhistogram::serialization::interval_log::{IntervalLogIterator, LogEntry};
 use ringload::compare::versus;
 use ringload::measure::{
-    Channel, ConnectionState, Ending, ErrorKind, Interval, Latency, LatencyHistogram, Phase,
-    Recorder, Recording, Resumption, RunResult, ThreadUse, Timeline, TlsHandshake, Window,
+    Channel, ConnectionState, Ending, ErrorKind, Latency, LatencyHistogram, Phase, Recorder,
+    Recording, Resumption, RunResult, ThreadUse, Timeline, TlsHandshake, Window,
 };
 use ringload::report::{html, summary, write_hdr_log};
 
@@ -174,7 +174,7 @@ fn merged_threads_count_exactly() {
     // The intervals hold the warm-up too.
     let intervals = merged.intervals();
     assert_eq!(intervals.iter().map(|interval| interval.operations).sum::<u64>(), 56);
-    assert_eq!(intervals.iter().map(Interval::error_count).sum::<u64>(), 14);
+    assert_eq!(intervals.iter().flat_map(|interval| interval.errors).sum::<u64>(), 14);
     assert_eq!(intervals[0].operations, 6);
     assert_eq!(intervals[0].connections_peak, 3, "one in each of three threads");
 }
@@ -606,4 +606,31 @@ fn the_client_says_when_it_was_the_limit() {
     check(&late, own, Some("more than 3.0 ms late"));
     check(&Signs { waiting: 9, ..late }, others, Some("waited 9 % of the time"));
     check(&Signs { own_errors: true, ..calm }, own, Some("own host"));
+}
+
+/// Neither a fuller thread beside it nor the lateness of its own sends hides what a thread was.
+#[test]
+fn each_thread_is_judged_by_itself() {
+    #[track_caller]
+    fn check(threads: &[(u64, u64)], lateness: Duration, own: bool, others: bool) {
+        let window = window(Duration::ZERO);
+        let mut recording = Recording::default();
+        for (busy, waiting) in threads {
+            let mut recorder = Recorder::new(window);
+            let end = window.start + MILLISECOND * 20;
+            recorder.record(Phase::Operation, window.start, window.start, end);
+            recorder.lateness(window.start, window.start + lateness);
+            let percent = |share: u64| Duration::from_millis(share * 10);
+            let (cpu, waited) = (percent(*busy), percent(*waiting));
+            let thread = ThreadUse { cpu, waited, wall: Duration::from_secs(1) };
+            recording.merge(recorder.finish(end, thread));
+        }
+        let client = RunResult::new(details("login"), &recording).client;
+        let verdict = (client.was_limit, client.was_starved);
+        assert_eq!(verdict, (own, others), "{:?}", client.limit_reasons);
+    }
+    check(&[(70, 0), (10, 30)], Duration::ZERO, false, true);
+    check(&[(97, 0), (70, 25)], Duration::ZERO, true, true);
+    check(&[(97, 3)], MILLISECOND * 3, true, false);
+    check(&[(50, 1), (60, 5)], MILLISECOND * 3, false, true);
 }

@@ -31,6 +31,9 @@ const CLIENTS: u64 = 10;
 /// Connections of an open loop.
 const CONNECTIONS: u64 = 1000;
 
+/// Files of a directory made for listings.
+const ENTRIES: u64 = 100;
+
 /// A run as asked for.
 #[derive(Debug, Clone)]
 pub struct Request {
@@ -59,7 +62,10 @@ impl Command {
         if let Kind::Mixed(scenario) = &kind {
             files.sizes = scenario.sizes().collect();
             files.count = files.sizes.len() as u64;
-            load.rate = load.rate.or(if load.is_open() { None } else { scenario.rate });
+            let closed = load.clients.is_some() || load.think.is_some();
+            if !closed && !load.is_open() {
+                load.rate = scenario.rate;
+            }
             if load.is_open() {
                 load.arrivals = load.arrivals.or(scenario.arrivals);
             } else {
@@ -88,11 +94,9 @@ impl Command {
                 (common, Kind::SmallFiles { upload: *upload })
             }
             Self::List { common, listing, entries, path, .. } => {
-                let own = format!("ringload-{:x}-dir", common.load.seed);
-                let (path, entries) = match path {
-                    Some(path) => (path.clone(), 0),
-                    None => (own, *entries),
-                };
+                let files = self.files(common);
+                let path = path.clone().unwrap_or_else(|| files.directory());
+                let entries = entries.unwrap_or(files.entries);
                 (common, Kind::List { listing: *listing, path, entries })
             }
             Self::Mixed { common, scenario, .. } => {
@@ -138,7 +142,7 @@ impl Command {
                 files.keep = *keep;
             }
             Self::List { entries, path, keep, .. } => {
-                files.entries = if path.is_some() { 0 } else { *entries };
+                files.entries = if path.is_some() { 0 } else { entries.unwrap_or(ENTRIES) };
                 files.keep = *keep;
             }
             Self::SlowReader { slow, .. } | Self::SlowWriter { slow, .. } => {
@@ -163,7 +167,7 @@ impl LoadOptions {
         let duration = self.duration.unwrap_or(usual);
         let warmup =
             if counted { Duration::ZERO } else { self.warm_up.unwrap_or(Duration::from_secs(1)) };
-        if duration.is_zero() || duration.saturating_add(warmup) > guard::LENGTH_MAX.max(duration) {
+        if duration.is_zero() || duration.saturating_add(warmup) > guard::LENGTH_MAX {
             return Err(
                 "--duration must be above 0 and, with the warm-up, at most a day".to_owned()
             );
@@ -247,7 +251,7 @@ impl Common {
             );
         }
         let endpoint = self.endpoint(&target)?;
-        let parameters = self.parameters(&workload, &plan, &endpoint);
+        let parameters = self.parameters(&workload, &plan, load);
         let spec = RunSpec {
             plan,
             workload,
@@ -307,19 +311,25 @@ impl Common {
         &self,
         workload: &Workload,
         plan: &Plan,
-        endpoint: &Endpoint,
+        load: &LoadOptions,
     ) -> BTreeMap<String, String> {
-        let word = |value: &dyn std::fmt::Debug| format!("{value:?}").to_lowercase();
-        let mut all = BTreeMap::from([
-            ("tls".to_owned(), word(&self.tls.version)),
-            ("resume".to_owned(), word(&endpoint.resume_control)),
-            ("resume-data".to_owned(), word(&endpoint.resume_data)),
-            ("prot".to_owned(), word(&endpoint.protection)),
-            ("data".to_owned(), word(&endpoint.data)),
-            ("silent".to_owned(), self.load.silent.to_string()),
-            ("verify-server".to_owned(), self.tls.verified_by().to_owned()),
-        ]);
+        let mut all = workload_parameters(workload);
         let mut set = |name: &str, value: String| all.insert(name.to_owned(), value);
+        set("tls", word(&self.tls.version));
+        set("resume", word(&self.tls.resume));
+        set("resume-data", word(&self.tls.resume_data));
+        set("prot", word(&self.server.prot));
+        set("data", word(&self.server.data));
+        set("silent", load.silent.to_string());
+        set("verify-server", self.tls.verified_by().to_owned());
+        for (name, list) in [("suites", &self.tls.suites), ("groups", &self.tls.groups)] {
+            if !list.is_empty() {
+                set(name, list.join(","));
+            }
+        }
+        if let Some(count) = plan.count {
+            set("count", count.to_string());
+        }
         match &plan.load {
             Load::Closed { clients, think } => {
                 set("clients", clients.to_string());
@@ -328,36 +338,68 @@ impl Common {
             Load::Open { arrivals, connections, .. } => {
                 set("arrivals", word(arrivals));
                 set("max-connections", connections.to_string());
-                if let Some(rate) = self.load.rate {
+                if let Some(rate) = load.rate {
                     set("rate", rate.to_string());
                 }
-                if let Some((from, to)) = self.load.ramp {
+                if let Some((from, to)) = load.ramp {
                     set("ramp", format!("{from}..{to}"));
                 }
-                if !self.load.steps.is_empty() {
-                    set("steps", format!("{:?}", self.load.steps));
+                if !load.steps.is_empty() {
+                    set("steps", format!("{:?}", load.steps));
                 }
             }
         }
-        let files = &workload.files;
-        if files.sizes.iter().any(|size| *size > 0) {
-            set("sizes", format!("{:?}", files.sizes));
-            set("verify", (!files.discard).to_string());
-        }
-        if let Kind::Download(Pace::BytesPerSecond(rate))
-        | Kind::Upload(Pace::BytesPerSecond(rate)) = workload.kind
-        {
-            set("byte-rate", rate.to_string());
-        }
-        if let Some(beat) = workload.beat() {
-            set("every", format!("{:?}", beat.every));
-        }
-        if let Kind::List { listing, entries, .. } = &workload.kind {
-            set("listing", word(listing));
-            set("entries", entries.to_string());
-        }
         all
     }
+}
+
+/// The part of the parameters that is the workload's own.
+fn workload_parameters(workload: &Workload) -> BTreeMap<String, String> {
+    let mut all = BTreeMap::new();
+    let mut set = |name: &str, value: String| {
+        all.insert(name.to_owned(), value);
+    };
+    let files = &workload.files;
+    match &workload.kind {
+        Kind::Login { rein } => set("rein", rein.to_string()),
+        Kind::SmallFiles { upload } => set("upload", upload.to_string()),
+        Kind::Mixed(scenario) => set("scenario", scenario.to_string()),
+        Kind::Download(Pace::BytesPerSecond(rate)) | Kind::Upload(Pace::BytesPerSecond(rate)) => {
+            set("byte-rate", rate.to_string());
+        }
+        Kind::List { listing, path, entries } => {
+            set("listing", word(listing));
+            set("entries", entries.to_string());
+            if files.entries == 0 {
+                set("path", path.clone());
+            }
+        }
+        _ => {}
+    }
+    if let Some(beat) = workload.beat() {
+        set("every", format!("{:?}", beat.every));
+    }
+    match &files.existing {
+        Some((path, expected)) => {
+            set("path", path.clone());
+            set("verify", (*expected != Expected::Anything).to_string());
+        }
+        None => {
+            if files.sizes.iter().any(|size| *size > 0) {
+                set("sizes", format!("{:?}", files.sizes));
+            }
+            if workload.downloads() {
+                set("files", files.count.to_string());
+                set("verify", (!files.discard).to_string());
+            }
+        }
+    }
+    all
+}
+
+/// A value of an option as the report writes it.
+fn word(value: &dyn std::fmt::Debug) -> String {
+    format!("{value:?}").to_lowercase()
 }
 
 impl Common {

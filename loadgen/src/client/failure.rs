@@ -1,12 +1,12 @@
 //! How an exchange with the server fails: the phase it was in, the kind, and what was seen. A
 //! failure ends its connection, never the run.
 
-use std::io;
+use std::{fmt, io};
 
 use rustix::io::Errno;
 
 use super::{Reply, ReplyError};
-use crate::measure::{ErrorKind, Phase};
+use crate::measure::{ErrorKind, Phase, printable};
 
 /// An exchange failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,6 +37,14 @@ impl Failure {
     #[must_use]
     pub fn malformed(phase: Phase, error: ReplyError) -> Self {
         Self::new(phase, ErrorKind::ReplyParse, error.to_string())
+    }
+}
+
+/// In a line for a terminal.
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (phase, kind) = (self.phase.title(), self.kind.name());
+        write!(f, "{phase}: {kind}: {}", printable(&self.detail))
     }
 }
 
@@ -115,8 +123,14 @@ fn tls_kind(error: &rustls::Error) -> ErrorKind {
 
 #[cfg(test)]
 mod tests {
-    use super::{ConnectionError, ErrorKind, Phase};
+    use super::{ConnectionError, ErrorKind, Failure, Phase};
     use rustix::io::Errno;
+
+    #[test]
+    fn a_server_cannot_command_the_terminal() {
+        let failure = Failure::new(Phase::Login, ErrorKind::UnexpectedReply(530), "530 \u{1b}[2J");
+        assert_eq!(failure.to_string(), "login: unexpected_reply: 530 \u{fffd}[2J");
+    }
 
     #[test]
     fn kinds() {

@@ -12,8 +12,7 @@ pub enum DataMode {
     /// behind a NAT, and safe from a server that points elsewhere.
     Pasv,
     /// PASV, and the address replied, which must be the server's own: the control connection's
-    /// peer,
-    /// or for a server on this host another loopback address.
+    /// peer, or for a server on this host another loopback address.
     PasvReply,
     /// PORT: the server connects.
     Port,

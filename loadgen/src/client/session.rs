@@ -209,7 +209,7 @@ impl Client {
         let tls = self
             .endpoint
             .tls
-            .connect(Arc::clone(config), Some(&self.tickets))
+            .connect(Arc::clone(config), &self.tickets)
             .map_err(|error| ConnectionError::from(error).during(phase))?;
         within(phase, self.endpoint.timeout, channel.handshake(tls)).await?;
         let Some(facts) = channel.tls().map(|tls| tls.facts(which)) else {
@@ -306,9 +306,6 @@ impl Session {
         within(PHASE, timeout, self.channel.end_tls()).await?;
         if !self.parser.is_empty() {
             return Err(behind(PHASE));
-        }
-        if self.client.endpoint.resume_control == ResumeMode::Never {
-            self.client.tickets.clear();
         }
         match self.client.endpoint.opening {
             Opening::Implicit => {

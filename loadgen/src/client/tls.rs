@@ -157,7 +157,7 @@ impl TlsSettings {
         Arc::new(config)
     }
 
-    /// Begins TLS on a connection.
+    /// Begins TLS on a connection of a client whose sessions `store` holds.
     ///
     /// # Errors
     ///
@@ -165,14 +165,13 @@ impl TlsSettings {
     pub fn connect(
         &self,
         config: Arc<ClientConfig>,
-        store: Option<&TicketStore>,
+        store: &TicketStore,
     ) -> Result<TlsClient, rustls::Error> {
-        let offers = |store: &TicketStore| store.offers();
-        let before = store.map(offers);
+        let before = store.offers();
         let mut connection = ClientConnection::new(config, self.name.clone())?;
         connection.set_buffer_limit(None);
         // The session to offer is taken from the store while the ClientHello is made.
-        let offered = store.map(offers) != before;
+        let offered = store.offers() != before;
         Ok(TlsClient { connection: Box::new(connection), offered, closed: false })
     }
 }

@@ -129,7 +129,7 @@ impl Session {
         Ok(true)
     }
 
-    /// Lists the working directory and returns how many lines came.
+    /// Lists `path`, or the working directory if it is empty, and returns how many lines came.
     ///
     /// # Errors
     ///

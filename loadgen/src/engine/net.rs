@@ -6,7 +6,6 @@ use std::{
     future::poll_fn,
     io,
     net::{IpAddr, SocketAddr},
-    os::fd::{AsFd, BorrowedFd},
     time::Duration,
 };
 
@@ -53,25 +52,11 @@ pub struct Stream {
 }
 
 impl Stream {
-    /// Reads what is there, waiting until there is something. Zero is the end of the stream.
+    /// Reads without waiting. Zero is the end of the stream.
     ///
     /// # Errors
     ///
-    /// Those of recv(2) except `EAGAIN` and `EINTR`.
-    pub async fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        loop {
-            match self.try_read(buffer) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.readable().await?,
-                other => return other,
-            }
-        }
-    }
-
-    /// Reads without waiting.
-    ///
-    /// # Errors
-    ///
-    /// `WouldBlock` when nothing is there; else as [`Stream::read`].
+    /// `WouldBlock` when nothing is there; else those of recv(2) except `EINTR`.
     pub fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
         let received = rustix::io::retry_on_intr(|| {
             rustix::net::recv(&self.watched, &mut *buffer, RecvFlags::DONTWAIT)
@@ -150,12 +135,6 @@ impl Stream {
     /// Those of getsockname(2).
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         Ok(rustix::net::getsockname(&self.watched)?.try_into()?)
-    }
-}
-
-impl AsFd for Stream {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.watched.as_fd()
     }
 }
 

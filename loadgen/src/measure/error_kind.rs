@@ -176,8 +176,8 @@ pub(crate) struct ErrorCount {
 const EXAMPLE_BYTES_MAX: usize = 160;
 
 impl Errors {
-    /// Counts one error. `detail` is kept for the first of its phase and kind only, without control
-    /// characters (a server chose it, a terminal will show it) and cut to one line of a report.
+    /// Counts one error. `detail` is kept for the first of its phase and kind only, printable and
+    /// cut to one line of a report.
     pub fn add(&mut self, phase: Phase, kind: ErrorKind, detail: &str) {
         let row = self.rows.entry((phase, kind)).or_default();
         if row.count == 0 {
@@ -235,8 +235,9 @@ impl Errors {
     }
 }
 
-/// `text` without control and direction-changing characters, cut at a character.
-fn printable(text: &str) -> String {
+/// What a server chose to say, for a terminal: without control and direction-changing characters,
+/// cut at a character.
+pub(crate) fn printable(text: &str) -> String {
     let mut out = String::new();
     for character in text.chars() {
         let invisible = character.is_control()

@@ -63,12 +63,6 @@ impl Interval {
         }
     }
 
-    /// All errors.
-    #[must_use]
-    pub fn error_count(&self) -> u64 {
-        self.errors.iter().sum()
-    }
-
     fn set_latency(&mut self, latency: &LatencyHistogram) {
         self.histogram.clear();
         if latency.count() > 0

@@ -28,6 +28,7 @@ pub use counters::{
     Channel, ConnectionState, ConnectionStates, Counters, Resumption, ResumptionCounts,
     TlsHandshake, TlsNames,
 };
+pub(crate) use error_kind::printable;
 pub use error_kind::{ErrorClass, ErrorKind, Errors};
 pub use histogram::{
     HIGHEST_LATENCY_NS, Latency, LatencyHistogram, SIGNIFICANT_DIGITS, decode_histogram,

@@ -23,9 +23,8 @@ pub enum Phase {
     /// `connect` (or accept) of the data connection until it is established.
     DataConnect,
     /// The TLS handshake of the data connection, with the transfer command and its 1yz reply, which
-    /// come before it (RFC 4217 §7). In clear they belong to the first byte, and with PORT and
-    /// EPRT to
-    /// the data connection, which the server only makes then.
+    /// come before it (RFC 4217 §7). In clear they belong to the first byte, and with PORT and EPRT
+    /// to the data connection, which the server only makes then.
     DataTls,
     /// Until the first byte of payload was received, or accepted by the transport when sending.
     FirstByte,

@@ -100,12 +100,13 @@ impl ProcessSample {
     }
 }
 
-/// What a server used from the end of the warm-up until the last operation had ended.
+/// What a server used: CPU time from the end of the warm-up, memory from before the sessions of the
+/// run, both until the last operation had ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerUse {
     /// Who it is, as given.
     pub processes: ServerProcesses,
-    /// At the end of the warm-up.
+    /// At these beginnings.
     pub before: ProcessSample,
     /// When the last operation had ended, with the connections still open that the workload holds.
     pub after: ProcessSample,

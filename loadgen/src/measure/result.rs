@@ -69,7 +69,7 @@ pub struct Target {
     pub host: String,
     /// Port.
     pub port: u16,
-    /// `implicit`, `explicit` or `plain`.
+    /// `implicit` or `explicit`.
     pub security: String,
     /// Text of the first greeting, printable.
     pub greeting: String,
@@ -683,11 +683,15 @@ fn limits(
 ) -> Limits {
     let mut limits = Limits::default();
     let threads = || busy.iter().copied().zip(waiting.iter().copied());
-    let fullest = threads().max_by(|a, b| (a.0 + a.1).total_cmp(&(b.0 + b.1)));
-    let (ran, waited) = fullest.unwrap_or_default();
-    let full = ran + waited >= thresholds.thread_busy;
-    let starved = full && ran < thresholds.thread_busy && waited >= thresholds.thread_waiting;
-    if starved || waited >= thresholds.thread_starved {
+    let full = |(ran, waited): (f64, f64)| ran + waited >= thresholds.thread_busy;
+    // Others had the time that a full or late thread needed.
+    let held_up = |(ran, waited): (f64, f64)| {
+        ran < thresholds.thread_busy && waited >= thresholds.thread_waiting
+    };
+    let starved =
+        |used: (f64, f64)| used.1 >= thresholds.thread_starved || (full(used) && held_up(used));
+    let most_starved = threads().filter(|used| starved(*used)).max_by(|a, b| a.1.total_cmp(&b.1));
+    if let Some((ran, waited)) = most_starved {
         limits.others = true;
         limits.reasons.push(format!(
             "a generator thread ran for {:.0} % of the time and waited for {:.0} % while others \
@@ -695,14 +699,18 @@ fn limits(
             ran * 100.0,
             waited * 100.0
         ));
-    } else if full {
+    }
+    let busiest =
+        threads().filter(|used| full(*used) && !starved(*used)).max_by(|a, b| a.0.total_cmp(&b.0));
+    if let Some((ran, _)) = busiest {
         limits.own = true;
         limits.reasons.push(format!(
             "a generator thread used {:.0} % of its core: give it more cores, or the server less",
             ran * 100.0
         ));
     }
-    let longest_wait = waiting.iter().copied().fold(0.0, f64::max);
+    let longest_wait =
+        threads().filter(|used| held_up(*used)).map(|used| used.1).max_by(f64::total_cmp);
     let lateness = Duration::from_nanos(recording.lateness.percentile(99.0));
     let median = phases
         .get(&Phase::Operation)
@@ -710,18 +718,16 @@ fn limits(
     let too_late =
         lateness > thresholds.lateness_p99 || lateness > median.mul_f64(thresholds.lateness_share);
     if recording.lateness.count() > 0 && lateness > thresholds.lateness_floor && too_late {
-        let starved = longest_wait >= thresholds.thread_waiting;
-        limits.others |= starved;
-        limits.own |= !starved;
+        limits.others |= longest_wait.is_some();
+        limits.own |= longest_wait.is_none();
         limits.reasons.push(format!(
             "1 % of its sends were more than {:.1} ms late, beside a median operation of {:.1} ms{}",
             lateness.as_secs_f64() * 1e3,
             median.as_secs_f64() * 1e3,
-            if starved {
-                format!("; a thread waited {:.0} % of the time for its core", longest_wait * 100.0)
-            } else {
-                String::new()
-            }
+            longest_wait.map_or_else(String::new, |waited| format!(
+                "; a thread waited {:.0} % of the time for its core",
+                waited * 100.0
+            ))
         ));
     }
     let own: u64 = recording.errors.by_class()[ErrorClass::Client as usize];

@@ -202,6 +202,16 @@ impl Workload {
         }
     }
 
+    /// Whether files are downloaded.
+    #[must_use]
+    pub fn downloads(&self) -> bool {
+        match &self.kind {
+            Kind::Download(_) | Kind::SmallFiles { upload: false } => true,
+            Kind::Mixed(scenario) => scenario.downloads(),
+            _ => false,
+        }
+    }
+
     /// Whether each operation begins with a connection of its own.
     #[must_use]
     pub const fn connects(&self) -> bool {

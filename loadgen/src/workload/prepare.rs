@@ -43,7 +43,7 @@ pub fn prepare(
     interrupted: &Arc<AtomicBool>,
 ) -> Result<(), String> {
     let files = needed(workload);
-    let directory = (entries(workload) > 0).then(|| workload.files.directory());
+    let directory = (workload.files.entries > 0).then(|| workload.files.directory());
     if files.is_empty() && directory.is_none() {
         return Ok(());
     }
@@ -60,7 +60,7 @@ pub fn prepare(
         });
         let problem = match ended.await {
             Some(Ok(())) => return Ok(()),
-            Some(Err(failure)) => words(&failure),
+            Some(Err(failure)) => failure.to_string(),
             None => "interrupted".to_owned(),
         };
         let made = made.take();
@@ -69,9 +69,7 @@ pub fn prepare(
         }
         match timeout_at(Instant::now() + PATIENCE, delete(&client, made)).await {
             Some(Ok(())) => Err(problem),
-            Some(Err(failure)) => {
-                Err(format!("{problem}; files were left behind: {}", words(&failure)))
-            }
+            Some(Err(failure)) => Err(format!("{problem}; files were left behind: {failure}")),
             None => Err(format!("{problem}; files were left behind: no time")),
         }
     })
@@ -100,9 +98,9 @@ pub fn clean_up(
     if uploads {
         made.names.extend(uploaders.into_iter().map(|number| files.upload_name(number)));
     }
-    if entries(workload) > 0 {
+    if workload.files.entries > 0 {
         let directory = files.directory();
-        made.names.extend((0..entries(workload)).map(|index| format!("{directory}/{index}")));
+        made.names.extend((0..workload.files.entries).map(|index| format!("{directory}/{index}")));
         made.directory = Some(directory);
     }
     if files.keep || made.is_empty() {
@@ -118,7 +116,7 @@ pub fn clean_up(
             None
         });
         match deleted.await {
-            Some(result) => result.map_err(|failure| words(&failure)),
+            Some(result) => result.map_err(|failure| failure.to_string()),
             None => Err("interrupted".to_owned()),
         }
     })
@@ -143,12 +141,12 @@ async fn make(client: &Client, workload: &Workload, made: &RefCell<Made>) -> Res
     for (name, content) in needed(workload) {
         make_file(&mut session, name, content, made, &mut trace).await?;
     }
-    if entries(workload) > 0 {
+    if workload.files.entries > 0 {
         let directory = workload.files.directory();
         // A directory left by a run before is as good; its files are replaced.
         session.exchange(Phase::Operation, &format!("MKD {directory}")).await?;
         made.borrow_mut().directory = Some(directory.clone());
-        for index in 0..entries(workload) {
+        for index in 0..workload.files.entries {
             let content = crate::verify::Content::new(0, index, 0);
             let name = format!("{directory}/{index}");
             make_file(&mut session, name, content, made, &mut trace).await?;
@@ -191,19 +189,10 @@ async fn told(interrupted: &AtomicBool) {
 /// The files that downloads fetch.
 fn needed(workload: &Workload) -> Vec<(String, crate::verify::Content)> {
     let files = &workload.files;
-    let downloads = match &workload.kind {
-        Kind::Download(_) | Kind::SmallFiles { upload: false } => true,
-        Kind::Mixed(scenario) => scenario.downloads(),
-        _ => false,
-    };
-    if !downloads || files.existing.is_some() {
+    if !workload.downloads() || files.existing.is_some() {
         return Vec::new();
     }
     (0..files.count).map(|index| (files.name(index), files.content(index))).collect()
-}
-
-fn entries(workload: &Workload) -> u64 {
-    if matches!(workload.kind, Kind::List { .. }) { workload.files.entries } else { 0 }
 }
 
 fn client(mut endpoint: Endpoint, source: Option<std::net::IpAddr>) -> Client {
@@ -224,8 +213,4 @@ where
 {
     let thread = engine::start("prepare", None, run).map_err(|error| error.to_string())?;
     thread.join().map_err(|error| error.to_string())?
-}
-
-fn words(failure: &Failure) -> String {
-    format!("{}: {}: {}", failure.phase.title(), failure.kind.name(), failure.detail)
 }

@@ -1,7 +1,7 @@
 //! The `mixed` workload's file: which operations in which proportion, how large, how many of them
 //! the client gives up. TOML in, choices out.
 
-use std::{path::Path, time::Duration};
+use std::{fmt, path::Path, time::Duration};
 
 use serde::Deserialize;
 
@@ -101,11 +101,7 @@ impl Scenario {
             return Err(format!("rate must be above 0 and at most {RATE_MAX}"));
         }
         let think = file.think.as_deref().map(parse_duration).transpose()?;
-        let arrivals = file.arrivals.map(|word| match word {
-            ArrivalsWord::Constant => Arrivals::Constant,
-            ArrivalsWord::Poisson => Arrivals::Poisson,
-        });
-        let (abandon, rate) = (file.abandon, file.rate);
+        let File { abandon, rate, arrivals, .. } = file;
         Ok(Self { operations, sizes, abandon, rate, arrivals, think })
     }
 
@@ -140,6 +136,19 @@ impl Scenario {
     }
 }
 
+/// The mix in a line: what the file says of the work, and nothing of its pace.
+impl fmt::Display for Scenario {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (action, weight) in &self.operations {
+            write!(f, "{action:?} {weight}, ")?;
+        }
+        for (octets, weight) in &self.sizes {
+            write!(f, "{octets} octets {weight}, ")?;
+        }
+        write!(f, "abandon {}", self.abandon)
+    }
+}
+
 const DEFAULT_SIZE_BYTES: u64 = 64 * 1024;
 
 fn pick<T>(random: &mut Random, weighted: &[(T, f64)]) -> usize {
@@ -164,7 +173,7 @@ struct File {
     #[serde(default)]
     abandon: f64,
     rate: Option<f64>,
-    arrivals: Option<ArrivalsWord>,
+    arrivals: Option<Arrivals>,
     think: Option<String>,
 }
 
@@ -182,13 +191,6 @@ struct SizeEntry {
     bytes: String,
     #[serde(default = "one")]
     weight: f64,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "kebab-case")]
-enum ArrivalsWord {
-    Constant,
-    Poisson,
 }
 
 const fn one() -> f64 {

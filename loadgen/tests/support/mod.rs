@@ -8,6 +8,8 @@ pub mod peer;
 pub mod ringftpd;
 pub mod scripted;
 
+use std::collections::BTreeMap;
+use std::io::{BufRead, Lines};
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -45,6 +47,35 @@ pub fn ringload(line: &str) -> Outcome {
         result,
         output: String::from_utf8_lossy(&text).into_owned(),
     }
+}
+
+/// Runs `ringload` as `alice`; `line` is a workload and its options, `target` comes between.
+#[track_caller]
+pub fn run(target: &str, line: &str) -> Outcome {
+    let (workload, options) = line.split_once(' ').unwrap_or((line, ""));
+    ringload(&format!("{workload} {target} --cpus 0 --user alice {options}"))
+}
+
+/// What a server says until it is `ready`: `listening implicit ADDRESS` and the like, by the word
+/// before the value. `None`: it ended before.
+pub fn announced(lines: &mut Lines<impl BufRead>) -> Option<BTreeMap<String, String>> {
+    let mut announced = BTreeMap::new();
+    for line in lines {
+        let line = line.unwrap();
+        let line = line.strip_prefix("listening ").unwrap_or(&line);
+        match line.split_once(' ') {
+            Some((word, value)) => drop(announced.insert(word.to_owned(), value.to_owned())),
+            None if line == "ready" => return Some(announced),
+            None => {}
+        }
+    }
+    None
+}
+
+/// SHA-256, hexadecimal.
+fn fingerprint(octets: &[u8]) -> String {
+    use sha2::Digest;
+    sha2::Sha256::digest(octets).iter().map(|octet| format!("{octet:02x}")).collect()
 }
 
 impl Outcome {
@@ -125,7 +156,6 @@ impl Authority {
 
     /// A certificate and its key, in files that begin with `name`; and its SHA-256.
     pub fn issue(&self, name: &str) -> (String, String, String) {
-        use sha2::Digest;
         let key = KeyPair::generate().unwrap();
         let names = ["localhost", "127.0.0.1", "::1"].map(str::to_owned);
         let params = CertificateParams::new(names.to_vec()).unwrap();
@@ -135,8 +165,7 @@ impl Authority {
             std::fs::write(&path, text).unwrap();
             path.display().to_string()
         };
-        let digest = sha2::Sha256::digest(certificate.der());
-        let print = digest.iter().map(|octet| format!("{octet:02x}")).collect();
+        let print = fingerprint(certificate.der());
         (file("pem", certificate.pem()), file("key", key.serialize_pem()), print)
     }
 }
@@ -176,8 +205,6 @@ impl Identity {
 
     /// SHA-256 of the certificate, hexadecimal.
     pub fn fingerprint(&self) -> String {
-        use sha2::Digest;
-        let digest = sha2::Sha256::digest(&self.certificate);
-        digest.iter().map(|octet| format!("{octet:02x}")).collect()
+        fingerprint(&self.certificate)
     }
 }

@@ -5,6 +5,8 @@ use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
+use super::announced;
+
 /// A running server; ended when dropped.
 pub struct Peer {
     child: Child,
@@ -34,25 +36,13 @@ impl Peer {
             .spawn()
             .unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let (mut implicit, mut explicit, mut root) = (None, None, None);
-        loop {
-            let Some(line) = lines.next() else {
-                let output = child.wait_with_output().unwrap();
-                return Err(String::from_utf8_lossy(&output.stderr).into_owned());
-            };
-            let line = line.unwrap();
-            match line.split_whitespace().collect::<Vec<_>>()[..] {
-                ["listening", "implicit", address] => implicit = Some(address.to_owned()),
-                ["listening", "explicit", address] => {
-                    explicit = Some(format!("{address} --explicit"));
-                }
-                ["root", path] => root = Some(PathBuf::from(path)),
-                ["ready"] => break,
-                _ => {}
-            }
-        }
-        let (implicit, explicit) = (implicit.unwrap(), explicit.unwrap());
-        Ok(Self { child, implicit, explicit, root: root.unwrap() })
+        let Some(announced) = announced(&mut lines) else {
+            let output = child.wait_with_output().unwrap();
+            return Err(String::from_utf8_lossy(&output.stderr).into_owned());
+        };
+        let implicit = announced["implicit"].clone();
+        let explicit = format!("{} --explicit", announced["explicit"]);
+        Ok(Self { child, implicit, explicit, root: PathBuf::from(&announced["root"]) })
     }
 
     /// Names in the user's directory.

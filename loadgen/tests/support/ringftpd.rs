@@ -10,6 +10,8 @@ use std::sync::OnceLock;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
+use super::announced;
+
 /// Argon2id (m=8 KiB, t=1) of `secret`: as cheap as the format allows, because tests log in often.
 const SECRET_HASH: &str = "$argon2id$v=19$m=8,t=1,p=1$cmluZ2Z0cGQtdGVzdHMhIQ\
                            $w8kAV0esF/gb/qiEO5ycssX/dBZZ4Ql2/MRAJDdDcfM";
@@ -74,19 +76,12 @@ impl Ringftpd {
             .spawn()
             .unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let (mut implicit, mut explicit) = (None, None);
-        loop {
-            let line = lines.next().expect("the server ended before it was ready").unwrap();
-            match line.split_whitespace().collect::<Vec<_>>()[..] {
-                ["listening", "implicit", address] => implicit = address.parse().ok(),
-                ["listening", "explicit", address] => explicit = address.parse().ok(),
-                ["ready"] => break,
-                _ => {}
-            }
-        }
+        let announced = announced(&mut lines).expect("the server ended before it was ready");
+        let address = |kind: &str| announced[kind].parse().unwrap();
+        let (implicit, explicit) = (address("implicit"), address("explicit"));
         // Whatever it still prints must not fill the pipe.
         std::thread::spawn(move || lines.for_each(drop));
-        Self { child, scratch, implicit: implicit.unwrap(), explicit: explicit.unwrap() }
+        Self { child, scratch, implicit, explicit }
     }
 
     /// Its process id.
