@@ -150,7 +150,7 @@ impl Control {
             mailbox: receiver,
             sender,
             request: None,
-            ports: context.parts.passive_ports.session(),
+            ports: context.passive_ports.session(),
             passive: None,
             transfer: None,
             certificate: None,
