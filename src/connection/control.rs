@@ -685,6 +685,9 @@ impl Control {
             self.session.handle_input(clock::now(), Input::Disconnected);
             while self.session.poll_output().is_some() {}
         }
+        // Not kept from others while the client lingers, as after the deadline of a handshake.
+        self.place = None;
+        self.handshaking = None;
         self.transfer = None;
         self.passive = None;
         if let Some(request) = self.request.take() {
