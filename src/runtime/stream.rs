@@ -155,16 +155,6 @@ impl Stream {
         watch.wait().await
     }
 
-    /// The socket no longer blocks anybody who calls it by its descriptor (sendfile(2) knows no
-    /// flag for that). Waiting here is not affected.
-    ///
-    /// # Errors
-    ///
-    /// Those of ioctl(2).
-    pub fn set_nonblocking(&self) -> io::Result<()> {
-        Ok(rustix::io::ioctl_fionbio(&self.watched, true)?)
-    }
-
     /// As [`Stream::try_write`], but the last segment may wait for what follows, and leaves with
     /// it: more octets, or the FIN. For the caller who sends either at once.
     ///
@@ -202,12 +192,6 @@ impl Stream {
     /// Those of shutdown(2); a connection already gone is not one.
     pub fn shutdown_write(&self) -> io::Result<()> {
         socket::shutdown_write(&self.watched)
-    }
-
-    /// Closes with RST: the peer learns that what it received is not all.
-    pub fn reset(self) {
-        // A connection without the option is closed with FIN, the best that is left.
-        let _ = socket::set_reset_on_close(&self.watched);
     }
 
     /// The other end, as it was when the connection was made.
@@ -344,18 +328,6 @@ mod tests {
             assert!(stream.write_all(b"x").await.is_err());
             assert_eq!(stream.peer_addr().ip().to_string(), "127.0.0.1");
             stream.shutdown_write().unwrap();
-        });
-    }
-
-    #[test]
-    fn reset_reaches_the_peer() {
-        on_shard(|| async {
-            let (stream, mut client) = pair();
-            assert!(poll_once(stream.readable()).await.is_none());
-            stream.reset();
-            let reader = std::thread::spawn(move || client.read(&mut [0; 4]).unwrap_err().kind());
-            assert!(eventually(|| reader.is_finished()).await);
-            assert_eq!(reader.join().unwrap(), io::ErrorKind::ConnectionReset);
         });
     }
 

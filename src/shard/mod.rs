@@ -29,7 +29,6 @@ use crate::vfs::Root;
 
 pub use self::admission::{Admission, Verdict, share};
 pub use self::listener::{BoundListener, ListenError, ListenerKind, SteerBy, bind_all};
-pub use self::steering::{shard_of_cpu, shard_of_source};
 
 /// What the main thread tells a shard.
 #[derive(Clone, Debug)]
