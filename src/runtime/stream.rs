@@ -133,9 +133,7 @@ impl Stream {
     ///
     /// `WouldBlock` when nothing fits; else as [`Stream::write_all`].
     pub fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
-        self.check()?;
-        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-        self.noted(rustix::io::retry_on_intr(|| rustix::net::send(&self.watched, bytes, flags)))
+        self.send(bytes, SendFlags::empty())
     }
 
     /// Returns when the socket takes bytes again, or has failed: for those who send by other means
@@ -162,8 +160,12 @@ impl Stream {
     ///
     /// As [`Stream::try_write`].
     pub fn try_write_held(&self, bytes: &[u8]) -> io::Result<usize> {
+        self.send(bytes, SendFlags::MORE)
+    }
+
+    fn send(&self, bytes: &[u8], flags: SendFlags) -> io::Result<usize> {
         self.check()?;
-        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL | SendFlags::MORE;
+        let flags = flags | SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
         self.noted(rustix::io::retry_on_intr(|| rustix::net::send(&self.watched, bytes, flags)))
     }
 
