@@ -4,7 +4,7 @@
 //!
 //! Every connection in progress waits for its client, or for the processor: only the first kind
 //! can be sent away, and only after the client had a fair time for its next word. First goes who
-//! has not sent a ClientHello, oldest first; then who has left a handshake half done.
+//! has not sent a ClientHello, oldest first; then who has left a handshake half done for longest.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
