@@ -24,12 +24,6 @@ impl Budget {
         self.0.set(self.0.get().checked_sub(1)?);
         Some(Share(self.clone()))
     }
-
-    /// Shares left.
-    #[must_use]
-    pub fn left(&self) -> usize {
-        self.0.get()
-    }
 }
 
 impl Drop for Share {
@@ -49,7 +43,6 @@ mod tests {
         let (first, second) = (budget.take(), budget.take());
         assert!(first.is_some() && second.is_some() && budget.take().is_none());
         drop(first);
-        assert_eq!(budget.left(), 1);
         let again = budget.take();
         assert!(again.is_some() && budget.take().is_none());
     }

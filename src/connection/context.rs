@@ -4,6 +4,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
+use std::ops::RangeInclusive;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,8 +34,8 @@ pub struct ContextParts {
     pub homes: Vec<Arc<Root>>,
     /// Threads for work that may block.
     pub helpers: Helpers,
-    /// This shard's part of the passive range.
-    pub passive_ports: PassivePorts,
+    /// This shard's part of the passive range; `None` is any ephemeral port.
+    pub passive_range: Option<RangeInclusive<u16>>,
     /// IPv4 address told in PASV instead of our own.
     pub masquerade: Option<Ipv4Addr>,
     /// Sessions one user may have in this shard; `None` is no limit.
@@ -81,6 +82,7 @@ impl Default for Queues {
 /// One shard's common state.
 pub struct Context {
     pub(super) parts: ContextParts,
+    pub(super) passive_ports: PassivePorts,
     pub(super) blocks: BlockPool,
     /// Reads ahead of what is sent, from disks.
     pub(super) read_ahead: Budget,
@@ -113,6 +115,7 @@ impl Context {
                 parts.handshake_percent,
             ),
             handshakes: Handshakes::new(parts.handshakes_max, counters.clone()),
+            passive_ports: PassivePorts::new(parts.passive_range.clone(), counters.clone()),
             parts,
             blocks: BlockPool::default(),
             read_ahead: Budget::new(READ_AHEAD_PER_SHARD),
@@ -141,7 +144,7 @@ impl Context {
         self.parts.homes.get(usize::try_from(id.0).ok()?).cloned()
     }
 
-    /// Counts a session of `user`; `None` when the user has all it may have.
+    /// Counts a session of `user`; false when the user has all it may have.
     pub(super) fn enter_user(&self, user: &str) -> bool {
         let mut sessions = self.sessions_by_user.borrow_mut();
         let count = sessions.entry(user.to_owned()).or_insert(0);
@@ -158,18 +161,5 @@ impl Context {
                 sessions.remove(user);
             }
         }
-    }
-
-    /// Name and value of every counter.
-    #[must_use]
-    pub fn report(&self) -> Vec<(&'static str, u64)> {
-        let passive = self.parts.passive_ports.counts();
-        let mut report = self.counters.snapshot();
-        report.push(("passive_opened", passive.opened));
-        report.push(("passive_reused", passive.reused));
-        report.push(("passive_exhausted", passive.exhausted));
-        report.push(("passive_strangers", passive.strangers));
-        report.push(("passive_accept_pauses", passive.starved));
-        report
     }
 }

@@ -150,7 +150,7 @@ impl Control {
             mailbox: receiver,
             sender,
             request: None,
-            ports: context.parts.passive_ports.session(),
+            ports: context.passive_ports.session(),
             passive: None,
             transfer: None,
             certificate: None,
@@ -685,6 +685,9 @@ impl Control {
             self.session.handle_input(clock::now(), Input::Disconnected);
             while self.session.poll_output().is_some() {}
         }
+        // Not kept from others while the client lingers, as after the deadline of a handshake.
+        self.place = None;
+        self.handshaking = None;
         self.transfer = None;
         self.passive = None;
         if let Some(request) = self.request.take() {

@@ -211,11 +211,7 @@ impl DataConnection {
         };
         channel.seal(octets, &mut self.out).map_err(|error| failed(&error))?;
         channel.seal_close_notify(&mut self.out).map_err(|error| failed(&error))?;
-        let sent = match self.stream.try_write(&self.out) {
-            Ok(count) => count,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
-            Err(_) => return Err(TransferError::ConnectionLost),
-        };
+        let sent = self.try_write(&self.out)?.unwrap_or(0);
         let at_once = sent == self.out.len();
         write(&self.stream, &self.interrupts, &self.out[sent..]).await?;
         self.out.clear();

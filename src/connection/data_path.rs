@@ -1,8 +1,6 @@
 //! Which way the octets of a transfer take between storage and the data connection, and why: a
 //! decision without side effects, made once a transfer.
 
-use std::fmt;
-
 use crate::protocol::file::TransferRequest;
 use crate::sys::ktls;
 
@@ -22,7 +20,8 @@ pub(super) enum DataPath {
 }
 
 impl DataPath {
-    const fn name(self) -> &'static str {
+    /// The word of the log.
+    pub(super) const fn name(self) -> &'static str {
         match self {
             Self::SendFile => "sendfile",
             Self::KernelTls => "ktls",
@@ -30,12 +29,6 @@ impl DataPath {
             Self::Blocks => "blocks",
             Self::Text => "text",
         }
-    }
-}
-
-impl fmt::Display for DataPath {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
     }
 }
 
@@ -137,7 +130,7 @@ mod tests {
     ) {
         let (kernel_tls, cipher) = kernel;
         let circumstances = Circumstances { content, protected, kernel_tls, cipher, cache_tells };
-        assert_eq!(choose(&circumstances).to_string(), expected, "{circumstances:?}");
+        assert_eq!(choose(&circumstances).name(), expected, "{circumstances:?}");
     }
 
     #[test]

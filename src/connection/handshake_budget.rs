@@ -4,7 +4,7 @@
 //!
 //! Every connection in progress waits for its client, or for the processor: only the first kind
 //! can be sent away, and only after the client had a fair time for its next word. First goes who
-//! has not sent a ClientHello, oldest first; then who has left a handshake half done.
+//! has not sent a ClientHello, oldest first; then who has left a handshake half done for longest.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -30,8 +30,10 @@ pub(super) struct HandshakeBudget {
     next: u64,
     /// Admitted then, and no ClientHello so far.
     silent: BTreeMap<HandshakeId, Instant>,
-    /// ClientHello seen, not established.
+    /// ClientHello seen then, or spared since, and not established.
     heard: BTreeMap<HandshakeId, Instant>,
+    /// The same by their times: who came later may have spoken earlier.
+    heard_since: BTreeSet<(Instant, HandshakeId)>,
     /// Told to go and not gone.
     shed: BTreeSet<HandshakeId>,
     waiting: BTreeSet<HandshakeId>,
@@ -45,6 +47,7 @@ impl HandshakeBudget {
             next: 0,
             silent: BTreeMap::new(),
             heard: BTreeMap::new(),
+            heard_since: BTreeSet::new(),
             shed: BTreeSet::new(),
             waiting: BTreeSet::new(),
         }
@@ -68,15 +71,20 @@ impl HandshakeBudget {
     pub(super) fn heard(&mut self, id: HandshakeId, now: Instant) {
         if self.silent.remove(&id).is_some() || self.shed.remove(&id) {
             self.heard.insert(id, now);
+            self.heard_since.insert((now, id));
         }
     }
 
     /// The handshake has ended, however it did, or does not wait any more.
     pub(super) fn leave(&mut self, id: HandshakeId) {
-        let _ = self.silent.remove(&id).is_some()
-            || self.heard.remove(&id).is_some()
-            || self.shed.remove(&id)
-            || self.waiting.remove(&id);
+        let _ = self.remove(id) || self.shed.remove(&id) || self.waiting.remove(&id);
+    }
+
+    /// Whether it was in progress and not told to go.
+    fn remove(&mut self, id: HandshakeId) -> bool {
+        let heard = self.heard.remove(&id);
+        heard.is_some_and(|since| self.heard_since.remove(&(since, id)))
+            || self.silent.remove(&id).is_some()
     }
 
     /// The next thing to do, to be asked until there is none, after each event and at
@@ -97,8 +105,7 @@ impl HandshakeBudget {
             .into_iter()
             .find_map(|(oldest, grace)| oldest.filter(|(_, since)| *since + grace <= now))?
             .0;
-        self.silent.remove(&victim);
-        self.heard.remove(&victim);
+        self.remove(victim);
         self.shed.insert(victim);
         Some(Decision::Shed(victim))
     }
@@ -126,10 +133,9 @@ impl HandshakeBudget {
 
     /// The oldest silent one, and the oldest that is half done, with their times.
     fn oldest(&self) -> (Option<Since>, Option<Since>) {
-        let first = |map: &BTreeMap<HandshakeId, Instant>| {
-            map.first_key_value().map(|(id, since)| (*id, *since))
-        };
-        (first(&self.silent), first(&self.heard))
+        let silent = self.silent.first_key_value().map(|(id, since)| (*id, *since));
+        let heard = self.heard_since.first().map(|(since, id)| (*id, *since));
+        (silent, heard)
     }
 }
 
@@ -185,6 +191,7 @@ mod tests {
             }
         }
     }
+
     #[test]
     fn below_the_bound_nobody_waits_and_nobody_goes() {
         check(
@@ -261,6 +268,28 @@ mod tests {
                 (2_399, Time, &[]),
                 (2_400, Time, &[Shed(A)]),
                 (2_401, Leave(0), &[Admit(B)]),
+            ],
+        );
+    }
+
+    /// One that came first and trickles does not shield those behind it.
+    #[test]
+    fn who_has_been_half_done_longest_goes_first_whoever_came_first() {
+        check(
+            2,
+            &[
+                (0, Arrive(true), &[]),
+                (0, Arrive(true), &[]),
+                (100, Heard(1), &[]),
+                (450, Heard(0), &[]),
+                (2_200, Arrive(false), &[Shed(B)]),
+                (2_300, Arrive(false), &[]),
+                (2_450, Time, &[Shed(A)]),
+                // Its octets were there already.
+                (2_460, Heard(0), &[]),
+                (2_470, Leave(1), &[Admit(C)]),
+                (2_480, Heard(2), &[]),
+                (4_460, Time, &[Shed(A)]),
             ],
         );
     }

@@ -23,4 +23,4 @@ mod write_behind;
 pub use context::{Context, ContextParts, Queues};
 pub use control::{Accepted, serve};
 pub use handshakes::Place;
-pub use passive_ports::{PassivePorts, RangeTooSmall, split};
+pub use passive_ports::{RangeTooSmall, split};

@@ -2,19 +2,13 @@
 //! a data connection always reaches the shard of its control connection. Owns which port is free;
 //! who may connect to it is `session_ports`' business, PASV and EPSV are `protocol`'s.
 
-use std::{
-    cell::{Cell, RefCell},
-    collections::VecDeque,
-    io,
-    net::SocketAddr,
-    ops::RangeInclusive,
-    rc::Rc,
-};
+use std::{cell::RefCell, collections::VecDeque, io, net::SocketAddr, ops::RangeInclusive, rc::Rc};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::session_ports::{Resting, SessionPorts};
 use crate::{
+    metrics::Counters,
     runtime::Listener,
     sys::{host, socket},
 };
@@ -77,25 +71,25 @@ pub struct RangeTooSmall {
 
 /// The passive ports of one shard. Clones share them.
 #[derive(Debug, Clone)]
-pub struct PassivePorts(Rc<Ports>);
+pub(super) struct PassivePorts(Rc<Ports>);
 
 impl PassivePorts {
     /// Owns `range`, as [`split`] gave it out; without one, each port is any of those the kernel
     /// gives out.
     #[must_use]
-    pub fn new(range: Option<RangeInclusive<u16>>) -> Self {
+    pub(super) fn new(range: Option<RangeInclusive<u16>>, counters: Rc<Counters>) -> Self {
         let ephemeral = if range.is_none() { host::ephemeral_ports() } else { Vec::new() };
         Self(Rc::new(Ports {
             pool: range.map(|range| RefCell::new(Pool::new(range))),
             ephemeral,
             resting: RefCell::default(),
-            counts: Cell::default(),
+            counters,
         }))
     }
 
     /// The passive ports of one more session.
     #[must_use]
-    pub fn session(&self) -> SessionPorts {
+    pub(super) fn session(&self) -> SessionPorts {
         SessionPorts::new(self)
     }
 
@@ -108,7 +102,7 @@ impl PassivePorts {
         };
         let listener = Listener::adopt(socket)?;
         let address = listener.local_addr()?;
-        self.count(|counts| counts.opened += 1);
+        self.counters().passive_opened.increment();
         Ok(BoundPort { address, listener, announced: 1, lasting, _lease: lease })
     }
 
@@ -117,30 +111,9 @@ impl PassivePorts {
         &self.0.resting
     }
 
-    pub(super) fn count(&self, change: impl FnOnce(&mut PassiveCounts)) {
-        self.0.count(change);
+    pub(super) fn counters(&self) -> &Counters {
+        &self.0.counters
     }
-
-    /// What has happened on this shard's ports since it started.
-    #[must_use]
-    pub fn counts(&self) -> PassiveCounts {
-        self.0.counts.get()
-    }
-}
-
-/// Counters of one shard's passive ports, since its start.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct PassiveCounts {
-    /// Ports opened: socket, bind and listen.
-    pub opened: u64,
-    /// Ports that served their session once more instead.
-    pub reused: u64,
-    /// PASV and EPSV refused because no port was left.
-    pub exhausted: u64,
-    /// Times the host had no descriptor or memory for a data connection that had arrived.
-    pub starved: u64,
-    /// Connections from elsewhere than the control connection's client, closed unread [PASV-05].
-    pub strangers: u64,
 }
 
 /// A socket bound to a port of this shard; it may listen or not. Dropping it frees the port at
@@ -165,7 +138,7 @@ impl Drop for BoundPort {
 
 /// Why no passive port could be opened.
 #[derive(Debug, thiserror::Error)]
-pub enum PassiveError {
+pub(super) enum PassiveError {
     /// All ports of this shard are taken.
     #[error("no passive port is free; widen the passive port range")]
     Exhausted,
@@ -180,15 +153,7 @@ struct Ports {
     /// What the kernel would choose from, for when there is no pool.
     ephemeral: Vec<u16>,
     resting: RefCell<Resting>,
-    counts: Cell<PassiveCounts>,
-}
-
-impl Ports {
-    fn count(&self, change: impl FnOnce(&mut PassiveCounts)) {
-        let mut counts = self.counts.get();
-        change(&mut counts);
-        self.counts.set(counts);
-    }
+    counters: Rc<Counters>,
 }
 
 /// The ports of a range that no listener holds. `free` ones are drawn at random; a released one
@@ -252,7 +217,7 @@ impl Lease {
                 Err(error) => return Err(error.into()),
             }
         }
-        self.ports.count(|counts| counts.exhausted += 1);
+        self.ports.counters.passive_exhausted.increment();
         Err(PassiveError::Exhausted)
     }
 
@@ -390,7 +355,7 @@ pub(super) mod tests {
                 .skip(1)
                 .map(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).unwrap())
                 .collect();
-            let ports = PassivePorts::new(Some(range.clone()));
+            let ports = PassivePorts::new(Some(range.clone()), Rc::default());
             for _ in 0..10 {
                 let passive = ports.open(HERE).unwrap();
                 assert_eq!(passive.address.port(), *range.start());

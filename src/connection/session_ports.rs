@@ -43,7 +43,7 @@ const UNGUARDED_MAX: Duration = Duration::from_millis(20);
 
 /// The passive ports of one session. Clones share them.
 #[derive(Debug, Clone)]
-pub struct SessionPorts(Rc<Inner>);
+pub(super) struct SessionPorts(Rc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
@@ -64,7 +64,7 @@ impl SessionPorts {
     /// # Errors
     ///
     /// `PassiveError`, either kind answered with 425.
-    pub fn listen(
+    pub(super) fn listen(
         &self,
         local: SocketAddr,
         allowed_peer: IpAddr,
@@ -84,12 +84,12 @@ impl SessionPorts {
 
     /// Until when a port rests here.
     #[must_use]
-    pub fn rests_until(&self) -> Option<Instant> {
+    pub(super) fn rests_until(&self) -> Option<Instant> {
         self.0.resting.get().map(|(_, until)| until)
     }
 
     /// Frees the port that rests here.
-    pub fn free(&self) {
+    pub(super) fn free(&self) {
         self.0.free();
     }
 
@@ -102,7 +102,7 @@ impl SessionPorts {
             return None;
         }
         port.announced += 1;
-        self.0.ports.count(|counts| counts.reused += 1);
+        self.0.ports.counters().passive_reused.increment();
         Some(port)
     }
 
@@ -161,7 +161,7 @@ impl Resting {
 
 /// A port waiting for one data connection. Dropping it frees the port at once.
 #[derive(Debug)]
-pub struct PassiveListener {
+pub(super) struct PassiveListener {
     port: BoundPort,
     session: SessionPorts,
     allowed_peer: IpAddr,
@@ -186,19 +186,19 @@ struct Found {
 impl PassiveListener {
     /// Where the client is to connect, for the 227 or 229 reply.
     #[must_use]
-    pub const fn address(&self) -> SocketAddr {
+    pub(super) const fn address(&self) -> SocketAddr {
         self.port.address
     }
 
     /// When [`PassiveListener::guard`] is to be called, if nobody asked for the connection before.
     #[must_use]
-    pub const fn guard_due(&self) -> Option<Instant> {
+    pub(super) const fn guard_due(&self) -> Option<Instant> {
         self.guard_due
     }
 
     /// From here on strangers are closed as they come, and the port closes with the client's
     /// connection, although nobody asked for it yet [PASV-05]. Costs a task and a descriptor.
-    pub fn guard(&mut self) {
+    pub(super) fn guard(&mut self) {
         self.guard_due = None;
         let (sender, found) = mailbox(1);
         let ports = self.session.0.ports.clone();
@@ -209,7 +209,7 @@ impl PassiveListener {
 
     /// The first connection from the control connection's client, also when it came earlier, and
     /// the port, which is closed to further ones [PASV-13]. Bounded by the caller's deadline.
-    pub async fn connection(mut self) -> (Stream, ServedPort) {
+    pub(super) async fn connection(mut self) -> (Stream, ServedPort) {
         let mut alone = true;
         if self.guard.is_none() {
             while let Some(stream) = self.port.listener.accept_waiting() {
@@ -217,7 +217,7 @@ impl PassiveListener {
                     return self.served(stream, alone);
                 }
                 alone = false;
-                self.session.0.ports.count(|counts| counts.strangers += 1);
+                self.session.0.ports.counters().passive_strangers.increment();
                 yield_if_needed().await;
             }
             self.guard();
@@ -240,7 +240,7 @@ impl PassiveListener {
 
 /// A port that has had its connection, closed. Dropping it frees it.
 #[derive(Debug)]
-pub struct ServedPort {
+pub(super) struct ServedPort {
     port: BoundPort,
     session: SessionPorts,
     alone: bool,
@@ -249,7 +249,7 @@ pub struct ServedPort {
 impl ServedPort {
     /// Keeps the port for the session's next transfer. For the caller who knows that the connection
     /// was the session's own.
-    pub fn rest(self) {
+    pub(super) fn rest(self) {
         if self.alone && self.port.lasting && self.port.announced < ANNOUNCED_MAX {
             self.session.rest(self.port);
         }
@@ -263,7 +263,7 @@ async fn wait_for(
     found: MailboxSender<Found>,
     ports: PassivePorts,
 ) {
-    let mut starved = |_: &io::Error| ports.count(|counts| counts.starved += 1);
+    let mut starved = |_: &io::Error| ports.counters().passive_accept_pauses.increment();
     let mut alone = true;
     while let Some(stream) = listener.accept(&mut starved).await {
         if stream.peer_addr().ip().to_canonical() == allowed_peer {
@@ -273,7 +273,7 @@ async fn wait_for(
             return;
         }
         alone = false;
-        ports.count(|counts| counts.strangers += 1);
+        ports.counters().passive_strangers.increment();
         drop(stream);
         yield_if_needed().await;
     }
@@ -326,7 +326,7 @@ mod tests {
     #[test]
     fn a_connection_comes_before_or_after_it_is_waited_for() {
         on_shard(|| async {
-            let session = PassivePorts::new(None).session();
+            let session = PassivePorts::new(None, Rc::default()).session();
             for guarded in [false, true] {
                 let mut early = session.listen(HERE, HERE.ip()).unwrap();
                 if guarded {
@@ -354,11 +354,11 @@ mod tests {
     #[test]
     fn strangers_are_closed_and_later_ones_refused() {
         on_shard(|| async {
-            let ports = PassivePorts::new(None);
+            let ports = PassivePorts::new(None, Rc::default());
             let session = ports.session();
             let mapped = IpAddr::V6(Ipv4Addr::LOCALHOST.to_ipv6_mapped());
             for guarded in [false, true] {
-                let before = ports.counts().strangers;
+                let before = ports.counters().passive_strangers.get();
                 let mut passive = session.listen(HERE, mapped).unwrap();
                 let address = passive.address();
                 if guarded {
@@ -372,7 +372,7 @@ mod tests {
                     assert!(eventually(|| reader.is_finished()).await);
                     assert_eq!(reader.join().unwrap(), 0);
                 }
-                assert_eq!(ports.counts().strangers - before, 20);
+                assert_eq!(ports.counters().passive_strangers.get() - before, 20);
                 let client = connect_from([127, 0, 0, 1], address).unwrap();
                 let (stream, served) = waiting.await;
                 assert_eq!(stream.peer_addr(), client.local_addr().unwrap());
@@ -390,7 +390,7 @@ mod tests {
     #[test]
     fn what_waits_behind_the_first_is_not_taken_for_the_next() {
         on_shard(|| async {
-            let session = PassivePorts::new(None).session();
+            let session = PassivePorts::new(None, Rc::default()).session();
             let passive = session.listen(HERE, HERE.ip()).unwrap();
             let address = passive.address();
             let first = TcpStream::connect(address).unwrap();
@@ -414,7 +414,7 @@ mod tests {
     #[test]
     fn a_rested_port_serves_its_session_again_and_not_for_ever() {
         on_shard(|| async {
-            let ports = PassivePorts::new(None);
+            let ports = PassivePorts::new(None, Rc::default());
             let session = ports.session();
             let mut first = None;
             for round in 0..ANNOUNCED_MAX {
@@ -423,14 +423,17 @@ mod tests {
                 served.rest();
                 assert_refused(SocketAddr::new(HERE.ip(), port));
             }
-            let counts = ports.counts();
-            assert_eq!((counts.opened, counts.reused), (1, u64::from(ANNOUNCED_MAX) - 1));
+            let counts = || {
+                let counters = ports.counters();
+                (counters.passive_opened.get(), counters.passive_reused.get())
+            };
+            assert_eq!(counts(), (1, u64::from(ANNOUNCED_MAX) - 1));
             assert!(session.rests_until().is_none());
             let (_, served) = serve(&session, false).await;
-            assert_eq!(ports.counts().opened, 2);
+            assert_eq!(counts().0, 2);
             served.rest();
             let _other = serve(&ports.session(), false).await;
-            assert_eq!(ports.counts().opened, 3);
+            assert_eq!(counts().0, 3);
         });
     }
 
@@ -439,7 +442,7 @@ mod tests {
         on_shard(|| async {
             let range = free_range(1);
             let address = SocketAddr::new(HERE.ip(), *range.start());
-            let ports = PassivePorts::new(Some(range));
+            let ports = PassivePorts::new(Some(range), Rc::default());
             for round in 0..20 {
                 let session = ports.session();
                 let mut passive = session.listen(HERE, HERE.ip()).unwrap();
@@ -467,7 +470,8 @@ mod tests {
                 assert_refused(address);
                 assert!(ports.resting().borrow().ports.is_empty());
             }
-            assert_eq!((ports.counts().exhausted, ports.counts().reused), (20, 0));
+            let counters = ports.counters();
+            assert_eq!((counters.passive_exhausted.get(), counters.passive_reused.get()), (20, 0));
         });
     }
 
@@ -475,7 +479,7 @@ mod tests {
     #[test]
     fn a_scarce_port_is_taken_from_the_session_where_it_rests() {
         on_shard(|| async {
-            let ports = PassivePorts::new(Some(free_range(2)));
+            let ports = PassivePorts::new(Some(free_range(2)), Rc::default());
             let [idle, later, busy] = [(); 3].map(|()| ports.session());
             let (first, served) = serve(&idle, false).await;
             served.rest();
@@ -484,7 +488,7 @@ mod tests {
             let taken = busy.listen(HERE, HERE.ip()).unwrap();
             assert_eq!(taken.address().port(), first, "the one that rested longest");
             let kept = later.listen(HERE, HERE.ip()).unwrap();
-            assert_eq!(ports.counts().reused, 1);
+            assert_eq!(ports.counters().passive_reused.get(), 1);
             assert!(matches!(idle.listen(HERE, HERE.ip()), Err(PassiveError::Exhausted)));
             drop((taken, kept));
             assert!(idle.listen(HERE, HERE.ip()).is_ok());
@@ -495,7 +499,7 @@ mod tests {
     #[test]
     fn a_port_lost_to_another_process_is_replaced() {
         on_shard(|| async {
-            let session = PassivePorts::new(None).session();
+            let session = PassivePorts::new(None, Rc::default()).session();
             let (port, served) = serve(&session, false).await;
             served.rest();
             let _thief = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).unwrap();

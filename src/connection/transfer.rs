@@ -269,7 +269,7 @@ fn log(
         Some(facts) => (facts.version, facts.cipher_suite.as_str(), facts.resumption.to_string()),
         None => ("none", "none", "none".to_owned()),
     };
-    let data_path = report.path.map_or("none".to_owned(), |path| path.to_string());
+    let data_path = report.path.map_or("none", DataPath::name);
     // Only what there was: a hot download says nothing of disks.
     let read = |way: fn(Reads) -> u64| report.reads.map(way).filter(|&octets| octets > 0);
     let end = match result {

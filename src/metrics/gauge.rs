@@ -4,29 +4,10 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
-macro_rules! gauges {
-    ($($(#[doc = $doc:literal])+ $name:ident),+ $(,)?) => {
-        /// What one shard has at this moment.
-        #[derive(Debug, Default)]
-        pub struct Gauges {
-            $($(#[doc = $doc])+ pub $name: Gauge,)+
-        }
+values! {
+    /// What one shard has at this moment.
+    Gauges of Gauge:
 
-        impl Gauges {
-            /// Name and value of every gauge, in the order of this file.
-            #[must_use]
-            pub fn snapshot(&self) -> Vec<(&'static str, u64)> {
-                vec![$((stringify!($name), self.$name.get()),)+]
-            }
-        }
-
-        /// Name and meaning of every gauge.
-        pub(super) const HELP: &[(&str, &str)] =
-            &[$((stringify!($name), concat!($($doc),+)),)+];
-    };
-}
-
-gauges! {
     /// Control connections that are served, silent ones before their ClientHello included.
     sessions,
     /// Those of them that are logged in.

@@ -1,33 +1,42 @@
 //! Counters and gauges of one shard: plain cells, no atomics, because nobody else touches them.
 
-mod gauge;
-
 use std::cell::Cell;
 
-pub use gauge::{Gauge, Gauges, Held};
-
-macro_rules! counters {
-    ($($(#[doc = $doc:literal])+ $name:ident),+ $(,)?) => {
-        /// Events of one shard since its start.
+/// Makes a set of values, whose doc comments are what they mean to those who read them.
+macro_rules! values {
+    (
+        #[doc = $about:literal]
+        $set:ident of $value:ty:
+        $($(#[doc = $doc:literal])+ $name:ident),+ $(,)?
+    ) => {
+        #[doc = $about]
         #[derive(Debug, Default)]
-        pub struct Counters {
-            $($(#[doc = $doc])+ pub $name: Counter,)+
+        pub struct $set {
+            $($(#[doc = $doc])+ pub $name: $value,)+
         }
 
-        impl Counters {
-            /// Name and value of every counter, in the order of this file.
+        impl $set {
+            /// Name and meaning of each.
+            pub(super) const HELP: &[(&str, &str)] =
+                &[$((stringify!($name), concat!($($doc),+)),)+];
+
+            /// Name and value of each, in the order of the source.
             #[must_use]
             pub fn snapshot(&self) -> Vec<(&'static str, u64)> {
                 vec![$((stringify!($name), self.$name.get()),)+]
             }
         }
-
-        /// Name and meaning of every counter.
-        const HELP: &[(&str, &str)] = &[$((stringify!($name), concat!($($doc),+)),)+];
     };
 }
 
-counters! {
+mod gauge;
+
+pub use gauge::{Gauge, Gauges, Held};
+
+values! {
+    /// Events of one shard since its start.
+    Counters of Counter:
+
     /// Control connections accepted.
     connections,
     /// Control connections answered with 421 because of a session limit.
@@ -108,19 +117,22 @@ counters! {
     blocks_written_behind,
     /// Times receiving had to wait because storage was slower.
     write_behind_waits,
+    /// Passive ports opened: socket, bind and listen.
+    passive_opened,
+    /// Passive ports that served their session once more instead.
+    passive_reused,
+    /// PASV and EPSV refused because all passive ports were in use.
+    passive_exhausted,
+    /// Connections to a passive port from another address than the client's, closed unread.
+    passive_strangers,
+    /// Times a passive port had to pause because descriptors or memory ran out.
+    passive_accept_pauses,
 }
-
-/// Counters that a shard keeps elsewhere and reports with these: name and meaning.
-const HELP_ELSEWHERE: &[(&str, &str)] = &[
-    ("passive_exhausted", "PASV and EPSV refused because all passive ports were in use."),
-    ("passive_strangers", "Connections to a passive port from another address than the client's."),
-    ("passive_accept_pauses", "Times a passive port had to pause because descriptors ran out."),
-];
 
 /// What a counter or gauge means, in one sentence or two.
 #[must_use]
 pub fn help(name: &str) -> Option<&'static str> {
-    let mut known = HELP.iter().chain(gauge::HELP).chain(HELP_ELSEWHERE);
+    let mut known = Counters::HELP.iter().chain(Gauges::HELP);
     known.find(|(known, _)| *known == name).map(|(_, text)| text.trim())
 }
 

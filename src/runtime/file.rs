@@ -20,8 +20,7 @@ use glommio::{
 use super::{Task, spawn};
 use crate::sys::adopt;
 
-/// An open file of a shard, read at positions. Clones share it.
-#[derive(Clone)]
+/// An open file of a shard, read at positions.
 pub struct FileReader(Rc<BufferedFile>);
 
 impl FileReader {

@@ -1,15 +1,13 @@
 //! Accepting connections on a listening socket. Knows nothing of what they are for.
 
-use std::{
-    cell::Cell, future::poll_fn, io, net::SocketAddr, os::fd::OwnedFd, rc::Rc, time::Duration,
-};
+use std::{cell::Cell, io, net::SocketAddr, os::fd::OwnedFd, rc::Rc, time::Duration};
 
 use rustix::{
     io::Errno,
     net::{SocketAddrAny, SocketFlags},
 };
 
-use super::{Queue, Stream, Task, Watched, sleep_until, yield_if_needed};
+use super::{Queue, Stream, Task, ready::ready, sleep_until, yield_if_needed};
 use crate::{clock, sys::socket};
 
 /// First pause when the host is out of descriptors or memory; doubled up to [`BACK_OFF_MAX`].
@@ -113,7 +111,7 @@ impl Listener {
                 Ok(Some(stream)) => return Some(stream),
                 // Gone before it could be taken.
                 Ok(None) => Errno::CONNABORTED,
-                Err(Errno::AGAIN) => match self.ready().await {
+                Err(Errno::AGAIN) => match ready(&self.socket).await {
                     Ok(()) => continue,
                     Err(error) => error,
                 },
@@ -142,15 +140,6 @@ impl Listener {
         // reset it already.
         let peer = peer.and_then(|any: SocketAddrAny| SocketAddr::try_from(any).ok());
         Ok(peer.map(|peer| Stream::adopt(socket, peer)))
-    }
-
-    /// Waits for a connection, or for the socket to be shut down.
-    async fn ready(&self) -> Result<(), Errno> {
-        let duplicate = rustix::io::fcntl_dupfd_cloexec(&self.socket, 0)?;
-        let watched = Watched::new(duplicate);
-        // A listening socket cannot be read, so this ends in an error when it is ready.
-        let _ = poll_fn(|cx| watched.poll_readable(cx)).await;
-        Ok(())
     }
 }
 

@@ -39,11 +39,6 @@ impl<T> Mailbox<T> {
         })
         .await
     }
-
-    /// The oldest message if there is one.
-    pub fn try_recv(&mut self) -> Option<T> {
-        self.0.queue.borrow_mut().pop_front()
-    }
 }
 
 impl<T> Drop for Mailbox<T> {
@@ -145,7 +140,7 @@ mod tests {
             assert_eq!(sender.send(4), Err(MailboxError::Full(4)));
             assert_eq!(inbox.recv().await, Some(1));
             drop((sender, other));
-            assert_eq!((inbox.recv().await, inbox.try_recv()), (Some(2), Some(3)));
+            assert_eq!((inbox.recv().await, inbox.recv().await), (Some(2), Some(3)));
             assert_eq!(inbox.recv().await, None);
         });
     }

@@ -27,6 +27,7 @@ mod listener;
 mod mailbox;
 mod pacer;
 mod queue;
+mod ready;
 pub mod remote;
 mod shard_thread;
 mod stream;

@@ -198,6 +198,24 @@ mod tests {
         assert!(shard.join().unwrap());
     }
 
+    /// A sleep with tasks ready ends at the next heartbeat: a shard without anything to do looks
+    /// for something at that rate.
+    #[test]
+    fn an_idle_shard_wakes_at_the_rate_of_its_heart() {
+        let shard = spawn_shard("test", cpu::available()[0], 1, || async {
+            // One for each queue that ran, and one for the look that found none.
+            let looks = || glommio::executor().executor_stats().scheduler_runs();
+            let before = looks();
+            crate::runtime::sleep_until(clock::now() + HEARTBEAT * 20).await;
+            looks() - before
+        })
+        .unwrap();
+        // A quarter of them, for a machine that is busy with other things; without the heart it is
+        // one wake-up.
+        let looks = shard.join().unwrap();
+        assert!(looks >= 2 * 5, "{looks} looks");
+    }
+
     #[test]
     fn refuses_a_cpu_that_is_not_there() {
         let error = spawn_shard("test", 1023, 1, || async {}).unwrap_err();

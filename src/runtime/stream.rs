@@ -133,9 +133,7 @@ impl Stream {
     ///
     /// `WouldBlock` when nothing fits; else as [`Stream::write_all`].
     pub fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
-        self.check()?;
-        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-        self.noted(rustix::io::retry_on_intr(|| rustix::net::send(&self.watched, bytes, flags)))
+        self.send(bytes, SendFlags::empty())
     }
 
     /// Returns when the socket takes bytes again, or has failed: for those who send by other means
@@ -155,16 +153,6 @@ impl Stream {
         watch.wait().await
     }
 
-    /// The socket no longer blocks anybody who calls it by its descriptor (sendfile(2) knows no
-    /// flag for that). Waiting here is not affected.
-    ///
-    /// # Errors
-    ///
-    /// Those of ioctl(2).
-    pub fn set_nonblocking(&self) -> io::Result<()> {
-        Ok(rustix::io::ioctl_fionbio(&self.watched, true)?)
-    }
-
     /// As [`Stream::try_write`], but the last segment may wait for what follows, and leaves with
     /// it: more octets, or the FIN. For the caller who sends either at once.
     ///
@@ -172,8 +160,12 @@ impl Stream {
     ///
     /// As [`Stream::try_write`].
     pub fn try_write_held(&self, bytes: &[u8]) -> io::Result<usize> {
+        self.send(bytes, SendFlags::MORE)
+    }
+
+    fn send(&self, bytes: &[u8], flags: SendFlags) -> io::Result<usize> {
         self.check()?;
-        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL | SendFlags::MORE;
+        let flags = flags | SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
         self.noted(rustix::io::retry_on_intr(|| rustix::net::send(&self.watched, bytes, flags)))
     }
 
@@ -202,12 +194,6 @@ impl Stream {
     /// Those of shutdown(2); a connection already gone is not one.
     pub fn shutdown_write(&self) -> io::Result<()> {
         socket::shutdown_write(&self.watched)
-    }
-
-    /// Closes with RST: the peer learns that what it received is not all.
-    pub fn reset(self) {
-        // A connection without the option is closed with FIN, the best that is left.
-        let _ = socket::set_reset_on_close(&self.watched);
     }
 
     /// The other end, as it was when the connection was made.
@@ -344,18 +330,6 @@ mod tests {
             assert!(stream.write_all(b"x").await.is_err());
             assert_eq!(stream.peer_addr().ip().to_string(), "127.0.0.1");
             stream.shutdown_write().unwrap();
-        });
-    }
-
-    #[test]
-    fn reset_reaches_the_peer() {
-        on_shard(|| async {
-            let (stream, mut client) = pair();
-            assert!(poll_once(stream.readable()).await.is_none());
-            stream.reset();
-            let reader = std::thread::spawn(move || client.read(&mut [0; 4]).unwrap_err().kind());
-            assert!(eventually(|| reader.is_finished()).await);
-            assert_eq!(reader.join().unwrap(), io::ErrorKind::ConnectionReset);
         });
     }
 

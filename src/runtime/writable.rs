@@ -3,14 +3,13 @@
 //! something it watches is ready.
 
 use std::{
-    future::poll_fn,
     io,
     os::fd::{AsFd, OwnedFd},
 };
 
 use rustix::event::epoll;
 
-use super::Watched;
+use super::ready::ready;
 
 /// Watches one socket for room. Level-triggered, so nothing is missed between two waits.
 #[derive(Debug)]
@@ -35,12 +34,7 @@ impl WritableWatch {
     ///
     /// Those of dup(2).
     pub(super) async fn wait(&self) -> io::Result<()> {
-        // The executor polls a descriptor for reading as soon as it adopts it, and tries to read
-        // before it polls again; so each wait is the first of a duplicate.
-        let watched = Watched::new(rustix::io::fcntl_dupfd_cloexec(&self.epoll, 0)?);
-        // An epoll instance cannot be read, so this ends in an error when it is ready.
-        let _ = poll_fn(|cx| watched.poll_readable(cx)).await;
-        Ok(())
+        Ok(ready(&self.epoll).await?)
     }
 }
 

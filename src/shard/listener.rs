@@ -83,7 +83,7 @@ pub fn bind_all(
             listeners.push(listener);
         }
         // One program serves all sockets of the address.
-        if let Some(listener) = per_shard.iter().filter_map(|listeners| listeners.last()).next() {
+        if let Some(listener) = per_shard.first().and_then(|listeners| listeners.last()) {
             steer(listener, shards, steer_by).map_err(|error| ListenError::new(address, &error))?;
         }
     }
@@ -288,8 +288,8 @@ mod tests {
                 let accepted = accept_all(&bound);
                 assert_eq!(accepted.len(), clients.len());
                 for (shard, peer) in accepted {
-                    let expected =
-                        crate::shard::shard_of_source(peer.ip(), shards.try_into().unwrap());
+                    let shards = shards.try_into().unwrap();
+                    let expected = steering::tests::shard_of_source(peer.ip(), shards);
                     let expected = usize::try_from(expected).unwrap();
                     assert_eq!(shard, expected, "{peer} of {shards}");
                 }

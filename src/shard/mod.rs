@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use crate::auth::UserTable;
 use crate::clock;
-use crate::connection::{self, Accepted, Context, ContextParts, PassivePorts, Place, Queues};
+use crate::connection::{self, Accepted, Context, ContextParts, Place, Queues};
 use crate::limits::HELPER_THREADS_PER_SHARD;
 use crate::metrics::{self, Held};
 use crate::protocol::policy::Policy;
@@ -29,7 +29,6 @@ use crate::vfs::Root;
 
 pub use self::admission::{Admission, Verdict, share};
 pub use self::listener::{BoundListener, ListenError, ListenerKind, SteerBy, bind_all};
-pub use self::steering::{shard_of_cpu, shard_of_source};
 
 /// What the main thread tells a shard.
 #[derive(Clone, Debug)]
@@ -105,7 +104,7 @@ impl Shard {
             users: self.users,
             homes: self.homes,
             helpers: helpers.clone(),
-            passive_ports: PassivePorts::new(self.passive),
+            passive_range: self.passive,
             masquerade: self.masquerade,
             sessions_per_user_max: self.sessions_per_user_max,
             queues: Queues::new(),
@@ -131,7 +130,7 @@ impl Shard {
         race(drain(self.index, &context, self.shutdown_timeout), answering).await;
         context.tasks.end().await;
         helpers.idle().await;
-        context.report()
+        context.counters.snapshot()
     }
 }
 
@@ -143,12 +142,12 @@ async fn answer(shard: usize, context: &Context, inbox: &mut RemoteReceiver<Mess
             Message::Drain => return,
             Message::LogCounters => tracing::info!(
                 shard,
-                counters = metrics::line(&context.report()),
+                counters = metrics::line(&context.counters.snapshot()),
                 now = metrics::line(&context.gauges.snapshot()),
                 "counters"
             ),
             Message::Count(asker) => {
-                let (counters, gauges) = (context.report(), context.gauges.snapshot());
+                let (counters, gauges) = (context.counters.snapshot(), context.gauges.snapshot());
                 // An asker that is gone, or that brought no room, has its reasons.
                 let _ = asker.try_send(Figures { shard, counters, gauges });
             }

@@ -1,32 +1,10 @@
-//! Which shard a new connection comes to, if the kernel's own choice is not wanted: as a function,
-//! and as the program that makes the kernel compute the same.
-
-use std::net::IpAddr;
+//! Which shard a new connection comes to, if the kernel's own choice is not wanted: the programs
+//! that make the kernel choose otherwise.
 
 use crate::sys::socket::Instruction;
 
-/// The shard, of so many, that gets all connections of a client address.
-#[must_use]
-pub fn shard_of_source(address: IpAddr, shards: u32) -> u32 {
-    let mixed = match address.to_canonical() {
-        IpAddr::V4(address) => mix(0, address.to_bits()),
-        IpAddr::V6(address) => address
-            .octets()
-            .chunks_exact(4)
-            .fold(0, |hash, word| mix(hash, word.iter().fold(0, |n, o| n << 8 | u32::from(*o)))),
-    };
-    (mixed ^ (mixed >> FOLD)) % shards.max(1)
-}
-
-/// The shard for connections whose first packet was handled on `cpu`: the one that runs there, or
-/// any if none does.
-#[must_use]
-pub fn shard_of_cpu(cpu: u32, cpus: &[u32]) -> u32 {
-    let place = cpus.iter().position(|own| *own == cpu).and_then(|place| place.try_into().ok());
-    place.unwrap_or_else(|| cpu % count(cpus))
-}
-
-/// [`shard_of_source`] for sockets of IPv4, or of IPv6 alone.
+/// All connections of a client address come to one of so many shards; for sockets of IPv4, or of
+/// IPv6 alone.
 pub(super) fn source_program(ipv6: bool, shards: u32) -> Vec<Instruction> {
     // Where the source address is in the header: RFC 791 §3.1, RFC 8200 §3.
     let offsets: &[i32] = if ipv6 { &[8, 12, 16, 20] } else { &[12] };
@@ -47,22 +25,16 @@ pub(super) fn source_program(ipv6: bool, shards: u32) -> Vec<Instruction> {
     program
 }
 
-/// [`shard_of_cpu`].
+/// A connection whose first packet was handled on one of `cpus` comes to the shard that runs there,
+/// others to any.
 pub(super) fn cpu_program(cpus: &[u32]) -> Vec<Instruction> {
     let mut program = vec![Instruction::load_cpu()];
     for (shard, cpu) in (0..).zip(cpus) {
         program.extend([Instruction::skip_unless(*cpu), Instruction::finish_with(shard)]);
     }
-    program.extend([Instruction::modulo(count(cpus)), Instruction::finish()]);
+    let count = u32::try_from(cpus.len()).unwrap_or(u32::MAX).max(1);
+    program.extend([Instruction::modulo(count), Instruction::finish()]);
     program
-}
-
-fn count(cpus: &[u32]) -> u32 {
-    u32::try_from(cpus.len()).unwrap_or(u32::MAX).max(1)
-}
-
-const fn mix(hash: u32, word: u32) -> u32 {
-    (hash ^ word).wrapping_mul(FACTOR)
 }
 
 /// 2^32 divided by the golden ratio, odd: neighbouring addresses part (Knuth, volume 3, §6.4).
@@ -72,9 +44,21 @@ const FACTOR: u32 = 0x9E37_79B1;
 const FOLD: u32 = 16;
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
-    use std::net::{Ipv4Addr, Ipv6Addr};
+    use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+    /// What [`source_program`] has the kernel compute.
+    pub(in crate::shard) fn shard_of_source(address: IpAddr, shards: u32) -> u32 {
+        let mix = |hash: u32, word: u32| (hash ^ word).wrapping_mul(FACTOR);
+        let mixed = match address {
+            IpAddr::V4(address) => mix(0, address.to_bits()),
+            IpAddr::V6(address) => address.octets().chunks_exact(4).fold(0, |hash, word| {
+                mix(hash, word.iter().fold(0, |n, o| n << 8 | u32::from(*o)))
+            }),
+        };
+        (mixed ^ (mixed >> FOLD)) % shards
+    }
 
     #[test]
     fn addresses_are_spread_evenly() {
@@ -91,21 +75,5 @@ mod tests {
                 assert!(most <= 2 * least, "{shards} shards: {least} to {most}");
             }
         }
-    }
-
-    #[test]
-    fn a_cpu_leads_to_its_own_shard_or_to_any() {
-        for (cpu, cpus, expected) in
-            [(3, &[2, 3][..], 1), (2, &[2, 3], 0), (5, &[2, 3], 1), (7, &[], 0), (9, &[9], 0)]
-        {
-            assert_eq!(shard_of_cpu(cpu, cpus), expected, "{cpu} of {cpus:?}");
-        }
-    }
-
-    #[test]
-    fn mapped_addresses_are_those_of_version_4() {
-        let plain: IpAddr = "192.0.2.7".parse().unwrap();
-        let mapped: IpAddr = "::ffff:192.0.2.7".parse().unwrap();
-        assert_eq!(shard_of_source(plain, 61), shard_of_source(mapped, 61));
     }
 }

@@ -20,9 +20,12 @@ use super::record::{
 use crate::limits::{TLS_FRAGMENT_BYTES_MAX, TLS_QUIET_RECORDS_MAX};
 
 const WARNING: u8 = 1;
-const FATAL: u8 = 2;
+pub(super) const FATAL: u8 = 2;
 const CLOSE_NOTIFY: u8 = 0;
 const USER_CANCELED: u8 = 90;
+
+/// The content of our close_notify alert.
+pub(super) const CLOSING: [u8; 2] = [WARNING, CLOSE_NOTIFY];
 
 /// A KeyUpdate that asks for none in return (RFC 8446 §4.6.3).
 pub(super) const KEY_UPDATE: [u8; 5] = [24, 0, 0, 1, 0];
@@ -157,7 +160,7 @@ impl Channel {
         if self.send_closed {
             return Ok(());
         }
-        self.seal_record(ALERT, &[WARNING, CLOSE_NOTIFY], out)?;
+        self.seal_record(ALERT, &CLOSING, out)?;
         self.send_closed = true;
         Ok(())
     }
@@ -249,11 +252,8 @@ impl Channel {
         let Some(consumed) = self.whole_record(record_area)? else { return Ok(Opened::Incomplete) };
         let record = &mut record_area[..consumed];
         let (kind, content) = self.opener.open(record)?;
-        self.deal_with(kind, &record[content.clone()], out).map(|dealt| match dealt {
-            Dealt::Data => Opened::Data { consumed, plaintext: content },
-            Dealt::CloseNotify => Opened::CloseNotify { consumed },
-            Dealt::Handled => Opened::Handled { consumed },
-        })
+        let dealt = self.deal_with(kind, &record[content.clone()], out)?;
+        Ok(dealt.opened(consumed, content))
     }
 
     fn open_record_into(
@@ -267,11 +267,8 @@ impl Channel {
         }
         let Some(consumed) = self.whole_record(record_area)? else { return Ok(Opened::Incomplete) };
         let (kind, length) = self.opener.open_into(&record_area[..consumed], room)?;
-        self.deal_with(kind, &room[..length], out).map(|dealt| match dealt {
-            Dealt::Data => Opened::Data { consumed, plaintext: 0..length },
-            Dealt::CloseNotify => Opened::CloseNotify { consumed },
-            Dealt::Handled => Opened::Handled { consumed },
-        })
+        let dealt = self.deal_with(kind, &room[..length], out)?;
+        Ok(dealt.opened(consumed, 0..length))
     }
 
     /// Octets of the record at the front, once all of it is there.
@@ -398,6 +395,17 @@ enum Dealt {
     Data,
     CloseNotify,
     Handled,
+}
+
+impl Dealt {
+    /// What the caller learns of a record of `consumed` octets.
+    const fn opened(self, consumed: usize, plaintext: Range<usize>) -> Opened {
+        match self {
+            Self::Data => Opened::Data { consumed, plaintext },
+            Self::CloseNotify => Opened::CloseNotify { consumed },
+            Self::Handled => Opened::Handled { consumed },
+        }
+    }
 }
 
 impl fmt::Debug for Channel {

@@ -68,8 +68,6 @@ pub struct Handshake {
     offered: usize,
     bytes_seen: usize,
     established: bool,
-    /// Whether sending may be handed to the kernel afterwards.
-    keep_send_secrets: bool,
     /// The error the handshake ended with; rustls is not to be called after one.
     failed: Option<TlsError>,
 }
@@ -95,7 +93,6 @@ impl Handshake {
             offered: 0,
             bytes_seen: 0,
             established: false,
-            keep_send_secrets: purpose == Purpose::DataDownload,
             failed: None,
         }
     }
@@ -130,18 +127,16 @@ impl Handshake {
     ///
     /// [`TlsError::NotEstablished`], or a resumed session whose client certificate is no longer
     /// accepted.
-    pub fn finish(self) -> Result<(Channel, HandshakeFacts), TlsError> {
-        if !self.established {
-            return Err(TlsError::NotEstablished);
-        }
-        let Some(connection) = self.connection.as_ref() else {
+    pub fn finish(mut self) -> Result<(Channel, HandshakeFacts), TlsError> {
+        let Some(connection) = self.connection.take().filter(|_| self.established) else {
             return Err(TlsError::NotEstablished);
         };
-        let facts = self.facts(connection)?;
-        let connection = self.connection.ok_or(TlsError::NotEstablished)?;
+        let facts = self.facts(&connection)?;
         let (secrets, schedule) =
             connection.dangerous_into_kernel_connection().map_err(TlsError::Handshake)?;
-        Ok((Channel::new(secrets, schedule, self.keep_send_secrets)?, facts))
+        // Sending may be handed to the kernel afterwards.
+        let keep_send_secrets = self.purpose == Purpose::DataDownload;
+        Ok((Channel::new(secrets, schedule, keep_send_secrets)?, facts))
     }
 
     fn drive(&mut self, inbound: &mut InBuf, out: &mut Vec<u8>) -> Result<Progress, TlsError> {

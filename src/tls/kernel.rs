@@ -7,7 +7,7 @@ use std::fmt;
 
 use rustls::ConnectionTrafficSecrets;
 
-use super::channel::KEY_UPDATE;
+use super::channel::{CLOSING, FATAL, KEY_UPDATE};
 use super::record::{ALERT, HANDSHAKE};
 use super::{Channel, Opened, TlsError};
 use crate::limits::TLS_FRAGMENT_BYTES_MAX;
@@ -123,13 +123,13 @@ impl KernelSender {
     /// The last record of a session (RFC 8446 §6.1).
     #[must_use]
     pub const fn close_notify() -> ProtocolRecord {
-        (ALERT, [1, 0])
+        (ALERT, CLOSING)
     }
 
     /// The alert that tells the peer why the session ends.
     #[must_use]
     pub fn fatal_alert(error: &TlsError) -> Option<ProtocolRecord> {
-        error.alert().map(|alert| (ALERT, [2, u8::from(alert)]))
+        error.alert().map(|alert| (ALERT, [FATAL, u8::from(alert)]))
     }
 
     #[cfg(test)]

@@ -2,9 +2,9 @@
 //!
 //! A connection goes [`Handshake`] (rustls) → [`Channel`] (our record layer, for the measured
 //! cost of bulk data) → perhaps [`Drain`] (REIN, CCC: back to the clear, exact to the byte).
-//! [`ServerTls`] is what the operator configured, built once and shared by all shards; nothing in
-//! it changes, so shards share no state through it. Certificates come from files
-//! ([`ServerCertificate`]), the only files this layer touches.
+//! [`ServerTls`] is what the operator configured, built once for each shard, so that not even its
+//! reference counts are shared. Certificates come from files ([`ServerCertificate`]), the only
+//! files this layer touches.
 
 mod certificate;
 mod channel;

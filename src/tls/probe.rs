@@ -46,9 +46,7 @@ impl Resumption {
     pub const fn is_this_session(self) -> bool {
         matches!(self, Self::ThisSession)
     }
-}
 
-impl Resumption {
     /// Whether any earlier session was resumed.
     #[must_use]
     pub const fn is_resumed(self) -> bool {

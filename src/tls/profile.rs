@@ -5,7 +5,7 @@
 //! rustls a configuration that leaves it no choice.
 
 use rustls::crypto::SupportedKxGroup;
-use rustls::crypto::aws_lc_rs::{self, kx_group};
+use rustls::crypto::aws_lc_rs;
 use rustls::{NamedGroup, SupportedCipherSuite};
 
 use super::client_hello::Offer;
@@ -61,9 +61,7 @@ impl TlsProfile {
 
 /// The group of this name, one of [`GROUPS`].
 pub(super) fn group_by_name(name: &str) -> Option<&'static dyn SupportedKxGroup> {
-    let groups: [&'static dyn SupportedKxGroup; GROUPS.len()] =
-        [kx_group::X25519, kx_group::SECP256R1, kx_group::SECP384R1, kx_group::X25519MLKEM768];
-    GROUPS.iter().position(|known| *known == name).map(|index| groups[index])
+    all_groups().into_iter().find(|group| group.name().as_str() == Some(name))
 }
 
 /// Those that rustls would take, in its order.

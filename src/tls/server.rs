@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::crypto::aws_lc_rs::{self, cipher_suite as suite};
+use rustls::crypto::aws_lc_rs::{self, cipher_suite as suite, kx_group};
 use rustls::crypto::{CryptoProvider, SupportedKxGroup};
 use rustls::pki_types::UnixTime;
 use rustls::server::{NoServerSessionStorage, ResolvesServerCertUsingSni};
@@ -162,8 +162,7 @@ impl ServerTls {
                 base_config(provider, &[&version::TLS12], client_trust.clone(), clock)?
             }
             TlsProfile::PostQuantum => {
-                let groups = vec![profile::group_by_name(profile::POST_QUANTUM)];
-                let kx_groups = groups.into_iter().flatten().collect();
+                let kx_groups = vec![kx_group::X25519MLKEM768];
                 let provider = Arc::new(CryptoProvider { kx_groups, ..(*provider).clone() });
                 base_config(provider, &[&version::TLS13], client_trust.clone(), clock)?
             }

@@ -72,6 +72,23 @@ fn half_done_handshakes_make_room() {
     assert_eq!(counters(server)("handshakes_most"), 1);
 }
 
+/// A handshake that its deadline has ended gives its place up at once, although its client does not
+/// close: who waits gets it before his own deadline.
+#[test]
+fn a_late_handshake_gives_its_place_up() {
+    let server = one_shard("handshakes = 1\nhandshake_timeout = \"1s\"");
+    let mut late = waiting_for_tls(&server);
+    late.wire.send_raw(&Wire::client_hello(&server.tls())).unwrap();
+    late.wire.set_patience(Duration::from_millis(700));
+    assert_eq!(late.wire.read_to_end().1, End::Timeout);
+    let mut next = waiting_for_tls(&server);
+    next.wire.handshake(&server.tls()).unwrap();
+    next.login().quit();
+    let counter = counters(server);
+    assert_eq!((counter("handshakes_queued"), counter("handshakes_shed")), (1, 0));
+    drop(late);
+}
+
 /// Far more at once than the bound: they wait, and all are served.
 #[test]
 fn a_crowd_beyond_the_bound_is_served() {
