@@ -68,6 +68,9 @@ where
             if !go {
                 return None;
             }
+            if !rings::cooperative() {
+                tracing::info!("the kernel interrupts shards more than needed; Linux 5.19 would not");
+            }
             super::spawn(beat()).detach();
             Some(main().await)
         })
