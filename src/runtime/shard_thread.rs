@@ -69,7 +69,9 @@ where
                 return None;
             }
             if !rings::cooperative() {
-                tracing::info!("the kernel interrupts shards more than needed; Linux 5.19 would not");
+                tracing::info!(
+                    "the kernel interrupts shards more than needed; Linux 5.19 would not"
+                );
             }
             super::spawn(beat()).detach();
             Some(main().await)
