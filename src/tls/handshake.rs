@@ -11,7 +11,6 @@ use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
 use rustls::unbuffered::{ConnectionState, EncodeError, EncodeTlsData};
 use rustls::{HandshakeKind, ProtocolVersion, ServerConfig};
 
-use super::client_hello::Offer;
 use super::probe::Probe;
 use super::record::{ALERT, APPLICATION_DATA, HANDSHAKE, HEADER_BYTES, Header};
 use super::server::suite_name;
@@ -205,7 +204,7 @@ impl Handshake {
         if header.major != 3 || !known || length > TLS_RECORD_BYTES_MAX {
             // rustls refuses such a header by itself, and says so under the right keys.
             begin(&mut self.connection, || {
-                self.tls.config_for(self.purpose, None, self.probe.clone())
+                self.tls.config_for(self.purpose, &[], self.probe.clone())
             })?;
             self.offered += HEADER_BYTES;
             self.step(inbound, out)?;
@@ -218,8 +217,7 @@ impl Handshake {
             return Ok(false);
         }
         begin(&mut self.connection, || {
-            let offer = Offer::parse(&bytes[HEADER_BYTES..length]);
-            self.tls.config_for(self.purpose, offer.as_ref(), self.probe.clone())
+            self.tls.config_for(self.purpose, &bytes[HEADER_BYTES..length], self.probe.clone())
         })?;
         self.bytes_seen += length;
         self.offered += length;

@@ -113,8 +113,9 @@ pub struct ServerTls {
     shared: Arc<Shared>,
     profile: TlsProfile,
     usual: ServerConfig,
-    /// What a client is shown whose offer lets the profile have its way.
-    preferred: ServerConfig,
+    /// What a client is shown whose offer lets the profile have its way; `None` for a profile that
+    /// asks for nothing, so that no offer need be read.
+    preferred: Option<ServerConfig>,
     client_trust: Option<Arc<ClientTrust>>,
 }
 
@@ -157,14 +158,14 @@ impl ServerTls {
                 .map(Arc::new);
         let usual = base_config(provider.clone(), &versions, client_trust.clone(), clock)?;
         let preferred = match options.profile {
-            TlsProfile::Balanced => usual.clone(),
+            TlsProfile::Balanced => None,
             TlsProfile::Throughput => {
-                base_config(provider, &[&version::TLS12], client_trust.clone(), clock)?
+                Some(base_config(provider, &[&version::TLS12], client_trust.clone(), clock)?)
             }
             TlsProfile::PostQuantum => {
                 let kx_groups = vec![kx_group::X25519MLKEM768];
                 let provider = Arc::new(CryptoProvider { kx_groups, ..(*provider).clone() });
-                base_config(provider, &[&version::TLS13], client_trust.clone(), clock)?
+                Some(base_config(provider, &[&version::TLS13], client_trust.clone(), clock)?)
             }
         };
         Ok(Arc::new(Self {
@@ -197,18 +198,21 @@ impl ServerTls {
     }
 
     /// The configuration of one connection: that of its purpose, and of its client's offer as far
-    /// as that could be read, with its own probe.
+    /// as that can be read from the body of its first record, with its own probe.
     pub(super) fn config_for(
         &self,
         purpose: Purpose,
-        offer: Option<&Offer<'_>>,
+        first_record: &[u8],
         probe: Arc<Probe>,
     ) -> Arc<ServerConfig> {
         let provider = self.usual.crypto_provider();
-        let preferred = offer.is_some_and(|offer| {
-            self.profile.applies(offer, &provider.cipher_suites, &provider.kx_groups)
-        });
-        let mut config = if preferred { self.preferred.clone() } else { self.usual.clone() };
+        let applies = |offer: Offer<'_>| {
+            self.profile.applies(&offer, &provider.cipher_suites, &provider.kx_groups)
+        };
+        let mut config = match &self.preferred {
+            Some(preferred) if Offer::parse(first_record).is_some_and(applies) => preferred.clone(),
+            _ => self.usual.clone(),
+        };
         config.send_tls13_tickets = match purpose {
             _ if self.shared.tickets.is_none() => 0,
             Purpose::Control => CONTROL_TICKETS,
