@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Child, Command};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 
 use crate::content::{bytes, tree};
 use crate::process::{descriptors, open_files_below};
@@ -140,7 +140,7 @@ fn killed_server_leaves_nothing_visible() {
         client.store("STOR complete", b"complete");
         let _data = start_upload(&mut client, "STOR part");
         wait_until("bytes in the temporary file", || has_bytes(&server));
-        kill_process(Pid::from_raw(server.pid().cast_signed()).unwrap(), Signal::KILL).unwrap();
+        server.signal(Signal::KILL);
         assert!(!server.wait().success());
         let found = tree(&server.root()).into_keys().collect::<Vec<_>>();
         assert!(found.contains(&b"complete".to_vec()), "226 was said: {found:?}");

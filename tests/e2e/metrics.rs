@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 
 use crate::content::bytes;
 use crate::process::descriptors;
@@ -171,9 +171,8 @@ fn a_signal_writes_the_counters_to_the_log() {
         let lines = log.lines().filter(|line| line.contains(" counters shard="));
         lines.map(str::to_owned).collect::<Vec<_>>()
     };
-    let pid = Pid::from_raw(server.pid().try_into().unwrap()).unwrap();
     for times in 1..=2 {
-        kill_process(pid, Signal::USR1).unwrap();
+        server.signal(Signal::USR1);
         wait_until("the counters in the log", || {
             let found = lines();
             let counted =

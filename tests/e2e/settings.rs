@@ -1,10 +1,13 @@
-//! Settings whose whole effect is what a client is told: the greeting, the address in PASV, and
-//! what TLS agrees on.
+//! Settings whose whole effect is what a client is told, or how long it waits: the greeting, the
+//! address in PASV, what TLS agrees on, the queue of a listener.
 
+use std::net::TcpStream;
 use std::time::Duration;
 
+use rustix::process::Signal;
 use rustls::{CipherSuite, NamedGroup, ProtocolVersion};
 
+use crate::process::first_cpu;
 use crate::support::client::pasv_address;
 use crate::support::wait::pause;
 use crate::support::{Client, Listener, Server};
@@ -18,6 +21,29 @@ fn the_greeting_and_the_address_of_pasv() {
     let mut client = Client::implicit(&server).login();
     let address = pasv_address(&client.expect("PASV", 227));
     assert_eq!(address.ip().to_string(), "203.0.113.7");
+}
+
+/// A server that stands still accepts nobody, and the kernel queues connections for it: one more
+/// than it was told. (It lets the clients of others believe that they are connected, too.)
+#[test]
+fn as_many_wait_as_the_backlog_says() {
+    let config = format!("[shards]\ncpus = \"{}\"\n[listen]\nbacklog = 3", first_cpu());
+    let server = Server::builder().toml(&config).start();
+    let address = server.address(Listener::Implicit);
+    server.signal(Signal::STOP);
+    let _clients: Vec<_> = (0..8).filter_map(|_| TcpStream::connect(address).ok()).collect();
+    let waiting = accept_queue(address.port());
+    server.signal(Signal::CONT);
+    assert_eq!(waiting, 4);
+}
+
+/// Connections of a listener that wait for accept(2): `rx_queue` of its line (proc_pid_net(5)).
+fn accept_queue(port: u16) -> u64 {
+    let sockets = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let mut listeners = sockets.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let local = format!(":{port:04X}");
+    let found = listeners.find(|words| words[1].ends_with(&local) && words[3] == "0A").unwrap();
+    u64::from_str_radix(found[4].split_once(':').unwrap().1, 16).unwrap()
 }
 
 /// The client offers everything that it knows.
