@@ -31,7 +31,8 @@ fn as_many_wait_as_the_backlog_says() {
     let server = Server::builder().toml(&config).start();
     let address = server.address(Listener::Implicit);
     server.signal(Signal::STOP);
-    let _clients: Vec<_> = (0..8).filter_map(|_| TcpStream::connect(address).ok()).collect();
+    let connect = |_| TcpStream::connect_timeout(&address, Duration::from_millis(300)).ok();
+    let _clients: Vec<_> = (0..8).filter_map(connect).collect();
     let waiting = accept_queue(address.port());
     server.signal(Signal::CONT);
     assert_eq!(waiting, 4);
