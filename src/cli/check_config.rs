@@ -87,10 +87,11 @@ fn describe(config: &Config, shards: u32) -> String {
     describe_process(&mut lines, &config.settings, shards);
     describe_tls(&mut lines, &config.settings);
     describe_policy(&mut lines, &config.settings.policy);
-    for Directory { path, cache } in &config.settings.directories {
+    for Directory { path, rule } in &config.settings.directories {
+        let immutable = if rule.immutable { ", immutable" } else { "" };
         lines.add(
             &format!("directory {}", path.display()),
-            format_args!("cache {}", word(&FILE_CACHES, *cache)),
+            format_args!("cache {}{immutable}", word(&FILE_CACHES, rule.cache)),
         );
     }
     describe_limits(&mut lines, &config.settings, shards);
@@ -287,6 +288,7 @@ mod tests {
     use super::*;
     use crate::config::tests::reference_with_examples;
     use crate::config::{KernelTls, Overrides};
+    use crate::protocol::policy::{FileCache, FileRule};
 
     fn config() -> Config {
         let overrides = Overrides {
@@ -310,8 +312,14 @@ mod tests {
     fn describes_effective_values_and_what_a_shard_gets() {
         let mut config = config();
         config.settings.limits.sessions_per_ip = Some(5);
-        let (path, cache) = ("/srv/archive".into(), crate::protocol::policy::FileCache::Direct);
-        config.settings.directories = vec![Directory { path, cache }];
+        let directory = |path: &str, cache, immutable| {
+            let rule = FileRule { cache, immutable };
+            Directory { path: path.into(), rule }
+        };
+        config.settings.directories = vec![
+            directory("/srv/archive", FileCache::Direct, false),
+            directory("/srv/images", FileCache::Page, true),
+        ];
         let text = describe(&config, 4);
         check(&text, "listen.implicit", ":990 or :9990");
         check(&text, "listen.explicit", "off");
@@ -332,6 +340,8 @@ mod tests {
         check(&text, "limits.idle_timeout", "5m");
         check(&text, "storage.durability", "data");
         check(&text, "directory", "/srv/archive              cache direct");
+        let line = text.lines().find(|line| line.starts_with("directory /srv/images ")).unwrap();
+        assert!(line.ends_with(" cache page, immutable"), "{line}");
         check(&text, "storage.hash_uploads", "none");
         check(&text, "anonymous", "off");
         assert!(text.contains("user alice                          . (read, list, write,"));

@@ -296,10 +296,11 @@ fn open_homes(config: &Config, shards: usize) -> Result<Vec<Vec<Arc<Root>>>, Str
     // The names that a home and a directory have without links can be compared.
     let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
     let directories = config.settings.directories.iter();
-    let caches: Vec<_> = directories.map(|rule| (real(&rule.path), rule.cache)).collect();
+    let rules: Vec<_> =
+        directories.map(|directory| (real(&directory.path), directory.rule)).collect();
     let open = |path: &PathBuf| {
         let root = Root::open(path)?;
-        Ok(Arc::new(root.with_caches(&real(path), &caches)))
+        Ok(Arc::new(root.with_rules(&real(path), &rules)))
     };
     let open_all = || {
         let opened: Result<Vec<_>, RootError> = homes.iter().map(open).collect();

@@ -253,7 +253,8 @@ impl Settings {
         settings.read_passive(&root.section("passive"));
         settings.read_limits(&root.section("limits"));
         settings.read_storage(&root.section("storage"));
-        settings.directories = read_directories(root, directory);
+        let kernel_tls = settings.tls.ktls == KernelTls::Auto && settings.tls.versions.tls13;
+        settings.directories = read_directories(root, directory, kernel_tls);
         let log = root.section("log");
         log.set("format", &mut settings.log.format, one_of(&LOG_FORMATS));
         log.set("level", &mut settings.log.level, one_of(&LOG_LEVELS));

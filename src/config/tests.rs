@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::*;
 use crate::protocol::account::Permissions;
 use crate::protocol::file::HashAlgorithm;
-use crate::protocol::policy::FileCache::Direct;
+use crate::protocol::policy::{FileCache, FileRule};
 use crate::tls::{TlsProfile, TlsVersions};
 
 /// SHA-crypt with the fewest rounds; the password is "secret".
@@ -142,6 +142,7 @@ fn every_kind_of_value_is_read() {
                  cipher_suites = [\"TLS13_AES_256_GCM_SHA384\"]\ndata_resumption = \"require\"\n\
                  profile = \"pq\"\ngroups = [\"x25519mlkem768\", \"X25519\"]\n\
                  [[directories]]\npath = \"srv\"\ncache = \"direct\"\n\
+                 [[directories]]\npath = \".\"\nimmutable = true\n\
                  [anonymous]\nhome = \"srv\"\n\
                  [[users]]\nname = \"alice\"\npassword = \"{HASH}\"\nhome = \".\"\n\
                  permissions = [\"read\", \"write\"]\n"
@@ -152,8 +153,10 @@ fn every_kind_of_value_is_read() {
     let settings = &config.settings;
     assert_eq!(settings.implicit, ["127.0.0.1:0".parse().unwrap()]);
     assert_eq!((settings.explicit.len(), settings.backlog), (0, 7));
-    let [directory] = &settings.directories[..] else { panic!("{:?}", settings.directories) };
-    assert_eq!((directory.path.file_name().unwrap(), directory.cache), ("srv".as_ref(), Direct));
+    let [direct, immutable] = &settings.directories[..] else { panic!("{settings:?}") };
+    assert!(direct.path.ends_with("srv"));
+    assert_eq!(direct.rule, FileRule { cache: FileCache::Direct, immutable: false });
+    assert_eq!(immutable.rule, FileRule { cache: FileCache::Page, immutable: true });
     assert_eq!(settings.cpus.as_ref().unwrap().as_slice(), [0, 1]);
     assert_eq!((settings.steering, settings.handshake_percent), (Steering::Source, 25));
     let (handshakes, hello) = (settings.limits.handshakes, settings.limits.client_hello_timeout);
@@ -364,6 +367,23 @@ fn errors_of_policy_limits_storage_and_log() {
 }
 
 #[test]
+fn errors_of_directories() {
+    check_errors(
+        "[[directories]]\npath = \"srv\"\n[[directories]]\ncache = \"none\"\nimmutable = 1\n\
+         [[directories]]\npath = \"srv\"\ncache = \"direct\"\nimmutable = true",
+        &[
+            "ringftpd.toml:3: directories[srv].cache: is missing; give it, or immutable",
+            "ringftpd.toml:5: directories[2].path: is missing",
+            "ringftpd.toml:6: directories[2].cache: \"none\" is not one of \"page\", \"direct\"",
+            "ringftpd.toml:7: directories[2].immutable: expected true or false, found 1",
+            "ringftpd.toml:9: directories[srv].path: srv has its rule already",
+            "ringftpd.toml:11: directories[srv].immutable: has no effect with cache = \"direct\": \
+             the kernel's TLS sends from the page cache only; leave one of the two out",
+        ],
+    );
+}
+
+#[test]
 fn errors_of_form() {
     check_errors(
         "[storage]\nfailed_uploads = \"keep\"\n[stroage]\n",
@@ -528,6 +548,18 @@ fn warnings() {
     let config = folder.load(text, &overrides()).unwrap();
     let expected = "ringftpd.toml: process.user: has no effect: only root can become \"ftp\"";
     assert_eq!(folder.warnings(&config), [expected]);
+    let text =
+        "anonymous.home = \"srv\"\n[[directories]]\npath = \"srv\"\nimmutable = true\n[tls]\n";
+    let no_kernel_tls = "ringftpd.toml:4: directories[srv].immutable: has no effect without the \
+                         kernel's TLS, which takes tls.ktls = \"auto\" and TLS 1.3";
+    for (line, expected) in [
+        ("", &[][..]),
+        ("ktls = \"off\"", &[no_kernel_tls]),
+        ("versions = [\"1.2\"]", &[no_kernel_tls]),
+    ] {
+        let config = folder.load(&format!("{text}{line}"), &overrides()).unwrap();
+        assert_eq!(folder.warnings(&config), expected, "{line}");
+    }
 }
 
 #[test]

@@ -65,13 +65,27 @@ impl Pump<'_> {
         }
         let rekey = parts.kernel_tls.is_some_and(|abilities| abilities.rekey);
         match connection.map(|connection| connection.hand_over(rekey)) {
-            Some(Ok(())) => path,
+            Some(Ok(())) => {
+                if file.is_some_and(ReadFile::is_immutable) {
+                    self.allow_zerocopy();
+                }
+                path
+            }
             refusal => {
                 // The session is what it was: user space goes on sealing.
                 tracing::debug!(?refusal, "the kernel refused a TLS session");
                 context.counters.ktls_fallbacks.increment();
                 DataPath::Records
             }
+        }
+    }
+
+    /// Gives the kernel leave to send from the page cache itself. It need not take it.
+    fn allow_zerocopy(&self) {
+        let Some(connection) = &self.connection else { return };
+        match ktls::allow_zerocopy(&connection.stream) {
+            Ok(()) => self.job.context.counters.ktls_zerocopy.increment(),
+            Err(error) => tracing::debug!(%error, "the kernel's TLS copies what it sends"),
         }
     }
 

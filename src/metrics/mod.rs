@@ -81,6 +81,9 @@ values! {
     transfers_sendfile,
     /// The same, sealed by the kernel's TLS (PROT P).
     transfers_ktls,
+    /// Those of transfers_ktls from directories declared immutable: a network card that seals may
+    /// take them from the page cache itself, and without one nothing is gained.
+    ktls_zerocopy,
     /// Transfers whose TLS records were sealed or opened in user space (PROT P).
     transfers_records,
     /// Transfers through blocks of user space in the clear (PROT C).

@@ -50,6 +50,15 @@ pub enum FileCache {
     Direct,
 }
 
+/// How the files below a directory are sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FileRule {
+    /// Whether they pass through the page cache.
+    pub cache: FileCache,
+    /// The operator vouches that no file changes while it is sent.
+    pub immutable: bool,
+}
+
 /// Policy of a listener's sessions. Durations are wall-clock spans.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {

@@ -141,6 +141,19 @@ pub fn set_send_keys(socket: impl AsFd, keys: &SendKeys<'_>) -> io::Result<()> {
     result
 }
 
+/// Tells the kernel that what sendfile(2) sends does not change until the client has all of it: a
+/// network card that seals may then take it from the page cache itself. Without such a card nothing
+/// changes. Where a file changes all the same, records sent again differ from those sent first, and
+/// the client ends the connection over a bad record.
+///
+/// # Errors
+///
+/// `ENOPROTOOPT` before Linux 5.19 and without the kernel's TLS; then nothing has changed.
+pub fn allow_zerocopy(socket: impl AsFd) -> io::Result<()> {
+    // SAFETY: the option takes an unsigned int, 0 or 1.
+    unsafe { set_option(socket, SOL_TLS, TLS_TX_ZEROCOPY_RO, &1_u32) }
+}
+
 /// Sends one record of a type of its own, behind everything sent before; does not wait.
 ///
 /// # Errors
@@ -228,6 +241,7 @@ const ALL: [(Cipher, &str); 3] = [
 // linux/tls.h
 const SOL_TLS: libc::c_int = 282;
 const TLS_TX: libc::c_int = 1;
+const TLS_TX_ZEROCOPY_RO: libc::c_int = 3;
 const TLS_SET_RECORD_TYPE: libc::c_int = 1;
 const VERSION_1_3: u16 = 0x0304;
 const CIPHER_AES_128_GCM: u16 = 51;
@@ -318,5 +332,38 @@ mod tests {
         let mut received = [0; 5];
         client.read_exact(&mut received).unwrap();
         assert_eq!(&received, b"plain");
+    }
+
+    /// Where the kernel has TLS (`tests/ktls/run` sees to that) it takes the promise and keeps it,
+    /// through a change of keys too; a socket without TLS does not.
+    #[test]
+    fn zero_copy_is_remembered() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let socket = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        assert!(allow_zerocopy(&socket).is_err());
+        if attach(&socket).is_err() {
+            return println!("skipped: this kernel has no TLS");
+        }
+        let keys = SendKeys { cipher: Cipher::Aes128Gcm, key: &[1; 16], iv: [1; 12], sequence: 0 };
+        set_send_keys(&socket, &keys).unwrap();
+        assert_eq!(zerocopy(&socket), 0);
+        allow_zerocopy(&socket).unwrap();
+        assert_eq!(zerocopy(&socket), 1);
+        let _ = set_send_keys(&socket, &keys);
+        assert_eq!(zerocopy(&socket), 1);
+    }
+
+    fn zerocopy(socket: &TcpStream) -> u32 {
+        let mut value = u32::MAX;
+        let mut length = 4;
+        // SAFETY: the descriptor is borrowed for the call; `value` lives through it, and `length`
+        // is its size.
+        let result = unsafe {
+            let option = (&raw mut value).cast();
+            let fd = socket.as_raw_fd();
+            libc::getsockopt(fd, SOL_TLS, TLS_TX_ZEROCOPY_RO, option, &raw mut length)
+        };
+        assert_eq!((result, length), (0, 4), "{}", io::Error::last_os_error());
+        value
     }
 }

@@ -11,7 +11,7 @@ use super::root::{Lookup, Root};
 use crate::limits::WHOLE_FILE_BYTES_MAX;
 use crate::protocol::file::FileError;
 use crate::protocol::path::VirtualPath;
-use crate::protocol::policy::FileCache;
+use crate::protocol::policy::{FileCache, FileRule};
 
 /// Positions, lengths and buffers of reads that pass the page cache by are multiples of this many
 /// octets: no common device has larger sectors.
@@ -25,7 +25,7 @@ pub struct ReadFile {
     size: u64,
     skip: u64,
     inline: Inline,
-    wanted: FileCache,
+    wanted: FileRule,
 }
 
 /// What a shard's own thread may ask of the file.
@@ -58,8 +58,10 @@ impl ReadFile {
         if position > size {
             return Err(FileError::BeyondEnd);
         }
-        let wanted = root.cache_of(path);
-        let inline = if wanted == FileCache::Direct && set_direct(&file, true).is_ok() {
+        let mut wanted = root.rule_of(path);
+        // A link's file may lie where nobody vouches for it.
+        wanted.immutable = wanted.immutable && root.has_no_links(path, lookup);
+        let inline = if wanted.cache == FileCache::Direct && set_direct(&file, true).is_ok() {
             Inline::Direct
         } else {
             // Only advice: a filesystem that cannot take it reads all the same.
@@ -141,7 +143,13 @@ impl ReadFile {
     /// Whether the operator wanted direct reads and the filesystem has none.
     #[must_use]
     pub fn is_direct_refused(&self) -> bool {
-        self.wanted == FileCache::Direct && !self.is_direct()
+        self.wanted.cache == FileCache::Direct && !self.is_direct()
+    }
+
+    /// Whether the operator vouches that the file does not change while it is sent.
+    #[must_use]
+    pub fn is_immutable(&self) -> bool {
+        self.wanted.immutable
     }
 
     /// Goes on through the page cache, also for [`ReadFile::descriptor`]: direct reads failed.
@@ -203,6 +211,8 @@ mod tests {
     use super::*;
     use crate::vfs::testing::{Home, path};
 
+    const DIRECT: FileRule = FileRule { cache: FileCache::Direct, immutable: false };
+
     fn open(home: &Home, name: &[u8], offset: u64, ascii: bool) -> Result<ReadFile, FileError> {
         ReadFile::open(&home.root, &path(name), offset, ascii, Lookup::Blocking)
     }
@@ -258,7 +268,7 @@ mod tests {
         home.put("f", &[7; 10_000]);
         let directory = home.directory();
         let root = Root::open(&directory).unwrap();
-        let root = root.with_caches(&directory, &[(directory.clone(), FileCache::Direct)]);
+        let root = root.with_rules(&directory, &[(directory.clone(), DIRECT)]);
         let mut file = ReadFile::open(&root, &path(b"f"), 1, false, Lookup::Blocking).unwrap();
         if file.is_direct_refused() {
             return println!("skipped: no O_DIRECT in the directory for temporary files");
@@ -272,10 +282,36 @@ mod tests {
     }
 
     #[test]
+    fn a_file_is_immutable_by_its_own_name_only() {
+        let home = Home::new();
+        std::fs::create_dir_all(home.on_disk("kept/deep")).unwrap();
+        home.put("kept/f", b"k");
+        home.put("kept/deep/f", b"k");
+        home.put("f", b"m");
+        home.link("../f", "kept/to_mutable");
+        home.link("deep/f", "kept/within");
+        home.link("deep", "kept/directory");
+        home.link("kept/f", "to_kept");
+        let directory = home.directory();
+        let rule = FileRule { immutable: true, ..FileRule::default() };
+        let root = Root::open(&directory).unwrap();
+        let root = root.with_rules(&directory, &[(directory.join("kept"), rule)]);
+        let immutable = |name: &[u8]| {
+            let file = ReadFile::open(&root, &path(name), 0, false, Lookup::Blocking).unwrap();
+            file.is_immutable()
+        };
+        assert!(immutable(b"kept/f") && immutable(b"kept/deep/f"));
+        assert!(!immutable(b"f") && !immutable(b"to_kept"));
+        for link in ["to_mutable", "within", "directory/f"] {
+            assert!(!immutable(format!("kept/{link}").as_bytes()), "{link}");
+        }
+    }
+
+    #[test]
     fn a_filesystem_without_direct_reads_is_read_through_the_page_cache() {
         let directory = std::path::Path::new("/proc/self");
-        let rules = [(directory.to_owned(), FileCache::Direct)];
-        let root = Root::open(directory).unwrap().with_caches(directory, &rules);
+        let rules = [(directory.to_owned(), DIRECT)];
+        let root = Root::open(directory).unwrap().with_rules(directory, &rules);
         let file = ReadFile::open(&root, &path(b"cmdline"), 0, false, Lookup::Blocking);
         let mut file = file.unwrap();
         assert!(file.is_direct_refused() && !file.is_direct());

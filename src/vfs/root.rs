@@ -19,7 +19,7 @@ use super::facts::{self, Identity};
 use super::temporary::is_temporary;
 use crate::protocol::file::{FileError, FileKind, Metadata};
 use crate::protocol::path::VirtualPath;
-use crate::protocol::policy::FileCache;
+use crate::protocol::policy::FileRule;
 
 /// Symbolic links followed for the last name of an upload; the kernel's own bound.
 const LINKS_MAX: usize = 40;
@@ -34,7 +34,7 @@ pub struct Root {
     directory: OwnedFd,
     identity: Identity,
     /// Relative pathnames of directories with a rule of their own, the most special last.
-    caches: Vec<(Vec<u8>, FileCache)>,
+    rules: Vec<(Vec<u8>, FileRule)>,
 }
 
 /// Why a home directory cannot be served; the text is for the operator.
@@ -92,7 +92,7 @@ impl Root {
         let directory = openat(CWD, path, flags, Mode::empty()).map_err(directory_error)?;
         let mounted = fstatvfs(&directory).map_err(directory_error)?;
         let read_only = mounted.f_flag.contains(StatVfsMountFlags::RDONLY);
-        let root = Self { directory, identity: Identity::current(read_only), caches: Vec::new() };
+        let root = Self { directory, identity: Identity::current(read_only), rules: Vec::new() };
         root.resolve(b".", flags, Lookup::Blocking).map_err(|errno| RootError::Confinement {
             path: path.to_owned(),
             source: errno.into(),
@@ -100,32 +100,32 @@ impl Root {
         Ok(root)
     }
 
-    /// Adds how files below directories are cached. `home` is the pathname this root was opened by,
+    /// Adds how files below directories are sent. `home` is the pathname this root was opened by,
     /// and like those of the rules absolute and without links. Rules about directories that hold
     /// the home are good for all of it; of several, the one about the deepest directory counts.
     #[must_use]
-    pub fn with_caches(mut self, home: &Path, rules: &[(PathBuf, FileCache)]) -> Self {
+    pub fn with_rules(mut self, home: &Path, rules: &[(PathBuf, FileRule)]) -> Self {
         let mut rules: Vec<_> = rules.iter().collect();
         rules.sort_by_key(|(directory, _)| directory.components().count());
-        let relative = |(directory, cache): &(PathBuf, FileCache)| {
+        let relative = |(directory, rule): &(PathBuf, FileRule)| {
             let inside = match directory.strip_prefix(home) {
                 Ok(inside) => inside.as_os_str().as_bytes().to_vec(),
                 Err(_) => home.starts_with(directory).then(Vec::new)?,
             };
-            Some((inside, *cache))
+            Some((inside, *rule))
         };
-        self.caches = rules.into_iter().filter_map(relative).collect();
+        self.rules = rules.into_iter().filter_map(relative).collect();
         self
     }
 
-    /// How the file `path` is to be cached. A rule is about names: links are not followed.
-    pub(super) fn cache_of(&self, path: &VirtualPath) -> FileCache {
+    /// How the file `path` is to be sent. A rule is about names: links are not followed.
+    pub(super) fn rule_of(&self, path: &VirtualPath) -> FileRule {
         let below = |directory: &[u8]| {
             let rest = path.relative().strip_prefix(directory);
             directory.is_empty() || rest.is_some_and(|rest| rest.first() == Some(&b'/'))
         };
-        let rule = self.caches.iter().rfind(|(directory, _)| below(directory));
-        rule.map_or(FileCache::Page, |(_, cache)| *cache)
+        let rule = self.rules.iter().rfind(|(directory, _)| below(directory));
+        rule.map_or(FileRule::default(), |(_, rule)| *rule)
     }
 
     /// See [`Identity`].
@@ -244,9 +244,26 @@ impl Root {
         Ok(self.resolve(relative, OFlags::PATH | OFlags::DIRECTORY, Lookup::Blocking)?)
     }
 
-    /// The one call every pathname goes through.
+    /// Whether `path` is the file's own name, without a symbolic link anywhere in it. Also `false`
+    /// when that cannot be told without waiting.
+    pub(super) fn has_no_links(&self, path: &VirtualPath, lookup: Lookup) -> bool {
+        let links = ResolveFlags::NO_SYMLINKS;
+        self.resolve_with(path.relative(), OFlags::PATH, lookup, links).is_ok()
+    }
+
     fn resolve(&self, relative: &[u8], flags: OFlags, lookup: Lookup) -> Result<OwnedFd, Errno> {
-        let mut resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+        self.resolve_with(relative, flags, lookup, ResolveFlags::empty())
+    }
+
+    /// The one call every pathname goes through. `more` can only confine it further.
+    fn resolve_with(
+        &self,
+        relative: &[u8],
+        flags: OFlags,
+        lookup: Lookup,
+        more: ResolveFlags,
+    ) -> Result<OwnedFd, Errno> {
+        let mut resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS | more;
         if lookup == Lookup::Cached {
             resolve |= ResolveFlags::CACHED;
         }
@@ -341,34 +358,44 @@ mod tests {
     use crate::protocol::file::{
         FileReply, FileRequest, FileTime, HashAlgorithm, ListStyle, StoreMode, TransferRequest,
     };
+    use crate::protocol::policy::FileCache;
     use crate::vfs::testing::{Home, SetOnDrop, list_request, path, raw};
     use crate::vfs::{StorePolicy, Transfer, perform, try_open, try_perform};
 
     #[test]
     fn the_rule_about_the_deepest_directory_counts() {
-        use FileCache::{Direct, Page};
         #[track_caller]
-        fn check(rules: &[(&str, FileCache)], file: &[u8], expected: FileCache) {
+        fn check(rules: &[(&str, FileRule)], file: &[u8], expected: FileRule) {
             let home = Home::new();
-            let rules: Vec<_> =
-                rules.iter().map(|(at, cache)| (PathBuf::from(at), *cache)).collect();
+            let rules: Vec<_> = rules.iter().map(|(at, rule)| (PathBuf::from(at), *rule)).collect();
             let root = Root::open(&home.directory()).unwrap();
-            let root = root.with_caches(Path::new("/srv/alice"), &rules);
-            assert_eq!(root.cache_of(&path(file)), expected, "{rules:?}");
+            let root = root.with_rules(Path::new("/srv/alice"), &rules);
+            assert_eq!(root.rule_of(&path(file)), expected, "{rules:?}");
         }
-        check(&[], b"/f", Page);
-        check(&[("/srv/alice", Direct)], b"/f", Direct);
-        check(&[("/srv", Direct)], b"/d/f", Direct);
-        check(&[("/", Direct)], b"/f", Direct);
-        check(&[("/srv/bob", Direct)], b"/f", Page);
-        check(&[("/srv/ali", Direct)], b"/f", Page);
-        check(&[("/srv/alice/cold", Direct)], b"/f", Page);
-        check(&[("/srv/alice/cold", Direct)], b"/cold/f", Direct);
-        check(&[("/srv/alice/cold", Direct)], b"/cold/deep/f", Direct);
-        check(&[("/srv/alice/cold", Direct)], b"/colder/f", Page);
-        check(&[("/srv/alice/cold", Page), ("/srv", Direct)], b"/cold/f", Page);
-        check(&[("/srv/alice/cold", Page), ("/srv", Direct)], b"/f", Direct);
-        check(&[("/srv", Page), ("/srv/alice", Direct)], b"/f", Direct);
+        const PAGE: FileRule = FileRule { cache: FileCache::Page, immutable: false };
+        const DIRECT: FileRule = FileRule { cache: FileCache::Direct, ..PAGE };
+        const IMMUTABLE: FileRule = FileRule { immutable: true, ..PAGE };
+        check(&[], b"/f", PAGE);
+        check(&[("/srv/alice", DIRECT)], b"/f", DIRECT);
+        check(&[("/srv", DIRECT)], b"/d/f", DIRECT);
+        check(&[("/", DIRECT)], b"/f", DIRECT);
+        check(&[("/srv/bob", DIRECT)], b"/f", PAGE);
+        check(&[("/srv/ali", DIRECT)], b"/f", PAGE);
+        check(&[("/srv/alice/cold", DIRECT)], b"/f", PAGE);
+        check(&[("/srv/alice/cold", DIRECT)], b"/cold/f", DIRECT);
+        check(&[("/srv/alice/cold", DIRECT)], b"/cold/deep/f", DIRECT);
+        check(&[("/srv/alice/cold", DIRECT)], b"/colder/f", PAGE);
+        check(&[("/srv/alice/cold", PAGE), ("/srv", DIRECT)], b"/cold/f", PAGE);
+        check(&[("/srv/alice/cold", PAGE), ("/srv", DIRECT)], b"/f", DIRECT);
+        check(&[("/srv", PAGE), ("/srv/alice", DIRECT)], b"/f", DIRECT);
+        check(&[("/srv/alice/kept", IMMUTABLE)], b"/kept/f", IMMUTABLE);
+        check(&[("/srv/alice/kept", IMMUTABLE)], b"/f", PAGE);
+        check(&[("/srv/alice/kept", IMMUTABLE)], b"/keptnot/f", PAGE);
+        check(&[("/srv", IMMUTABLE)], b"/d/f", IMMUTABLE);
+        // A rule counts as a whole: nothing of the one above it is left.
+        check(&[("/srv", IMMUTABLE), ("/srv/alice/new", PAGE)], b"/new/f", PAGE);
+        check(&[("/srv", IMMUTABLE), ("/srv/alice/cold", DIRECT)], b"/cold/f", DIRECT);
+        check(&[("/srv", DIRECT), ("/srv/alice", IMMUTABLE)], b"/f", IMMUTABLE);
     }
 
     fn home_with_escapes() -> Home {

@@ -15,3 +15,4 @@ mod keys;
 #[path = "../support/mod.rs"]
 mod support;
 mod transfers;
+mod zerocopy;
