@@ -1,6 +1,6 @@
 //! How the kernel is asked for the executor's rings. The executor itself cannot ask for more than
 //! the rings of Linux 5.8, so the linker puts a function of ours in the place where its copy of
-//! liburing makes the system call (`src/build.rs`).
+//! liburing makes the system call (`src/sys/build.rs`).
 
 use std::{cell::Cell, io};
 

@@ -27,9 +27,12 @@ pub(crate) fn start() -> Server {
     Server::builder().toml("[log]\nlevel = \"debug\"").start()
 }
 
-/// Bounds what the kernel takes of a connection beyond what its reader has room for.
+/// Bounds what the kernel takes of a connection beyond what its reader has room for; of all
+/// connections, and for good, so only a throw-away kernel is asked.
 #[track_caller]
 pub(crate) fn send_buffers(octets: usize) {
+    let guest = std::env::var_os("KVM_RUN_GUEST").is_some();
+    assert!(guest, "these tests change the kernel's settings: start them with tests/ktls/run");
     fs::write("/proc/sys/net/ipv4/tcp_wmem", format!("4096 {octets} {octets}")).unwrap();
 }
 
