@@ -4,7 +4,7 @@
 
 #![allow(unsafe_code, reason = "the one audited place; every block has its SAFETY line")]
 
-/// The server's: one function that the linker puts into both programs.
+/// The server's: functions that the linker puts into both programs.
 #[path = "../../src/sys/rings.rs"]
 pub mod rings;
 

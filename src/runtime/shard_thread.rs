@@ -9,8 +9,8 @@ use crate::{
     sys::{cpu, rings},
 };
 
-/// Memory the executor registers for its own file buffers, octets per ring. We bring our own
-/// buffers; its default of 10 MiB a ring would be pinned for nothing.
+/// Memory the executor sets aside for its own file buffers, octets: the least it takes. Its default
+/// is 10 MiB, and our reads from disks are larger than what it would lend of so little.
 const IO_MEMORY_BYTES: usize = 64 * 1024;
 
 /// Entries of each of the executor's submission queues. The kernel makes one list of waiting polls
@@ -201,6 +201,26 @@ mod tests {
         let cpu = cpu::available()[0];
         let shard = spawn_shard("test", cpu, 1, || async { rings::cooperative() }).unwrap();
         assert!(shard.join().unwrap());
+    }
+
+    /// Locked memory is scarce (`sys::host`), and the kernel counts whole huge pages.
+    #[test]
+    fn its_rings_lock_no_buffers() {
+        if !alone("runtime::shard_thread::tests::its_rings_lock_no_buffers") {
+            return;
+        }
+        let shard = spawn_shard("test", cpu::available()[0], 1, || async { registered_buffers() });
+        assert_eq!(shard.unwrap().join().unwrap(), ["0", "0", "0"]);
+    }
+
+    /// How many buffers each ring of this process has (proc_pid_fdinfo(5)).
+    fn registered_buffers() -> Vec<String> {
+        let files = std::fs::read_dir("/proc/self/fdinfo").unwrap();
+        let infos = files.filter_map(|file| std::fs::read_to_string(file.ok()?.path()).ok());
+        let of_ring = |info: String| {
+            info.lines().find_map(|line| Some(line.strip_prefix("UserBufs:")?.trim().to_owned()))
+        };
+        infos.filter_map(of_ring).collect()
     }
 
     /// A sleep with tasks ready ends at the next heartbeat: a shard without anything to do looks

@@ -1,7 +1,9 @@
-//! Tells the linker about the one function that `sys::rings` puts in another's place, in the server
-//! and in ringload.
+//! Tells the linker which functions `sys::rings` puts in the place of others, in the server and in
+//! ringload.
 
 fn main() {
-    println!("cargo::rustc-link-arg=-Wl,--wrap=__sys_io_uring_setup");
+    for function in ["__sys_io_uring_setup", "__sys_io_uring_register"] {
+        println!("cargo::rustc-link-arg=-Wl,--wrap={function}");
+    }
     println!("cargo::rerun-if-changed=Cargo.toml");
 }

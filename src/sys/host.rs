@@ -9,8 +9,9 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 /// thread, too late for a message, so the check is made here.
 pub const MEMLOCK_BYTES_MIN: u64 = 512 * 1024;
 
-/// Locked memory one shard uses, octets: the registered buffers of its three rings, 192 KiB, and
-/// the rings themselves, 315 KiB, which newer kernels count, too (measured on Linux 6.18).
+/// Locked memory one shard may use, octets: newer kernels count its three rings, 315 KiB (measured
+/// on Linux 6.18), and the executor's own check asks for 512 KiB. Buffers are none of it
+/// (`sys::rings`).
 pub const MEMLOCK_BYTES_PER_SHARD: u64 = 512 * 1024;
 
 /// Checks that `shards` executors can start, raising the soft limit of locked memory where the

@@ -1,6 +1,6 @@
 //! How the kernel is asked for the executor's rings. The executor itself cannot ask for more than
-//! the rings of Linux 5.8, so the linker puts a function of ours in the place where its copy of
-//! liburing makes the system call (`src/sys/build.rs`).
+//! the rings of Linux 5.8, nor for less locked memory, so the linker puts functions of ours in the
+//! place where its copy of liburing makes the system calls (`src/sys/build.rs`).
 
 use std::{cell::Cell, io};
 
@@ -59,4 +59,31 @@ unsafe extern "C" fn __wrap___sys_io_uring_setup(
         }
     }
     -1
+}
+
+/// io_uring_register(2), but for `IORING_REGISTER_BUFFERS`, which is refused as if too little memory
+/// might be locked; the executor goes on without. It would register 64 KiB in each of its rings, that
+/// none of our reads fit into, and where they lie in a huge page the kernel counts all 2 MiB of it
+/// as locked: six shards would use up the usual limit of 8 MiB.
+///
+/// # Safety
+///
+/// That of io_uring_register(2).
+#[unsafe(no_mangle)]
+unsafe extern "C" fn __wrap___sys_io_uring_register(
+    ring: libc::c_int,
+    operation: libc::c_uint,
+    argument: *const libc::c_void,
+    count: libc::c_uint,
+) -> libc::c_int {
+    const REGISTER_BUFFERS: libc::c_uint = 0;
+    if operation == REGISTER_BUFFERS {
+        // SAFETY: the place of this thread's `errno`.
+        unsafe { *libc::__errno_location() = libc::ENOMEM };
+        return -1;
+    }
+    // SAFETY: the caller's promise.
+    let result =
+        unsafe { libc::syscall(libc::SYS_io_uring_register, ring, operation, argument, count) };
+    libc::c_int::try_from(result).unwrap_or(-1)
 }
