@@ -61,10 +61,10 @@ unsafe extern "C" fn __wrap___sys_io_uring_setup(
     -1
 }
 
-/// io_uring_register(2), but for `IORING_REGISTER_BUFFERS`, which is refused as if too little memory
-/// might be locked; the executor goes on without. It would register 64 KiB in each of its rings, that
-/// none of our reads fit into, and where they lie in a huge page the kernel counts all 2 MiB of it
-/// as locked: six shards would use up the usual limit of 8 MiB.
+/// io_uring_register(2), but for `IORING_REGISTER_BUFFERS`, which is refused as if too little
+/// memory might be locked; the executor goes on without. It would register 64 KiB in each of its
+/// rings, which none of our reads fit into, and where they lie in a huge page the kernel counts all
+/// its 2 MiB as locked: six shards would use up the usual limit of 8 MiB.
 ///
 /// # Safety
 ///

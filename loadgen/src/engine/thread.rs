@@ -5,8 +5,8 @@ use std::{collections::BTreeSet, future::Future, io, sync::mpsc};
 use glommio::{GlommioError, LocalExecutorBuilder, Placement, PoolPlacement};
 use rustix::io::Errno;
 
-/// Memory the executor sets aside for its own file buffers, bytes: the least it takes of its default
-/// of 10 MiB. This program reads and writes no files while it runs.
+/// Memory the executor sets aside for its own file buffers, bytes: the least it takes; its default
+/// is 10 MiB. This program reads and writes no files while it runs.
 const IO_MEMORY_BYTES: usize = 64 * 1024;
 
 /// Highest CPU number accepted: the size of the kernel's `cpu_set_t`.
