@@ -29,6 +29,11 @@ const TIME_SLICE: Duration = Duration::from_millis(10);
 /// slice just there. Any event wakes it; this one makes sure that there is one.
 const HEARTBEAT: Duration = Duration::from_millis(50);
 
+/// Tasks that share the heartbeats, in turn. One alone would be lost if it were itself the task
+/// that is ready: it sets its next timer when it runs. So there are always some whose timer is
+/// still to come, unless the thread was off its CPU for all their turns, a second.
+const HEARTS: u32 = 20;
+
 /// Starts a thread named after `name`, pinned to `cpu`, that runs what `main` returns, with
 /// `helper_threads` unpinned threads for blocking work. Returns once the executor runs.
 ///
@@ -73,7 +78,9 @@ where
                     "the kernel interrupts shards more than needed; Linux 5.19 would not"
                 );
             }
-            super::spawn(beat()).detach();
+            for place in 1..=HEARTS {
+                super::spawn(beat(place)).detach();
+            }
             Some(main().await)
         })
         .map_err(|error| ShardStartError::executor(&error.into()))?;
@@ -91,9 +98,12 @@ where
     }
 }
 
-async fn beat() -> ! {
+async fn beat(place: u32) -> ! {
+    let mut next = clock::now() + HEARTBEAT * place;
     loop {
-        super::sleep_until(clock::now() + HEARTBEAT).await;
+        super::sleep_until(next).await;
+        // Not from now on: after a long pause all would beat together.
+        next += HEARTBEAT * HEARTS;
     }
 }
 
