@@ -15,8 +15,8 @@
 //! - It forgets tasks that still wait when the shard ends, without dropping them; [`TaskGroup`]
 //!   ends and counts its tasks.
 //! - When its preemption timer fires before the first task of a round it goes to sleep with tasks
-//!   ready. The timer is kept long, which makes that rare, [`Pacer`] gives the short turns, and a
-//!   heartbeat of the shard bounds such a sleep.
+//!   ready. The timer is kept long, which makes that rare, [`Pacer`] gives the short turns, and
+//!   `sys::rings` lets no sleep last longer than 50 ms.
 //! - Its helper threads inherit the pinning of the shard; here they start before the pinning.
 
 mod connect;

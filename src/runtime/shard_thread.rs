@@ -4,10 +4,7 @@ use std::{future::Future, io, sync::mpsc, time::Duration};
 
 use glommio::{GlommioError, LocalExecutorBuilder, Placement, PoolPlacement};
 
-use crate::{
-    clock,
-    sys::{cpu, rings},
-};
+use crate::sys::{cpu, rings};
 
 /// Memory the executor sets aside for its own file buffers, octets: the least it takes. Its default
 /// is 10 MiB, and our reads from disks are larger than what it would lend of so little.
@@ -23,16 +20,6 @@ const RING_DEPTH: usize = 1024;
 /// How long a task may run before [`super::yield_if_needed`] gives way. The executor's default is
 /// 100 ms or as many events as a queue has entries, which are now many.
 const TIME_SLICE: Duration = Duration::from_millis(10);
-
-/// The executor may go to sleep with tasks ready to run: when its preemption timer fires after the
-/// look for input and before the first task, which takes a thread that was off its CPU for a time
-/// slice just there. Any event wakes it; this one makes sure that there is one.
-const HEARTBEAT: Duration = Duration::from_millis(50);
-
-/// Tasks that share the heartbeats, in turn. One alone would be lost if it were itself the task
-/// that is ready: it sets its next timer when it runs. So there are always some whose timer is
-/// still to come, unless the thread was off its CPU for all their turns, a second.
-const HEARTS: u32 = 20;
 
 /// Starts a thread named after `name`, pinned to `cpu`, that runs what `main` returns, with
 /// `helper_threads` unpinned threads for blocking work. Returns once the executor runs.
@@ -78,9 +65,6 @@ where
                     "the kernel interrupts shards more than needed; Linux 5.19 would not"
                 );
             }
-            for place in 1..=HEARTS {
-                super::spawn(beat(place)).detach();
-            }
             Some(main().await)
         })
         .map_err(|error| ShardStartError::executor(&error.into()))?;
@@ -95,15 +79,6 @@ where
             Ok(_) => ShardStartError::executor(&io::Error::other("ended at once")),
             Err(error) => ShardStartError::executor(&into_io(error)),
         }),
-    }
-}
-
-async fn beat(place: u32) -> ! {
-    let mut next = clock::now() + HEARTBEAT * place;
-    loop {
-        super::sleep_until(next).await;
-        // Not from now on: after a long pause all would beat together.
-        next += HEARTBEAT * HEARTS;
     }
 }
 
@@ -152,7 +127,7 @@ impl ShardStartError {
                  kernel.io_uring_disabled; allow io_uring_setup, io_uring_enter and \
                  io_uring_register"
             }
-            Some(Errno::NOSYS) => "the kernel has no io_uring; Linux 5.8 or later is needed",
+            Some(Errno::NOSYS) => "the kernel has no io_uring; Linux 5.11 or later is needed",
             Some(Errno::NOMEM) => {
                 "likely too little memory may be locked; raise LimitMEMLOCK, or start fewer shards"
             }
@@ -188,7 +163,7 @@ fn into_io(error: GlommioError<()>) -> io::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::runtime::testing::alone;
+    use crate::{clock, runtime::testing::alone};
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
     #[test]
@@ -233,22 +208,45 @@ mod tests {
         infos.filter_map(of_ring).collect()
     }
 
-    /// A sleep with tasks ready ends at the next heartbeat: a shard without anything to do looks
-    /// for something at that rate.
+    /// A sleep with tasks ready ends: a shard without anything to do looks for something.
     #[test]
-    fn an_idle_shard_wakes_at_the_rate_of_its_heart() {
+    fn an_idle_shard_sleeps_no_longer_than_it_may() {
         let shard = spawn_shard("test", cpu::available()[0], 1, || async {
             // One for each queue that ran, and one for the look that found none.
             let looks = || glommio::executor().executor_stats().scheduler_runs();
             let before = looks();
-            crate::runtime::sleep_until(clock::now() + HEARTBEAT * 20).await;
+            crate::runtime::sleep_until(clock::now() + rings::LONGEST_SLEEP * 20).await;
             looks() - before
         })
         .unwrap();
-        // A quarter of them, for a machine that is busy with other things; without the heart it is
+        // A quarter of them, for a machine that is busy with other things; without the bound it is
         // one wake-up.
         let looks = shard.join().unwrap();
-        assert!(looks >= 2 * 5, "{looks} looks");
+        assert!((5..=40).contains(&looks), "{looks} looks");
+    }
+
+    /// The fault that bounds a sleep, provoked: the shorter the preemption timer, the more often it
+    /// fires before the first task of a round, down to always.
+    #[test]
+    fn a_sleep_with_tasks_ready_ends() {
+        for microseconds in (1..=50).rev() {
+            let (done, wait) = mpsc::sync_channel(1);
+            let start = clock::now();
+            LocalExecutorBuilder::new(Placement::Unbound)
+                .preempt_timer(Duration::from_micros(microseconds))
+                .spawn(move || async move {
+                    for _ in 0..1000 {
+                        glommio::executor().yield_task_queue_now().await;
+                    }
+                    let _ = done.send(());
+                })
+                .unwrap();
+            wait.recv_timeout(Duration::from_secs(20)).expect("sleeps beside a task that is ready");
+            if clock::now() - start > rings::LONGEST_SLEEP {
+                return;
+            }
+        }
+        panic!("nothing was provoked");
     }
 
     #[test]

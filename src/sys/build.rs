@@ -2,7 +2,8 @@
 //! ringload.
 
 fn main() {
-    for function in ["__sys_io_uring_setup", "__sys_io_uring_register"] {
+    for function in ["setup", "register", "enter2"] {
+        let function = format!("__sys_io_uring_{function}");
         println!("cargo::rustc-link-arg=-Wl,--wrap={function}");
     }
     println!("cargo::rerun-if-changed=Cargo.toml");

@@ -135,7 +135,7 @@ impl EngineError {
                 "likely io_uring is forbidden by seccomp (a container's default profile) or \
                  kernel.io_uring_disabled"
             }
-            Some(Errno::NOSYS) => "the kernel has no io_uring; Linux 5.8 or later is needed",
+            Some(Errno::NOSYS) => "the kernel has no io_uring; Linux 5.11 or later is needed",
             Some(Errno::NOMEM) => "raise `ulimit -l` (locked memory), or use fewer --cpus",
             Some(Errno::MFILE | Errno::NFILE) => "raise `ulimit -n`",
             _ if text.contains("MemLockLimit") => "raise `ulimit -l` (locked memory)",
