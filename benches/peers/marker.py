@@ -13,6 +13,8 @@ import workloads
 
 HANDSHAKE_CLIENTS = 16
 DOWNLOAD_CLIENTS = 4
+# How long a client may take altogether before it counts as hung.
+CLIENT_S = 300
 TLS12 = "-tls1_2 -cipher ECDHE-ECDSA-AES128-GCM-SHA256"
 TLS13 = "-tls1_3 -ciphersuites TLS_AES_128_GCM_SHA256"
 
@@ -43,17 +45,28 @@ def download(options, server):
 def run(options, server, lines):
     """Runs all clients at once; what they say, and the server's CPU time."""
     before = server.cgroup.cpu_s()
-    clients = [
-        subprocess.Popen(
-            servers.start_command(None, options.client_cpu, line.split()),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-            start_new_session=True,
-        )
-        for line in lines
-    ]
-    texts = [client.communicate(timeout=300)[0] for client in clients]
+    clients = []
+    try:
+        for line in lines:
+            client = subprocess.Popen(
+                servers.start_command(None, options.client_cpu, line.split()),
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                text=True,
+                start_new_session=True,
+            )
+            clients.append(client)
+        texts = [client.communicate(timeout=CLIENT_S)[0] for client in clients]
+    except subprocess.TimeoutExpired:
+        raise workloads.NoFigure(f"a client did not end within {CLIENT_S} s") from None
+    finally:
+        # Those that still run, hung or interrupted: the next measurement must not feel them. Each
+        # is one process, for the shell becomes the client; one that has ended is not signalled.
+        for client in clients:
+            client.kill()
+        for client in clients:
+            client.wait()
+            client.stdout.close()
     if any(client.returncode for client in clients):
         raise workloads.NoFigure("a client failed")
     return texts, server.cgroup.cpu_s() - before

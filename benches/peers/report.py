@@ -42,10 +42,11 @@ class Table:
             self.tls.setdefault((workload.name, channel), {})[server.label] = name
 
     def client(self, workload, server, client):
-        """The generator's own cost; where it was the limit, throughput is at least the figure."""
+        """The generator's own cost; where it was the limit, by its own work or because others took
+        its CPU, throughput is at least the figure."""
         key = (workload.name, server.label)
         self.client_us.setdefault(key, []).append(client["cpu_us_per_operation"])
-        if client["was_limit"]:
+        if client["was_limit"] or client["was_starved"]:
             self.limited.add(key)
 
     def mark(self, workload, value):

@@ -18,7 +18,7 @@ use crate::{
     args::{Arguments, Command, OutputOptions, PASSWORD_VARIABLE, Request},
     client::Opening,
     compare::{Named, ROUNDS_MIN, compare, versus},
-    measure::{Details, Machine, Phase, RateStep, RunResult, Target, Workload, printable},
+    measure::{Details, Ending, Machine, Phase, RateStep, RunResult, Target, Workload, printable},
     plan::{Load, Profile, RATE_MAX},
     progress::{Expected, Progress},
     report,
@@ -183,6 +183,7 @@ fn result_of(request: &Request, finished: Finished) -> RunResult {
 
 /// Searches the highest rate at which `objective` holds: doubles it until it does not, then halves
 /// the distance. The result is that of the highest rate that held, with every step beside it.
+/// Ctrl-C ends it with the steps before; the one it cut short has shown nothing of its rate.
 fn search(
     request: &Request,
     objective: &Objective,
@@ -195,7 +196,13 @@ fn search(
     let mut best: Option<RunResult> = None;
     let mut last = None;
     loop {
-        let result = measure(&at_rate(request, rate)?, interrupted, show)?;
+        let result = match measure(&at_rate(request, rate)?, interrupted, show) {
+            Ok(result) if result.timing.ending == Ending::Interrupted => break,
+            Ok(result) => result,
+            // The step had not begun.
+            Err(_) if !steps.is_empty() && interrupted.load(Ordering::Relaxed) => break,
+            Err(problem) => return Err(problem),
+        };
         let held = objective.check(&result).holds();
         let step = step_of(rate, held, &result);
         if show {
@@ -219,7 +226,8 @@ fn search(
             break;
         }
     }
-    let mut result = best.or(last).ok_or_else(|| Problem::failed("no rate was tried"))?;
+    let mut result =
+        best.or(last).ok_or_else(|| Problem::failed("interrupted in the first step"))?;
     result.rate_search = steps;
     Ok(result)
 }

@@ -227,6 +227,48 @@ fn ctrl_c_ends_the_run_with_a_report() {
     assert!(result["totals"]["operations"].as_u64().unwrap() > 0);
 }
 
+/// Half a step shows nothing of its rate: with what was done until then, the objective would hold.
+#[test]
+fn ctrl_c_in_a_search_leaves_the_steps_before() {
+    let server = Scripted::implicit(|_| Act::Right);
+    let scratch = tempfile::TempDir::new().unwrap();
+    let json = scratch.path().join("result.json");
+    let search = "--cpus 0 --user alice --find-max-rate --slo errors=0 --warm-up 0s";
+    let line = format!("login {} {search}", server.address);
+    let mut child = Command::new(env!("CARGO_BIN_EXE_ringload"))
+        .args(line.split_whitespace())
+        .args(["--duration", "2s", "--json"])
+        .arg(&json)
+        .env("RINGLOAD_PASSWORD", "secret")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut first = String::new();
+    BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut first).unwrap();
+    assert!(first.starts_with("50.0/s: ") && first.contains(" holds"), "{first}");
+    let before = server.commands().len();
+    while server.commands().len() < before + 20 {
+        assert!(child.try_wait().unwrap().is_none(), "no second step");
+        std::thread::sleep(std::time::Duration::from_millis(2));
+    }
+    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+    assert!(child.wait_with_output().unwrap().status.success());
+    let text = std::fs::read_to_string(&json).unwrap();
+    let result: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(result["timing"]["ending"], "complete");
+    let steps = result["rate_search"].as_array().unwrap();
+    assert_eq!(steps.len(), 1, "{steps:?}");
+    assert_eq!((steps[0]["rate"].as_f64(), steps[0]["held"].as_bool()), (Some(50.0), Some(true)));
+
+    // In the first step there is nothing to tell yet.
+    let server = Scripted::implicit(|_| Act::Right);
+    let line = format!("login {} {search} --duration 10m", server.address);
+    let (status, text) = interrupted(&line, || server.commands().len() > 20);
+    assert_eq!(status, 3, "{text}");
+    assert!(text.contains("interrupted in the first step"), "{text}");
+}
+
 #[test]
 fn two_targets_in_turn() {
     let server = Ringftpd::start();

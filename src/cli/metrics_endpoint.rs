@@ -18,7 +18,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
 use crate::clock;
-use crate::metrics;
+use crate::metrics::{self, Kind};
 use crate::runtime::remote::RemoteSender;
 use crate::shard::{Figures, ListenError, Message};
 
@@ -174,22 +174,25 @@ impl Collector for Page {
             ConstGauge::new(i64::from(answered)).encode(up.encode_family(&labels)?)?;
         }
 
-        for (kind, values) in [
-            (MetricType::Counter, (|f| &f.counters) as fn(&Figures) -> &Vec<(&'static str, u64)>),
-            (MetricType::Gauge, |f| &f.gauges),
-        ] {
+        for values in
+            [(|f| &f.counters) as fn(&Figures) -> &Vec<(&'static str, u64)>, |f| &f.gauges]
+        {
             // Every shard tells the same names in the same order.
             let names = self.figures.first().map(|first| values(first).as_slice());
             for (index, (name, _)) in names.unwrap_or_default().iter().enumerate() {
-                let help = metrics::help(name).unwrap_or(name);
-                let mut family = encoder.encode_descriptor(name, help, None, kind)?;
+                let Some((kind, help)) = metrics::describe(name) else { continue };
+                let metric_type = match kind {
+                    Kind::Counter => MetricType::Counter,
+                    Kind::Gauge => MetricType::Gauge,
+                };
+                let mut family = encoder.encode_descriptor(name, help, None, metric_type)?;
                 for figures in &self.figures {
                     let value = values(figures).get(index).map_or(0, |(_, value)| *value);
                     let labels = [("shard", figures.shard.to_string())];
                     let metric = family.encode_family(&labels)?;
                     match kind {
-                        MetricType::Counter => ConstCounter::new(value).encode(metric)?,
-                        _ => ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX))
+                        Kind::Counter => ConstCounter::new(value).encode(metric)?,
+                        Kind::Gauge => ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX))
                             .encode(metric)?,
                     }
                 }
@@ -300,7 +303,7 @@ mod tests {
     fn a_page_has_every_value_of_every_shard() {
         let figures = |shard, logins, sessions| Figures {
             shard,
-            counters: vec![("logins", logins), ("uploads", 0)],
+            counters: vec![("logins", logins), ("handshakes_most", 4), ("uploads", 0)],
             gauges: vec![("sessions", sessions)],
         };
         let figures = vec![figures(0, 3, 1), figures(2, 5, 0)];
@@ -310,6 +313,8 @@ mod tests {
             "# TYPE ringftpd_logins counter",
             "ringftpd_logins_total{shard=\"0\"} 3",
             "ringftpd_logins_total{shard=\"2\"} 5",
+            "# TYPE ringftpd_handshakes_most gauge",
+            "ringftpd_handshakes_most{shard=\"2\"} 4",
             "ringftpd_uploads_total{shard=\"2\"} 0",
             "# TYPE ringftpd_sessions gauge",
             "ringftpd_sessions{shard=\"0\"} 1",

@@ -1,6 +1,7 @@
 //! `ringftpd serve`: from a validated configuration to running shards, and back to an exit code.
 //! The order matters and is written down in [`run`].
 
+use std::collections::BTreeSet;
 use std::net::{Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -81,7 +82,8 @@ fn start(config: Config) -> Result<Server, String> {
     let log = logging::start(settings.log)?;
     let sessions = u64::from(settings.limits.sessions);
     let shard_count = u64::try_from(cpus.len()).unwrap_or(u64::MAX);
-    if let Some(warning) = host::open_files_warning(files, sessions, shard_count) {
+    let warning = host::open_files_warning(files, sessions, shard_count, handles_of(&homes));
+    if let Some(warning) = warning {
         tracing::warn!("{warning}");
     }
     let ending = tls_setup::validity_warning(&certificate, clock::unix_time());
@@ -313,6 +315,12 @@ fn open_homes(config: &Config, shards: usize) -> Result<Vec<Vec<Arc<Root>>>, Str
     }
 }
 
+/// Descriptors that the homes hold: the shards may have handles of their own, or common ones.
+fn handles_of(homes: &[Vec<Arc<Root>>]) -> u64 {
+    let handles: BTreeSet<_> = homes.iter().flatten().map(Arc::as_ptr).collect();
+    u64::try_from(handles.len()).unwrap_or(u64::MAX)
+}
+
 fn start_shards(
     config: Config,
     cpus: &[usize],
@@ -398,4 +406,17 @@ fn watch_signals(wakes: mpsc::Sender<Wake>) -> Result<(), String> {
         .spawn(forward)
         .map(drop)
         .map_err(|error| format!("cannot start a thread: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn common_handles_of_homes_count_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let open = || Arc::new(Root::open(directory.path()).unwrap());
+        assert_eq!(handles_of(&[vec![open(), open()], vec![open(), open()]]), 4);
+        assert_eq!(handles_of(&vec![vec![open(), open()]; 8]), 2);
+    }
 }

@@ -325,15 +325,14 @@ impl Control {
         let deadline = earlier(self.session.poll_timeout(), self.hello_deadline(stage));
         let deadline = earlier(deadline, ports_due);
         let reading = self.session.wants_bytes() || self.wire.is_between_states();
-        let stream = &self.stream;
-        let readable = async {
+        let (stream, raw) = (&self.stream, &mut self.raw);
+        let received = async {
             if reading {
-                // An error shows again when reading.
-                let _ = stream.readable().await;
+                let take = |octets: &[u8]| raw.extend_from_slice(octets);
+                Woken::Received(stream.read_with::<CONTROL_READ_BYTES>(take).await)
             } else {
-                std::future::pending::<()>().await;
+                std::future::pending().await
             }
-            Woken::Readable
         };
         let answered = async { Woken::Answer(self.mailbox.recv().await) };
         let (drain, cut) = (&self.context.drain, &self.context.cut);
@@ -349,13 +348,13 @@ impl Control {
         let events = race(answered, shutdown);
         let waiting = async {
             match (stage, &self.place) {
-                (Stage::Session, _) => race(events, readable).await,
+                (Stage::Session, _) => race(events, received).await,
                 (Stage::Handshake, Some(place)) => {
                     let shed = async {
                         place.shed().await;
                         Woken::Shed
                     };
-                    race(race(events, readable), shed).await
+                    race(race(events, received), shed).await
                 }
                 (Stage::Handshake, None) => {
                     let entering = async { Woken::Place(self.context.handshakes.enter().await) };
@@ -372,8 +371,10 @@ impl Control {
 
     async fn woken(&mut self, stage: Stage, woken: Woken) {
         match woken {
-            Woken::Readable => {
-                self.read().await;
+            Woken::Received(received) => {
+                if !matches!(received, Ok(count) if count > 0) {
+                    self.answers.push_back(Input::Disconnected);
+                }
                 if stage == Stage::Handshake {
                     self.context.pacer.turn().await;
                 }
@@ -431,14 +432,6 @@ impl Control {
             Ok(_) | Err(_) => self.answers.push_back(Input::Disconnected),
         }
         true
-    }
-
-    async fn read(&mut self) {
-        let room = self.raw.spare(CONTROL_READ_BYTES);
-        match self.stream.read(room).await {
-            Ok(count) if count > 0 => self.raw.commit(count),
-            Ok(_) | Err(_) => self.answers.push_back(Input::Disconnected),
-        }
     }
 
     /// Sends what is to be sent; false when the client is gone or does not read.
@@ -708,7 +701,8 @@ impl Drop for Control {
 
 /// Why [`Control::wait`] returned.
 enum Woken {
-    Readable,
+    /// So many octets came; none is the end.
+    Received(std::io::Result<usize>),
     Answer(Option<Input>),
     Timeout,
     Shutdown,

@@ -7,6 +7,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
+use tracing::Level;
+
 use super::data::{self, DataConnection, Interrupts, Origin};
 use super::data_path::DataPath;
 use super::source::Reads;
@@ -246,7 +248,15 @@ fn count(job: &Job, moved: u64, path: Option<DataPath>, result: &Result<(), Tran
     }
 }
 
+/// Whether anybody wants the lines below; otherwise nothing is put into words for them.
+fn is_logged() -> bool {
+    tracing::enabled!(target: "ringftpd::transfer", Level::INFO)
+}
+
 fn log_refusal(job: &Job, error: FileError) {
+    if !is_logged() {
+        return;
+    }
     let (command, path) = describe(&job.request);
     tracing::info!(
         target: "ringftpd::transfer",
@@ -263,6 +273,9 @@ fn log(
     report: &Report,
     result: &Result<(), TransferError>,
 ) {
+    if !is_logged() {
+        return;
+    }
     let (command, path) = describe(&job.request);
     let milliseconds = (clock::now() - started).as_millis();
     let (tls, suite, resumption) = match &report.facts {

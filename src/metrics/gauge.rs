@@ -4,18 +4,20 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
+use super::Kind;
+
 values! {
     /// What one shard has at this moment.
-    Gauges of Gauge:
+    Gauges:
 
     /// Control connections that are served, silent ones before their ClientHello included.
-    sessions,
+    sessions: Gauge,
     /// Those of them that are logged in.
-    sessions_logged_in,
+    sessions_logged_in: Gauge,
     /// TLS handshakes in progress, of control and data connections.
-    handshakes,
+    handshakes: Gauge,
     /// Transfers between the 150 and their last octet.
-    transfers,
+    transfers: Gauge,
 }
 
 /// One gauge.
@@ -23,6 +25,8 @@ values! {
 pub struct Gauge(Rc<Cell<u64>>);
 
 impl Gauge {
+    const KIND: Kind = Kind::Gauge;
+
     /// Counts one more for as long as the result lives.
     #[must_use]
     pub fn hold(&self) -> Held {

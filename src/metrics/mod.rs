@@ -2,12 +2,13 @@
 
 use std::cell::Cell;
 
-/// Makes a set of values, whose doc comments are what they mean to those who read them.
+/// Makes a set of values, whose types and doc comments are what they are and mean to those who
+/// read them.
 macro_rules! values {
     (
         #[doc = $about:literal]
-        $set:ident of $value:ty:
-        $($(#[doc = $doc:literal])+ $name:ident),+ $(,)?
+        $set:ident:
+        $($(#[doc = $doc:literal])+ $name:ident: $value:ident),+ $(,)?
     ) => {
         #[doc = $about]
         #[derive(Debug, Default)]
@@ -16,9 +17,9 @@ macro_rules! values {
         }
 
         impl $set {
-            /// Name and meaning of each.
-            pub(super) const HELP: &[(&str, &str)] =
-                &[$((stringify!($name), concat!($($doc),+)),)+];
+            /// Each of them, in the order of the source.
+            pub(super) const DESCRIPTIONS: &[(&str, Kind, &str)] =
+                &[$((stringify!($name), <$value>::KIND, concat!($($doc),+)),)+];
 
             /// Name and value of each, in the order of the source.
             #[must_use]
@@ -35,108 +36,117 @@ pub use gauge::{Gauge, Gauges, Held};
 
 values! {
     /// Events of one shard since its start.
-    Counters of Counter:
+    Counters:
 
     /// Control connections accepted.
-    connections,
+    connections: Counter,
     /// Control connections answered with 421 because of a session limit.
-    connections_refused,
+    connections_refused: Counter,
     /// Times accepting had to pause because descriptors or memory ran out.
-    accept_pauses,
+    accept_pauses: Counter,
     /// TLS handshakes completed on control connections.
-    control_handshakes,
+    control_handshakes: Counter,
     /// TLS handshakes on control connections that failed or timed out.
-    control_handshakes_failed,
+    control_handshakes_failed: Counter,
     /// Those completed that resumed an earlier session.
-    control_handshakes_resumed,
+    control_handshakes_resumed: Counter,
     /// Those completed with TLS 1.2.
-    control_handshakes_tls12,
+    control_handshakes_tls12: Counter,
     /// Those completed with a post-quantum key exchange.
-    control_handshakes_post_quantum,
+    control_handshakes_post_quantum: Counter,
     /// The most TLS handshakes of control connections in progress at the same time.
-    handshakes_most,
+    handshakes_most: Maximum,
     /// TLS handshakes of control connections that had to wait for others to end.
-    handshakes_queued,
+    handshakes_queued: Counter,
     /// Connections closed in the middle of the TLS handshake because others waited.
-    handshakes_shed,
+    handshakes_shed: Counter,
     /// Connections closed because no ClientHello came in time.
-    handshakes_silent,
+    handshakes_silent: Counter,
     /// TLS handshakes completed on data connections.
-    data_handshakes,
+    data_handshakes: Counter,
     /// Those that resumed the TLS session of their own control connection.
-    data_handshakes_resumed,
+    data_handshakes_resumed: Counter,
     /// Successful log-ins.
-    logins,
+    logins: Counter,
     /// Failed log-ins.
-    logins_failed,
+    logins_failed: Counter,
     /// Downloads and listings that ended with 226.
-    downloads,
+    downloads: Counter,
     /// Small files that left in one write, with ticket and close_notify.
-    downloads_in_one_write,
+    downloads_in_one_write: Counter,
     /// Uploads that ended with 226.
-    uploads,
+    uploads: Counter,
     /// Transfers that ended with anything but 226.
-    transfers_failed,
+    transfers_failed: Counter,
     /// Transfers whose octets the kernel moved from the page cache to the socket (PROT C).
-    transfers_sendfile,
+    transfers_sendfile: Counter,
     /// The same, sealed by the kernel's TLS (PROT P).
-    transfers_ktls,
+    transfers_ktls: Counter,
     /// Those of transfers_ktls from directories declared immutable: a network card that seals may
     /// take them from the page cache itself, and without one nothing is gained.
-    ktls_zerocopy,
+    ktls_zerocopy: Counter,
     /// Transfers whose TLS records were sealed or opened in user space (PROT P).
-    transfers_records,
+    transfers_records: Counter,
     /// Transfers through blocks of user space in the clear (PROT C).
-    transfers_blocks,
+    transfers_blocks: Counter,
     /// Listings, and transfers of TYPE A.
-    transfers_text,
+    transfers_text: Counter,
     /// Downloads meant for the kernel's TLS that it refused; their records were sealed in user
     /// space.
-    ktls_fallbacks,
+    ktls_fallbacks: Counter,
     /// Reads, where sendfile would have had to wait for the disk.
-    sendfile_cold_reads,
+    sendfile_cold_reads: Counter,
     /// Octets of files and listings sent.
-    bytes_sent,
+    bytes_sent: Counter,
     /// Octets of files received.
-    bytes_received,
+    bytes_received: Counter,
     /// Octets of files sent that were read from the page cache on the shard's thread.
-    bytes_read_cached,
+    bytes_read_cached: Counter,
     /// Octets of files sent that were read through the page cache and waited for.
-    bytes_read_cold,
+    bytes_read_cold: Counter,
     /// Octets of files sent that were read past the page cache.
-    bytes_read_direct,
+    bytes_read_direct: Counter,
     /// Files that were to be read past the page cache, on a filesystem that cannot do that.
-    direct_refused,
+    direct_refused: Counter,
     /// Digests answered from what was kept when the file was uploaded.
-    hash_cache_hits,
+    hash_cache_hits: Counter,
     /// Digests of a kind that uploads keep, computed all the same: another range, or an older file,
     /// or one changed since.
-    hash_cache_misses,
+    hash_cache_misses: Counter,
     /// Octets for which uploads had blocks reserved (ALLO).
-    bytes_preallocated,
+    bytes_preallocated: Counter,
     /// Blocks of uploads written on the shard's thread, where that cannot wait for a disk.
-    blocks_written_inline,
+    blocks_written_inline: Counter,
     /// Blocks of uploads written by helper threads while more was received.
-    blocks_written_behind,
+    blocks_written_behind: Counter,
     /// Times receiving had to wait because storage was slower.
-    write_behind_waits,
+    write_behind_waits: Counter,
     /// Passive ports opened: socket, bind and listen.
-    passive_opened,
+    passive_opened: Counter,
     /// Passive ports that served their session once more instead.
-    passive_reused,
+    passive_reused: Counter,
     /// PASV and EPSV refused because all passive ports were in use.
-    passive_exhausted,
+    passive_exhausted: Counter,
     /// Connections to a passive port from another address than the client's, closed unread.
-    passive_strangers,
+    passive_strangers: Counter,
     /// Times a passive port had to pause because descriptors or memory ran out.
-    passive_accept_pauses,
+    passive_accept_pauses: Counter,
 }
 
-/// What a counter or gauge means, in one sentence or two.
+/// How a value changes, which decides what may be computed from it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// It only grows, by what is added: rates and sums are meant.
+    Counter,
+    /// It stands for itself: what there is now, or the most there was.
+    Gauge,
+}
+
+/// Kind and meaning of a value; the meaning is one sentence or two.
 #[must_use]
-pub fn help(name: &str) -> Option<&'static str> {
-    let mut known = Counters::HELP.iter().chain(Gauges::HELP);
-    known.find(|(known, _)| *known == name).map(|(_, text)| text.trim())
+pub fn describe(name: &str) -> Option<(Kind, &'static str)> {
+    let mut known = Counters::DESCRIPTIONS.iter().chain(Gauges::DESCRIPTIONS);
+    known.find(|(known, ..)| *known == name).map(|(_, kind, text)| (*kind, text.trim()))
 }
 
 /// Values for one line of the log: those that are not zero, as `name=value`.
@@ -151,6 +161,8 @@ pub fn line(values: &[(&'static str, u64)]) -> String {
 pub struct Counter(Cell<u64>);
 
 impl Counter {
+    const KIND: Kind = Kind::Counter;
+
     /// Counts one.
     pub fn increment(&self) {
         self.add(1);
@@ -161,12 +173,26 @@ impl Counter {
         self.0.set(self.0.get().wrapping_add(amount));
     }
 
-    /// Keeps the greatest value there was.
+    /// The count so far.
+    #[must_use]
+    pub fn get(&self) -> u64 {
+        self.0.get()
+    }
+}
+
+/// The greatest value there was.
+#[derive(Debug, Default)]
+pub struct Maximum(Cell<u64>);
+
+impl Maximum {
+    const KIND: Kind = Kind::Gauge;
+
+    /// Takes `value` when it is greater.
     pub fn raise_to(&self, value: usize) {
         self.0.set(self.0.get().max(u64::try_from(value).unwrap_or(u64::MAX)));
     }
 
-    /// The count so far.
+    /// The greatest so far.
     #[must_use]
     pub fn get(&self) -> u64 {
         self.0.get()
@@ -195,9 +221,21 @@ mod tests {
     fn every_value_has_a_meaning() {
         let (counters, gauges) = (Counters::default(), Gauges::default());
         for (name, _) in counters.snapshot().into_iter().chain(gauges.snapshot()) {
-            let text = help(name).unwrap();
+            let (_, text) = describe(name).unwrap();
             assert!(text.ends_with('.') && !text.starts_with(' '), "{name}: {text}");
         }
-        assert_eq!(help("none"), None);
+        assert_eq!(describe("none"), None);
+    }
+
+    /// A monitor computes rates of counters, and a rate of a maximum would mean nothing.
+    #[test]
+    fn kinds() {
+        let kind = |name| describe(name).unwrap().0;
+        assert_eq!(kind("handshakes_most"), Kind::Gauge);
+        let others = Counters::DESCRIPTIONS.iter().filter(|(name, ..)| *name != "handshakes_most");
+        others.for_each(|(name, kind, _)| assert_eq!(*kind, Kind::Counter, "{name}"));
+        Gauges::DESCRIPTIONS.iter().for_each(|(name, kind, _)| {
+            assert_eq!(*kind, Kind::Gauge, "{name}");
+        });
     }
 }

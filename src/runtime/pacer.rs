@@ -35,6 +35,7 @@ struct State {
     /// When the first turn since the last look began.
     since: Option<Instant>,
     waiting: VecDeque<Flag>,
+    credit: Credit,
 }
 
 impl Pacer {
@@ -46,11 +47,17 @@ impl Pacer {
     /// Outside the shard that made the queues.
     #[must_use]
     pub fn new(paced: Queue, favoured: Queue, percent: u8) -> Self {
-        let state = State { since: None, waiting: VecDeque::new() };
-        let inner = Rc::new(Inner { state: RefCell::new(state), work: Notify::new() });
         let credit = Credit::new(percent);
-        let keeper = paced.spawn(keep(inner.clone(), credit, paced, favoured));
+        let state = State { since: None, waiting: VecDeque::new(), credit };
+        let inner = Rc::new(Inner { state: RefCell::new(state), work: Notify::new() });
+        let keeper = paced.spawn(keep(inner.clone(), paced, favoured));
         Self { inner, _keeper: keeper }
+    }
+
+    /// The per cent that turns are reckoned with.
+    #[must_use]
+    pub fn percent(&self) -> u8 {
+        self.inner.state.borrow().credit.percent
     }
 
     /// Returns when the calling task may do a piece of work, in the order of the calls. May be
@@ -75,16 +82,20 @@ impl Pacer {
     }
 }
 
-async fn keep(inner: Rc<Inner>, mut credit: Credit, paced: Queue, favoured: Queue) {
+async fn keep(inner: Rc<Inner>, paced: Queue, favoured: Queue) {
     loop {
         inner.work.notified().await;
         loop {
             end_turn();
             // Not reached before the executor has looked for input.
             sleep_until(clock::now() + Duration::from_micros(1)).await;
-            let allowance = credit.look(favoured.take_runtime(), paced.take_runtime());
+            let (used, taken) = (favoured.take_runtime(), paced.take_runtime());
             let start = clock::now();
-            inner.state.borrow_mut().since = None;
+            let allowance = {
+                let mut state = inner.state.borrow_mut();
+                state.since = None;
+                state.credit.look(used, taken)
+            };
             while clock::now() - start < allowance {
                 let next = {
                     let mut state = inner.state.borrow_mut();
@@ -109,13 +120,13 @@ async fn keep(inner: Rc<Inner>, mut credit: Credit, paced: Queue, favoured: Queu
 /// What paced work may take. Pure.
 #[derive(Debug)]
 struct Credit {
-    percent: i64,
+    percent: u8,
     nanoseconds: i64,
 }
 
 impl Credit {
     fn new(percent: u8) -> Self {
-        Self { percent: i64::from(percent.clamp(1, 99)), nanoseconds: 0 }
+        Self { percent: percent.clamp(1, 99), nanoseconds: 0 }
     }
 
     /// Time for paced work until the next look, after so much favoured and paced work since the
@@ -126,7 +137,8 @@ impl Credit {
             return SLICE;
         }
         let signed = |span: Duration| i64::try_from(span.as_nanos()).unwrap_or(i64::MAX);
-        let earned = signed(favoured).saturating_mul(self.percent) / (100 - self.percent);
+        let percent = i64::from(self.percent);
+        let earned = signed(favoured).saturating_mul(percent) / (100 - percent);
         let balance = self.nanoseconds.saturating_add(earned).saturating_sub(signed(paced));
         self.nanoseconds = balance.clamp(-DEBT_SLICES * signed(SLICE), signed(SLICE));
         Duration::from_nanos(u64::try_from(self.nanoseconds).unwrap_or(0))

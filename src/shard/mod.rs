@@ -113,6 +113,8 @@ impl Shard {
             client_hello_timeout: self.client_hello_timeout,
             kernel_tls: self.kernel_tls,
         }));
+        let handshake_percent = context.pacer.percent();
+        tracing::debug!(shard = self.index, handshake_percent, "shard started");
         let admission = Admission::new(self.sessions_max, self.sessions_per_ip_max);
         let door = Rc::new(Door { context: context.clone(), admission: RefCell::new(admission) });
         let tasks: Vec<ListenerTask> =

@@ -40,9 +40,9 @@ pub fn raise_open_files() -> Result<u64, HostError> {
 }
 
 /// What to tell the operator when `limit` descriptors cannot carry `sessions` sessions on `shards`
-/// shards; `None` when they can.
+/// shards beside `homes` handles of home directories; `None` when they can.
 #[must_use]
-pub fn open_files_warning(limit: u64, sessions: u64, shards: u64) -> Option<String> {
+pub fn open_files_warning(limit: u64, sessions: u64, shards: u64, homes: u64) -> Option<String> {
     // A session at work: control connection, passive listener and the poll on it, data
     // connection, file, directory. A shard: its rings, eventfds, listeners and their polls.
     const PER_SESSION: u64 = 6;
@@ -51,12 +51,14 @@ pub fn open_files_warning(limit: u64, sessions: u64, shards: u64) -> Option<Stri
     let needed = sessions
         .saturating_mul(PER_SESSION)
         .saturating_add(shards.saturating_mul(PER_SHARD))
+        .saturating_add(homes)
         .saturating_add(PROCESS);
     (limit < needed).then(|| {
         format!(
-            "only {limit} descriptors may be open (RLIMIT_NOFILE), but {sessions} sessions can \
-             need {needed}: new connections will wait when they run out; raise it with \
-             LimitNOFILE={needed} in the service unit or `ulimit -n`, or allow fewer sessions"
+            "only {limit} descriptors may be open (RLIMIT_NOFILE), but {sessions} sessions and \
+             the home directories can need {needed}: new connections will wait when they run out; \
+             raise it with LimitNOFILE={needed} in the service unit or `ulimit -n`, or allow fewer \
+             sessions"
         )
     })
 }
@@ -217,7 +219,9 @@ mod tests {
         let now = getrlimit(Resource::Nofile);
         assert_eq!(now.current, now.maximum);
         assert_eq!(limit, now.maximum.unwrap_or(u64::MAX));
-        assert_eq!(open_files_warning(1_000_000, 1000, 4), None);
-        assert!(open_files_warning(1024, 1000, 4).unwrap().contains("LimitNOFILE=6192"));
+        assert_eq!(open_files_warning(1_000_000, 1000, 4, 0), None);
+        assert!(open_files_warning(1024, 1000, 4, 8).unwrap().contains("LimitNOFILE=6200"));
+        assert_eq!(open_files_warning(6_400, 1000, 4, 208), None);
+        assert!(open_files_warning(6_400, 1000, 4, 209).unwrap().contains("LimitNOFILE=6401"));
     }
 }

@@ -6,10 +6,9 @@ use md5::Md5;
 use sha1::Sha1;
 use sha2::{Digest, Sha256, Sha512};
 
-use super::read::ReadFile;
+use super::read::{AlignedRoom, ReadFile};
 use super::root::{Lookup, Root};
 use super::{facts, kept_digests};
-use crate::limits::TRANSFER_BATCH_BYTES;
 use crate::protocol::file::{FileError, FileReply, HashAlgorithm, HashAlgorithms, NamedDigest};
 use crate::protocol::path::VirtualPath;
 
@@ -20,7 +19,8 @@ pub struct Hasher {
     state: State,
     start: u64,
     end: u64,
-    buffer: Vec<u8>,
+    /// Made when the first octet has to be read.
+    room: Option<AlignedRoom>,
     /// The digest was kept with the file.
     known: Option<Vec<u8>>,
 }
@@ -64,8 +64,7 @@ impl Hasher {
             let kept = kept_digests::kept(file.as_fd(), &facts::stat_handle(&file, false)?);
             known = kept.into_iter().find_map(|(of, digest)| (of == algorithm).then_some(digest));
         }
-        let buffer = if known.is_none() { vec![0; TRANSFER_BATCH_BYTES] } else { Vec::new() };
-        Ok(Self { file, state: State::new(algorithm), start, end, buffer, known })
+        Ok(Self { file, state: State::new(algorithm), start, end, room: None, known })
     }
 
     /// Whether the digest was kept with the file, so that nothing has to be read.
@@ -74,7 +73,7 @@ impl Hasher {
         self.known.is_some()
     }
 
-    /// Takes in up to [`TRANSFER_BATCH_BYTES`]; `Some` is the [`FileReply::Hash`] and the end.
+    /// Takes in what one read brings; `Some` is the [`FileReply::Hash`] and the end.
     /// A file that shrinks meanwhile ends early, and the reply names the range really covered.
     ///
     /// # Errors
@@ -84,14 +83,10 @@ impl Hasher {
         if let Some(digest) = self.known.take() {
             return Ok(Some(FileReply::Hash { digest, start: self.start, end: self.end }));
         }
-        let left = self.end - self.file.position();
-        let wanted = usize::try_from(left).unwrap_or(usize::MAX).min(self.buffer.len());
-        let count = match wanted {
-            0 => 0,
-            wanted => self.file.read(&mut self.buffer[..wanted])?,
-        };
-        if count > 0 {
-            self.state.update(&self.buffer[..count]);
+        let room = self.room.get_or_insert_with(AlignedRoom::new);
+        let octets = self.file.read_before(self.end, room)?;
+        if !octets.is_empty() {
+            self.state.update(octets);
             return Ok(None);
         }
         let end = self.file.position();
@@ -162,6 +157,7 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::TRANSFER_BATCH_BYTES;
     use crate::protocol::file::FileRequest;
     use crate::protocol::hexadecimal;
     use crate::vfs::perform;
@@ -216,6 +212,33 @@ mod tests {
         assert_eq!(covered(10, None), Ok((10, 10)));
         assert_eq!(covered(11, None), Err(FileError::BeyondEnd));
         assert_eq!(covered(5, Some(4)), Err(FileError::BeyondEnd));
+    }
+
+    /// Start and size are no multiples of anything, and the first read of a buffer that is not
+    /// aligned would fail.
+    #[test]
+    fn direct_files_are_read_past_the_page_cache() {
+        use crate::protocol::policy::{FileCache, FileRule};
+        let home = Home::new();
+        let content = vec![7; 2 * TRANSFER_BATCH_BYTES + 1];
+        home.put("f", &content);
+        let directory = home.directory();
+        let rule = FileRule { cache: FileCache::Direct, immutable: false };
+        let root = Root::open(&directory).unwrap();
+        let root = root.with_rules(&directory, &[(directory.clone(), rule)]);
+        for start in [0, 5] {
+            let algorithm = HashAlgorithm::Crc32;
+            let mut hasher =
+                Hasher::open(&root, &path(b"f"), algorithm, start, None, false).unwrap();
+            if hasher.file.is_direct_refused() {
+                return println!("skipped: no O_DIRECT in the directory for temporary files");
+            }
+            let answer = (0..9).find_map(|_| hasher.step().unwrap());
+            let digest = crc32fast::hash(&content[usize::try_from(start).unwrap()..]);
+            let (digest, end) = (digest.to_be_bytes().to_vec(), content.len() as u64);
+            assert_eq!(answer, Some(FileReply::Hash { digest, start, end }));
+            assert!(hasher.file.is_direct(), "it went back to the page cache");
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@ use rustix::io::{Errno, ReadWriteFlags, pread, preadv2, retry_on_intr};
 
 use super::facts::is_on_tmpfs;
 use super::root::{Lookup, Root};
-use crate::limits::WHOLE_FILE_BYTES_MAX;
+use crate::limits::{TRANSFER_BATCH_BYTES, WHOLE_FILE_BYTES_MAX};
 use crate::protocol::file::FileError;
 use crate::protocol::path::VirtualPath;
 use crate::protocol::policy::{FileCache, FileRule};
@@ -112,16 +112,44 @@ impl ReadFile {
     ///
     /// What the system said, EIO above all.
     pub fn read(&mut self, buffer: &mut [u8]) -> Result<usize, FileError> {
+        let count = self.read_at(self.position, buffer)?;
+        Ok(self.advanced(count))
+    }
+
+    /// Like [`ReadFile::read`], but nothing from `end` on, and so that direct reads stay direct.
+    /// Nothing is the end of the file, or `end`.
+    pub(super) fn read_before<'room>(
+        &mut self,
+        end: u64,
+        room: &'room mut AlignedRoom,
+    ) -> Result<&'room [u8], FileError> {
+        let left = end.saturating_sub(self.position);
+        if left == 0 {
+            return Ok(&[]);
+        }
+        // What lies around the octets that are wanted is read for the alignment alone.
+        let before = self.position % DIRECT_ALIGNMENT;
+        let room = room.as_mut_slice();
+        let wanted = before.saturating_add(left).min(room.len() as u64);
+        let wanted = usize::try_from(wanted.next_multiple_of(DIRECT_ALIGNMENT));
+        let wanted = wanted.unwrap_or(room.len());
+        let count = self.read_at(self.position - before, &mut room[..wanted])?;
+        let octets = room[..count].get(usize::try_from(before).unwrap_or(0)..).unwrap_or_default();
+        let octets = &octets[..octets.len().min(usize::try_from(left).unwrap_or(usize::MAX))];
+        self.advance(octets.len() as u64);
+        Ok(octets)
+    }
+
+    fn read_at(&mut self, position: u64, buffer: &mut [u8]) -> Result<usize, FileError> {
         debug_assert!(!buffer.is_empty(), "0 is the end of the file");
-        let count = match retry_on_intr(|| pread(&self.file, &mut *buffer, self.position)) {
+        match retry_on_intr(|| pread(&self.file, &mut *buffer, position)) {
             // The buffer, the position or the file does not suit the device.
             Err(Errno::INVAL) if self.is_direct() => {
                 self.leave_direct();
-                retry_on_intr(|| pread(&self.file, &mut *buffer, self.position))?
+                Ok(retry_on_intr(|| pread(&self.file, &mut *buffer, position))?)
             }
-            count => count?,
-        };
-        Ok(self.advanced(count))
+            count => Ok(count?),
+        }
     }
 
     /// A further descriptor of the open file, for reads at positions by other means.
@@ -193,6 +221,27 @@ impl AsFd for ReadFile {
         self.file.as_fd()
     }
 }
+
+/// Memory for [`ReadFile::read_before`], aligned as direct reads want it.
+#[derive(Debug)]
+pub(super) struct AlignedRoom(Vec<u8>);
+
+impl AlignedRoom {
+    /// For [`TRANSFER_BATCH_BYTES`] at a time.
+    pub(super) fn new() -> Self {
+        Self(vec![0; TRANSFER_BATCH_BYTES + ALIGNMENT])
+    }
+
+    fn as_mut_slice(&mut self) -> &mut [u8] {
+        let start = self.0.as_ptr().align_offset(ALIGNMENT);
+        &mut self.0[start..][..TRANSFER_BATCH_BYTES]
+    }
+}
+
+/// [`DIRECT_ALIGNMENT`], in memory.
+const ALIGNMENT: usize = 4096;
+const _: () = assert!(ALIGNMENT as u64 == DIRECT_ALIGNMENT);
+const _: () = assert!(TRANSFER_BATCH_BYTES.is_multiple_of(ALIGNMENT));
 
 /// Switches `O_DIRECT`. Fails where the filesystem does not have it.
 fn set_direct(file: &OwnedFd, on: bool) -> Result<(), Errno> {
@@ -279,6 +328,52 @@ mod tests {
         assert_eq!(file.read(&mut [0; 99]), Ok(99));
         assert_eq!((file.is_direct(), file.is_direct_refused()), (false, true));
         assert_eq!(rest(&mut file), vec![7; 9_900]);
+    }
+
+    /// Neither start nor end nor size is a multiple of anything: all of it is read all the same,
+    /// nothing twice, and with direct reads none of it comes into the page cache.
+    #[test]
+    fn ranges_are_read_past_the_page_cache() {
+        const SIZE: usize = 2 * TRANSFER_BATCH_BYTES + 4_097;
+        let home = Home::new();
+        let content: Vec<u8> = (0..SIZE).map(|n| (n % 251).to_le_bytes()[0]).collect();
+        home.put("f", &content);
+        // What is not written yet cannot leave the page cache.
+        let file = std::fs::File::open(home.on_disk("f")).unwrap();
+        file.sync_all().unwrap();
+        fadvise(&file, 0, None, Advice::DontNeed).unwrap();
+        let directory = home.directory();
+        let rules = [(directory.clone(), DIRECT)];
+        let direct = Root::open(&directory).unwrap().with_rules(&directory, &rules);
+        let range = |root: &Root, start: usize, end: usize| {
+            let start_at = start as u64;
+            let file = ReadFile::open(root, &path(b"f"), start_at, false, Lookup::Blocking);
+            let (mut file, mut room) = (file.unwrap(), AlignedRoom::new());
+            let (mut octets, was_direct) = (Vec::new(), file.is_direct());
+            loop {
+                let piece = file.read_before(end as u64, &mut room).unwrap();
+                if piece.is_empty() {
+                    break;
+                }
+                octets.extend_from_slice(piece);
+            }
+            assert!(octets == content[start..end.min(SIZE)], "{start} to {end}");
+            assert_eq!(file.position(), end.min(SIZE) as u64);
+            assert_eq!(file.is_direct(), was_direct, "{start} to {end}");
+            was_direct
+        };
+        let ranges = [(0, SIZE), (0, usize::MAX), (1, 2), (4_096, 8_192), (4_095, SIZE - 1)];
+        let ways = ranges.map(|(start, end)| range(&direct, start, end));
+        if ways == [true; 5] {
+            let file = open(&home, b"f", 0, false).unwrap();
+            let cached = (0..SIZE as u64).step_by(4_096).any(|position| file.is_cached(position));
+            assert!(!cached, "in the page cache");
+        } else {
+            println!("skipped in part: no O_DIRECT in the directory for temporary files");
+        }
+        for (start, end) in ranges {
+            assert!(!range(&home.root, start, end));
+        }
     }
 
     #[test]

@@ -14,10 +14,10 @@ use super::facts;
 use super::hash::Hasher;
 use super::kept_digests;
 use super::lister::Lister;
-use super::read::ReadFile;
+use super::read::{AlignedRoom, ReadFile};
 use super::root::{Lookup, Root};
 use super::temporary::{descriptor_path, remove_abandoned};
-use crate::limits::{ASCII_SIZE_BYTES_MAX, CONTROL_LISTING_BYTES_MAX, TRANSFER_BATCH_BYTES};
+use crate::limits::{ASCII_SIZE_BYTES_MAX, CONTROL_LISTING_BYTES_MAX};
 use crate::protocol::ascii::ToNetwork;
 use crate::protocol::file::{
     FileError, FileKind, FileReply, FileRequest, FileTime, ListRequest, Metadata,
@@ -92,16 +92,16 @@ fn facts_and_digests(root: &Root, path: &VirtualPath) -> Result<FileReply, FileE
 fn ascii_size(root: &Root, path: &VirtualPath) -> Result<u64, FileError> {
     let mut file = ReadFile::open(root, path, 0, false, Lookup::Blocking)?;
     let mut conversion = ToNetwork::new();
-    let mut buffer = vec![0; TRANSFER_BATCH_BYTES];
+    let mut room = AlignedRoom::new();
     let mut size = 0;
     loop {
         // Checked as it goes: the file may grow while it is read.
         if file.size().max(file.position()) > ASCII_SIZE_BYTES_MAX {
             return Err(FileError::Unsupported);
         }
-        match file.read(&mut buffer)? {
-            0 => return Ok(size),
-            count => size += conversion.converted_len(&buffer[..count]),
+        match file.read_before(u64::MAX, &mut room)? {
+            [] => return Ok(size),
+            octets => size += conversion.converted_len(octets),
         }
     }
 }

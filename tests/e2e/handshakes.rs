@@ -129,6 +129,24 @@ fn the_client_hello_has_a_deadline() {
     assert_eq!(counters(server)("handshakes_silent"), 2);
 }
 
+/// What the configuration says is what each shard's scheduler reckons with; what comes of it is
+/// tested beside the scheduler, without a clock.
+#[test]
+fn the_share_of_newcomers_is_the_configured_one() {
+    for percent in [3, 97] {
+        let config = format!("shards.handshake_percent = {percent}\nlog.level = \"debug\"");
+        let server = Server::builder().toml(&config).start();
+        Client::implicit(&server).quit();
+        let log = server.stop();
+        let mut started = log.lines().filter(|line| line.contains(" shard started ")).peekable();
+        assert!(started.peek().is_some(), "{log}");
+        let share = format!("handshake_percent={percent}");
+        for line in started {
+            assert!(line.split_whitespace().any(|word| word == share), "{line}");
+        }
+    }
+}
+
 /// With `steering = "source"` the limit of sessions for one address is exact, on all shards and on
 /// both ports together.
 #[test]

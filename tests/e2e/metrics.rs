@@ -82,6 +82,8 @@ fn a_scrape_while_a_transfer_runs() {
     assert_eq!(sum(&page, "ringftpd_downloads_total"), 0, "{page}");
     assert!(sum(&page, "ringftpd_shard_up") >= 1, "{page}");
     assert!(page.contains("# TYPE ringftpd_logins counter\n"), "{page}");
+    assert!(sum(&page, "ringftpd_handshakes_most") >= 1, "{page}");
+    assert!(page.contains("# TYPE ringftpd_handshakes_most gauge\n"), "{page}");
     assert!(page.contains("# HELP ringftpd_passive_strangers Connections to"), "{page}");
 
     assert!(down.receive(data) == content, "the scrape has changed the download");

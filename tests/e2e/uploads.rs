@@ -3,12 +3,14 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use rustls::CipherSuite;
 
 use crate::content::{bytes, sha256, tree};
 use crate::process::open_files_below;
+use crate::run::{DEADLINE, run, run_with_input};
 use crate::support::server::{BOTH_LISTENERS, Builder, counter};
 use crate::support::{Client, Listener, Server, wait_until};
 
@@ -239,6 +241,36 @@ fn keys_change_on_the_way() {
     client.quit();
 }
 
+/// A client that hides the length of what it sends: zeros follow the content type inside each
+/// record (RFC 8446 §5.4), and none of them is content.
+#[test]
+fn padding_is_no_content() {
+    let server = Server::start();
+    let mut client = Client::implicit(&server).login();
+    client.expect("TYPE I", 200);
+    let text: String = (0..40_000).map(|number| format!("line {number}\n")).collect();
+    // The last is the most that RFC 8446 §5.2 allows.
+    for block in [1000_u16, 4096, 16_384] {
+        // What is sealed is filled up to a multiple of the block, and the tag has 16 octets.
+        let [high, low] = (block + 16).to_be_bytes();
+        let header = format!("17 03 03 {high:02x} {low:02x}");
+        let block = &block.to_string();
+        for content in [&text[..7], &text] {
+            let address = client.epsv().to_string();
+            client.expect("STOR f", 150);
+            let mut openssl = Command::new("openssl");
+            openssl.args(["s_client", "-connect", &address, "-tls1_3", "-nocommands", "-msg"]);
+            openssl.args(["-no_ign_eof", "-verify_return_error", "-record_padding", block]);
+            openssl.arg("-CAfile").arg(server.authority_pem());
+            let sent = run_with_input(&mut openssl, content.as_bytes().to_vec(), DEADLINE);
+            client.expect_reply(226);
+            check_stored(&server.root(), content.as_bytes(), block);
+            assert!(sent.count(&header) > 0, "no padded record: {sent}");
+        }
+    }
+    client.quit();
+}
+
 /// FIN anywhere but behind close_notify is no end: not inside a record's header, not inside its
 /// body, not after blocks that are stored already \[DTLS-03\].
 #[test]
@@ -300,6 +332,69 @@ fn a_full_disk_is_never_a_success() {
             client.quit();
         }
     }
+}
+
+/// Names the tmpfs of 4 MiB on which [`a_filesystem_runs_full`] finds itself when it has started
+/// itself again.
+const SMALL: &str = "RINGFTPD_TEST_SMALL_FILESYSTEM";
+
+/// The same with a filesystem that really is full: in a mount namespace of its own, where the test
+/// starts itself again and the server with it \[XFER-04\].
+#[test]
+fn a_filesystem_runs_full() {
+    if let Some(home) = std::env::var_os(SMALL) {
+        return fill(Path::new(&home));
+    }
+    let home = tempfile::tempdir().unwrap();
+    let private = |script: &str| {
+        let mut command = Command::new("unshare");
+        command.args(["--map-root-user", "--mount", "sh", "-c", script, "sh"]);
+        command.arg(home.path()).arg(std::env::current_exe().unwrap()).env(SMALL, home.path());
+        run(&mut command, DEADLINE)
+    };
+    const MOUNT: &str = "mount -t tmpfs -o size=4m tmpfs \"$1\"";
+    let mounted = private(&format!("{MOUNT} && echo mounted"));
+    if mounted.count("mounted") == 0 {
+        return println!("skipped: no private mount namespace here: {mounted}");
+    }
+    let test = "uploads::a_filesystem_runs_full --exact --nocapture";
+    private(&format!("{MOUNT} && exec \"$2\" {test}")).success().says("1 passed");
+}
+
+fn fill(home: &Path) {
+    let all = ["read", "list", "write", "append", "delete", "rename", "mkdir"];
+    let server = clear().user("carol", &all, &format!("home = {home:?}")).start();
+    fs::write(home.join("old"), "old").unwrap();
+    let free = || rustix::fs::statvfs(home).unwrap().f_bfree;
+    let before = free();
+    for private in [true, false] {
+        let mut client = Client::implicit(&server).login_as("carol");
+        client.expect("TYPE I", 200);
+        client.expect(if private { "PROT P" } else { "PROT C" }, 200);
+        client.private = private;
+        for command in ["STOR new", "STOR old", "STOU", "APPE old", "REST 1"] {
+            let command = match command {
+                "REST 1" => {
+                    client.expect(command, 350);
+                    "STOR old"
+                }
+                command => command,
+            };
+            let mut data = client.begin(command);
+            // The server may close first.
+            let _ = data.send(&bytes(8 << 20, 10));
+            data.finish();
+            client.expect_reply(552);
+            assert_eq!(tree(home).len(), 1, "{command}: {:?}", tree(home));
+            assert_eq!(fs::read(home.join("old")).unwrap(), b"old", "{command}");
+            assert_eq!(free(), before, "{command}: something is left");
+        }
+        client.store("STOR new", &bytes(3 << 20, 11));
+        assert!(fs::read(home.join("new")).unwrap() == bytes(3 << 20, 11), "what fits");
+        client.expect("DELE new", 250);
+        client.quit();
+    }
+    assert_eq!(counter(&server.stop(), "transfers_failed"), 10);
 }
 
 /// ALLO of more than there is: refused before anything is sent, and nothing is reserved on the way
