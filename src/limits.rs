@@ -1,6 +1,8 @@
 //! Every hard bound of the server on one page, with its unit and its reason. Values an operator
 //! can change live in `config`; these cannot be changed and bound what a client can cost.
 
+use std::time::Duration;
+
 /// Longest command line after decoding, octets without CRLF. PATH_MAX (4,096) plus the longest
 /// verb and its space, doubled so that RNFR of a deep path with odd names still fits.
 pub const COMMAND_LINE_BYTES_MAX: usize = 8 * 1024;
@@ -44,6 +46,22 @@ pub const TLS_DRAIN_BYTES_MAX: usize = 256 * 1024;
 /// Bytes moved per turn of a transfer: 256 KiB to 512 KiB was the measured optimum
 /// (smaller batches cost 15 to 40 % more CPU time per byte, 1 MiB falls out of the L2 cache).
 pub const TRANSFER_BATCH_BYTES: usize = 256 * 1024;
+
+/// Bytes that one upload may bring while others of its shard wait, if they are few: some 10 ms. By
+/// far more than a socket holds, so that most of them are read while they are warm.
+pub const UPLOAD_TURN_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Bytes after which each upload that waited has had its turn, unless they are so many that each
+/// has but a batch: some 50 ms.
+pub const UPLOAD_ROUND_BYTES: usize = 64 * 1024 * 1024;
+
+/// Bytes of a fast upload that one wait is for: a block. Waiting for each segment or two was
+/// measured to cost half as much again.
+pub const UPLOAD_LOW_WATER_BYTES: usize = TRANSFER_BATCH_BYTES;
+
+/// How long a wait for [`UPLOAD_LOW_WATER_BYTES`] may take, so who is fast enough: 50 MB/s. It is
+/// also what a client's last octets wait if it does not close the connection behind them.
+pub const UPLOAD_PATIENCE: Duration = Duration::from_millis(5);
 
 /// Largest file sent in one write with its TLS ticket and close_notify: what fits into a socket's
 /// send buffer at once.

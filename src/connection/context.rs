@@ -17,7 +17,7 @@ use crate::limits::READ_AHEAD_PER_SHARD;
 use crate::metrics::{Counters, Gauges};
 use crate::protocol::account::HomeId;
 use crate::protocol::policy::Policy;
-use crate::runtime::{Flag, Helpers, Pacer, Queue, TaskGroup};
+use crate::runtime::{Flag, Helpers, Line, Pacer, Queue, TaskGroup};
 use crate::sys::ktls;
 use crate::tls::ServerTls;
 use crate::vfs::Root;
@@ -86,6 +86,8 @@ pub struct Context {
     pub(super) blocks: BlockPool,
     /// Reads ahead of what is sent, from disks.
     pub(super) read_ahead: Budget,
+    /// Uploads that are longer than a batch.
+    pub(super) uploads: Line,
     /// Events counted since the start.
     pub counters: Rc<Counters>,
     /// What there is at this moment.
@@ -119,6 +121,7 @@ impl Context {
             parts,
             blocks: BlockPool::default(),
             read_ahead: Budget::new(READ_AHEAD_PER_SHARD),
+            uploads: Line::default(),
             counters,
             gauges: Gauges::default(),
             drain: Flag::new(),

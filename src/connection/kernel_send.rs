@@ -15,7 +15,7 @@ use crate::clock;
 use crate::limits::TLS_RECORD_BYTES_MAX;
 use crate::protocol::file::FileError;
 use crate::protocol::session::TransferError;
-use crate::runtime::{sleep_until, yield_now};
+use crate::runtime::{give_way, sleep_until};
 use crate::sys::{ktls, sendfile};
 use crate::tls::{Aead, KernelSender, Opened, SendKeys};
 use crate::vfs::ReadFile;
@@ -110,7 +110,7 @@ impl Pump<'_> {
                         Some(sent) => {
                             reading.advance(sent);
                             self.moved.set(self.moved.get() + sent);
-                            yield_now().await;
+                            give_way().await;
                             continue;
                         }
                         None => direct = false,

@@ -9,15 +9,19 @@ use std::io;
 
 use super::Context;
 use super::data::{DataConnection, Interrupts, failed, write};
+use super::low_water::LowWater;
 use super::storage;
 use super::transfer::{Pump, Report};
+use super::upload_turn::UploadTurn;
 use super::write_behind::WriteBehind;
 use crate::buffer::Block;
-use crate::limits::TLS_RECORD_BYTES_MAX;
+use crate::clock;
+use crate::limits::{TLS_RECORD_BYTES_MAX, UPLOAD_LOW_WATER_BYTES, UPLOAD_PATIENCE};
 use crate::protocol::ascii::FromNetwork;
 use crate::protocol::file::TransferRequest;
 use crate::protocol::session::TransferError;
-use crate::runtime::{Stream, race, yield_now};
+use crate::runtime::{Stream, give_way, race, timeout_at};
+use crate::sys::socket::set_low_water;
 use crate::tls::{Channel, Opened};
 use crate::vfs::Upload;
 
@@ -54,7 +58,6 @@ impl Pump<'_> {
 
     async fn receive_all(&mut self, writer: &mut WriteBehind<'_>) -> Result<(), TransferError> {
         let context = &self.job.context;
-        let lax = context.policy().lax_upload_eof;
         let ascii = matches!(self.job.request, TransferRequest::Store { ascii: true, .. });
         let mut conversion = ascii.then(Conversion::default);
         let mut connection = self.connection.take().ok_or(TransferError::ConnectionLost)?;
@@ -62,25 +65,40 @@ impl Pump<'_> {
         let wire = Wire::lend(context, &mut connection);
         let mut block = context.blocks.lease();
         let mut filled = 0;
+        let mut intake = Intake {
+            writer,
+            lax: context.policy().lax_upload_eof,
+            turn: UploadTurn::new(&context.uploads),
+            mark: LowWater::new(clock::now()),
+        };
         let received = loop {
             if block.len() - filled < connection.room_min() {
                 let full = std::mem::replace(&mut block, context.blocks.lease());
                 let octets = std::mem::take(&mut filled);
-                let storing = store(writer, full, octets, conversion.as_mut());
+                if intake.writer.is_full() {
+                    intake.turn.pause();
+                }
+                let storing = store(intake.writer, full, octets, conversion.as_mut());
                 if let Err(error) = interrupts.guard(storing).await {
                     break Err(error);
                 }
             }
             let end = block.len() - usize::from(ascii);
-            match connection.receive(&mut block.as_mut_slice()[filled..end], lax, writer).await {
+            let room = &mut block.as_mut_slice()[filled..end];
+            match connection.receive(room, &mut intake).await {
                 Ok(Received::Octets(count)) => {
                     filled += count;
+                    intake.turn.took(count);
+                    if intake.mark.took(count, clock::now()) {
+                        intake.raise(&connection.stream);
+                        context.counters.uploads_waited_by_block.increment();
+                    }
                     self.moved.set(self.moved.get() + count as u64);
                 }
                 Ok(Received::End) => break Ok(()),
                 Err(error) => break Err(error),
             }
-            yield_now().await;
+            give_way().await;
         };
         wire.take_back(&mut connection);
         self.connection = Some(connection);
@@ -90,6 +108,29 @@ impl Pump<'_> {
             None => store(writer, block, filled, None).await,
         };
         received.and(stored)
+    }
+}
+
+/// What decides how an upload's octets are taken.
+struct Intake<'a, 'b> {
+    writer: &'a mut WriteBehind<'b>,
+    /// Whether a bare FIN is an end under TLS.
+    lax: bool,
+    turn: UploadTurn<'a>,
+    mark: LowWater,
+}
+
+impl Intake<'_, '_> {
+    fn raise(&mut self, stream: &Stream) {
+        // A help that the kernel may refuse.
+        if set_low_water(stream, UPLOAD_LOW_WATER_BYTES).is_err() {
+            self.mark.lower(clock::now());
+        }
+    }
+
+    fn lower(&mut self, stream: &Stream) -> Result<(), TransferError> {
+        self.mark.lower(clock::now());
+        set_low_water(stream, 1).map_err(|_| TransferError::ConnectionLost)
     }
 }
 
@@ -109,16 +150,22 @@ impl DataConnection {
     }
 
     /// Receives at least one octet into `room`, or finds the end. Under TLS only close_notify is
-    /// an end (RFC 8446 §6.1), unless `lax` accepts a bare FIN. What `writer` has in hand goes on
-    /// meanwhile, and its failure ends the wait.
+    /// an end (RFC 8446 §6.1), unless `lax` accepts a bare FIN. What the writer has in hand goes
+    /// on meanwhile, and its failure ends the wait.
     async fn receive(
         &mut self,
         room: &mut [u8],
-        lax: bool,
-        writer: &mut WriteBehind<'_>,
+        intake: &mut Intake<'_, '_>,
     ) -> Result<Received, TransferError> {
+        if intake.turn.is_over() {
+            let next = async {
+                intake.turn.come().await;
+                Ok(())
+            };
+            self.interrupts.guard(next).await?;
+        }
         if self.channel.is_none() {
-            let count = read(&self.stream, &self.interrupts, room, writer).await?;
+            let count = read(&self.stream, &self.interrupts, room, intake).await?;
             return Ok(if count == 0 { Received::End } else { Received::Octets(count) });
         }
         loop {
@@ -134,8 +181,8 @@ impl DataConnection {
             }
             // All of the memory but what a started record takes of it.
             let spare = self.raw.spare(self.raw.memory() - TLS_RECORD_BYTES_MAX);
-            match read(&self.stream, &self.interrupts, spare, writer).await? {
-                0 if lax && self.raw.is_empty() => return Ok(Received::End),
+            match read(&self.stream, &self.interrupts, spare, intake).await? {
+                0 if intake.lax && self.raw.is_empty() => return Ok(Received::End),
                 0 => return Err(TransferError::Truncated),
                 count => self.raw.commit(count),
             }
@@ -244,7 +291,7 @@ async fn read(
     stream: &Stream,
     interrupts: &Interrupts,
     room: &mut [u8],
-    writer: &mut WriteBehind<'_>,
+    intake: &mut Intake<'_, '_>,
 ) -> Result<usize, TransferError> {
     interrupts.check()?;
     match stream.try_read(room) {
@@ -252,7 +299,23 @@ async fn read(
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
         Err(_) => return Err(TransferError::ConnectionLost),
     }
-    let failing = async { Err(TransferError::Storage(writer.failure().await)) };
+    intake.turn.pause();
+    if intake.mark.is_raised() {
+        let soon = timeout_at(clock::now() + UPLOAD_PATIENCE, stream.read(room));
+        let reading = async {
+            match soon.await {
+                Ok(Ok(count)) => Ok(Some(count)),
+                Ok(Err(_)) => Err(TransferError::ConnectionLost),
+                Err(_) => Ok(None),
+            }
+        };
+        let failing = async { Err(TransferError::Storage(intake.writer.failure().await)) };
+        if let Some(count) = race(interrupts.guard(reading), failing).await? {
+            return Ok(count);
+        }
+        intake.lower(stream)?;
+    }
+    let failing = async { Err(TransferError::Storage(intake.writer.failure().await)) };
     race(interrupts.step(stream.read(room)), failing).await
 }
 

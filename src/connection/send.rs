@@ -9,7 +9,7 @@ use crate::limits::{TLS_FRAGMENT_BYTES_MAX, TRANSFER_BATCH_SMALL_BYTES};
 use crate::protocol::ascii::ToNetwork;
 use crate::protocol::file::{FileError, TransferRequest};
 use crate::protocol::session::TransferError;
-use crate::runtime::yield_now;
+use crate::runtime::give_way;
 use crate::vfs::ReadFile;
 
 /// What one turn sends.
@@ -91,7 +91,7 @@ impl Pump<'_> {
             drop(batch);
             connection.check()?;
             // One batch a turn: whoever became ready meanwhile goes first.
-            yield_now().await;
+            give_way().await;
         }
     }
 

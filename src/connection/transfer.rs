@@ -17,7 +17,7 @@ use super::{Context, storage};
 use crate::clock;
 use crate::protocol::file::{FileError, TransferRequest};
 use crate::protocol::session::{Input, ProtectionLevel, TransferError};
-use crate::runtime::{Flag, Mailbox, MailboxSender, mailbox, race, yield_now};
+use crate::runtime::{Flag, Mailbox, MailboxSender, give_way, mailbox, race};
 use crate::tls::{ControlSession, HandshakeFacts, Purpose};
 use crate::vfs::{Root, StorePolicy, Transfer};
 
@@ -215,7 +215,7 @@ impl Pump<'_> {
         for piece in octets.chunks(crate::limits::TRANSFER_BATCH_BYTES) {
             connection.send(piece).await?;
             self.moved.set(self.moved.get() + piece.len() as u64);
-            yield_now().await;
+            give_way().await;
         }
         Ok(())
     }

@@ -87,7 +87,7 @@ impl<'a> WriteBehind<'a> {
     /// What writing this block or one before it said.
     pub(super) async fn write(&mut self, block: Block, count: usize) -> Result<(), FileError> {
         self.look().await;
-        while self.failed.is_none() && self.under_way() >= WRITE_BEHIND_BLOCKS_MAX {
+        while self.failed.is_none() && self.is_full() {
             self.context.counters.write_behind_waits.increment();
             self.finish_job().await;
         }
@@ -138,6 +138,11 @@ impl<'a> WriteBehind<'a> {
         }
         let result = self.failed.map_or(Ok(()), Err);
         (self.upload.take().ok_or(self.failed.unwrap_or(FileError::Io(0))), result)
+    }
+
+    /// Whether [`WriteBehind::write`] would wait, as far as is known.
+    pub(super) fn is_full(&self) -> bool {
+        self.under_way() >= WRITE_BEHIND_BLOCKS_MAX
     }
 
     fn under_way(&self) -> usize {

@@ -119,6 +119,8 @@ values! {
     blocks_written_inline: Counter,
     /// Blocks of uploads written by helper threads while more was received.
     blocks_written_behind: Counter,
+    /// Times a client proved so fast that its upload was waited for by the block from then on.
+    uploads_waited_by_block: Counter,
     /// Times receiving had to wait because storage was slower.
     write_behind_waits: Counter,
     /// Passive ports opened: socket, bind and listen.

@@ -36,6 +36,11 @@ impl Flag {
         self.0.raised.get()
     }
 
+    /// Whether `other` is a clone of this one.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        Rc::ptr_eq(&self.0, &other.0)
+    }
+
     /// Returns once the flag is set. May be dropped at any time.
     pub async fn wait(&self) {
         let mut waiter = self.0.waiters.waiter();

@@ -17,12 +17,15 @@
 //! - When its preemption timer fires before the first task of a round it goes to sleep with tasks
 //!   ready. The timer is kept long, which makes that rare, [`Pacer`] gives the short turns, and
 //!   `sys::rings` lets no sleep last longer than 50 ms.
+//! - It looks for input only when no task is ready or a time slice is over. [`give_way`] makes it
+//!   look each millisecond.
 //! - Its helper threads inherit the pinning of the shard; here they start before the pinning.
 
 mod connect;
 mod event;
 mod file;
 mod helpers;
+mod line;
 mod listener;
 mod mailbox;
 mod pacer;
@@ -40,13 +43,14 @@ pub use event::{Flag, Notify};
 pub use file::{FileReader, Octets, PendingRead};
 pub use futures_lite::future::{or as race, poll_once, yield_now, zip as both};
 pub use helpers::{HelperError, Helpers};
+pub use line::{Line, Member};
 pub use listener::{Listener, ListenerTask};
 pub use mailbox::{Mailbox, MailboxError, MailboxSender, mailbox};
 pub use pacer::Pacer;
 pub use queue::{Queue, end_turn};
 pub use shard_thread::{ShardError, ShardStartError, ShardThread, spawn_shard};
 pub use stream::Stream;
-pub use task::{Task, TaskGroup, spawn, yield_if_needed};
+pub use task::{Task, TaskGroup, give_way, spawn, yield_if_needed};
 pub use timer::{Elapsed, sleep_until, timeout_at};
 
 /// The executor's stream stands for any descriptor that can be polled.

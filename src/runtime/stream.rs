@@ -259,9 +259,10 @@ mod tests {
         poll_once, race,
         testing::{eventually, on_shard, pause},
     };
+    use crate::sys::socket::set_low_water;
     use std::{
         io::{Read, Write},
-        net::{TcpListener, TcpStream},
+        net::{Shutdown, TcpListener, TcpStream},
     };
 
     fn pair() -> (Stream, TcpStream) {
@@ -326,6 +327,31 @@ mod tests {
                 stream.read_with::<16>(|octets| assert_eq!(octets, b"end")).await.unwrap(),
                 3
             );
+        });
+    }
+
+    /// Below the mark nobody is woken; at it, at the end, and when it is lowered, who waits is.
+    #[test]
+    fn a_wait_for_many_octets() {
+        const MARK: usize = 10_000;
+        on_shard(|| async {
+            let (stream, mut client) = pair();
+            for (octets, mark) in [(MARK, MARK), (MARK - 1, 1), (MARK - 1, MARK)] {
+                set_low_water(&stream, MARK).unwrap();
+                let mut buffer = vec![0; 2 * MARK];
+                let mut reading = Box::pin(stream.read(&mut buffer));
+                assert!(poll_once(&mut reading).await.is_none());
+                client.write_all(&vec![7; octets]).unwrap();
+                if octets < MARK {
+                    pause(20).await;
+                    assert!(poll_once(&mut reading).await.is_none(), "{octets} of {MARK}");
+                    set_low_water(&stream, mark).unwrap();
+                    if mark == MARK {
+                        client.shutdown(Shutdown::Write).unwrap();
+                    }
+                }
+                assert_eq!(reading.await.unwrap(), octets);
+            }
         });
     }
 

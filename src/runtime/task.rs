@@ -7,11 +7,13 @@ use std::{
     pin::Pin,
     rc::Rc,
     task::{Context, Poll},
+    time::{Duration, Instant},
 };
 
 use futures_lite::FutureExt;
 
 use super::{Flag, Queue};
+use crate::clock;
 
 /// Starts `future` as a task of the calling shard.
 ///
@@ -26,6 +28,37 @@ pub fn spawn<T: 'static>(future: impl Future<Output = T> + 'static) -> Task<T> {
 /// returns at once. Loops that can be kept busy by a peer call it each round.
 pub async fn yield_if_needed() {
     glommio::yield_if_needed().await;
+}
+
+thread_local! {
+    /// When a task that gives way last saw that the executor had looked for input.
+    static LOOKED: Cell<Option<Instant>> = const { Cell::new(None) };
+}
+
+/// Longest time between two looks for input while tasks go on that [`give_way`]. A look costs some
+/// ten microseconds.
+const LOOK_INTERVAL: Duration = Duration::from_millis(1);
+
+/// Lets every other task that is ready run, and from time to time the executor look for input, so
+/// that others become ready. It does so by itself when its time slice is over, which is ten times
+/// as long: half a dozen round trips beside a task that is always ready would take half a dozen of
+/// them. Loops that move much call it after each piece.
+pub async fn give_way() {
+    let now = clock::now();
+    // The executor counts from the last call on, at each look.
+    let looked = !glommio::executor().executor_stats().total_runtime().is_zero();
+    match LOOKED.get() {
+        Some(last) if !looked && now - last >= LOOK_INTERVAL => {
+            // Not reached before it has looked.
+            super::sleep_until(now + Duration::from_micros(1)).await;
+        }
+        last => {
+            if looked || last.is_none() {
+                LOOKED.set(Some(now));
+            }
+            super::yield_now().await;
+        }
+    }
 }
 
 /// A running task. Awaiting it gives its result; dropping it ends it at its next await.
@@ -150,7 +183,38 @@ impl Drop for Member {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::runtime::{poll_once, testing::on_shard};
+    use crate::runtime::{Stream, poll_once, testing::on_shard, testing::pause};
+    use std::io::Write;
+    use std::net::{TcpListener, TcpStream};
+
+    /// The pieces of a task that is always ready, as long as a batch, while another one waits for
+    /// an octet that is there: it has it long before the time slice is over.
+    #[test]
+    fn giving_way_lets_input_in() {
+        on_shard(|| async {
+            let mut pieces_most = 0;
+            for _ in 0..10 {
+                let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+                let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+                let (accepted, peer) = listener.accept().unwrap();
+                let stream = Stream::adopt(accepted, peer);
+                let mut waiting = spawn(async move { stream.read(&mut [0]).await.unwrap() });
+                // It waits in the kernel before the octet comes.
+                pause(2).await;
+                client.write_all(&[7]).unwrap();
+                let mut pieces = 0;
+                while poll_once(&mut waiting).await.is_none() {
+                    let start = clock::now();
+                    while clock::now() - start < Duration::from_micros(200) {}
+                    pieces += 1;
+                    give_way().await;
+                }
+                pieces_most = pieces_most.max(pieces);
+            }
+            // Five a millisecond, and two for the way; fifty a time slice.
+            assert!(pieces_most <= 15, "after {pieces_most} pieces");
+        });
+    }
 
     #[test]
     fn a_group_ends_its_tasks_and_knows_when_the_last_one_ended() {

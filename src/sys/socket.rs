@@ -42,6 +42,19 @@ pub fn set_nodelay(socket: impl AsFd) -> io::Result<()> {
     Ok(sockopt::set_tcp_nodelay(socket, true)?)
 }
 
+/// A wait for input ends when so many bytes are there, or the end of what the peer sends
+/// (`SO_RCVLOWAT`); reading without waiting takes what there is. The kernel makes the receive
+/// buffer large enough, or the mark smaller.
+///
+/// # Errors
+///
+/// Those of setsockopt(2).
+pub fn set_low_water(socket: impl AsFd, bytes: usize) -> io::Result<()> {
+    let bytes = i32::try_from(bytes).unwrap_or(i32::MAX);
+    // SAFETY: the value is the i32 that this option takes.
+    unsafe { set_option(socket, libc::SOL_SOCKET, libc::SO_RCVLOWAT, &bytes) }
+}
+
 /// Probes a silent peer after `idle`, then every `interval`, and gives up after `probes` without
 /// an answer. Whole seconds; the kernel takes nothing finer.
 ///

@@ -4,6 +4,7 @@
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use rustls::CipherSuite;
@@ -12,6 +13,7 @@ use crate::content::{bytes, sha256, tree};
 use crate::process::open_files_below;
 use crate::run::{DEADLINE, run, run_with_input};
 use crate::support::server::{BOTH_LISTENERS, Builder, counter};
+use crate::support::wait::pause;
 use crate::support::{Client, Listener, Server, wait_until};
 
 const SUITES: [CipherSuite; 6] = [
@@ -239,6 +241,43 @@ fn keys_change_on_the_way() {
     client.expect_reply(226);
     check_stored(&server.root(), &content, "with new keys");
     client.quit();
+}
+
+/// A client that was fast and no longer is, or that waits for an answer to its close_notify with
+/// the connection open, is not kept waiting for octets that will not come; and trickling is no
+/// stalling \[BG-04\].
+#[test]
+fn a_fast_client_may_become_slow() {
+    let limits = "[limits]\nstall_timeout = \"1s\"\n[policy]\nrequire_data_tls = false";
+    let site = Site::start(Server::builder().toml(limits));
+    let content = bytes((16 << 20) + 6, 12);
+    let (fast, slow) = content.split_at(16 << 20);
+    for (user, home) in site.homes() {
+        for private in [true, false] {
+            let mut client = Client::implicit(&site.server).login_as(user);
+            client.expect("TYPE I", 200);
+            client.expect(if private { "PROT P" } else { "PROT C" }, 200);
+            client.private = private;
+            let mut data = client.begin("STOR f");
+            data.send(fast).unwrap();
+            for octet in slow {
+                pause(Duration::from_millis(400));
+                data.send(&[*octet]).unwrap();
+            }
+            if private {
+                data.close_notify().unwrap();
+                client.expect_reply(226);
+            }
+            data.finish();
+            if !private {
+                client.expect_reply(226);
+            }
+            check_stored(&home, &content, user);
+            client.quit();
+        }
+    }
+    let raised = counter(&site.server.stop(), "uploads_waited_by_block");
+    assert!(raised > 0, "16 MiB at once were never fast");
 }
 
 /// A client that hides the length of what it sends: zeros follow the content type inside each
