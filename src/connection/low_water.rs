@@ -1,9 +1,9 @@
 //! How much of an upload one wait is for. Decides; the socket is the caller's.
 //!
-//! A client that is not as fast as the shard, but fast, would wake the task for every segment or
-//! two, and each wake-up costs as much as it brings. While it brings
-//! [`UPLOAD_LOW_WATER_BYTES`] in less than [`UPLOAD_PATIENCE`], waits are for as many; the wait that
-//! did not get them in that time is the last of these, and what is there is taken.
+//! A client that is fast, but not as fast as the shard, would wake the task for every segment or
+//! two, and each wake-up costs as much as it brings. While it brings [`UPLOAD_LOW_WATER_BYTES`] in
+//! less than [`UPLOAD_PATIENCE`], waits are for as many. The wait that did not get them in that
+//! time is the last of these, and what is there is taken.
 
 use std::time::Instant;
 

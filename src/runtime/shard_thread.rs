@@ -212,7 +212,7 @@ mod tests {
     #[test]
     fn an_idle_shard_sleeps_no_longer_than_it_may() {
         let shard = spawn_shard("test", cpu::available()[0], 1, || async {
-            // Since the last call: one for each queue that ran, and one for the look that found none.
+            // Since the last call: one for each queue that ran and for each look that found none.
             let looks = || glommio::executor().executor_stats().scheduler_runs();
             looks();
             crate::runtime::sleep_until(clock::now() + rings::LONGEST_SLEEP * 20).await;
