@@ -92,6 +92,8 @@ impl Pump<'_> {
     /// Sends the file to its end without a copy, where the page cache has it.
     pub(super) async fn send_by_kernel(&mut self, file: ReadFile) -> Result<(), TransferError> {
         let size = file.size();
+        // To ask about each chunk is a twentieth of the work where pages are small, as in tmpfs.
+        let in_memory = file.is_memory();
         let mut file = Some(file);
         let mut block = None;
         // Set off by a filesystem that cannot do it; reading also finds out what an error is about.
@@ -102,7 +104,8 @@ impl Pump<'_> {
                 && left(reading) > 0
             {
                 let count = left(reading).min(CHUNK_BYTES);
-                if sendfile::is_cached(&*reading, reading.position(), count) == Ok(true) {
+                let cached = || sendfile::is_cached(&*reading, reading.position(), count);
+                if in_memory || cached() == Ok(true) {
                     let connection =
                         self.connection.as_mut().ok_or(TransferError::ConnectionLost)?;
                     match connection.send_from(reading, count).await? {

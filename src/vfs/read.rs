@@ -96,6 +96,12 @@ impl ReadFile {
         }
     }
 
+    /// Whether the file is memory, so that no part of it is ever waited for. Asks the system.
+    #[must_use]
+    pub fn is_memory(&self) -> bool {
+        is_memory(&self.file)
+    }
+
     /// Whether the octet at `position` can be had without waiting.
     #[must_use]
     pub fn is_cached(&self, position: u64) -> bool {
