@@ -116,7 +116,7 @@ struct Intake<'a, 'b> {
     writer: &'a mut WriteBehind<'b>,
     /// Whether a bare FIN is an end under TLS.
     lax: bool,
-    turn: UploadTurn<'a>,
+    turn: UploadTurn,
     mark: LowWater,
 }
 

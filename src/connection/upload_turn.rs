@@ -10,17 +10,16 @@ use crate::limits::{TRANSFER_BATCH_BYTES, UPLOAD_ROUND_BYTES, UPLOAD_TURN_BYTES_
 use crate::runtime::{Line, Member};
 
 /// One upload's part in this.
-pub(super) struct UploadTurn<'a> {
-    line: &'a Line,
+pub(super) struct UploadTurn {
     member: Member,
     /// Octets it may still bring before others have their turn.
     left: usize,
 }
 
-impl<'a> UploadTurn<'a> {
+impl UploadTurn {
     /// For an upload that begins; `line` is the shard's. Its first batch waits for nobody.
-    pub(super) fn new(line: &'a Line) -> Self {
-        Self { line, member: line.member(), left: TRANSFER_BATCH_BYTES }
+    pub(super) fn new(line: &Line) -> Self {
+        Self { member: line.member(), left: TRANSFER_BATCH_BYTES }
     }
 
     /// Whether it has to wait for its next turn.
@@ -30,8 +29,7 @@ impl<'a> UploadTurn<'a> {
 
     /// Returns when this upload has its next turn. May be dropped at any time.
     pub(super) async fn come(&mut self) {
-        self.member.be_first().await;
-        self.left = share(self.line.len());
+        self.left = share(self.member.be_first().await);
     }
 
     /// Says that it brought `octets`.

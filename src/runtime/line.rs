@@ -25,24 +25,13 @@ impl Line {
     pub fn member(&self) -> Member {
         Member { line: self.clone(), first: Flag::new(), inside: false }
     }
-
-    /// How many stand in line, the first included.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.0.borrow().len()
-    }
-
-    /// Whether nobody stands in line.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.0.borrow().is_empty()
-    }
 }
 
 impl Member {
     /// Stands in line, behind the others unless it does so already, and returns when it is the
-    /// first. May be dropped at any time; the place is kept.
-    pub async fn be_first(&mut self) {
+    /// first: how many stand there then, itself included. May be dropped at any time; the place is
+    /// kept.
+    pub async fn be_first(&mut self) -> usize {
         if !self.inside {
             self.inside = true;
             let mut line = self.line.0.borrow_mut();
@@ -52,6 +41,7 @@ impl Member {
             line.push_back(self.first.clone());
         }
         self.first.wait().await;
+        self.line.0.borrow().len()
     }
 
     /// Leaves the line, and says whether it stood there; who is first then may go.
@@ -83,42 +73,42 @@ mod tests {
     use super::*;
     use crate::runtime::{poll_once, testing::on_shard};
 
+    /// Three members: the first of the line, and two who wait.
+    async fn three() -> [Member; 3] {
+        let line = Line::default();
+        let [mut a, mut b, mut c] = [(); 3].map(|()| line.member());
+        assert_eq!(a.be_first().await, 1);
+        assert_eq!(poll_once(b.be_first()).await, None);
+        assert_eq!(poll_once(c.be_first()).await, None);
+        [a, b, c]
+    }
+
     #[test]
     fn one_at_a_time_in_the_order_of_asking() {
         on_shard(|| async {
-            let line = Line::default();
-            let [mut a, mut b, mut c] = [(); 3].map(|()| line.member());
-            a.be_first().await;
-            assert_eq!(poll_once(b.be_first()).await, None);
-            assert_eq!(poll_once(c.be_first()).await, None);
-            a.be_first().await;
-            assert_eq!(line.len(), 3);
-            a.step_out();
+            let [mut a, mut b, mut c] = three().await;
+            assert_eq!(a.be_first().await, 3);
+            assert!(a.step_out());
             assert_eq!(poll_once(a.be_first()).await, None);
             assert_eq!(poll_once(c.be_first()).await, None);
             b.be_first().await;
             drop(b);
             c.be_first().await;
-            c.step_out();
-            a.be_first().await;
-            a.step_out();
-            a.step_out();
-            assert!(line.is_empty());
+            assert!(c.step_out());
+            assert_eq!(a.be_first().await, 1);
+            assert!(a.step_out() && !a.step_out());
+            assert!(a.line.0.borrow().is_empty());
         });
     }
 
     #[test]
     fn who_is_dropped_while_waiting_holds_up_nobody() {
         on_shard(|| async {
-            let line = Line::default();
-            let [mut a, mut b, mut c] = [(); 3].map(|()| line.member());
-            a.be_first().await;
-            assert_eq!(poll_once(b.be_first()).await, None);
-            assert_eq!(poll_once(c.be_first()).await, None);
+            let [mut a, b, mut c] = three().await;
             drop(b);
             assert_eq!(poll_once(c.be_first()).await, None);
             // Told to go, and dropped before it went.
-            let mut d = line.member();
+            let mut d = a.line.member();
             assert_eq!(poll_once(d.be_first()).await, None);
             a.step_out();
             drop(c);

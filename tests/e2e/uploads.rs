@@ -58,6 +58,16 @@ fn clear() -> Builder {
     Server::builder().toml("[policy]\nrequire_data_tls = false")
 }
 
+/// TYPE I, and PROT P or C.
+#[track_caller]
+fn log_in(server: &Server, user: &str, private: bool) -> Client {
+    let mut client = Client::implicit(server).login_as(user);
+    client.expect("TYPE I", 200);
+    client.expect(if private { "PROT P" } else { "PROT C" }, 200);
+    client.private = private;
+    client
+}
+
 #[track_caller]
 fn check_stored(home: &Path, expected: &[u8], what: &str) {
     let stored = fs::read(home.join("f")).unwrap();
@@ -81,10 +91,7 @@ fn every_suite_and_size() {
             }
             client.quit();
         }
-        let mut client = Client::implicit(&site.server).login_as(user);
-        client.expect("TYPE I", 200);
-        client.expect("PROT C", 200);
-        client.private = false;
+        let mut client = log_in(&site.server, user, false);
         for size in SIZES {
             let content = bytes(size, 4);
             client.store("STOR f", &content);
@@ -254,10 +261,7 @@ fn a_fast_client_may_become_slow() {
     let (fast, slow) = content.split_at(16 << 20);
     for (user, home) in site.homes() {
         for private in [true, false] {
-            let mut client = Client::implicit(&site.server).login_as(user);
-            client.expect("TYPE I", 200);
-            client.expect(if private { "PROT P" } else { "PROT C" }, 200);
-            client.private = private;
+            let mut client = log_in(&site.server, user, private);
             let mut data = client.begin("STOR f");
             data.send(fast).unwrap();
             for octet in slow {
@@ -353,10 +357,7 @@ fn a_full_disk_is_never_a_success() {
     prlimit(pid, Resource::Fsize, limit).unwrap();
     for (user, home) in site.homes() {
         for private in [true, false] {
-            let mut client = Client::implicit(&site.server).login_as(user);
-            client.expect("TYPE I", 200);
-            client.expect(if private { "PROT P" } else { "PROT C" }, 200);
-            client.private = private;
+            let mut client = log_in(&site.server, user, private);
             for size in [(1 << 20) + 1, 3 << 20, 16 << 20] {
                 let mut data = client.begin("STOR f");
                 // The server may close first.
@@ -407,10 +408,7 @@ fn fill(home: &Path) {
     let free = || rustix::fs::statvfs(home).unwrap().f_bfree;
     let before = free();
     for private in [true, false] {
-        let mut client = Client::implicit(&server).login_as("carol");
-        client.expect("TYPE I", 200);
-        client.expect(if private { "PROT P" } else { "PROT C" }, 200);
-        client.private = private;
+        let mut client = log_in(&server, "carol", private);
         for command in ["STOR new", "STOR old", "STOU", "APPE old", "REST 1"] {
             let command = match command {
                 "REST 1" => {
