@@ -36,7 +36,7 @@ pub fn parse_size(text: &str) -> Result<u64, String> {
 /// Largest size accepted, octets: 2^50, exact as a float.
 const SIZE_MAX: f64 = 1_125_899_906_842_624.0;
 
-/// Reads `500ms`, `10s`, `1.5m`, `2h`; a number alone is seconds.
+/// Reads `500ms`, `10s`, `1.5m`, `2h`, `1d`; a number alone is seconds.
 ///
 /// # Errors
 ///
@@ -50,12 +50,13 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
         ("m", 60.0),
         ("min", 60.0),
         ("h", 3600.0),
+        ("d", 86_400.0),
     ];
     let duration = scaled(text, &units)
         .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
         .filter(|duration| *duration <= DURATION_MAX);
     duration.ok_or_else(|| {
-        format!("\"{text}\" is not a duration of up to a week; write 500ms, 10s, 2m or 1h")
+        format!("\"{text}\" is not a duration of up to a week; write 500ms, 10s, 2m, 1h or 1d")
     })
 }
 
@@ -103,8 +104,10 @@ mod tests {
         check("500ms", Some(500));
         check("1.5m", Some(90_000));
         check("0s", Some(0));
+        check("1d", Some(86_400_000));
         check("9999h", None);
+        check("8d", None);
         check("s", None);
-        check("1d", None);
+        check("1w", None);
     }
 }

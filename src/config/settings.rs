@@ -206,7 +206,7 @@ impl Default for Settings {
             backlog: 4096,
             cpus: None,
             steering: Steering::Kernel,
-            handshake_percent: 10,
+            handshake_percent: 5,
             tls: Tls {
                 certificate: CertificateSource::SelfSigned { directory: PathBuf::new() },
                 profile: TlsProfile::Balanced,

@@ -377,6 +377,8 @@ impl Control {
                 }
                 if stage == Stage::Handshake {
                     self.context.pacer.turn().await;
+                } else if self.logged_in.is_some() {
+                    self.context.pacer.attend();
                 }
             }
             Woken::Answer(Some(input)) => self.answers.push_back(input),

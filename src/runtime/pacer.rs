@@ -5,7 +5,7 @@
 //! flood makes hundreds ready at once. Its own remedy, a preemption timer, must not be that short:
 //! when it fires before the first task of a round, the executor goes to sleep with tasks ready.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -13,8 +13,15 @@ use std::time::{Duration, Instant};
 use super::{Flag, Notify, Queue, Task, end_turn, sleep_until, yield_now};
 use crate::clock;
 
-/// Work between two looks for input; each look costs a few microseconds.
+/// Work between two looks for input; each look costs some microseconds.
 const SLICE: Duration = Duration::from_micros(250);
+
+/// The same while favoured tasks are spoken to, who would wait for the slice: one dear piece, or a
+/// few cheap ones.
+const SHORT_SLICE: Duration = Duration::from_micros(40);
+
+/// Slices stay short for so long after a word to a favoured task.
+const ATTENTIVE: Duration = Duration::from_millis(100);
 
 /// Hands out turns to the tasks of one queue.
 #[derive(Debug)]
@@ -26,6 +33,8 @@ pub struct Pacer {
 #[derive(Debug)]
 struct Inner {
     state: RefCell<State>,
+    /// The last word to a favoured task.
+    spoken: Cell<Option<Instant>>,
     /// A turn was taken, or somebody waits for one.
     work: Notify,
 }
@@ -49,7 +58,9 @@ impl Pacer {
     pub fn new(paced: Queue, favoured: Queue, percent: u8) -> Self {
         let credit = Credit::new(percent);
         let state = State { since: None, waiting: VecDeque::new(), credit };
-        let inner = Rc::new(Inner { state: RefCell::new(state), work: Notify::new() });
+        let inner =
+            Inner { state: RefCell::new(state), spoken: Cell::default(), work: Notify::new() };
+        let inner = Rc::new(inner);
         let keeper = paced.spawn(keep(inner.clone(), paced, favoured));
         Self { inner, _keeper: keeper }
     }
@@ -60,6 +71,12 @@ impl Pacer {
         self.inner.state.borrow().credit.percent
     }
 
+    /// A peer has spoken to a favoured task and waits for its answer: the next one is to be found
+    /// as soon.
+    pub fn attend(&self) {
+        self.inner.spoken.set(Some(clock::now()));
+    }
+
     /// Returns when the calling task may do a piece of work, in the order of the calls. May be
     /// dropped at any time.
     pub async fn turn(&self) {
@@ -67,7 +84,7 @@ impl Pacer {
             let mut state = self.inner.state.borrow_mut();
             let now = clock::now();
             let since = *state.since.get_or_insert(now);
-            if state.waiting.is_empty() && now - since < SLICE {
+            if state.waiting.is_empty() && now - since < self.inner.slice(now) {
                 None
             } else {
                 let turn = Flag::new();
@@ -78,6 +95,15 @@ impl Pacer {
         self.inner.work.notify();
         if let Some(turn) = turn {
             turn.wait().await;
+        }
+    }
+}
+
+impl Inner {
+    fn slice(&self, now: Instant) -> Duration {
+        match self.spoken.get() {
+            Some(spoken) if now - spoken < ATTENTIVE => SHORT_SLICE,
+            _ => SLICE,
         }
     }
 }
@@ -94,7 +120,7 @@ async fn keep(inner: Rc<Inner>, paced: Queue, favoured: Queue) {
             let allowance = {
                 let mut state = inner.state.borrow_mut();
                 state.since = None;
-                state.credit.look(used, taken)
+                state.credit.look(used, taken, inner.slice(start))
             };
             while clock::now() - start < allowance {
                 let next = {
@@ -129,18 +155,18 @@ impl Credit {
         Self { percent: percent.clamp(1, 99), nanoseconds: 0 }
     }
 
-    /// Time for paced work until the next look, after so much favoured and paced work since the
-    /// last one. When there was hardly any favoured work, nobody has to give way.
-    fn look(&mut self, favoured: Duration, paced: Duration) -> Duration {
+    /// Time for paced work until the next look, `slice` at most, after so much favoured and paced
+    /// work since the last one. When there was hardly any favoured work, nobody has to give way.
+    fn look(&mut self, favoured: Duration, paced: Duration, slice: Duration) -> Duration {
         if favoured < QUIET {
             self.nanoseconds = 0;
-            return SLICE;
+            return slice;
         }
         let signed = |span: Duration| i64::try_from(span.as_nanos()).unwrap_or(i64::MAX);
         let percent = i64::from(self.percent);
         let earned = signed(favoured).saturating_mul(percent) / (100 - percent);
         let balance = self.nanoseconds.saturating_add(earned).saturating_sub(signed(paced));
-        self.nanoseconds = balance.clamp(-DEBT_SLICES * signed(SLICE), signed(SLICE));
+        self.nanoseconds = balance.clamp(-signed(DEBT_MAX), signed(slice));
         Duration::from_nanos(u64::try_from(self.nanoseconds).unwrap_or(0))
     }
 }
@@ -150,7 +176,7 @@ const QUIET: Duration = Duration::from_micros(50);
 
 /// One piece of work, such as an RSA signature, may be longer than a slice; what it took too much
 /// is paid back, but not for ever.
-const DEBT_SLICES: i64 = 8;
+const DEBT_MAX: Duration = Duration::from_millis(2);
 
 #[cfg(test)]
 mod tests {
@@ -169,10 +195,15 @@ mod tests {
     /// allowed after it.
     #[track_caller]
     fn check(percent: u8, looks: &[(u64, u64, u64)]) {
+        check_slices(percent, SLICE, looks);
+    }
+
+    #[track_caller]
+    fn check_slices(percent: u8, slice: Duration, looks: &[(u64, u64, u64)]) {
         let mut credit = Credit::new(percent);
         for (number, (favoured, paced, expected)) in looks.iter().enumerate() {
             let [favoured, paced] = [favoured, paced].map(|span| Duration::from_micros(*span));
-            let allowed = credit.look(favoured, paced);
+            let allowed = credit.look(favoured, paced, slice);
             assert_eq!(allowed, Duration::from_micros(*expected), "look {number}");
         }
     }
@@ -186,6 +217,11 @@ mod tests {
     fn beside_busy_sessions_it_gets_its_share() {
         check(10, &[(900, 0, 100), (900, 100, 100), (900, 300, 0), (900, 0, 0), (900, 0, 100)]);
         check(50, &[(100, 0, 100), (100, 100, 100), (100, 300, 0), (100, 0, 0), (100, 0, 100)]);
+    }
+
+    #[test]
+    fn short_slices_are_the_most_there_is() {
+        check_slices(10, SHORT_SLICE, &[(0, 0, 40), (9_000, 0, 40), (90, 40, 10), (0, 500, 40)]);
     }
 
     #[test]
@@ -203,11 +239,11 @@ mod tests {
         (Rc::new(Pacer::new(paced, favoured, percent)), paced, favoured)
     }
 
-    /// Two hundred pieces of work are ready at once; something that becomes ready meanwhile, and
-    /// can only be found by looking for input, does not wait for all of them.
-    #[test]
-    fn input_is_looked_for_between_pieces() {
-        on_shard(|| async {
+    /// Two hundred pieces of work are ready at once; how many are done when something is noticed
+    /// that became ready during the eleventh, and can only be found by looking for input.
+    fn pieces_before_input_is_found(attend: bool) -> usize {
+        let (sender, receiver) = std::sync::mpsc::channel();
+        on_shard(move || async move {
             let (pacer, paced, favoured) = pacer(10);
             let done = Rc::new(Cell::new(0));
             let (one, other) = std::os::unix::net::UnixStream::pair().unwrap();
@@ -222,6 +258,9 @@ mod tests {
                 })
                 .detach();
             pause(5).await;
+            if attend {
+                pacer.attend();
+            }
             for number in 0..200 {
                 let (pacer, done) = (pacer.clone(), done.clone());
                 let other = other.try_clone().unwrap();
@@ -238,9 +277,22 @@ mod tests {
                     .detach();
             }
             assert!(eventually(|| done.get() == 200).await, "{} of 200", done.get());
-            let before = seen.get().unwrap();
-            assert!(before < 100, "found after {before} pieces");
+            sender.send(seen.get().unwrap()).unwrap();
         });
+        receiver.recv().unwrap()
+    }
+
+    #[test]
+    fn input_is_looked_for_between_pieces() {
+        let pieces = pieces_before_input_is_found(false);
+        assert!(pieces < 100, "found after {pieces}");
+    }
+
+    /// At the next look, or the one behind it; nothing is in between but a piece each.
+    #[test]
+    fn who_is_attended_to_is_found_sooner() {
+        let pieces = pieces_before_input_is_found(true);
+        assert!(pieces <= 14, "found after {pieces}");
     }
 
     /// Turns that nobody waits for any more, and turns in the order they were asked for.
