@@ -14,6 +14,7 @@ mod hostile;
 mod hostile_data;
 mod idle_sessions;
 mod limits;
+mod listings;
 mod metrics;
 mod process;
 mod resumption;

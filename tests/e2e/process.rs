@@ -21,6 +21,11 @@ pub(crate) fn resident_kib(pid: u32) -> u64 {
     field(&status(&format!("/proc/{pid}/status")), "VmRSS:").parse().unwrap()
 }
 
+/// The most that ever was resident, KiB.
+pub(crate) fn resident_most_kib(pid: u32) -> u64 {
+    field(&status(&format!("/proc/{pid}/status")), "VmHWM:").parse().unwrap()
+}
+
 /// Effective user id of every thread.
 pub(crate) fn thread_uids(pid: u32) -> Vec<[u32; 4]> {
     let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
