@@ -140,6 +140,7 @@ impl Shard {
 /// same.
 async fn answer(shard: usize, context: &Context, inbox: &mut RemoteReceiver<Message>) {
     while let Some(message) = inbox.recv().await {
+        context.counters.messages.increment();
         match message {
             Message::Drain => return,
             Message::LogCounters => tracing::info!(

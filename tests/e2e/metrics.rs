@@ -59,6 +59,28 @@ fn sum(page: &str, name: &str) -> u64 {
     values.iter().sum()
 }
 
+/// What crosses from thread to thread is counted, and sessions with all they do add nothing.
+#[test]
+fn connections_cause_no_messages_to_shards() {
+    let (server, address) = start();
+    fs::write(server.root().join("file"), bytes(1 << 20, 1)).unwrap();
+    let before = scrape(address);
+    for _ in 0..10 {
+        let mut client = Client::implicit(&server).login();
+        client.expect("TYPE I", 200);
+        client.retrieve("RETR file");
+        client.store("STOR new", b"content");
+        client.list("MLSD");
+        client.quit();
+    }
+    let after = scrape(address);
+    let added = |name| sum(&after, name) - sum(&before, name);
+    assert_eq!(added("ringftpd_logins_total"), 10);
+    assert_eq!(added("ringftpd_uploads_total"), 10);
+    let shards = after.lines().filter(|line| line.starts_with("ringftpd_sessions{")).count();
+    assert_eq!(added("ringftpd_messages_total"), shards as u64, "more than the second scrape");
+}
+
 #[test]
 fn a_scrape_while_a_transfer_runs() {
     let (server, address) = start();
