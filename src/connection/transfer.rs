@@ -215,6 +215,8 @@ impl Pump<'_> {
         for piece in octets.chunks(crate::limits::TRANSFER_BATCH_BYTES) {
             connection.send(piece).await?;
             self.moved.set(self.moved.get() + piece.len() as u64);
+            // A client faster than storage never lets a write wait, where ABOR would be seen.
+            connection.check()?;
             give_way().await;
         }
         Ok(())
