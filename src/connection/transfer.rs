@@ -102,7 +102,8 @@ async fn run(job: Job, mut start: Mailbox<Go>, interrupts: Interrupts, moved: Rc
         durability: policy.durability,
         hashes: policy.hash_uploads,
     };
-    let opened = storage::open(helpers, job.root.clone(), job.request.clone(), store).await;
+    let stop = || interrupts.check().is_err();
+    let opened = storage::open(helpers, job.root.clone(), job.request.clone(), store, stop).await;
     let transfer = match opened {
         Ok((transfer, opened)) => {
             let _ = job.mailbox.send(Input::TransferOpened(Ok(opened)));
