@@ -4,9 +4,10 @@
 //! Handshakes of data connections are not counted here and run in the queue of the sessions: their
 //! client has proved itself, a transfer waits for them, and there is at most one a session.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::time::Instant;
 
 use super::handshake_budget::{Decision, HandshakeBudget, HandshakeId};
 use crate::clock;
@@ -21,6 +22,8 @@ struct Inner {
     budget: RefCell<HandshakeBudget>,
     /// What each is told.
     told: RefCell<BTreeMap<HandshakeId, Told>>,
+    /// Who waits at the front of the line and keeps the time, and the time it was told.
+    keeper: Cell<(Option<HandshakeId>, Option<Instant>)>,
     counters: Rc<Counters>,
 }
 
@@ -47,6 +50,7 @@ impl Handshakes {
         Self(Rc::new(Inner {
             budget: RefCell::new(HandshakeBudget::new(max)),
             told: RefCell::default(),
+            keeper: Cell::default(),
             counters,
         }))
     }
@@ -82,7 +86,6 @@ impl Handshakes {
     /// Does what is due.
     fn settle(&self) {
         let inner = &self.0;
-        let before = inner.budget.borrow().next_waiting();
         loop {
             let decision = inner.budget.borrow_mut().poll(clock::now());
             let Some(decision) = decision else { break };
@@ -97,9 +100,10 @@ impl Handshakes {
         }
         let budget = inner.budget.borrow();
         inner.counters.handshakes_most.raise_to(budget.in_progress());
-        let next = budget.next_waiting();
-        if next != before
-            && let Some(next) = next
+        // Not only when another one is next: who goes, or is spared, changes the time as well.
+        let keeper = (budget.next_waiting(), budget.poll_timeout());
+        if inner.keeper.replace(keeper) != keeper
+            && let (Some(next), _) = keeper
             && let Some(told) = inner.told.borrow().get(&next)
         {
             told.news.notify();
@@ -149,5 +153,59 @@ impl Drop for Place {
         inner.told.borrow_mut().remove(&self.id);
         inner.budget.borrow_mut().leave(self.id);
         self.handshakes.settle();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtime::{poll_once, sleep_until, spawn, testing::on_shard};
+    use std::time::Duration;
+
+    fn one() -> Handshakes {
+        Handshakes::new(1, Rc::default())
+    }
+
+    /// Whether the one in progress is told to go within a while.
+    async fn is_shed(place: &Place) -> bool {
+        timeout_at(clock::now() + Duration::from_secs(3), place.shed()).await.is_ok()
+    }
+
+    /// Who kept the time gives up: the next in line keeps it.
+    #[test]
+    fn the_time_is_kept_when_the_first_of_the_line_leaves() {
+        on_shard(|| async {
+            let handshakes = one();
+            let silent = handshakes.enter().await;
+            let mut first = Box::pin(handshakes.enter());
+            assert!(poll_once(&mut first).await.is_none());
+            let second = spawn({
+                let handshakes = handshakes.clone();
+                async move { handshakes.enter().await }
+            });
+            sleep_until(clock::now() + Duration::from_millis(20)).await;
+            drop(first);
+            assert!(is_shed(&silent).await);
+            drop(silent);
+            second.await;
+        });
+    }
+
+    /// One that was told to go and was spared falls silent again: its time is kept, too.
+    #[test]
+    fn the_time_is_kept_when_one_is_spared() {
+        on_shard(|| async {
+            let handshakes = one();
+            let mut slow = handshakes.enter().await;
+            let next = spawn({
+                let handshakes = handshakes.clone();
+                async move { handshakes.enter().await }
+            });
+            assert!(is_shed(&slow).await);
+            slow.heard();
+            assert!(is_shed(&slow).await);
+            drop(slow);
+            next.await;
+        });
     }
 }

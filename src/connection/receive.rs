@@ -100,6 +100,8 @@ impl Pump<'_> {
             }
             give_way().await;
         };
+        // Storage may be waited for below, and others need not wait for it, too.
+        intake.turn.pause();
         wire.take_back(&mut connection);
         self.connection = Some(connection);
         // What came before a failure is stored, too: policy may keep it.
@@ -175,7 +177,8 @@ impl DataConnection {
                 Records::NeedBytes => {}
             }
             if !self.out.is_empty() {
-                // The answer to a KeyUpdate.
+                // The answer to a KeyUpdate. It waits for a client that does not read.
+                intake.turn.pause();
                 write(&self.stream, &self.interrupts, &self.out).await?;
                 self.out.clear();
             }

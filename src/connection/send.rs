@@ -114,10 +114,14 @@ impl Pump<'_> {
             if !more.map_err(TransferError::Storage)? {
                 break;
             }
+            let connection = self.connection.as_ref().ok_or(TransferError::ConnectionLost)?;
             if source.position() == position {
-                let connection = self.connection.as_ref().ok_or(TransferError::ConnectionLost)?;
                 let waiting = async { source.wait().await.map_err(TransferError::Storage) };
                 connection.guard(waiting).await?;
+            } else if text.is_empty() {
+                // What lies before the marker is not sent, but is as much work.
+                connection.check()?;
+                give_way().await;
             }
             self.send(&text).await?;
         }

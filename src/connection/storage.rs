@@ -42,17 +42,28 @@ async fn digest(helpers: &Helpers, mut hasher: Hasher) -> Result<FileReply, File
     }
 }
 
-/// Opens the file or directory of a transfer.
+/// Opens the file or directory of a transfer. What a restart marker has copied is copied piece by
+/// piece, unless the transfer is to `stop`: then it is handed over to be given up.
 pub(super) async fn open(
     helpers: &Helpers,
     root: Arc<Root>,
     request: TransferRequest,
     policy: StorePolicy,
+    stop: impl Fn() -> bool,
 ) -> Result<(Transfer, Opened), FileError> {
     if let Some(answer) = vfs::try_open(&root, &request) {
         return answer;
     }
-    on_helper(helpers, move || vfs::open(&root, &request, &policy)).await
+    let (mut transfer, opened) =
+        on_helper(helpers, move || vfs::open(&root, &request, &policy)).await?;
+    while let Transfer::Write(mut upload) = transfer {
+        if !upload.is_copying() || stop() {
+            return Ok((Transfer::Write(upload), opened));
+        }
+        let copy = move || upload.copy_some().map(|()| Transfer::Write(upload));
+        transfer = on_helper(helpers, copy).await?;
+    }
+    Ok((transfer, opened))
 }
 
 /// The next piece of a file into `block`; 0 at its end.

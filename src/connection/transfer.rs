@@ -102,7 +102,8 @@ async fn run(job: Job, mut start: Mailbox<Go>, interrupts: Interrupts, moved: Rc
         durability: policy.durability,
         hashes: policy.hash_uploads,
     };
-    let opened = storage::open(helpers, job.root.clone(), job.request.clone(), store).await;
+    let stop = || interrupts.check().is_err();
+    let opened = storage::open(helpers, job.root.clone(), job.request.clone(), store, stop).await;
     let transfer = match opened {
         Ok((transfer, opened)) => {
             let _ = job.mailbox.send(Input::TransferOpened(Ok(opened)));
@@ -215,6 +216,8 @@ impl Pump<'_> {
         for piece in octets.chunks(crate::limits::TRANSFER_BATCH_BYTES) {
             connection.send(piece).await?;
             self.moved.set(self.moved.get() + piece.len() as u64);
+            // A client faster than storage never lets a write wait, where ABOR would be seen.
+            connection.check()?;
             give_way().await;
         }
         Ok(())

@@ -8,12 +8,42 @@ use rustix::io::{Errno, pread, pwrite, retry_on_intr};
 use crate::limits::TRANSFER_BATCH_BYTES;
 use crate::protocol::file::FileError;
 
-/// The first `count` octets of `source` into the empty file `copy`, shared blocks where the
-/// filesystem can.
-pub(super) fn copy_prefix(source: &OwnedFd, copy: &OwnedFd, count: u64) -> Result<(), FileError> {
-    let mut position = 0;
-    while position < count {
-        let left = usize::try_from(count - position).unwrap_or(usize::MAX);
+/// A copy under way, made in pieces: a helper thread that copied all of a large file at once would
+/// be kept from everybody else, and would go on for a client that has left.
+#[derive(Debug)]
+pub(super) struct Prefix {
+    source: OwnedFd,
+    position: u64,
+    end: u64,
+}
+
+impl Prefix {
+    /// Of the first `count` octets of `source`.
+    pub(super) const fn new(source: OwnedFd, count: u64) -> Self {
+        Self { source, position: 0, end: count }
+    }
+
+    /// Copies the next piece into `copy`; true when that was the last.
+    pub(super) fn step(&mut self, copy: &OwnedFd) -> Result<bool, FileError> {
+        let end = self.end.min(self.position + PIECE_BYTES);
+        copy_piece(&self.source, copy, self.position, end)?;
+        self.position = end;
+        Ok(end == self.end)
+    }
+}
+
+/// Octets of one piece: some ten milliseconds, and some hundred where the disk has to keep up.
+const PIECE_BYTES: u64 = 16 * 1024 * 1024;
+
+/// The octets from `position` to `end`, in shared blocks where the filesystem can.
+fn copy_piece(
+    source: &OwnedFd,
+    copy: &OwnedFd,
+    mut position: u64,
+    end: u64,
+) -> Result<(), FileError> {
+    while position < end {
+        let left = usize::try_from(end - position).unwrap_or(usize::MAX);
         let (mut from, mut to) = (position, position);
         match copy_file_range(source, Some(&mut from), copy, Some(&mut to), left) {
             Err(Errno::INTR) => {}
@@ -21,7 +51,7 @@ pub(super) fn copy_prefix(source: &OwnedFd, copy: &OwnedFd, count: u64) -> Resul
                 return Err(errno.into());
             }
             // Not between these two, or not here at all.
-            Ok(0) | Err(_) => return copy_octets(source, copy, position, count),
+            Ok(0) | Err(_) => return copy_octets(source, copy, position, end),
             Ok(copied) => position += copied as u64,
         }
     }
@@ -72,6 +102,6 @@ mod tests {
         copy_octets(&source, &copy, 0, 600_000).unwrap();
         assert_eq!(home.get("copy").unwrap(), &content[..600_000]);
         assert_eq!(copy_octets(&source, &copy, 0, 700_001), Err(FileError::BeyondEnd));
-        assert_eq!(copy_prefix(&source, &copy, 700_001), Err(FileError::BeyondEnd));
+        assert_eq!(copy_piece(&source, &copy, 0, 700_001), Err(FileError::BeyondEnd));
     }
 }

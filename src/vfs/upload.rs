@@ -16,7 +16,7 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
-use super::copy::copy_prefix;
+use super::copy::Prefix;
 use super::error::cross_device;
 use super::facts;
 use super::growing::Growing;
@@ -43,6 +43,8 @@ pub struct StorePolicy {
 #[derive(Debug)]
 pub struct Upload {
     content: Growing,
+    /// What is still to be copied before the octets that come.
+    prefix: Option<Prefix>,
     directory: OwnedFd,
     name: Vec<u8>,
     place: Place,
@@ -108,6 +110,26 @@ impl Upload {
         (self.goal == Goal::Unique).then_some(&self.name)
     }
 
+    /// Whether [`Upload::copy_some`] has something to do.
+    #[must_use]
+    pub const fn is_copying(&self) -> bool {
+        self.prefix.is_some()
+    }
+
+    /// Copies a piece of the octets before the restart marker, waiting for the disk.
+    ///
+    /// # Errors
+    ///
+    /// What the system said; drop the upload then.
+    pub fn copy_some(&mut self) -> Result<(), FileError> {
+        if let Some(prefix) = &mut self.prefix
+            && prefix.step(&self.content.file)?
+        {
+            self.prefix = None;
+        }
+        Ok(())
+    }
+
     /// Octets for which ALLO reserved blocks; 0 when nothing was announced or the filesystem
     /// cannot.
     #[must_use]
@@ -138,6 +160,9 @@ impl Upload {
     /// Why nothing appeared. Only when the directory could not be synchronised
     /// ([`Durability::Full`]) the file has its name already.
     pub fn finish(mut self) -> Result<(), FileError> {
+        while self.is_copying() {
+            self.copy_some()?;
+        }
         self.content.release_reservation()?;
         self.content.keep_digests();
         match self.policy.durability {
@@ -206,7 +231,7 @@ impl Upload {
         }
         let (source, _) = open_file_in(&target.directory, &target.name, OFlags::RDONLY)?;
         let mut upload = Self::beside(root, target, policy)?;
-        copy_prefix(&source, &upload.content.file, offset)?;
+        upload.prefix = Some(Prefix::new(source, offset));
         upload.content.begin_at(offset);
         Ok(upload)
     }
@@ -242,7 +267,7 @@ impl Upload {
         policy: StorePolicy,
     ) -> Self {
         let content = Growing::new(file, policy.hashes, policy.durability != Durability::None);
-        Self { content, directory, name, place, goal, policy }
+        Self { content, prefix: None, directory, name, place, goal, policy }
     }
 
     /// Puts the complete file under its name.

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use rustix::fs::{Advice, fadvise, fstatfs, fsync};
 use rustix::net::RecvFlags;
@@ -14,6 +15,7 @@ use rustls::CipherSuite;
 use crate::content::{bytes, sha256};
 use crate::process::first_cpu;
 use crate::support::tls::{TLS12, TLS13};
+use crate::support::wait::Stopwatch;
 use crate::support::{Client, Listener, Server, Tls, wait_until};
 
 /// Around pages, records and batches; the last takes several reads ahead.
@@ -216,4 +218,32 @@ fn a_large_download_lets_small_ones_pass() {
         least.unwrap()
     });
     assert!(least < LEAST_MAX, "{least} octets of the elephant went before each mouse");
+}
+
+/// What a restart marker of TYPE A skips is read and counted (RFC 3659 §5.1), in turns like
+/// everything else: other sessions of the shard do not wait for all of it.
+#[test]
+fn what_a_marker_skips_stops_nobody() {
+    const SIZE: u64 = 512 << 20;
+    let config = format!("[shards]\ncpus = \"{}\"", first_cpu());
+    let server = Server::builder().toml(&config).start();
+    let path = server.root().join("big");
+    File::create(&path).unwrap().set_len(SIZE).unwrap();
+    // Into the page cache: what is read from disk is waited for, and others go on meanwhile.
+    std::io::copy(&mut File::open(&path).unwrap(), &mut std::io::sink()).unwrap();
+    let mut skipping = Client::implicit(&server).login();
+    let mut other = Client::implicit(&server).login();
+    skipping.expect("TYPE A", 200);
+    skipping.expect(format!("REST {}", SIZE - 1), 350);
+    let mut data = skipping.begin("RETR big");
+    let mut longest = Duration::ZERO;
+    for _ in 0..20 {
+        let watch = Stopwatch::start();
+        other.expect("NOOP", 200);
+        longest = longest.max(watch.elapsed());
+    }
+    assert!(longest < Duration::from_millis(100), "a NOOP took {longest:?}");
+    data.fill_with_data().unwrap();
+    assert_eq!(data.received, [0]);
+    assert_eq!(skipping.receive(data), [0]);
 }

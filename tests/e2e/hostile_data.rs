@@ -289,3 +289,42 @@ fn abandoned_passive_listener() {
     let other = Client::open(&server, Listener::Explicit);
     other.quit();
 }
+
+/// A client that does not read what it is told of its keys, while it is the one that goes ahead,
+/// holds up no other upload of its shard.
+#[test]
+fn an_upload_that_reads_nothing_holds_up_no_other() {
+    let config = format!("[shards]\ncpus = \"{}\"", first_cpu());
+    let server = Server::builder().toml(&config).start();
+    let mut silent = Client::open_with(&server, Listener::Implicit, server.tls().versions(TLS13));
+    silent = silent.login();
+    let mut data = silent.begin("STOR silent");
+    data.send(&bytes(1 << 20, 1)).unwrap();
+    // Each KeyUpdate is answered, and the answers fill the socket until nothing more is taken.
+    data.tcp().set_write_timeout(Some(Duration::from_secs(2))).unwrap();
+    let updates = |data: &mut Wire| {
+        let mut wire = Vec::new();
+        for _ in 0..100 {
+            for _ in 0..30 {
+                wire.extend(data.seal_key_update());
+            }
+            wire.extend(data.seal(b"x"));
+        }
+        wire
+    };
+    let mut sent = 0;
+    loop {
+        let wire = updates(&mut data);
+        if data.send_raw(&wire).is_err() {
+            break;
+        }
+        sent += wire.len();
+        assert!(sent < 256 << 20, "all of it is read");
+    }
+    let mut other = Client::implicit(&server).login();
+    let watch = Stopwatch::start();
+    other.store("STOR other", &bytes(4 << 20, 2));
+    assert!(watch.elapsed() < SOON, "only after {:?}", watch.elapsed());
+    other.quit();
+    drop((silent, data));
+}

@@ -65,3 +65,21 @@ fn a_million_entries_in_bounded_memory() {
     client.quit();
     assert!(most[1].saturating_sub(most[0]) < GROWTH_KIB_MAX, "KiB at most: {most:?}");
 }
+
+/// A client that reads as fast as the directory is read never lets a write wait; ABOR ends its
+/// listing all the same.
+#[test]
+fn abor_ends_a_listing_that_never_waits() {
+    let server = Server::start();
+    for number in 0..20_000 {
+        fs::write(server.root().join(format!("a-file-with-a-long-name-{number}")), "").unwrap();
+    }
+    let mut client = Client::implicit(&server).login();
+    let mut data = client.begin("MLSD");
+    data.fill_with_data().unwrap();
+    let reading = std::thread::spawn(move || data.read_to_end());
+    client.send("ABOR");
+    client.expect_reply(426);
+    client.expect_reply(226);
+    reading.join().unwrap();
+}
