@@ -220,10 +220,10 @@ pub(super) struct AddArguments {
 #[derive(Clone, Debug, Args)]
 #[group(required = true, multiple = false)]
 pub(super) struct UserTarget {
-    /// Configuration file; its process.users_file is edited if it names one
+    /// Configuration file with the users, or with the users file (process.users_file) that has them
     #[arg(long, value_name = "FILE")]
     pub(super) config: Option<PathBuf>,
-    /// Users file; `add` makes it
+    /// Users file; `user add` makes it if it is not there
     #[arg(long, value_name = "FILE")]
     pub(super) file: Option<PathBuf>,
 }

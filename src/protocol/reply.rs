@@ -2,7 +2,8 @@
 //!
 //! Text is Telnet-encoded here and nowhere else: 0xFF is doubled, CR becomes CR NUL, so that a name
 //! with CR LF in it cannot end the line early [SYN-17] and an octet 0xFF is not a Telnet command
-//! (RFC 854). A lone LF is sent as it is (RFC 2640 §3.1).
+//! (RFC 854). A lone LF, which RFC 2640 §3.1 allows, becomes `?`: Python's ftplib and others end a
+//! line at it, and a directory's name could answer their next command [SYN-03]. Listings keep it.
 
 /// Appends `ddd SP text CRLF`.
 pub fn line(out: &mut Vec<u8>, code: u16, text: &[u8]) {
@@ -80,6 +81,7 @@ fn encode(out: &mut Vec<u8>, text: &[u8]) {
         match octet {
             0xff => out.extend_from_slice(b"\xff\xff"),
             b'\r' => out.extend_from_slice(b"\r\0"),
+            b'\n' => out.push(b'?'),
             _ => out.push(octet),
         }
     }
@@ -102,8 +104,8 @@ mod tests {
     fn single_line() {
         check_line(b"Noted", b"200 Noted\r\n");
         check_line(b"", b"200 \r\n");
-        check_line(b"a\r\nb", b"200 a\r\0\nb\r\n");
-        check_line(b"a\nb\r", b"200 a\nb\r\0\r\n");
+        check_line(b"a\r\nb", b"200 a\r\0?b\r\n");
+        check_line(b"a\nb\r", b"200 a?b\r\0\r\n");
         check_line(b"\xff\xfe", b"200 \xff\xff\xfe\r\n");
         check_line(b"%s %n {}", b"200 %s %n {}\r\n");
     }
@@ -118,7 +120,7 @@ mod tests {
         assert_eq!(out, b"211-None\r\n211 End\r\n");
         out.clear();
         multi(&mut out, 250, b"a\r\n250 x", [b"b\r\n250 x"], b"c\r\n");
-        assert_eq!(out, b"250-a\r\0\n250 x\r\n b\r\0\n250 x\r\n250 c\r\0\n\r\n");
+        assert_eq!(out, b"250-a\r\0?250 x\r\n b\r\0?250 x\r\n250 c\r\0?\r\n");
     }
 
     #[test]
@@ -137,11 +139,11 @@ mod tests {
             multi_raw(&mut out, 213, b"", [text], b"");
             assert_eq!(out, [b"213-\r\n", expected, b"\r\n213 \r\n"].concat());
         }
-        check(b"a\r\0\nb\xff\r\0", b"a\r\0\nb\xff\xff\r\0");
+        check(b"a\r\0\nb\xff\r\0", b"a\r\0?b\xff\xff\r\0");
         check(b"\r\0\0\r\0\r\0", b"\r\0\0\r\0\r\0");
         check(b"a\0b", b"a\0b");
         // What no listing has: still no line end.
-        check(b"a\r\nb\r", b"a\r\0\nb\r\0");
+        check(b"a\r\nb\r", b"a\r\0?b\r\0");
     }
 
     #[test]
@@ -151,10 +153,11 @@ mod tests {
     }
 
     #[test]
-    fn what_is_encoded_decodes_to_itself() {
+    fn all_but_lf_decodes_to_itself() {
         let mut random = Random::new(0xfeed);
         for _ in 0..10_000 {
-            let text = random.octets(40, b"\r\n\0\xff\"9 -");
+            let mut text = random.octets(40, b"\r\0\xff\"9 -");
+            text.retain(|octet| *octet != b'\n');
             let mut out = Vec::new();
             line(&mut out, 250, &text);
             let mut reader = LineReader::new();

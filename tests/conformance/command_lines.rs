@@ -234,6 +234,8 @@ fn cr_travels_as_cr_nul() {
         client.expect("CDUP", 250);
         client.expect(b"MKD c\nd", 257);
         client.expect(b"CWD c\nd", 250);
+        let here = client.expect("PWD", 257);
+        assert!(here.quoted().ends_with(b"/c?d"), "LF echoed raw: {here:?}");
         client.expect("NOOP", 200);
     });
 }

@@ -113,7 +113,9 @@ fn names_are_eight_bit_clean() {
             byte => vec![b'x', byte, b'x'],
         };
         let made = client.expect([b"MKD ", &encoded[..]].concat(), 257);
-        assert!(made.quoted().ends_with(&[b'/', b'x', byte, b'x']), "{byte:#x}: {made:?}");
+        // A reply shows no LF [SYN-03]; the directory has it.
+        let shown = if byte == b'\n' { b'?' } else { byte };
+        assert!(made.quoted().ends_with(&[b'/', b'x', shown, b'x']), "{byte:#x}: {made:?}");
         client.expect([b"RMD ", &encoded[..]].concat(), 250);
     }
 }
