@@ -41,6 +41,9 @@ fn add(arguments: &AddArguments) -> Result<String, String> {
     if no_password && certificate_sha256.is_none() && certificate_subject.is_none() {
         return Err("--no-password needs --certificate-sha256 or --certificate-subject".to_owned());
     }
+    if let (Some(_), Some(config)) = (certificate_subject, &target.config) {
+        needs_client_ca(config)?;
+    }
     let home = std::path::absolute(home).map_err(|error| format!("--home: {error}"))?;
     if !home.is_dir() {
         return Err(format!("--home: {} is not a directory; make it first", home.display()));
@@ -245,6 +248,19 @@ fn read(path: &Path, may_create: bool) -> Result<DocumentMut, String> {
         let line = before.matches('\n').count() + 1;
         format!("{}:{line}: not valid TOML: {}", path.display(), error.message())
     })
+}
+
+/// The configuration would not load with the subject of a certificate, and without an authority.
+fn needs_client_ca(config: &Path) -> Result<(), String> {
+    let document = read(config, false)?;
+    if document.get("tls").and_then(|tls| tls.get("client_ca")).is_some() {
+        return Ok(());
+    }
+    Err(format!(
+        "--certificate-subject needs tls.client_ca in {}: without an authority anybody can write \
+         this subject; or give --certificate-sha256",
+        config.display()
+    ))
 }
 
 fn users_of(document: &DocumentMut, path: &Path) -> Result<ArrayOfTables, String> {
@@ -486,7 +502,19 @@ home = \"/\"
             add(&proofless),
             "--no-password needs --certificate-sha256 or --certificate-subject",
         );
+        let config = folder.0.path().join("ringftpd.toml");
+        fs::write(&config, "process.users_file = \"users.toml\"\n").unwrap();
+        let subject = || AddArguments {
+            target: UserTarget { config: Some(config.clone()), file: None },
+            certificate_subject: Some("CN=carol".to_owned()),
+            ..folder.add("carol")
+        };
+        refuse(add(&subject()), "or give --certificate-sha256");
         assert_eq!(folder.text(), TEXT);
+        fs::write(&config, "process.users_file = \"users.toml\"\ntls.client_ca = \"ca\"\n")
+            .unwrap();
+        add(&subject()).unwrap();
+        fs::write(folder.path(), TEXT).unwrap();
         let gone = UserTarget { config: None, file: Some(folder.0.path().join("gone.toml")) };
         refuse(list(&gone), "gone.toml: cannot read: No such file or directory (os error 2)");
         let inline = Folder::with("users = [{ name = \"a\" }]\n");
