@@ -47,6 +47,10 @@ pub const TLS_DRAIN_BYTES_MAX: usize = 256 * 1024;
 /// (smaller batches cost 15 to 40 % more CPU time per byte, 1 MiB falls out of the L2 cache).
 pub const TRANSFER_BATCH_BYTES: usize = 256 * 1024;
 
+/// Bytes before a restart marker that one call of a helper thread copies: some ten milliseconds,
+/// and some hundred where the disk has to keep up.
+pub const COPY_PIECE_BYTES: u64 = 16 * 1024 * 1024;
+
 /// Bytes that one upload may bring while others of its shard wait, if they are few: some 10 ms. By
 /// far more than a socket holds, so that most of them are read while they are warm.
 pub const UPLOAD_TURN_BYTES_MAX: usize = 16 * 1024 * 1024;

@@ -54,7 +54,7 @@ class Load:
 
     def __exit__(self, *_):
         """Ends it, if it has not ended; a load beside another one says no result."""
-        if self.child.poll() is None:
+        if not self.has_ended():
             self.child.send_signal(signal.SIGINT)
         try:
             self.child.communicate(timeout=STEP_TIMEOUT_S)
@@ -62,6 +62,9 @@ class Load:
             self.child.kill()
             self.child.communicate()
         self.scratch.cleanup()
+
+    def has_ended(self):
+        return self.child.poll() is not None
 
     def result(self):
         """Waits until it has ended."""

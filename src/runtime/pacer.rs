@@ -5,7 +5,7 @@
 //! flood makes hundreds ready at once. Its own remedy, a preemption timer, must not be that short:
 //! when it fires before the first task of a round, the executor goes to sleep with tasks ready.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -33,8 +33,6 @@ pub struct Pacer {
 #[derive(Debug)]
 struct Inner {
     state: RefCell<State>,
-    /// The last word to a favoured task.
-    spoken: Cell<Option<Instant>>,
     /// A turn was taken, or somebody waits for one.
     work: Notify,
 }
@@ -44,6 +42,8 @@ struct State {
     /// When the first turn since the last look began.
     since: Option<Instant>,
     waiting: VecDeque<Flag>,
+    /// The last word to a favoured task.
+    spoken: Option<Instant>,
     credit: Credit,
 }
 
@@ -57,10 +57,8 @@ impl Pacer {
     #[must_use]
     pub fn new(paced: Queue, favoured: Queue, percent: u8) -> Self {
         let credit = Credit::new(percent);
-        let state = State { since: None, waiting: VecDeque::new(), credit };
-        let inner =
-            Inner { state: RefCell::new(state), spoken: Cell::default(), work: Notify::new() };
-        let inner = Rc::new(inner);
+        let state = State { since: None, waiting: VecDeque::new(), spoken: None, credit };
+        let inner = Rc::new(Inner { state: RefCell::new(state), work: Notify::new() });
         let keeper = paced.spawn(keep(inner.clone(), paced, favoured));
         Self { inner, _keeper: keeper }
     }
@@ -74,7 +72,7 @@ impl Pacer {
     /// A peer has spoken to a favoured task and waits for its answer: the next one is to be found
     /// as soon.
     pub fn attend(&self) {
-        self.inner.spoken.set(Some(clock::now()));
+        self.inner.state.borrow_mut().spoken = Some(clock::now());
     }
 
     /// Returns when the calling task may do a piece of work, in the order of the calls. May be
@@ -84,7 +82,7 @@ impl Pacer {
             let mut state = self.inner.state.borrow_mut();
             let now = clock::now();
             let since = *state.since.get_or_insert(now);
-            if state.waiting.is_empty() && now - since < self.inner.slice(now) {
+            if state.waiting.is_empty() && now - since < state.slice(now) {
                 None
             } else {
                 let turn = Flag::new();
@@ -99,9 +97,9 @@ impl Pacer {
     }
 }
 
-impl Inner {
+impl State {
     fn slice(&self, now: Instant) -> Duration {
-        match self.spoken.get() {
+        match self.spoken {
             Some(spoken) if now - spoken < ATTENTIVE => SHORT_SLICE,
             _ => SLICE,
         }
@@ -120,7 +118,8 @@ async fn keep(inner: Rc<Inner>, paced: Queue, favoured: Queue) {
             let allowance = {
                 let mut state = inner.state.borrow_mut();
                 state.since = None;
-                state.credit.look(used, taken, inner.slice(start))
+                let slice = state.slice(start);
+                state.credit.look(used, taken, slice)
             };
             while clock::now() - start < allowance {
                 let next = {

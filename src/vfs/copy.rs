@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use rustix::fs::copy_file_range;
 use rustix::io::{Errno, pread, pwrite, retry_on_intr};
 
-use crate::limits::TRANSFER_BATCH_BYTES;
+use crate::limits::{COPY_PIECE_BYTES, TRANSFER_BATCH_BYTES};
 use crate::protocol::file::FileError;
 
 /// A copy under way, made in pieces: a helper thread that copied all of a large file at once would
@@ -25,15 +25,12 @@ impl Prefix {
 
     /// Copies the next piece into `copy`; true when that was the last.
     pub(super) fn step(&mut self, copy: &OwnedFd) -> Result<bool, FileError> {
-        let end = self.end.min(self.position + PIECE_BYTES);
+        let end = self.end.min(self.position + COPY_PIECE_BYTES);
         copy_piece(&self.source, copy, self.position, end)?;
         self.position = end;
         Ok(end == self.end)
     }
 }
-
-/// Octets of one piece: some ten milliseconds, and some hundred where the disk has to keep up.
-const PIECE_BYTES: u64 = 16 * 1024 * 1024;
 
 /// The octets from `position` to `end`, in shared blocks where the filesystem can.
 fn copy_piece(

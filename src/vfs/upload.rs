@@ -380,6 +380,7 @@ mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
 
     use super::*;
+    use crate::limits::COPY_PIECE_BYTES;
     use crate::protocol::file::{FileRequest, HashAlgorithm, TransferRequest};
     use crate::vfs::temporary::create_hidden;
     use crate::vfs::testing::{Home, SetOnDrop, path};
@@ -531,6 +532,35 @@ mod tests {
         assert_eq!(stored(&home, b"new", StoreMode::At(1), b""), Err(FileError::BeyondEnd));
         assert_eq!(stored(&home, b"new", StoreMode::Append, b"x"), Ok(()));
         assert_eq!(home.get("new").unwrap(), b"x");
+    }
+
+    /// What lies before the marker is copied a piece a call; who gives up in between changes
+    /// nothing, and who ends early gets all of it, not a hole.
+    #[test]
+    fn what_a_marker_keeps_is_copied_in_pieces() {
+        let pieces = 3;
+        let piece = usize::try_from(COPY_PIECE_BYTES).unwrap();
+        let old = [b'0'].repeat(pieces * piece);
+        let marker = COPY_PIECE_BYTES * 2 + 1;
+        let home = Home::new();
+        home.put("f", &old);
+        let mut upload = open(&home, b"f", StoreMode::At(marker), &DELETE).unwrap();
+        for _ in 0..pieces {
+            assert!(upload.is_copying());
+            upload.copy_some().unwrap();
+        }
+        assert!(!upload.is_copying());
+        drop(upload);
+        let mut upload = open(&home, b"f", StoreMode::At(marker), &KEEP).unwrap();
+        upload.copy_some().unwrap();
+        upload.write(b"1").unwrap();
+        upload.abandon();
+        assert!(home.get("f").unwrap() == old);
+        let mut upload = open(&home, b"f", StoreMode::At(marker), &DELETE).unwrap();
+        upload.write(b"1").unwrap();
+        upload.finish().unwrap();
+        let new = home.get("f").unwrap();
+        assert!(new == [&old[..2 * piece + 1], b"1"].concat(), "{} octets", new.len());
     }
 
     #[test]
