@@ -117,6 +117,7 @@ struct Control {
     logged_in: Option<Held>,
     handshaking: Option<Held>,
     drain_told: bool,
+    client_sends: ClientSends,
     closing: bool,
     /// Held through a TLS handshake.
     place: Option<Place>,
@@ -158,6 +159,7 @@ impl Control {
             logged_in: None,
             handshaking: None,
             drain_told: false,
+            client_sends: ClientSends::More,
             closing: false,
             place: accepted.place,
             hello_due: clock::now(),
@@ -175,6 +177,7 @@ impl Control {
             } else {
                 moved = self.step();
                 if !moved && self.out.is_empty() && !self.closing {
+                    self.tell_of_end();
                     self.tell_of_drain();
                     if self.answers.is_empty() {
                         self.wait(stage).await;
@@ -244,7 +247,8 @@ impl Control {
             Ok(Step::Progress) => self.perform(),
             Ok(Step::Established(facts)) => self.established(*facts),
             Ok(Step::Drained) => self.answers.push_back(Input::TlsEnded),
-            Ok(Step::Closed) => self.answers.push_back(Input::Disconnected),
+            Ok(Step::Closed) if self.client_sends != ClientSends::More => return false,
+            Ok(Step::Closed) => self.client_sends = ClientSends::NoMore,
             Err(error) => self.tls_failed(&error),
         }
         true
@@ -303,6 +307,15 @@ impl Control {
         tracing::info!(%peer, %error, "control connection TLS failed");
     }
 
+    /// Once all that came before the end has been fed; part of a line or record may be left.
+    fn tell_of_end(&mut self) {
+        let fed = self.session.wants_bytes() || self.wire.is_between_states();
+        if self.client_sends == ClientSends::NoMore && fed {
+            self.client_sends = ClientSends::NoMoreTold;
+            self.answers.push_back(Input::SendingEnded);
+        }
+    }
+
     fn tell_of_drain(&mut self) {
         if self.context.drain.is_set() && !self.drain_told {
             self.drain_told = true;
@@ -324,13 +337,17 @@ impl Control {
         let ports_due = self.ports_due();
         let deadline = earlier(self.session.poll_timeout(), self.hello_deadline(stage));
         let deadline = earlier(deadline, ports_due);
-        let reading = self.session.wants_bytes() || self.wire.is_between_states();
+        let reading = self.client_sends == ClientSends::More
+            && (self.session.wants_bytes() || self.wire.is_between_states());
         let (stream, raw) = (&self.stream, &mut self.raw);
         let received = async {
             if reading {
                 let take = |octets: &[u8]| raw.extend_from_slice(octets);
                 Woken::Received(stream.read_with::<CONTROL_READ_BYTES>(take).await)
+            } else if stream.broken().await.is_ok() {
+                Woken::Broken
             } else {
+                // No descriptor to watch with: what is sent will tell.
                 std::future::pending().await
             }
         };
@@ -372,9 +389,7 @@ impl Control {
     async fn woken(&mut self, stage: Stage, woken: Woken) {
         match woken {
             Woken::Received(received) => {
-                if !matches!(received, Ok(count) if count > 0) {
-                    self.answers.push_back(Input::Disconnected);
-                }
+                self.received(received);
                 if stage == Stage::Handshake {
                     self.context.pacer.turn().await;
                 } else if self.logged_in.is_some() {
@@ -383,6 +398,7 @@ impl Control {
             }
             Woken::Answer(Some(input)) => self.answers.push_back(input),
             Woken::Answer(None) => {}
+            Woken::Broken => self.answers.push_back(Input::Disconnected),
             Woken::Place(place) => {
                 self.place = Some(place);
                 self.hello_due = clock::now() + self.context.parts.client_hello_timeout;
@@ -411,6 +427,14 @@ impl Control {
         }
     }
 
+    fn received(&mut self, received: std::io::Result<usize>) {
+        match received {
+            Ok(0) => self.client_sends = ClientSends::NoMore,
+            Ok(_) => {}
+            Err(_) => self.answers.push_back(Input::Disconnected),
+        }
+    }
+
     fn release_buffers(&mut self) {
         self.raw.release_if_empty();
         if self.plain.is_empty() {
@@ -431,7 +455,7 @@ impl Control {
         match self.stream.try_read(room) {
             Ok(count) if count > 0 => self.raw.commit(count),
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return false,
-            Ok(_) | Err(_) => self.answers.push_back(Input::Disconnected),
+            other => self.received(other),
         }
         true
     }
@@ -701,10 +725,22 @@ impl Drop for Control {
     }
 }
 
+/// Whether more octets may come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ClientSends {
+    More,
+    /// FIN or close_notify came.
+    NoMore,
+    /// The session knows of it.
+    NoMoreTold,
+}
+
 /// Why [`Control::wait`] returned.
 enum Woken {
     /// So many octets came; none is the end.
     Received(std::io::Result<usize>),
+    /// The connection failed while it was not read from.
+    Broken,
     Answer(Option<Input>),
     Timeout,
     Shutdown,

@@ -120,7 +120,9 @@ async fn run(job: Job, mut start: Mailbox<Go>, interrupts: Interrupts, moved: Rc
         None
     };
     let Some(go) = race(async { start.recv().await }, aborted).await else {
-        return storage::discard(helpers, transfer).await;
+        storage::discard(helpers, transfer).await;
+        let _ = job.mailbox.send(Input::TransferFinished(Err(TransferError::Aborted)));
+        return;
     };
     let started = clock::now();
     let mut report = Report::default();

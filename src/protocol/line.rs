@@ -42,10 +42,11 @@ pub enum Line {
 ///
 /// Invariants: a queued line has at most [`COMMAND_LINE_BYTES_MAX`] octets; octets are consumed
 /// only while the queue costs less than [`PIPELINE_BYTES_MAX`], so that it never holds more than
-/// that plus one line.
+/// that plus one line. A line equal to the one before it is counted and costs nothing: keep-alives
+/// behind a long transfer never fill the queue, and what comes behind them is still seen.
 #[derive(Debug)]
 pub struct LineReader {
-    queue: VecDeque<Line>,
+    queue: VecDeque<Queued>,
     /// Sum of [`cost`] over `queue`.
     queued: usize,
     /// Decoded octets of the line that has no end yet.
@@ -56,6 +57,14 @@ pub struct LineReader {
     carriage_return: bool,
     telnet: Telnet,
     telnet_answers_left: u8,
+}
+
+/// Equal lines that follow each other.
+#[derive(Debug)]
+struct Queued {
+    line: Line,
+    /// How many there are beside the first.
+    more: u32,
 }
 
 /// Where in a Telnet sequence the input stands.
@@ -128,33 +137,27 @@ impl LineReader {
 
     /// The oldest line.
     pub fn pop(&mut self) -> Option<Line> {
-        self.remove_at(0)
+        let oldest = self.queue.front_mut()?;
+        if let Some(more) = oldest.more.checked_sub(1) {
+            oldest.more = more;
+            return Some(oldest.line.clone());
+        }
+        let oldest = self.queue.pop_front()?;
+        self.queued -= cost(&oldest.line);
+        Some(oldest.line)
     }
 
     /// The oldest line, left in place.
     #[must_use]
     pub fn front(&self) -> Option<&Line> {
-        self.queue.front()
+        self.queue.front().map(|oldest| &oldest.line)
     }
 
-    /// Whether any queued line satisfies `wanted`.
+    /// Whether any queued line satisfies `wanted`: an ABOR must act before it is the oldest
+    /// [XFER-21].
     #[must_use]
-    pub fn contains(&self, wanted: impl FnMut(&Line) -> bool) -> bool {
-        self.position(wanted).is_some()
-    }
-
-    /// Index, 0 the oldest, of the first queued line that satisfies `wanted`. With
-    /// [`remove_at`](Self::remove_at) an ABOR or STAT may overtake the queue [XFER-21].
-    #[must_use]
-    pub fn position(&self, wanted: impl FnMut(&Line) -> bool) -> Option<usize> {
-        self.queue.iter().position(wanted)
-    }
-
-    /// Takes the line at `index` out of the queue.
-    pub fn remove_at(&mut self, index: usize) -> Option<Line> {
-        let line = self.queue.remove(index)?;
-        self.queued -= cost(&line);
-        Some(line)
+    pub fn contains(&self, mut wanted: impl FnMut(&Line) -> bool) -> bool {
+        self.queue.iter().any(|queued| wanted(&queued.line))
     }
 
     /// Whether no complete line is queued.
@@ -293,8 +296,15 @@ impl LineReader {
         let octets = std::mem::take(&mut self.partial);
         let line = if self.overflow { Line::TooLong } else { Line::Command(octets) };
         self.overflow = false;
+        if let Some(last) = self.queue.back_mut()
+            && last.line == line
+            && let Some(more) = last.more.checked_add(1)
+        {
+            last.more = more;
+            return;
+        }
         self.queued += cost(&line);
-        self.queue.push_back(line);
+        self.queue.push_back(Queued { line, more: 0 });
     }
 }
 
@@ -446,8 +456,8 @@ mod tests {
 
     #[test]
     fn stops_when_the_queue_is_full() {
-        for (line, least) in [(&b"\r\n"[..], 500), (b"NOOP\r\n", 400)] {
-            let flood = line.repeat(5000);
+        for (lines, least) in [(&b"\r\n.\r\n"[..], 490), (b"NOOP\r\nSYST\r\n", 400)] {
+            let flood = lines.repeat(2500);
             let mut reader = LineReader::new();
             let mut rest = &flood[..];
             let mut lines = 0;
@@ -465,7 +475,7 @@ mod tests {
 
     #[test]
     fn stops_at_the_same_octet_whatever_the_split() {
-        let flood = b"NOOP\r\n".repeat(5000);
+        let flood = b"NOOP\r\nSYST\r\n".repeat(2500);
         let mut whole = LineReader::new();
         let consumed = push(&mut whole, &flood);
         assert!(flood[..consumed].ends_with(b"\r\n"));
@@ -500,18 +510,37 @@ mod tests {
     }
 
     #[test]
-    fn lets_a_line_overtake() {
+    fn a_line_is_seen_before_its_turn() {
         let mut reader = LineReader::new();
         push(&mut reader, b"NOOP\r\nABOR\r\nQUIT\r\n");
         let abort = |line: &Line| *line == Line::Command(b"ABOR".to_vec());
         assert_eq!(reader.front(), Some(&Line::Command(b"NOOP".to_vec())));
         assert!(reader.contains(abort));
-        let index = reader.position(abort).unwrap();
-        assert_eq!(reader.remove_at(index), Some(Line::Command(b"ABOR".to_vec())));
+        reader.pop();
+        reader.pop();
         assert!(!reader.contains(abort));
-        assert_eq!(reader.remove_at(2), None);
-        assert_eq!(drain(&mut reader).len(), 2);
+        assert_eq!(drain(&mut reader).len(), 1);
         assert_eq!(reader.queued, 0);
+    }
+
+    /// Keep-alives of a day leave room for what matters, and none of them is lost.
+    #[test]
+    fn equal_lines_are_counted() {
+        const TIMES: usize = 100_000;
+        let mut reader = LineReader::new();
+        let lines = [&b"NOOP\r\n".repeat(TIMES)[..], b"ABOR\r\nNOOP\r\nnoop\r\n"].concat();
+        assert_eq!(push(&mut reader, &lines), lines.len());
+        assert_eq!((reader.queue.len(), reader.queued), (4, 4 * (4 + LINE_OVERHEAD_BYTES)));
+        assert!(reader.contains(|line| *line == Line::Command(b"ABOR".to_vec())));
+        let command = |text: &[u8]| Line::Command(text.to_vec());
+        let mut expected = vec![command(b"NOOP"); TIMES];
+        expected.extend([command(b"ABOR"), command(b"NOOP"), command(b"noop")]);
+        assert_eq!(drain(&mut reader), expected);
+        assert_eq!(reader.queued, 0);
+        // Lines that were too long, too.
+        let long = [&b"x".repeat(COMMAND_LINE_BYTES_MAX + 1)[..], b"\r\n"].concat().repeat(3);
+        assert_eq!(push(&mut reader, &long), long.len());
+        assert_eq!(drain(&mut reader), vec![Line::TooLong; 3]);
     }
 
     #[test]

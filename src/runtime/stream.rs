@@ -12,7 +12,7 @@ use std::{
 
 use rustix::net::{RecvFlags, SendFlags};
 
-use super::{Watched, timeout_at, writable::WritableWatch};
+use super::{Watched, timeout_at, writable::Watch};
 use crate::{clock, sys::socket};
 
 /// A connected TCP stream.
@@ -32,7 +32,9 @@ pub struct Stream {
     peer: SocketAddr,
     failed: Cell<Option<rustix::io::Errno>>,
     /// Made at the first [`Stream::writable`].
-    room: OnceCell<WritableWatch>,
+    room: OnceCell<Watch>,
+    /// Made at the first [`Stream::broken`].
+    failure: OnceCell<Watch>,
 }
 
 impl Stream {
@@ -44,7 +46,13 @@ impl Stream {
     }
 
     pub(super) const fn from_watched(watched: Watched, peer: SocketAddr) -> Self {
-        Self { watched, peer, failed: Cell::new(None), room: OnceCell::new() }
+        Self {
+            watched,
+            peer,
+            failed: Cell::new(None),
+            room: OnceCell::new(),
+            failure: OnceCell::new(),
+        }
     }
 
     /// Reads what is there into `buffer`, waiting until there is something. Zero is the end of
@@ -161,8 +169,25 @@ impl Stream {
         let watch = match self.room.get() {
             Some(watch) => watch,
             None => {
-                let watch = WritableWatch::new(&self.watched)?;
+                let watch = Watch::for_room(&self.watched)?;
                 self.room.get_or_init(|| watch)
+            }
+        };
+        watch.wait().await
+    }
+
+    /// Returns when the connection has failed (reset above all), for those who cannot read for
+    /// now. The end of what the peer sends is no failure.
+    ///
+    /// # Errors
+    ///
+    /// No descriptor is left to watch with.
+    pub async fn broken(&self) -> io::Result<()> {
+        let watch = match self.failure.get() {
+            Some(watch) => watch,
+            None => {
+                let watch = Watch::for_failure(&self.watched)?;
+                self.failure.get_or_init(|| watch)
             }
         };
         watch.wait().await

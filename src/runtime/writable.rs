@@ -1,6 +1,6 @@
-//! Waiting until a socket takes bytes, without sending any. The executor offers no such wait, but
-//! it can wait until a descriptor is readable, and an epoll instance is one: it is readable when
-//! something it watches is ready.
+//! Waiting until a socket takes bytes, without sending any, or until it has failed, without
+//! reading. The executor offers no such waits, but it can wait until a descriptor is readable, and
+//! an epoll instance is one: it is readable when something it watches is ready.
 
 use std::{
     io,
@@ -11,24 +11,38 @@ use rustix::event::epoll;
 
 use super::ready::ready;
 
-/// Watches one socket for room. Level-triggered, so nothing is missed between two waits.
+/// Watches one socket. Level-triggered, so nothing is missed between two waits.
 #[derive(Debug)]
-pub(super) struct WritableWatch {
+pub(super) struct Watch {
     epoll: OwnedFd,
 }
 
-impl WritableWatch {
+impl Watch {
+    /// For room to write.
+    ///
     /// # Errors
     ///
     /// Those of epoll_create1(2) and epoll_ctl(2): no descriptors, no memory.
-    pub(super) fn new(socket: impl AsFd) -> io::Result<Self> {
+    pub(super) fn for_room(socket: impl AsFd) -> io::Result<Self> {
+        Self::new(socket, epoll::EventFlags::OUT)
+    }
+
+    /// For the failure of the connection alone, which epoll reports unasked.
+    ///
+    /// # Errors
+    ///
+    /// As [`Watch::for_room`].
+    pub(super) fn for_failure(socket: impl AsFd) -> io::Result<Self> {
+        Self::new(socket, epoll::EventFlags::empty())
+    }
+
+    fn new(socket: impl AsFd, events: epoll::EventFlags) -> io::Result<Self> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        let data = epoll::EventData::new_u64(0);
-        epoll::add(&epoll, socket, data, epoll::EventFlags::OUT)?;
+        epoll::add(&epoll, socket, epoll::EventData::new_u64(0), events)?;
         Ok(Self { epoll })
     }
 
-    /// Returns when a write would not wait: there is room, or the connection has failed.
+    /// Returns when there is what was watched for, or the connection has failed.
     ///
     /// # Errors
     ///
@@ -70,7 +84,7 @@ mod tests {
     fn waits_for_room_again_and_again() {
         on_shard(|| async {
             let (server, mut client) = pair();
-            let watch = WritableWatch::new(&server).unwrap();
+            let watch = Watch::for_room(&server).unwrap();
             watch.wait().await.unwrap();
             watch.wait().await.unwrap();
             for _ in 0..3 {
@@ -106,12 +120,33 @@ mod tests {
     fn a_failed_connection_ends_the_wait() {
         on_shard(|| async {
             let (server, client) = pair();
-            let watch = WritableWatch::new(&server).unwrap();
+            let watch = Watch::for_room(&server).unwrap();
             fill(&server);
             let mut waiting = Box::pin(watch.wait());
             assert!(poll_once(&mut waiting).await.is_none());
             drop(client);
             waiting.await.unwrap();
+        });
+    }
+
+    /// Neither octets nor the end of what the peer sends are a failure; a reset is.
+    #[test]
+    fn waits_for_a_reset() {
+        on_shard(|| async {
+            for fin in [false, true] {
+                let (server, mut client) = pair();
+                let watch = Watch::for_failure(&server).unwrap();
+                client.write_all(b"unread").unwrap();
+                if fin {
+                    client.shutdown(std::net::Shutdown::Write).unwrap();
+                }
+                pause(20).await;
+                let mut waiting = Box::pin(watch.wait());
+                assert!(poll_once(&mut waiting).await.is_none());
+                crate::sys::socket::set_reset_on_close(&client).unwrap();
+                drop(client);
+                waiting.await.unwrap();
+            }
         });
     }
 
@@ -123,7 +158,7 @@ mod tests {
         on_shard(|| async {
             let (server, _client) = pair();
             fill(&server);
-            let watch = WritableWatch::new(&server).unwrap();
+            let watch = Watch::for_room(&server).unwrap();
             pause(10).await;
             let before = open_files();
             for _ in 0..100 {

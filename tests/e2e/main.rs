@@ -9,6 +9,7 @@ mod content;
 mod data_paths;
 mod downloads;
 mod durability;
+mod half_closed;
 mod handshakes;
 mod hostile;
 mod hostile_data;

@@ -119,7 +119,7 @@ fn cut_dialogue(implicit: bool, length: usize) -> Option<()> {
         left -= octets.len();
         expected = asked;
     }
-    control.server.gone(clock::now());
+    control.server.ends(clock::now());
     control.exchange();
     assert!(control.server.session.is_closed());
     let asked: Vec<&Asked> = control.server.log.iter().collect();

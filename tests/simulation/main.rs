@@ -33,8 +33,10 @@ const CODES: &str = "150 200 211 220 221 226 227 229 230 234 250 257 331 350 421
                      452 500 501 503 522 530 533 534 550 552 553 554";
 
 /// What must show in some trace.
-const MARKS: [&str; 12] = [
+const MARKS: [&str; 14] = [
     "the client is gone",
+    "the connection is reset",
+    "the client sends no more",
     "the server drains",
     "client: TLS is off",
     "Err(Aborted)",

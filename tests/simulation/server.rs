@@ -109,10 +109,15 @@ pub(crate) struct Server {
     pub(crate) log: Vec<Asked>,
     pub(crate) trees: [Tree; 2],
     opened: Option<TransferRequest>,
+    /// The transfer was ended while it was being opened.
+    aborted: bool,
     running: Option<Running>,
     transfers: u32,
     listening: bool,
     pub(crate) closing: bool,
+    /// The client sends nothing more.
+    ended: bool,
+    ended_told: bool,
     random: Random,
     swarm: Swarm,
     canary: Canary,
@@ -145,10 +150,13 @@ impl Server {
             log: Vec::new(),
             trees: [tree.clone(), tree.clone()],
             opened: None,
+            aborted: false,
             running: None,
             transfers: 0,
             listening: false,
             closing: false,
+            ended: false,
+            ended_told: false,
             random: Random::new(seed ^ 0x5e17e7),
             swarm: swarm.clone(),
             canary,
@@ -163,13 +171,24 @@ impl Server {
         self.answers.push_back(input);
     }
 
-    /// The client is gone.
-    pub(crate) fn gone(&mut self, now: Instant) {
+    /// The client sends nothing more.
+    pub(crate) fn ends(&mut self, now: Instant) {
         if self.canary == Canary::CutLine {
             self.session.feed(now, b"\r\n");
             self.perform();
         }
-        self.answers.push_back(Input::Disconnected);
+        self.ended = true;
+    }
+
+    /// All that came before the end has been fed.
+    fn tell_of_end(&mut self) -> bool {
+        let between = matches!(self.wire, Wire::Handshake(_) | Wire::Draining(_));
+        let tell = self.ended && !self.ended_told && (self.session.wants_bytes() || between);
+        if tell {
+            self.ended_told = true;
+            self.answers.push_back(Input::SendingEnded);
+        }
+        tell
     }
 
     /// Goes on until something must arrive.
@@ -181,6 +200,7 @@ impl Server {
             } else {
                 match self.step(now) {
                     Ok(true) => {}
+                    Ok(false) if self.tell_of_end() => {}
                     Ok(false) => return,
                     Err(_) => self.answers.push_back(Input::Disconnected),
                 }
@@ -233,7 +253,7 @@ impl Server {
                 OpenedRecord::Handled { consumed } => self.raw.consume(consumed),
                 OpenedRecord::CloseNotify { consumed } => {
                     self.raw.consume(consumed);
-                    self.answers.push_back(Input::Disconnected);
+                    return Ok(!std::mem::replace(&mut self.ended, true));
                 }
                 OpenedRecord::Data { consumed, plaintext } => {
                     self.plain.extend_from_slice(&self.raw.filled()[plaintext]);
@@ -330,8 +350,7 @@ impl Server {
                 self.run_transfer(level);
             }
             Output::AbortTransfer => {
-                // Storage may still be opening; then there is nothing to end.
-                self.opened = None;
+                self.aborted = self.running.is_none();
                 if self.running.is_some() {
                     self.finish(Err(TransferError::Aborted));
                 }
@@ -381,6 +400,7 @@ impl Server {
         let outcome = result.as_ref().map(drop).map_err(|error| *error);
         self.log.push(Asked::Open { user, request: request.clone(), result: outcome });
         self.opened = Some(request);
+        self.aborted = false;
         self.answer(Input::TransferOpened(result));
     }
 
@@ -406,6 +426,9 @@ impl Server {
         }
         let id = self.transfers;
         self.running = Some(Running { id, request, level, chunks, received: Vec::new(), end });
+        if std::mem::take(&mut self.aborted) {
+            return self.finish(Err(TransferError::Aborted));
+        }
         self.next_data(40);
     }
 

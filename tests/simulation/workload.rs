@@ -159,6 +159,8 @@ pub(crate) struct Swarm {
     pub(crate) storage_faults: bool,
     pub(crate) data_faults: bool,
     pub(crate) cut: bool,
+    /// The client ends its sending direction behind its last command, and reads on.
+    pub(crate) half_close: bool,
     pub(crate) drain: bool,
     /// Commands behind AUTH, REIN and CCC.
     pub(crate) behind: bool,
@@ -178,6 +180,7 @@ impl Swarm {
             storage_faults: random.one_in(2),
             data_faults: random.one_in(2),
             cut: random.one_in(3),
+            half_close: random.one_in(3),
             drain: random.one_in(8),
             behind: random.one_in(4),
             groups,
@@ -193,6 +196,7 @@ impl Swarm {
             storage_faults: false,
             data_faults: false,
             cut: true,
+            half_close: false,
             drain: false,
             behind: false,
             groups: [false; 6],

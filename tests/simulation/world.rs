@@ -49,6 +49,10 @@ pub(crate) fn permissions_of(user: Option<&str>) -> Permissions {
 enum Event {
     ToServer(Vec<u8>),
     ClientGone,
+    /// The connection was reset.
+    ClientReset,
+    /// FIN of a client that still reads.
+    ClientEnds,
     ToClient(Vec<u8>),
     ServerGone,
     Server(Later),
@@ -194,8 +198,17 @@ impl World {
                 let now = self.instant();
                 if !self.server.closing {
                     self.server.run(now);
-                    self.server.gone(now);
+                    self.server.ends(now);
                 }
+            }
+            Event::ClientReset => {
+                self.note("the connection is reset".into());
+                self.server.input(Input::Disconnected);
+            }
+            Event::ClientEnds => {
+                self.note("the client sends no more".into());
+                let now = self.instant();
+                self.server.ends(now);
             }
             Event::ToClient(octets) => return self.client_receives(&octets),
             Event::ServerGone => {
@@ -423,6 +436,23 @@ impl World {
             self.note(format!("say {:?}", step.command));
             self.model.sent(step.command);
             self.say(&step.command.line())?;
+            let last = self.client.script.is_empty() && self.client.cut_at.is_none();
+            if last && self.swarm.half_close && !self.swarm.behind && !step.command.changes_wire() {
+                self.client_ends();
+            }
+        }
+    }
+
+    /// close_notify, FIN, or both, right behind the last command.
+    fn client_ends(&mut self) {
+        let how = self.random.below(3);
+        if let Some(tls) = self.client.tls.as_mut().filter(|_| how < 2) {
+            tls.send_close_notify();
+            self.client_flushes();
+        }
+        if self.client.tls.is_none() || how > 0 {
+            let at = self.arrival(self.last_to_server);
+            self.schedule(at, Event::ClientEnds);
         }
     }
 
@@ -452,7 +482,8 @@ impl World {
         self.say(&line[..length])?;
         self.client.gone = true;
         let at = self.arrival(self.last_to_server);
-        self.schedule(at, Event::ClientGone);
+        let reset = self.random.one_in(3);
+        self.schedule(at, if reset { Event::ClientReset } else { Event::ClientGone });
         Ok(())
     }
 }

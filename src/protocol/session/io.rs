@@ -37,7 +37,12 @@ pub enum Input {
     Timeout,
     /// The shard shuts down: finish the transfer in hand, then 421.
     Drain,
-    /// The client is gone (FIN, close_notify, reset): RFC 959 §4.1.1, effective ABOR and QUIT.
+    /// The client sends nothing more (FIN or close_notify), and all that it sent was fed. It still
+    /// reads, as far as anybody knows: what is queued is executed, and a transfer goes on if a QUIT
+    /// waits for it (RFC 959 §4.1.1); then the session closes. Nothing may be fed after it.
+    SendingEnded,
+    /// The connection is gone (reset, TLS beyond repair, the end of the server): effective ABOR
+    /// and QUIT.
     Disconnected,
 }
 
@@ -191,7 +196,8 @@ pub enum Output {
         /// Whether it must be protected.
         level: ProtectionLevel,
     },
-    /// End the running transfer; answered by [`Input::TransferFinished`].
+    /// End the transfer: a running one is answered by [`Input::TransferFinished`] soon, one that
+    /// is being opened by [`Input::TransferOpened`], and after [`Output::RunTransfer`] at once.
     AbortTransfer,
     /// Tell how many octets the running transfer moved, as [`Input::Progress`].
     ReportProgress,

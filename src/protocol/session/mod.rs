@@ -11,6 +11,9 @@
 //! At most one request ([`Output::File`], [`Output::Authenticate`], …) is open at a time; commands
 //! that arrive meanwhile are queued, within [`PIPELINE_BYTES_MAX`](crate::limits), and executed in
 //! order. Only ABOR, and STAT with nothing queued before it, act while a transfer runs.
+//!
+//! The end of what the client sends is not the end of the session: what is queued is executed
+//! first, see [`Input::SendingEnded`].
 
 mod files;
 mod information;
@@ -112,6 +115,8 @@ pub struct Session {
     rename_from: Option<VirtualPath>,
     pending: Pending,
     draining: bool,
+    /// [`Input::SendingEnded`] was given.
+    ended: bool,
     login_started: Option<Instant>,
     phase_started: Instant,
 }
@@ -163,6 +168,7 @@ impl Session {
             rename_from: None,
             pending: Pending::Nothing,
             draining: false,
+            ended: false,
             login_started: None,
             phase_started: now,
         }
@@ -223,6 +229,7 @@ impl Session {
             Input::Flushed => self.backlog = 0,
             Input::Timeout => self.timed_out(),
             Input::Drain => self.drain(),
+            Input::SendingEnded => self.ended = true,
             Input::Disconnected => self.close(),
         }
         self.run();
@@ -263,6 +270,7 @@ impl Session {
     #[must_use]
     pub fn wants_bytes(&self) -> bool {
         !matches!(self.pending, Pending::Closed)
+            && !self.ended
             && !self.is_between_tls_states()
             && self.lines.has_room()
             && self.backlog <= REPLY_BACKLOG_BYTES_MAX
@@ -339,9 +347,17 @@ impl Session {
     /// Executes queued commands until something must be waited for.
     fn run(&mut self) {
         loop {
-            match self.pending {
+            match &self.pending {
                 Pending::Nothing => {}
-                Pending::Running(_) => return self.run_during_transfer(),
+                Pending::Opening(_) | Pending::Running(_) => return self.run_during_transfer(),
+                // The handshake that would follow cannot come.
+                Pending::TlsHandshake | Pending::TlsShutdown(_) if self.ended => {
+                    return self.close();
+                }
+                // May take hours, and nobody waits for it.
+                Pending::File(FileOperation::Hash { .. }) if self.is_abandoned() => {
+                    return self.close();
+                }
                 _ => break,
             }
             if self.draining {
@@ -352,7 +368,12 @@ impl Session {
             if self.backlog > REPLY_BACKLOG_BYTES_MAX {
                 break;
             }
-            let Some(line) = self.lines.pop() else { break };
+            let Some(line) = self.lines.pop() else {
+                if self.ended {
+                    self.close();
+                }
+                break;
+            };
             self.phase_started = self.now;
             match line {
                 Line::Command(line) => self.execute(&line),
@@ -364,23 +385,27 @@ impl Session {
         }
     }
 
-    /// RFC 959 §4.2: commands queue while a 1xx is open, except ABOR and STAT.
+    /// Whether the client sends nothing more, and has not asked by QUIT to let what is in hand end.
+    fn is_abandoned(&self) -> bool {
+        self.ended && !self.lines.contains(|line| is(line, Verb::Quit))
+    }
+
+    /// RFC 959 §4.2: commands queue while a 1xx is open, except ABOR and STAT. ABOR need not wait
+    /// for the 1xx: storage may copy what lies before a restart marker first.
     fn run_during_transfer(&mut self) {
-        let Pending::Running(context) = &mut self.pending else { return };
-        let is = |line: &Line, wanted: Verb| match line {
-            Line::Command(line) => matches!(
-                command_table::split(line),
-                Some((Ok(row), None)) if row.verb == wanted
-            ),
-            Line::TooLong => false,
+        let unwanted = self.is_abandoned() || self.lines.contains(|line| is(line, Verb::Abor));
+        let running = matches!(self.pending, Pending::Running(_));
+        let (Pending::Opening(context) | Pending::Running(context)) = &mut self.pending else {
+            return;
         };
-        if !context.aborting && self.lines.contains(|line| is(line, Verb::Abor)) {
+        if !context.aborting && unwanted {
             context.aborting = true;
             self.output(Output::AbortTransfer);
             return;
         }
         let room = self.backlog <= REPLY_BACKLOG_BYTES_MAX;
         if room
+            && running
             && !context.stat_asked
             && self.lines.front().is_some_and(|line| is(line, Verb::Stat))
         {
@@ -499,7 +524,7 @@ impl Session {
         self.close();
     }
 
-    /// Ends the session; whatever is open is given up (RFC 959 §4.1.1).
+    /// Ends the session; whatever is open is given up.
     fn close(&mut self) {
         if self.is_transferring() {
             self.output(Output::AbortTransfer);
@@ -537,6 +562,17 @@ impl Session {
         } else {
             self.output(Output::Reply(bytes.to_vec()));
         }
+    }
+}
+
+/// Whether `line` is the command `wanted`, without argument.
+fn is(line: &Line, wanted: Verb) -> bool {
+    match line {
+        Line::Command(line) => matches!(
+            command_table::split(line),
+            Some((Ok(row), None)) if row.verb == wanted
+        ),
+        Line::TooLong => false,
     }
 }
 

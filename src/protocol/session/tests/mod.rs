@@ -61,6 +61,8 @@ struct Shell {
     /// Open listeners, to prove that there is never more than one.
     listening: bool,
     running: bool,
+    /// The transfer was ended while it was being opened.
+    aborted: bool,
     closed: bool,
     flushes: bool,
 }
@@ -100,6 +102,7 @@ impl Shell {
             events: Vec::new(),
             listening: false,
             running: false,
+            aborted: false,
             closed: false,
             flushes: true,
         }
@@ -182,10 +185,14 @@ impl Shell {
             Output::RunTransfer { .. } => {
                 self.listening = false;
                 self.running = true;
+                if std::mem::take(&mut self.aborted) {
+                    return Some(self.finished(Err(TransferError::Aborted)));
+                }
                 (held != Hold::Running).then(|| self.finished(Ok(())))
             }
             Output::AbortTransfer => {
                 let was_running = std::mem::take(&mut self.running);
+                self.aborted = !was_running;
                 was_running.then_some(Input::TransferFinished(Err(TransferError::Aborted)))
             }
             Output::ReportProgress => Some(Input::Progress(4_711)),

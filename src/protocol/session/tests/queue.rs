@@ -67,7 +67,7 @@ fn a_late_progress_report_is_nothing() {
 fn replies_nobody_reads_hold_commands_back() {
     let mut shell = logged_in();
     shell.flushes = false;
-    let mut rest = &b"FEAT\r\n".repeat(2_000)[..];
+    let mut rest = &b"FEAT\r\nSTAT\r\n".repeat(1_000)[..];
     while shell.session.wants_bytes() && !rest.is_empty() {
         let taken = shell.session.feed(shell.now, rest);
         shell.perform();
@@ -85,7 +85,7 @@ fn replies_nobody_reads_hold_commands_back() {
 fn status_nobody_reads_is_bounded_too() {
     let mut shell = logged_in().running();
     shell.flushes = false;
-    let mut rest = &b"STAT\r\n".repeat(2_000)[..];
+    let mut rest = &b"STAT\r\nstat\r\n".repeat(1_000)[..];
     while shell.session.wants_bytes() && !rest.is_empty() {
         let taken = shell.session.feed(shell.now, rest);
         shell.perform();
@@ -145,6 +145,140 @@ fn draining() {
     shaking.input(Input::Connected);
     shaking.input(Input::Drain);
     assert_eq!(shaking.take(), "closed");
+}
+
+/// Keep-alives of a long transfer never fill the queue: ABOR behind them acts, and each is answered
+/// in its order [XFER-17 XFER-21].
+#[test]
+fn keep_alives_behind_a_transfer() {
+    const TIMES: usize = 20_000;
+    let mut shell = logged_in().running();
+    shell.flushes = true;
+    for _ in 0..TIMES {
+        shell.feed(b"NOOP\r\n");
+        assert!(shell.session.wants_bytes());
+    }
+    assert_eq!(shell.take(), "");
+    shell.feed(b"ABOR\r\nSYST\r\n");
+    assert_eq!(shell.take(), format!("426 {} 226 215", ["200"; TIMES].join(" ")));
+}
+
+/// ABOR does not wait until storage has copied what lies before a restart marker.
+#[test]
+fn abor_while_storage_is_opening() {
+    let mut shell = logged_in();
+    shell.check("EPSV", "229");
+    shell.hold = Hold::Opening;
+    shell.feed(b"RETR file\r\nNOOP\r\n");
+    shell.take_outputs();
+    shell.feed(b"ABOR\r\nNOOP\r\n");
+    assert_eq!(shell.take_outputs(), [Output::AbortTransfer]);
+    shell.hold = Hold::Nothing;
+    shell.input(Input::TransferOpened(Ok(Opened::default())));
+    assert_eq!(shell.take(), "150 426 200 226 200");
+
+    // It could not be opened: nothing is left to abort.
+    let mut shell = logged_in();
+    shell.check("EPSV", "229");
+    shell.hold = Hold::Opening;
+    shell.feed(b"RETR file\r\nABOR\r\n");
+    shell.input(Input::TransferOpened(Err(FileError::NotFound)));
+    assert_eq!(shell.take(), "550 226");
+}
+
+/// FIN or close_notify: what is queued is executed, then the session closes. A transfer goes on
+/// only if a QUIT waits for it [XFER-28 SYN-20].
+#[test]
+fn the_client_sends_nothing_more() {
+    let done = |shell: &mut Shell, hold| {
+        shell.hold = Hold::Nothing;
+        let input = match hold {
+            Hold::File => Input::File(Ok(FileReply::Done)),
+            Hold::Passive => passive(),
+            Hold::Opening => Input::TransferOpened(Ok(Opened::default())),
+            Hold::Authentication => Input::Authenticated(Ok(account("ann"))),
+            Hold::Running if !shell.running => return,
+            _ => shell.finished(Ok(())),
+        };
+        shell.input(input);
+    };
+    for (hold, queued, before, after) in [
+        (Hold::Nothing, "", "closed", "closed"),
+        (Hold::Nothing, "NOOP\r\nSYST\r\nNO", "200 215 closed", "closed"),
+        (Hold::File, "MKD new\r\nMKD new\r\nQUIT\r\n", "", "257 257 221 closed"),
+        (Hold::File, "MKD new\r\nMKD new\r\nDELE ol", "", "257 257 closed"),
+        (Hold::File, "MKD new\r\nHASH file\r\nQUIT\r\n", "", "257 213 221 closed"),
+        (Hold::Passive, "EPSV\r\nNOOP\r\n", "", "229 200 closed"),
+        (Hold::Opening, "STOR b\r\nNOOP\r\nQUIT\r\n", "", "150 226 200 221 closed"),
+        (Hold::Opening, "STOR b\r\nNOOP\r\n", "", "150 426 200 closed"),
+        (Hold::Running, "STOR b\r\nQUIT\r\n", "150", "226 221 closed"),
+        (Hold::Running, "RETR b\r\nNOOP\r\nquit\r\nDELE file\r\n", "150", "226 200 221 closed"),
+        (Hold::Running, "STOR b\r\nNOOP\r\nQUI", "150 426 200 closed", "closed"),
+        (Hold::Running, "STOR b\r\nABOR\r\nQUIT\r\n", "150 426 226 221 closed", "closed"),
+        (Hold::Running, "STOR b\r\nQUIT now\r\n", "150 426 501 closed", "closed"),
+    ] {
+        let mut shell = logged_in();
+        shell.check("EPSV", "229");
+        shell.hold = hold;
+        shell.feed(queued.as_bytes());
+        shell.input(Input::SendingEnded);
+        assert!(!shell.session.wants_bytes(), "{queued}");
+        assert_eq!(shell.take(), before, "{queued}");
+        if !shell.closed {
+            done(&mut shell, hold);
+            assert_eq!(shell.take(), after, "{queued}");
+        }
+        assert!(shell.session.is_closed() && !shell.listening, "{queued}");
+    }
+}
+
+/// A digest that nobody waits for ends with the client.
+#[test]
+fn a_digest_nobody_waits_for() {
+    let mut shell = logged_in();
+    shell.hold = Hold::File;
+    shell.feed(b"HASH file\r\nNOOP\r\n");
+    shell.input(Input::SendingEnded);
+    assert_eq!(shell.take(), "closed");
+}
+
+/// Log-ins go on as well, and what follows TLS cannot come.
+#[test]
+fn the_client_sends_nothing_more_before_it_is_in() {
+    let mut shell = Shell::new(Mode::Implicit, strict());
+    shell.hold = Hold::Authentication;
+    shell.feed(b"USER ann\r\nPASS right\r\nMKD new\r\nQUIT\r\n");
+    shell.input(Input::SendingEnded);
+    assert_eq!(shell.take(), "331");
+    shell.hold = Hold::Nothing;
+    shell.input(Input::Authenticated(Ok(account("ann"))));
+    assert_eq!(shell.take(), "230 257 221 closed");
+
+    // The delay after a wrong password counts as ever.
+    let mut shell = Shell::new(Mode::Implicit, strict());
+    shell.feed(b"USER ann\r\nPASS wrong\r\nNOOP\r\n");
+    shell.input(Input::SendingEnded);
+    assert_eq!(shell.take(), "331");
+    shell.sleep();
+    assert_eq!(shell.take(), "530 200 closed");
+
+    for held in [Hold::Handshake, Hold::Shutdown] {
+        let mut shell = Shell::new(Mode::Explicit, strict());
+        shell.hold = if held == Hold::Shutdown { Hold::Nothing } else { held };
+        shell.check("AUTH TLS", "234");
+        if held == Hold::Shutdown {
+            shell.hold = held;
+            shell.check("REIN", "220");
+        }
+        shell.input(Input::SendingEnded);
+        assert_eq!(shell.take(), "closed", "{held:?}");
+    }
+    let mut shell = logged_in();
+    shell.hold = Hold::File;
+    shell.feed(b"MKD new\r\nREIN\r\n");
+    shell.input(Input::SendingEnded);
+    shell.input(Input::File(Ok(FileReply::Done)));
+    assert_eq!(shell.take(), "257 220 closed");
 }
 
 /// [XFER-28 SYN-20]: effective ABOR and QUIT, no word, no command of a cut line.

@@ -39,7 +39,9 @@ fn plaintext_behind_auth_closes_although_it_was_not_taken() {
         let mut shell = logged_in_clear();
         shell.hold = Hold::File;
         shell.check("MKD new", "");
-        let before = [b"NOOP\r\n".repeat(count), b"AUTH TLS\r\n".to_vec()].concat();
+        // Not one like the other, which would only be counted.
+        let many = [&b"NOOP\r\n"[..], b"noop\r\n"].into_iter().cycle().take(count);
+        let before = [&many.collect::<Vec<_>>().concat()[..], b"AUTH TLS\r\n"].concat();
         let bytes = [&before, &b"QUIT\r\n"[..]].concat();
         if shell.session.feed(shell.now, &bytes) != before.len() {
             continue;
