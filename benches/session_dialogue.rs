@@ -121,6 +121,7 @@ impl Shell {
                 name: "alice".to_owned(),
                 home: HomeId(0),
                 permissions: Permissions::ALL,
+                lax_upload_eof: None,
             })),
             Output::ListenPassive => {
                 let address = SocketAddr::new(Ipv4Addr::new(192, 0, 2, 1).into(), 50_001);

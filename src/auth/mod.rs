@@ -39,6 +39,8 @@ pub struct User {
     pub home: HomeId,
     /// What the user may do there.
     pub permissions: Permissions,
+    /// See [`Account::lax_upload_eof`].
+    pub lax_upload_eof: Option<bool>,
 }
 
 /// Which client certificates stand for a user. At least one field is set; all that are set must
@@ -61,6 +63,8 @@ pub struct Anonymous {
     pub home: HomeId,
     /// What it may do there.
     pub permissions: Permissions,
+    /// See [`Account::lax_upload_eof`].
+    pub lax_upload_eof: Option<bool>,
 }
 
 /// What the TLS handshake proved about the client: it holds the key of this certificate.
@@ -192,6 +196,7 @@ impl UserTable {
             name: ANONYMOUS_NAMES[0].to_owned(),
             home: anonymous.home,
             permissions: anonymous.permissions,
+            lax_upload_eof: anonymous.lax_upload_eof,
         })
     }
 
@@ -205,7 +210,12 @@ impl UserTable {
 
 impl User {
     fn account(&self) -> Account {
-        Account { name: self.name.clone(), home: self.home, permissions: self.permissions }
+        Account {
+            name: self.name.clone(),
+            home: self.home,
+            permissions: self.permissions,
+            lax_upload_eof: self.lax_upload_eof,
+        }
     }
 }
 
@@ -234,6 +244,7 @@ mod tests {
             certificate,
             home: HomeId(1),
             permissions: Permissions::ALL,
+            lax_upload_eof: None,
         }
     }
 
@@ -242,8 +253,11 @@ mod tests {
         assert!(hash.verify(b"secret"));
         let rule = CertificateRule { sha256: Some([7; 32]), subject: None };
         let users = vec![user("alice", Some(CHEAP), None), user("robot", None, Some(rule))];
-        let anonymous =
-            anonymous.then_some(Anonymous { home: HomeId(0), permissions: Permissions::READ_ONLY });
+        let anonymous = anonymous.then_some(Anonymous {
+            home: HomeId(0),
+            permissions: Permissions::READ_ONLY,
+            lax_upload_eof: None,
+        });
         UserTable::new(users, anonymous).unwrap()
     }
 
@@ -301,7 +315,11 @@ mod tests {
     #[test]
     fn refuses_two_users_of_one_name() {
         let pair = |a, b| vec![user(a, Some(CHEAP), None), user(b, Some(CHEAP), None)];
-        let anonymous = Anonymous { home: HomeId(0), permissions: Permissions::READ_ONLY };
+        let anonymous = Anonymous {
+            home: HomeId(0),
+            permissions: Permissions::READ_ONLY,
+            lax_upload_eof: None,
+        };
         let twice = UserTable::new(pair("a", "a"), None).unwrap_err();
         assert_eq!(twice.to_string(), "user \"a\" is configured twice");
         assert!(UserTable::new(pair("a", "A"), None).is_ok());

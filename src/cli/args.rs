@@ -202,6 +202,9 @@ pub(super) struct AddArguments {
         value_parser = parse_permissions
     )]
     pub(super) permissions: Permissions,
+    /// Count uploads as complete that end without TLS close_notify; then cut ones pass for complete
+    #[arg(long)]
+    pub(super) lax_upload_eof: bool,
     /// SHA-256 fingerprint of the client certificate that logs this user in
     #[arg(long, value_name = "HEX", value_parser = parse_fingerprint)]
     pub(super) certificate_sha256: Option<String>,

@@ -239,9 +239,10 @@ fn describe_accounts(lines: &mut Lines, accounts: &Accounts) {
         Some(anonymous) => lines.add(
             "anonymous",
             format_args!(
-                "{} ({})",
+                "{} ({}{})",
                 home(anonymous.home.0),
-                permission_words(anonymous.permissions).join(", ")
+                permission_words(anonymous.permissions).join(", "),
+                describe_upload_eof(anonymous.lax_upload_eof)
             ),
         ),
         None => lines.add("anonymous", "off"),
@@ -253,13 +254,18 @@ fn describe_accounts(lines: &mut Lines, accounts: &Accounts) {
         lines.add(
             &format!("user {}", user.name),
             format_args!(
-                "{} ({}; logs in with {})",
+                "{} ({}{}; logs in with {})",
                 home(user.home.0),
                 permission_words(user.permissions).join(", "),
+                describe_upload_eof(user.lax_upload_eof),
                 proofs.join(" or ")
             ),
         );
     }
+}
+
+fn describe_upload_eof(lax: Option<bool>) -> String {
+    lax.map(|lax| format!("; lax_upload_eof {lax}")).unwrap_or_default()
 }
 
 /// What each shard gets of `total`.
@@ -409,7 +415,7 @@ mod tests {
     }
 
     /// A value other than the default for each key, with no effect on the line of another one.
-    const OTHER_VALUES: [(&str, &str); 48] = [
+    const OTHER_VALUES: [(&str, &str); 49] = [
         ("listen.implicit", "[\"127.0.0.1:1\"]"),
         ("listen.explicit", "[\"127.0.0.1:1\"]"),
         ("listen.backlog", "1"),
@@ -462,6 +468,7 @@ mod tests {
         ("process.user", "\"ftp\""),
         ("anonymous.home", "\"other\""),
         ("anonymous.permissions", "[\"list\"]"),
+        ("anonymous.lax_upload_eof", "true"),
     ];
 
     /// Each key is read, has its own line, and changes nothing else.

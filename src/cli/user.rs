@@ -69,6 +69,9 @@ fn add(arguments: &AddArguments) -> Result<String, String> {
     if let Some(password) = &password {
         user["password"] = value(hash(&password.password)?);
     }
+    if arguments.lax_upload_eof {
+        user["lax_upload_eof"] = value(true);
+    }
     if let Some(fingerprint) = certificate_sha256 {
         user["certificate_sha256"] = value(fingerprint);
     }
@@ -385,6 +388,7 @@ home = \"/\"
                 name: name.to_owned(),
                 home: self.0.path().to_owned(),
                 permissions: Permissions::READ_ONLY,
+                lax_upload_eof: false,
                 certificate_sha256: None,
                 certificate_subject: None,
                 generate: true,
@@ -401,7 +405,9 @@ home = \"/\"
     fn a_new_file_is_private_and_its_user_can_log_in() {
         let folder = Folder::new();
         let first = add(&folder.add("alice")).unwrap();
-        let second = add(&folder.add("bob \"the\" \u{e9}")).unwrap();
+        let mut bob = folder.add("bob \"the\" \u{e9}");
+        bob.lax_upload_eof = true;
+        let second = add(&bob).unwrap();
         let mode = fs::metadata(folder.path()).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         let overrides =
@@ -411,6 +417,7 @@ home = \"/\"
             let password = generated(report).as_bytes();
             let account = config.accounts.users.verify(name.as_bytes(), password).unwrap();
             assert_eq!(account.permissions, Permissions::READ_ONLY);
+            assert_eq!(account.lax_upload_eof, (name != "alice").then_some(true));
         }
         assert!(!folder.text().contains(generated(&first)));
         let again = add(&folder.add("alice")).unwrap_err();

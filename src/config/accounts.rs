@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use toml::de::DeValue;
 
 use super::document::{Document, Problem, Section};
-use super::value::string;
+use super::value::{boolean, string};
 use crate::auth::{
     ANONYMOUS_NAMES, Anonymous, CertificateRule, DuplicateUser, PasswordHash, User, UserTable,
     is_anonymous_name,
@@ -37,6 +37,10 @@ const PERMISSIONS: [PermissionWord; 7] = [
     ("rename", |permissions| &mut permissions.rename),
     ("mkdir", |permissions| &mut permissions.mkdir),
 ];
+
+/// What `lax_upload_eof` risks.
+pub(super) const LAX_UPLOAD_EOF_RISK: &str =
+    "a truncated upload cannot be told from a complete one";
 
 /// Longest user name, octets.
 const NAME_BYTES_MAX: usize = 255;
@@ -92,10 +96,11 @@ impl Found {
             }
             let home = self.read_home(&section, directory);
             let permissions = read_permissions(&section);
+            let lax_upload_eof = read_lax_upload_eof(&section);
             let line = section.line_of("name");
             if let (Some(name), Some(home)) = (name, home) {
                 self.check_name(&section, &name);
-                let user = User { name, password, certificate, home, permissions };
+                let user = User { name, password, certificate, home, permissions, lax_upload_eof };
                 self.users.push(FoundUser { user, file: document.path().to_owned(), line });
             }
             section.finish();
@@ -111,12 +116,14 @@ impl Found {
             if permissions.delete || permissions.rename || permissions.write {
                 section.warn("permissions", "anybody can change what others see");
             }
-            self.anonymous = home.map(|home| Anonymous { home, permissions });
+            let lax_upload_eof = read_lax_upload_eof(&section);
+            self.anonymous = home.map(|home| Anonymous { home, permissions, lax_upload_eof });
             section.finish();
         } else {
             // Named, so that the keys are known even without the table.
             section.get("home", string);
             section.get("permissions", string);
+            section.get("lax_upload_eof", boolean);
             section.finish();
         }
     }
@@ -124,14 +131,22 @@ impl Found {
     /// The anonymous user of a server without configuration: reads `home`.
     pub(super) fn add_anonymous(&mut self, home: &Path) {
         let home = self.home_id(home);
-        self.anonymous = Some(Anonymous { home, permissions: Permissions::READ_ONLY });
+        let permissions = Permissions::READ_ONLY;
+        self.anonymous = Some(Anonymous { home, permissions, lax_upload_eof: None });
     }
 
     /// The one user of the command line, with every permission on `home`.
     pub(super) fn add_user(&mut self, name: String, password: PasswordHash, home: &Path) {
         let home = self.home_id(home);
         let permissions = Permissions::ALL;
-        let user = User { name, password: Some(password), certificate: None, home, permissions };
+        let user = User {
+            name,
+            password: Some(password),
+            certificate: None,
+            home,
+            permissions,
+            lax_upload_eof: None,
+        };
         self.users.push(FoundUser { user, file: PathBuf::new(), line: 0 });
     }
 
@@ -275,4 +290,13 @@ fn read_permissions(section: &Section<'_, '_>) -> Permissions {
         permission_word(&string(value)?, &mut permissions)
     });
     if words.is_some() || section.has("permissions") { permissions } else { Permissions::READ_ONLY }
+}
+
+/// What is good or bad for one user alone.
+fn read_lax_upload_eof(section: &Section<'_, '_>) -> Option<bool> {
+    let lax = section.get("lax_upload_eof", boolean);
+    if lax == Some(true) {
+        section.warn("lax_upload_eof", LAX_UPLOAD_EOF_RISK);
+    }
+    lax
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use rustls::SupportedCipherSuite;
 use tracing::level_filters::LevelFilter;
 
+use super::accounts::LAX_UPLOAD_EOF_RISK;
 use super::directories::{Directory, read_directories};
 use super::document::Section;
 use super::value::{
@@ -410,11 +411,7 @@ impl Settings {
                 policy.allow_foreign_data_address,
                 "clients can make this server connect to other hosts (RFC 2577 §3)",
             ),
-            (
-                "lax_upload_eof",
-                policy.lax_upload_eof,
-                "a truncated upload cannot be told from a complete one",
-            ),
+            ("lax_upload_eof", policy.lax_upload_eof, LAX_UPLOAD_EOF_RISK),
         ] {
             if doubtful {
                 section.warn(key, consequence);

@@ -145,7 +145,7 @@ fn every_kind_of_value_is_read() {
                  [[directories]]\npath = \".\"\nimmutable = true\n\
                  [anonymous]\nhome = \"srv\"\n\
                  [[users]]\nname = \"alice\"\npassword = \"{HASH}\"\nhome = \".\"\n\
-                 permissions = [\"read\", \"write\"]\n"
+                 permissions = [\"read\", \"write\"]\nlax_upload_eof = false\n"
             ),
             &overrides(),
         )
@@ -180,6 +180,7 @@ fn every_kind_of_value_is_read() {
     assert_eq!(alice.permissions, wanted);
     let bob = accounts.users.verify(b"bob", b"secret").unwrap();
     assert_eq!(bob.permissions, Permissions::READ_ONLY);
+    assert_eq!((alice.lax_upload_eof, bob.lax_upload_eof), (Some(false), None));
     // Homes are shared: bob and anonymous see the same one.
     assert_eq!(Some(bob.home), accounts.users.anonymous().map(|anonymous| anonymous.home));
     assert_eq!(accounts.homes.len(), 2);
@@ -428,7 +429,7 @@ fn errors_of_users() {
              ($argon2id$), bcrypt ($2b$), scrypt ($scrypt$) and SHA-crypt ($5$, $6$); make one \
              with `ringftpd user passwd`",
             "ringftpd.toml:11: users[2].colour: unknown key; known here: name, password, \
-             certificate_sha256, certificate_subject, home, permissions",
+             certificate_sha256, certificate_subject, home, permissions, lax_upload_eof",
         ],
     );
     check_errors(
@@ -520,7 +521,8 @@ fn warnings() {
                 allow_foreign_data_address = true\nlax_upload_eof = true\n[limits]\n\
                 idle_timeout = \"30s\"\n[passive]\nports = \"100-200\"\n[tls]\n\
                 certificate = \"chain.pem\"\nkey = \"key.pem\"\n[anonymous]\nhome = \"srv\"\n\
-                permissions = [\"write\"]\n[process]\nusers_file = \"users.toml\"";
+                permissions = [\"write\"]\nlax_upload_eof = true\n\
+                [process]\nusers_file = \"users.toml\"";
     let config = folder.load(text, &Overrides { is_root: true, ..overrides() }).unwrap();
     assert_eq!(
         folder.warnings(&config),
@@ -538,6 +540,8 @@ fn warnings() {
             "ringftpd.toml:13: tls.key: key.pem holds secrets and is open to others; remedy: \
              chmod 600 key.pem",
             "ringftpd.toml:16: anonymous.permissions: anybody can change what others see",
+            "ringftpd.toml:17: anonymous.lax_upload_eof: a truncated upload cannot be told from a \
+             complete one",
             "users.toml: users.toml holds secrets and is open to others; remedy: chmod 600 \
              users.toml",
             "ringftpd.toml: process.user: the server keeps root's rights; a configuration can name \

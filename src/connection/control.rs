@@ -656,9 +656,10 @@ impl Control {
     fn open_transfer(&mut self, request: TransferRequest) {
         let account = self.session.account();
         let opening = account.and_then(|account| {
-            self.context.home(account.home).map(|root| (root, account.name.clone()))
+            let lax = account.lax_upload_eof.unwrap_or(self.context.policy().lax_upload_eof);
+            self.context.home(account.home).map(|root| (root, account.name.clone(), lax))
         });
-        let Some((root, user)) = opening else {
+        let Some((root, user, lax_upload_eof)) = opening else {
             return self.answers.push_back(Input::TransferOpened(Err(FileError::NotFound)));
         };
         self.transfer = Some(TransferHandle::start(Job {
@@ -668,6 +669,7 @@ impl Control {
             session: self.tls_session.clone(),
             user,
             peer: self.peer,
+            lax_upload_eof,
             mailbox: self.sender.clone(),
         }));
     }

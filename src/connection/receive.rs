@@ -67,7 +67,7 @@ impl Pump<'_> {
         let mut filled = 0;
         let mut intake = Intake {
             writer,
-            lax: context.policy().lax_upload_eof,
+            lax: self.job.lax_upload_eof,
             turn: UploadTurn::new(&context.uploads),
             mark: LowWater::new(clock::now()),
         };
@@ -186,6 +186,8 @@ impl DataConnection {
             let spare = self.raw.spare(self.raw.memory() - TLS_RECORD_BYTES_MAX);
             match read(&self.stream, &self.interrupts, spare, intake).await? {
                 0 if intake.lax && self.raw.is_empty() => return Ok(Received::End),
+                // Inside a record nobody ends an upload on purpose.
+                0 if !self.raw.is_empty() => return Err(TransferError::ConnectionLost),
                 0 => return Err(TransferError::Truncated),
                 count => self.raw.commit(count),
             }

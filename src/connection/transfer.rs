@@ -30,6 +30,8 @@ pub(super) struct Job {
     pub(super) session: Arc<ControlSession>,
     pub(super) user: String,
     pub(super) peer: SocketAddr,
+    /// Whether a bare FIN is the end of an upload under TLS.
+    pub(super) lax_upload_eof: bool,
     /// Answers go here.
     pub(super) mailbox: MailboxSender<Input>,
 }
@@ -130,6 +132,9 @@ async fn run(job: Job, mut start: Mailbox<Go>, interrupts: Interrupts, moved: Rc
     let result = pump.transfer(transfer, go, interrupts, &mut report).await;
     let connection = pump.connection.take();
     log(&job, started, moved.get(), &report, &result);
+    if matches!(result, Err(TransferError::Truncated)) {
+        warn_of_truncation(&job);
+    }
     count(&job, moved.get(), report.path, &result);
     // A failed connection is closed before its reply; a good one has sent its FIN.
     let lingering = connection.filter(|_| result.is_ok());
@@ -256,6 +261,18 @@ fn count(job: &Job, moved: u64, path: Option<DataPath>, result: &Result<(), Tran
 /// Whether anybody wants the lines below; otherwise nothing is put into words for them.
 fn is_logged() -> bool {
     tracing::enabled!(target: "ringftpd::transfer", Level::INFO)
+}
+
+/// Either the connection was cut, or this client ends all its uploads so.
+fn warn_of_truncation(job: &Job) {
+    let (_, path) = describe(&job.request);
+    tracing::warn!(
+        target: "ringftpd::transfer",
+        user = job.user, peer = %job.peer.ip().to_canonical(), path,
+        "upload ended by FIN without TLS close_notify and was refused, because a cut connection \
+         looks the same; for a client that ends all its uploads so, lax_upload_eof = true in \
+         [[users]], [anonymous] or [policy] accepts them, and cut ones too"
+    );
 }
 
 fn log_refusal(job: &Job, error: FileError) {

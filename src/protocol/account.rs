@@ -55,6 +55,8 @@ pub struct Account {
     pub home: HomeId,
     /// What the account may do there.
     pub permissions: Permissions,
+    /// Whether uploads may end without close_notify; `None` where policy decides for all.
+    pub lax_upload_eof: Option<bool>,
 }
 
 /// Names one opened home directory. Meaningful only together with the table that issued it.

@@ -81,6 +81,47 @@ fn lax_upload_eof_accepts_fin() {
     });
 }
 
+/// [DTLS-03] The switch for one user, in either direction, and for anonymous; and where the refusal
+/// and the log name it.
+#[test]
+fn lax_upload_eof_of_a_user() {
+    let all = ["read", "write"];
+    for lax in [true, false] {
+        let rule = |lax: bool| format!("lax_upload_eof = {lax}");
+        let home = tempfile::tempdir().unwrap();
+        let anonymous = format!(
+            "[policy]\n{}\n[anonymous]\nhome = {:?}\npermissions = [\"write\"]\n{}",
+            rule(!lax),
+            home.path(),
+            rule(lax)
+        );
+        let server = Server::builder().toml(&anonymous);
+        let server = server.user("carol", &all, &rule(lax)).user("dave", &all, "").start();
+        for (user, accepted) in [("carol", lax), ("anonymous", lax), ("dave", !lax)] {
+            let mut client = Client::implicit(&server).login_as(user);
+            let mut data = client.begin("STOR file");
+            data.send(b"no close_notify").unwrap();
+            data.fin();
+            let reply = client.reply();
+            assert_eq!(reply.code, if accepted { 226 } else { 426 }, "{user}: {}", reply.text());
+            assert_eq!(reply.text().contains("lax_upload_eof"), !accepted, "{}", reply.text());
+            // The part of a record is no end for anybody.
+            let mut data = client.begin("STOR part");
+            let record = data.seal(b"never whole");
+            data.send_raw(&record[..9]).unwrap();
+            data.fin();
+            let reply = client.expect_reply(426);
+            assert!(!reply.text().contains("lax_upload_eof"), "{}", reply.text());
+        }
+        let log = server.stop();
+        let named = |user: &str| {
+            let line = |line: &&str| line.contains("WARN") && line.contains("lax_upload_eof =");
+            log.lines().filter(line).any(|line| line.contains(user))
+        };
+        assert_eq!((named("user=\"carol\""), named("user=\"dave\"")), (!lax, lax), "{log}");
+    }
+}
+
 /// [DTLS-04] An upload that ends by RST is 426 or 451, never 226.
 #[test]
 fn upload_reset_is_incomplete() {

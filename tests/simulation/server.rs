@@ -326,7 +326,7 @@ impl Server {
                 let name = String::from_utf8(user).unwrap();
                 let home = HomeId(u32::from(name == "bob"));
                 let permissions = permissions_of(Some(&name));
-                let account = Account { name, home, permissions };
+                let account = Account { name, home, permissions, lax_upload_eof: None };
                 let result = if password.0 == b"right" {
                     Ok(account)
                 } else {

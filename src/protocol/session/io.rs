@@ -88,7 +88,7 @@ pub enum TransferError {
     NotResumed(String),
     /// The data connection broke: 426.
     ConnectionLost,
-    /// The client ended its upload without close_notify: 426.
+    /// The client ended its upload by FIN behind a whole record, without close_notify: 426.
     Truncated,
     /// A record did not decrypt or violated the protocol: 426.
     Protection,

@@ -132,7 +132,7 @@ impl Situation {
             Self::DataProtectionFailed => (426, "Data connection violated TLS; transfer aborted."),
             Self::DataStalled => (426, "Transfer stalled; data connection closed."),
             Self::DataTruncated => {
-                (426, "Data connection ended without close_notify; upload incomplete.")
+                (426, "No TLS close_notify ended this upload: incomplete (see lax_upload_eof).")
             }
             Self::DeleteDone => (250, "File deleted."),
             Self::EpsvAllAccepted => (200, "EPSV ALL accepted."),

@@ -112,6 +112,7 @@ impl Shell {
                         name: "ann".to_owned(),
                         home: HomeId(0),
                         permissions: Permissions::ALL,
+                        lax_upload_eof: None,
                     })
                 }))
             }

@@ -330,7 +330,8 @@ fn lax() -> Policy {
 }
 
 fn account(name: &str) -> Account {
-    Account { name: name.to_owned(), home: HomeId(0), permissions: Permissions::ALL }
+    let permissions = Permissions::ALL;
+    Account { name: name.to_owned(), home: HomeId(0), permissions, lax_upload_eof: None }
 }
 
 fn passive() -> Input {
