@@ -67,6 +67,14 @@ pub const UPLOAD_LOW_WATER_BYTES: usize = TRANSFER_BATCH_BYTES;
 /// also what a client's last octets wait if it does not close the connection behind them.
 pub const UPLOAD_PATIENCE: Duration = Duration::from_millis(5);
 
+/// Bytes of an upload that are dropped after storage or policy has refused it, so that the client
+/// gets to reading why: many look for the reply only when they have sent all. Dropping costs less
+/// than what the client pays for sending, and less than storing would have.
+pub const REFUSED_UPLOAD_BYTES_MAX: u64 = 1 << 30;
+
+/// How long such an upload may go on.
+pub const REFUSED_UPLOAD_SPAN: Duration = Duration::from_secs(30);
+
 /// Largest file sent in one write with its TLS ticket and close_notify: what fits into a socket's
 /// send buffer at once.
 pub const WHOLE_FILE_BYTES_MAX: usize = TRANSFER_BATCH_SMALL_BYTES;

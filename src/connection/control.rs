@@ -212,9 +212,8 @@ impl Control {
     }
 
     fn tell(&mut self, input: Input) {
-        if matches!(input, Input::TransferFinished(_))
-            || matches!(input, Input::TransferOpened(Err(_)))
-        {
+        // What is left of a failed one goes with the next, or with the session.
+        if matches!(input, Input::TransferFinished(Ok(())) | Input::TransferOpened(Err(_))) {
             self.transfer = None;
         }
         let input = match input {

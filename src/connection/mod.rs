@@ -9,6 +9,7 @@ mod handshake_budget;
 mod handshakes;
 mod kernel_send;
 mod low_water;
+mod parting;
 mod passive_ports;
 mod receive;
 mod send;

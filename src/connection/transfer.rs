@@ -36,9 +36,11 @@ pub(super) struct Job {
     pub(super) mailbox: MailboxSender<Input>,
 }
 
-/// The session's hold on its transfer. Dropping it ends the transfer as ABOR does.
+/// The session's hold on its transfer. Dropping it ends the transfer as ABOR does, and closes what
+/// is left of one that failed.
 pub(super) struct TransferHandle {
     abort: Flag,
+    over: Flag,
     moved: Rc<Cell<u64>>,
     start: MailboxSender<Go>,
 }
@@ -64,15 +66,16 @@ impl TransferHandle {
     /// Opens storage and reports [`Input::TransferOpened`].
     pub(super) fn start(job: Job) -> Self {
         let (sender, receiver) = mailbox(1);
-        let handle = Self { abort: Flag::new(), moved: Rc::new(Cell::new(0)), start: sender };
+        let moved = Rc::new(Cell::new(0));
+        let handle = Self { abort: Flag::new(), over: Flag::new(), moved, start: sender };
         let interrupts = Interrupts {
             abort: handle.abort.clone(),
             cut: job.context.cut.clone(),
             stall: job.context.policy().stall_timeout,
         };
-        let moved = handle.moved.clone();
+        let (moved, over) = (handle.moved.clone(), handle.over.clone());
         let tasks = job.context.tasks.clone();
-        tasks.spawn(run(job, receiver, interrupts, moved));
+        tasks.spawn(run(job, receiver, interrupts, moved, over));
         handle
     }
 
@@ -93,10 +96,17 @@ impl TransferHandle {
 impl Drop for TransferHandle {
     fn drop(&mut self) {
         self.abort.set();
+        self.over.set();
     }
 }
 
-async fn run(job: Job, mut start: Mailbox<Go>, interrupts: Interrupts, moved: Rc<Cell<u64>>) {
+async fn run(
+    job: Job,
+    mut start: Mailbox<Go>,
+    interrupts: Interrupts,
+    moved: Rc<Cell<u64>>,
+    over: Flag,
+) {
     let helpers = &job.context.parts.helpers;
     let policy = job.context.policy();
     let store = StorePolicy {
@@ -136,12 +146,16 @@ async fn run(job: Job, mut start: Mailbox<Go>, interrupts: Interrupts, moved: Rc
         warn_of_truncation(&job);
     }
     count(&job, moved.get(), report.path, &result);
-    // A failed connection is closed before its reply; a good one has sent its FIN.
-    let lingering = connection.filter(|_| result.is_ok());
-    let _ = job.mailbox.send(Input::TransferFinished(result));
-    if let Some(connection) = lingering {
-        connection.linger().await;
+    let _ = job.mailbox.send(Input::TransferFinished(result.clone()));
+    match (connection, result) {
+        (Some(connection), Ok(())) => connection.linger().await,
+        (Some(connection), Err(error)) => connection.part(&error, is_upload(&job), &over).await,
+        (None, _) => {}
     }
+}
+
+const fn is_upload(job: &Job) -> bool {
+    matches!(job.request, TransferRequest::Store { .. })
 }
 
 /// One transfer at work.
@@ -204,11 +218,16 @@ impl Pump<'_> {
             let hold = matches!(transfer, Transfer::List(_)) || self.is_sent_whole(transfer);
             let (context, session) = (&self.job.context, &self.job.session);
             let protecting = connection.protect(context, purpose, session, deadline, hold);
-            let facts = protecting.await.map_err(|error| match error {
-                TransferError::Protection => TransferError::HandshakeFailed,
-                error => error,
-            })?;
-            report.facts = Some(facts);
+            match protecting.await {
+                Ok(facts) => report.facts = Some(facts),
+                Err(error) => {
+                    self.connection = Some(connection);
+                    return Err(match error {
+                        TransferError::Protection => TransferError::HandshakeFailed,
+                        error => error,
+                    });
+                }
+            }
         } else {
             connection.leave_clear();
         }
@@ -249,7 +268,7 @@ fn count(job: &Job, moved: u64, path: Option<DataPath>, result: &Result<(), Tran
         Some(DataPath::Text) => counters.transfers_text.increment(),
         None => {}
     }
-    let upload = matches!(job.request, TransferRequest::Store { .. });
+    let upload = is_upload(job);
     if upload { &counters.bytes_received } else { &counters.bytes_sent }.add(moved);
     match result {
         Ok(()) if upload => counters.uploads.increment(),

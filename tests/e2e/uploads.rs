@@ -14,7 +14,7 @@ use crate::process::open_files_below;
 use crate::run::{DEADLINE, run, run_with_input};
 use crate::support::server::{BOTH_LISTENERS, Builder, counter};
 use crate::support::wait::pause;
-use crate::support::{Client, Listener, Server, wait_until};
+use crate::support::{Client, End, Listener, Server, wait_until};
 
 const SUITES: [CipherSuite; 6] = [
     CipherSuite::TLS13_AES_128_GCM_SHA256,
@@ -360,8 +360,8 @@ fn a_full_disk_is_never_a_success() {
             let mut client = log_in(&site.server, user, private);
             for size in [(1 << 20) + 1, 3 << 20, 16 << 20] {
                 let mut data = client.begin("STOR f");
-                // The server may close first.
-                let _ = data.send(&bytes(size, 10));
+                // All of it is taken: a reset would hide the reply.
+                data.send(&bytes(size, 10)).unwrap();
                 data.finish();
                 client.expect_reply(552);
                 assert!(tree(&home).is_empty(), "{user} {private} {size}");
@@ -418,8 +418,7 @@ fn fill(home: &Path) {
                 command => command,
             };
             let mut data = client.begin(command);
-            // The server may close first.
-            let _ = data.send(&bytes(8 << 20, 10));
+            data.send(&bytes(8 << 20, 10)).unwrap();
             data.finish();
             client.expect_reply(552);
             assert_eq!(tree(home).len(), 1, "{command}: {:?}", tree(home));
@@ -431,7 +430,47 @@ fn fill(home: &Path) {
         client.expect("DELE new", 250);
         client.quit();
     }
-    assert_eq!(counter(&server.stop(), "transfers_failed"), 10);
+    // What curl makes of it: it looks for a reply only when everything is sent.
+    let upload = server.scratch().join("upload");
+    fs::write(&upload, bytes(24 << 20, 12)).unwrap();
+    for options in [&["--tls-max", "1.2"][..], &["--tlsv1.3"], &["--ftp-ssl-control"]] {
+        let mut curl = Command::new("curl");
+        curl.args(["-q", "-sS", "--noproxy", "*", "--ssl-reqd", "--user", "carol:secret"])
+            .args(options)
+            .arg("--cacert");
+        curl.arg(server.authority_pem()).arg("-T").arg(&upload);
+        curl.arg(format!("ftp://{}/new", server.address(Listener::Explicit)));
+        run(&mut curl, DEADLINE).exits(CURL_REMOTE_DISK_FULL);
+        assert_eq!(tree(home).len(), 1, "{options:?}: {:?}", tree(home));
+    }
+    assert_eq!(counter(&server.stop(), "transfers_failed"), 13);
+}
+
+/// curl's exit status for 452 and 552.
+const CURL_REMOTE_DISK_FULL: i32 = 70;
+
+/// Behind ABOR, too, what was still sent is dropped, and the connection ends by FIN; a client that
+/// goes on sending is cut when it begins its next transfer, or leaves.
+#[test]
+fn the_rest_of_a_refused_upload() {
+    let server = clear().toml("[policy]\nlax_upload_eof = false").start();
+    for private in [true, false] {
+        let mut client = log_in(&server, "alice", private);
+        let mut data = client.begin("STOR f");
+        data.send(&bytes(100_000, 13)).unwrap();
+        client.expect("ABOR", 426);
+        client.expect_reply(226);
+        data.send(&bytes(100_000, 14)).unwrap();
+        let end = data.read_to_end().1;
+        assert_eq!(end, if private { End::CloseNotify } else { End::Fin });
+
+        let next = client.begin("STOR f");
+        wait_until("the connection of the transfer before is closed", || {
+            data.send(b"more").is_err()
+        });
+        client.deliver(next, b"content");
+        client.quit();
+    }
 }
 
 /// ALLO of more than there is: refused before anything is sent, and nothing is reserved on the way

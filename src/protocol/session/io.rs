@@ -27,7 +27,8 @@ pub enum Input {
     PassiveListening(Result<SocketAddr, PassiveUnavailable>),
     /// Answer to [`Output::OpenTransfer`].
     TransferOpened(Result<Opened, FileError>),
-    /// The transfer started by [`Output::RunTransfer`] is over and everything it held is closed.
+    /// The transfer started by [`Output::RunTransfer`] is over, and storage has all or nothing of
+    /// it. The data connection of one that failed may drop for a while what the client still sends.
     TransferFinished(Result<(), TransferError>),
     /// Answer to [`Output::ReportProgress`]: octets moved so far.
     Progress(u64),
