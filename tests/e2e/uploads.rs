@@ -13,6 +13,7 @@ use crate::content::{bytes, sha256, tree};
 use crate::process::open_files_below;
 use crate::run::{DEADLINE, run, run_with_input};
 use crate::support::server::{BOTH_LISTENERS, Builder, counter};
+use crate::support::tls::{TLS12, TLS13};
 use crate::support::wait::pause;
 use crate::support::{Client, End, Listener, Server, wait_until};
 
@@ -444,6 +445,24 @@ fn fill(home: &Path) {
         assert_eq!(tree(home).len(), 1, "{options:?}: {:?}", tree(home));
     }
     assert_eq!(counter(&server.stop(), "transfers_failed"), 13);
+}
+
+/// A data connection that policy refuses is refused in words, however much is sent on it.
+#[test]
+fn an_upload_that_does_not_resume_is_told_so() {
+    let server = Server::builder().toml("[tls]\ndata_resumption = \"require\"").start();
+    for versions in [TLS12, TLS13] {
+        let tls = server.tls().versions(versions);
+        let mut client = Client::open_with(&server, Listener::Implicit, tls).login();
+        client.data_tls = client.data_tls.clone().fresh();
+        client.expect("TYPE I", 200);
+        let mut data = client.begin("STOR f");
+        data.send(&bytes(8 << 20, 15)).unwrap();
+        assert_eq!(data.finish(), End::CloseNotify);
+        client.expect_reply(522);
+        assert!(tree(&server.root()).is_empty());
+        client.quit();
+    }
 }
 
 /// curl's exit status for 452 and 552.
