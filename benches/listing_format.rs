@@ -24,11 +24,11 @@ struct Entry {
 type Format = fn(&mut Vec<u8>, &Entry);
 
 const FORMATS: [(&str, Format); 3] = [
-    ("list", |out, entry| listing::long_line(out, &entry.metadata, &entry.name, NOW_SECONDS)),
+    ("list", |out, entry| listing::long_line(out, &entry.metadata, &entry.name, b"", NOW_SECONDS)),
     ("nlst", |out, entry| listing::name_line(out, b"sub/", &entry.name)),
     ("mlsd", |out, entry| {
         let (facts, may) = (FactSet::DEFAULT, Permissions::READ_ONLY);
-        listing::fact_line(out, &entry.metadata, None, facts, may, &entry.name);
+        listing::fact_line(out, &entry.metadata, None, b"", facts, may, &entry.name);
     }),
 ];
 
@@ -50,6 +50,7 @@ fn directory(entries: usize) -> Vec<Entry> {
                 links: 1,
                 unique: (0xfd01, index as u64),
                 writable: false,
+                searchable: directory,
             },
         }
     };

@@ -108,6 +108,20 @@ pub const WRITE_BEHIND_BLOCKS_MAX: usize = 4;
 /// The one that has rested longest is freed for the next.
 pub const PASSIVE_RESTING_PER_SHARD_MAX: usize = 1024;
 
+/// Octets of names that one listing keeps to sort them: some 10,000 entries. A larger directory is
+/// listed in its own order.
+pub const LISTING_SORT_BYTES_MAX: usize = 256 * 1024;
+
+/// Work on names in one call of a listing (octets of each name, times those of the pattern): some
+/// milliseconds, also where no name matches.
+pub const LISTING_NAMES_WORK_MAX: usize = 1024 * 1024;
+
+/// Directories found and not yet listed by one LIST -R. Past this it ends with an error.
+pub const LISTING_DIRECTORIES_MAX: usize = 10_000;
+
+/// Entries looked at for the one that a listing shows by a name: some 10 ms.
+pub const SHOWN_NAME_ENTRIES_MAX: usize = 100_000;
+
 /// Bytes of listing text formatted before they are handed to the data connection.
 pub const LISTING_BATCH_BYTES: usize = 64 * 1024;
 

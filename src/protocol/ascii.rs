@@ -1,16 +1,18 @@
 //! Conversion between files, whose lines end with LF, and TYPE A on the wire, where they end with
 //! CR LF (RFC 959 §3.1.1.1) [TYPE-05 TYPE-06].
 //!
-//! Every LF of a file becomes CR LF, also one that follows a CR. This is the only rule under which
-//! a file comes back as it was: `a CR LF` is sent as `a CR CR LF` and stored as `a CR LF` again;
-//! sparing that LF would lose the CR. It also makes the octets on the wire a sum over the octets of
-//! the file, so that SIZE (RFC 3659 §4) and REST (§5.1) count the same stream wherever the file is
-//! cut into buffers [TYPE-08 TYPE-09].
+//! A line end of a file is LF or CR LF, and each becomes one CR LF: the lines of a file made under
+//! DOS arrive as they are, not with a blank line behind each. A CR that no LF follows is data. So
+//! the octets on the wire depend on the file alone, not on how it is cut into buffers, and SIZE
+//! (RFC 3659 §4) and REST (§5.1) count the same stream [TYPE-08 TYPE-09]. What TYPE A stores has LF
+//! line ends: such a file comes back as it was sent, one with CR LF only with TYPE I.
 
 /// File to wire. Remembers how many converted octets a restart marker still skips.
 #[derive(Debug, Default)]
 pub struct ToNetwork {
     skip: u64,
+    /// The last octet was a CR, and is already counted or appended.
+    carriage_return: bool,
 }
 
 impl ToNetwork {
@@ -24,21 +26,24 @@ impl ToNetwork {
     /// is still to be fed from its beginning.
     #[must_use]
     pub fn starting_at(marker: u64) -> Self {
-        Self { skip: marker }
+        Self { skip: marker, ..Self::default() }
     }
 
     /// Appends `input` converted, at most twice its length.
     pub fn convert(&mut self, input: &[u8], out: &mut Vec<u8>) {
-        let length = plain_len(input);
+        let length = self.plain_len(input);
         if length <= self.skip {
             self.skip -= length;
-            return;
+            return self.remember(input);
         }
         let start = out.len();
+        let mut after_cr = self.carriage_return;
         let mut rest = input;
         while let Some(at) = rest.iter().position(|&octet| octet == b'\n') {
             out.extend_from_slice(&rest[..at]);
-            out.extend_from_slice(b"\r\n");
+            let ended = if at == 0 { after_cr } else { rest[at - 1] == b'\r' };
+            out.extend_from_slice(if ended { b"\n" } else { b"\r\n" });
+            after_cr = false;
             rest = &rest[at + 1..];
         }
         out.extend_from_slice(rest);
@@ -46,14 +51,30 @@ impl ToNetwork {
             out.drain(start..start + skip);
         }
         self.skip = 0;
+        self.remember(input);
     }
 
     /// How many octets [`convert`](Self::convert) would append, with the same effect on the marker.
     pub fn converted_len(&mut self, input: &[u8]) -> u64 {
-        let length = plain_len(input);
+        let length = self.plain_len(input);
         let dropped = length.min(self.skip);
         self.skip -= dropped;
+        self.remember(input);
         length - dropped
+    }
+
+    /// Length of `input` converted, the marker left alone.
+    fn plain_len(&self, input: &[u8]) -> u64 {
+        let lines = input.iter().filter(|&&octet| octet == b'\n').count();
+        let pairs = input.windows(2).filter(|pair| *pair == b"\r\n").count();
+        let begun = self.carriage_return && input.first() == Some(&b'\n');
+        (input.len() + lines - pairs - usize::from(begun)) as u64
+    }
+
+    fn remember(&mut self, input: &[u8]) {
+        if let Some(&last) = input.last() {
+            self.carriage_return = last == b'\r';
+        }
     }
 
     /// Octets of the marker not reached yet; more than 0 at the end of the file means that the
@@ -108,11 +129,6 @@ impl FromNetwork {
     }
 }
 
-fn plain_len(input: &[u8]) -> u64 {
-    let lines = input.iter().filter(|&&octet| octet == b'\n').count();
-    input.len() as u64 + lines as u64
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -148,12 +164,22 @@ mod tests {
             (b"a", b"a"),
             (b"\n", b"\r\n"),
             (b"a\nb\n\n", b"a\r\nb\r\n\r\n"),
-            (b"a\r\nb", b"a\r\r\nb"),
             (b"a\rb\r", b"a\rb\r"),
         ] {
             assert_eq!(to_network(0, &[file]), wire);
             assert_eq!(from_network(&[wire]), file);
         }
+    }
+
+    /// A line that ends in CR LF already has one end, wherever the buffers are cut.
+    #[test]
+    fn one_line_end_stays_one() {
+        assert_eq!(to_network(0, &[b"a\r\nb\r\n"]), b"a\r\nb\r\n");
+        assert_eq!(to_network(0, &[b"a\r", b"\nb"]), b"a\r\nb");
+        assert_eq!(to_network(0, &[b"a\r", b"", b"\nb"]), b"a\r\nb");
+        assert_eq!(to_network(0, &[b"a\r\r\n\n", b"\n"]), b"a\r\r\n\r\n\r\n");
+        assert_eq!(to_network(2, &[b"a\r", b"\nb"]), b"\nb");
+        assert_eq!(to_network(3, &[b"a\r", b"\nb\n"]), b"b\r\n");
     }
 
     #[test]
@@ -179,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn comes_back_whatever_the_buffers() {
+    fn is_the_same_whatever_the_buffers() {
         let mut random = Random::new(0xa5c11);
         for _ in 0..100_000 {
             let file = random.octets(24, b"\r\n\r\na");
@@ -187,7 +213,12 @@ mod tests {
             let wire = to_network(0, &[head, tail]);
             assert_eq!(wire, to_network(0, &[&file]));
             let (head, tail) = wire.split_at(random.below(wire.len() + 1));
-            assert_eq!(from_network(&[head, tail]), file);
+            // What comes back has LF where there was CR LF, and is else as it was.
+            let lines: Vec<&[u8]> = file.split(|&octet| octet == b'\n').collect();
+            let (last, ended) = lines.split_last().unwrap();
+            let ended = ended.iter().map(|line| line.strip_suffix(b"\r").unwrap_or(line));
+            let unix: Vec<_> = ended.chain([*last]).collect();
+            assert_eq!(from_network(&[head, tail]), unix.join(&b'\n'));
         }
     }
 }

@@ -12,15 +12,15 @@ pub struct FileTime {
     pub nanoseconds: u32,
 }
 
-/// What a name stands for, symbolic links followed.
+/// What a name stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FileKind {
     /// A directory.
     Directory,
     /// A regular file.
     File,
-    /// A symbolic link whose target is absent or outside the root.
-    DanglingLink,
+    /// A symbolic link: looked at itself, or its target is absent or outside the root.
+    Link,
     /// Device, socket, FIFO: listed, never opened.
     Other,
 }
@@ -38,10 +38,24 @@ pub struct Metadata {
     pub mode: u32,
     /// Hard links, for the second column of LIST.
     pub links: u64,
-    /// Device and inode: the `unique` fact, equal for all names of one file.
+    /// Filesystem (0 is that of the root) and inode: the `unique` fact, equal for all names of one
+    /// file, the same after a restart, and nothing that tells which device it is.
     pub unique: (u64, u64),
     /// Whether the server process itself may write here (for the `perm` fact).
     pub writable: bool,
+    /// Whether the server process may go into this directory; false for anything else.
+    pub searchable: bool,
+}
+
+/// Facts about a name itself, a symbolic link not followed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NameFacts {
+    /// Of the link itself when it is one.
+    pub metadata: Metadata,
+    /// What the symbolic link reads; empty when it is none.
+    pub link: Vec<u8>,
+    /// Digests of the whole file that were stored and still hold, if they were asked for.
+    pub digests: Vec<NamedDigest>,
 }
 
 /// Digests for HASH and the X-hash commands (draft-bryan-ftpext-hash).
@@ -105,8 +119,13 @@ pub type NamedDigest = (HashAlgorithm, Vec<u8>);
 pub enum FileRequest {
     /// Facts of a name, last symbolic link followed when it stays inside the root.
     Metadata(VirtualPath),
-    /// The same for MLST, with the digests that are known of the file.
-    Facts(VirtualPath),
+    /// Facts of the name itself, its last symbolic link not followed, for MLST and RNFR.
+    Facts {
+        /// Which name.
+        path: VirtualPath,
+        /// Whether the digests that are known of the file are wanted.
+        digests: bool,
+    },
     /// Size of the file after conversion to TYPE A (RFC 3659 §4).
     AsciiSize(VirtualPath),
     /// MKD.
@@ -155,8 +174,8 @@ pub enum FileReply {
     Done,
     /// For `Metadata` and `SetFacts`.
     Metadata(Metadata),
-    /// For `Facts`: with the digests of the whole file that were stored and still hold.
-    Facts(Metadata, Vec<NamedDigest>),
+    /// For `Facts`.
+    Facts(NameFacts),
     /// For `AsciiSize` and `Available`.
     Octets(u64),
     /// For `Hash`: digest, and the range it covers, end exclusive.
@@ -183,6 +202,8 @@ pub enum FileError {
     OutsideRoot,
     /// A directory was needed.
     NotADirectory,
+    /// RMD of a symbolic link.
+    IsALink,
     /// A directory cannot be used so.
     IsADirectory,
     /// Neither file nor directory (device, socket, FIFO).
@@ -209,6 +230,8 @@ pub enum FileError {
     BeyondEnd,
     /// The file became shorter while it was read; what was sent is not all of it.
     Shrunk,
+    /// A rename to another filesystem.
+    OtherFilesystem,
     /// Not offered for this file or by this filesystem (also: too big for ASCII SIZE).
     Unsupported,
     /// Descriptors or helper queue exhausted; try again later.
@@ -274,17 +297,21 @@ pub enum ListStyle {
     Facts(FactSet),
 }
 
-/// What to list and how.
+/// What to list and how. In LIST and NLST the last name may be a pattern of `*`, `?` and `[…]`
+/// (RFC 1123 §4.1.2.7), unless something of that very name exists.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListRequest {
     /// Directory, or for LIST and NLST also a file (one line).
     pub path: VirtualPath,
-    /// Name to print when `path` is a file, as the client gave it.
+    /// The operand as the client gave it: printed when `path` is a file, and up to its last slash
+    /// before the names that a pattern matches.
     pub argument: Vec<u8>,
     /// Form of the lines.
     pub style: ListStyle,
     /// LIST -a: names that start with a dot, too. MLSD always has them.
     pub hidden: bool,
+    /// LIST -R: the directories below as well, symbolic links not followed.
+    pub recursive: bool,
     /// For the `perm` fact.
     pub permissions: Permissions,
     /// Current time, for the two date forms of LIST; seconds since the epoch.

@@ -1,10 +1,9 @@
 //! Lines of LIST, NLST and MLSD and the facts of MLST, one name at a time. Which names, in which
 //! order and over which connection is for others to say.
 //!
-//! Names are raw octets. On the data connection 0xFF is not doubled, since nothing there is Telnet,
-//! but a CR in a name is followed by a NUL as in every pathname of RFC 2640 §3.1: so the pair CR LF
-//! ends a line and never occurs inside one, and the name can be restored (RFC 3659 §2.2) [SYN-17].
-//! A lone LF stays as it is.
+//! Names are octets; on the data connection 0xFF is not doubled, since nothing there is Telnet.
+//! Control characters in them are shown as `?`: an entry is one line for every client, whatever it
+//! takes for a line's end (see [`shown`](super::shown)) [SYN-17].
 
 use super::account::Permissions;
 use super::digits::{push_decimal, push_hex, push_octal};
@@ -12,12 +11,19 @@ use super::file::{FactSet, FileKind, Metadata, NamedDigest};
 use super::hash_command;
 use super::hexadecimal;
 use super::mlst_options;
+use super::shown::push_shown;
 use super::timestamp::{push_ls_date, push_utc};
 
 /// Appends a line of LIST, as `ls -l` prints it: the form that clients parse. Owner and group are
 /// always `ftp`: the system's names are no business of the client. `now_seconds`, since the epoch,
-/// chooses the form of the date [LIST-01].
-pub fn long_line(out: &mut Vec<u8>, metadata: &Metadata, name: &[u8], now_seconds: i64) {
+/// chooses the form of the date [LIST-01]. A symbolic link ends in ` -> ` and `link`, its text.
+pub fn long_line(
+    out: &mut Vec<u8>,
+    metadata: &Metadata,
+    name: &[u8],
+    link: &[u8],
+    now_seconds: i64,
+) {
     out.push(type_letter(metadata.kind));
     out.extend_from_slice(&mode_letters(metadata.mode));
     out.push(b' ');
@@ -27,31 +33,36 @@ pub fn long_line(out: &mut Vec<u8>, metadata: &Metadata, name: &[u8], now_second
     out.push(b' ');
     push_ls_date(out, metadata.modified, now_seconds);
     out.push(b' ');
-    push_name(out, name);
+    push_shown(out, name);
+    if metadata.kind == FileKind::Link && !link.is_empty() {
+        out.extend_from_slice(b" -> ");
+        push_shown(out, link);
+    }
     out.extend_from_slice(b"\r\n");
 }
 
 /// Appends a line of NLST: nothing but the name, after the `prefix` that makes it usable from the
 /// working directory (RFC 1123 §4.1.2.7) [NLST-01].
 pub fn name_line(out: &mut Vec<u8>, prefix: &[u8], name: &[u8]) {
-    push_name(out, prefix);
-    push_name(out, name);
+    push_shown(out, prefix);
+    push_shown(out, name);
     out.extend_from_slice(b"\r\n");
 }
 
 /// Appends a line of MLSD: `facts SP name` (RFC 3659 §7.2) [MLSD-01]. `kind_override` is `cdir` or
-/// `pdir` for the entries of that type, which only MLSD has.
+/// `pdir` for the entries of that type, which only MLSD has; `link` is what a symbolic link reads.
 pub fn fact_line(
     out: &mut Vec<u8>,
     metadata: &Metadata,
     kind_override: Option<&str>,
+    link: &[u8],
     selected: FactSet,
     permissions: Permissions,
     name: &[u8],
 ) {
-    facts(out, metadata, kind_override, selected, permissions);
+    facts(out, metadata, kind_override, link, selected, permissions);
     out.push(b' ');
-    push_name(out, name);
+    push_shown(out, name);
     out.extend_from_slice(b"\r\n");
 }
 
@@ -61,12 +72,16 @@ pub fn facts(
     out: &mut Vec<u8>,
     metadata: &Metadata,
     kind_override: Option<&str>,
+    link: &[u8],
     selected: FactSet,
     permissions: Permissions,
 ) {
     if selected.kind {
         out.extend_from_slice(b"type=");
-        out.extend_from_slice(kind_override.unwrap_or(kind_value(metadata.kind)).as_bytes());
+        match kind_override {
+            Some(kind) => out.extend_from_slice(kind.as_bytes()),
+            None => push_kind(out, metadata.kind, link),
+        }
         out.push(b';');
     }
     if selected.size && metadata.kind == FileKind::File {
@@ -115,9 +130,9 @@ fn perm(
         (b'a', file && may.append && writable),
         (b'c', directory && may.write && writable),
         (b'd', plain && may.delete),
-        (b'e', directory),
+        (b'e', directory && metadata.searchable),
         (b'f', plain && may.rename),
-        (b'l', directory && may.list),
+        (b'l', directory && may.list && metadata.searchable),
         (b'm', directory && may.mkdir && writable),
         (b'p', directory && may.delete && writable),
         (b'r', file && may.read),
@@ -148,22 +163,21 @@ pub fn feat_mlst(selected: FactSet, hashes: bool) -> String {
     mlst_options::feature(selected, hashes)
 }
 
-fn push_name(out: &mut Vec<u8>, name: &[u8]) {
-    for part in name.split_inclusive(|&octet| octet == b'\r') {
-        out.extend_from_slice(part);
-        if part.ends_with(b"\r") {
-            out.push(0);
-        }
-    }
-}
-
-/// Values of the `type` fact. Ours for what RFC 3659 §7.5.1 leaves to the system (§7.5.1.5).
-fn kind_value(kind: FileKind) -> &'static str {
-    match kind {
-        FileKind::Directory => "dir",
-        FileKind::File => "file",
-        FileKind::DanglingLink => "OS.unix=slink",
-        FileKind::Other => "OS.unix=special",
+/// The value of the `type` fact. Ours for what RFC 3659 §7.5.1 leaves to the system (§7.5.1.5), in
+/// the form that FileZilla, lftp and basic-ftp know: `OS.unix=slink:` and what the link reads. A
+/// value has no room for every octet (RCHAR, §7.2): where the link has others, it is left out.
+fn push_kind(out: &mut Vec<u8>, kind: FileKind, link: &[u8]) {
+    let plain =
+        |&octet: &u8| octet.is_ascii_alphanumeric() || b",.:!@#$%^&()-_+?/\\'\"=".contains(&octet);
+    out.extend_from_slice(match kind {
+        FileKind::Directory => b"dir",
+        FileKind::File => b"file",
+        FileKind::Link if !link.is_empty() && link.iter().all(plain) => b"OS.unix=slink:",
+        FileKind::Link => return out.extend_from_slice(b"OS.unix=symlink"),
+        FileKind::Other => b"OS.unix=special",
+    });
+    if kind == FileKind::Link {
+        out.extend_from_slice(link);
     }
 }
 
@@ -173,7 +187,7 @@ fn type_letter(kind: FileKind) -> u8 {
     match kind {
         FileKind::Directory => b'd',
         FileKind::File => b'-',
-        FileKind::DanglingLink => b'l',
+        FileKind::Link => b'l',
         FileKind::Other => b'p',
     }
 }
@@ -215,8 +229,9 @@ mod tests {
             modified: FileTime { seconds: NOW, nanoseconds: 5 },
             mode: 0o644,
             links: 1,
-            unique: (0xfd, 0x1234),
+            unique: (0, 0x1234),
             writable: true,
+            searchable: kind == FileKind::Directory,
         }
     }
 
@@ -225,7 +240,7 @@ mod tests {
         #[track_caller]
         fn check(kind: FileKind, mode: u32, name: &[u8], expected: &[u8]) {
             let mut out = Vec::new();
-            long_line(&mut out, &Metadata { mode, ..metadata(kind) }, name, NOW);
+            long_line(&mut out, &Metadata { mode, ..metadata(kind) }, name, b"to\nx", NOW);
             assert_eq!(out, expected);
         }
         let file = FileKind::File;
@@ -233,8 +248,8 @@ mod tests {
         check(file, 0o644, b" a ", line);
         let line = b"drwxrwxrwt   1 ftp      ftp             12345 Nov 14 22:13 d\r\n";
         check(FileKind::Directory, 0o1777, b"d", line);
-        let line = b"lrwxrwxrwx   1 ftp      ftp             12345 Nov 14 22:13 l\r\n";
-        check(FileKind::DanglingLink, 0o777, b"l", line);
+        let line = b"lrwxrwxrwx   1 ftp      ftp             12345 Nov 14 22:13 l -> to?x\r\n";
+        check(FileKind::Link, 0o777, b"l", line);
         let line = b"p--S-wsrwT   1 ftp      ftp             12345 Nov 14 22:13 \xff\r\n";
         check(FileKind::Other, 0o7036, b"\xff", line);
     }
@@ -250,8 +265,8 @@ mod tests {
             unique: (u64::MAX, u64::MAX),
             ..metadata(FileKind::File)
         };
-        long_line(&mut out, &extreme, b"x", i64::MAX);
-        fact_line(&mut out, &extreme, None, FactSet::DEFAULT, Permissions::ALL, b"x");
+        long_line(&mut out, &extreme, b"x", b"", i64::MAX);
+        fact_line(&mut out, &extreme, None, b"", FactSet::DEFAULT, Permissions::ALL, b"x");
         assert_eq!(out.iter().filter(|&&octet| octet == b'\n').count(), 2);
     }
 
@@ -260,8 +275,8 @@ mod tests {
         for (prefix, name, expected) in [
             (&b""[..], &b"a"[..], &b"a\r\n"[..]),
             (b"sub/", b"a", b"sub/a\r\n"),
-            (b"s\r/", b"a\r\nb\r", b"s\r\0/a\r\0\nb\r\0\r\n"),
-            (b"", b"a\nb\xff", b"a\nb\xff\r\n"),
+            (b"s\r/", b"a\r\nb\r", b"s?/a??b?\r\n"),
+            (b"", b"a\nb\xff", b"a?b\xff\r\n"),
         ] {
             let mut out = Vec::new();
             name_line(&mut out, prefix, name);
@@ -275,19 +290,19 @@ mod tests {
         fn check(kind: FileKind, as_kind: Option<&str>, selected: FactSet, expected: &str) {
             let mut out = Vec::new();
             let may = Permissions::ALL;
-            fact_line(&mut out, &metadata(kind), as_kind, selected, may, b" a\r");
-            assert_eq!(out, format!("{expected}  a\r\0\r\n").as_bytes());
+            fact_line(&mut out, &metadata(kind), as_kind, b"../to", selected, may, b" a\r");
+            assert_eq!(out, format!("{expected}  a?\r\n").as_bytes());
         }
         let all = FactSet { unix_mode: true, ..FactSet::DEFAULT };
-        let rest = "unique=fdg1234;UNIX.mode=0644;";
+        let rest = "unique=0g1234;UNIX.mode=0644;";
         let file = "type=file;size=12345;modify=20231114221320;perm=adfrw;";
         check(FileKind::File, None, all, &format!("{file}{rest}"));
         let dir = "type=dir;modify=20231114221320;perm=cdeflmp;";
         check(FileKind::Directory, None, all, &format!("{dir}{rest}"));
         let cdir = "type=cdir;modify=20231114221320;perm=celmp;";
         check(FileKind::Directory, Some("cdir"), all, &format!("{cdir}{rest}"));
-        let slink = "type=OS.unix=slink;modify=20231114221320;perm=df;unique=fdg1234;";
-        check(FileKind::DanglingLink, None, FactSet::DEFAULT, slink);
+        let slink = "type=OS.unix=slink:../to;modify=20231114221320;perm=df;unique=0g1234;";
+        check(FileKind::Link, None, FactSet::DEFAULT, slink);
         check(
             FileKind::Other,
             None,
@@ -295,6 +310,23 @@ mod tests {
             "type=OS.unix=special;",
         );
         check(FileKind::File, None, FactSet::NONE, "");
+    }
+
+    /// RFC 3659 §7.2 has no room for every octet in a value.
+    #[test]
+    fn kinds_of_links() {
+        for (link, expected) in [
+            (&b"a/../b_c.d-e=f"[..], &b"OS.unix=slink:a/../b_c.d-e=f"[..]),
+            (b"two words", b"OS.unix=symlink"),
+            (b"x;type=file", b"OS.unix=symlink"),
+            (b"x\ny", b"OS.unix=symlink"),
+            ("\u{e9}".as_bytes(), b"OS.unix=symlink"),
+            (b"", b"OS.unix=symlink"),
+        ] {
+            let mut out = Vec::new();
+            push_kind(&mut out, FileKind::Link, link);
+            assert_eq!(out, expected);
+        }
     }
 
     #[test]
@@ -321,7 +353,7 @@ mod tests {
         }
         check(FileKind::File, Permissions::ALL, false, "dfr");
         check(FileKind::Directory, Permissions::ALL, false, "defl");
-        check(FileKind::DanglingLink, Permissions::ALL, true, "df");
+        check(FileKind::Link, Permissions::ALL, true, "df");
         check(FileKind::Other, Permissions::ALL, true, "df");
     }
 
@@ -338,16 +370,19 @@ mod tests {
             let name = random.octets(12, b"\r\n\r\n\0 ;=");
             let mut out = Vec::new();
             name_line(&mut out, b"", &name);
-            long_line(&mut out, &metadata(FileKind::File), &name, NOW);
+            long_line(&mut out, &metadata(FileKind::Link), &name, &name, NOW);
             fact_line(
                 &mut out,
-                &metadata(FileKind::File),
+                &metadata(FileKind::Link),
                 None,
+                &name,
                 FactSet::DEFAULT,
                 Permissions::ALL,
                 &name,
             );
-            assert_eq!(out.windows(2).filter(|pair| pair == b"\r\n").count(), 3, "{name:?}");
+            for end in [b'\r', b'\n'] {
+                assert_eq!(out.iter().filter(|&&octet| octet == end).count(), 3, "{name:?}");
+            }
         }
     }
 }

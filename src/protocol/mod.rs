@@ -16,9 +16,11 @@ pub mod listing;
 pub mod mlst_options;
 pub mod number;
 pub mod path;
+pub mod pattern;
 pub mod policy;
 pub mod reply;
 pub mod session;
+pub mod shown;
 #[cfg(test)]
 mod test_random;
 pub mod timestamp;

@@ -1,9 +1,10 @@
 //! Replies as octets (RFC 959 §4.2). Which code and which text is the session's to say.
 //!
-//! Text is Telnet-encoded here and nowhere else: 0xFF is doubled, CR becomes CR NUL, so that a name
-//! with CR LF in it cannot end the line early [SYN-17] and an octet 0xFF is not a Telnet command
-//! (RFC 854). A lone LF, which RFC 2640 §3.1 allows, becomes `?`: Python's ftplib and others end a
-//! line at it, and a directory's name could answer their next command [SYN-03]. Listings keep it.
+//! Text is Telnet-encoded here and nowhere else: 0xFF is doubled, so that it is no Telnet command
+//! (RFC 854). Control characters become `?` (see [`shown`](super::shown)), so that no name ends its
+//! line early, or answers the next command [SYN-03 SYN-17].
+
+use super::shown::push_shown;
 
 /// Appends `ddd SP text CRLF`.
 pub fn line(out: &mut Vec<u8>, code: u16, text: &[u8]) {
@@ -30,8 +31,8 @@ pub fn multi(
 }
 
 /// Like [`multi`], with inner lines as `listing` made them, less their CR LF, for STAT with a
-/// pathname. A CR in them is already followed by NUL and not encoded twice. A line that starts with
-/// three digits is padded with one space, so that it cannot pass for the last line.
+/// pathname. A line that starts with three digits is padded with one space, so that it cannot pass
+/// for the last line.
 pub fn multi_raw(
     out: &mut Vec<u8>,
     code: u16,
@@ -45,9 +46,7 @@ pub fn multi_raw(
         if text.len() >= 3 && text[..3].iter().all(u8::is_ascii_digit) {
             out.push(b' ');
         }
-        for part in text.split_inclusive(|&octet| octet == 0) {
-            encode(out, part.strip_suffix(b"\r\0").map_or(part, |head| &part[..=head.len()]));
-        }
+        encode(out, text);
         out.extend_from_slice(b"\r\n");
     }
     numbered(out, code, b' ', last);
@@ -77,12 +76,10 @@ fn numbered(out: &mut Vec<u8>, code: u16, separator: u8, text: &[u8]) {
 }
 
 fn encode(out: &mut Vec<u8>, text: &[u8]) {
-    for &octet in text {
-        match octet {
-            0xff => out.extend_from_slice(b"\xff\xff"),
-            b'\r' => out.extend_from_slice(b"\r\0"),
-            b'\n' => out.push(b'?'),
-            _ => out.push(octet),
+    for part in text.split_inclusive(|&octet| octet == 0xff) {
+        push_shown(out, part);
+        if part.ends_with(b"\xff") {
+            out.push(0xff);
         }
     }
 }
@@ -104,8 +101,8 @@ mod tests {
     fn single_line() {
         check_line(b"Noted", b"200 Noted\r\n");
         check_line(b"", b"200 \r\n");
-        check_line(b"a\r\nb", b"200 a\r\0?b\r\n");
-        check_line(b"a\nb\r", b"200 a?b\r\0\r\n");
+        check_line(b"a\r\nb", b"200 a??b\r\n");
+        check_line(b"a\nb\r", b"200 a?b?\r\n");
         check_line(b"\xff\xfe", b"200 \xff\xff\xfe\r\n");
         check_line(b"%s %n {}", b"200 %s %n {}\r\n");
     }
@@ -120,7 +117,7 @@ mod tests {
         assert_eq!(out, b"211-None\r\n211 End\r\n");
         out.clear();
         multi(&mut out, 250, b"a\r\n250 x", [b"b\r\n250 x"], b"c\r\n");
-        assert_eq!(out, b"250-a\r\0?250 x\r\n b\r\0?250 x\r\n250 c\r\0?\r\n");
+        assert_eq!(out, b"250-a??250 x\r\n b??250 x\r\n250 c??\r\n");
     }
 
     #[test]
@@ -132,37 +129,24 @@ mod tests {
     }
 
     #[test]
-    fn raw_lines_are_not_encoded_twice() {
-        #[track_caller]
-        fn check(text: &[u8], expected: &[u8]) {
-            let mut out = Vec::new();
-            multi_raw(&mut out, 213, b"", [text], b"");
-            assert_eq!(out, [b"213-\r\n", expected, b"\r\n213 \r\n"].concat());
-        }
-        check(b"a\r\0\nb\xff\r\0", b"a\r\0?b\xff\xff\r\0");
-        check(b"\r\0\0\r\0\r\0", b"\r\0\0\r\0\r\0");
-        check(b"a\0b", b"a\0b");
-        // What no listing has: still no line end.
-        check(b"a\r\nb\r", b"a\r\0?b\r\0");
-    }
-
-    #[test]
     fn quotes() {
         assert_eq!(quoted(b"/"), b"\"/\"");
         assert_eq!(quoted(b"/a\"b\"\""), b"\"/a\"\"b\"\"\"\"\"");
     }
 
     #[test]
-    fn all_but_lf_decodes_to_itself() {
+    fn all_but_control_characters_decodes_to_itself() {
         let mut random = Random::new(0xfeed);
         for _ in 0..10_000 {
-            let mut text = random.octets(40, b"\r\0\xff\"9 -");
-            text.retain(|octet| *octet != b'\n');
+            let mut text = random.octets(40, b"\t\xff\"9 -");
+            text.retain(|octet| *octet == b'\t' || !octet.is_ascii_control());
+            let mut shown = Vec::new();
+            push_shown(&mut shown, &text);
             let mut out = Vec::new();
             line(&mut out, 250, &text);
             let mut reader = LineReader::new();
             reader.push(&out, &mut Vec::new());
-            assert_eq!(reader.pop(), Some(Line::Command([b"250 ", &text[..]].concat())));
+            assert_eq!(reader.pop(), Some(Line::Command([b"250 ", &shown[..]].concat())));
             assert!(reader.is_clean());
         }
     }

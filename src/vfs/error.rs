@@ -39,7 +39,8 @@ impl From<Errno> for FileError {
 /// directory moved below itself or a flag the filesystem does not know.
 pub(super) fn cross_device(errno: Errno) -> FileError {
     match errno {
-        Errno::XDEV | Errno::INVAL | Errno::MLINK => FileError::Unsupported,
+        Errno::XDEV => FileError::OtherFilesystem,
+        Errno::INVAL | Errno::MLINK => FileError::Unsupported,
         other => other.into(),
     }
 }
@@ -75,7 +76,7 @@ mod tests {
         check(Errno::MFILE, FileError::Overloaded);
         check(Errno::NFILE, FileError::Overloaded);
         check(Errno::IO, FileError::Io(5));
-        assert_eq!(cross_device(Errno::XDEV), FileError::Unsupported);
+        assert_eq!(cross_device(Errno::XDEV), FileError::OtherFilesystem);
     }
 
     #[test]

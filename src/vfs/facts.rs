@@ -19,30 +19,38 @@ pub(super) struct Identity {
     user: u32,
     groups: Vec<u32>,
     read_only: bool,
+    /// Device of the root.
+    device: u64,
 }
 
 impl Identity {
-    /// The calling thread's effective ids; `read_only` when the filesystem is mounted so.
-    pub(super) fn current(read_only: bool) -> Self {
+    /// The calling thread's effective ids, and the root's `device` (see [`unique`]); `read_only`
+    /// when the filesystem is mounted so.
+    pub(super) fn current(read_only: bool, device: u64) -> Self {
         let mut groups: Vec<u32> = rustix::process::getgroups()
             .unwrap_or_default()
             .into_iter()
             .map(|group| group.as_raw())
             .collect();
         groups.push(rustix::process::getegid().as_raw());
-        Self { user: rustix::process::geteuid().as_raw(), groups, read_only }
+        Self { user: rustix::process::geteuid().as_raw(), groups, read_only, device }
     }
 
     /// Whether this process may write: change a file, or make and remove names in a directory.
     pub(super) fn may_write(&self, stat: &Statx) -> bool {
-        if self.read_only {
-            return false;
-        }
+        let directory = kind(stat) == Some(FileKind::Directory);
+        !self.read_only && self.has_bits(stat, if directory { 0o3 } else { 0o2 })
+    }
+
+    /// Whether this process may go into the directory.
+    fn may_search(&self, stat: &Statx) -> bool {
+        kind(stat) == Some(FileKind::Directory) && self.has_bits(stat, 0o1)
+    }
+
+    fn has_bits(&self, stat: &Statx, needed: u16) -> bool {
         if self.user == 0 {
             return true;
         }
-        let directory = kind(stat) == Some(FileKind::Directory);
-        let needed = if directory { 0o3 } else { 0o2 };
         let class = if stat.stx_uid == self.user {
             6
         } else if self.groups.contains(&stat.stx_gid) {
@@ -53,10 +61,22 @@ impl Identity {
         (stat.stx_mode >> class) & needed == needed
     }
 
-    /// The facts of a name whose links are resolved; a symbolic link that is still one dangles.
+    /// The `unique` fact: 0 for the root's own filesystem, whose number need not be the same after
+    /// a restart; a mount below has a number made of its device's, which is not told.
+    fn unique(&self, stat: &Statx) -> (u64, u64) {
+        let (device, inode) = unique(stat);
+        let filesystem = if device == self.device {
+            0
+        } else {
+            u64::from(crc32fast::hash(&device.to_ne_bytes())).max(1)
+        };
+        (filesystem, inode)
+    }
+
+    /// The facts of what was looked at, be it a symbolic link.
     pub(super) fn metadata(&self, stat: &Statx) -> Metadata {
         Metadata {
-            kind: kind(stat).unwrap_or(FileKind::DanglingLink),
+            kind: kind(stat).unwrap_or(FileKind::Link),
             size: stat.stx_size,
             modified: FileTime {
                 seconds: stat.stx_mtime.tv_sec,
@@ -64,8 +84,9 @@ impl Identity {
             },
             mode: u32::from(stat.stx_mode & 0o7777),
             links: u64::from(stat.stx_nlink),
-            unique: unique(stat),
+            unique: self.unique(stat),
             writable: self.may_write(stat),
+            searchable: self.may_search(stat),
         }
     }
 }
@@ -110,6 +131,19 @@ const TMPFS_MAGIC: FsWord = 0x0102_1994;
 mod tests {
     use super::*;
 
+    /// Nothing tells the device, and the root's own filesystem has no number that could change.
+    #[test]
+    fn unique_values() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut stat = stat_handle(std::fs::File::open(directory.path()).unwrap(), false).unwrap();
+        let device = unique(&stat).0;
+        let identity = Identity { user: 0, groups: vec![], read_only: false, device };
+        assert_eq!(identity.unique(&stat), (0, stat.stx_ino));
+        stat.stx_dev_minor += 1;
+        let (other, inode) = identity.unique(&stat);
+        assert!(other != 0 && other != unique(&stat).0 && inode == stat.stx_ino);
+    }
+
     #[test]
     fn permission_bits_decide_by_class() {
         let directory = tempfile::tempdir().unwrap();
@@ -120,10 +154,16 @@ mod tests {
         #[track_caller]
         fn check(stat: &mut Statx, mode: u16, user: u32, group: u32, expected: bool) {
             stat.stx_mode = mode;
-            let identity = Identity { user, groups: vec![group], read_only: false };
+            let identity = Identity { user, groups: vec![group], read_only: false, device: 0 };
             assert_eq!(identity.may_write(stat), expected, "{mode:o} {user} {group}");
-            let identity = Identity { user, groups: vec![group], read_only: true };
+            let identity = Identity { user, groups: vec![group], read_only: true, device: 0 };
             assert!(!identity.may_write(stat));
+        }
+        #[track_caller]
+        fn check_search(stat: &mut Statx, mode: u16, user: u32, expected: bool) {
+            stat.stx_mode = mode;
+            let identity = Identity { user, groups: vec![], read_only: true, device: 0 };
+            assert_eq!(identity.may_search(stat), expected, "{mode:o} {user}");
         }
         const FILE: u16 = 0o100_000;
         const DIRECTORY: u16 = 0o040_000;
@@ -136,5 +176,9 @@ mod tests {
         check(&mut stat, FILE, 0, 0, true);
         check(&mut stat, DIRECTORY | 0o200, 10, 99, false);
         check(&mut stat, DIRECTORY | 0o300, 10, 99, true);
+        check_search(&mut stat, DIRECTORY | 0o766, 10, true);
+        check_search(&mut stat, DIRECTORY | 0o677, 10, false);
+        check_search(&mut stat, DIRECTORY, 0, true);
+        check_search(&mut stat, FILE | 0o777, 10, false);
     }
 }

@@ -1,39 +1,57 @@
 //! LIST, NLST and MLSD: a directory of any size as text, in bounded memory.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::fmt;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use rustix::fs::{FileType, OFlags, RawDir};
+use rustix::fs::{FileType, OFlags, RawDir, readlinkat};
 use rustix::io::Errno;
 
 use super::facts;
 use super::root::{Lookup, Root};
 use super::temporary::is_temporary;
-use crate::limits::LISTING_BATCH_BYTES;
+use crate::limits::{
+    LISTING_BATCH_BYTES, LISTING_DIRECTORIES_MAX, LISTING_NAMES_WORK_MAX, LISTING_SORT_BYTES_MAX,
+};
 use crate::protocol::file::{
     FactSet, FileError, FileKind, FileTime, ListRequest, ListStyle, Metadata,
 };
 use crate::protocol::listing::{fact_line, long_line, name_line};
+use crate::protocol::path::VirtualPath;
+use crate::protocol::pattern::{is_pattern, matches};
 
 /// Octets one `getdents64` may fill: some hundred to a thousand entries.
 const ENTRIES_BYTES: usize = 32 * 1024;
 
-/// A listing under way. Memory: the entries of one `getdents64` and their copy, however large the
-/// directory is.
+/// A listing under way. Memory: names of [`LISTING_SORT_BYTES_MAX`] and the entries of one
+/// `getdents64`, however large the directory is; with LIST -R the directories not yet listed, too.
 ///
-/// Every entry that exists from beginning to end is listed exactly once, in the directory's order;
-/// one that vanishes meanwhile is left out; the server's temporary names never appear.
+/// Every entry that exists from beginning to end is listed exactly once; one that vanishes
+/// meanwhile is left out; the server's temporary names never appear. Entries are sorted by name where their
+/// names fit into the memory, else in the directory's order. A symbolic link is shown as itself and
+/// never followed, so that nobody takes what it leads to for a part of the tree.
 pub struct Lister {
     root: Arc<Root>,
     request: ListRequest,
+    /// What entries must match (LIST, NLST); the last name of the operand.
+    pattern: Option<Vec<u8>>,
+    /// The directory that is being listed.
+    path: VirtualPath,
+    /// Goes before each name of NLST.
+    prefix: Vec<u8>,
     /// `None` when the pathname is a file: one line, then the end.
     directory: Option<OwnedFd>,
     started: bool,
+    /// Nothing of this directory was read yet.
+    fresh: bool,
     exhausted: bool,
     entries: Vec<u8>,
     pending: Pending,
+    /// LIST -R: directories to come, the next one last, each with its prefix.
+    deeper: Vec<(VirtualPath, Vec<u8>)>,
+    /// LIST -R: directories found in this one.
+    found: Vec<(VirtualPath, Vec<u8>)>,
 }
 
 /// Entries read and not yet formatted: type octet, name, NUL, and so on.
@@ -50,45 +68,100 @@ impl Lister {
         request: &ListRequest,
         lookup: Lookup,
     ) -> Result<Self, FileError> {
-        let (_, stat) = root.locate(&request.path, lookup)?;
-        let directory = match facts::kind(&stat) {
-            Some(FileKind::Directory) => {
-                let flags = OFlags::RDONLY | OFlags::DIRECTORY;
-                Some(root.open_path(&request.path, flags, lookup)?)
-            }
-            _ if matches!(request.style, ListStyle::Facts(_)) => {
-                return Err(FileError::NotADirectory);
-            }
-            _ => None,
-        };
-        Ok(Self {
+        let machine = matches!(request.style, ListStyle::Facts(_));
+        let mut lister = Self {
             root: Arc::clone(root),
             request: request.clone(),
-            directory,
+            pattern: None,
+            path: request.path.clone(),
+            prefix: match &request.style {
+                ListStyle::Names { prefix } => prefix.clone(),
+                ListStyle::Long | ListStyle::Facts(_) => Vec::new(),
+            },
+            directory: None,
             started: false,
+            fresh: true,
             exhausted: false,
             entries: Vec::new(),
             pending: Pending::default(),
-        })
+            deeper: Vec::new(),
+            found: Vec::new(),
+        };
+        let stat = match root.locate(&request.path, lookup) {
+            Ok((_, stat)) => stat,
+            Err(FileError::NotFound) if !machine && lister.take_pattern() => {
+                lister.directory = Some(lister.open_directory(lookup)?);
+                return Ok(lister);
+            }
+            // A link that leads nowhere is an entry all the same.
+            Err(refusal @ FileError::NotFound) if !machine => {
+                let named = root.locate_name(&request.path, lookup);
+                match named {
+                    Ok((_, stat, _)) if facts::kind(&stat).is_none() => stat,
+                    Err(FileError::Busy) => return Err(FileError::Busy),
+                    _ => return Err(refusal),
+                }
+            }
+            Err(refusal) => return Err(refusal),
+        };
+        match facts::kind(&stat) {
+            Some(FileKind::Directory) => lister.directory = Some(lister.open_directory(lookup)?),
+            _ if machine => return Err(FileError::NotADirectory),
+            _ => {}
+        }
+        Ok(lister)
     }
 
-    /// Appends about [`LISTING_BATCH_BYTES`] of whole lines to `out`, waiting for the disk.
-    /// `false`: that was all.
+    /// Makes the last name of the pathname a pattern, if it can be one. What comes before it is
+    /// none, and `*/../*` is not `*`.
+    fn take_pattern(&mut self) -> bool {
+        let Some(name) = self.path.file_name().filter(|name| is_pattern(name)) else {
+            return false;
+        };
+        let operand = &self.request.argument;
+        let slash = operand.iter().rposition(|&octet| octet == b'/');
+        let directory = slash.map_or(&b""[..], |slash| &operand[..=slash]);
+        let goes_up = || directory.split(|&octet| octet == b'/').any(|name| name == b"..");
+        if is_pattern(directory) && goes_up() {
+            return false;
+        }
+        self.prefix = directory.to_vec();
+        self.pattern = Some(name.to_vec());
+        self.path = self.path.parent();
+        true
+    }
+
+    fn open_directory(&self, lookup: Lookup) -> Result<OwnedFd, FileError> {
+        self.root.open_path(&self.path, OFlags::RDONLY | OFlags::DIRECTORY, lookup)
+    }
+
+    /// Appends about [`LISTING_BATCH_BYTES`] of whole lines to `out`, waiting for the disk; less,
+    /// or nothing, where many entries match no pattern. `false`: that was all.
     ///
     /// # Errors
     ///
-    /// When the directory cannot be read further. What was appended before stands.
+    /// When the directory cannot be read further, or LIST -R finds more than
+    /// [`LISTING_DIRECTORIES_MAX`] directories to come. What was appended before stands.
     pub fn next(&mut self, out: &mut Vec<u8>) -> Result<bool, FileError> {
         if !self.started {
             self.started = true;
             self.head(out)?;
         }
         let full = out.len().saturating_add(LISTING_BATCH_BYTES);
+        let mut work = LISTING_NAMES_WORK_MAX;
         let mut pending = std::mem::take(&mut self.pending);
-        while out.len() < full {
+        while out.len() < full && work > 0 {
             match pending.take() {
-                Some((file_type, name)) => self.line(out, file_type, name),
-                None if self.exhausted => return Ok(false),
+                Some((file_type, name)) => {
+                    let cost = name.count_bytes() * self.pattern.as_ref().map_or(1, Vec::len);
+                    work = work.saturating_sub(cost.max(1));
+                    self.line(out, file_type, name)?;
+                }
+                None if self.exhausted => {
+                    if !self.descend(out) {
+                        return Ok(false);
+                    }
+                }
                 None => self.refill(&mut pending)?,
             }
         }
@@ -96,16 +169,18 @@ impl Lister {
         Ok(true)
     }
 
-    /// What precedes the entries: the line of a file, or the heading of MLSD.
+    /// What precedes the entries: the line of a file, or the heading of MLSD or LIST -R.
     fn head(&mut self, out: &mut Vec<u8>) -> Result<(), FileError> {
         if self.directory.is_none() {
             self.exhausted = true;
-            let metadata = self.root.metadata(&self.request.path, Lookup::Blocking)?;
             let name = &self.request.argument;
             match self.request.style {
                 ListStyle::Names { .. } => name_line(out, b"", name),
                 ListStyle::Long | ListStyle::Facts(_) => {
-                    long_line(out, &metadata, name, self.request.now);
+                    let (_, stat, link) =
+                        self.root.locate_name(&self.request.path, Lookup::Blocking)?;
+                    let metadata = self.root.identity().metadata(&stat);
+                    long_line(out, &metadata, name, &link, self.request.now);
                 }
             }
             return Ok(());
@@ -117,20 +192,73 @@ impl Lister {
         {
             let path = &self.request.path;
             let own = self.root.metadata(path, Lookup::Blocking)?;
-            self.fact_line(out, &own, Some("cdir"), facts, b".");
+            self.fact_line(out, &own, Some("cdir"), b"", facts, b".");
             if !path.is_root()
                 && let Ok(parent) = self.root.metadata(&path.parent(), Lookup::Blocking)
             {
-                self.fact_line(out, &parent, Some("pdir"), facts, b"..");
+                self.fact_line(out, &parent, Some("pdir"), b"", facts, b"..");
             }
+        }
+        if self.request.recursive && self.pattern.is_none() {
+            let operand =
+                self.request.argument.strip_suffix(b"/").unwrap_or(&self.request.argument);
+            let start = if operand.is_empty() { b"." } else { operand };
+            self.prefix_of_long(start.to_vec());
+            self.heading(out, false);
+        }
+        Ok(())
+    }
+
+    /// In LIST -R the prefix is the name of the directory in its heading, with a slash behind.
+    fn prefix_of_long(&mut self, start: Vec<u8>) {
+        if matches!(self.request.style, ListStyle::Long) {
+            self.prefix = [&start[..], b"/"].concat();
+        }
+    }
+
+    /// `./sub:`, as `ls -R` has it; NLST has whole names instead.
+    fn heading(&self, out: &mut Vec<u8>, blank: bool) {
+        if matches!(self.request.style, ListStyle::Long) {
+            if blank {
+                out.extend_from_slice(b"\r\n");
+            }
+            let name = self.prefix.strip_suffix(b"/").unwrap_or(&self.prefix);
+            name_line(out, name, b":");
+        }
+    }
+
+    /// Goes on with the next directory of LIST -R. `false`: there is none.
+    fn descend(&mut self, out: &mut Vec<u8>) -> bool {
+        self.deeper.extend(self.found.drain(..).rev());
+        let Some((path, prefix)) = self.deeper.pop() else { return false };
+        (self.path, self.prefix) = (path, prefix);
+        // One that has vanished, or may not be read, has a heading and no entries, as with ls.
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW;
+        let directory = self.root.open_path(&self.path, flags, Lookup::Blocking);
+        (self.fresh, self.exhausted) = (true, directory.is_err());
+        self.directory = directory.ok().or(self.directory.take());
+        self.heading(out, true);
+        true
+    }
+
+    /// Entries of one `getdents64`, or of all while they can be sorted.
+    fn refill(&mut self, pending: &mut Pending) -> Result<(), FileError> {
+        pending.clear();
+        loop {
+            self.read_entries(pending)?;
+            if self.exhausted || !self.fresh || pending.octets.len() > LISTING_SORT_BYTES_MAX {
+                break;
+            }
+        }
+        if std::mem::take(&mut self.fresh) && self.exhausted {
+            pending.sort();
         }
         Ok(())
     }
 
     /// One `getdents64`, taken over whole: the directory's position is then past all of it.
-    fn refill(&mut self, pending: &mut Pending) -> Result<(), FileError> {
+    fn read_entries(&mut self, pending: &mut Pending) -> Result<(), FileError> {
         let Some(directory) = &self.directory else { return Ok(()) };
-        pending.clear();
         self.entries.reserve_exact(ENTRIES_BYTES);
         let mut entries = RawDir::new(directory, self.entries.spare_capacity_mut());
         loop {
@@ -150,40 +278,77 @@ impl Lister {
         }
     }
 
-    fn line(&self, out: &mut Vec<u8>, file_type: FileType, terminated: &CStr) {
+    fn line(
+        &mut self,
+        out: &mut Vec<u8>,
+        file_type: FileType,
+        terminated: &CStr,
+    ) -> Result<(), FileError> {
         let name = terminated.to_bytes();
-        let facts = match self.request.style {
-            ListStyle::Facts(facts) => Some(facts),
-            ListStyle::Long | ListStyle::Names { .. } => None,
-        };
-        let dotted = name.first() == Some(&b'.');
-        let hidden = dotted && facts.is_none() && !self.request.hidden;
-        if hidden || matches!(name, b"." | b"..") || is_temporary(name) {
-            return;
+        if !self.is_wanted(name) {
+            return Ok(());
         }
-        if let ListStyle::Names { prefix } = &self.request.style {
-            return name_line(out, prefix, name);
+        if matches!(self.request.style, ListStyle::Names { .. }) {
+            name_line(out, &self.prefix, name);
+            // Few filesystems do not tell the type with the name.
+            let kind = match file_type {
+                FileType::Unknown if self.request.recursive => {
+                    self.metadata(file_type, terminated).map(|(metadata, _)| metadata.kind)
+                }
+                FileType::Directory => Some(FileKind::Directory),
+                _ => None,
+            };
+            return self.note_directory(kind, name);
         }
-        let Some(metadata) = self.metadata(file_type, terminated) else { return };
-        match facts {
-            Some(facts) => self.fact_line(out, &metadata, None, facts, name),
-            None => long_line(out, &metadata, name, self.request.now),
+        let Some((metadata, link)) = self.metadata(file_type, terminated) else { return Ok(()) };
+        match self.request.style {
+            ListStyle::Facts(facts) => self.fact_line(out, &metadata, None, &link, facts, name),
+            _ => long_line(out, &metadata, name, &link, self.request.now),
         }
+        self.note_directory(Some(metadata.kind), name)
     }
 
-    /// Facts of an entry, links inside the root followed; `None` when it vanished.
-    fn metadata(&self, file_type: FileType, name: &CStr) -> Option<Metadata> {
-        let identity = self.root.identity();
-        match facts::stat_name(self.directory.as_ref()?, name) {
-            Ok(stat) if facts::kind(&stat).is_none() => {
-                let target = self.root.follow(&self.request.path, name.to_bytes());
-                Some(identity.metadata(&target.unwrap_or(stat)))
+    fn is_wanted(&self, name: &[u8]) -> bool {
+        if matches!(name, b"." | b"..") || is_temporary(name) {
+            return false;
+        }
+        if let Some(pattern) = &self.pattern {
+            return matches(pattern, name);
+        }
+        let shows_dotted = self.request.hidden || matches!(self.request.style, ListStyle::Facts(_));
+        name.first() != Some(&b'.') || shows_dotted
+    }
+
+    /// Remembers a directory for LIST -R.
+    fn note_directory(&mut self, kind: Option<FileKind>, name: &[u8]) -> Result<(), FileError> {
+        if !self.request.recursive || self.pattern.is_some() || kind != Some(FileKind::Directory) {
+            return Ok(());
+        }
+        if self.deeper.len() + self.found.len() >= LISTING_DIRECTORIES_MAX {
+            return Err(FileError::Unsupported);
+        }
+        // A pathname beyond the bound cannot be listed; its name was.
+        if let Ok(path) = self.path.resolve(name) {
+            self.found.push((path, [&self.prefix[..], name, b"/"].concat()));
+        }
+        Ok(())
+    }
+
+    /// Facts of an entry, and what it reads if it is a symbolic link; `None` when it vanished.
+    fn metadata(&self, file_type: FileType, name: &CStr) -> Option<(Metadata, Vec<u8>)> {
+        let directory = self.directory.as_ref()?;
+        match facts::stat_name(directory, name) {
+            Ok(stat) => {
+                let link = match facts::kind(&stat) {
+                    None => readlinkat(directory, name, Vec::new()).map(CString::into_bytes),
+                    Some(_) => Ok(Vec::new()),
+                };
+                Some((self.root.identity().metadata(&stat), link.unwrap_or_default()))
             }
-            Ok(stat) => Some(identity.metadata(&stat)),
             Err(Errno::NOENT) => None,
             // A directory that may be read and not searched (r without x), a broken mount: the
             // name is there, and all that is known is its type.
-            Err(_) => Some(unknown(file_type)),
+            Err(_) => Some((unknown(file_type), Vec::new())),
         }
     }
 
@@ -192,10 +357,11 @@ impl Lister {
         out: &mut Vec<u8>,
         metadata: &Metadata,
         kind: Option<&str>,
+        link: &[u8],
         facts: FactSet,
         name: &[u8],
     ) {
-        fact_line(out, metadata, kind, facts, self.request.permissions, name);
+        fact_line(out, metadata, kind, link, facts, self.request.permissions, name);
     }
 }
 
@@ -209,6 +375,19 @@ impl Pending {
     fn clear(&mut self) {
         self.octets.clear();
         self.next = 0;
+    }
+
+    /// By name, which clients and people expect of a list.
+    fn sort(&mut self) {
+        let mut names = Vec::new();
+        let mut rest = &self.octets[..];
+        while let Some(end) = rest.iter().position(|&octet| octet == 0) {
+            let (entry, tail) = rest.split_at(end + 1);
+            names.push(entry);
+            rest = tail;
+        }
+        names.sort_unstable_by_key(|entry| &entry[1..]);
+        self.octets = names.concat();
     }
 
     fn push(&mut self, file_type: FileType, name: &CStr) {
@@ -239,7 +418,7 @@ fn unknown(file_type: FileType) -> Metadata {
     let kind = match file_type {
         FileType::Directory => FileKind::Directory,
         FileType::RegularFile => FileKind::File,
-        FileType::Symlink => FileKind::DanglingLink,
+        FileType::Symlink => FileKind::Link,
         _ => FileKind::Other,
     };
     Metadata {
@@ -250,6 +429,7 @@ fn unknown(file_type: FileType) -> Metadata {
         links: 1,
         unique: (0, 0),
         writable: false,
+        searchable: false,
     }
 }
 
@@ -259,8 +439,10 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::vfs::testing::{Home, list_request, path, raw};
+    use crate::vfs::testing::{Home, list_request, raw};
 
+    /// Where the name begins in a line of LIST.
+    const NAME_COLUMN: usize = 59;
     const NAMES: ListStyle = ListStyle::Names { prefix: Vec::new() };
 
     fn lines(text: &[u8]) -> Vec<String> {
@@ -307,7 +489,9 @@ mod tests {
             assert_eq!(seen.len(), ENTRIES, "{kind:?}");
             assert!(batches > 2);
             assert!(lister.entries.capacity() <= 2 * ENTRIES_BYTES);
-            assert!(lister.pending.octets.capacity() <= 2 * ENTRIES_BYTES);
+            assert!(
+                lister.pending.octets.capacity() <= 2 * (LISTING_SORT_BYTES_MAX + ENTRIES_BYTES)
+            );
         }
     }
 
@@ -361,29 +545,136 @@ mod tests {
         assert!(list(b"sub", b"sub", FactSet::NONE).is_empty());
     }
 
-    /// [MLSD-07]: a link inside the root has the facts of what it leads to.
+    /// [MLSD-07]: a link is a link, wherever it leads: who deletes or walks a tree by what is
+    /// listed must not take what lies behind it for a part of the tree.
     #[test]
-    fn links_show_their_target_or_that_they_dangle() {
+    fn links_are_shown_as_links() {
         let home = Home::new();
         fs::create_dir(home.on_disk("sub")).unwrap();
         home.put("f", b"12345");
-        home.link("../f", "sub/inside");
+        home.link("../f", "sub/file");
+        home.link(".", "sub/loop");
         home.link("../../outside", "sub/outside");
-        home.link("nowhere", "sub/dangling");
+        home.link("no where", "sub/dangling");
         fs::write(home.outside().join("outside"), "secret").unwrap();
-        let style = ListStyle::Facts(FactSet { size: true, unique: true, ..FactSet::NONE });
-        let text = lines(&home.list(&list_request(b"sub", style)).unwrap());
-        let target = home.root.metadata(&path(b"f"), Lookup::Blocking).unwrap();
-        let line = |name: &str| text.iter().find(|line| line.ends_with(name)).unwrap();
-        assert!(line(" inside").contains("size=5;"), "{text:?}");
-        assert!(!line(" outside").contains("size=6;"), "{text:?}");
-        let (root, request) = (&home.root, list_request(b"sub", NAMES));
-        let lister = Lister::open(root, &request, Lookup::Blocking).unwrap();
-        let facts = |name: &CStr| lister.metadata(FileType::Symlink, name);
-        assert_eq!(facts(c"inside"), Some(target));
-        assert_eq!(facts(c"outside").unwrap().kind, FileKind::DanglingLink);
-        assert_eq!(facts(c"dangling").unwrap().kind, FileKind::DanglingLink);
-        assert_eq!(facts(c"vanished"), None);
+        let kind = FactSet { kind: true, ..FactSet::NONE };
+        let text = lines(&home.list(&list_request(b"sub", ListStyle::Facts(kind))).unwrap());
+        let expected = [
+            "type=OS.unix=slink:../../outside; outside",
+            "type=OS.unix=slink:../f; file",
+            "type=OS.unix=slink:.; loop",
+            "type=OS.unix=symlink; dangling",
+            "type=cdir; .",
+            "type=pdir; ..",
+        ];
+        assert_eq!(text, expected);
+        let text = home.list(&list_request(b"sub", ListStyle::Long)).unwrap();
+        let text = String::from_utf8(text).unwrap();
+        let shown: Vec<_> = text.lines().map(|line| (&line[..1], &line[NAME_COLUMN..])).collect();
+        let expected =
+            ["dangling -> no where", "file -> ../f", "loop -> .", "outside -> ../../outside"];
+        assert_eq!(shown, expected.map(|name| ("l", name)));
+        // One of them alone.
+        for (name, line) in
+            [(&b"sub/file"[..], " sub/file -> ../f\r\n"), (b"sub/dangling", "no where\r\n")]
+        {
+            let text = String::from_utf8(home.list(&list_request(name, ListStyle::Long)).unwrap());
+            let text = text.unwrap();
+            assert!(text.starts_with('l') && text.ends_with(line), "{text}");
+        }
+    }
+
+    #[test]
+    fn small_directories_are_sorted() {
+        let home = Home::new();
+        for name in ["b", "a", "c", "B", "a.b"] {
+            home.put(name, b"");
+        }
+        assert_eq!(home.list(&list_request(b"/", NAMES)).unwrap(), b"B\r\na\r\na.b\r\nb\r\nc\r\n");
+    }
+
+    /// RFC 1123 §4.1.2.7.
+    #[test]
+    fn patterns() {
+        let home = Home::new();
+        fs::create_dir(home.on_disk("sub")).unwrap();
+        for name in ["a.csv", "b.csv", "c.dat", ".d.csv", "sub/e.csv", "sub/[x].csv", "sub/x.csv"] {
+            home.put(name, b"");
+        }
+        let names = |operand: &[u8]| {
+            let text = home.list(&list_request(operand, NAMES));
+            text.map(|text| String::from_utf8(text).unwrap())
+        };
+        assert_eq!(names(b"*.csv").unwrap(), "a.csv\r\nb.csv\r\n");
+        assert_eq!(names(b"/[!b]*").unwrap(), "/a.csv\r\n/c.dat\r\n/sub\r\n");
+        assert_eq!(names(b"sub/?.csv").unwrap(), "sub/e.csv\r\nsub/x.csv\r\n");
+        assert_eq!(names(b"sub/../*.dat").unwrap(), "sub/../c.dat\r\n");
+        assert_eq!(names(b".*").unwrap(), ".d.csv\r\n");
+        assert_eq!(names(b"*.none").unwrap(), "");
+        // Something of that very name.
+        assert_eq!(names(b"sub/[x].csv").unwrap(), "sub/[x].csv\r\n");
+        // Only the last name is one; MLSD has none.
+        assert_eq!(names(b"s*/e.csv"), Err(FileError::NotFound));
+        assert_eq!(names(b"s*/../*"), Err(FileError::NotFound));
+        assert_eq!(names(b"no/*"), Err(FileError::NotFound));
+        let facts = list_request(b"*.csv", ListStyle::Facts(FactSet::NONE));
+        assert_eq!(home.list(&facts), Err(FileError::NotFound));
+        let long = home.list(&list_request(b"sub/e*", ListStyle::Long)).unwrap();
+        assert!(long.ends_with(b" e.csv\r\n") && lines(&long).len() == 1, "{long:?}");
+    }
+
+    /// A pattern that nothing matches does not hold a thread for as long as the directory is.
+    #[test]
+    fn a_call_is_bounded_when_nothing_matches() {
+        let home = Home::new();
+        for number in 0..6_000 {
+            home.put(format!("{number:0120}"), b"");
+        }
+        let request = list_request(b"*a*b*c", NAMES);
+        let mut lister = Lister::open(&home.root, &request, Lookup::Blocking).unwrap();
+        let (mut text, mut calls) = (Vec::new(), 1);
+        while lister.next(&mut text).unwrap() {
+            calls += 1;
+        }
+        assert!(text.is_empty() && calls > 3, "{calls}");
+    }
+
+    #[test]
+    fn recursive_listings_follow_no_link() {
+        let home = Home::new();
+        fs::create_dir_all(home.on_disk("s1/s2")).unwrap();
+        fs::create_dir(home.on_disk("empty")).unwrap();
+        for name in ["top", "s1/mid", "s1/s2/deep"] {
+            home.put(name, b"");
+        }
+        home.link(".", "s1/loop");
+        let list = |operand: &[u8], style| {
+            let request = ListRequest { recursive: true, ..list_request(operand, style) };
+            String::from_utf8(home.list(&request).unwrap()).unwrap()
+        };
+        let long = list(b"", ListStyle::Long);
+        let shown: Vec<_> =
+            long.lines().map(|line| line.get(NAME_COLUMN..).unwrap_or(line)).collect();
+        let expected = [
+            ".:",
+            "empty",
+            "s1",
+            "top",
+            "",
+            "./empty:",
+            "",
+            "./s1:",
+            "loop -> .",
+            "mid",
+            "s2",
+            "",
+            "./s1/s2:",
+            "deep",
+        ];
+        assert_eq!(shown, expected);
+        let names = list(b"", NAMES);
+        assert_eq!(names, "empty\r\ns1\r\ntop\r\ns1/loop\r\ns1/mid\r\ns1/s2\r\ns1/s2/deep\r\n");
+        assert!(list(b"s1/", ListStyle::Long).starts_with("s1:\r\n"));
     }
 
     #[test]
@@ -393,7 +684,7 @@ mod tests {
             home.put(raw(name), b"");
         }
         let text = home.list(&list_request(b"/", NAMES)).unwrap();
-        for line in [&b"\xff\xfe\r\n"[..], b" x \r\n"] {
+        for line in [&b"\xff\xfe\r\n"[..], b" x \r\n", b"a?b\r\n"] {
             assert!(text.windows(line.len()).any(|window| window == line), "{text:?}");
         }
     }

@@ -17,6 +17,7 @@ mod lister;
 mod read;
 mod request;
 mod root;
+mod shown_names;
 mod temporary;
 #[cfg(test)]
 mod testing;

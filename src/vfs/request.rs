@@ -16,11 +16,12 @@ use super::kept_digests;
 use super::lister::Lister;
 use super::read::{AlignedRoom, ReadFile};
 use super::root::{Lookup, Root};
+use super::shown_names::meant;
 use super::temporary::{descriptor_path, remove_abandoned};
 use crate::limits::{ASCII_SIZE_BYTES_MAX, CONTROL_LISTING_BYTES_MAX};
 use crate::protocol::ascii::ToNetwork;
 use crate::protocol::file::{
-    FileError, FileKind, FileReply, FileRequest, FileTime, ListRequest, Metadata,
+    FileError, FileKind, FileReply, FileRequest, FileTime, ListRequest, Metadata, NameFacts,
 };
 use crate::protocol::path::VirtualPath;
 
@@ -36,7 +37,9 @@ pub fn perform(root: &Arc<Root>, request: &FileRequest) -> Result<FileReply, Fil
         FileRequest::Metadata(path) => {
             root.metadata(path, Lookup::Blocking).map(FileReply::Metadata)
         }
-        FileRequest::Facts(path) => facts_and_digests(root, path),
+        FileRequest::Facts { path, digests } => {
+            name_facts(root, path, *digests, Lookup::Blocking).map(FileReply::Facts)
+        }
         FileRequest::AsciiSize(path) => ascii_size(root, path).map(FileReply::Octets),
         FileRequest::MakeDirectory(path) => make_directory(root, path),
         FileRequest::RemoveDirectory(path) => remove_directory(root, path),
@@ -70,22 +73,28 @@ pub fn try_perform(
         FileRequest::Metadata(path) => {
             definite(root.metadata(path, Lookup::Cached).map(FileReply::Metadata))
         }
+        FileRequest::Facts { path, digests: false } => {
+            definite(name_facts(root, path, false, Lookup::Cached).map(FileReply::Facts))
+        }
         _ => None,
     }
 }
 
-/// Facts and digests of one file, even when the name changes hands meanwhile. A digest needs the
-/// file itself; whatever else has the name has none.
-fn facts_and_digests(root: &Root, path: &VirtualPath) -> Result<FileReply, FileError> {
-    let Ok((handle, stat)) = root.locate(path, Lookup::Blocking) else {
-        return Ok(FileReply::Facts(root.metadata(path, Lookup::Blocking)?, Vec::new()));
-    };
+/// Facts, and digests if they are wanted, of one file, even when the name changes hands meanwhile.
+fn name_facts(
+    root: &Root,
+    path: &VirtualPath,
+    digests: bool,
+    lookup: Lookup,
+) -> Result<NameFacts, FileError> {
+    let (handle, stat, link) = root.locate_name(path, lookup)?;
     let metadata = root.identity().metadata(&stat);
-    let digests = match metadata.kind {
-        FileKind::File => kept_digests::kept(handle.as_fd(), &stat),
-        FileKind::Directory | FileKind::Other | FileKind::DanglingLink => Vec::new(),
+    let digests = if digests && metadata.kind == FileKind::File {
+        kept_digests::kept(handle.as_fd(), &stat)
+    } else {
+        Vec::new()
     };
-    Ok(FileReply::Facts(metadata, digests))
+    Ok(NameFacts { metadata, link, digests })
 }
 
 /// The size SIZE must give in TYPE A: exact, or not at all (RFC 3659 §4) \[TYPE-08\].
@@ -118,8 +127,11 @@ fn make_directory(root: &Root, path: &VirtualPath) -> Result<FileReply, FileErro
 
 fn remove_directory(root: &Root, path: &VirtualPath) -> Result<FileReply, FileError> {
     let (parent, name) = root.parent(path)?;
+    let name = meant(&parent, name)?;
+    let name = name.as_ref();
     let refusal = match unlinkat(&parent, name, AtFlags::REMOVEDIR) {
         Ok(()) => return Ok(FileReply::Done),
+        Err(Errno::NOTDIR) if is_link(&parent, name) => return Err(FileError::IsALink),
         // rmdir(2) may say either.
         Err(Errno::EXIST | Errno::NOTEMPTY) => FileError::NotEmpty,
         Err(errno) => return Err(errno.into()),
@@ -133,10 +145,11 @@ fn remove_directory(root: &Root, path: &VirtualPath) -> Result<FileReply, FileEr
 
 fn delete(root: &Root, path: &VirtualPath) -> Result<FileReply, FileError> {
     let (parent, name) = root.parent(path)?;
-    match unlinkat(&parent, name, AtFlags::empty()) {
+    let name = meant(&parent, name)?;
+    match unlinkat(&parent, name.as_ref(), AtFlags::empty()) {
         Ok(()) => Ok(FileReply::Done),
         // POSIX's answer for a directory, given by some filesystems.
-        Err(Errno::PERM) if is_directory(&parent, name) => Err(FileError::IsADirectory),
+        Err(Errno::PERM) if is_directory(&parent, &name) => Err(FileError::IsADirectory),
         Err(errno) => Err(errno.into()),
     }
 }
@@ -146,6 +159,8 @@ fn delete(root: &Root, path: &VirtualPath) -> Result<FileReply, FileError> {
 fn rename(root: &Root, from: &VirtualPath, to: &VirtualPath) -> Result<FileReply, FileError> {
     let (old_parent, old) = root.parent(from)?;
     let (new_parent, new) = root.parent(to)?;
+    let old = meant(&old_parent, old)?;
+    let old = old.as_ref();
     match renameat_with(&old_parent, old, &new_parent, new, RenameFlags::NOREPLACE) {
         Ok(()) => return Ok(FileReply::Done),
         // EINVAL: NFS and others do not know the flag. Or `to` lies below `from`, and the second
@@ -166,6 +181,10 @@ fn rename(root: &Root, from: &VirtualPath, to: &VirtualPath) -> Result<FileReply
 
 fn is_directory(parent: impl AsFd, name: &[u8]) -> bool {
     facts::stat_name(parent, name).is_ok_and(|stat| facts::kind(&stat) == Some(FileKind::Directory))
+}
+
+fn is_link(parent: impl AsFd, name: &[u8]) -> bool {
+    facts::stat_name(parent, name).is_ok_and(|stat| facts::kind(&stat).is_none())
 }
 
 /// Sets facts through the `O_PATH` handle that was found, never by name again.

@@ -16,6 +16,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use super::facts::{self, Identity};
+use super::shown_names::{may_be_shown, meant};
 use super::temporary::is_temporary;
 use crate::protocol::file::{FileError, FileKind, Metadata};
 use crate::protocol::path::VirtualPath;
@@ -92,7 +93,11 @@ impl Root {
         let directory = openat(CWD, path, flags, Mode::empty()).map_err(directory_error)?;
         let mounted = fstatvfs(&directory).map_err(directory_error)?;
         let read_only = mounted.f_flag.contains(StatVfsMountFlags::RDONLY);
-        let root = Self { directory, identity: Identity::current(read_only), rules: Vec::new() };
+        let (device, _) = facts::stat_handle(&directory, false)
+            .map(|stat| facts::unique(&stat))
+            .map_err(directory_error)?;
+        let identity = Identity::current(read_only, device);
+        let root = Self { directory, identity, rules: Vec::new() };
         root.resolve(b".", flags, Lookup::Blocking).map_err(|errno| RootError::Confinement {
             path: path.to_owned(),
             source: errno.into(),
@@ -179,12 +184,33 @@ impl Root {
         if facts::kind(&stat).is_some() { Err(refusal) } else { Ok(self.identity.metadata(&stat)) }
     }
 
-    /// Facts of what the link `name` in the directory `path` leads to inside the root; `None` when
-    /// it dangles, leads out or loops.
-    pub(super) fn follow(&self, path: &VirtualPath, name: &[u8]) -> Option<Statx> {
-        let whole = join(path.relative(), name);
-        let handle = self.resolve(&whole, OFlags::PATH, Lookup::Blocking).ok()?;
-        facts::stat_handle(&handle, false).ok()
+    /// An `O_PATH` handle of the name itself, its facts, and what it reads if it is a link.
+    /// Waiting, it is also found by the form a listing shows.
+    pub(super) fn locate_name(
+        &self,
+        path: &VirtualPath,
+        lookup: Lookup,
+    ) -> Result<(OwnedFd, Statx, Vec<u8>), FileError> {
+        let flags = OFlags::PATH | OFlags::NOFOLLOW;
+        let handle = match self.open_path(path, flags, lookup) {
+            Err(FileError::NotFound) if path.file_name().is_some_and(may_be_shown) => {
+                if lookup == Lookup::Cached {
+                    return Err(FileError::Busy);
+                }
+                let (parent, name) = self.parent(path)?;
+                openat(&parent, meant(&parent, name)?.as_ref(), flags | QUIETLY, Mode::empty())?
+            }
+            handle => handle?,
+        };
+        let stat = facts::stat_handle(&handle, lookup == Lookup::Cached)?;
+        if facts::kind(&stat).is_some() {
+            return Ok((handle, stat, Vec::new()));
+        }
+        if lookup == Lookup::Cached {
+            return Err(FileError::Busy);
+        }
+        let link = readlinkat(&handle, "", Vec::new())?.into_bytes();
+        Ok((handle, stat, link))
     }
 
     /// A regular file opened for reading, and its facts. Nothing else is ever opened: the kind is
@@ -305,7 +331,7 @@ pub(super) fn require_file(stat: &Statx) -> Result<(), FileError> {
     match facts::kind(stat) {
         Some(FileKind::File) => Ok(()),
         Some(FileKind::Directory) => Err(FileError::IsADirectory),
-        Some(FileKind::Other | FileKind::DanglingLink) | None => Err(FileError::NotAFile),
+        Some(FileKind::Other | FileKind::Link) | None => Err(FileError::NotAFile),
     }
 }
 
@@ -478,7 +504,7 @@ mod tests {
             else {
                 panic!("not facts");
             };
-            assert_eq!(facts.kind, FileKind::DanglingLink, "{name}");
+            assert_eq!(facts.kind, FileKind::Link, "{name}");
         }
         for name in ["directory/secret", "slash/etc/passwd", "magic/etc/passwd"] {
             refused(&home, name.as_bytes());
@@ -534,7 +560,7 @@ mod tests {
         assert_eq!(metadata(b"short/back"), Ok(real));
         // Removing acts on the link.
         let remove = FileRequest::RemoveDirectory(path(b"short"));
-        assert_eq!(perform(&home.root, &remove), Err(FileError::NotADirectory));
+        assert_eq!(perform(&home.root, &remove), Err(FileError::IsALink));
         let delete = FileRequest::Delete(path(b"short"));
         assert_eq!(perform(&home.root, &delete), Ok(FileReply::Done));
         assert!(home.get("a/b/f").is_some());

@@ -105,6 +105,7 @@ pub(super) fn list_request(name: &[u8], style: ListStyle) -> ListRequest {
         argument: name.to_vec(),
         style,
         hidden: true,
+        recursive: false,
         permissions: Permissions::ALL,
         now: 1_700_000_000,
     }

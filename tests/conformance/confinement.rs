@@ -4,7 +4,7 @@
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-use crate::fixture::{expect_one_of, on_both, own, relaxed};
+use crate::fixture::{alice_clear_data, expect_one_of, on_both, own, relaxed};
 use crate::support::{Client, End, Listener, Server};
 
 /// Verbs with the codes they may refuse a name with.
@@ -13,13 +13,13 @@ const VERBS: &[(&str, &[u16])] = &[
     ("SIZE", &[550]),
     ("MDTM", &[550]),
     ("MLST", &[550, 553]),
-    ("STAT", &[450, 550]),
+    ("STAT", &[550]),
     ("HASH", &[550, 553]),
     ("MFMT 20200101000000", &[550, 553]),
     ("MFF modify=20200101000000;", &[550, 553]),
     ("RETR", &[550]),
-    ("LIST", &[450]),
-    ("NLST", &[450]),
+    ("LIST", &[550]),
+    ("NLST", &[550]),
     ("MLSD", &[501, 550]),
     ("XCWD", &[550]),
 ];
@@ -30,7 +30,7 @@ fn with_secret(server: &Server, listener: Listener, place: &str) -> (Client, Pat
     let outside = server.scratch().join(format!("outside-{}", own(place, listener)));
     std::fs::create_dir_all(outside.join("dir")).unwrap();
     std::fs::write(outside.join("secret"), "top secret").unwrap();
-    (crate::fixture::alice_clear_data(server, listener, place), outside)
+    (alice_clear_data(server, listener, place), outside)
 }
 
 /// The last component of the directory beside the root.
@@ -111,7 +111,12 @@ fn links_do_not_lead_out() {
             for (verb, codes) in VERBS {
                 client.epsv();
                 let reply = client.cmd(format!("{verb} {name}"));
-                if !codes.contains(&reply.code) {
+                // MLST tells of the link itself, and nothing of what it leads to.
+                if *verb == "MLST" && !name.contains('/') {
+                    assert_eq!(reply.code, 250, "{reply:?}");
+                    let line = String::from_utf8_lossy(&reply.inner()[0]).into_owned();
+                    assert!(line.contains("type=OS.unix=s") && !line.contains("size="), "{line}");
+                } else if !codes.contains(&reply.code) {
                     faults.push(format!("{verb} {name} → {reply:?}"));
                 }
                 if reply.code == 150 {
@@ -169,6 +174,67 @@ fn links_inside_work() {
     });
 }
 
+/// [LINK-*] [MLSD-07] A link is listed as a link, wherever it leads: a client that deletes or
+/// mirrors a tree by what is listed leaves alone what lies behind it. DELE takes it away, RMD says so.
+#[test]
+fn links_are_listed_as_links() {
+    let server = relaxed();
+    on_both(|listener| {
+        let (mut client, outside) = with_secret(&server, listener, "link3");
+        let place = server.root().join(own("link3", listener));
+        client.expect("MKD real", 257);
+        client.store("STOR real/precious", b"kept");
+        for (target, name) in [("real", "to-dir"), (".", "to-self"), ("nothing", "dangling")] {
+            symlink(target, place.join(name)).unwrap();
+        }
+        symlink(&outside, place.join("out")).unwrap();
+        let long = text(&client.list("LIST"));
+        let facts = text(&client.list("MLSD"));
+        for (target, name) in [("real", "to-dir"), (".", "to-self"), ("nothing", "dangling")] {
+            let line = long.iter().find(|line| line.contains(&format!(" {name} -> {target}")));
+            assert!(line.is_some_and(|line| line.starts_with('l')), "{name}: {long:?}");
+            let line = facts.iter().find(|line| line.ends_with(&format!(" {name}"))).unwrap();
+            assert!(line.contains(&format!("type=OS.unix=slink:{target};")), "{line}");
+            let line = text(client.expect(format!("MLST {name}"), 250).inner());
+            assert!(line[0].contains(&format!("type=OS.unix=slink:{target};")), "{line:?}");
+        }
+        assert!(long.iter().any(|line| line.starts_with('l') && line.contains(" out -> ")));
+        let refusal = client.expect("RMD to-dir", 550);
+        assert!(String::from_utf8_lossy(&refusal.lines[0]).contains("DELE"), "{refusal:?}");
+        client.expect("CWD to-self", 250);
+        client.expect("CDUP", 250);
+        assert_eq!(client.retrieve("RETR to-dir/precious"), b"kept");
+        client.expect("SIZE to-dir/precious", 213);
+        for name in ["to-dir", "to-self", "dangling", "out"] {
+            client.expect(format!("DELE {name}"), 250);
+        }
+        assert!(place.join("real/precious").exists() && outside.join("secret").exists());
+    });
+}
+
+/// [SYN-17] A name with a LF or CR in it is one line of every listing, and can be removed by the
+/// name that is shown.
+#[test]
+fn listings_are_not_forged() {
+    let server = relaxed();
+    on_both(|listener| {
+        let mut client = alice_clear_data(&server, listener, "forged");
+        for end in [&b"\n"[..], b"\r\0", b"\x0b"] {
+            let forged = [b"note", end, b"type=file;size=9; invoice.pdf"].concat();
+            client.store([b"STOR ", &forged[..]].concat(), b"x");
+            for verb in ["LIST", "NLST", "MLSD"] {
+                let lines = client.list(verb);
+                let lines = lines.iter().filter(|line| !line.ends_with(b".")).count();
+                assert_eq!(lines, 1, "{verb} {}", end.escape_ascii());
+            }
+            let lines = client.expect("STAT .", 213).inner().len();
+            assert_eq!(lines, 1, "STAT {}", end.escape_ascii());
+            client.expect("DELE note?type=file;size=9; invoice.pdf", 250);
+            assert!(client.list("NLST").is_empty());
+        }
+    });
+}
+
 /// [LINK-*] A component swapped for a link between check and use gains nothing: resolution is one
 /// step, beneath the root.
 #[test]
@@ -203,4 +269,8 @@ fn swapped_links_gain_nothing() {
     drop(stop);
     swapper.join().unwrap();
     assert!(served > 0, "the link inside the root was never followed");
+}
+
+fn text(lines: &[Vec<u8>]) -> Vec<String> {
+    lines.iter().map(|line| String::from_utf8_lossy(line).into_owned()).collect()
 }

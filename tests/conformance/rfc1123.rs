@@ -49,14 +49,15 @@ fn list_of_a_file() {
     });
 }
 
-/// [LIST-03] LIST and NLST of nothing are 450 (never 550 or a 1xx).
+/// [LIST-03] LIST and NLST of nothing are 550: after the 450 of their reply lists clients ask
+/// again, lftp for ever.
 #[test]
-fn list_of_nothing_is_450() {
+fn list_of_nothing_is_550() {
     let server = strict();
     on_both(|listener| {
         let mut client = alice(&server, listener, "list03");
-        client.refused("LIST absent", 450);
-        client.refused("NLST absent", 450);
+        client.refused("LIST absent", 550);
+        client.refused("NLST absent", 550);
     });
 }
 
@@ -107,7 +108,7 @@ fn listings_are_ascii_whatever_the_type() {
     });
 }
 
-/// [LIST-20] STAT with a path lists on the control connection: 213 or 212; unknown is 450.
+/// [LIST-20] STAT with a path lists on the control connection: 213 or 212; unknown is 550.
 #[test]
 fn stat_path_lists_on_control() {
     let server = strict();
@@ -120,7 +121,7 @@ fn stat_path_lists_on_control() {
         let file = client.cmd("STAT file");
         assert!([211, 212, 213].contains(&file.code), "{file:?}");
         assert!(file.text().contains(" file"), "{file:?}");
-        client.expect("STAT absent", 450);
+        client.expect("STAT absent", 550);
     });
 }
 

@@ -113,8 +113,8 @@ fn names_are_eight_bit_clean() {
             byte => vec![b'x', byte, b'x'],
         };
         let made = client.expect([b"MKD ", &encoded[..]].concat(), 257);
-        // A reply shows no LF [SYN-03]; the directory has it.
-        let shown = if byte == b'\n' { b'?' } else { byte };
+        // A reply shows no control character [SYN-03]; the directory has it.
+        let shown = if byte.is_ascii_control() && byte != b'\t' { b'?' } else { byte };
         assert!(made.quoted().ends_with(&[b'/', b'x', shown, b'x']), "{byte:#x}: {made:?}");
         client.expect([b"RMD ", &encoded[..]].concat(), 250);
     }
@@ -169,13 +169,22 @@ fn slashes_and_dots() {
     });
 }
 
-/// [PATH-07] [PATH-08] No `%xx`, no `~`, no backslash, no shell or environment magic in names.
+/// [PATH-07] [PATH-08] No `%xx`, no backslash, no shell or environment magic in names. `~` is the
+/// home directory for CWD alone, and only where nothing has that name.
 #[test]
 fn names_have_no_magic() {
     let server = strict();
     on_both(|listener| {
         let mut client = alice(&server, listener, "path07");
-        for name in ["%41", "~", "~alice", "a\\b", "..\\x", "$HOME", "`id`", "|id", ";id", "x>y"] {
+        let here = client.expect("PWD", 257).quoted();
+        for (name, code, place) in
+            [("~", 250, &b"/"[..]), ("~/absent", 550, b"/"), ("~/", 250, b"/")]
+        {
+            client.expect(format!("CWD {name}"), code);
+            assert_eq!(client.expect("PWD", 257).quoted(), place, "{name}");
+        }
+        client.expect([b"CWD ", &here[..]].concat(), 250);
+        for name in ["%41", "~alice", "a\\b", "..\\x", "$HOME", "`id`", "|id", ";id", "x>y"] {
             client.expect(format!("CWD {name}"), 550);
             let made = client.expect(format!("MKD {name}"), 257);
             assert!(made.quoted().ends_with(format!("/{name}").as_bytes()), "{made:?}");
@@ -183,5 +192,8 @@ fn names_have_no_magic() {
             client.expect("CDUP", 250);
         }
         client.expect("CWD A", 550);
+        client.expect("MKD ~", 257);
+        client.expect("CWD ~", 250);
+        assert!(client.expect("PWD", 257).quoted().ends_with(b"/~"));
     });
 }

@@ -182,7 +182,7 @@ fn permissions_guard_their_commands() {
     type Refused<'a> = &'a [(&'a str, &'a [u16])];
     let cases: &[(&str, Refused<'_>)] = &[
         ("read", &[("RETR file", &[550]), ("HASH file", &[550, 552, 556])]),
-        ("list", &[("LIST", &[450]), ("NLST", &[450]), ("MLSD", &[550]), ("STAT .", &[450])]),
+        ("list", &[("LIST", &[550]), ("NLST", &[550]), ("MLSD", &[550]), ("STAT .", &[550])]),
         ("write", &[("STOR new", &[553]), ("STOU", &[553]), ("MFMT 20200101000000 file", &[550])]),
         ("append", &[("APPE file", &[550, 553])]),
         ("delete", &[("DELE file", &[550]), ("RMD sub", &[550])]),

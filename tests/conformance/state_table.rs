@@ -105,7 +105,7 @@ const TABLE: &[Row] = &[
     row("NOOP", OK, OK),
     row("STAT", LOGIN, &[211]),
     row("STAT .", LOGIN, &[211, 212, 213]),
-    row("STAT absent", LOGIN, &[450]),
+    row("STAT absent", LOGIN, &[550]),
     row("ABOR", &[226], &[226]),
     row("TYPE I", LOGIN, OK),
     row("TYPE E", LOGIN, &[504]),

@@ -379,12 +379,11 @@ impl Model {
             Command::Dele(_) => (FileRequest::Delete(path.clone()), 250),
             Command::Size(_) if self.ascii => (FileRequest::AsciiSize(path.clone()), 213),
             Command::Size(_) => (FileRequest::Metadata(path.clone()), 213),
-            Command::Rnfr(_) => (FileRequest::Metadata(path.clone()), 350),
+            Command::Rnfr(_) => (FileRequest::Facts { path: path.clone(), digests: false }, 350),
             _ => (FileRequest::Metadata(path.clone()), 250),
         };
         if let Err(error) = self.asked(&request)? {
-            let again = matches!(command, Command::Dele(_) | Command::Rnfr(_));
-            return Ok(if again && error == FileError::Busy { 450 } else { 550 });
+            return Ok(if error == FileError::Busy { 450 } else { 550 });
         }
         let is_file = self.tree().get(path.as_bytes()).is_some_and(Option::is_some);
         match command {
@@ -450,6 +449,7 @@ impl Model {
                     argument: Vec::new(),
                     style,
                     hidden: true,
+                    recursive: false,
                     permissions: may,
                     now: 0,
                 };

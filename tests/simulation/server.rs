@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use ringftpd::buffer::InBuf;
 use ringftpd::protocol::account::{Account, HomeId};
 use ringftpd::protocol::file::{
-    FileError, FileKind, FileReply, FileRequest, FileTime, Metadata, Opened, StoreMode,
+    FileError, FileKind, FileReply, FileRequest, FileTime, Metadata, NameFacts, Opened, StoreMode,
     TransferRequest,
 };
 use ringftpd::protocol::path::VirtualPath;
@@ -504,14 +504,17 @@ fn metadata(tree: &Tree, path: &VirtualPath) -> Result<Metadata, FileError> {
         links: 1,
         unique: (0, 0),
         writable: true,
+        searchable: node.is_none(),
     })
 }
 
 fn perform(tree: &mut Tree, request: &FileRequest) -> Result<FileReply, FileError> {
     match request {
         FileRequest::Metadata(path) => return metadata(tree, path).map(FileReply::Metadata),
-        FileRequest::Facts(path) => {
-            return metadata(tree, path).map(|metadata| FileReply::Facts(metadata, Vec::new()));
+        FileRequest::Facts { path, .. } => {
+            let (link, digests) = (Vec::new(), Vec::new());
+            return metadata(tree, path)
+                .map(|metadata| FileReply::Facts(NameFacts { metadata, link, digests }));
         }
         FileRequest::AsciiSize(path) => {
             let metadata = metadata(tree, path)?;

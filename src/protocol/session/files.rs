@@ -2,12 +2,13 @@
 //! commands answered by one look at storage; and the answers to those looks of `lists`.
 
 use super::io::Output;
+use super::lists::ListOptions;
 use super::replies::{Situation, error_text};
 use super::{Pending, Session};
 use crate::protocol::account::Permissions;
 use crate::protocol::command_table::Verb;
 use crate::protocol::file::{
-    FileError, FileKind, FileReply, FileRequest, FileTime, HashAlgorithm, Metadata, NamedDigest,
+    FileError, FileKind, FileReply, FileRequest, FileTime, HashAlgorithm, Metadata, NameFacts,
 };
 use crate::protocol::path::VirtualPath;
 use crate::protocol::{hash_command, hexadecimal, listing, number, reply, timestamp};
@@ -15,13 +16,17 @@ use crate::protocol::{hash_command, hexadecimal, listing, number, reply, timesta
 /// Which command waits for the answer, and what it needs to word its reply.
 #[derive(Debug)]
 pub(super) enum FileOperation {
-    ChangeDirectory(VirtualPath),
+    /// CWD; with what `~` means in it, if there is no such name.
+    ChangeDirectory {
+        path: VirtualPath,
+        home: Option<VirtualPath>,
+    },
     /// LIST or NLST whose argument looks like options: is there a file of that very name?
     ListOptions {
         verb: Verb,
         argument: Vec<u8>,
         operand: Vec<u8>,
-        hidden: bool,
+        options: ListOptions,
     },
     MakeDirectory(VirtualPath),
     /// A reply without variable part.
@@ -74,7 +79,8 @@ impl Session {
                 (FileRequest::Delete(path), FileOperation::Plain(Situation::DeleteDone))
             }),
             Verb::Rnfr => self.change_tree(permissions.rename, argument, |path| {
-                (FileRequest::Metadata(path.clone()), FileOperation::RenameFrom(path))
+                let request = FileRequest::Facts { path: path.clone(), digests: false };
+                (request, FileOperation::RenameFrom(path))
             }),
             Verb::Size => self.size(argument),
             Verb::Mdtm => self.modification_time(argument),
@@ -84,12 +90,7 @@ impl Session {
                 // A digest says what is in a file, so it takes the right to read.
                 let digests = self.parameters.facts.hash && permissions.read;
                 self.change_tree(permissions.list, argument, |path| {
-                    let asked = path.clone();
-                    let request = if digests {
-                        FileRequest::Facts(asked)
-                    } else {
-                        FileRequest::Metadata(asked)
-                    };
+                    let request = FileRequest::Facts { path: path.clone(), digests };
                     (request, FileOperation::MachineListing(path))
                 });
             }
@@ -120,7 +121,18 @@ impl Session {
 
     pub(super) fn cwd(&mut self, argument: &[u8]) {
         let Some(path) = self.resolve(argument, 550) else { return };
-        self.ask(FileRequest::Metadata(path.clone()), FileOperation::ChangeDirectory(path));
+        // Clients of old send what a shell would have expanded.
+        let home = match argument {
+            b"~" => Some(VirtualPath::root()),
+            [b'~', b'/', below @ ..] => VirtualPath::root().resolve(below).ok(),
+            _ => None,
+        };
+        self.change_directory(path, home);
+    }
+
+    fn change_directory(&mut self, path: VirtualPath, home: Option<VirtualPath>) {
+        let request = FileRequest::Metadata(path.clone());
+        self.ask(request, FileOperation::ChangeDirectory { path, home });
     }
 
     pub(super) fn rename_to(&mut self, argument: &[u8], from: Option<VirtualPath>) {
@@ -312,8 +324,11 @@ impl Session {
     }
 
     fn file_absent(&mut self, operation: FileOperation) {
-        if let FileOperation::ListOptions { verb, operand, hidden, .. } = operation {
-            return self.list_operand(verb, &operand, hidden);
+        if let FileOperation::ListOptions { verb, operand, options, .. } = operation {
+            return self.list_operand(verb, &operand, options);
+        }
+        if let FileOperation::ChangeDirectory { home: Some(home), .. } = operation {
+            return self.change_directory(home, None);
         }
         if let FileOperation::ModificationTime(Some((time, path))) = operation {
             let name = path.as_bytes().to_vec();
@@ -326,19 +341,21 @@ impl Session {
     }
 
     fn file_done(&mut self, operation: FileOperation, answer: FileReply) {
-        if !operation.is_for_link_itself() && is_dangling(&answer) {
+        if is_dangling(&answer) {
             return self.file_absent(operation);
         }
         match (operation, answer) {
             (FileOperation::ListOptions { verb, argument, .. }, _) => {
-                self.list_operand(verb, &argument, false);
+                self.list_operand(verb, &argument, ListOptions::default());
             }
-            (FileOperation::ChangeDirectory(path), FileReply::Metadata(metadata)) => {
-                if metadata.kind == FileKind::Directory {
+            (FileOperation::ChangeDirectory { path, .. }, FileReply::Metadata(metadata)) => {
+                if metadata.kind != FileKind::Directory {
+                    self.say_code(550, error_text(FileError::NotADirectory));
+                } else if !metadata.searchable {
+                    self.say(Situation::StoragePermission);
+                } else {
                     self.cwd = path;
                     self.say(Situation::CdSucceeded);
-                } else {
-                    self.say_code(550, error_text(FileError::NotADirectory));
                 }
             }
             (FileOperation::MakeDirectory(path), _) => {
@@ -360,11 +377,8 @@ impl Session {
                 let time = timestamp::format_utc(metadata.modified);
                 self.reply(213, time.as_bytes());
             }
-            (FileOperation::MachineListing(path), FileReply::Metadata(metadata)) => {
-                self.say_mlst(&path, &metadata, &[]);
-            }
-            (FileOperation::MachineListing(path), FileReply::Facts(metadata, digests)) => {
-                self.say_mlst(&path, &metadata, &digests);
+            (FileOperation::MachineListing(path), FileReply::Facts(facts)) => {
+                self.say_mlst(&path, &facts);
             }
             (FileOperation::ControlListing, FileReply::Listing(text)) => self.say_listing(&text),
             (FileOperation::SetFacts { modify, mode, name }, FileReply::Metadata(metadata)) => {
@@ -395,7 +409,7 @@ impl Session {
     fn say_size(&mut self, metadata: &Metadata) {
         match metadata.kind {
             FileKind::File => self.reply(213, metadata.size.to_string().as_bytes()),
-            FileKind::Directory | FileKind::DanglingLink | FileKind::Other => {
+            FileKind::Directory | FileKind::Link | FileKind::Other => {
                 self.say_code(550, error_text(FileError::NotAFile));
             }
         }
@@ -403,11 +417,11 @@ impl Session {
 
     /// RFC 3659 §7: one line, exactly one space before the facts, the fully qualified name (TVFS).
     /// `cdir` is for MLSD only (§7.5.1.2).
-    fn say_mlst(&mut self, path: &VirtualPath, metadata: &Metadata, digests: &[NamedDigest]) {
+    fn say_mlst(&mut self, path: &VirtualPath, facts: &NameFacts) {
         let mut line = Vec::new();
-        let (facts, permissions) = (self.parameters.facts, self.permissions());
-        listing::facts(&mut line, metadata, None, facts, permissions);
-        listing::hash_fact(&mut line, digests);
+        let (selected, permissions) = (self.parameters.facts, self.permissions());
+        listing::facts(&mut line, &facts.metadata, None, &facts.link, selected, permissions);
+        listing::hash_fact(&mut line, &facts.digests);
         line.push(b' ');
         line.extend_from_slice(path.as_bytes());
         let mut bytes = Vec::new();
@@ -438,33 +452,17 @@ impl Session {
     }
 }
 
-impl FileOperation {
-    /// RNFR names the link, not what it leads to.
-    fn is_for_link_itself(&self) -> bool {
-        matches!(self, Self::RenameFrom(_))
-    }
-}
-
 /// A symbolic link that leads nowhere, or out of the tree: nothing of that name for most commands.
 fn is_dangling(answer: &FileReply) -> bool {
-    matches!(
-        answer,
-        FileReply::Metadata(metadata) | FileReply::Facts(metadata, _)
-            if metadata.kind == FileKind::DanglingLink
-    )
+    matches!(answer, FileReply::Metadata(metadata) if metadata.kind == FileKind::Link)
 }
 
 fn refusal_code(operation: &FileOperation, error: FileError) -> u16 {
     match (operation, error) {
+        // Worth another try (RFC 1123 §4.1.2.11), and nothing else is: clients that see 4yz ask
+        // again until they are stopped. Some reply lists have no 450; its first digit says what to do.
+        (_, FileError::Busy | FileError::Overloaded) => 450,
         (FileOperation::RenameTo, _) => 553,
-        (FileOperation::ControlListing, _) => 450,
-        // Worth another try (RFC 1123 §4.1.2.11), where the reply lists have a code that says so.
-        (
-            FileOperation::Hash { .. }
-            | FileOperation::RenameFrom(_)
-            | FileOperation::Plain(Situation::DeleteDone),
-            FileError::Busy | FileError::Overloaded,
-        ) => 450,
         (FileOperation::Hash { form: HashForm::Hash, .. }, FileError::IsADirectory) => 553,
         (FileOperation::Hash { .. }, FileError::BeyondEnd) => 501,
         _ => 550,
@@ -530,7 +528,7 @@ fn site_utime(argument: &[u8]) -> Option<(FileTime, Vec<u8>)> {
     Some((timestamp::parse_utc(modified)?, words.join(&b' ')))
 }
 
-/// Lines of a listing; a name may hold a bare LF, so only the pair separates.
+/// Lines of a listing.
 fn split_crlf(text: &[u8]) -> Vec<&[u8]> {
     let mut lines = Vec::new();
     let mut start = 0;

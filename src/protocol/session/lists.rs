@@ -10,33 +10,31 @@ impl Session {
     pub(super) fn list(&mut self, verb: Verb, argument: &[u8]) {
         self.restart = None;
         self.announced = None;
-        let code = if verb == Verb::Mlsd { 550 } else { 450 };
         if !self.permissions().list {
-            return self.say_code(code, "Permission denied.");
+            return self.say_code(550, "Permission denied.");
         }
         match verb {
-            Verb::Mlsd => self.list_operand(verb, argument, true),
+            Verb::Mlsd => self.list_operand(verb, argument, ListOptions::default()),
             // Clients send `LIST -a`; a file may be called so all the same [LIST-04].
             _ if split_options(argument).1.len() < argument.len() => {
-                let Some(path) = self.resolve(argument, code) else { return };
-                let (hidden, operand) = split_options(argument);
+                let Some(path) = self.resolve(argument, 550) else { return };
+                let (options, operand) = split_options(argument);
                 let (argument, operand) = (argument.to_vec(), operand.to_vec());
-                let operation = FileOperation::ListOptions { verb, argument, operand, hidden };
+                let operation = FileOperation::ListOptions { verb, argument, operand, options };
                 self.ask(FileRequest::Metadata(path), operation);
             }
-            _ => self.list_operand(verb, argument, false),
+            _ => self.list_operand(verb, argument, ListOptions::default()),
         }
     }
 
-    pub(super) fn list_operand(&mut self, verb: Verb, operand: &[u8], hidden: bool) {
-        let code = if verb == Verb::Mlsd { 550 } else { 450 };
-        let Some(path) = self.resolve(operand, code) else { return };
+    pub(super) fn list_operand(&mut self, verb: Verb, operand: &[u8], options: ListOptions) {
+        let Some(path) = self.resolve(operand, 550) else { return };
         let style = match verb {
             Verb::Mlsd => ListStyle::Facts(self.parameters.facts),
             Verb::Nlst => ListStyle::Names { prefix: name_prefix(operand) },
             _ => ListStyle::Long,
         };
-        let request = self.list_request(path, operand, style, hidden);
+        let request = self.list_request(path, operand, style, options);
         self.open(verb, operand, TransferRequest::List(request));
     }
 
@@ -45,13 +43,14 @@ impl Session {
         path: VirtualPath,
         argument: &[u8],
         style: ListStyle,
-        hidden: bool,
+        options: ListOptions,
     ) -> ListRequest {
         ListRequest {
             path,
             argument: argument.to_vec(),
             style,
-            hidden,
+            hidden: options.hidden,
+            recursive: options.recursive,
             permissions: self.permissions(),
             now: self.unix_now,
         }
@@ -60,32 +59,44 @@ impl Session {
     /// STAT with a pathname: a listing on the control connection.
     pub(super) fn stat_path(&mut self, argument: &[u8]) {
         if !self.permissions().list {
-            return self.say_code(450, "Permission denied.");
+            return self.say_code(550, "Permission denied.");
         }
-        let (hidden, operand) = split_options(argument);
-        let Some(path) = self.resolve(operand, 450) else { return };
-        let request = self.list_request(path, operand, ListStyle::Long, hidden);
+        let (options, operand) = split_options(argument);
+        let Some(path) = self.resolve(operand, 550) else { return };
+        let request = self.list_request(path, operand, ListStyle::Long, options);
         self.ask(FileRequest::ControlListing(request), FileOperation::ControlListing);
     }
 }
 
-/// Clients send `LIST -a`, `-la`, `-aL`: leading options are no pathname.
-fn split_options(argument: &[u8]) -> (bool, &[u8]) {
+/// The options of `ls` that are obeyed. Of the others, those about the order and the columns say
+/// what this server cannot know the client needs, and are passed over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct ListOptions {
+    /// `-a`, `-A`.
+    hidden: bool,
+    /// `-R`.
+    recursive: bool,
+}
+
+/// Clients send `LIST -a`, `-la`, `-aL`: leading options, and the blanks behind them, are no
+/// pathname.
+fn split_options(argument: &[u8]) -> (ListOptions, &[u8]) {
     let mut rest = argument;
-    let mut hidden = false;
+    let mut options = ListOptions::default();
     while let [b'-', tail @ ..] = rest {
         let end = tail.iter().position(|&octet| octet == b' ').unwrap_or(tail.len());
         let letters = &tail[..end];
         if letters.is_empty() || !letters.iter().all(u8::is_ascii_alphanumeric) {
             break;
         }
-        hidden |= letters.iter().any(|letter| matches!(letter, b'a' | b'A'));
+        options.hidden |= letters.iter().any(|letter| matches!(letter, b'a' | b'A'));
+        options.recursive |= letters.contains(&b'R');
         rest = &tail[end..];
-        if let [b' ', operand @ ..] = rest {
+        while let [b' ', operand @ ..] = rest {
             rest = operand;
         }
     }
-    (hidden, rest)
+    (options, rest)
 }
 
 /// `NLST sub` answers `sub/a`: names usable as arguments (RFC 1123 §4.1.2.7).

@@ -217,6 +217,7 @@ pub(super) fn error_text(error: FileError) -> &'static str {
         FileError::PermissionDenied => "Permission denied.",
         FileError::OutsideRoot => "Name leads out of the tree.",
         FileError::NotADirectory => "Not a directory.",
+        FileError::IsALink => "A symbolic link, not a directory; DELE removes it.",
         FileError::IsADirectory => "Is a directory.",
         FileError::NotAFile => "Not a regular file.",
         FileError::AlreadyExists => "Name exists already.",
@@ -230,6 +231,9 @@ pub(super) fn error_text(error: FileError) -> &'static str {
         FileError::Busy => "File is busy; try again later.",
         FileError::BeyondEnd => "Restart marker or range beyond the end of the file.",
         FileError::Shrunk => "File became shorter while it was sent.",
+        FileError::OtherFilesystem => {
+            "The new name is on another file system: copy the file and delete it here."
+        }
         FileError::Unsupported => "Not available for this file.",
         FileError::Overloaded => "Server is busy; try again later.",
         FileError::Io(_) => "Local storage error.",

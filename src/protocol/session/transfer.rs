@@ -178,19 +178,24 @@ fn open_refusal(verb: Verb, error: FileError) -> (u16, &'static str) {
         (_, FileError::NoSpace) => 452,
         (Verb::Stor | Verb::Stou | Verb::Appe, FileError::Quota | FileError::TooBig) => 552,
         (Verb::Mlsd, FileError::NotADirectory) => 501,
-        (Verb::List | Verb::Nlst, _) => 450,
         (Verb::Stor | Verb::Stou, _) => 553,
         _ => 550,
     };
     (code, error_text(error))
 }
 
-/// Failures after the 150.
+/// Failures after the 150. 451 is for what another try may mend.
 fn storage_failure(verb: Verb, error: FileError) -> (u16, &'static str) {
     let storing = matches!(verb, Verb::Stor | Verb::Stou | Verb::Appe);
     let code = match error {
         FileError::NoSpace | FileError::Quota | FileError::TooBig if storing => 552,
-        _ => 451,
+        FileError::NoSpace
+        | FileError::Busy
+        | FileError::Overloaded
+        | FileError::Shrunk
+        | FileError::Io(_) => 451,
+        FileError::BeyondEnd => 554,
+        _ => open_refusal(verb, error).0,
     };
     (code, error_text(error))
 }

@@ -91,7 +91,7 @@ pub fn listing(data: &[u8]) {
     let (head, name) = data.split_at(data.len().min(11));
     let mut octets = head.iter().copied().chain(std::iter::repeat(0));
     let mut next = || octets.next().unwrap_or(0);
-    let kinds = [FileKind::File, FileKind::Directory, FileKind::DanglingLink, FileKind::Other];
+    let kinds = [FileKind::File, FileKind::Directory, FileKind::Link, FileKind::Other];
     let metadata = Metadata {
         kind: kinds[usize::from(next()) % kinds.len()],
         mode: u32::from(next()) << 8 | u32::from(next()),
@@ -103,16 +103,17 @@ pub fn listing(data: &[u8]) {
         links: 1,
         unique: (1, u64::MAX),
         writable: true,
+        searchable: true,
     };
     let mut text = Vec::new();
-    listing::long_line(&mut text, &metadata, name, 1_700_000_000);
+    listing::long_line(&mut text, &metadata, name, name, 1_700_000_000);
     one_line(&text);
     text.clear();
     listing::name_line(&mut text, b"sub/", name);
     one_line(&text);
     text.clear();
     let all = FactSet { unix_mode: true, ..FactSet::DEFAULT };
-    listing::fact_line(&mut text, &metadata, None, all, Permissions::ALL, name);
+    listing::fact_line(&mut text, &metadata, None, name, all, Permissions::ALL, name);
     one_line(&text);
     if let Ok(facts) = mlst_options::parse(name) {
         let again = mlst_options::parse(mlst_options::format(facts).as_bytes());
@@ -130,8 +131,8 @@ pub fn listing(data: &[u8]) {
 
 #[track_caller]
 fn one_line(text: &[u8]) {
-    let ends = text.windows(2).filter(|pair| *pair == b"\r\n").count();
-    assert!(ends == 1 && text.ends_with(b"\r\n"), "{}", text.escape_ascii());
+    let ends = text.iter().filter(|octet| matches!(octet, b'\r' | b'\n')).count();
+    assert!(ends == 2 && text.ends_with(b"\r\n"), "{}", text.escape_ascii());
 }
 
 /// Fails for some inputs, so that a run which does not find one proves nothing. Not a target.

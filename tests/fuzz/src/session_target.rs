@@ -7,8 +7,8 @@ use ringftpd::clock;
 use ringftpd::limits::REPLY_BACKLOG_BYTES_MAX;
 use ringftpd::protocol::account::{Account, HomeId, Permissions};
 use ringftpd::protocol::file::{
-    FileError, FileKind, FileReply, FileRequest, FileTime, HashAlgorithm, Metadata, Opened,
-    TransferRequest,
+    FileError, FileKind, FileReply, FileRequest, FileTime, HashAlgorithm, Metadata, NameFacts,
+    Opened, TransferRequest,
 };
 use ringftpd::protocol::policy::Policy;
 use ringftpd::protocol::session::{
@@ -154,15 +154,17 @@ impl Shell {
             links: 1,
             unique: (1, 2),
             writable: true,
+            searchable: true,
         };
         Ok(match request {
             FileRequest::Metadata(path) | FileRequest::SetFacts { path, .. } => {
                 FileReply::Metadata(metadata(path.file_name()))
             }
-            FileRequest::Facts(path) => {
-                let digests = vec![(HashAlgorithm::Md5, vec![1; 16])];
-                FileReply::Facts(metadata(path.file_name()), digests)
-            }
+            FileRequest::Facts { path, .. } => FileReply::Facts(NameFacts {
+                metadata: metadata(path.file_name()),
+                link: b"to".to_vec(),
+                digests: vec![(HashAlgorithm::Md5, vec![1; 16])],
+            }),
             FileRequest::AsciiSize(_) | FileRequest::Available(_) => FileReply::Octets(10),
             FileRequest::Hash { start, .. } if *start > 10 => return Err(FileError::BeyondEnd),
             FileRequest::Hash { start, .. } => {

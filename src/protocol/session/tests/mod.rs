@@ -21,8 +21,8 @@ use super::{
 use crate::clock;
 use crate::protocol::account::{Account, HomeId, Permissions};
 use crate::protocol::file::{
-    FileError, FileKind, FileReply, FileRequest, FileTime, HashAlgorithm, Metadata, Opened,
-    TransferRequest,
+    FileError, FileKind, FileReply, FileRequest, FileTime, HashAlgorithm, Metadata, NameFacts,
+    Opened, TransferRequest,
 };
 use crate::protocol::path::VirtualPath;
 use crate::protocol::policy::Policy;
@@ -348,7 +348,11 @@ fn metadata_of(path: &VirtualPath) -> Result<Metadata, FileError> {
     if name.starts_with(b"absent") {
         return Err(FileError::NotFound);
     }
-    let kind = if name.starts_with(b"dir") { FileKind::Directory } else { FileKind::File };
+    let kind = match name {
+        name if name.starts_with(b"dir") => FileKind::Directory,
+        name if name.starts_with(b"link") => FileKind::Link,
+        _ => FileKind::File,
+    };
     Ok(Metadata {
         kind,
         size: 10,
@@ -357,6 +361,7 @@ fn metadata_of(path: &VirtualPath) -> Result<Metadata, FileError> {
         links: 1,
         unique: (1, 2),
         writable: true,
+        searchable: !name.ends_with(b"locked"),
     })
 }
 
@@ -365,8 +370,14 @@ fn storage(request: &FileRequest) -> Result<FileReply, FileError> {
         FileRequest::Metadata(path) | FileRequest::SetFacts { path, .. } => {
             metadata_of(path).map(FileReply::Metadata)
         }
-        FileRequest::Facts(path) => metadata_of(path).map(|metadata| {
-            FileReply::Facts(metadata, vec![(HashAlgorithm::Sha1, vec![0xab; 20])])
+        FileRequest::Facts { path, digests } => metadata_of(path).map(|metadata| {
+            let digest = (HashAlgorithm::Sha1, vec![0xab; 20]);
+            let digests = if *digests { vec![digest] } else { Vec::new() };
+            let link = path.file_name().map_or(&b""[..], |name| match metadata.kind {
+                FileKind::Link => name,
+                _ => b"",
+            });
+            FileReply::Facts(NameFacts { metadata, link: link.to_vec(), digests })
         }),
         FileRequest::MakeDirectory(_) => Ok(FileReply::Done),
         FileRequest::RemoveDirectory(path) | FileRequest::Delete(path) => {

@@ -285,7 +285,8 @@ fn every_end_of_a_transfer() {
     }
 }
 
-/// Refusals before the 150 stay inside each command's list: no 550 for STOR, STOU, LIST and NLST.
+/// Refusals before the 150 stay inside each command's list: no 550 for STOR and
+/// STOU. LIST and NLST have 450 alone, and 550 all the same: clients ask again after 450.
 #[test]
 fn every_refusal_of_a_transfer() {
     use FileError::{
@@ -295,13 +296,13 @@ fn every_refusal_of_a_transfer() {
     #[rustfmt::skip]
     let table = [
         // error            RETR STOR STOU APPE LIST NLST MLSD
-        (NotFound,         [550, 553, 553, 550, 450, 450, 550]),
-        (PermissionDenied, [550, 553, 553, 550, 450, 450, 550]),
-        (IsADirectory,     [550, 553, 553, 550, 450, 450, 550]),
-        (NotADirectory,    [550, 553, 553, 550, 450, 450, 501]),
-        (AlreadyExists,    [550, 553, 553, 550, 450, 450, 550]),
-        (ReadOnly,         [550, 553, 553, 550, 450, 450, 550]),
-        (Quota,            [550, 552, 552, 552, 450, 450, 550]),
+        (NotFound,         [550, 553, 553, 550, 550, 550, 550]),
+        (PermissionDenied, [550, 553, 553, 550, 550, 550, 550]),
+        (IsADirectory,     [550, 553, 553, 550, 550, 550, 550]),
+        (NotADirectory,    [550, 553, 553, 550, 550, 550, 501]),
+        (AlreadyExists,    [550, 553, 553, 550, 550, 550, 550]),
+        (ReadOnly,         [550, 553, 553, 550, 550, 550, 550]),
+        (Quota,            [550, 552, 552, 552, 550, 550, 550]),
         (NoSpace,          [452, 452, 452, 452, 452, 452, 452]),
         (BeyondEnd,        [554, 554, 554, 554, 554, 554, 554]),
         (Busy,             [450, 450, 450, 450, 450, 450, 450]),
