@@ -21,6 +21,9 @@ pub enum FileKind {
     File,
     /// A symbolic link: looked at itself, or its target is absent or outside the root.
     Link,
+    /// A symbolic link, looked at itself, that leads to a regular file inside the root. Size, time
+    /// and the right to write are the file's, as RETR, SIZE, MDTM and STOR have them.
+    LinkToFile,
     /// Device, socket, FIFO: listed, never opened.
     Other,
 }

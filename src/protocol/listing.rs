@@ -34,7 +34,7 @@ pub fn long_line(
     push_ls_date(out, metadata.modified, now_seconds);
     out.push(b' ');
     push_shown(out, name);
-    if metadata.kind == FileKind::Link && !link.is_empty() {
+    if matches!(metadata.kind, FileKind::Link | FileKind::LinkToFile) && !link.is_empty() {
         out.extend_from_slice(b" -> ");
         push_shown(out, link);
     }
@@ -84,7 +84,8 @@ pub fn facts(
         }
         out.push(b';');
     }
-    if selected.size && metadata.kind == FileKind::File {
+    // Of a link to a file, too: clients compare it with the octets that RETR sends.
+    if selected.size && matches!(metadata.kind, FileKind::File | FileKind::LinkToFile) {
         out.extend_from_slice(b"size=");
         push_decimal(out, metadata.size, 1, b'0');
         out.push(b';');
@@ -123,7 +124,7 @@ fn perm(
     may: Permissions,
 ) -> impl Iterator<Item = u8> + use<> {
     let directory = metadata.kind == FileKind::Directory;
-    let file = metadata.kind == FileKind::File;
+    let file = matches!(metadata.kind, FileKind::File | FileKind::LinkToFile);
     let writable = metadata.writable;
     let plain = kind_override.is_none();
     [
@@ -167,16 +168,21 @@ pub fn feat_mlst(selected: FactSet, hashes: bool) -> String {
 /// the form that FileZilla, lftp and basic-ftp know: `OS.unix=slink:` and what the link reads. A
 /// value has no room for every octet (RCHAR, §7.2): where the link has others, it is left out.
 fn push_kind(out: &mut Vec<u8>, kind: FileKind, link: &[u8]) {
+    let is_link = matches!(kind, FileKind::Link | FileKind::LinkToFile);
     let plain =
         |&octet: &u8| octet.is_ascii_alphanumeric() || b",.:!@#$%^&()-_+?/\\'\"=".contains(&octet);
     out.extend_from_slice(match kind {
         FileKind::Directory => b"dir",
         FileKind::File => b"file",
-        FileKind::Link if !link.is_empty() && link.iter().all(plain) => b"OS.unix=slink:",
-        FileKind::Link => return out.extend_from_slice(b"OS.unix=symlink"),
+        FileKind::Link | FileKind::LinkToFile => {
+            if link.is_empty() || !link.iter().all(plain) {
+                return out.extend_from_slice(b"OS.unix=symlink");
+            }
+            b"OS.unix=slink:"
+        }
         FileKind::Other => b"OS.unix=special",
     });
-    if kind == FileKind::Link {
+    if is_link {
         out.extend_from_slice(link);
     }
 }
@@ -187,7 +193,7 @@ fn type_letter(kind: FileKind) -> u8 {
     match kind {
         FileKind::Directory => b'd',
         FileKind::File => b'-',
-        FileKind::Link => b'l',
+        FileKind::Link | FileKind::LinkToFile => b'l',
         FileKind::Other => b'p',
     }
 }
@@ -303,6 +309,8 @@ mod tests {
         check(FileKind::Directory, Some("cdir"), all, &format!("{cdir}{rest}"));
         let slink = "type=OS.unix=slink:../to;modify=20231114221320;perm=df;unique=0g1234;";
         check(FileKind::Link, None, FactSet::DEFAULT, slink);
+        let slink = slink.replace("modify=", "size=12345;modify=").replace("=df;", "=adfrw;");
+        check(FileKind::LinkToFile, None, FactSet::DEFAULT, &slink);
         check(
             FileKind::Other,
             None,

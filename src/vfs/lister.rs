@@ -28,9 +28,10 @@ const ENTRIES_BYTES: usize = 32 * 1024;
 /// `getdents64`, however large the directory is; with LIST -R the directories not yet listed, too.
 ///
 /// Every entry that exists from beginning to end is listed exactly once; one that vanishes
-/// meanwhile is left out; the server's temporary names never appear. Entries are sorted by name where their
-/// names fit into the memory, else in the directory's order. A symbolic link is shown as itself and
-/// never followed, so that nobody takes what it leads to for a part of the tree.
+/// meanwhile is left out; the server's temporary names never appear. Entries are sorted by name
+/// where their names fit into the memory, else in the directory's order. A symbolic link is shown
+/// as itself and never gone through, so that nobody takes what it leads to for a part of the tree;
+/// but size and time are those of the file, if it leads to one.
 pub struct Lister {
     root: Arc<Root>,
     request: ListRequest,
@@ -179,7 +180,7 @@ impl Lister {
                 ListStyle::Long | ListStyle::Facts(_) => {
                     let (_, stat, link) =
                         self.root.locate_name(&self.request.path, Lookup::Blocking)?;
-                    let metadata = self.root.identity().metadata(&stat);
+                    let metadata = self.root.metadata_of_name(&self.request.path, &stat);
                     long_line(out, &metadata, name, &link, self.request.now);
                 }
             }
@@ -339,11 +340,13 @@ impl Lister {
         let directory = self.directory.as_ref()?;
         match facts::stat_name(directory, name) {
             Ok(stat) => {
-                let link = match facts::kind(&stat) {
-                    None => readlinkat(directory, name, Vec::new()).map(CString::into_bytes),
-                    Some(_) => Ok(Vec::new()),
-                };
-                Some((self.root.identity().metadata(&stat), link.unwrap_or_default()))
+                let metadata = self.root.identity().metadata(&stat);
+                if metadata.kind != FileKind::Link {
+                    return Some((metadata, Vec::new()));
+                }
+                let metadata = self.root.with_target(&self.path, name.to_bytes(), metadata);
+                let link = readlinkat(directory, name, Vec::new()).map(CString::into_bytes);
+                Some((metadata, link.unwrap_or_default()))
             }
             Err(Errno::NOENT) => None,
             // A directory that may be read and not searched (r without x), a broken mount: the
@@ -557,11 +560,11 @@ mod tests {
         home.link("../../outside", "sub/outside");
         home.link("no where", "sub/dangling");
         fs::write(home.outside().join("outside"), "secret").unwrap();
-        let kind = FactSet { kind: true, ..FactSet::NONE };
+        let kind = FactSet { kind: true, size: true, ..FactSet::NONE };
         let text = lines(&home.list(&list_request(b"sub", ListStyle::Facts(kind))).unwrap());
         let expected = [
             "type=OS.unix=slink:../../outside; outside",
-            "type=OS.unix=slink:../f; file",
+            "type=OS.unix=slink:../f;size=5; file",
             "type=OS.unix=slink:.; loop",
             "type=OS.unix=symlink; dangling",
             "type=cdir; .",

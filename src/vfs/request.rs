@@ -87,8 +87,9 @@ fn name_facts(
     digests: bool,
     lookup: Lookup,
 ) -> Result<NameFacts, FileError> {
+    // A link is never answered from the cache, so its target may be waited for.
     let (handle, stat, link) = root.locate_name(path, lookup)?;
-    let metadata = root.identity().metadata(&stat);
+    let metadata = root.metadata_of_name(path, &stat);
     let digests = if digests && metadata.kind == FileKind::File {
         kept_digests::kept(handle.as_fd(), &stat)
     } else {

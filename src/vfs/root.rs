@@ -184,6 +184,35 @@ impl Root {
         if facts::kind(&stat).is_some() { Err(refusal) } else { Ok(self.identity.metadata(&stat)) }
     }
 
+    /// The facts `link` of the symbolic link `name` in `directory`, with those of the regular file
+    /// that it leads to inside the root, if it does.
+    pub(super) fn with_target(
+        &self,
+        directory: &VirtualPath,
+        name: &[u8],
+        link: Metadata,
+    ) -> Metadata {
+        let whole = join(directory.relative(), name);
+        let target = self
+            .resolve(&whole, OFlags::PATH, Lookup::Blocking)
+            .and_then(|handle| facts::stat_handle(&handle, false));
+        match target.map(|stat| self.identity.metadata(&stat)) {
+            Ok(Metadata { kind: FileKind::File, size, modified, writable, .. }) => {
+                Metadata { kind: FileKind::LinkToFile, size, modified, writable, ..link }
+            }
+            _ => link,
+        }
+    }
+
+    /// Facts of the name at `path` with the facts `stat`, seen through a link to a file.
+    pub(super) fn metadata_of_name(&self, path: &VirtualPath, stat: &Statx) -> Metadata {
+        let own = self.identity.metadata(stat);
+        match path.file_name() {
+            Some(name) if own.kind == FileKind::Link => self.with_target(&path.parent(), name, own),
+            _ => own,
+        }
+    }
+
     /// An `O_PATH` handle of the name itself, its facts, and what it reads if it is a link.
     /// Waiting, it is also found by the form a listing shows.
     pub(super) fn locate_name(
@@ -331,7 +360,9 @@ pub(super) fn require_file(stat: &Statx) -> Result<(), FileError> {
     match facts::kind(stat) {
         Some(FileKind::File) => Ok(()),
         Some(FileKind::Directory) => Err(FileError::IsADirectory),
-        Some(FileKind::Other | FileKind::Link) | None => Err(FileError::NotAFile),
+        Some(FileKind::Other | FileKind::Link | FileKind::LinkToFile) | None => {
+            Err(FileError::NotAFile)
+        }
     }
 }
 

@@ -409,7 +409,7 @@ impl Session {
     fn say_size(&mut self, metadata: &Metadata) {
         match metadata.kind {
             FileKind::File => self.reply(213, metadata.size.to_string().as_bytes()),
-            FileKind::Directory | FileKind::Link | FileKind::Other => {
+            FileKind::Directory | FileKind::Link | FileKind::LinkToFile | FileKind::Other => {
                 self.say_code(550, error_text(FileError::NotAFile));
             }
         }
