@@ -708,3 +708,12 @@ fn literals_hide_their_text() {
     words("f!(g) ^ h!=i", &["f!", "(", "g", ")", "^", "h", "!", "=", "i"]);
     words("crate::r#type", &["crate", "::", "r", "#", "type"]);
 }
+
+/// `cargo build` makes the load generator, too, and `cargo run` still means the server.
+#[test]
+fn both_programs_are_built_by_default() {
+    let manifest = fs::read_to_string(root().join("Cargo.toml")).unwrap();
+    let line = |start: &str| manifest.lines().find(|line| line.starts_with(start)).unwrap_or("");
+    assert!(line("default-members = ").contains(r#"[".", "loadgen"]"#));
+    assert_eq!(line("default-run = "), r#"default-run = "ringftpd""#);
+}

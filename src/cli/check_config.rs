@@ -10,7 +10,7 @@ use crate::clock;
 use crate::config::{
     Accounts, CertificateSource, Config, DATA_RESUMPTIONS, DURABILITIES, Directory, FAILED_UPLOADS,
     FILE_CACHES, LOG_FORMATS, LOG_LEVELS, ListenAddress, STEERINGS, Settings, Steering,
-    TLS_PROFILES, duration_text, permission_words,
+    TLS_PROFILES, cpu_list_text, duration_text, permission_words,
 };
 use crate::connection::split;
 use crate::protocol::hash_command;
@@ -50,10 +50,7 @@ fn examine(config: &Config, available: &[usize], shards: usize) -> Result<Vec<St
         problems.push(problem);
         None
     });
-    let cpus = settings.cpus.as_ref().map_or(&[][..], |cpus| cpus.as_slice());
-    for &cpu in cpus.iter().filter(|cpu| !available.contains(cpu)) {
-        problems.push(format!("shards.cpus: {}", CpuError::Refused { cpu }));
-    }
+    problems.extend(missing_cpus(settings, available));
     if let Some(user) = &settings.user
         && let Err(error) = Identity::resolve(user)
     {
@@ -71,6 +68,15 @@ fn examine(config: &Config, available: &[usize], shards: usize) -> Result<Vec<St
     warnings.extend(certificate.and_then(|c| tls_setup::validity_warning(&c, clock::unix_time())));
     warnings.extend(share_warning(settings, shards));
     Ok(warnings)
+}
+
+/// What to say about configured CPUs that this process cannot have.
+pub(super) fn missing_cpus(settings: &Settings, available: &[usize]) -> Option<String> {
+    let cpus = settings.cpus.as_ref().map_or(&[][..], |cpus| cpus.as_slice());
+    let missing: Vec<_> = cpus.iter().copied().filter(|cpu| !available.contains(cpu)).collect();
+    let refused = CpuError::Refused { cpus: cpu_list_text(&missing) };
+    let here = cpu_list_text(available);
+    (!missing.is_empty()).then(|| format!("shards.cpus: {refused}; to be had are {here}"))
 }
 
 /// What to say about shards that get no session.
@@ -378,10 +384,10 @@ mod tests {
         check_problems(&config, 10, &[]);
         let small = "passive.ports: ";
         check_problems(&config, 11, &[small]);
-        config.settings.cpus = Some("0-2".parse().unwrap());
+        config.settings.cpus = Some("0-64".parse().unwrap());
         config.settings.user = Some("no such user".to_owned());
         config.settings.tls.ticket_lifetime = Duration::from_secs(1);
-        let cpu = "shards.cpus: cannot run on CPU 2";
+        let cpu = "shards.cpus: cannot run on CPU 2-64: ";
         let user = "process.user: ";
         check_problems(&config, 11, &["ticket lifetime of 1 s", cpu, user, small]);
     }

@@ -7,6 +7,7 @@ mod check_config;
 pub mod logging;
 mod metrics_endpoint;
 mod serve;
+mod signals;
 mod tls_setup;
 mod user;
 
@@ -34,10 +35,14 @@ pub fn run() -> ExitCode {
 }
 
 fn serve(arguments: &ServeArguments) -> ExitCode {
+    let signals = match signals::Caught::begin() {
+        Ok(signals) => signals,
+        Err(message) => return fail(message),
+    };
     match load(arguments) {
         Ok(config) => {
             report_warnings(&config.warnings);
-            serve::run(config)
+            serve::run(config, signals)
         }
         Err(message) => fail(message),
     }

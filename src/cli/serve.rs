@@ -8,10 +8,8 @@ use std::process::ExitCode;
 use std::sync::{Arc, mpsc};
 use std::thread;
 
-use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1, SIGXFSZ};
-use signal_hook::iterator::Signals;
-
 use super::metrics_endpoint::Endpoint;
+use super::signals::{self, Caught, Meaning};
 use super::{banner, check_config, fail, logging, tls_setup};
 use crate::clock;
 use crate::config::{Config, ListenAddress, Settings, Steering};
@@ -28,8 +26,8 @@ use crate::tls::{SelfSigned, ServerTls};
 use crate::vfs::{Root, RootError};
 
 /// Runs until SIGTERM or SIGINT.
-pub(super) fn run(config: Config) -> ExitCode {
-    match start(config).and_then(Server::wait) {
+pub(super) fn run(config: Config, signals: Caught) -> ExitCode {
+    match start(config, signals).and_then(Server::wait) {
         Ok(code) => code,
         Err(message) => fail(message),
     }
@@ -60,11 +58,14 @@ struct Listeners {
 
 /// Everything that needs root comes first, then root is given up, then threads are started: a
 /// thread started earlier would keep root's rights.
-fn start(config: Config) -> Result<Server, String> {
+fn start(config: Config, signals: Caught) -> Result<Server, String> {
     let settings = &config.settings;
     let cpus = settings.cpus.as_ref().map_or_else(cpu::available, |list| list.as_slice().to_vec());
     if cpus.is_empty() {
         return Err("no CPU to run on: the affinity mask of this process is empty".to_owned());
+    }
+    if let Some(problem) = check_config::missing_cpus(settings, &cpu::available()) {
+        return Err(problem);
     }
     host::check(cpus.len()).map_err(|error| error.to_string())?;
     let files = host::raise_open_files().map_err(|error| error.to_string())?;
@@ -97,7 +98,7 @@ fn start(config: Config) -> Result<Server, String> {
     }
     let kernel_tls = kernel_tls.and_then(Result::ok);
     let (sender, wakes) = mpsc::channel();
-    watch_signals(sender.clone())?;
+    watch_signals(signals, sender.clone())?;
     let text = banner::Banner {
         config: &config,
         implicit: &listeners.implicit,
@@ -127,7 +128,9 @@ impl Server {
     fn wait(self) -> Result<ExitCode, String> {
         let mut code = ExitCode::SUCCESS;
         match self.wake() {
-            Ok(Wake::Signal(signal)) => tracing::info!(signal, "shutting down"),
+            Ok(Wake::Signal(signal)) => {
+                tracing::info!(signal = signals::name(signal), "shutting down");
+            }
             Ok(Wake::ShardEnded(shard)) => {
                 tracing::error!(shard, "a shard ended by itself; shutting down");
                 code = ExitCode::FAILURE;
@@ -140,7 +143,7 @@ impl Server {
             match self.wake() {
                 Ok(Wake::ShardEnded(_)) => running -= 1,
                 // Whoever supervises us may repeat SIGTERM; only an impatient person cuts it short.
-                Ok(Wake::Signal(SIGINT)) => {
+                Ok(Wake::Signal(signal)) if signals::meaning(signal) == Meaning::Interrupt => {
                     tracing::warn!("interrupted: transfers are cut off");
                     return Ok(ExitCode::FAILURE);
                 }
@@ -163,12 +166,15 @@ impl Server {
         Ok(code)
     }
 
-    /// The next event that is not SIGUSR1.
+    /// The next event that has to do with the end.
     fn wake(&self) -> Result<Wake, mpsc::RecvError> {
         loop {
-            match self.wakes.recv()? {
-                Wake::Signal(SIGUSR1) => self.tell(&Message::LogCounters),
-                wake => return Ok(wake),
+            let wake = self.wakes.recv()?;
+            let Wake::Signal(signal) = wake else { return Ok(wake) };
+            match signals::meaning(signal) {
+                Meaning::Drain | Meaning::Interrupt => return Ok(wake),
+                Meaning::Counters => self.tell(&Message::LogCounters),
+                Meaning::Nothing => signals::log_ignored(signal),
             }
         }
     }
@@ -389,11 +395,8 @@ impl Drop for Bell {
     }
 }
 
-fn watch_signals(wakes: mpsc::Sender<Wake>) -> Result<(), String> {
-    let failed = |error: std::io::Error| format!("cannot watch for signals: {error}");
-    let mut signals = Signals::new([SIGTERM, SIGINT, SIGUSR1]).map_err(failed)?;
-    // A file size limit (ulimit -f) must be a 552 for one upload, not the end of the process.
-    signal_hook::flag::register(SIGXFSZ, Arc::default()).map_err(failed)?;
+fn watch_signals(caught: Caught, wakes: mpsc::Sender<Wake>) -> Result<(), String> {
+    let mut signals = caught.watch()?;
     let forward = move || {
         for signal in &mut signals {
             if wakes.send(Wake::Signal(signal)).is_err() {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::config::{CertificateSource, Config, KernelTls, Settings, Tls};
 use crate::sys::ktls;
-use crate::tls::{PemText, SelfSigned, ServerCertificate, ServerTls, TlsOptions};
+use crate::tls::{PemText, SelfSigned, ServerCertificate, ServerTls, TlsOptions, Validity};
 
 /// The certificate to serve, and where a self-signed one came from.
 pub(super) fn load_certificate(
@@ -112,19 +112,42 @@ pub(super) fn check(config: &Config) -> Result<Option<ServerCertificate>, String
     Ok(files.then_some(certificate))
 }
 
-/// What to say about a certificate that clients refuse, or will soon.
+/// What to say about a certificate that clients refuse, or will soon: the server's own, or one
+/// behind it in the chain.
 pub(super) fn validity_warning(
     certificate: &ServerCertificate,
     unix_time: Duration,
 ) -> Option<String> {
-    let end = certificate.not_after();
-    if end < unix_time {
-        let days = (unix_time - end).as_secs() / DAY_SECONDS;
-        return Some(format!("tls.certificate: expired {days} days ago; clients will refuse it"));
+    let all = certificate.validity().iter().enumerate();
+    all.filter_map(|(index, validity)| {
+        let finding = validity_finding(*validity, unix_time)?;
+        Some(match index {
+            0 => format!("tls.certificate: {finding}"),
+            _ => format!("tls.certificate: number {} of the chain {finding}", index + 1),
+        })
+    })
+    .next()
+}
+
+fn validity_finding(validity: Validity, unix_time: Duration) -> Option<String> {
+    let days_between = |from: Duration, to: Duration| (to - from).as_secs() / DAY_SECONDS;
+    let Validity { not_before, not_after } = validity;
+    if unix_time < not_before {
+        let days = days_between(unix_time, not_before);
+        return Some(format!(
+            "is not valid yet, for another {days} days and some hours; clients will refuse it: was \
+             it issued for later, or is the clock of this machine wrong (see `date -u`)?"
+        ));
     }
-    let days = (end - unix_time).as_secs() / DAY_SECONDS;
+    if not_after < unix_time {
+        let days = days_between(not_after, unix_time);
+        return Some(format!(
+            "expired {days} days ago; clients will refuse it: renew it and restart the server"
+        ));
+    }
+    let days = days_between(unix_time, not_after);
     (days < VALIDITY_DAYS_MIN)
-        .then(|| format!("tls.certificate: ends in {days} days; renew it and restart the server"))
+        .then(|| format!("ends in {days} days; renew it and restart the server"))
 }
 
 const DAY_SECONDS: u64 = 24 * 60 * 60;
@@ -156,5 +179,8 @@ mod tests {
         check(end - days(14) + Duration::from_secs(1), Some("ends in 13 days"));
         check(end, Some("ends in 0 days"));
         check(end + days(2), Some("expired 2 days ago"));
+        let begin = certificate.validity()[0].not_before;
+        check(begin, None);
+        check(begin - days(3), Some("not valid yet, for another 3 days"));
     }
 }

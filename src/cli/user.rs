@@ -14,7 +14,7 @@ use super::args::{
     AddArguments, PASSWORD_VARIABLE, UserCommand, UserTarget, password_of_environment,
 };
 use super::{fail, print};
-use crate::auth::{Password, PasswordHash};
+use crate::auth::{Password, PasswordHash, is_anonymous_name};
 use crate::config::{permission_words, users_file_of};
 use crate::protocol::account::Permissions;
 
@@ -51,6 +51,7 @@ fn add(arguments: &AddArguments) -> Result<String, String> {
     let home = home.to_str().ok_or("--home: the name is not UTF-8, which TOML needs")?;
     let path = users_path(target)?;
     let may_create = target.file.is_some();
+    not_beside_anonymous(name, target.config.as_deref().unwrap_or(&path))?;
     let is_new = |users: &ArrayOfTables| match position(users, name) {
         Some(_) => Err(format!("{}: there is a user {name:?} already", path.display())),
         None => Ok(()),
@@ -262,6 +263,22 @@ fn needs_client_ca(config: &Path) -> Result<(), String> {
     Err(format!(
         "--certificate-subject needs tls.client_ca in {}: without an authority anybody can write \
          this subject; or give --certificate-sha256",
+        config.display()
+    ))
+}
+
+/// The configuration would not load with a user of a name that `[anonymous]` has. A users file
+/// alone does not tell whether there will be one.
+fn not_beside_anonymous(name: &str, config: &Path) -> Result<(), String> {
+    if !is_anonymous_name(name.as_bytes()) || !config.exists() {
+        return Ok(());
+    }
+    if read(config, false)?.get("anonymous").is_none() {
+        return Ok(());
+    }
+    Err(format!(
+        "\"{name}\" is a name of [anonymous], which {} has: who gives it is asked for no password; \
+         choose another name, or take out [anonymous]",
         config.display()
     ))
 }

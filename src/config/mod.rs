@@ -32,7 +32,7 @@ pub use settings::{
     CertificateSource, DATA_RESUMPTIONS, DURABILITIES, FAILED_UPLOADS, KernelTls, LOG_FORMATS,
     LOG_LEVELS, Limits, Log, LogFormat, Passive, STEERINGS, Settings, Steering, TLS_PROFILES, Tls,
 };
-pub use value::{CpuList, ListenAddress, PortRange, duration_text};
+pub use value::{CpuList, ListenAddress, PortRange, cpu_list_text, duration_text};
 
 /// The commented reference file; every default in it is the code's.
 pub const REFERENCE: &str = include_str!("reference.toml");

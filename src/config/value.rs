@@ -146,9 +146,19 @@ impl CpuList {
 
 impl std::fmt::Display for CpuList {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let numbers: Vec<_> = self.0.iter().map(usize::to_string).collect();
-        f.write_str(&numbers.join(","))
+        f.write_str(&cpu_list_text(&self.0))
     }
+}
+
+/// Ascending numbers as [`CpuList`] reads them: `0-3,8`.
+#[must_use]
+pub fn cpu_list_text(cpus: &[usize]) -> String {
+    let neighbours = cpus.chunk_by(|low, high| low + 1 == *high);
+    let ranges = neighbours.map(|range| match range {
+        [first, .., last] => format!("{first}-{last}"),
+        _ => range.first().map(usize::to_string).unwrap_or_default(),
+    });
+    ranges.collect::<Vec<_>>().join(",")
 }
 
 impl FromStr for CpuList {
@@ -385,7 +395,9 @@ mod tests {
         for text in ["", "-", "7", "7-", "-7", "7-8-9", "7-65536", "a-b"] {
             check_ranges::<PortRange>(text, &bad(text));
         }
-        check_ranges::<CpuList>("8,0-3", "0,1,2,3,8");
+        check_ranges::<CpuList>("8,0-3", "0-3,8");
+        check_ranges::<CpuList>("5", "5");
+        check_ranges::<CpuList>("1-2,4-1023", "1-2,4-1023");
         check_ranges::<CpuList>("0", "0");
         check_ranges::<CpuList>("0-3,2", "\"0-3,2\" names CPU 2 twice");
         check_ranges::<CpuList>("3-0", "\"3-0\": the range 3-0 is reversed");

@@ -25,7 +25,7 @@ pub fn pin_current_thread(cpu: usize) -> Result<(), CpuError> {
     // A number past the end of cpu_set_t would be an out-of-bounds index further down.
     let accepted =
         cpu <= CPU_NUMBER_MAX && core_affinity::set_for_current(core_affinity::CoreId { id: cpu });
-    if accepted { Ok(()) } else { Err(CpuError::Refused { cpu }) }
+    if accepted { Ok(()) } else { Err(CpuError::Refused { cpus: cpu.to_string() }) }
 }
 
 /// Reads a list such as `0-3,8` (the form of cpuset(7)) into ascending CPU numbers without
@@ -57,12 +57,12 @@ pub fn parse_list(text: &str) -> Result<Vec<usize>, CpuError> {
 pub enum CpuError {
     /// The thread could not be bound.
     #[error(
-        "cannot run on CPU {cpu}: it does not exist, is offline, or is outside the cpuset of this \
-         service; see `cat /sys/devices/system/cpu/online` and `taskset -p $$`"
+        "cannot run on CPU {cpus}: not there, offline, or outside the cpuset of this service; see \
+         `cat /sys/devices/system/cpu/online` and `taskset -p $$`"
     )]
     Refused {
-        /// The CPU asked for.
-        cpu: usize,
+        /// The CPUs asked for that cannot be had, as a list.
+        cpus: String,
     },
     /// The text is not a list of CPUs.
     #[error("\"{list}\" is not a list of CPUs; write numbers and ranges such as 0-3,8")]
@@ -100,10 +100,11 @@ mod tests {
     fn pinning_narrows_the_mask_and_refuses_what_is_not_there() {
         std::thread::spawn(|| {
             let first = available()[0];
+            let refused = |cpu: usize| Err(CpuError::Refused { cpus: cpu.to_string() });
             pin_current_thread(first).unwrap();
             assert_eq!(available(), [first]);
-            assert_eq!(pin_current_thread(1023), Err(CpuError::Refused { cpu: 1023 }));
-            assert_eq!(pin_current_thread(1 << 20), Err(CpuError::Refused { cpu: 1 << 20 }));
+            assert_eq!(pin_current_thread(1023), refused(1023));
+            assert_eq!(pin_current_thread(1 << 20), refused(1 << 20));
         })
         .join()
         .unwrap();

@@ -19,8 +19,9 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 use rustls::{Error, InconsistentKeys};
 use x509_parser::extensions::GeneralName;
-use x509_parser::prelude::{FromDer, X509Certificate};
+use x509_parser::prelude::{ASN1Time, FromDer, X509Certificate, X509Version};
 
+use super::error::explain;
 use super::{TlsSetupError, sha256_fingerprint};
 use crate::clock;
 
@@ -48,7 +49,16 @@ pub fn self_signed_chain(state_dir: &Path) -> PathBuf {
 pub struct ServerCertificate {
     certified: Arc<CertifiedKey>,
     dns_names: Vec<String>,
-    not_after: Duration,
+    validity: Vec<Validity>,
+}
+
+/// When a certificate is good, both ends included; time since the Unix epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Validity {
+    /// The first moment.
+    pub not_before: Duration,
+    /// The last one.
+    pub not_after: Duration,
 }
 
 /// PEM text and where it came from, for errors.
@@ -115,9 +125,12 @@ impl ServerCertificate {
         let (chain_origin, key_origin) = (&chain.origin, &key.origin);
         let chain = parse_chain(&chain.pem, chain_origin)?;
         let key = parse_key(&key.pem, key_origin)?;
+        if let Some(first) = chain.first() {
+            check_version(first, chain_origin)?;
+        }
         let key = any_supported_type(&key).map_err(|error| TlsSetupError::UnsupportedKey {
             origin: key_origin.clone(),
-            cause: error.to_string(),
+            cause: explain(&error),
         })?;
         let certified = CertifiedKey::new(chain, key);
         match certified.keys_match() {
@@ -131,7 +144,7 @@ impl ServerCertificate {
             Err(error) => {
                 return Err(TlsSetupError::BadCertificate {
                     origin: chain_origin.clone(),
-                    cause: error.to_string(),
+                    cause: explain(&error),
                 });
             }
         }
@@ -177,8 +190,14 @@ impl ServerCertificate {
 
     /// End of validity, time since the Unix epoch.
     #[must_use]
-    pub const fn not_after(&self) -> Duration {
-        self.not_after
+    pub fn not_after(&self) -> Duration {
+        self.validity.first().map_or(Duration::ZERO, |validity| validity.not_after)
+    }
+
+    /// When each certificate of the chain is good, the server's own first.
+    #[must_use]
+    pub fn validity(&self) -> &[Validity] {
+        &self.validity
     }
 
     /// Whether the certificate is for this DNS name (lower case). A wildcard stands for exactly
@@ -198,9 +217,10 @@ impl ServerCertificate {
     fn from_certified(certified: CertifiedKey, origin: &str) -> Result<Self, TlsSetupError> {
         let bad =
             |cause: String| TlsSetupError::BadCertificate { origin: origin.to_owned(), cause };
-        let der = certified.end_entity_cert().map_err(|error| bad(error.to_string()))?;
-        let (_, x509) = X509Certificate::from_der(der).map_err(|error| bad(error.to_string()))?;
-        let names = x509.subject_alternative_name().map_err(|error| bad(error.to_string()))?;
+        let der = certified.end_entity_cert().map_err(|error| bad(explain(&error)))?;
+        let x509 = parse_certificate(der).map_err(bad)?;
+        let names = x509.subject_alternative_name();
+        let names = names.map_err(|_| bad("its names (subjectAltName) do not parse".to_owned()))?;
         let dns_names = names
             .iter()
             .flat_map(|names| &names.value.general_names)
@@ -209,12 +229,10 @@ impl ServerCertificate {
                 _ => None,
             })
             .collect();
-        let not_after = u64::try_from(x509.validity().not_after.timestamp()).unwrap_or(0);
-        Ok(Self {
-            dns_names,
-            not_after: Duration::from_secs(not_after),
-            certified: Arc::new(certified),
-        })
+        // One behind the first that does not parse is the client's to complain of.
+        let validity = certified.cert.iter().filter_map(|der| parse_certificate(der).ok());
+        let validity = validity.map(|x509| validity_of(&x509)).collect();
+        Ok(Self { dns_names, validity, certified: Arc::new(certified) })
     }
 
     fn self_signed_at(
@@ -225,7 +243,7 @@ impl ServerCertificate {
         let certificate = state_dir.join(SELF_SIGNED_CERTIFICATE);
         let key = state_dir.join(SELF_SIGNED_KEY);
         let reason = match Self::load(&certificate, &key) {
-            Ok(loaded) if loaded.not_after > now + SELF_SIGNED_RENEWAL => {
+            Ok(loaded) if loaded.not_after() > now + SELF_SIGNED_RENEWAL => {
                 return Ok((loaded, SelfSigned::Reused));
             }
             Ok(_) => "the one there ends within 30 days or has ended".to_owned(),
@@ -256,7 +274,7 @@ impl fmt::Debug for ServerCertificate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ServerCertificate")
             .field("dns_names", &self.dns_names)
-            .field("not_after", &self.not_after)
+            .field("validity", &self.validity)
             .finish_non_exhaustive()
     }
 }
@@ -272,6 +290,34 @@ fn parse_chain(pem: &[u8], origin: &str) -> Result<Vec<CertificateDer<'static>>,
         });
     }
     Ok(chain)
+}
+
+/// A sentence on failure: the parser's own words are those of its grammar.
+fn parse_certificate(der: &[u8]) -> Result<X509Certificate<'_>, String> {
+    let parsed = X509Certificate::from_der(der);
+    parsed.map(|(_, x509)| x509).map_err(|_| "it is not an X.509 certificate".to_owned())
+}
+
+/// rustls takes version 3 alone, and has no words for the others. What does not parse is left to
+/// it.
+fn check_version(der: &[u8], origin: &str) -> Result<(), TlsSetupError> {
+    match parse_certificate(der) {
+        Ok(x509) if x509.version() != X509Version::V3 => Err(TlsSetupError::OldVersion {
+            origin: origin.to_owned(),
+            version: u64::from(x509.version().0) + 1,
+        }),
+        _ => Ok(()),
+    }
+}
+
+fn validity_of(x509: &X509Certificate<'_>) -> Validity {
+    let since_epoch =
+        |time: ASN1Time| Duration::from_secs(u64::try_from(time.timestamp()).unwrap_or(0));
+    let validity = x509.validity();
+    Validity {
+        not_before: since_epoch(validity.not_before),
+        not_after: since_epoch(validity.not_after),
+    }
 }
 
 fn parse_key(pem: &[u8], origin: &str) -> Result<PrivateKeyDer<'static>, TlsSetupError> {

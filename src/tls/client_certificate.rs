@@ -17,6 +17,7 @@ use x509_parser::asn1_rs::ToDer;
 use x509_parser::prelude::{FromDer, X509Certificate};
 use x509_parser::x509::{AttributeTypeAndValue, X509Name};
 
+use super::error::explain;
 use super::{PemText, TlsSetupError};
 use crate::protocol::distinguished_name::{Attribute, AttributeValue, DistinguishedName};
 
@@ -160,7 +161,7 @@ fn ca_verifier(
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(&text.pem) {
         let certificate = certificate.map_err(|error| refused(error.to_string()))?;
-        roots.add(certificate).map_err(|error| refused(error.to_string()))?;
+        roots.add(certificate).map_err(|error| refused(explain(&error)))?;
     }
     if roots.is_empty() {
         return Err(refused("the PEM text has no section \"-----BEGIN CERTIFICATE-----\"".into()));

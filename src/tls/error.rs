@@ -37,7 +37,7 @@ pub enum TlsError {
     #[error("peer was silent in its TLS handshake while others waited")]
     Shed,
     /// rustls refused the handshake.
-    #[error("TLS handshake failed: {0}")]
+    #[error("TLS handshake failed: {}", explain(.0))]
     Handshake(rustls::Error),
     /// The peer ended the session inside the handshake.
     #[error("peer closed the TLS session during the handshake")]
@@ -46,10 +46,13 @@ pub enum TlsError {
     #[error("peer put bytes behind the last handshake message of its record")]
     TrailingHandshakeBytes,
     /// A resumed session carries a client certificate that would be refused today.
-    #[error("client certificate of the resumed session is not accepted any more: {0}")]
+    #[error(
+        "client certificate of the resumed session is not accepted any more: {}",
+        explain(.0)
+    )]
     ClientCertificate(rustls::Error),
     /// The peer sent a fatal alert (RFC 8446 §6.2).
-    #[error("peer ended the TLS session with alert {0:?}")]
+    #[error("peer ended the TLS session with alert {}", alert_name(*.0))]
     AlertReceived(AlertDescription),
     /// A record does not authenticate: damaged, forged, replayed or left out.
     #[error("TLS record from peer does not authenticate (bad_record_mac)")]
@@ -195,12 +198,27 @@ pub enum TlsSetupError {
         cause: String,
     },
     /// The certificate cannot be parsed.
-    #[error("the first certificate in {origin} cannot be used: {cause}")]
+    #[error(
+        "the first certificate in {origin} cannot be used: {cause}; see what it is with: openssl \
+         x509 -in {origin} -noout -text"
+    )]
     BadCertificate {
         /// File name or other origin.
         origin: String,
         /// What the parser said.
         cause: String,
+    },
+    /// The certificate is of a version from before there were extensions.
+    #[error(
+        "the first certificate in {origin} is of X.509 version {version}; version 3 is needed, for \
+         the server's name stands in an extension (subjectAltName): have it issued anew, or make a \
+         self-signed one with: openssl req -x509 -addext subjectAltName=DNS:NAME …"
+    )]
+    OldVersion {
+        /// File name or other origin.
+        origin: String,
+        /// As people count: 1 or 2.
+        version: u64,
     },
     /// Certificate and key are not a pair.
     #[error(
@@ -268,6 +286,84 @@ pub enum TlsSetupError {
         cause: String,
     },
     /// rustls refused the settings.
-    #[error("TLS cannot be set up: {0}")]
+    #[error("TLS cannot be set up: {}", explain(.0))]
     Rustls(#[from] rustls::Error),
+}
+
+/// `error` in words: where rustls shows the names of its variants, those are taken apart.
+pub(super) fn explain(error: &rustls::Error) -> String {
+    use rustls::{CertificateError, Error as E};
+    match error {
+        E::AlertReceived(alert) => format!("received alert {}", alert_name(*alert)),
+        E::InvalidCertificate(CertificateError::Other(other)) => {
+            format!("certificate: {}", words(&other.0.to_string()))
+        }
+        E::InvalidCertificate(cause) => format!("certificate: {}", words(&cause.to_string())),
+        E::PeerIncompatible(cause) => {
+            format!("peer is incompatible: {}", words(&format!("{cause:?}")))
+        }
+        E::PeerMisbehaved(cause) => format!("peer misbehaved: {}", words(&format!("{cause:?}"))),
+        other => other.to_string(),
+    }
+}
+
+/// The name of RFC 8446 §6, such as `bad_record_mac`, or the number.
+fn alert_name(alert: AlertDescription) -> String {
+    match alert {
+        AlertDescription::UnknownCA => "unknown_ca".to_owned(),
+        AlertDescription::Unknown(number) => number.to_string(),
+        known => words(&format!("{known:?}")).replace(' ', "_"),
+    }
+}
+
+/// `NoCipherSuitesInCommon` as `no cipher suites in common`; any other text as it is.
+fn words(text: &str) -> String {
+    let is_name = text.starts_with(|first: char| first.is_ascii_uppercase())
+        && text.bytes().all(|octet| octet.is_ascii_alphanumeric());
+    if !is_name {
+        return text.to_owned();
+    }
+    let mut result = String::new();
+    let mut after_lower = false;
+    for letter in text.chars() {
+        if letter.is_ascii_uppercase() && after_lower {
+            result.push(' ');
+        }
+        after_lower = !letter.is_ascii_uppercase();
+        result.push(letter.to_ascii_lowercase());
+    }
+    result
+}
+
+#[cfg(test)]
+mod tests {
+    use rustls::{CertificateError, Error, PeerIncompatible};
+
+    use super::*;
+
+    #[test]
+    fn no_text_has_the_names_of_a_library() {
+        #[track_caller]
+        fn check(error: &TlsError, expected: &str) {
+            assert_eq!(error.to_string(), expected);
+        }
+        let handshake = |error| TlsError::Handshake(error);
+        let refused = PeerIncompatible::NoCipherSuitesInCommon;
+        check(
+            &handshake(Error::PeerIncompatible(refused)),
+            "TLS handshake failed: peer is incompatible: no cipher suites in common",
+        );
+        check(
+            &handshake(Error::InvalidCertificate(CertificateError::UnknownIssuer)),
+            "TLS handshake failed: certificate: unknown issuer",
+        );
+        check(
+            &handshake(Error::AlertReceived(AlertDescription::CertificateUnknown)),
+            "TLS handshake failed: received alert certificate_unknown",
+        );
+        let alert = |alert| TlsError::AlertReceived(alert).to_string();
+        assert!(alert(AlertDescription::UnknownCA).ends_with(" unknown_ca"));
+        assert!(alert(AlertDescription::BadRecordMac).ends_with(" bad_record_mac"));
+        assert!(alert(AlertDescription::from(200)).ends_with(" 200"));
+    }
 }

@@ -23,7 +23,7 @@ mod server;
 mod tests;
 mod ticket;
 
-pub use certificate::{PemText, SelfSigned, ServerCertificate, self_signed_chain};
+pub use certificate::{PemText, SelfSigned, ServerCertificate, Validity, self_signed_chain};
 pub use channel::{Channel, Opened};
 pub use client_certificate::{ClientCertificate, sha256_fingerprint};
 pub use control_session::ControlSession;

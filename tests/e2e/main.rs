@@ -17,6 +17,7 @@ mod idle_sessions;
 mod limits;
 mod listings;
 mod metrics;
+mod operators;
 mod process;
 mod resumption;
 #[path = "../interop/run.rs"]

@@ -1,0 +1,109 @@
+//! What operators trip over: each mistake is answered with what, where, cause and remedy.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use crate::run::{Finished, run};
+use crate::support::{Client, Server, wait_until};
+
+/// Of a run that should end by itself.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// `ringftpd check-config` of a configuration in `folder`.
+fn check_config(folder: &Path, text: &str) -> Finished {
+    let path = folder.join("ringftpd.toml");
+    let home = folder.display();
+    fs::write(&path, format!("{text}\n[anonymous]\nhome = \"{home}\"\n")).unwrap();
+    let mut program = Command::new(env!("CARGO_BIN_EXE_ringftpd"));
+    program.args(["check-config", "--config"]).arg(&path).env("HOME", folder);
+    run(&mut program, DEADLINE)
+}
+
+/// Signals that a process dies of unless it says otherwise, and that nobody means so: SIGHUP is
+/// sent for a reload, SIGUSR2 by mistake for SIGUSR1.
+#[test]
+fn no_stray_signal_ends_the_server() {
+    let server = Server::builder().start();
+    let mut client = Client::implicit(&server).login();
+    for (signal, name, remedy) in [
+        (Signal::HUP, "SIGHUP", "restart the server"),
+        (Signal::USR2, "SIGUSR2", "SIGUSR1 logs its counters"),
+        (Signal::ALARM, "SIGALRM", "means nothing here"),
+        (Signal::VTALARM, "SIGVTALRM", "means nothing here"),
+        (Signal::PROF, "SIGPROF", "means nothing here"),
+        (Signal::IO, "SIGIO", "means nothing here"),
+    ] {
+        server.signal(signal);
+        wait_until(name, || {
+            let log = server.log();
+            log.lines().any(|line| line.contains(name) && line.contains(remedy))
+        });
+    }
+    server.signal(Signal::PIPE);
+    client.expect("NOOP", 200);
+    client.quit();
+    server.stop();
+}
+
+/// One finding, however many CPUs are not there.
+#[test]
+fn cpus_that_are_not_there_are_one_finding() {
+    let folder = tempfile::tempdir().unwrap();
+    let finished = check_config(folder.path(), "[shards]\ncpus = \"0-1023\"").exits(1);
+    let finished = finished.says("-1023: not there, offline, or outside the cpuset");
+    assert_eq!(finished.count("shards.cpus"), 1, "{finished}");
+}
+
+/// A name that `[anonymous]` has would keep the configuration from loading.
+#[test]
+fn no_user_is_added_with_a_name_of_anonymous() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("ringftpd.toml");
+    let home = folder.path().display();
+    let text = format!("[anonymous]\nhome = \"{home}\"\n");
+    fs::write(&config, &text).unwrap();
+    for name in ["anonymous", "ftp", "FTP"] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ringftpd"));
+        command.args(["user", "add", name, "--generate", "--config"]).arg(&config);
+        let finished = run(command.arg("--home").arg(folder.path()), DEADLINE).exits(1);
+        finished.says("is a name of [anonymous]").says("ringftpd.toml");
+    }
+    assert_eq!(fs::read_to_string(&config).unwrap(), text);
+}
+
+/// A certificate for another time is warned of, one of an old version is refused in words.
+#[test]
+fn certificates_that_clients_refuse() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    let make = |arguments: &str| {
+        let line = format!("cd '{}' && openssl {arguments}", path.display());
+        run(Command::new("sh").args(["-c", &line]), DEADLINE).success();
+    };
+    let tls = "[tls]\ncertificate = \"chain.pem\"\nkey = \"key.pem\"";
+    make("req -x509 -newkey rsa:2048 -nodes -keyout key.pem -out root.pem -subj /CN=a -days 9");
+    make("req -new -key key.pem -subj /CN=a -out request.pem");
+    // Without extensions, openssl's x509 makes version 1.
+    make("x509 -req -in request.pem -CA root.pem -CAkey key.pem -CAcreateserial -out chain.pem");
+    let mut show = Command::new("openssl");
+    show.args(["x509", "-noout", "-text", "-in"]).arg(path.join("chain.pem"));
+    run(&mut show, DEADLINE).success().says("Version: 1 ");
+    let finished = check_config(path, tls).exits(1);
+    let finished = finished.says("chain.pem is of X.509 version 1; version 3 is needed");
+    assert_eq!(finished.count("OtherError"), 0, "{finished}");
+    fs::copy(path.join("root.pem"), path.join("chain.pem")).unwrap();
+    check_config(path, tls).success().says("tls.certificate: ends in ");
+    make(
+        "version && : > index.txt; echo 01 > serial; printf '%s\\n' '[ca]' \
+         'default_ca=c' '[c]' 'database=index.txt' 'new_certs_dir=.' 'serial=serial' \
+         'default_md=sha256' 'policy=p' 'x509_extensions=e' '[p]' 'commonName=supplied' '[e]' \
+         'subjectAltName=DNS:a' > ca.conf && openssl ca -batch -notext -config ca.conf \
+         -selfsign -keyfile key.pem -in request.pem -out chain.pem -startdate 20900101000000Z \
+         -enddate 20910101000000Z",
+    );
+    check_config(path, tls).success().says("tls.certificate: is not valid yet, for another ");
+}
