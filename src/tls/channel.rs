@@ -20,6 +20,7 @@ use super::record::{
 use crate::limits::{TLS_FRAGMENT_BYTES_MAX, TLS_QUIET_RECORDS_MAX};
 
 const WARNING: u8 = 1;
+const KEY_UPDATE_TYPE: u8 = 24;
 pub(super) const FATAL: u8 = 2;
 const CLOSE_NOTIFY: u8 = 0;
 const USER_CANCELED: u8 = 90;
@@ -28,7 +29,7 @@ const USER_CANCELED: u8 = 90;
 pub(super) const CLOSING: [u8; 2] = [WARNING, CLOSE_NOTIFY];
 
 /// A KeyUpdate that asks for none in return (RFC 8446 §4.6.3).
-pub(super) const KEY_UPDATE: [u8; 5] = [24, 0, 0, 1, 0];
+pub(super) const KEY_UPDATE: [u8; 5] = [KEY_UPDATE_TYPE, 0, 0, 1, 0];
 
 /// What [`Channel::open`] found at the front of the record area.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,8 +70,12 @@ pub struct Channel {
     receive_closed: bool,
     /// Kept only where somebody else may go on sending, see [`KernelSender`](super::KernelSender).
     send_secrets: Option<Box<ConnectionTrafficSecrets>>,
-    /// A KeyUpdate came that asks for one in return, and our records are not sealed here.
+    /// A KeyUpdate waits for the next data, see [`Channel::answer_with_data`].
+    answers_with_data: bool,
+    /// A KeyUpdate came that asks for one in return, and none was sealed here since.
     update_owed: bool,
+    /// The KeyUpdate of which the rest is in records to come.
+    message: Message,
 }
 
 impl Channel {
@@ -90,7 +95,9 @@ impl Channel {
             send_closed: false,
             receive_closed: false,
             send_secrets: keep_send_secrets.then(|| Box::new(secrets.tx.1)),
+            answers_with_data: false,
             update_owed: false,
+            message: Message::default(),
         })
     }
 
@@ -101,7 +108,7 @@ impl Channel {
         let overhead = self.sealer.format().overhead();
         let records_per_key = usize::try_from(self.sealer.limit() - 1).unwrap_or(usize::MAX);
         let key_updates = match &self.schedule {
-            Some(_) => 1 + fragments / records_per_key,
+            Some(_) => 1 + usize::from(self.update_owed) + fragments / records_per_key,
             None => 0,
         };
         plaintext + fragments * overhead + key_updates * (KEY_UPDATE.len() + overhead)
@@ -127,6 +134,9 @@ impl Channel {
             return Err(TlsError::KeyExhausted);
         }
         let mut length = 0;
+        if self.update_owed && fragments > 0 {
+            length += self.seal_owed_update(wire)?;
+        }
         for fragment in plaintext.chunks(TLS_FRAGMENT_BYTES_MAX) {
             if self.sealer.data_records_left() == 0 {
                 length += self.sealer.seal(HANDSHAKE, &KEY_UPDATE, &mut wire[length..])?;
@@ -159,6 +169,12 @@ impl Channel {
     pub fn seal_close_notify(&mut self, out: &mut Vec<u8>) -> Result<(), TlsError> {
         if self.send_closed {
             return Ok(());
+        }
+        if self.update_owed {
+            let start = out.len();
+            out.resize(start + KEY_UPDATE.len() + self.sealer.format().overhead(), 0);
+            let length = self.seal_owed_update(&mut out[start..])?;
+            out.truncate(start + length);
         }
         self.seal_record(ALERT, &CLOSING, out)?;
         self.send_closed = true;
@@ -201,6 +217,13 @@ impl Channel {
 
     /// Room that [`Channel::open_into`] needs, octets.
     pub const OPEN_ROOM_BYTES: usize = OPEN_ROOM_BYTES;
+
+    /// From here on a KeyUpdate that asks for one in return is answered in front of the next data,
+    /// or of close_notify, and several are with one (RFC 8446 §4.6.3). For those who have records
+    /// sealed ahead: an answer in between would be out of its order.
+    pub const fn answer_with_data(&mut self) {
+        self.answers_with_data = true;
+    }
 
     /// Ends the sending side without a word: [`Drain`](super::Drain) only receives, and for
     /// [`KernelSender`](super::KernelSender) somebody else sends.
@@ -291,6 +314,10 @@ impl Channel {
         content: &[u8],
         out: &mut Vec<u8>,
     ) -> Result<Dealt, TlsError> {
+        if kind != HANDSHAKE && self.message.is_begun() {
+            // RFC 8446 §5.1: no other record between the pieces of a message.
+            return Err(TlsError::UnexpectedRecord { kind });
+        }
         match kind {
             APPLICATION_DATA if content.is_empty() => self.count_quiet()?,
             APPLICATION_DATA => self.quiet_records = 0,
@@ -315,15 +342,25 @@ impl Channel {
         self.send_closed = true;
     }
 
+    /// An alert is whole in its record, and alone: two octets (RFC 8446 §5.1). TLS 1.2 would let it
+    /// be split; nobody does.
     fn on_alert(&mut self, content: &[u8]) -> Result<Dealt, TlsError> {
-        let &[level, description] = content else { return Err(TlsError::Decode) };
+        let &[level, description] = content else {
+            return Err(TlsError::malformed(ALERT, content));
+        };
         if description == CLOSE_NOTIFY {
             self.receive_closed = true;
             return Ok(Dealt::CloseNotify);
         }
-        // Levels mean nothing in TLS 1.3 (RFC 8446 §6): all are fatal but these two.
-        let warning = level == WARNING && self.version != ProtocolVersion::TLSv1_3;
-        if description == USER_CANCELED || warning {
+        // Levels mean nothing in TLS 1.3 (RFC 8446 §6): all are fatal but user_canceled. In TLS 1.2
+        // (RFC 5246 §7.2) there are two, and only they tell.
+        let warning = match (self.version, level) {
+            (ProtocolVersion::TLSv1_3, _) => description == USER_CANCELED,
+            (_, WARNING) => true,
+            (_, FATAL) => false,
+            (_, _) => return Err(TlsError::IllegalParameter),
+        };
+        if warning {
             self.count_quiet()?;
             return Ok(Dealt::Handled);
         }
@@ -331,32 +368,45 @@ impl Channel {
     }
 
     /// KeyUpdate is the only handshake message a client may send now: no ticket, no certificate
-    /// was asked for, and TLS 1.2 renegotiation is refused.
+    /// was asked for, and TLS 1.2 renegotiation is refused. It may come in pieces, but nothing
+    /// stands behind it in its record, for that would be under the old keys (RFC 8446 §5.1).
     fn on_handshake(&mut self, content: &[u8], out: &mut Vec<u8>) -> Result<(), TlsError> {
-        let Some(schedule) = &mut self.schedule else { return Err(TlsError::Renegotiation) };
-        let &[message, 0, 0, 1, request] = content else {
-            return Err(TlsError::UnexpectedRecord { kind: HANDSHAKE });
-        };
-        if message != KEY_UPDATE[0] {
-            return Err(TlsError::UnexpectedRecord { kind: HANDSHAKE });
+        if content.is_empty() {
+            return Err(TlsError::malformed(HANDSHAKE, content));
         }
+        if self.schedule.is_none() {
+            return Err(TlsError::Renegotiation);
+        }
+        self.count_quiet()?;
+        match self.message.take(content)? {
+            None => Ok(()),
+            Some(requested) => self.on_key_update(requested, out),
+        }
+    }
+
+    fn on_key_update(&mut self, requested: bool, out: &mut Vec<u8>) -> Result<(), TlsError> {
+        let schedule = self.schedule.as_mut().ok_or(TlsError::Renegotiation)?;
         let (sequence, secrets) = schedule
             .update_rx_secret()
             .map_err(|_| TlsError::Internal("key schedule refused an update"))?;
         self.opener = Opener::new(self.version, sequence, &secrets)?;
-        self.count_quiet()?;
-        match request {
-            0 => Ok(()),
-            1 if self.send_closed => {
-                self.update_owed = true;
-                Ok(())
-            }
-            1 => {
-                self.seal_record(HANDSHAKE, &KEY_UPDATE, out)?;
-                self.update_sealer()
-            }
-            _ => Err(TlsError::Decode),
+        if !requested {
+            return Ok(());
         }
+        if self.send_closed || self.answers_with_data {
+            self.update_owed = true;
+            return Ok(());
+        }
+        self.seal_record(HANDSHAKE, &KEY_UPDATE, out)?;
+        self.update_sealer()
+    }
+
+    /// Seals the KeyUpdate that is owed and changes keys; gives the record's length.
+    fn seal_owed_update(&mut self, wire: &mut [u8]) -> Result<usize, TlsError> {
+        let length = self.sealer.seal(HANDSHAKE, &KEY_UPDATE, wire)?;
+        self.update_sealer()?;
+        self.update_owed = false;
+        Ok(length)
     }
 
     fn update_sealer(&mut self) -> Result<(), TlsError> {
@@ -387,6 +437,40 @@ impl Channel {
     #[cfg(test)]
     pub(super) fn set_record_limit(&mut self, limit: u64) {
         self.sealer.set_limit(limit);
+    }
+}
+
+/// How much of a KeyUpdate has come, octets (RFC 8446 §4, §4.6.3). Its octets are known but the
+/// last, which ends it.
+#[derive(Default)]
+struct Message {
+    length: usize,
+}
+
+impl Message {
+    const fn is_begun(&self) -> bool {
+        self.length > 0
+    }
+
+    /// Adds a record's content, each octet judged as soon as it is there. Once the message is
+    /// whole, gives whether it asks for one in return.
+    fn take(&mut self, content: &[u8]) -> Result<Option<bool>, TlsError> {
+        let misplaced = Err(TlsError::UnexpectedRecord { kind: HANDSHAKE });
+        for (index, &octet) in content.iter().enumerate() {
+            match (self.length, octet) {
+                (0, KEY_UPDATE_TYPE) | (1 | 2, 0) | (3, 1) => {}
+                (0, _) => return misplaced,
+                (1..=3, _) => return Err(TlsError::Decode),
+                (_, 2..) => return Err(TlsError::IllegalParameter),
+                (_, _) if index + 1 < content.len() => return misplaced,
+                (_, request) => {
+                    self.length = 0;
+                    return Ok(Some(request == 1));
+                }
+            }
+            self.length += 1;
+        }
+        Ok(None)
     }
 }
 

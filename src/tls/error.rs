@@ -72,6 +72,9 @@ pub enum TlsError {
     /// TLS 1.2 handshake record after the handshake.
     #[error("peer asked for TLS 1.2 renegotiation, which is refused")]
     Renegotiation,
+    /// A field of an alert or a KeyUpdate has a value that does not exist.
+    #[error("peer sent a TLS alert or KeyUpdate with a value that does not exist")]
+    IllegalParameter,
     /// An alert or a KeyUpdate that does not parse.
     #[error("peer sent a malformed TLS alert or KeyUpdate")]
     Decode,
@@ -124,6 +127,12 @@ impl TlsError {
         }
     }
 
+    /// What an alert or a handshake message is that is not as long as it should be: an empty one
+    /// has no place at all (RFC 8446 §5.4, RFC 5246 §6.2.1).
+    pub(super) const fn malformed(kind: u8, content: &[u8]) -> Self {
+        if content.is_empty() { Self::UnexpectedRecord { kind } } else { Self::Decode }
+    }
+
     /// The alert that tells the peer, when the record layer is ours and one is due.
     pub(super) const fn alert(&self) -> Option<AlertDescription> {
         Some(match self {
@@ -133,6 +142,7 @@ impl TlsError {
                 AlertDescription::UnexpectedMessage
             }
             Self::Decode => AlertDescription::DecodeError,
+            Self::IllegalParameter => AlertDescription::IllegalParameter,
             Self::Internal(_) => AlertDescription::InternalError,
             _ => return None,
         })

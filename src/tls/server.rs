@@ -39,6 +39,15 @@ const SUITES: [SupportedCipherSuite; 9] = [
 /// for a few data connections before a client has to do without (field notes, Cyberduck).
 const CONTROL_TICKETS: usize = 4;
 
+/// What a client may name in ALPN (RFC 7301): "ftp" is registered, the other is FileZilla's. One
+/// that names only others was led here by somebody in between who means another server's protocol
+/// (ALPACA), and is refused; one that names nothing is not.
+const CONTROL_PROTOCOLS: &[&[u8]] = &[b"ftp", b"x-filezilla-ftp"];
+
+/// The same on data connections. Clients with one setting for both name there what they name on the
+/// control connection.
+const DATA_PROTOCOLS: &[&[u8]] = &[b"ftp-data", b"ftp", b"x-filezilla-ftp"];
+
 /// RFC 8446 §4.6.1.
 const TICKET_LIFETIME_MAX: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
@@ -219,6 +228,11 @@ impl ServerTls {
             Purpose::DataDownload => 1,
             Purpose::DataUpload => 0,
         };
+        let protocols = match purpose {
+            Purpose::Control => CONTROL_PROTOCOLS,
+            Purpose::DataDownload | Purpose::DataUpload => DATA_PROTOCOLS,
+        };
+        config.alpn_protocols = protocols.iter().map(|&name| name.to_vec()).collect();
         config.cert_resolver = probe.clone();
         if self.shared.tickets.is_some() {
             config.session_storage = probe.clone();

@@ -4,7 +4,7 @@ use std::io::Write as _;
 
 use rcgen::{BasicConstraints, CertifiedIssuer, IsCa};
 use rustls::crypto::aws_lc_rs;
-use rustls::{CertificateError, HandshakeKind};
+use rustls::{AlertDescription as Alert, CertificateError, HandshakeKind};
 
 use super::*;
 use crate::tls::{Culprit, Resumption, TlsSetupError, sha256_fingerprint};
@@ -615,4 +615,45 @@ fn impossible_settings_are_explained() {
         |o| o.client_ca = Some(text("ca.pem", "nothing")),
         "in ca.pem cannot be used: the PEM text has no section",
     );
+}
+
+/// What a client that offers `offered` in ALPN (RFC 7301) is given, or refused with.
+#[track_caller]
+fn check_protocol(purpose: Purpose, offered: &[&[u8]], expected: Result<Option<&[u8]>, Alert>) {
+    let tls = server(options());
+    for kind in [TLS12, TLS13] {
+        let mut config = (*client_config(&tls, kind, None)).clone();
+        config.alpn_protocols = offered.iter().map(|&name| name.to_vec()).collect();
+        let mut client = client(&Arc::new(config), "localhost");
+        let mut handshake = Handshake::new(&tls, purpose, &this_session(), None);
+        let (mut inbound, mut out) = (InBuf::new(), Vec::new());
+        inbound.extend_from_slice(&sent(&mut client));
+        let answered = handshake.advance(&mut inbound, &mut out).map(drop);
+        let received = receive(&mut client, &out).map(drop);
+        match expected {
+            Ok(name) => assert_eq!((answered, client.alpn_protocol()), (Ok(()), name)),
+            Err(alert) => {
+                assert!(answered.is_err(), "{offered:?}");
+                assert_eq!(received, Err(rustls::Error::AlertReceived(alert)));
+            }
+        }
+    }
+}
+
+/// A client that was led here from another protocol's server (ALPACA) is refused.
+#[test]
+fn application_protocols() {
+    let refused = Err(Alert::NoApplicationProtocol);
+    for purpose in [Purpose::Control, Purpose::DataDownload, Purpose::DataUpload] {
+        check_protocol(purpose, &[], Ok(None));
+        check_protocol(purpose, &[b"h2", b"ftp"], Ok(Some(b"ftp")));
+        check_protocol(purpose, &[b"x-filezilla-ftp"], Ok(Some(b"x-filezilla-ftp")));
+        check_protocol(purpose, &[b"x-filezilla-ftp", b"ftp"], Ok(Some(b"ftp")));
+        check_protocol(purpose, &[b"h2", b"http/1.1"], refused);
+        check_protocol(purpose, &[b"smtp"], refused);
+        check_protocol(purpose, &[b"FTP"], refused);
+    }
+    check_protocol(Purpose::Control, &[b"ftp-data"], refused);
+    check_protocol(Purpose::DataUpload, &[b"ftp-data"], Ok(Some(b"ftp-data")));
+    check_protocol(Purpose::DataDownload, &[b"ftp", b"ftp-data"], Ok(Some(b"ftp-data")));
 }

@@ -293,6 +293,8 @@ fn messages_of_the_protocol_itself() {
     for kind in kinds() {
         check_forged(kind, &[(21, &[1, 0])], Ok(true));
         check_forged(kind, &[(21, &[1, 90]), (23, b"x"), (21, &[2, 0])], Ok(true));
+        check_forged(kind, &[(21, &[])], Err(TlsError::UnexpectedRecord { kind: 21 }));
+        check_forged(kind, &[(22, &[])], Err(TlsError::UnexpectedRecord { kind: 22 }));
         check_forged(kind, &[(21, &[2])], Err(TlsError::Decode));
         check_forged(kind, &[(21, &[1, 0, 0])], Err(TlsError::Decode));
         let internal = rustls::AlertDescription::InternalError;
@@ -311,12 +313,118 @@ fn messages_of_the_protocol_itself() {
     check_forged(TLS13, &[(21, &[1, 100])], fatal);
     let unexpected = Err(TlsError::UnexpectedRecord { kind: 22 });
     check_forged(TLS13, &[(22, &renegotiate)], unexpected.clone());
-    check_forged(TLS13, &[(22, &[24, 0, 0, 1, 0, 24, 0, 0, 1, 0])], unexpected.clone());
-    check_forged(TLS13, &[(22, &[24, 0, 0])], unexpected);
-    check_forged(TLS13, &[(22, &[24, 0, 0, 1, 2])], Err(TlsError::Decode));
+    check_forged(TLS13, &[(22, &[24, 0, 0, 1, 0, 24, 0, 0, 1, 0])], unexpected);
     check_forged(TLS13, &[(22, &[24, 0, 0, 1, 0])], Ok(false));
     // The key has changed; what the old one seals is not accepted any more.
     check_forged(TLS13, &[(22, &[24, 0, 0, 1, 1]), (23, b"x")], Err(TlsError::BadRecordMac));
+}
+
+/// What a client may say in a session at work, and the alert it gets for what it may not: RFC 8446
+/// §4.6.3, §5.1, §5.2, §5.4, §6 and RFC 5246 §6.2.1, §7.2. `None`: the session goes on.
+#[test]
+fn each_record_has_its_alert() {
+    use rustls::AlertDescription as Alert;
+    type Records = &'static [(u8, &'static [u8])];
+    const LONG: [u8; 300] = [0; 300];
+    let unexpected = Some(Alert::UnexpectedMessage);
+    let decode = Some(Alert::DecodeError);
+    let illegal = Some(Alert::IllegalParameter);
+    let both: &[(Records, Option<Alert>)] = &[
+        (&[(21, &[])], unexpected),
+        (&[(21, &[1])], decode),
+        (&[(21, &[2])], decode),
+        (&[(21, &[1, 0, 0])], decode),
+        (&[(21, &[1, 90, 1, 90])], decode),
+        (&[(21, &[1, 90])], None),
+        (&[(22, &[])], unexpected),
+        (&[(23, &[])], None),
+        (&[(20, &[1])], unexpected),
+        (&[(20, &[])], unexpected),
+        (&[(24, &[1, 0, 0])], unexpected),
+        (&[(255, &[1])], unexpected),
+    ];
+    let tls13: &[(Records, Option<Alert>)] = &[
+        // KeyUpdate, whole and in pieces.
+        (&[(22, &[24, 0, 0, 1, 0])], None),
+        (&[(22, &[24, 0, 0, 1, 1])], None),
+        (&[(22, &[24]), (22, &[0, 0, 1, 1])], None),
+        (&[(22, &[24]), (22, &[0]), (22, &[0]), (22, &[1]), (22, &[0])], None),
+        (&[(22, &[24, 0, 0, 1]), (22, &[])], unexpected),
+        (&[(22, &[24, 0, 0, 1]), (23, b"x")], unexpected),
+        (&[(22, &[24, 0, 0, 1]), (23, &[])], unexpected),
+        (&[(22, &[24, 0, 0, 1]), (21, &[1, 0])], unexpected),
+        (&[(22, &[24, 0, 0, 1, 2])], illegal),
+        (&[(22, &[24, 0, 0, 1, 255])], illegal),
+        (&[(22, &[24, 0, 0, 1]), (22, &[7])], illegal),
+        (&[(22, &[24, 0, 0, 0])], decode),
+        (&[(22, &[24, 0, 0, 2, 0, 0])], decode),
+        (&[(22, &[24, 1, 0, 1, 0])], decode),
+        (&[(22, &[24, 0, 1, 1, 0])], decode),
+        (&[(22, &[24]), (22, &[0, 0]), (22, &[3])], decode),
+        // Nothing may stand behind it in its record.
+        (&[(22, &[24, 0, 0, 1, 0, 24])], unexpected),
+        (&[(22, &[24, 0, 0, 1, 0, 24, 0, 0, 1, 0])], unexpected),
+        // Every other handshake message: ClientHello, ticket, certificate, Finished, unknown.
+        (&[(22, &[1, 0, 0, 0])], unexpected),
+        (&[(22, &[4, 0, 0, 0])], unexpected),
+        (&[(22, &[11, 0, 0, 4, 0, 0, 0, 0])], unexpected),
+        (&[(22, &[15, 0])], unexpected),
+        (&[(22, &[20, 0, 0, 32])], unexpected),
+        (&[(22, &LONG)], unexpected),
+        // A record of zeros has no type.
+        (&[(0, &LONG)], unexpected),
+    ];
+    let tls12: &[(Records, Option<Alert>)] = &[
+        (&[(22, &[1, 0, 0, 0])], unexpected),
+        (&[(22, &[24, 0, 0, 1, 0])], unexpected),
+        (&[(22, &[0, 0, 0, 0])], unexpected),
+        (&[(21, &[1, 100])], None),
+        (&[(21, &[1, 255])], None),
+        (&[(21, &[0, 90])], illegal),
+        (&[(21, &[3, 40])], illegal),
+    ];
+    for kind in kinds() {
+        let own = if *kind.version == version::TLS13 { tls13 } else { tls12 };
+        for (records, expected) in both.iter().chain(own) {
+            let error = open_forged(kind, records).err();
+            let alert = error.as_ref().and_then(TlsError::alert);
+            assert_eq!((alert, error.is_none()), (*expected, expected.is_none()), "{records:?}");
+        }
+        // Alerts of the client end the session, and are not answered with one.
+        for description in [10, 20, 22, 40, 47, 50, 80, 254] {
+            let content = [2, description];
+            let error = open_forged(kind, &[(21, &content)]).unwrap_err();
+            assert!(matches!(error, TlsError::AlertReceived(_)) && error.alert().is_none());
+        }
+        let canceled = open_forged(kind, &[(21, &[2, 90])]);
+        assert_eq!(canceled.is_ok(), *kind.version == version::TLS13, "{canceled:?}");
+    }
+}
+
+/// Records sealed ahead keep their order: the answer to KeyUpdates is in front of the next data,
+/// one for all, or in front of close_notify.
+#[test]
+fn an_answer_that_waits_for_data() {
+    for data in [&b"next"[..], b""] {
+        let (mut server, mut client) = connected(TLS13);
+        server.channel.answer_with_data();
+        let mut wire = Vec::new();
+        server.channel.seal(b"ahead", &mut wire).unwrap();
+        for _ in 0..10 {
+            client.refresh_traffic_keys().unwrap();
+            let mut out = Vec::new();
+            open_all(&mut server.channel, &mut sent(&mut client), &mut out).unwrap();
+            assert!(out.is_empty(), "nothing comes in between");
+        }
+        let before = wire.len();
+        let room = server.channel.sealed_len_max(data.len());
+        server.channel.seal(data, &mut wire).unwrap();
+        assert!(wire.len() - before <= room);
+        server.channel.seal_close_notify(&mut wire).unwrap();
+        assert_eq!(record_count(&wire[before..]), 2 + usize::from(!data.is_empty()));
+        assert_eq!(receive(&mut client, &wire).unwrap(), [b"ahead", data].concat());
+        assert_eq!(client.reader().read(&mut [0]).unwrap(), 0, "clean end");
+    }
 }
 
 fn record_count(mut wire: &[u8]) -> usize {
