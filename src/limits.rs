@@ -131,17 +131,52 @@ pub const CONTROL_LISTING_BYTES_MAX: usize = 256 * 1024;
 /// Largest file whose exact ASCII size SIZE will compute by reading it (RFC 3659 §4.1).
 pub const ASCII_SIZE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
-/// Blocking helper threads per shard; file work that the kernel cannot promise to do at once.
-pub const HELPER_THREADS_PER_SHARD: usize = 4;
+/// Helper threads per shard for file work that the kernel cannot promise to do at once. They start
+/// when they are wanted, and cost a stack each.
+pub const HELPER_THREADS_PER_SHARD: usize = 8;
+
+/// The same when those are held by work that is [`HELPER_STUCK_AFTER`] old: for each of these there
+/// is one more, until there are so many. Five devices that hang then leave two.
+pub const HELPER_THREADS_PER_SHARD_MAX: usize = 32;
+
+/// Helper threads that the work of one device may hold in a shard: a file system that does not
+/// answer keeps so many and leaves the others.
+pub const HELPERS_PER_DEVICE_MAX: usize = 6;
+
+/// Helper threads that the work of one user may hold in a shard, wherever it is.
+pub const HELPERS_PER_USER_MAX: usize = 4;
+
+/// How old work on a thread is when it counts as stuck: ten times a busy disk's slowest answers.
+pub const HELPER_STUCK_AFTER: Duration = Duration::from_millis(500);
+
+/// Helper threads per shard for long work: digests, sizes of texts, copies before a restart marker.
+pub const LONG_THREADS_PER_SHARD: usize = 3;
+
+/// The same when they are stuck.
+pub const LONG_THREADS_PER_SHARD_MAX: usize = 8;
+
+/// Long work that waits or runs takes turns piece by piece; so many pieces of one device at a time.
+pub const LONG_PER_DEVICE_MAX: usize = 2;
+
+/// Pieces of long work of one user at a time: the others' digests go on.
+pub const LONG_PER_USER_MAX: usize = 1;
+
+/// File work of one user that waits in a shard. A session has one request and one transfer; past
+/// this, sessions that left their work behind in a file system that hangs are too many, and
+/// further requests are refused (450).
+pub const FILE_WORK_WAITING_PER_USER_MAX: usize = 4096;
+
+/// File work that waits in a shard, of all users.
+pub const FILE_WORK_WAITING_MAX: usize = 64 * 1024;
 
 /// Homes up to which every shard has handles of its own. The kernel counts references to a handle
 /// at each lookup, so a common one is traffic between the shards' caches; but 64 shards with 10,000
 /// homes each would need 640,000 descriptors. More homes than this are opened once for all shards.
 pub const HOMES_PER_SHARD_MAX: usize = 256;
 
-/// Password hashes computed at the same time per shard: one less than the helper threads, so that
-/// a flood of log-ins never stops file work.
-pub const HASHING_PER_SHARD_MAX: usize = HELPER_THREADS_PER_SHARD - 1;
+/// Password hashes computed at the same time per shard, on threads of their own: no file work holds
+/// them up, and a flood of log-ins holds up no file work.
+pub const HASHING_PER_SHARD_MAX: usize = 3;
 
 /// Longest password checked, octets; a longer one is wrong. SHA-crypt's time grows with it.
 pub const PASSWORD_BYTES_MAX: usize = 512;
@@ -151,6 +186,8 @@ pub const HASHING_QUEUE_MAX: usize = 256;
 
 const _: () = assert!(COMMAND_LINE_BYTES_MAX > PATH_BYTES_MAX + 16);
 const _: () = assert!(PIPELINE_BYTES_MAX > COMMAND_LINE_BYTES_MAX);
-const _: () =
-    assert!(HASHING_PER_SHARD_MAX >= 1 && HASHING_PER_SHARD_MAX < HELPER_THREADS_PER_SHARD);
+const _: () = assert!(HELPERS_PER_USER_MAX < HELPERS_PER_DEVICE_MAX);
+const _: () = assert!(HELPERS_PER_DEVICE_MAX < HELPER_THREADS_PER_SHARD);
+const _: () = assert!(LONG_PER_USER_MAX < LONG_PER_DEVICE_MAX);
+const _: () = assert!(LONG_PER_DEVICE_MAX < LONG_THREADS_PER_SHARD);
 const _: () = assert!(TRANSFER_BATCH_BYTES.is_multiple_of(TLS_FRAGMENT_BYTES_MAX));

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::{Arc, mpsc};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use super::metrics_endpoint::Endpoint;
 use super::signals::{self, Caught, Meaning};
@@ -14,12 +15,13 @@ use super::{banner, check_config, fail, logging, tls_setup};
 use crate::clock;
 use crate::config::{Config, ListenAddress, Settings, Steering};
 use crate::connection::split;
-use crate::limits::{HELPER_THREADS_PER_SHARD, HOMES_PER_SHARD_MAX};
+use crate::limits::HOMES_PER_SHARD_MAX;
 use crate::metrics;
 use crate::runtime::remote::{self, RemoteSender};
 use crate::runtime::{ShardThread, spawn_shard};
 use crate::shard::{
-    BoundListener, ListenError, ListenerKind, Message, Report, Shard, SteerBy, bind_all, share,
+    BoundListener, END_GRACE, ListenError, ListenerKind, Message, Report, Shard, SteerBy, bind_all,
+    share,
 };
 use crate::sys::{cpu, host, ktls, privileges};
 use crate::tls::{SelfSigned, ServerTls};
@@ -37,6 +39,8 @@ pub(super) fn run(config: Config, signals: Caught) -> ExitCode {
 struct Server {
     shards: Vec<RunningShard>,
     wakes: mpsc::Receiver<Wake>,
+    /// The longest that the end may take.
+    patience: Duration,
     _log: logging::LogGuard,
 }
 
@@ -97,6 +101,7 @@ fn start(config: Config, signals: Caught) -> Result<Server, String> {
         None => {}
     }
     let kernel_tls = kernel_tls.and_then(Result::ok);
+    let patience = settings.limits.shutdown_timeout + END_GRACE;
     let (sender, wakes) = mpsc::channel();
     watch_signals(signals, sender.clone())?;
     let text = banner::Banner {
@@ -119,7 +124,7 @@ fn start(config: Config, signals: Caught) -> Result<Server, String> {
         endpoint.start(inboxes, log.dropped_lines())?;
     }
     super::print(text);
-    Ok(Server { shards, wakes, _log: log })
+    Ok(Server { shards, wakes, patience, _log: log })
 }
 
 impl Server {
@@ -138,30 +143,32 @@ impl Server {
             Err(mpsc::RecvError) => code = ExitCode::FAILURE,
         }
         self.tell(&Message::Drain);
+        let deadline = clock::now() + self.patience;
         let mut running = self.shards.len();
         while running > 0 {
-            match self.wake() {
-                Ok(Wake::ShardEnded(_)) => running -= 1,
+            match self.wake_before(deadline) {
+                Some(Wake::ShardEnded(_)) => running -= 1,
                 // Whoever supervises us may repeat SIGTERM; only an impatient person cuts it short.
-                Ok(Wake::Signal(signal)) if signals::meaning(signal) == Meaning::Interrupt => {
+                Some(Wake::Signal(signal)) if signals::meaning(signal) == Meaning::Interrupt => {
                     tracing::warn!("interrupted: transfers are cut off");
                     return Ok(ExitCode::FAILURE);
                 }
-                Ok(Wake::Signal(_)) => {}
-                Err(mpsc::RecvError) => break,
+                Some(Wake::Signal(_)) => {}
+                None => {
+                    tracing::error!(
+                        running,
+                        "shards do not end, likely held by a file system that does not answer; \
+                         the process ends without them"
+                    );
+                    return Ok(ExitCode::FAILURE);
+                }
             }
             if code == ExitCode::FAILURE {
                 running = 0;
             }
         }
-        for (shard, (_, thread)) in self.shards.into_iter().enumerate() {
-            match thread.join() {
-                Ok(report) => log_report(shard, &report),
-                Err(error) => {
-                    tracing::error!(shard, %error, "shard failed");
-                    code = ExitCode::FAILURE;
-                }
-            }
+        if !join(self.shards, deadline) {
+            code = ExitCode::FAILURE;
         }
         Ok(code)
     }
@@ -169,14 +176,31 @@ impl Server {
     /// The next event that has to do with the end.
     fn wake(&self) -> Result<Wake, mpsc::RecvError> {
         loop {
-            let wake = self.wakes.recv()?;
-            let Wake::Signal(signal) = wake else { return Ok(wake) };
-            match signals::meaning(signal) {
-                Meaning::Drain | Meaning::Interrupt => return Ok(wake),
-                Meaning::Counters => self.tell(&Message::LogCounters),
-                Meaning::Nothing => signals::log_ignored(signal),
+            if let Some(wake) = self.sort(self.wakes.recv()?) {
+                return Ok(wake);
             }
         }
+    }
+
+    /// The same before `deadline`; nothing then, and when there is nobody left to wake us.
+    fn wake_before(&self, deadline: Instant) -> Option<Wake> {
+        loop {
+            let left = deadline.saturating_duration_since(clock::now());
+            if let Some(wake) = self.sort(self.wakes.recv_timeout(left).ok()?) {
+                return Some(wake);
+            }
+        }
+    }
+
+    /// Gives back what has to do with the end, and does what all else asks for.
+    fn sort(&self, wake: Wake) -> Option<Wake> {
+        let Wake::Signal(signal) = wake else { return Some(wake) };
+        match signals::meaning(signal) {
+            Meaning::Drain | Meaning::Interrupt => return Some(wake),
+            Meaning::Counters => self.tell(&Message::LogCounters),
+            Meaning::Nothing => signals::log_ignored(signal),
+        }
+        None
     }
 
     /// Tells every shard.
@@ -186,6 +210,37 @@ impl Server {
             let _ = inbox.send(message.clone());
         }
     }
+}
+
+/// Waits for the threads of shards that have ended, and writes down what they did; false when one
+/// failed, or its executor has not ended at `deadline`. The process ends then all the same, and
+/// with it what the kernel was still asked to do.
+fn join(shards: Vec<RunningShard>, deadline: Instant) -> bool {
+    let (sender, joined) = mpsc::channel();
+    let mut waiting = 0;
+    for (shard, (_, thread)) in shards.into_iter().enumerate() {
+        let sender = sender.clone();
+        let join = move || {
+            let _ = sender.send((shard, thread.join()));
+        };
+        waiting += usize::from(thread::Builder::new().spawn(join).is_ok());
+    }
+    let mut good = true;
+    for _ in 0..waiting {
+        let left = deadline.saturating_duration_since(clock::now());
+        match joined.recv_timeout(left) {
+            Ok((shard, Ok(report))) => log_report(shard, &report),
+            Ok((shard, Err(error))) => {
+                tracing::error!(shard, %error, "shard failed");
+                good = false;
+            }
+            Err(_) => {
+                tracing::error!("a shard's executor does not end; the process ends without it");
+                return false;
+            }
+        }
+    }
+    good
 }
 
 fn log_report(shard: usize, report: &Report) {
@@ -376,8 +431,8 @@ fn start_shards(
             let _bell = bell;
             shard.run().await
         };
-        let thread = spawn_shard(&name, cpu, HELPER_THREADS_PER_SHARD, main)
-            .map_err(|error| format!("shard {index}: {error}"))?;
+        let thread =
+            spawn_shard(&name, cpu, main).map_err(|error| format!("shard {index}: {error}"))?;
         shards.push((sender, thread));
     }
     Ok(shards)

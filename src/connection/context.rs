@@ -3,7 +3,8 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::net::{IpAddr, Ipv4Addr};
 use std::ops::RangeInclusive;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -17,7 +18,7 @@ use crate::limits::READ_AHEAD_PER_SHARD;
 use crate::metrics::{Counters, Gauges};
 use crate::protocol::account::HomeId;
 use crate::protocol::policy::Policy;
-use crate::runtime::{Flag, Helpers, Line, Pacer, Queue, TaskGroup};
+use crate::runtime::{FileHelpers, Flag, Helpers, Line, Owner, Pacer, Queue, TaskGroup};
 use crate::sys::ktls;
 use crate::tls::ServerTls;
 use crate::vfs::Root;
@@ -143,6 +144,22 @@ impl Context {
         self.parts.queues
     }
 
+    /// The helper threads for work of `user` at `device`.
+    pub(super) fn files(&self, user: &str, device: u64) -> FileHelpers {
+        self.parts.helpers.of(Owner { user: number(user), device })
+    }
+
+    /// Brings the values about helper threads up to date.
+    pub fn look_at_helpers(&self) {
+        let helpers = &self.parts.helpers;
+        let load = helpers.load();
+        self.counters.helper_threads_added.add(helpers.added());
+        self.gauges.file_work_waiting.set(load.waiting as u64);
+        self.gauges.file_work_running.set(load.running as u64);
+        let oldest = u64::try_from(load.oldest.as_millis()).unwrap_or(u64::MAX);
+        self.gauges.helper_work_oldest_milliseconds.set(oldest);
+    }
+
     pub(super) fn home(&self, id: HomeId) -> Option<Arc<Root>> {
         self.parts.homes.get(usize::try_from(id.0).ok()?).cloned()
     }
@@ -165,4 +182,20 @@ impl Context {
             }
         }
     }
+}
+
+/// Whose turn it is when password hashes wait: an IPv4 address, or the /64 an IPv6 client chooses
+/// its address from.
+pub(super) fn client_number(address: IpAddr) -> u64 {
+    match address.to_canonical() {
+        IpAddr::V4(address) => number(&(4_u8, address.octets())),
+        IpAddr::V6(address) => number(&(6_u8, &address.segments()[..4])),
+    }
+}
+
+/// A number for `what`: nobody else's, but for one chance in 2^64.
+fn number(what: &(impl Hash + ?Sized)) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    what.hash(&mut hasher);
+    hasher.finish()
 }

@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::context::client_number;
 use super::data::Origin;
 use super::handshakes::Place;
 use super::passive_ports::PassiveError;
@@ -560,10 +561,11 @@ impl Control {
     fn authenticate(&mut self, user: Vec<u8>, Secret(password): Secret) {
         let (context, sender) = (self.context.clone(), self.sender.clone());
         let users = context.parts.users.clone();
+        let client = client_number(self.peer.ip());
         self.request = Some(spawn(async move {
             let result = if users.needs_hashing(&user) {
                 let check = move || users.verify(&user, &password);
-                match context.parts.helpers.run_hash(check).await {
+                match context.parts.helpers.run_hash(client, check).await {
                     Ok(result) => result.map_err(|_| AuthenticationError::Rejected),
                     Err(_) => Err(AuthenticationError::Overloaded),
                 }
@@ -601,8 +603,10 @@ impl Control {
             return self.answers.push_back(Input::File(answer));
         }
         let (context, sender) = (self.context.clone(), self.sender.clone());
+        let user = self.session.account().map_or("", |account| &account.name);
+        let files = context.files(user, root.device_of(request.path()));
         self.request = Some(spawn(async move {
-            let answer = storage::perform(&context, root, request).await;
+            let answer = storage::perform(&context, &files, root, request).await;
             let _ = sender.send(Input::File(answer));
         }));
     }
@@ -661,9 +665,11 @@ impl Control {
         let Some((root, user, lax_upload_eof)) = opening else {
             return self.answers.push_back(Input::TransferOpened(Err(FileError::NotFound)));
         };
+        let files = self.context.files(&user, root.device_of(request.path()));
         self.transfer = Some(TransferHandle::start(Job {
             context: self.context.clone(),
             root,
+            files,
             request,
             session: self.tls_session.clone(),
             user,

@@ -122,9 +122,9 @@ impl Pump<'_> {
                     self.job.context.counters.sendfile_cold_reads.increment();
                 }
             }
-            let helpers = &self.job.context.parts.helpers;
+            let files = &self.job.files;
             let block = block.get_or_insert_with(|| self.job.context.blocks.lease());
-            let count = storage::read(helpers, &mut file, block).await;
+            let count = storage::read(files, &mut file, block).await;
             let count = count.map_err(TransferError::Storage)?;
             if count == 0 {
                 break;

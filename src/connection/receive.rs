@@ -34,21 +34,21 @@ impl Pump<'_> {
         report: &mut Report,
     ) -> Result<(), TransferError> {
         let context = &self.job.context;
-        let mut writer = WriteBehind::new(context, upload);
+        let mut writer = WriteBehind::new(context, &self.job.files, upload);
         let received = self.receive_all(&mut writer).await;
         report.storage = Some(writer.path());
         let (upload, written) = writer.finish().await;
-        let helpers = &context.parts.helpers;
+        let files = &self.job.files;
         match (received.and(written.map_err(TransferError::Storage)), upload) {
             (Ok(()), Ok(upload)) => {
                 // Answer the client's close_notify before the file is synced: clients wait for it.
                 if let Some(connection) = &mut self.connection {
                     let _ = connection.end_sending().await;
                 }
-                storage::finish(helpers, upload).await.map_err(TransferError::Storage)
+                storage::finish(files, upload).await.map_err(TransferError::Storage)
             }
             (Err(error), Ok(upload)) => {
-                storage::abandon(helpers, upload).await;
+                storage::abandon(files, upload).await;
                 Err(error)
             }
             (Err(error), Err(_)) => Err(error),

@@ -9,15 +9,15 @@ use crate::vfs::Lister;
 impl Pump<'_> {
     /// Sends all lines of `lister`, two batches of text in memory.
     pub(super) async fn send_listing(&mut self, lister: Lister) -> Result<(), TransferError> {
-        let helpers = &self.job.context.parts.helpers;
+        let files = &self.job.files;
         let mut spare = Vec::new();
-        let mut read = storage::list(helpers, lister, Vec::new()).await;
+        let mut read = storage::list(files, lister, Vec::new()).await;
         loop {
             let (lister, text) = read.map_err(TransferError::Storage)?;
             let Some(lister) = lister else {
                 return self.send_contents(&text).await.map(drop);
             };
-            let reading = storage::list(helpers, lister, spare);
+            let reading = storage::list(files, lister, spare);
             let (next, sent) = both(reading, self.send(&text)).await;
             sent?;
             (read, spare) = (next, text);

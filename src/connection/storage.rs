@@ -6,35 +6,35 @@ use std::sync::Arc;
 use super::Context;
 use crate::buffer::Block;
 use crate::protocol::file::{FileError, FileReply, FileRequest, Opened, TransferRequest};
-use crate::runtime::{HelperError, Helpers};
+use crate::runtime::{FileHelpers, HelperError};
 use crate::vfs::{self, Hasher, Lister, ReadFile, Root, StorePolicy, Transfer, Upload};
 
 /// Answers one request of the session that was not answered from cache.
 pub(super) async fn perform(
     context: &Context,
+    files: &FileHelpers,
     root: Arc<Root>,
     request: FileRequest,
 ) -> Result<FileReply, FileError> {
-    let helpers = &context.parts.helpers;
     if let FileRequest::Hash { path, algorithm, start, end } = request {
         let kept = context.policy().hash_uploads.contains(algorithm);
         let open = move || Hasher::open(&root, &path, algorithm, start, end, kept);
-        let hasher = on_helper(helpers, open).await?;
+        let hasher = on_helper(files, open).await?;
         if hasher.is_known() {
             context.counters.hash_cache_hits.increment();
         } else if kept {
             context.counters.hash_cache_misses.increment();
         }
-        return digest(helpers, hasher).await;
+        return digest(files, hasher).await;
     }
-    on_helper(helpers, move || vfs::perform(&root, &request)).await
+    on_helper(files, move || vfs::perform(&root, &request)).await
 }
 
 /// Piece by piece, so that a session that ends stops the work, and other work gets its turn.
-async fn digest(helpers: &Helpers, mut hasher: Hasher) -> Result<FileReply, FileError> {
+async fn digest(files: &FileHelpers, mut hasher: Hasher) -> Result<FileReply, FileError> {
     loop {
         let step = move || hasher.step().map(|answer| (hasher, answer));
-        let (back, answer) = on_helper(helpers, step).await?;
+        let (back, answer) = on_helper_slowly(files, step).await?;
         match answer {
             Some(answer) => return Ok(answer),
             None => hasher = back,
@@ -45,7 +45,7 @@ async fn digest(helpers: &Helpers, mut hasher: Hasher) -> Result<FileReply, File
 /// Opens the file or directory of a transfer. What a restart marker has copied is copied piece by
 /// piece, unless the transfer is to `stop`: then it is handed over to be given up.
 pub(super) async fn open(
-    helpers: &Helpers,
+    files: &FileHelpers,
     root: Arc<Root>,
     request: TransferRequest,
     policy: StorePolicy,
@@ -55,20 +55,20 @@ pub(super) async fn open(
         return answer;
     }
     let (mut transfer, opened) =
-        on_helper(helpers, move || vfs::open(&root, &request, &policy)).await?;
+        on_helper(files, move || vfs::open(&root, &request, &policy)).await?;
     while let Transfer::Write(mut upload) = transfer {
         if !upload.is_copying() || stop() {
             return Ok((Transfer::Write(upload), opened));
         }
         let copy = move || upload.copy_some().map(|()| Transfer::Write(upload));
-        transfer = on_helper(helpers, copy).await?;
+        transfer = on_helper_slowly(files, copy).await?;
     }
     Ok((transfer, opened))
 }
 
 /// The next piece of a file into `block`; 0 at its end.
 pub(super) async fn read(
-    helpers: &Helpers,
+    files: &FileHelpers,
     file: &mut Option<ReadFile>,
     block: &mut Block,
 ) -> Result<usize, FileError> {
@@ -78,7 +78,7 @@ pub(super) async fn read(
         return answer;
     }
     let mut bytes = block.take();
-    let (reading, bytes, answer) = on_helper(helpers, move || {
+    let (reading, bytes, answer) = on_helper(files, move || {
         let answer = reading.read(&mut bytes);
         Ok((reading, bytes, answer))
     })
@@ -90,11 +90,11 @@ pub(super) async fn read(
 
 /// The next lines of a listing, in the memory of `text`, and the listing unless they are the last.
 pub(super) async fn list(
-    helpers: &Helpers,
+    files: &FileHelpers,
     mut lister: Lister,
     mut text: Vec<u8>,
 ) -> Result<(Option<Lister>, Vec<u8>), FileError> {
-    on_helper(helpers, move || {
+    on_helper(files, move || {
         text.clear();
         let more = lister.next(&mut text)?;
         Ok((more.then_some(lister), text))
@@ -103,14 +103,14 @@ pub(super) async fn list(
 }
 
 /// Makes a complete upload visible.
-pub(super) async fn finish(helpers: &Helpers, upload: Upload) -> Result<(), FileError> {
-    on_helper(helpers, move || upload.finish()).await
+pub(super) async fn finish(files: &FileHelpers, upload: Upload) -> Result<(), FileError> {
+    on_helper(files, move || upload.finish()).await
 }
 
 /// Gives an incomplete upload up, as policy says.
-pub(super) async fn abandon(helpers: &Helpers, upload: Upload) {
+pub(super) async fn abandon(files: &FileHelpers, upload: Upload) {
     // Nobody is left to tell; storage did what it could.
-    let _ = on_helper(helpers, move || {
+    let _ = on_helper(files, move || {
         upload.abandon();
         Ok(())
     })
@@ -118,8 +118,8 @@ pub(super) async fn abandon(helpers: &Helpers, upload: Upload) {
 }
 
 /// Drops something whose destructor may block.
-pub(super) async fn discard(helpers: &Helpers, transfer: Transfer) {
-    let _ = on_helper(helpers, move || {
+pub(super) async fn discard(files: &FileHelpers, transfer: Transfer) {
+    let _ = on_helper(files, move || {
         drop(transfer);
         Ok(())
     })
@@ -128,10 +128,22 @@ pub(super) async fn discard(helpers: &Helpers, transfer: Transfer) {
 
 /// Runs blocking work on a helper thread of the shard.
 pub(super) async fn on_helper<T: Send + 'static>(
-    helpers: &Helpers,
+    files: &FileHelpers,
     work: impl FnOnce() -> Result<T, FileError> + Send + 'static,
 ) -> Result<T, FileError> {
-    match helpers.run_file(work).await {
+    answered(files.run(work).await)
+}
+
+/// Runs a piece of long work there, behind everything else.
+async fn on_helper_slowly<T: Send + 'static>(
+    files: &FileHelpers,
+    work: impl FnOnce() -> Result<T, FileError> + Send + 'static,
+) -> Result<T, FileError> {
+    answered(files.run_long(work).await)
+}
+
+fn answered<T>(result: Result<Result<T, FileError>, HelperError>) -> Result<T, FileError> {
+    match result {
         Ok(answer) => answer,
         Err(HelperError::Overloaded) => Err(FileError::Overloaded),
         Err(HelperError::Panicked) => Err(FileError::Io(0)),

@@ -17,7 +17,7 @@ use super::{Context, storage};
 use crate::clock;
 use crate::protocol::file::{FileError, TransferRequest};
 use crate::protocol::session::{Input, ProtectionLevel, TransferError};
-use crate::runtime::{Flag, Mailbox, MailboxSender, give_way, mailbox, race};
+use crate::runtime::{FileHelpers, Flag, Mailbox, MailboxSender, give_way, mailbox, race};
 use crate::tls::{ControlSession, HandshakeFacts, Purpose};
 use crate::vfs::{Root, StorePolicy, Transfer};
 
@@ -25,6 +25,8 @@ use crate::vfs::{Root, StorePolicy, Transfer};
 pub(super) struct Job {
     pub(super) context: Rc<Context>,
     pub(super) root: Arc<Root>,
+    /// The helper threads, for work of this user at what the request names.
+    pub(super) files: FileHelpers,
     pub(super) request: TransferRequest,
     /// What a data connection resumes.
     pub(super) session: Arc<ControlSession>,
@@ -107,7 +109,7 @@ async fn run(
     moved: Rc<Cell<u64>>,
     over: Flag,
 ) {
-    let helpers = &job.context.parts.helpers;
+    let files = &job.files;
     let policy = job.context.policy();
     let store = StorePolicy {
         failed_upload: policy.failed_upload,
@@ -115,7 +117,7 @@ async fn run(
         hashes: policy.hash_uploads,
     };
     let stop = || interrupts.check().is_err();
-    let opened = storage::open(helpers, job.root.clone(), job.request.clone(), store, stop).await;
+    let opened = storage::open(files, job.root.clone(), job.request.clone(), store, stop).await;
     let transfer = match opened {
         Ok((transfer, opened)) => {
             let _ = job.mailbox.send(Input::TransferOpened(Ok(opened)));
@@ -132,7 +134,7 @@ async fn run(
         None
     };
     let Some(go) = race(async { start.recv().await }, aborted).await else {
-        storage::discard(helpers, transfer).await;
+        storage::discard(files, transfer).await;
         let _ = job.mailbox.send(Input::TransferFinished(Err(TransferError::Aborted)));
         return;
     };
@@ -175,7 +177,7 @@ impl Pump<'_> {
         report: &mut Report,
     ) -> Result<(), TransferError> {
         let _running = self.job.context.gauges.transfers.hold();
-        let helpers = &self.job.context.parts.helpers;
+        let files = &self.job.files;
         let whole = self.is_sent_whole(&transfer);
         let connected = self.connect(&transfer, go, interrupts, report).await;
         if connected.is_ok() {
@@ -184,11 +186,11 @@ impl Pump<'_> {
         }
         match (transfer, connected) {
             (Transfer::Write(upload), Err(error)) => {
-                storage::abandon(helpers, upload).await;
+                storage::abandon(files, upload).await;
                 Err(error)
             }
             (transfer, Err(error)) => {
-                storage::discard(helpers, transfer).await;
+                storage::discard(files, transfer).await;
                 Err(error)
             }
             (Transfer::Read(file), Ok(())) if whole => self.send_whole(file).await,

@@ -38,7 +38,7 @@ impl Pump<'_> {
             if left == 0 {
                 break;
             }
-            let count = storage::read(&context.parts.helpers, &mut file, &mut block).await;
+            let count = storage::read(&self.job.files, &mut file, &mut block).await;
             let count = count.map_err(TransferError::Storage)?.min(left);
             if count == 0 {
                 return Err(TransferError::Storage(FileError::Shrunk));

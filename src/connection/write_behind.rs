@@ -15,13 +15,14 @@ use super::storage::on_helper;
 use crate::buffer::Block;
 use crate::limits::WRITE_BEHIND_BLOCKS_MAX;
 use crate::protocol::file::FileError;
-use crate::runtime::{poll_once, yield_now};
+use crate::runtime::{FileHelpers, poll_once, yield_now};
 use crate::vfs::Upload;
 
 /// An upload and its blocks on their way to storage. Its futures may be dropped at any time; a
 /// helper thread that has started writes its blocks to the end.
 pub(super) struct WriteBehind<'a> {
     context: &'a Context,
+    files: &'a FileHelpers,
     /// `None` while a helper thread has it, or after one has lost it.
     upload: Option<Upload>,
     job: Option<Job>,
@@ -66,10 +67,11 @@ struct Written {
 }
 
 impl<'a> WriteBehind<'a> {
-    pub(super) fn new(context: &'a Context, upload: Upload) -> Self {
+    pub(super) fn new(context: &'a Context, files: &'a FileHelpers, upload: Upload) -> Self {
         context.counters.bytes_preallocated.add(upload.reserved());
         Self {
             context,
+            files,
             upload: Some(upload),
             job: None,
             away: Vec::new(),
@@ -212,9 +214,9 @@ impl<'a> WriteBehind<'a> {
             pieces.push((block.take(), range));
             self.away.push(block);
         }
-        let helpers = self.context.parts.helpers.clone();
+        let files = self.files.clone();
         self.job = Some(Box::pin(async move {
-            on_helper(&helpers, move || {
+            on_helper(&files, move || {
                 let mut pieces_of = pieces.iter().map(|(octets, range)| &octets[range.clone()]);
                 let result = pieces_of.try_for_each(|octets| upload.write(octets));
                 let octets = pieces.into_iter().map(|(octets, _)| octets).collect();

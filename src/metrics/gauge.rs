@@ -18,6 +18,13 @@ values! {
     handshakes: Gauge,
     /// Transfers between the 150 and their last octet.
     transfers: Gauge,
+    /// Pieces of file work that wait for a helper thread.
+    file_work_waiting: Level,
+    /// Pieces of file work on helper threads.
+    file_work_running: Level,
+    /// How long the oldest work of helper threads, password hashes included, has waited and run: of
+    /// seconds, a file system does not answer.
+    helper_work_oldest_milliseconds: Level,
 }
 
 /// One gauge.
@@ -35,6 +42,25 @@ impl Gauge {
     }
 
     /// How many are held.
+    #[must_use]
+    pub fn get(&self) -> u64 {
+        self.0.get()
+    }
+}
+
+/// A gauge that is brought up to date when it is asked for.
+#[derive(Debug, Default)]
+pub struct Level(Cell<u64>);
+
+impl Level {
+    const KIND: Kind = Kind::Gauge;
+
+    /// Takes what there is.
+    pub fn set(&self, value: u64) {
+        self.0.set(value);
+    }
+
+    /// What there was when it was last asked for.
     #[must_use]
     pub fn get(&self) -> u64 {
         self.0.get()

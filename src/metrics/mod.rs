@@ -32,7 +32,7 @@ macro_rules! values {
 
 mod gauge;
 
-pub use gauge::{Gauge, Gauges, Held};
+pub use gauge::{Gauge, Gauges, Held, Level};
 
 values! {
     /// Events of one shard since its start.
@@ -124,6 +124,8 @@ values! {
     blocks_written_behind: Counter,
     /// Times a client proved so fast that its upload was waited for by the block from then on.
     uploads_waited_by_block: Counter,
+    /// Helper threads started because others were held by work that was half a second old.
+    helper_threads_added: Counter,
     /// Times receiving had to wait because storage was slower.
     write_behind_waits: Counter,
     /// Passive ports opened: socket, bind and listen.

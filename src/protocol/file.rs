@@ -170,6 +170,26 @@ pub enum FileRequest {
     ControlListing(ListRequest),
 }
 
+impl FileRequest {
+    /// The name it is about: the new one of a rename, whose directory is changed, too.
+    #[must_use]
+    pub const fn path(&self) -> &VirtualPath {
+        match self {
+            Self::Metadata(path)
+            | Self::Facts { path, .. }
+            | Self::AsciiSize(path)
+            | Self::MakeDirectory(path)
+            | Self::RemoveDirectory(path)
+            | Self::Delete(path)
+            | Self::Rename { to: path, .. }
+            | Self::SetFacts { path, .. }
+            | Self::Hash { path, .. }
+            | Self::Available(path)
+            | Self::ControlListing(ListRequest { path, .. }) => path,
+        }
+    }
+}
+
 /// Answer to a [`FileRequest`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FileReply {
@@ -359,6 +379,18 @@ pub enum TransferRequest {
     },
     /// LIST, NLST, MLSD.
     List(ListRequest),
+}
+
+impl TransferRequest {
+    /// The name it is about.
+    #[must_use]
+    pub const fn path(&self) -> &VirtualPath {
+        match self {
+            Self::Retrieve { path, .. }
+            | Self::Store { path, .. }
+            | Self::List(ListRequest { path, .. }) => path,
+        }
+    }
 }
 
 /// What opening found out, for the text of the 150.

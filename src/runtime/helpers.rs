@@ -1,63 +1,120 @@
-//! Blocking work off the shard: files that are not in memory, and password hashes. Owns who may
-//! use the helper threads when; the threads are the executor's.
+//! Blocking work off the shard: file work that the kernel cannot promise to do at once, and
+//! password hashes. Each has threads of its own, and file work is shared out fairly ([`Owner`]).
 
-use std::{
-    cell::{Cell, RefCell},
-    collections::VecDeque,
-    fmt,
-    future::poll_fn,
-    panic::{AssertUnwindSafe, catch_unwind},
-    rc::Rc,
-    sync::mpsc,
-    task::{Poll, Waker},
+use std::{cell::Cell, fmt, io, rc::Rc, time::Duration};
+
+use super::{
+    Task,
+    fair::{Owner, Shares},
+    pool::{Pool, Sizes},
+    remote, spawn,
+    threads::{Finished, Kind},
+    timeout_at,
 };
-
-use super::{Flag, spawn};
-use crate::limits::{HASHING_PER_SHARD_MAX, HASHING_QUEUE_MAX};
+use crate::{
+    clock,
+    limits::{
+        FILE_WORK_WAITING_MAX, FILE_WORK_WAITING_PER_USER_MAX, HASHING_PER_SHARD_MAX,
+        HASHING_QUEUE_MAX, HELPER_THREADS_PER_SHARD, HELPER_THREADS_PER_SHARD_MAX,
+        HELPERS_PER_DEVICE_MAX, HELPERS_PER_USER_MAX, LONG_PER_DEVICE_MAX, LONG_PER_USER_MAX,
+        LONG_THREADS_PER_SHARD, LONG_THREADS_PER_SHARD_MAX,
+    },
+};
 
 /// Access to the helper threads of one shard. Clones share them.
 ///
-/// At most as many closures run as there are threads, at most [`HASHING_PER_SHARD_MAX`] of them
-/// hashes; the others wait in the order they came. When both kinds wait, they take turns.
-///
 /// A closure that started runs to its end, and its place is free only then. When the future was
-/// dropped meanwhile, the result is dropped as soon as it is there, and with it the descriptors in
-/// it; a closure that had not started is dropped at once.
+/// dropped meanwhile, the result is dropped on a helper thread, and with it the descriptors in it;
+/// what a closure that had not started holds, likewise.
 #[derive(Clone)]
-pub struct Helpers(Rc<Shared>);
+pub struct Helpers(Rc<Pools>);
+
+struct Pools {
+    files: Pool,
+    long: Pool,
+    hashes: Pool,
+    /// Threads that were started because others were stuck, as far as [`Helpers::added`] told.
+    told: Cell<u64>,
+    /// Ends with the last clone.
+    _collector: Task<()>,
+}
+
+/// What the helper threads do at this moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Load {
+    /// Pieces of file work that wait for a thread.
+    pub waiting: usize,
+    /// Pieces of file work on threads.
+    pub running: usize,
+    /// How long the oldest of them, and of the password hashes, has waited and run.
+    pub oldest: Duration,
+}
 
 impl Helpers {
-    /// For the shard that calls it, which was started with `threads` helper threads. One per
-    /// shard; clone it.
-    #[must_use]
-    pub fn new(threads: usize) -> Self {
-        let idle = Flag::new();
-        idle.set();
-        Self(Rc::new(Shared {
-            threads,
-            running: Cell::new(0),
-            hashing: Cell::new(0),
-            files: RefCell::default(),
-            hashes: RefCell::default(),
-            hash_last: Cell::new(false),
-            next_id: Cell::new(0),
-            idle,
-        }))
-    }
-
-    /// Runs blocking file work.
+    /// For the shard that calls it. One per shard; clone it.
     ///
     /// # Errors
     ///
-    /// [`HelperError::Panicked`].
-    pub async fn run_file<R: Send + 'static>(
-        &self,
-        work: impl FnOnce() -> R + Send + 'static,
-    ) -> Result<R, HelperError> {
-        self.run(Kind::File, work).await
+    /// Those of socketpair(2).
+    pub fn new() -> io::Result<Self> {
+        let (sender, inbox) = remote::channel::<Finished>()?;
+        let files = Pool::new(
+            Kind::File,
+            Sizes { threads: HELPER_THREADS_PER_SHARD, threads_max: HELPER_THREADS_PER_SHARD_MAX },
+            Shares {
+                per_device: HELPERS_PER_DEVICE_MAX,
+                per_user: HELPERS_PER_USER_MAX,
+                waiting_per_user: FILE_WORK_WAITING_PER_USER_MAX,
+                waiting: FILE_WORK_WAITING_MAX,
+            },
+            sender.clone(),
+        );
+        let long = Pool::new(
+            Kind::Long,
+            Sizes { threads: LONG_THREADS_PER_SHARD, threads_max: LONG_THREADS_PER_SHARD_MAX },
+            Shares {
+                per_device: LONG_PER_DEVICE_MAX,
+                per_user: LONG_PER_USER_MAX,
+                waiting_per_user: FILE_WORK_WAITING_PER_USER_MAX,
+                waiting: FILE_WORK_WAITING_MAX,
+            },
+            sender.clone(),
+        );
+        let hashes = Pool::new(
+            Kind::Hash,
+            Sizes { threads: HASHING_PER_SHARD_MAX, threads_max: HASHING_PER_SHARD_MAX },
+            Shares {
+                per_device: HASHING_PER_SHARD_MAX,
+                per_user: HASHING_PER_SHARD_MAX,
+                waiting_per_user: HASHING_QUEUE_MAX,
+                waiting: HASHING_QUEUE_MAX,
+            },
+            sender,
+        );
+        let pools = [files.clone(), long.clone(), hashes.clone()];
+        let collector = spawn(async move {
+            let [files, long, hashes] = pools;
+            let mut inbox = inbox.open();
+            while let Some(Finished { kind, thread }) = inbox.recv().await {
+                match kind {
+                    Kind::File => files.finished(thread),
+                    Kind::Long => long.finished(thread),
+                    Kind::Hash => hashes.finished(thread),
+                }
+            }
+        });
+        let told = Cell::new(0);
+        Ok(Self(Rc::new(Pools { files, long, hashes, told, _collector: collector })))
     }
 
-    /// Runs a password hash.
+    /// These threads for the file work of `owner`.
+    #[must_use]
+    pub fn of(&self, owner: Owner) -> FileHelpers {
+        FileHelpers { helpers: self.clone(), owner }
+    }
+
+    /// Runs a password hash for the client with the number `client`: clients take turns, and the
+    /// hashes of one keep their order.
     ///
     /// # Errors
     ///
@@ -65,191 +122,114 @@ impl Helpers {
     /// [`HelperError::Panicked`].
     pub async fn run_hash<R: Send + 'static>(
         &self,
+        client: u64,
         work: impl FnOnce() -> R + Send + 'static,
     ) -> Result<R, HelperError> {
-        if self.0.hashes.borrow().len() >= HASHING_QUEUE_MAX {
-            return Err(HelperError::Overloaded);
-        }
-        self.run(Kind::Hash, work).await
+        self.0.hashes.run(Owner { user: client, device: 0 }, work).await
     }
 
-    /// Returns when nothing runs and nothing waits. A shard awaits this before it ends: the
-    /// executor's threads do not survive their shard well.
+    /// Returns when nothing runs and nothing waits.
     pub async fn idle(&self) {
-        self.0.idle.wait().await;
+        let pools = [&self.0.files, &self.0.long, &self.0.hashes];
+        while !pools.iter().all(|pool| pool.is_idle()) {
+            for pool in pools {
+                pool.idle().await;
+            }
+        }
     }
 
-    async fn run<R: Send + 'static>(
+    /// Waits until nothing runs and nothing waits, but no longer than `patience`: what a file
+    /// system that does not answer holds is left behind. Says whether there was nothing left.
+    pub async fn end(&self, patience: Duration) -> bool {
+        timeout_at(clock::now() + patience, self.idle()).await.is_ok()
+    }
+
+    /// What they do.
+    #[must_use]
+    pub fn load(&self) -> Load {
+        let now = clock::now();
+        let Pools { files, long, hashes, .. } = &*self.0;
+        let ((waiting, running), (long_waiting, long_running)) = (files.counts(), long.counts());
+        let oldest = [files, long, hashes].into_iter().filter_map(|pool| pool.oldest(now)).max();
+        Load {
+            waiting: waiting + long_waiting,
+            running: running + long_running,
+            oldest: oldest.unwrap_or_default(),
+        }
+    }
+
+    /// Threads started because others were stuck, since the last call.
+    #[must_use]
+    pub fn added(&self) -> u64 {
+        let all = self.0.files.added() + self.0.long.added();
+        all - self.0.told.replace(all)
+    }
+}
+
+/// The helper threads of a shard, for the file work of one owner. Clones are the same.
+#[derive(Clone, Debug)]
+pub struct FileHelpers {
+    helpers: Helpers,
+    owner: Owner,
+}
+
+impl FileHelpers {
+    /// Runs blocking file work.
+    ///
+    /// # Errors
+    ///
+    /// [`HelperError::Overloaded`] at once when too much of the owner waits already, and
+    /// [`HelperError::Panicked`].
+    pub async fn run<R: Send + 'static>(
         &self,
-        kind: Kind,
         work: impl FnOnce() -> R + Send + 'static,
     ) -> Result<R, HelperError> {
-        let id = self.0.next_id.get();
-        self.0.next_id.set(id + 1);
-        let (answer, result) = mpsc::sync_channel(1);
-        let done = Rc::new(Completion::default());
-        let job = Job {
-            id,
-            work: Box::new(move || {
-                let result = catch_unwind(AssertUnwindSafe(work));
-                // The receiver may be gone; then the result dies here.
-                let _ = answer.send(result);
-            }),
-            done: Rc::clone(&done),
-        };
-        self.0.queue(kind).borrow_mut().push_back(job);
-        self.0.idle.reset();
-        start_waiting(&self.0);
-        // Takes the job out of the queue when this future is dropped.
-        let _queued = Queued { shared: &self.0, kind, id };
-        poll_fn(|cx| done.poll(cx.waker())).await;
-        result.recv().ok().and_then(std::thread::Result::ok).ok_or(HelperError::Panicked)
+        self.helpers.0.files.run(self.owner, work).await
+    }
+
+    /// Runs a piece of long work, which gives way to everything else: it has few threads, and
+    /// those have little of the CPU when others want it.
+    ///
+    /// # Errors
+    ///
+    /// As [`FileHelpers::run`].
+    pub async fn run_long<R: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> R + Send + 'static,
+    ) -> Result<R, HelperError> {
+        self.helpers.0.long.run(self.owner, work).await
+    }
+
+    /// Drops `rest` on a helper thread: closing a file may wait for whoever keeps it.
+    pub fn dispose(&self, rest: impl Send + 'static) {
+        self.helpers.0.files.dispose(self.owner, rest);
     }
 }
 
 impl fmt::Debug for Helpers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Helpers")
-            .field("threads", &self.0.threads)
-            .field("running", &self.0.running.get())
-            .field("hashing", &self.0.hashing.get())
-            .finish_non_exhaustive()
+        f.debug_struct("Helpers").field("load", &self.load()).finish_non_exhaustive()
     }
 }
 
 /// Why blocking work has no result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum HelperError {
-    /// Too many wait already; the client is told to come back (421).
-    #[error("too many password checks are waiting")]
+    /// Too much waits already; the client is told to come back.
+    #[error("too much work is waiting")]
     Overloaded,
     /// The closure panicked; the panic was printed by its thread.
     #[error("blocking work panicked")]
     Panicked,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    File,
-    Hash,
-}
-
-struct Shared {
-    threads: usize,
-    /// Closures on a thread, hashes included. At most `threads`.
-    running: Cell<usize>,
-    /// Hashes on a thread. At most [`HASHING_PER_SHARD_MAX`].
-    hashing: Cell<usize>,
-    files: RefCell<VecDeque<Job>>,
-    hashes: RefCell<VecDeque<Job>>,
-    /// Which kind was started last while both waited.
-    hash_last: Cell<bool>,
-    next_id: Cell<u64>,
-    idle: Flag,
-}
-
-impl Shared {
-    const fn queue(&self, kind: Kind) -> &RefCell<VecDeque<Job>> {
-        match kind {
-            Kind::File => &self.files,
-            Kind::Hash => &self.hashes,
-        }
-    }
-
-    /// The next closure that may start.
-    fn next(&self) -> Option<(Kind, Job)> {
-        if self.running.get() >= self.threads {
-            return None;
-        }
-        let hash_may = self.hashing.get() < HASHING_PER_SHARD_MAX;
-        let hash_first = hash_may && !self.hash_last.get();
-        let order = if hash_first { [Kind::Hash, Kind::File] } else { [Kind::File, Kind::Hash] };
-        order.into_iter().filter(|kind| *kind == Kind::File || hash_may).find_map(|kind| {
-            let job = self.queue(kind).borrow_mut().pop_front()?;
-            self.hash_last.set(kind == Kind::Hash);
-            Some((kind, job))
-        })
-    }
-}
-
-struct Job {
-    id: u64,
-    work: Box<dyn FnOnce() + Send>,
-    done: Rc<Completion>,
-}
-
-/// Puts waiting closures on free threads.
-fn start_waiting(shared: &Rc<Shared>) {
-    while let Some((kind, job)) = shared.next() {
-        shared.running.set(shared.running.get() + 1);
-        if kind == Kind::Hash {
-            shared.hashing.set(shared.hashing.get() + 1);
-        }
-        let shared = Rc::clone(shared);
-        // A task of its own: the executor's future must not be dropped before it is done.
-        spawn(async move {
-            glommio::executor().spawn_blocking(job.work).await;
-            job.done.finish();
-            shared.running.set(shared.running.get() - 1);
-            if kind == Kind::Hash {
-                shared.hashing.set(shared.hashing.get() - 1);
-            }
-            start_waiting(&shared);
-            if shared.running.get() == 0 {
-                shared.idle.set();
-            }
-        })
-        .detach();
-    }
-}
-
-/// Takes a job out of its queue when the one who waits for it goes away.
-struct Queued<'a> {
-    shared: &'a Shared,
-    kind: Kind,
-    id: u64,
-}
-
-impl Drop for Queued<'_> {
-    fn drop(&mut self) {
-        let mut queue = self.shared.queue(self.kind).borrow_mut();
-        let job = queue.iter().position(|job| job.id == self.id).and_then(|at| queue.remove(at));
-        // Outside the borrow: what the closure captured may do anything when dropped.
-        drop(queue);
-        drop(job);
-    }
-}
-
-#[derive(Default)]
-struct Completion {
-    done: Cell<bool>,
-    waiter: RefCell<Option<Waker>>,
-}
-
-impl Completion {
-    fn finish(&self) {
-        self.done.set(true);
-        if let Some(waiter) = self.waiter.take() {
-            waiter.wake();
-        }
-    }
-
-    fn poll(&self, waker: &Waker) -> Poll<()> {
-        if self.done.get() {
-            return Poll::Ready(());
-        }
-        self.waiter.replace(Some(waker.clone()));
-        Poll::Pending
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::{
-        limits::HELPER_THREADS_PER_SHARD,
+        limits::HELPER_STUCK_AFTER,
         runtime::{
-            Task, poll_once,
+            poll_once,
             testing::{eventually, on_shard, pause},
         },
     };
@@ -261,48 +241,114 @@ mod tests {
         },
     };
 
-    /// Closures that wait for the gate's other end to be dropped, and how many have started.
-    fn blocked(
+    /// Closures that wait for the gate's other end to be dropped, and count when they start.
+    fn gated(gate: &PipeReader, started: &Arc<AtomicUsize>) -> impl FnOnce() + Send + 'static {
+        let (mut gate, started) = (gate.try_clone().unwrap(), Arc::clone(started));
+        move || {
+            started.fetch_add(1, Ordering::SeqCst);
+            let _ = gate.read(&mut [0]);
+        }
+    }
+
+    fn owner(user: u64, device: u64) -> Owner {
+        Owner { user, device }
+    }
+
+    fn stuck(
         helpers: &Helpers,
-        kind: Kind,
-        count: usize,
+        of: Owner,
         gate: &PipeReader,
         started: &Arc<AtomicUsize>,
-    ) -> Vec<Task<Result<(), HelperError>>> {
-        (0..count)
-            .map(|_| {
-                let helpers = helpers.clone();
-                let (mut gate, started) = (gate.try_clone().unwrap(), Arc::clone(started));
-                spawn(async move {
-                    let work = move || {
-                        started.fetch_add(1, Ordering::SeqCst);
-                        let _ = gate.read(&mut [0]);
-                    };
-                    match kind {
-                        Kind::File => helpers.run_file(work).await,
-                        Kind::Hash => helpers.run_hash(work).await,
-                    }
-                })
-            })
-            .collect()
+    ) -> Task<Result<(), HelperError>> {
+        let (files, work) = (helpers.of(of), gated(gate, started));
+        spawn(async move { files.run(work).await })
+    }
+
+    /// A device that does not answer, asked by one user and by many, holds up neither the work
+    /// elsewhere nor the password checks; the place of work that nobody waits for stays taken.
+    #[test]
+    fn what_hangs_keeps_its_share_of_the_threads() {
+        on_shard(|| async {
+            let helpers = Helpers::new().unwrap();
+            let (gate, open) = io::pipe().unwrap();
+            let started = Arc::new(AtomicUsize::new(0));
+            let mut tasks: Vec<_> =
+                (0..20).map(|_| stuck(&helpers, owner(1, 1), &gate, &started)).collect();
+            assert!(eventually(|| started.load(Ordering::SeqCst) == HELPERS_PER_USER_MAX).await);
+            tasks.extend((2..20).map(|user| stuck(&helpers, owner(user, 1), &gate, &started)));
+            assert!(eventually(|| started.load(Ordering::SeqCst) == HELPERS_PER_DEVICE_MAX).await);
+            let ask = async || {
+                assert_eq!(helpers.of(owner(2, 2)).run(|| 7).await, Ok(7));
+                assert_eq!(helpers.of(owner(2, 1)).run_long(|| 8).await, Ok(8));
+                assert_eq!(helpers.run_hash(1, || 9).await, Ok(9));
+            };
+            ask().await;
+            // Going away frees no thread: the work still runs.
+            for task in tasks.drain(..10) {
+                task.cancel().await;
+            }
+            pause(5).await;
+            ask().await;
+            assert_eq!(started.load(Ordering::SeqCst), HELPERS_PER_DEVICE_MAX);
+            assert!(helpers.load().oldest > Duration::ZERO);
+            assert!(!helpers.end(Duration::from_millis(10)).await);
+            drop(open);
+            for task in tasks {
+                task.await.unwrap();
+            }
+            helpers.idle().await;
+            assert_eq!(helpers.load(), Load::default());
+        });
+    }
+
+    /// Many devices hang: there are more threads then, not without end, and they go again.
+    #[test]
+    fn threads_are_added_for_those_that_are_stuck() {
+        on_shard(|| async {
+            let helpers = Helpers::new().unwrap();
+            let (gate, open) = io::pipe().unwrap();
+            let started = Arc::new(AtomicUsize::new(0));
+            let tasks: Vec<_> = (0..2 * HELPER_THREADS_PER_SHARD_MAX as u64)
+                .map(|n| stuck(&helpers, owner(n, n), &gate, &started))
+                .collect();
+            assert!(
+                eventually(|| started.load(Ordering::SeqCst) == HELPER_THREADS_PER_SHARD).await
+            );
+            pause(u64::try_from(HELPER_STUCK_AFTER.as_millis()).unwrap() / 2).await;
+            assert_eq!((started.load(Ordering::SeqCst), helpers.added()), (8, 0));
+            let all = HELPER_THREADS_PER_SHARD_MAX;
+            assert!(eventually(|| started.load(Ordering::SeqCst) == all).await);
+            pause(50).await;
+            assert_eq!(started.load(Ordering::SeqCst), all);
+            assert_eq!(helpers.added(), (all - HELPER_THREADS_PER_SHARD) as u64);
+            drop(open);
+            for task in tasks {
+                task.await.unwrap();
+            }
+            helpers.idle().await;
+        });
     }
 
     #[test]
-    fn hashes_leave_a_thread_for_files_and_a_bounded_queue() {
+    fn hashes_have_threads_and_a_bounded_queue_of_their_own() {
         on_shard(|| async {
-            let helpers = Helpers::new(HELPER_THREADS_PER_SHARD);
-            let (gate, open) = std::io::pipe().unwrap();
+            let helpers = Helpers::new().unwrap();
+            let (gate, open) = io::pipe().unwrap();
             let started = Arc::new(AtomicUsize::new(0));
             let all = HASHING_PER_SHARD_MAX + HASHING_QUEUE_MAX;
-            let mut tasks = blocked(&helpers, Kind::Hash, all, &gate, &started);
+            let mut tasks: Vec<_> = (0..all)
+                .map(|_| {
+                    let (helpers, work) = (helpers.clone(), gated(&gate, &started));
+                    spawn(async move { helpers.run_hash(1, work).await })
+                })
+                .collect();
             assert!(eventually(|| started.load(Ordering::SeqCst) == HASHING_PER_SHARD_MAX).await);
-            assert!(eventually(|| helpers.0.hashes.borrow().len() == HASHING_QUEUE_MAX).await);
-            assert_eq!(helpers.run_hash(|| ()).await, Err(HelperError::Overloaded));
-            assert_eq!(helpers.run_file(|| 7).await, Ok(7));
-            assert_eq!(started.load(Ordering::SeqCst), HASHING_PER_SHARD_MAX);
+            assert!(eventually(|| helpers.0.hashes.counts().0 == HASHING_QUEUE_MAX).await);
+            assert_eq!(helpers.run_hash(2, || ()).await, Err(HelperError::Overloaded));
+            assert_eq!(helpers.of(owner(1, 0)).run(|| 7).await, Ok(7));
             // One who goes away while waiting makes room at once.
             tasks.pop().unwrap().cancel().await;
-            let mut next = Box::pin(helpers.run_hash(|| 8));
+            let mut next = Box::pin(helpers.run_hash(2, || 8));
             assert!(poll_once(&mut next).await.is_none());
             drop(open);
             assert_eq!(next.await, Ok(8));
@@ -315,42 +361,13 @@ mod tests {
     }
 
     #[test]
-    fn file_work_waits_in_order_for_a_thread() {
-        on_shard(|| async {
-            let helpers = Helpers::new(1);
-            let (gate, open) = std::io::pipe().unwrap();
-            let started = Arc::new(AtomicUsize::new(0));
-            let mut first = blocked(&helpers, Kind::File, 1, &gate, &started);
-            assert!(eventually(|| started.load(Ordering::SeqCst) == 1).await);
-            let order = Arc::new(AtomicUsize::new(0));
-            let tasks: Vec<_> = (0..10)
-                .map(|_| {
-                    let (helpers, order) = (helpers.clone(), Arc::clone(&order));
-                    spawn(async move {
-                        helpers.run_file(move || order.fetch_add(1, Ordering::SeqCst)).await
-                    })
-                })
-                .collect();
-            pause(5).await;
-            assert_eq!(order.load(Ordering::SeqCst), 0);
-            // Going away does not free the thread: the work still runs.
-            first.pop().unwrap().cancel().await;
-            pause(5).await;
-            assert_eq!((helpers.0.running.get(), order.load(Ordering::SeqCst)), (1, 0));
-            drop(open);
-            for (expected, task) in tasks.into_iter().enumerate() {
-                assert_eq!(task.await, Ok(expected));
-            }
-        });
-    }
-
-    #[test]
     fn results_nobody_waits_for_are_dropped() {
         on_shard(|| async {
-            let helpers = Helpers::new(2);
+            let helpers = Helpers::new().unwrap();
             for _ in 0..50 {
-                let (mut reader, writer) = std::io::pipe().unwrap();
-                let mut running = Box::pin(helpers.run_file(move || writer));
+                let (mut reader, writer) = io::pipe().unwrap();
+                let files = helpers.of(owner(1, 1));
+                let mut running = Box::pin(files.run(move || writer));
                 assert!(poll_once(&mut running).await.is_none());
                 drop(running);
                 helpers.idle().await;
@@ -363,12 +380,13 @@ mod tests {
     #[test]
     fn a_panic_is_an_error_and_the_thread_goes_on() {
         on_shard(|| async {
-            let helpers = Helpers::new(1);
+            let helpers = Helpers::new().unwrap();
+            let files = helpers.of(owner(1, 1));
             for _ in 0..3 {
-                let result = helpers.run_file(|| panic!("on purpose")).await;
+                let result = files.run(|| panic!("on purpose")).await;
                 assert_eq!(result, Err::<(), _>(HelperError::Panicked));
             }
-            assert_eq!(helpers.run_hash(|| 5).await, Ok(5));
+            assert_eq!(helpers.run_hash(1, || 5).await, Ok(5));
             helpers.idle().await;
         });
     }

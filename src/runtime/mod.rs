@@ -8,8 +8,9 @@
 //!   leak into child processes. [`Listener`] waits for readability instead and accepts itself, so
 //!   any future here may be dropped at any time.
 //! - Its `spawn` reports a failed start only at `join`; [`spawn_shard`] waits for the start.
-//! - Dropping the future of its `spawn_blocking` leaks the closure's result, and a panic in the
-//!   closure hangs it for ever; [`Helpers`] runs each closure to its end and catches panics.
+//! - Its `spawn_blocking` leaks the closure's result when its future is dropped, hangs for ever
+//!   when the closure panics, and its threads are joined at the shard's end. [`Helpers`] has
+//!   threads of its own.
 //! - It waits for room in a socket only on behalf of its own write; [`Stream::writable`] watches an
 //!   epoll instance instead, which is readable when the socket is writable.
 //! - It forgets tasks that still wait when the shard ends, without dropping them; [`TaskGroup`]
@@ -19,30 +20,34 @@
 //!   `sys::rings` lets no sleep last longer than 50 ms.
 //! - It looks for input only when no task is ready or a time slice is over. [`give_way`] makes it
 //!   look each millisecond.
-//! - Its helper threads inherit the pinning of the shard; here they start before the pinning.
+//! - A thread inherits the pinning of the shard that starts it; [`Helpers`]' undo it.
 
 mod connect;
 mod event;
+mod fair;
 mod file;
 mod helpers;
 mod line;
 mod listener;
 mod mailbox;
 mod pacer;
+mod pool;
 mod queue;
 mod ready;
 pub mod remote;
 mod shard_thread;
 mod stream;
 mod task;
+mod threads;
 mod timer;
 mod writable;
 
 pub use connect::connect;
 pub use event::{Flag, Notify};
+pub use fair::Owner;
 pub use file::{FileReader, Octets, PendingRead};
 pub use futures_lite::future::{or as race, poll_once, yield_now, zip as both};
-pub use helpers::{HelperError, Helpers};
+pub use helpers::{FileHelpers, HelperError, Helpers, Load};
 pub use line::{Line, Member};
 pub use listener::{Listener, ListenerTask};
 pub use mailbox::{Mailbox, MailboxError, MailboxSender, mailbox};

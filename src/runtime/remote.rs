@@ -119,7 +119,7 @@ mod tests {
     #[test]
     fn messages_reach_a_sleeping_shard_and_the_end_ends_it() {
         let (sender, inbox) = channel::<u32>().unwrap();
-        let shard = spawn_shard("test", crate::sys::cpu::available()[0], 1, || async {
+        let shard = spawn_shard("test", crate::sys::cpu::available()[0], || async {
             let mut inbox = inbox.open();
             let mut sum = 0;
             for _ in 0..50 {
@@ -151,7 +151,7 @@ mod tests {
     fn each_message_wakes_the_shard() {
         let (sender, inbox) = channel::<u32>().unwrap();
         let (answer, answers) = mpsc::channel();
-        let shard = spawn_shard("test", crate::sys::cpu::available()[0], 1, || async move {
+        let shard = spawn_shard("test", crate::sys::cpu::available()[0], || async move {
             let mut inbox = inbox.open();
             while let Some(number) = inbox.recv().await {
                 answer.send(number).unwrap();

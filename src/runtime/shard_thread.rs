@@ -21,13 +21,13 @@ const RING_DEPTH: usize = 1024;
 /// 100 ms or as many events as a queue has entries, which are now many.
 const TIME_SLICE: Duration = Duration::from_millis(10);
 
-/// Starts a thread named after `name`, pinned to `cpu`, that runs what `main` returns, with
-/// `helper_threads` unpinned threads for blocking work. Returns once the executor runs.
+/// Starts a thread named after `name`, pinned to `cpu`, that runs what `main` returns. Returns once
+/// the executor runs.
 ///
 /// When `main`'s future ends, so does the shard. Tasks that still wait then are forgotten by the
 /// executor: their destructors never run and their descriptors stay open until the process ends.
 /// So `main` ends them first ([`super::TaskGroup::end`], [`super::ListenerTask::stop`]) and then
-/// awaits [`super::Helpers::idle`].
+/// awaits [`super::Helpers::end`].
 ///
 /// # Errors
 ///
@@ -35,7 +35,6 @@ const TIME_SLICE: Duration = Duration::from_millis(10);
 pub fn spawn_shard<M, F, T>(
     name: &str,
     cpu: usize,
-    helper_threads: usize,
     main: M,
 ) -> Result<ShardThread<T>, ShardStartError>
 where
@@ -44,14 +43,14 @@ where
     T: Send + 'static,
 {
     let (started, start) = mpsc::sync_channel(1);
-    // Unbound for the executor; the pinning comes when the helper threads exist, for a thread
-    // hands its pinning down to those it starts.
+    // Unbound for the executor; the pinning comes when its own thread for blocking work exists, for
+    // a thread hands its pinning down to those it starts. (We give that one nothing to do.)
     let handle = LocalExecutorBuilder::new(Placement::Unbound)
         .name(name)
         .io_memory(IO_MEMORY_BYTES)
         .ring_depth(RING_DEPTH)
         .preempt_timer(TIME_SLICE)
-        .blocking_thread_pool_placement(PoolPlacement::Unbound(helper_threads))
+        .blocking_thread_pool_placement(PoolPlacement::Unbound(1))
         .spawn(move || async move {
             let pinned = cpu::pin_current_thread(cpu);
             let go = pinned.is_ok();
@@ -170,9 +169,9 @@ mod tests {
     fn runs_pinned_with_unpinned_helpers() {
         let cpus = cpu::available();
         let wanted = *cpus.last().unwrap();
-        let shard = spawn_shard("test", wanted, 2, || async {
-            let helpers = crate::runtime::Helpers::new(2);
-            (cpu::available(), helpers.run_file(cpu::available).await.unwrap())
+        let shard = spawn_shard("test", wanted, || async {
+            let helpers = crate::runtime::Helpers::new().unwrap();
+            (cpu::available(), helpers.run_hash(0, cpu::available).await.unwrap())
         })
         .unwrap();
         let (shard_cpus, helper_cpus) = shard.join().unwrap();
@@ -184,7 +183,7 @@ mod tests {
     #[test]
     fn its_rings_do_not_interrupt_it() {
         let cpu = cpu::available()[0];
-        let shard = spawn_shard("test", cpu, 1, || async { rings::cooperative() }).unwrap();
+        let shard = spawn_shard("test", cpu, || async { rings::cooperative() }).unwrap();
         assert!(shard.join().unwrap());
     }
 
@@ -194,7 +193,7 @@ mod tests {
         if !alone("runtime::shard_thread::tests::its_rings_lock_no_buffers") {
             return;
         }
-        let shard = spawn_shard("test", cpu::available()[0], 1, || async { registered_buffers() });
+        let shard = spawn_shard("test", cpu::available()[0], || async { registered_buffers() });
         assert_eq!(shard.unwrap().join().unwrap(), ["0", "0", "0"]);
     }
 
@@ -211,7 +210,7 @@ mod tests {
     /// A sleep with tasks ready ends: a shard without anything to do looks for something.
     #[test]
     fn an_idle_shard_sleeps_no_longer_than_it_may() {
-        let shard = spawn_shard("test", cpu::available()[0], 1, || async {
+        let shard = spawn_shard("test", cpu::available()[0], || async {
             // Since the last call: one for each queue that ran and for each look that found none.
             let looks = || glommio::executor().executor_stats().scheduler_runs();
             looks();
@@ -251,7 +250,7 @@ mod tests {
 
     #[test]
     fn refuses_a_cpu_that_is_not_there() {
-        let error = spawn_shard("test", 1023, 1, || async {}).unwrap_err();
+        let error = spawn_shard("test", 1023, || async {}).unwrap_err();
         assert!(matches!(error, ShardStartError::Cpu(_)), "{error}");
     }
 
@@ -263,7 +262,7 @@ mod tests {
         use std::{net, sync::Arc};
         let (forgotten, ended) = (Arc::new(()), Arc::new(()));
         let held = (Arc::clone(&forgotten), Arc::clone(&ended));
-        let shard = spawn_shard("test", cpu::available()[0], 1, || async move {
+        let shard = spawn_shard("test", cpu::available()[0], || async move {
             let socket = net::TcpListener::bind("127.0.0.1:0").unwrap();
             let client = net::TcpStream::connect(socket.local_addr().unwrap()).unwrap();
             let (accepted, peer) = socket.accept().unwrap();
@@ -297,7 +296,7 @@ mod tests {
     fn a_panic_is_reported_at_the_join() {
         let cpu = cpu::available()[0];
         let shard: ShardThread<()> =
-            spawn_shard("test", cpu, 1, || async { panic!("on purpose") }).unwrap();
+            spawn_shard("test", cpu, || async { panic!("on purpose") }).unwrap();
         assert_eq!(shard.join(), Err(ShardError("panicked: on purpose".to_owned())));
     }
 
@@ -309,7 +308,7 @@ mod tests {
         }
         let maximum = getrlimit(Resource::Memlock).maximum;
         setrlimit(Resource::Memlock, Rlimit { current: Some(65536), maximum }).unwrap();
-        let error = spawn_shard("test", cpu::available()[0], 1, || async {}).unwrap_err();
+        let error = spawn_shard("test", cpu::available()[0], || async {}).unwrap_err();
         assert!(error.to_string().contains("LimitMEMLOCK"), "{error}");
     }
 }

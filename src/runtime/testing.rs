@@ -13,7 +13,7 @@ where
     T: Send + 'static,
 {
     let cpu = cpu::available()[0];
-    spawn_shard("test", cpu, 4, move || async move {
+    spawn_shard("test", cpu, move || async move {
         let deadline = clock::now() + Duration::from_secs(10);
         timeout_at(deadline, main()).await.expect("the test did not end in time")
     })

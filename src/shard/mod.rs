@@ -17,7 +17,6 @@ use std::time::Duration;
 use crate::auth::UserTable;
 use crate::clock;
 use crate::connection::{self, Accepted, Context, ContextParts, Place, Queues};
-use crate::limits::HELPER_THREADS_PER_SHARD;
 use crate::metrics::{self, Held};
 use crate::protocol::policy::Policy;
 use crate::protocol::session::Mode;
@@ -97,7 +96,13 @@ pub type Report = Vec<(&'static str, u64)>;
 impl Shard {
     /// Serves until told to drain.
     pub async fn run(self) -> Report {
-        let helpers = Helpers::new(HELPER_THREADS_PER_SHARD);
+        let helpers = match Helpers::new() {
+            Ok(helpers) => helpers,
+            Err(error) => {
+                tracing::error!(shard = self.index, %error, "no channel to helper threads");
+                return Report::new();
+            }
+        };
         let context = Rc::new(Context::new(ContextParts {
             policy: self.policy,
             tls: self.tls,
@@ -131,7 +136,17 @@ impl Shard {
         };
         race(drain(self.index, &context, self.shutdown_timeout), answering).await;
         context.tasks.end().await;
-        helpers.idle().await;
+        if !helpers.end(HELPERS_GRACE).await {
+            let load = helpers.load();
+            tracing::warn!(
+                shard = self.index,
+                running = load.running,
+                waiting = load.waiting,
+                milliseconds = u64::try_from(load.oldest.as_millis()).unwrap_or(u64::MAX),
+                "file work is left behind: a file system does not answer"
+            );
+        }
+        context.look_at_helpers();
         context.counters.snapshot()
     }
 }
@@ -143,13 +158,17 @@ async fn answer(shard: usize, context: &Context, inbox: &mut RemoteReceiver<Mess
         context.counters.messages.increment();
         match message {
             Message::Drain => return,
-            Message::LogCounters => tracing::info!(
-                shard,
-                counters = metrics::line(&context.counters.snapshot()),
-                now = metrics::line(&context.gauges.snapshot()),
-                "counters"
-            ),
+            Message::LogCounters => {
+                context.look_at_helpers();
+                tracing::info!(
+                    shard,
+                    counters = metrics::line(&context.counters.snapshot()),
+                    now = metrics::line(&context.gauges.snapshot()),
+                    "counters"
+                );
+            }
             Message::Count(asker) => {
+                context.look_at_helpers();
                 let (counters, gauges) = (context.counters.snapshot(), context.gauges.snapshot());
                 // An asker that is gone, or that brought no room, has its reasons.
                 let _ = asker.try_send(Figures { shard, counters, gauges });
@@ -247,4 +266,12 @@ impl Drop for Admitted {
 }
 
 /// After the cut, sessions have this long to clean up.
-const CUT_GRACE: Duration = Duration::from_secs(5);
+const CUT_GRACE: Duration = Duration::from_secs(3);
+
+/// When all sessions have ended, file work has this long to end.
+const HELPERS_GRACE: Duration = Duration::from_secs(1);
+
+/// The longest that a shard whose thread is not held goes on after the shutdown timeout; then the
+/// process ends without it.
+pub const END_GRACE: Duration = Duration::from_secs(6);
+const _: () = assert!(CUT_GRACE.as_secs() + HELPERS_GRACE.as_secs() < END_GRACE.as_secs());

@@ -28,6 +28,14 @@ pub fn pin_current_thread(cpu: usize) -> Result<(), CpuError> {
     if accepted { Ok(()) } else { Err(CpuError::Refused { cpus: cpu.to_string() }) }
 }
 
+/// Lets the calling thread run wherever the main thread may: undoes the binding it inherited. Where
+/// that is refused, the thread stays where it is.
+pub fn unpin_current_thread() {
+    if let Ok(cpus) = rustix::thread::sched_getaffinity(Some(rustix::process::getpid())) {
+        let _ = rustix::thread::sched_setaffinity(None, &cpus);
+    }
+}
+
 /// Reads a list such as `0-3,8` (the form of cpuset(7)) into ascending CPU numbers without
 /// repetition.
 ///

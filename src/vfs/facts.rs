@@ -97,6 +97,11 @@ pub(super) fn stat_handle(handle: impl AsFd, cached: bool) -> io::Result<Statx> 
     statx(handle, "", AtFlags::EMPTY_PATH | sync, StatxFlags::BASIC_STATS)
 }
 
+/// `st_dev`, as one number.
+pub(super) fn device(stat: &Statx) -> u64 {
+    u64::from(stat.stx_dev_major) << 32 | u64::from(stat.stx_dev_minor)
+}
+
 /// Facts of one name in a directory, a symbolic link not followed.
 pub(super) fn stat_name(directory: impl AsFd, name: impl Arg) -> io::Result<Statx> {
     let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;

@@ -25,6 +25,9 @@ use crate::protocol::policy::FileRule;
 /// Symbolic links followed for the last name of an upload; the kernel's own bound.
 const LINKS_MAX: usize = 40;
 
+/// Directories above a name that are asked for its device: one more than are likely to be unknown.
+const DEVICE_LOOKUPS_MAX: usize = 8;
+
 /// Lookups repeated when a rename elsewhere disturbed a `..` in a link (openat2(2), EAGAIN).
 const RETRIES_MAX: usize = 64;
 
@@ -131,6 +134,24 @@ impl Root {
         };
         let rule = self.rules.iter().rfind(|(directory, _)| below(directory));
         rule.map_or(FileRule::default(), |(_, rule)| *rule)
+    }
+
+    /// The device (`st_dev`) that `path` is on, or the nearest of the directories above it that is
+    /// known without waiting. Never waits.
+    #[must_use]
+    pub fn device_of(&self, path: &VirtualPath) -> u64 {
+        let mut path = path.clone();
+        for _ in 0..DEVICE_LOOKUPS_MAX {
+            let handle = self.resolve(path.relative(), OFlags::PATH, Lookup::Cached);
+            if let Ok(stat) = handle.and_then(|handle| facts::stat_handle(&handle, true)) {
+                return facts::device(&stat);
+            }
+            if path.is_root() {
+                break;
+            }
+            path = path.parent();
+        }
+        facts::stat_handle(&self.directory, true).map_or(0, |stat| facts::device(&stat))
     }
 
     /// See [`Identity`].
