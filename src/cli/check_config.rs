@@ -16,6 +16,7 @@ use crate::connection::split;
 use crate::protocol::hash_command;
 use crate::protocol::policy::Policy;
 use crate::sys::cpu::{self, CpuError};
+use crate::sys::host;
 use crate::sys::privileges::Identity;
 use crate::tls::TlsProfile;
 
@@ -28,9 +29,13 @@ pub(super) fn run(arguments: &ServeArguments) -> ExitCode {
     // One for each CPU, as `serve` does it.
     let shards =
         config.settings.cpus.as_ref().map_or(available.len(), |cpus| cpus.as_slice().len());
-    let shards = shards.max(1);
+    let room = match host::check(shards.max(1), config.settings.user.is_some()) {
+        Ok(room) => room,
+        Err(error) => return fail(error),
+    };
+    let shards = room.shards;
     let warnings = match examine(&config, &available, shards) {
-        Ok(warnings) => warnings,
+        Ok(warnings) => warnings.into_iter().chain(room.warning),
         Err(message) => return fail(message),
     };
     report_warnings(&config.warnings);

@@ -64,14 +64,17 @@ struct Listeners {
 /// thread started earlier would keep root's rights.
 fn start(config: Config, signals: Caught) -> Result<Server, String> {
     let settings = &config.settings;
-    let cpus = settings.cpus.as_ref().map_or_else(cpu::available, |list| list.as_slice().to_vec());
+    let mut cpus =
+        settings.cpus.as_ref().map_or_else(cpu::available, |list| list.as_slice().to_vec());
     if cpus.is_empty() {
         return Err("no CPU to run on: the affinity mask of this process is empty".to_owned());
     }
     if let Some(problem) = check_config::missing_cpus(settings, &cpu::available()) {
         return Err(problem);
     }
-    host::check(cpus.len()).map_err(|error| error.to_string())?;
+    let room = host::check(cpus.len(), settings.user.is_some());
+    let room = room.map_err(|error| error.to_string())?;
+    cpus.truncate(room.shards);
     let files = host::raise_open_files().map_err(|error| error.to_string())?;
     let (certificate, origin) = tls_setup::load_certificate(&settings.tls.certificate)?;
     let certificates = tls_setup::load_copies(&certificate, settings, cpus.len())?;
@@ -82,13 +85,15 @@ fn start(config: Config, signals: Caught) -> Result<Server, String> {
     // As root: then the kernel may load its module.
     let kernel_tls = tls_setup::kernel_tls(&settings.tls);
     become_user(settings)?;
+    // To another user it may be forbidden.
+    host::check_io_uring().map_err(|error| error.to_string())?;
     let homes = open_homes(&config, cpus.len())?;
 
     let log = logging::start(settings.log)?;
     let sessions = u64::from(settings.limits.sessions);
     let shard_count = u64::try_from(cpus.len()).unwrap_or(u64::MAX);
     let warning = host::open_files_warning(files, sessions, shard_count, handles_of(&homes));
-    if let Some(warning) = warning {
+    for warning in warning.into_iter().chain(room.warning) {
         tracing::warn!("{warning}");
     }
     let ending = tls_setup::validity_warning(&certificate, clock::unix_time());

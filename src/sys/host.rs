@@ -4,6 +4,9 @@
 use std::fs;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::thread::CapabilitySet;
+
+use super::ring_check;
 
 /// Locked memory below which the executor refuses to start, octets. It finds out on its own
 /// thread, too late for a message, so the check is made here.
@@ -14,20 +17,68 @@ pub const MEMLOCK_BYTES_MIN: u64 = 512 * 1024;
 /// (`sys::rings`).
 pub const MEMLOCK_BYTES_PER_SHARD: u64 = 512 * 1024;
 
-/// Checks that `shards` executors can start, raising the soft limit of locked memory where the
-/// hard limit allows it.
+/// How many executors can start, of those wanted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ShardRoom {
+    /// At least one.
+    pub shards: usize,
+    /// What to tell the operator when they are fewer than wanted.
+    pub warning: Option<String>,
+}
+
+/// Checks that executors can start, as many of `wanted` as possible, raising the limit of locked
+/// memory where that is allowed. `changes_user` when they will run as another user than this one:
+/// the kernel charges whoever has not CAP_IPC_LOCK, and that goes with root.
 ///
 /// # Errors
 ///
-/// The first requirement that is not met.
-pub fn check(shards: usize) -> Result<(), HostError> {
-    check_io_uring(
-        fs::read_to_string("/proc/sys/kernel/io_uring_disabled").ok().as_deref(),
-        may_use_restricted_io_uring(),
-    )?;
-    let required = memlock_required(shards);
-    let limit = raise_soft(Resource::Memlock, Some(required))?;
-    check_memlock(limit, required)
+/// Not even one can start: the first requirement that is not met.
+pub fn check(wanted: usize, changes_user: bool) -> Result<ShardRoom, HostError> {
+    let limit = raise_locked_memory(memlock_required(wanted))?;
+    check_io_uring()?;
+    shard_room(limit, wanted, changes_user || !has_capability(CapabilitySet::IPC_LOCK))
+}
+
+/// Checks that this process, as it is, may use io_uring.
+///
+/// # Errors
+///
+/// [`HostError::IoUring`]
+pub fn check_io_uring() -> Result<(), HostError> {
+    ring_check::check().map_err(HostError::IoUring)
+}
+
+fn shard_room(limit: u64, wanted: usize, charged: bool) -> Result<ShardRoom, HostError> {
+    if limit < MEMLOCK_BYTES_MIN {
+        let required = memlock_required(wanted);
+        return Err(HostError::LockedMemory { limit, required });
+    }
+    let room = usize::try_from(limit / MEMLOCK_BYTES_PER_SHARD).unwrap_or(usize::MAX);
+    if !charged || wanted <= room {
+        return Ok(ShardRoom { shards: wanted, warning: None });
+    }
+    let required = memlock_required(wanted);
+    let warning = format!(
+        "only {limit} bytes may be locked (RLIMIT_MEMLOCK), which is enough for {room} shards of \
+         the {wanted} wanted: {room} are started; for all of them set LimitMEMLOCK={required} in \
+         the service unit, `ulimit -l {}`, or memlock in /etc/security/limits.conf",
+        required / 1024
+    );
+    Ok(ShardRoom { shards: room, warning: Some(warning) })
+}
+
+/// Raises the limit to `wanted`, the hard one, too, where that is allowed; what is in force.
+fn raise_locked_memory(wanted: u64) -> Result<u64, HostError> {
+    let limit = raise_soft(Resource::Memlock, Some(wanted))?;
+    let both = Rlimit { current: Some(wanted), maximum: Some(wanted) };
+    if limit < wanted && setrlimit(Resource::Memlock, both).is_ok() {
+        return Ok(wanted);
+    }
+    Ok(limit)
+}
+
+fn has_capability(capability: CapabilitySet) -> bool {
+    rustix::thread::capabilities(None).is_ok_and(|sets| sets.effective.contains(capability))
 }
 
 /// Raises the soft limit of open descriptors to the hard limit and returns it.
@@ -90,17 +141,9 @@ fn parse_ephemeral(range: &str, reserved: &str) -> Vec<u16> {
 /// Why the host cannot run the server.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum HostError {
-    /// io_uring is switched off for this process.
-    #[error(
-        "io_uring is not allowed here (kernel.io_uring_disabled = {setting}): likely the \
-         distribution or a hardening guide switched it off; set `sysctl -w \
-         kernel.io_uring_disabled=0`, or with 1 put the service's group into \
-         kernel.io_uring_group"
-    )]
-    IoUringDisabled {
-        /// The value of `kernel.io_uring_disabled`.
-        setting: u8,
-    },
+    /// io_uring is refused to this process.
+    #[error(transparent)]
+    IoUring(ring_check::Refusal),
     /// A resource limit could not be raised.
     #[error("cannot raise {limit}: {cause}; raise it for the service (`ulimit -H`, Limit…=)")]
     Limit {
@@ -126,36 +169,6 @@ pub enum HostError {
 fn memlock_required(shards: usize) -> u64 {
     let shards = u64::try_from(shards).unwrap_or(u64::MAX);
     shards.saturating_mul(MEMLOCK_BYTES_PER_SHARD).max(MEMLOCK_BYTES_MIN)
-}
-
-const fn check_memlock(limit: u64, required: u64) -> Result<(), HostError> {
-    if limit < required { Err(HostError::LockedMemory { limit, required }) } else { Ok(()) }
-}
-
-/// Kernels before 6.6 have no such setting and allow everybody.
-fn check_io_uring(setting: Option<&str>, restricted_allowed: bool) -> Result<(), HostError> {
-    match setting.map(str::trim) {
-        Some("1") if !restricted_allowed => Err(HostError::IoUringDisabled { setting: 1 }),
-        Some("2") => Err(HostError::IoUringDisabled { setting: 2 }),
-        _ => Ok(()),
-    }
-}
-
-/// Whether this process may use io_uring under `kernel.io_uring_disabled = 1`: with
-/// CAP_SYS_ADMIN, or as a member of `kernel.io_uring_group`.
-fn may_use_restricted_io_uring() -> bool {
-    use rustix::thread::CapabilitySet;
-    let admin = rustix::thread::capabilities(None)
-        .is_ok_and(|sets| sets.effective.contains(CapabilitySet::SYS_ADMIN));
-    let group = fs::read_to_string("/proc/sys/kernel/io_uring_group")
-        .ok()
-        .and_then(|text| text.trim().parse::<u32>().ok());
-    let member = group.is_some_and(|group| {
-        rustix::process::getegid().as_raw() == group
-            || rustix::process::getgroups()
-                .is_ok_and(|groups| groups.iter().any(|gid| gid.as_raw() == group))
-    });
-    admin || member
 }
 
 /// Raises a soft limit to `wanted` (`None`: to the hard limit) as far as the hard limit allows,
@@ -194,23 +207,25 @@ mod tests {
     fn locked_memory() {
         assert_eq!(memlock_required(1), 512 * 1024);
         assert_eq!(memlock_required(8), 8 * 512 * 1024);
-        assert_eq!(check_memlock(1024 * 1024, memlock_required(2)), Ok(()));
-        let refused = check_memlock(64 * 1024, memlock_required(1)).unwrap_err();
+        let refused = shard_room(64 * 1024, 1, true).unwrap_err();
         assert_eq!(refused, HostError::LockedMemory { limit: 65536, required: 524_288 });
         assert!(refused.to_string().contains("LimitMEMLOCK=524288"));
     }
 
+    /// 8 MiB is the usual limit.
     #[test]
-    fn io_uring_setting() {
+    fn as_many_shards_as_may_lock_their_memory() {
         #[track_caller]
-        fn check(setting: Option<&str>, member: bool, allowed: bool) {
-            assert_eq!(check_io_uring(setting, member).is_ok(), allowed, "{setting:?} {member}");
+        fn check(wanted: usize, charged: bool, shards: usize) {
+            let room = shard_room(8 << 20, wanted, charged).unwrap();
+            assert_eq!(room.shards, shards);
+            assert_eq!(room.warning.is_some(), shards < wanted);
+            let text = room.warning.unwrap_or_else(|| "LimitMEMLOCK=33554432".to_owned());
+            assert!(text.contains("LimitMEMLOCK=33554432"), "{text}");
         }
-        check(None, false, true);
-        check(Some("0\n"), false, true);
-        check(Some("1\n"), false, false);
-        check(Some("1\n"), true, true);
-        check(Some("2\n"), true, false);
+        check(16, true, 16);
+        check(64, true, 16);
+        check(64, false, 64);
     }
 
     #[test]

@@ -10,6 +10,7 @@ pub mod file;
 pub mod host;
 pub mod ktls;
 pub mod privileges;
+pub mod ring_check;
 pub mod rings;
 pub mod sendfile;
 pub mod socket;

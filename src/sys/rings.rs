@@ -2,7 +2,12 @@
 //! the rings of Linux 5.8, nor for less locked memory, nor for a sleep that ends. The linker puts
 //! functions of ours where its copy of liburing makes the system calls (`src/sys/build.rs`).
 
-use std::{cell::Cell, io, time::Duration};
+use std::{
+    cell::Cell,
+    io,
+    os::fd::{AsRawFd, FromRawFd, OwnedFd},
+    time::Duration,
+};
 
 /// The longest an executor sleeps. It may go to sleep with tasks ready to run: when its preemption
 /// timer fires after the look for input and before the first task, which takes a thread that was
@@ -92,6 +97,43 @@ unsafe extern "C" fn __wrap___sys_io_uring_setup(
         return fd;
     }
     -1
+}
+
+/// Makes a ring of the executor's size, enters it and asks it something. On failure the name of the
+/// call and why.
+pub(super) fn try_all_calls() -> Result<(), (&'static str, io::Error)> {
+    const ENTRIES: libc::c_uint = 1024;
+    const REGISTER_PROBE: libc::c_uint = 8;
+    let mut parameters =
+        Parameters { entries: [0; 2], flags: 0, thread: [0; 2], features: 0, rest: [0; 24] };
+    // SAFETY: `parameters` is this function's own.
+    let fd = unsafe { __wrap___sys_io_uring_setup(ENTRIES, &raw mut parameters) };
+    if fd < 0 {
+        return Err(("io_uring_setup", io::Error::last_os_error()));
+    }
+    // SAFETY: the descriptor was made above, and nobody else has it.
+    let ring = unsafe { OwnedFd::from_raw_fd(fd) };
+    // SAFETY: nothing is submitted and nothing waited for, so no memory is used.
+    let entered =
+        unsafe { __wrap___sys_io_uring_enter2(ring.as_raw_fd(), 0, 0, 0, std::ptr::null(), 0) };
+    if entered < 0 {
+        return Err(("io_uring_enter", io::Error::last_os_error()));
+    }
+    // The head of a `struct io_uring_probe`, with room for no operation behind it.
+    let mut probe = [0_u64; 2];
+    // SAFETY: the kernel reads and writes no more than the head, which lives through the call.
+    let registered = unsafe {
+        __wrap___sys_io_uring_register(
+            ring.as_raw_fd(),
+            REGISTER_PROBE,
+            (&raw mut probe).cast_const().cast(),
+            0,
+        )
+    };
+    if registered < 0 {
+        return Err(("io_uring_register", io::Error::last_os_error()));
+    }
+    Ok(())
 }
 
 /// io_uring_enter(2), but a wait for completions without an end of its own ends after
