@@ -100,6 +100,11 @@ pub const READ_AHEAD_DEPTH: usize = 8;
 /// has one small read at a time.
 pub const READ_AHEAD_PER_SHARD: usize = 128;
 
+/// Data connections per shard that stay open for a slow reader after their transfer: each is a
+/// descriptor for up to `limits.stall_timeout`. One more is closed after two seconds, as if its
+/// client had read all.
+pub const LINGERING_PER_SHARD: usize = 256;
+
 /// Blocks of one upload that are full and not yet stored. One is being written while the next one
 /// fills; the others even out a disk that pauses. Past this the server stops reading.
 pub const WRITE_BEHIND_BLOCKS_MAX: usize = 4;

@@ -14,7 +14,7 @@ use super::handshakes::Handshakes;
 use super::passive_ports::PassivePorts;
 use crate::auth::UserTable;
 use crate::buffer::{BlockPool, Budget};
-use crate::limits::READ_AHEAD_PER_SHARD;
+use crate::limits::{LINGERING_PER_SHARD, READ_AHEAD_PER_SHARD};
 use crate::metrics::{Counters, Gauges};
 use crate::protocol::account::HomeId;
 use crate::protocol::policy::Policy;
@@ -87,6 +87,8 @@ pub struct Context {
     pub(super) blocks: BlockPool,
     /// Reads ahead of what is sent, from disks.
     pub(super) read_ahead: Budget,
+    /// Data connections that wait for a slow reader after their transfer.
+    pub(super) lingering: Budget,
     /// Uploads that are longer than a batch.
     pub(super) uploads: Line,
     /// Events counted since the start.
@@ -122,6 +124,7 @@ impl Context {
             parts,
             blocks: BlockPool::default(),
             read_ahead: Budget::new(READ_AHEAD_PER_SHARD),
+            lingering: Budget::new(LINGERING_PER_SHARD),
             uploads: Line::default(),
             counters,
             gauges: Gauges::default(),

@@ -48,7 +48,9 @@ pub(super) struct DataConnection {
     /// Where it came in, until it is known whether the port serves again.
     port: Option<ServedPort>,
     /// The end of what we send is told by close_notify, and the client has a moment to close first.
-    client_ends: bool,
+    pub(super) client_ends: bool,
+    /// The client will say nothing more.
+    pub(super) heard_all: bool,
     /// TLS whose records are sealed here.
     pub(super) channel: Option<Box<Channel>>,
     /// TLS whose records the kernel seals. Then `channel` is gone.
@@ -89,7 +91,15 @@ impl Interrupts {
         &self,
         work: impl Future<Output = io::Result<T>>,
     ) -> Result<T, TransferError> {
-        let deadline = clock::now() + self.stall;
+        self.step_until(clock::now() + self.stall, work).await
+    }
+
+    /// The same, with a deadline that was set before.
+    pub(super) async fn step_until<T>(
+        &self,
+        deadline: Instant,
+        work: impl Future<Output = io::Result<T>>,
+    ) -> Result<T, TransferError> {
         let timed = async {
             match timeout_at(deadline, work).await {
                 Ok(Ok(value)) => Ok(value),
@@ -129,6 +139,7 @@ pub(super) async fn open(
         stream,
         port,
         client_ends: false,
+        heard_all: false,
         channel: None,
         kernel: None,
         raw: InBuf::new(),
@@ -178,9 +189,12 @@ impl DataConnection {
             timeout_at(deadline, shaking).await.unwrap_or(Err(TransferError::HandshakeFailed))
         };
         interrupts.guard(timed).await?;
-        let (channel, facts) = handshake.finish().map_err(|error| failed(&error))?;
-        self.channel = Some(Box::new(channel));
+        let (mut channel, facts) = handshake.finish().map_err(|error| failed(&error))?;
         self.client_ends = purpose == Purpose::DataDownload;
+        if self.client_ends {
+            channel.answer_with_data();
+        }
+        self.channel = Some(Box::new(channel));
         context.counters.data_handshakes.increment();
         let port = self.port.take();
         if facts.resumption.is_this_session() {
@@ -203,6 +217,7 @@ impl DataConnection {
     /// to send, the octets and close_notify leave in one write; in clear, the FIN goes with the
     /// last octets. Gives whether one write took them.
     pub(super) async fn send_whole(&mut self, octets: &[u8]) -> Result<bool, TransferError> {
+        self.hear()?;
         let Some(channel) = &mut self.channel else {
             let sent = self.stream.try_write_held(octets).unwrap_or(0);
             write(&self.stream, &self.interrupts, &octets[sent..]).await?;
@@ -213,14 +228,17 @@ impl DataConnection {
         channel.seal_close_notify(&mut self.out).map_err(|error| failed(&error))?;
         let sent = self.try_write(&self.out)?.unwrap_or(0);
         let at_once = sent == self.out.len();
-        write(&self.stream, &self.interrupts, &self.out[sent..]).await?;
-        self.out.clear();
-        self.end_sending().await?;
+        self.out.drain(..sent);
+        self.flush().await?;
+        self.shut()?;
         Ok(at_once)
     }
 
     /// Sends octets of the transfer.
     pub(super) async fn send(&mut self, octets: &[u8]) -> Result<(), TransferError> {
+        if self.channel.is_some() {
+            self.hear()?;
+        }
         let Some(channel) = &mut self.channel else {
             return self.send_unsealed(octets).await;
         };
@@ -231,7 +249,7 @@ impl DataConnection {
     /// Sends octets as they are: in the clear, or sealed by the kernel.
     async fn send_unsealed(&mut self, octets: &[u8]) -> Result<(), TransferError> {
         self.before_data(octets.len()).await?;
-        write(&self.stream, &self.interrupts, octets).await?;
+        self.write_all(octets).await?;
         if let Some(kernel) = &mut self.kernel {
             kernel.count(octets.len());
         }
@@ -241,28 +259,23 @@ impl DataConnection {
     /// close_notify when protected, then FIN: after this nothing more is sent. At the end of a
     /// protected download the FIN waits for [`DataConnection::linger`].
     pub(super) async fn end_sending(&mut self) -> Result<(), TransferError> {
+        if self.channel.is_some() && self.client_ends {
+            self.hear()?;
+        }
         if let Some(channel) = &mut self.channel {
             channel.seal_close_notify(&mut self.out).map_err(|error| failed(&error))?;
             self.flush().await?;
         } else if self.kernel.is_some() {
             self.end_kernel_tls().await?;
         }
+        self.shut()
+    }
+
+    fn shut(&self) -> Result<(), TransferError> {
         if self.client_ends {
             return Ok(());
         }
         self.stream.shutdown_write().map_err(|_| TransferError::ConnectionLost)
-    }
-
-    /// Gives the client a moment to read the rest and close first. Whoever sends the first FIN
-    /// keeps the connection in TIME_WAIT for a minute: after close_notify that need not be us.
-    pub(super) async fn linger(self) {
-        if self.client_ends {
-            if self.stream.linger(CLIENT_FIN, LINGER_BYTES_MAX).await {
-                return;
-            }
-            let _ = self.stream.shutdown_write();
-        }
-        self.stream.linger(LINGER, LINGER_BYTES_MAX).await;
     }
 
     /// Whether octets go out as TLS records.
@@ -290,11 +303,6 @@ impl DataConnection {
         }
     }
 
-    /// Waits until something fits and sends that.
-    pub(super) async fn write_some(&self, octets: &[u8]) -> Result<usize, TransferError> {
-        self.interrupts.step(self.stream.write(octets)).await
-    }
-
     /// See [`Interrupts::check`].
     pub(super) fn check(&self) -> Result<(), TransferError> {
         self.interrupts.check()
@@ -310,7 +318,9 @@ impl DataConnection {
 
     /// Sends what TLS itself has to say.
     pub(super) async fn flush(&mut self) -> Result<(), TransferError> {
-        let sent = write(&self.stream, &self.interrupts, &self.out).await;
+        let sealed = std::mem::take(&mut self.out);
+        let sent = self.write_all(&sealed).await;
+        self.out = sealed;
         self.out.clear();
         sent
     }
@@ -341,10 +351,3 @@ pub(super) fn failed(error: &TlsError) -> TransferError {
 }
 
 const HANDSHAKE_READ_BYTES: usize = 4 * 1024;
-
-/// How long the client may take to close after our close_notify, before we do: clients that wait
-/// for our FIN lose no more than this.
-const CLIENT_FIN: Duration = Duration::from_millis(100);
-
-const LINGER: Duration = Duration::from_secs(2);
-const LINGER_BYTES_MAX: usize = 256 * 1024;

@@ -10,14 +10,12 @@ use super::data::{DataConnection, failed};
 use super::data_path::{Circumstances, Content, DataPath, choose};
 use super::storage;
 use super::transfer::Pump;
-use crate::buffer::InBuf;
 use crate::clock;
-use crate::limits::TLS_RECORD_BYTES_MAX;
 use crate::protocol::file::FileError;
 use crate::protocol::session::TransferError;
-use crate::runtime::{give_way, sleep_until};
+use crate::runtime::{Stream, give_way, sleep_until};
 use crate::sys::{ktls, sendfile};
-use crate::tls::{Aead, KernelSender, Opened, SendKeys};
+use crate::tls::{Aead, KernelSender, Opened, SendKeys, TlsError};
 use crate::vfs::ReadFile;
 
 /// Octets of one sendfile(2): a turn of some 200 µs, and whole TLS records.
@@ -32,8 +30,6 @@ pub(super) struct KernelTls {
     sender: KernelSender,
     /// Whether keys can be replaced.
     rekey: bool,
-    /// The client will send nothing more.
-    receive_ended: bool,
 }
 
 impl Pump<'_> {
@@ -153,7 +149,7 @@ impl DataConnection {
         match handed {
             Ok(()) => {
                 let sender = KernelSender::new(*channel);
-                self.kernel = Some(Box::new(KernelTls { sender, rekey, receive_ended: false }));
+                self.kernel = Some(Box::new(KernelTls { sender, rekey }));
             }
             Err(_) => self.channel = Some(channel),
         }
@@ -167,20 +163,20 @@ impl DataConnection {
         file: &ReadFile,
         count: u64,
     ) -> Result<Option<u64>, TransferError> {
-        self.before_data(usize::try_from(count).unwrap_or(usize::MAX)).await?;
         let count = usize::try_from(count).unwrap_or(usize::MAX);
-        let stream = &self.stream;
-        let sending = async {
-            loop {
-                match sendfile::sendfile(stream, file, file.position(), count) {
-                    Ok(sent) => return Ok(Some(sent)),
-                    Err(Errno::AGAIN) => stream.writable().await?,
-                    Err(error) if is_of_the_connection(error) => return Err(error.into()),
-                    Err(_) => return Ok(None),
+        let deadline = clock::now() + self.interrupts.stall;
+        let sent = loop {
+            // Again after each wait: the client may have asked for new keys.
+            self.before_data(count).await?;
+            match sendfile::sendfile(&self.stream, file, file.position(), count) {
+                Ok(sent) => break Some(sent),
+                Err(Errno::AGAIN) => self.room(deadline).await?,
+                Err(error) if is_of_the_connection(error) => {
+                    return Err(TransferError::ConnectionLost);
                 }
+                Err(_) => break None,
             }
         };
-        let sent = self.interrupts.step(sending).await?;
         if let (Some(kernel), Some(sent)) = (&mut self.kernel, sent) {
             kernel.sender.count(sent);
         }
@@ -193,8 +189,9 @@ impl DataConnection {
         if self.kernel.is_none() {
             return Ok(());
         }
-        let update = self.attend()?;
+        self.hear()?;
         let Some(kernel) = &mut self.kernel else { return Ok(()) };
+        let update = kernel.sender.owes_update();
         if !update && kernel.sender.has_room_for(octets, CALLS_PER_CHUNK_MAX) {
             return Ok(());
         }
@@ -217,21 +214,28 @@ impl DataConnection {
     /// The end of what the kernel seals: close_notify, and all of it in the socket's queue, where
     /// the FIN that follows cannot overtake it.
     pub(super) async fn end_kernel_tls(&mut self) -> Result<(), TransferError> {
-        let stream = &self.stream;
-        let flushed = async {
-            let mut pause = FLUSH_PAUSE_MIN;
-            while !ktls::has_room_to_finish(stream)? {
-                stream.writable().await?;
-                if ktls::has_room_to_finish(stream)? {
-                    break;
-                }
-                // Writable, but not by enough: the kernel tells no more than that.
-                sleep_until(clock::now() + pause).await;
-                pause = (pause * 2).min(FLUSH_PAUSE_MAX);
+        if self.kernel.as_ref().is_some_and(|kernel| kernel.rekey) {
+            self.before_data(0).await?;
+        } else {
+            // A KeyUpdate that cannot be answered is due before data only, and none follows.
+            self.hear()?;
+        }
+        let deadline = clock::now() + self.interrupts.stall;
+        let mut pause = FLUSH_PAUSE_MIN;
+        while !self.has_room_to_finish()? {
+            self.room(deadline).await?;
+            if self.has_room_to_finish()? {
+                break;
             }
-            Ok(())
-        };
-        self.interrupts.step(flushed).await?;
+            // Writable, but not by enough: the kernel tells no more than that.
+            let soon = clock::now() + pause;
+            let paused = async {
+                sleep_until(soon).await;
+                Ok(())
+            };
+            self.interrupts.step_until(deadline, paused).await?;
+            pause = (pause * 2).min(FLUSH_PAUSE_MAX);
+        }
         let (kind, content) = KernelSender::close_notify();
         self.send_record(kind, &content).await
     }
@@ -255,46 +259,22 @@ impl DataConnection {
         Ok(())
     }
 
-    /// Opens what the client has sent, one read's worth. `true`: it waits for a KeyUpdate.
-    fn attend(&mut self) -> Result<bool, TransferError> {
-        let Some(kernel) = &mut self.kernel else { return Ok(false) };
-        if kernel.receive_ended {
-            return Ok(false);
-        }
-        match self.stream.try_read(self.raw.spare(TLS_RECORD_BYTES_MAX)) {
-            // A client may end its half first; that it has closed both shows when we send.
-            Ok(0) => kernel.receive_ended = true,
-            Ok(count) => self.raw.commit(count),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(_) => return Err(TransferError::ConnectionLost),
-        }
-        if let Err(error) = kernel.open_all(&mut self.raw) {
-            if let Some((kind, content)) = KernelSender::fatal_alert(&error) {
-                // The session is lost, whether the client learns why or not.
-                let _ = ktls::send_record(&self.stream, kind, &content);
-            }
-            return Err(failed(&error));
-        }
-        Ok(kernel.sender.owes_update())
+    fn has_room_to_finish(&self) -> Result<bool, TransferError> {
+        ktls::has_room_to_finish(&self.stream).map_err(|_| TransferError::ConnectionLost)
     }
 }
 
 impl KernelTls {
-    /// Opens whole records at the front of `raw`; data on a download is dropped.
-    fn open_all(&mut self, raw: &mut InBuf) -> Result<(), crate::tls::TlsError> {
-        loop {
-            match self.sender.open(raw.filled_mut())? {
-                Opened::Incomplete => return Ok(()),
-                Opened::Data { consumed, .. } | Opened::Handled { consumed } => {
-                    raw.consume(consumed);
-                }
-                Opened::CloseNotify { consumed } => {
-                    raw.consume(consumed);
-                    self.receive_ended = true;
-                    return Ok(());
-                }
-            }
+    /// Opens the record at the front of `records`. What is wrong with it is told to the client.
+    pub(super) fn open(&mut self, records: &mut [u8], stream: &Stream) -> Result<Opened, TlsError> {
+        let opened = self.sender.open(records);
+        if let Err(error) = &opened
+            && let Some((kind, content)) = KernelSender::fatal_alert(error)
+        {
+            // The session is lost, whether the client learns why or not.
+            let _ = ktls::send_record(stream, kind, &content);
         }
+        opened
     }
 
     /// Counts a send(2) of data.
@@ -319,7 +299,7 @@ const fn cipher(aead: Aead) -> ktls::Cipher {
     }
 }
 
-fn set_keys(stream: &crate::runtime::Stream, keys: &SendKeys<'_>) -> io::Result<()> {
+fn set_keys(stream: &Stream, keys: &SendKeys<'_>) -> io::Result<()> {
     let (cipher, key) = (cipher(keys.aead), keys.key);
     let keys = ktls::SendKeys { cipher, key, iv: keys.iv, sequence: keys.sequence };
     ktls::set_send_keys(stream, &keys)

@@ -22,6 +22,12 @@ struct Batch {
     content: usize,
 }
 
+impl Batch {
+    fn sealed(&self) -> &[u8] {
+        &self.block.as_slice()[..self.length]
+    }
+}
+
 /// What can be had without waiting.
 enum Assembled {
     Batch(Batch),
@@ -62,15 +68,19 @@ impl Pump<'_> {
         loop {
             let mut batch = match next.take() {
                 Some(batch) => batch,
-                None => match assemble(connection, source, blocks)? {
-                    Assembled::Batch(batch) => batch,
-                    Assembled::End => return Ok(()),
-                    Assembled::NotYet => {
-                        let waiting = async { source.wait().await.map_err(TransferError::Storage) };
-                        connection.guard(waiting).await?;
-                        continue;
+                None => {
+                    connection.hear()?;
+                    match assemble(connection, source, blocks)? {
+                        Assembled::Batch(batch) => batch,
+                        Assembled::End => return Ok(()),
+                        Assembled::NotYet => {
+                            let waiting =
+                                async { source.wait().await.map_err(TransferError::Storage) };
+                            connection.guard(waiting).await?;
+                            continue;
+                        }
                     }
-                },
+                }
             };
             while batch.sent < batch.length {
                 let rest = &batch.block.as_slice()[batch.sent..batch.length];
@@ -83,7 +93,8 @@ impl Pump<'_> {
                                 Assembled::End | Assembled::NotYet => None,
                             };
                         }
-                        connection.write_some(rest).await?
+                        let behind = next.as_ref().map_or(&[][..], Batch::sealed);
+                        connection.write_some(rest, behind).await?
                     }
                 };
             }

@@ -150,7 +150,7 @@ async fn run(
     count(&job, moved.get(), report.path, &result);
     let _ = job.mailbox.send(Input::TransferFinished(result.clone()));
     match (connection, result) {
-        (Some(connection), Ok(())) => connection.linger().await,
+        (Some(connection), Ok(())) => connection.linger(&job.context).await,
         (Some(connection), Err(error)) => connection.part(&error, is_upload(&job), &over).await,
         (None, _) => {}
     }

@@ -72,6 +72,24 @@ pub fn set_keepalive(
     SockRef::from(&socket).set_tcp_keepalive(&keepalive)
 }
 
+/// Octets of the send queue that the peer has not acknowledged (`SIOCOUTQ`), a FIN included.
+///
+/// # Errors
+///
+/// Those of ioctl(2).
+pub fn unsent(socket: impl AsFd) -> io::Result<usize> {
+    let mut octets: libc::c_int = 0;
+    // SAFETY: the descriptor is borrowed for the call, and `octets` is the int that SIOCOUTQ, of
+    // the same number as TIOCOUTQ, writes to.
+    let result =
+        unsafe { libc::ioctl(socket.as_fd().as_raw_fd(), libc::TIOCOUTQ, &raw mut octets) };
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(usize::try_from(octets).unwrap_or(0))
+    }
+}
+
 /// The close that follows sends RST and drops what was not sent (`SO_LINGER` with zero).
 ///
 /// # Errors

@@ -11,6 +11,7 @@ mod downloads;
 mod durability;
 mod half_closed;
 mod handshakes;
+mod heard_downloads;
 mod hostile;
 mod hostile_data;
 mod idle_sessions;

@@ -1,6 +1,7 @@
 //! KeyUpdate (RFC 8446 §4.6.3) while the kernel sends, and on uploads.
 
 use std::fs;
+use std::time::Duration;
 
 use crate::content::bytes;
 use crate::fixture::{
@@ -9,6 +10,7 @@ use crate::fixture::{
 };
 use crate::support::End;
 use crate::support::tls::TLS13;
+use crate::support::wait::{PATIENCE, pause};
 
 /// The client changes its keys and asks for new ones: a kernel that can (6.14) gets them and the
 /// download goes on; on others it ends, and what came until then is right.
@@ -48,6 +50,33 @@ fn the_client_asks_for_new_keys() {
     let expected = if kernel_has_key_updates() { 9 } else { 0 };
     assert_eq!(tls_stat("TlsTxRekeyOk") - rekeyed, expected);
     assert_eq!(stop_and_count(server), Counts { ktls: 3, records: 0, fallbacks: 0 });
+}
+
+/// The server is done; the client reads on late, and changes its keys before. No kernel needs new
+/// keys for that, and nothing is lost.
+#[test]
+fn a_late_key_update() {
+    let server = start();
+    let content = bytes(2 * MIB, 23);
+    fs::write(server.root().join("file"), &content).unwrap();
+    let mut client = session(&server);
+    let mut data = narrow_download(&mut client, "file");
+    client.wire.set_patience(Duration::from_millis(50));
+    while client.wire.tcp().peek(&mut [0]).is_err() {
+        data.fill_with_data().unwrap();
+    }
+    client.wire.set_patience(PATIENCE);
+    client.expect_reply(226);
+    assert!(data.received.len() < content.len(), "all was read already");
+    pause(Duration::from_millis(2_500));
+    let update = data.seal_key_update();
+    data.send_raw(&update).unwrap();
+    pause(Duration::from_millis(50));
+    let (received, end) = data.read_to_end();
+    assert_eq!((received.len(), end), (content.len(), End::CloseNotify));
+    assert!(received == content);
+    client.quit();
+    assert_eq!(stop_and_count(server), Counts { ktls: 1, records: 0, fallbacks: 0 });
 }
 
 /// Uploads are opened in user space, which changes keys on every kernel.

@@ -230,6 +230,16 @@ impl Wire {
         self.open(&record)
     }
 
+    /// As [`Self::fill`] under TLS; gives how long the record was on the wire, octets.
+    ///
+    /// # Errors
+    /// How the stream ended.
+    pub fn fill_record(&mut self) -> Result<usize, End> {
+        let record = self.read_record()?;
+        self.open(&record)?;
+        Ok(record.len())
+    }
+
     /// Reads until octets of the transfer are there: before them TLS may have said something.
     ///
     /// # Errors
