@@ -121,8 +121,9 @@ pub const LISTING_SORT_BYTES_MAX: usize = 256 * 1024;
 /// milliseconds, also where no name matches.
 pub const LISTING_NAMES_WORK_MAX: usize = 1024 * 1024;
 
-/// Directories found and not yet listed by one LIST -R. Past this it ends with an error.
-pub const LISTING_DIRECTORIES_MAX: usize = 10_000;
+/// Octets of the names of directories found and not yet listed by one LIST -R: some 10,000
+/// directories. Past this it ends with an error.
+pub const LISTING_DIRECTORIES_BYTES_MAX: usize = 1024 * 1024;
 
 /// Entries looked at for the one that a listing shows by a name: some 10 ms.
 pub const SHOWN_NAME_ENTRIES_MAX: usize = 100_000;

@@ -12,7 +12,8 @@ use super::facts;
 use super::root::{Lookup, Root};
 use super::temporary::is_temporary;
 use crate::limits::{
-    LISTING_BATCH_BYTES, LISTING_DIRECTORIES_MAX, LISTING_NAMES_WORK_MAX, LISTING_SORT_BYTES_MAX,
+    LISTING_BATCH_BYTES, LISTING_DIRECTORIES_BYTES_MAX, LISTING_NAMES_WORK_MAX,
+    LISTING_SORT_BYTES_MAX,
 };
 use crate::protocol::file::{
     FactSet, FileError, FileKind, FileTime, ListRequest, ListStyle, Metadata,
@@ -53,6 +54,8 @@ pub struct Lister {
     deeper: Vec<(VirtualPath, Vec<u8>)>,
     /// LIST -R: directories found in this one.
     found: Vec<(VirtualPath, Vec<u8>)>,
+    /// Octets of both.
+    held: usize,
 }
 
 /// Entries read and not yet formatted: type octet, name, NUL, and so on.
@@ -87,6 +90,7 @@ impl Lister {
             pending: Pending::default(),
             deeper: Vec::new(),
             found: Vec::new(),
+            held: 0,
         };
         let stat = match root.locate(&request.path, lookup) {
             Ok((_, stat)) => stat,
@@ -141,8 +145,9 @@ impl Lister {
     ///
     /// # Errors
     ///
-    /// When the directory cannot be read further, or LIST -R finds more than
-    /// [`LISTING_DIRECTORIES_MAX`] directories to come. What was appended before stands.
+    /// When the directory cannot be read further, when nothing of its entries may be told but their
+    /// names (r without x) and more is wanted, or when LIST -R finds more directories to come than
+    /// [`LISTING_DIRECTORIES_BYTES_MAX`] allows. What was appended before stands.
     pub fn next(&mut self, out: &mut Vec<u8>) -> Result<bool, FileError> {
         if !self.started {
             self.started = true;
@@ -232,6 +237,7 @@ impl Lister {
     fn descend(&mut self, out: &mut Vec<u8>) -> bool {
         self.deeper.extend(self.found.drain(..).rev());
         let Some((path, prefix)) = self.deeper.pop() else { return false };
+        self.held -= path.as_bytes().len() + prefix.len();
         (self.path, self.prefix) = (path, prefix);
         // One that has vanished, or may not be read, has a heading and no entries, as with ls.
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW;
@@ -294,14 +300,14 @@ impl Lister {
             // Few filesystems do not tell the type with the name.
             let kind = match file_type {
                 FileType::Unknown if self.request.recursive => {
-                    self.metadata(file_type, terminated).map(|(metadata, _)| metadata.kind)
+                    self.metadata(file_type, terminated)?.map(|(metadata, _)| metadata.kind)
                 }
                 FileType::Directory => Some(FileKind::Directory),
                 _ => None,
             };
             return self.note_directory(kind, name);
         }
-        let Some((metadata, link)) = self.metadata(file_type, terminated) else { return Ok(()) };
+        let Some((metadata, link)) = self.metadata(file_type, terminated)? else { return Ok(()) };
         match self.request.style {
             ListStyle::Facts(facts) => self.fact_line(out, &metadata, None, &link, facts, name),
             _ => long_line(out, &metadata, name, &link, self.request.now),
@@ -325,33 +331,39 @@ impl Lister {
         if !self.request.recursive || self.pattern.is_some() || kind != Some(FileKind::Directory) {
             return Ok(());
         }
-        if self.deeper.len() + self.found.len() >= LISTING_DIRECTORIES_MAX {
+        // A pathname beyond the bound cannot be listed; its name was.
+        let Ok(path) = self.path.resolve(name) else { return Ok(()) };
+        let prefix = [&self.prefix[..], name, b"/"].concat();
+        self.held += path.as_bytes().len() + prefix.len();
+        if self.held > LISTING_DIRECTORIES_BYTES_MAX {
             return Err(FileError::Unsupported);
         }
-        // A pathname beyond the bound cannot be listed; its name was.
-        if let Ok(path) = self.path.resolve(name) {
-            self.found.push((path, [&self.prefix[..], name, b"/"].concat()));
-        }
+        self.found.push((path, prefix));
         Ok(())
     }
 
     /// Facts of an entry, and what it reads if it is a symbolic link; `None` when it vanished.
-    fn metadata(&self, file_type: FileType, name: &CStr) -> Option<(Metadata, Vec<u8>)> {
-        let directory = self.directory.as_ref()?;
+    fn metadata(
+        &self,
+        file_type: FileType,
+        name: &CStr,
+    ) -> Result<Option<(Metadata, Vec<u8>)>, FileError> {
+        let Some(directory) = &self.directory else { return Ok(None) };
         match facts::stat_name(directory, name) {
             Ok(stat) => {
                 let metadata = self.root.identity().metadata(&stat);
                 if metadata.kind != FileKind::Link {
-                    return Some((metadata, Vec::new()));
+                    return Ok(Some((metadata, Vec::new())));
                 }
                 let metadata = self.root.with_target(&self.path, name.to_bytes(), metadata);
                 let link = readlinkat(directory, name, Vec::new()).map(CString::into_bytes);
-                Some((metadata, link.unwrap_or_default()))
+                Ok(Some((metadata, link.unwrap_or_default())))
             }
-            Err(Errno::NOENT) => None,
-            // A directory that may be read and not searched (r without x), a broken mount: the
-            // name is there, and all that is known is its type.
-            Err(_) => Some((unknown(file_type), Vec::new())),
+            Err(Errno::NOENT) => Ok(None),
+            // The directory may be read and not searched: sizes of 0 would be taken for the truth.
+            Err(Errno::ACCESS) => Err(FileError::PermissionDenied),
+            // A broken mount: the name is there, and all that is known is its type.
+            Err(_) => Ok(Some((unknown(file_type), Vec::new()))),
         }
     }
 

@@ -247,7 +247,7 @@ mod tests {
     use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
     use super::*;
-    use crate::protocol::file::{HashAlgorithm, ListStyle};
+    use crate::protocol::file::{FactSet, HashAlgorithm, ListStyle};
     use crate::vfs::testing::{Home, list_request, path};
 
     fn rename(home: &Home, from: &[u8], to: &[u8]) -> Result<FileReply, FileError> {
@@ -459,12 +459,15 @@ mod tests {
                 let result = perform(&home.root, &request);
                 assert_eq!(result, Err(FileError::PermissionDenied), "{request:?}");
             }
-            // Readable but not searchable: the names are there, and none is lost.
-            let list = FileRequest::ControlListing(list_request(b"opaque", ListStyle::Long));
-            match perform(&home.root, &list).unwrap() {
-                FileReply::Listing(text) => assert!(text.ends_with(b" f\r\n"), "{text:?}"),
-                other => panic!("{other:?}"),
+            // Readable but not searchable: the names can be told, and nothing else.
+            for style in
+                [ListStyle::Long, ListStyle::Facts(FactSet { kind: false, ..FactSet::DEFAULT })]
+            {
+                let refused = home.list(&list_request(b"opaque", style));
+                assert_eq!(refused, Err(FileError::PermissionDenied));
             }
+            let names = ListStyle::Names { prefix: Vec::new() };
+            assert_eq!(home.list(&list_request(b"opaque", names)).unwrap(), b"f\r\n");
         };
         std::thread::scope(|scope| scope.spawn(unprivileged).join().unwrap());
         for name in ["fixed", "opaque"] {

@@ -188,7 +188,15 @@ impl Root {
         lookup: Lookup,
     ) -> Result<Metadata, FileError> {
         let refusal = match self.locate(path, lookup) {
-            Ok((_, stat)) => return Ok(self.identity.metadata(&stat)),
+            Ok((_, stat)) => {
+                let mut metadata = self.identity.metadata(&stat);
+                if metadata.kind == FileKind::Directory && !metadata.searchable {
+                    // The bits say no; an access list may say yes.
+                    let inside = join(path.relative(), b".");
+                    metadata.searchable = self.resolve(&inside, OFlags::PATH, lookup).is_ok();
+                }
+                return Ok(metadata);
+            }
             Err(refusal) => refusal,
         };
         if !leads_nowhere(refusal) {

@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -42,6 +42,30 @@ fn hundred_mebibytes() {
     lftp(&site, Listener::Implicit, script, MIRROR_DEADLINE).success();
     assert_eq!(content::sha256_of(&site.served("large")), hash);
     assert_eq!(content::sha256_of(&site.local("down")), hash);
+}
+
+/// A symbolic link to a directory is a link: a mirror does not walk round it, and `rm -r` takes the
+/// link alone, with MLSD and with LIST.
+#[test]
+fn links_are_not_walked_through() {
+    let site = Site::start();
+    fs::create_dir(site.served("keep")).unwrap();
+    fs::write(site.served("keep/precious"), "kept").unwrap();
+    for (listener, mlsd) in [(Listener::Implicit, "yes"), (Listener::Explicit, "no")] {
+        let tree = site.served("tree");
+        fs::create_dir_all(tree.join("real")).unwrap();
+        fs::write(tree.join("real/file"), "x").unwrap();
+        for (target, name) in [("../keep", "to-keep"), (".", "loop"), ("no thing", "dangling")] {
+            symlink(target, tree.join(name)).unwrap();
+        }
+        let down = format!("down-{mlsd}");
+        let script = format!("set ftp:use-mlsd {mlsd}\nmirror tree {down}\nrm -r tree");
+        lftp(&site, listener, &script, DEADLINE).success();
+        assert_eq!(fs::read(site.local(&down).join("real/file")).unwrap(), b"x");
+        assert!(site.local(&down).join("loop").is_symlink());
+        assert!(!tree.exists());
+        assert_eq!(fs::read(site.served("keep/precious")).unwrap(), b"kept");
+    }
 }
 
 /// A tree of 2,000 files in 40 directories, up and down with 8 connections, equal to the octet.
