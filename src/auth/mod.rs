@@ -2,6 +2,7 @@
 //! bounds; reads no file and knows no connection. What a user may *do* is
 //! [`Permissions`], a type of `protocol`.
 
+mod network;
 mod password;
 
 use std::collections::BTreeMap;
@@ -12,6 +13,7 @@ use crate::limits::PASSWORD_BYTES_MAX;
 use crate::protocol::account::{Account, HomeId, Permissions};
 use crate::protocol::distinguished_name::DistinguishedName;
 
+pub use network::ClientNetwork;
 pub use password::{HashError, Password, PasswordHash};
 
 /// Every user of the server. Immutable once built, and common to all shards.

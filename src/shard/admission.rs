@@ -2,7 +2,8 @@
 //! Sans-io; both are counted by this shard alone.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+
+use crate::auth::ClientNetwork;
 
 /// Counts of one shard.
 #[derive(Debug)]
@@ -11,7 +12,7 @@ pub struct Admission {
     per_address_max: Option<u32>,
     sessions: u32,
     refusals: u32,
-    by_address: BTreeMap<IpAddr, u32>,
+    by_address: BTreeMap<ClientNetwork, u32>,
 }
 
 /// The answer to a new connection.
@@ -40,7 +41,7 @@ impl Admission {
 
     /// Decides about a connection and counts it; [`Admission::leave`] must follow unless the
     /// verdict is [`Verdict::Drop`].
-    pub fn enter(&mut self, address: IpAddr) -> Verdict {
+    pub fn enter(&mut self, address: ClientNetwork) -> Verdict {
         let of_address = self.by_address.get(&address).copied().unwrap_or(0);
         let full = self.sessions >= self.sessions_max
             || self.per_address_max.is_some_and(|max| of_address >= max);
@@ -57,7 +58,7 @@ impl Admission {
     }
 
     /// A connection that was let in or refused has ended.
-    pub fn leave(&mut self, address: IpAddr, verdict: Verdict) {
+    pub fn leave(&mut self, address: ClientNetwork, verdict: Verdict) {
         match verdict {
             Verdict::Drop => {}
             Verdict::Refuse => self.refusals -= 1,
@@ -89,32 +90,48 @@ const REFUSALS_MAX: u32 = 64;
 mod tests {
     use super::*;
 
-    const A: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(127, 0, 0, 1));
-    const B: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(127, 0, 0, 2));
+    fn client(address: &str) -> ClientNetwork {
+        ClientNetwork::of(address.parse().unwrap())
+    }
+
+    /// The addresses that one client may choose from are one address.
+    #[test]
+    fn a_64_is_one_address() {
+        let mut admission = Admission::new(9, Some(1));
+        assert_eq!(admission.enter(client("2001:db8::1")), Verdict::Welcome);
+        assert_eq!(admission.enter(client("2001:db8::2")), Verdict::Refuse);
+        assert_eq!(admission.enter(client("2001:db8:0:1::1")), Verdict::Welcome);
+        assert_eq!(admission.enter(client("192.0.2.1")), Verdict::Welcome);
+        assert_eq!(admission.enter(client("::ffff:192.0.2.1")), Verdict::Refuse);
+        admission.leave(client("2001:db8::ffff"), Verdict::Welcome);
+        assert_eq!(admission.enter(client("2001:db8::3")), Verdict::Welcome);
+    }
 
     #[test]
     fn counts_sessions_and_addresses() {
+        let (a, b) = (client("127.0.0.1"), client("127.0.0.2"));
         let mut admission = Admission::new(3, Some(2));
-        assert_eq!(admission.enter(A), Verdict::Welcome);
-        assert_eq!(admission.enter(A), Verdict::Welcome);
-        assert_eq!(admission.enter(A), Verdict::Refuse);
-        assert_eq!(admission.enter(B), Verdict::Welcome);
-        assert_eq!(admission.enter(B), Verdict::Refuse);
-        admission.leave(A, Verdict::Welcome);
-        assert_eq!(admission.enter(B), Verdict::Welcome);
+        assert_eq!(admission.enter(a), Verdict::Welcome);
+        assert_eq!(admission.enter(a), Verdict::Welcome);
+        assert_eq!(admission.enter(a), Verdict::Refuse);
+        assert_eq!(admission.enter(b), Verdict::Welcome);
+        assert_eq!(admission.enter(b), Verdict::Refuse);
+        admission.leave(a, Verdict::Welcome);
+        assert_eq!(admission.enter(b), Verdict::Welcome);
     }
 
     #[test]
     fn refusals_are_bounded() {
+        let (a, b) = (client("127.0.0.1"), client("127.0.0.2"));
         let mut admission = Admission::new(1, None);
-        assert_eq!(admission.enter(A), Verdict::Welcome);
+        assert_eq!(admission.enter(a), Verdict::Welcome);
         for _ in 0..REFUSALS_MAX {
-            assert_eq!(admission.enter(B), Verdict::Refuse);
+            assert_eq!(admission.enter(b), Verdict::Refuse);
         }
-        assert_eq!(admission.enter(B), Verdict::Drop);
-        admission.leave(B, Verdict::Drop);
-        admission.leave(B, Verdict::Refuse);
-        assert_eq!(admission.enter(B), Verdict::Refuse);
+        assert_eq!(admission.enter(b), Verdict::Drop);
+        admission.leave(b, Verdict::Drop);
+        admission.leave(b, Verdict::Refuse);
+        assert_eq!(admission.enter(b), Verdict::Refuse);
     }
 
     #[test]

@@ -8,13 +8,13 @@ mod steering;
 
 use std::cell::RefCell;
 use std::future::pending;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
 use std::rc::Rc;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
-use crate::auth::UserTable;
+use crate::auth::{ClientNetwork, UserTable};
 use crate::clock;
 use crate::connection::{self, Accepted, Context, ContextParts, Place, Queues};
 use crate::metrics::{self, Held};
@@ -72,7 +72,7 @@ pub struct Shard {
     pub masquerade: Option<Ipv4Addr>,
     /// Sessions of this shard.
     pub sessions_max: u32,
-    /// Sessions of one client address in this shard.
+    /// Sessions of one client address in this shard; see [`ClientNetwork`].
     pub sessions_per_ip_max: Option<u32>,
     /// Sessions of one user in this shard.
     pub sessions_per_user_max: Option<u32>,
@@ -235,7 +235,7 @@ fn enter(door: &Rc<Door>, mode: Mode, stream: Stream, place: Option<Place>) {
     let peer = stream.peer_addr();
     // The client may be gone again already.
     let Ok(local) = stream.local_addr() else { return };
-    let address = peer.ip().to_canonical();
+    let address = ClientNetwork::of(peer.ip());
     let verdict = door.admission.borrow_mut().enter(address);
     let counters = &door.context.counters;
     counters.connections.increment();
@@ -254,7 +254,7 @@ fn enter(door: &Rc<Door>, mode: Mode, stream: Stream, place: Option<Place>) {
 /// A connection that counts, until it is dropped.
 struct Admitted {
     door: Rc<Door>,
-    address: IpAddr,
+    address: ClientNetwork,
     verdict: Verdict,
     _counted: Held,
 }

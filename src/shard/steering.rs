@@ -3,11 +3,11 @@
 
 use crate::sys::socket::Instruction;
 
-/// All connections of a client address come to one of so many shards; for sockets of IPv4, or of
-/// IPv6 alone.
+/// All connections of a client address (of IPv6: of a /64, as the limits count them) come to one of
+/// so many shards; for sockets of IPv4, or of IPv6 alone.
 pub(super) fn source_program(ipv6: bool, shards: u32) -> Vec<Instruction> {
     // Where the source address is in the header: RFC 791 §3.1, RFC 8200 §3.
-    let offsets: &[i32] = if ipv6 { &[8, 12, 16, 20] } else { &[12] };
+    let offsets: &[i32] = if ipv6 { &[8, 12] } else { &[12] };
     let mut program = Vec::new();
     for &offset in offsets {
         program.push(Instruction::load_network_header(offset));
@@ -53,7 +53,7 @@ pub(super) mod tests {
         let mix = |hash: u32, word: u32| (hash ^ word).wrapping_mul(FACTOR);
         let mixed = match address {
             IpAddr::V4(address) => mix(0, address.to_bits()),
-            IpAddr::V6(address) => address.octets().chunks_exact(4).fold(0, |hash, word| {
+            IpAddr::V6(address) => address.octets()[..8].chunks_exact(4).fold(0, |hash, word| {
                 mix(hash, word.iter().fold(0, |n, o| n << 8 | u32::from(*o)))
             }),
         };
