@@ -83,7 +83,7 @@ fn run(
     (batch, read): (usize, usize),
     receivers_cpu: usize,
 ) -> f64 {
-    let mut channel = Ends::new(KINDS[0], false).connect(Purpose::DataDownload).channel;
+    let mut channel = Ends::new(KINDS[0], false).connect(Purpose::Data).channel;
     let (sender, receiver) = sockets();
     let total = size * passes;
     let discarding = thread::spawn(move || {

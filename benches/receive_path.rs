@@ -41,7 +41,7 @@ fn receive(criterion: &mut Criterion) {
         for record in RECORDS {
             for (name, way) in WAYS {
                 let Connected { mut channel, mut client, .. } =
-                    Ends::new(kind, false).connect(Purpose::DataUpload);
+                    Ends::new(kind, false).connect(Purpose::Data);
                 client.set_buffer_limit(None);
                 let plaintext = Random::new().octets(octets);
                 let mut records = || {

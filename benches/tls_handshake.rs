@@ -14,7 +14,7 @@ use support::tls::{Ends, KINDS};
 fn handshakes(criterion: &mut Criterion) {
     for (group_name, resume, purpose, expected) in [
         ("handshake_full", false, Purpose::Control, Resumption::NotOffered),
-        ("handshake_resumed", true, Purpose::DataDownload, Resumption::ThisSession),
+        ("handshake_resumed", true, Purpose::Data, Resumption::ThisSession),
     ] {
         let mut group = criterion.benchmark_group(group_name);
         for kind in KINDS {

@@ -29,7 +29,7 @@ fn cases() -> impl Iterator<Item = (Kind, usize)> {
 fn seal(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("seal");
     for (kind, size) in cases() {
-        let Connected { mut channel, .. } = Ends::new(kind, false).connect(Purpose::DataDownload);
+        let Connected { mut channel, .. } = Ends::new(kind, false).connect(Purpose::Data);
         let plaintext = Random::new().octets(size);
         let mut wire = vec![0; channel.sealed_len_max(size)];
         let sealed = channel.seal_into(&plaintext, &mut wire).unwrap();
@@ -48,7 +48,7 @@ fn open(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("open");
     for (kind, size) in cases() {
         let Connected { mut channel, mut client, .. } =
-            Ends::new(kind, false).connect(Purpose::DataUpload);
+            Ends::new(kind, false).connect(Purpose::Data);
         client.set_buffer_limit(None);
         let plaintext = Random::new().octets(size);
         let mut records = || {

@@ -12,6 +12,7 @@ use super::context::client_number;
 use super::data::Origin;
 use super::handshakes::Place;
 use super::passive_ports::PassiveError;
+use super::proof::Proof;
 use super::session_ports::{PassiveListener, SessionPorts};
 use super::transfer::{Job, TransferHandle};
 use super::wire::{Step, Wire};
@@ -97,6 +98,8 @@ struct Control {
     session: Session,
     /// What data connections resume.
     tls_session: Arc<ControlSession>,
+    /// What they must prove.
+    proof: Rc<Proof>,
     wire: Wire,
     raw: InBuf,
     /// Decrypted octets the session had no room for yet.
@@ -111,6 +114,8 @@ struct Control {
     request: Option<Task<()>>,
     ports: SessionPorts,
     passive: Option<PassiveListener>,
+    /// How long it waits for a transfer.
+    passive_until: Instant,
     transfer: Option<TransferHandle>,
     certificate: Option<ClientCertificate>,
     /// Counted under this name.
@@ -144,6 +149,7 @@ impl Control {
             local: accepted.local,
             session: Session::new(clock::now(), start),
             tls_session: ControlSession::new()?,
+            proof: Rc::default(),
             wire: Wire::Clear,
             raw: InBuf::new(),
             plain: Vec::new(),
@@ -154,6 +160,7 @@ impl Control {
             request: None,
             ports: context.passive_ports.session(),
             passive: None,
+            passive_until: clock::now(),
             transfer: None,
             certificate: None,
             user: None,
@@ -276,6 +283,11 @@ impl Control {
         );
         let description = format!("{} {}", facts.version, facts.cipher_suite);
         self.certificate = facts.client_certificate;
+        self.proof.shown(self.certificate.as_ref().map(|shown| shown.sha256));
+        // Its first command may wait for the acknowledgement of its Finished.
+        if self.out.is_empty() {
+            self.stream.acknowledge();
+        }
         if let Some(certificate) = &self.certificate {
             tracing::debug!(
                 peer = %self.peer.ip().to_canonical(), subject = %certificate.subject,
@@ -333,6 +345,8 @@ impl Control {
         } else {
             // What came out of this handshake so far was dear.
             end_turn();
+            // The client's next record may wait for the acknowledgement of its last.
+            self.stream.acknowledge();
         }
         let ports_due = self.ports_due();
         let deadline = earlier(self.session.poll_timeout(), self.hello_deadline(stage));
@@ -502,6 +516,7 @@ impl Control {
         let tls = &self.context.parts.tls;
         // What an earlier log-in on this connection was given to resume ends here (REIN).
         self.tls_session = ControlSession::new()?;
+        self.proof = Rc::default();
         let handshake = Handshake::new(tls, Purpose::Control, &self.tls_session, host);
         self.wire = Wire::Handshake(Box::new(handshake));
         self.hello_due = clock::now() + self.context.parts.client_hello_timeout;
@@ -582,6 +597,7 @@ impl Control {
             return false;
         }
         self.user = Some(account.name.clone());
+        self.ports.enter(Some(&account.name));
         self.logged_in = Some(self.context.gauges.sessions_logged_in.hold());
         true
     }
@@ -589,6 +605,7 @@ impl Control {
     /// Also when a panic ends the session.
     fn leave_user(&mut self) {
         if let Some(user) = self.user.take() {
+            self.ports.enter(None);
             self.context.leave_user(&user);
             self.logged_in = None;
         }
@@ -617,12 +634,15 @@ impl Control {
             Ok(listener) => {
                 let address = self.advertised(listener.address().port());
                 self.passive = Some(listener);
+                self.passive_until = clock::now() + self.context.policy().data_timeout;
                 Ok(address)
             }
             Err(error) => {
                 tracing::warn!(%error, "no passive port");
                 Err(match error {
-                    PassiveError::Exhausted => PassiveUnavailable::Exhausted,
+                    PassiveError::Exhausted | PassiveError::Share { .. } => {
+                        PassiveUnavailable::Exhausted
+                    }
                     PassiveError::Io(_) => PassiveUnavailable::Failed,
                 })
             }
@@ -633,7 +653,9 @@ impl Control {
     /// When [`Control::tend_ports`] has something to do.
     fn ports_due(&self) -> Option<Instant> {
         match &self.passive {
-            Some(passive) => passive.guard_due(),
+            // Behind a command, storage may take its time.
+            Some(passive) if self.session.is_transferring() => passive.guard_due(),
+            Some(passive) => earlier(passive.guard_due(), Some(self.passive_until)),
             None => self.ports.rests_until(),
         }
     }
@@ -641,6 +663,11 @@ impl Control {
     /// Looks after a port whose connection or next transfer is late.
     fn tend_ports(&mut self) {
         match &mut self.passive {
+            Some(_) if self.passive_until <= clock::now() => {
+                tracing::info!(peer = %self.peer.ip().to_canonical(), "no transfer came for a \
+                    passive port within `limits.data_timeout`; port closed");
+                self.passive = None;
+            }
             Some(passive) => passive.guard(),
             None => self.ports.free(),
         }
@@ -672,6 +699,7 @@ impl Control {
             files,
             request,
             session: self.tls_session.clone(),
+            proof: self.proof.clone(),
             user,
             peer: self.peer,
             lax_upload_eof,
@@ -685,6 +713,7 @@ impl Control {
         match event {
             Event::LoggedIn { user, by_certificate } => {
                 counters.logins.increment();
+                self.proof.logged_in(*by_certificate);
                 tracing::info!(target: "ringftpd::login", %peer, user, by_certificate, "logged in");
             }
             Event::LoginFailed { user, failures } => {

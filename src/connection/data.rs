@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 
 use super::Context;
 use super::kernel_send::KernelTls;
+use super::proof::Proof;
 use super::session_ports::{PassiveListener, ServedPort};
 use crate::buffer::InBuf;
 use crate::clock;
-use crate::protocol::policy::DataResumption;
 use crate::protocol::session::TransferError;
 use crate::runtime::{Flag, Stream, connect, race, timeout_at};
 use crate::tls::{Channel, ControlSession, Handshake, HandshakeFacts, Progress, Purpose, TlsError};
@@ -57,6 +57,9 @@ pub(super) struct DataConnection {
     pub(super) kernel: Option<Box<KernelTls>>,
     pub(super) raw: InBuf,
     pub(super) out: Vec<u8>,
+    /// Records that were sealed before those in `out`, and wait until they can do no harm: tickets,
+    /// while the client sends and does not read.
+    held: Vec<u8>,
     pub(super) interrupts: Interrupts,
 }
 
@@ -144,30 +147,29 @@ pub(super) async fn open(
         kernel: None,
         raw: InBuf::new(),
         out: Vec::new(),
+        held: Vec::new(),
         interrupts,
     })
 }
 
 impl DataConnection {
-    /// The server is TLS server whoever connected (RFC 4217 §7). The handshake starts only now,
-    /// so that the direction decides about tickets; a ClientHello that came early waits in the
-    /// socket. With `hold`, what TLS has to say at the end (a ticket above all) waits for the next
-    /// octets sent.
+    /// The server is TLS server whoever connected (RFC 4217 §7). A ClientHello that came early waits
+    /// in the socket. With `hold`, the tickets of TLS 1.3 wait for the next octets sent.
     pub(super) async fn protect(
         &mut self,
         context: &Rc<Context>,
-        purpose: Purpose,
         session: &Arc<ControlSession>,
+        proof: &Proof,
         deadline: Instant,
         hold: bool,
     ) -> Result<HandshakeFacts, TransferError> {
-        let mut handshake = Handshake::new(&context.parts.tls, purpose, session, None);
+        let mut handshake = Handshake::new(&context.parts.tls, Purpose::Data, session, None);
         let interrupts = self.interrupts.clone();
         let _shaking = context.gauges.handshakes.hold();
         let shaking = async {
             loop {
                 let progress = handshake.advance(&mut self.raw, &mut self.out);
-                if hold && matches!(progress, Ok(Progress::Established)) {
+                if matches!(progress, Ok(Progress::Established)) {
                     return Ok(());
                 }
                 let sent = self.stream.write_all(&self.out).await;
@@ -175,9 +177,10 @@ impl DataConnection {
                 match (progress, sent) {
                     (Err(error), _) => return Err(failed(&error)),
                     (_, Err(_)) => return Err(TransferError::HandshakeFailed),
-                    (Ok(Progress::Established), Ok(())) => return Ok(()),
-                    (Ok(Progress::NeedBytes), Ok(())) => {}
+                    (Ok(_), Ok(())) => {}
                 }
+                // Its Finished may wait for the acknowledgement of what came with it.
+                self.stream.acknowledge();
                 let room = self.raw.spare(HANDSHAKE_READ_BYTES);
                 match self.stream.read(room).await {
                     Ok(count) if count > 0 => self.raw.commit(count),
@@ -189,20 +192,19 @@ impl DataConnection {
             timeout_at(deadline, shaking).await.unwrap_or(Err(TransferError::HandshakeFailed))
         };
         interrupts.guard(timed).await?;
-        let (mut channel, facts) = handshake.finish().map_err(|error| failed(&error))?;
-        self.client_ends = purpose == Purpose::DataDownload;
-        if self.client_ends {
-            channel.answer_with_data();
-        }
+        let (channel, facts) = handshake.finish().map_err(|error| failed(&error))?;
         self.channel = Some(Box::new(channel));
+        // A client of TLS 1.2 waits for our Finished.
+        if !hold || facts.version == "TLSv1.2" {
+            self.flush().await?;
+        }
         context.counters.data_handshakes.increment();
         let port = self.port.take();
         if facts.resumption.is_this_session() {
             context.counters.data_handshakes_resumed.increment();
             port.into_iter().for_each(ServedPort::rest);
-        } else if context.policy().data_resumption == DataResumption::Require {
-            // The handshake ends in order; what fails is the transfer.
-            let _ = self.stream.try_write(&self.out);
+        }
+        if !proof.accepts(context.policy().data_resumption, &facts) {
             return Err(TransferError::NotResumed(facts.resumption.to_string()));
         }
         Ok(facts)
@@ -211,6 +213,14 @@ impl DataConnection {
     /// In clear nothing proves whose the connection is: its port is drawn anew for the next.
     pub(super) fn leave_clear(&mut self) {
         self.port = None;
+    }
+
+    /// What follows goes to the client, which is the one to close then.
+    pub(super) const fn sends(&mut self) {
+        if let Some(channel) = &mut self.channel {
+            channel.answer_with_data();
+            self.client_ends = true;
+        }
     }
 
     /// Sends all octets of a transfer that are few, and ends it. Under TLS, what the handshake left
@@ -264,6 +274,7 @@ impl DataConnection {
         }
         if let Some(channel) = &mut self.channel {
             channel.seal_close_notify(&mut self.out).map_err(|error| failed(&error))?;
+            self.release_held();
             self.flush().await?;
         } else if self.kernel.is_some() {
             self.end_kernel_tls().await?;
@@ -276,6 +287,21 @@ impl DataConnection {
             return Ok(());
         }
         self.stream.shutdown_write().map_err(|_| TransferError::ConnectionLost)
+    }
+
+    /// Keeps tickets back while the client sends: one that does not read them before it closes
+    /// would have its kernel answer with RST, and that takes along what we have not read. Once
+    /// everything is in, they can do no harm. In TLS 1.2 there are none.
+    pub(super) fn hold_tickets(&mut self) {
+        std::mem::swap(&mut self.held, &mut self.out);
+    }
+
+    /// What was kept back goes before what is to be sent, as it was sealed.
+    pub(super) fn release_held(&mut self) {
+        if !self.held.is_empty() {
+            self.held.append(&mut self.out);
+            std::mem::swap(&mut self.held, &mut self.out);
+        }
     }
 
     /// Whether octets go out as TLS records.

@@ -13,6 +13,8 @@ mod lingering;
 mod low_water;
 mod parting;
 mod passive_ports;
+mod passive_shares;
+mod proof;
 mod receive;
 mod send;
 mod send_listing;

@@ -58,6 +58,7 @@ impl DataConnection {
         if upload && let Some(channel) = &mut self.channel {
             self.out.clear();
             if channel.seal_close_notify(&mut self.out).is_ok() {
+                self.release_held();
                 let _ = self.stream.try_write(&self.out);
             }
         }

@@ -6,6 +6,7 @@ use std::{cell::RefCell, collections::VecDeque, io, net::SocketAddr, ops::RangeI
 
 use socket2::{Domain, Protocol, Socket, Type};
 
+use super::passive_shares::Shares;
 use super::session_ports::{Resting, SessionPorts};
 use crate::{
     metrics::Counters,
@@ -78,10 +79,12 @@ impl PassivePorts {
     /// gives out.
     #[must_use]
     pub(super) fn new(range: Option<RangeInclusive<u16>>, counters: Rc<Counters>) -> Self {
+        let size = range.as_ref().map(ExactSizeIterator::len);
         let ephemeral = if range.is_none() { host::ephemeral_ports() } else { Vec::new() };
         Self(Rc::new(Ports {
             pool: range.map(|range| RefCell::new(Pool::new(range))),
             ephemeral,
+            shares: Shares::new(size),
             resting: RefCell::default(),
             counters,
         }))
@@ -109,6 +112,11 @@ impl PassivePorts {
     /// Closed ports that wait for their session's next transfer.
     pub(super) fn resting(&self) -> &RefCell<Resting> {
         &self.0.resting
+    }
+
+    /// Who holds how many ports.
+    pub(super) fn shares(&self) -> &Shares {
+        &self.0.shares
     }
 
     pub(super) fn counters(&self) -> &Counters {
@@ -142,6 +150,19 @@ pub(super) enum PassiveError {
     /// All ports of this shard are taken.
     #[error("no passive port is free; widen the passive port range")]
     Exhausted,
+    /// What is left of this shard's ports is kept for users who hold none.
+    #[error(
+        "user {user} holds {held} of this shard's {ports} passive ports, and the rest is kept for \
+         others; widen the passive port range"
+    )]
+    Share {
+        /// Who wanted one more.
+        user: String,
+        /// Ports of theirs.
+        held: usize,
+        /// Ports of the shard.
+        ports: usize,
+    },
     /// The socket could not be made.
     #[error("cannot open a passive port: {0}")]
     Io(#[from] io::Error),
@@ -152,6 +173,7 @@ struct Ports {
     pool: Option<RefCell<Pool>>,
     /// What the kernel would choose from, for when there is no pool.
     ephemeral: Vec<u16>,
+    shares: Shares,
     resting: RefCell<Resting>,
     counters: Rc<Counters>,
 }

@@ -62,6 +62,7 @@ impl Pump<'_> {
         let mut conversion = ascii.then(Conversion::default);
         let mut connection = self.connection.take().ok_or(TransferError::ConnectionLost)?;
         let interrupts = connection.interrupts.clone();
+        connection.hold_tickets();
         let wire = Wire::lend(context, &mut connection);
         let mut block = context.blocks.lease();
         let mut filled = 0;
@@ -179,6 +180,7 @@ impl DataConnection {
             if !self.out.is_empty() {
                 // The answer to a KeyUpdate. It waits for a client that does not read.
                 intake.turn.pause();
+                self.release_held();
                 write(&self.stream, &self.interrupts, &self.out).await?;
                 self.out.clear();
             }
@@ -215,6 +217,7 @@ impl DataConnection {
                 Ok(Opened::CloseNotify { .. }) => return Ok(Records::End),
                 Err(error) => {
                     // The alert that explains it, if it fits: the connection is closed next.
+                    self.release_held();
                     let _ = self.stream.try_write(&self.out);
                     return Err(error);
                 }
@@ -320,6 +323,8 @@ async fn read(
         }
         intake.lower(stream)?;
     }
+    // What comes in large pieces, above, does not wait for acknowledgements.
+    stream.acknowledge();
     let failing = async { Err(TransferError::Storage(intake.writer.failure().await)) };
     race(interrupts.step(stream.read(room)), failing).await
 }

@@ -15,7 +15,7 @@
 //! ways.
 
 use std::{
-    cell::Cell,
+    cell::{Cell, RefCell},
     collections::BTreeMap,
     io,
     net::{IpAddr, SocketAddr},
@@ -24,6 +24,7 @@ use std::{
 };
 
 use super::passive_ports::{BACKLOG, BoundPort, PassiveError, PassivePorts};
+use super::passive_shares::Held;
 use crate::{
     clock,
     limits::PASSIVE_RESTING_PER_SHARD_MAX,
@@ -50,11 +51,17 @@ struct Inner {
     ports: PassivePorts,
     /// The port that rests for this session, unless it was evicted, and how long it may.
     resting: Cell<Option<(u64, Instant)>>,
+    /// Who is logged in, for the share of the ports.
+    user: RefCell<Option<Rc<str>>>,
 }
 
 impl SessionPorts {
     pub(super) fn new(ports: &PassivePorts) -> Self {
-        Self(Rc::new(Inner { ports: ports.clone(), resting: Cell::new(None) }))
+        Self(Rc::new(Inner {
+            ports: ports.clone(),
+            resting: Cell::new(None),
+            user: RefCell::default(),
+        }))
     }
 
     /// Listens on `local`'s address (its own port does not matter) for one connection from
@@ -63,12 +70,14 @@ impl SessionPorts {
     ///
     /// # Errors
     ///
-    /// `PassiveError`, either kind answered with 425.
+    /// `PassiveError`, every kind answered with 425.
     pub(super) fn listen(
         &self,
         local: SocketAddr,
         allowed_peer: IpAddr,
     ) -> Result<PassiveListener, PassiveError> {
+        let user = self.0.user.borrow().clone();
+        let held = user.map(|user| self.0.ports.shares().take(user)).transpose()?;
         let port = match self.rested(local) {
             Some(port) => port,
             None => self.0.ports.open(local)?,
@@ -76,10 +85,16 @@ impl SessionPorts {
         Ok(PassiveListener {
             port,
             session: self.clone(),
+            _held: held,
             allowed_peer: allowed_peer.to_canonical(),
             guard_due: Some(clock::now() + UNGUARDED_MAX),
             guard: None,
         })
+    }
+
+    /// Whose session it is, from a log-in to the next.
+    pub(super) fn enter(&self, user: Option<&str>) {
+        *self.0.user.borrow_mut() = user.map(Rc::from);
     }
 
     /// Until when a port rests here.
@@ -164,6 +179,7 @@ impl Resting {
 pub(super) struct PassiveListener {
     port: BoundPort,
     session: SessionPorts,
+    _held: Option<Held>,
     allowed_peer: IpAddr,
     guard_due: Option<Instant>,
     guard: Option<Guard>,
@@ -234,7 +250,8 @@ impl PassiveListener {
 
     fn served(self, stream: Stream, alone: bool) -> (Stream, ServedPort) {
         self.port.listener.shut_down();
-        (stream, ServedPort { port: self.port, session: self.session, alone })
+        let Self { port, session, _held: held, .. } = self;
+        (stream, ServedPort { port, session, _held: held, alone })
     }
 }
 
@@ -243,6 +260,7 @@ impl PassiveListener {
 pub(super) struct ServedPort {
     port: BoundPort,
     session: SessionPorts,
+    _held: Option<Held>,
     alone: bool,
 }
 
@@ -492,6 +510,28 @@ mod tests {
             assert!(matches!(idle.listen(HERE, HERE.ip()), Err(PassiveError::Exhausted)));
             drop((taken, kept));
             assert!(idle.listen(HERE, HERE.ip()).is_ok());
+        });
+    }
+
+    /// However many sessions a user opens, others find a port.
+    #[test]
+    fn sessions_of_one_user_do_not_take_all_ports() {
+        on_shard(|| async {
+            let ports = PassivePorts::new(Some(free_range(4)), Rc::default());
+            let listen = |user| {
+                let session = ports.session();
+                session.enter(Some(user));
+                session.listen(HERE, HERE.ip())
+            };
+            let mut held = [(); 3].map(|()| listen("greedy").ok());
+            assert!(held.iter().all(Option::is_some));
+            let refused = listen("greedy").unwrap_err();
+            assert!(matches!(refused, PassiveError::Share { held: 3, ports: 4, .. }), "{refused}");
+            let other = listen("other").unwrap();
+            held[0] = None;
+            assert!(listen("greedy").is_err(), "the last one is kept");
+            drop(other);
+            assert!(listen("greedy").is_ok());
         });
     }
 

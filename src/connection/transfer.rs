@@ -11,6 +11,7 @@ use tracing::Level;
 
 use super::data::{self, DataConnection, Interrupts, Origin};
 use super::data_path::DataPath;
+use super::proof::Proof;
 use super::source::Reads;
 use super::write_behind::WritePath;
 use super::{Context, storage};
@@ -18,7 +19,7 @@ use crate::clock;
 use crate::protocol::file::{FileError, TransferRequest};
 use crate::protocol::session::{Input, ProtectionLevel, TransferError};
 use crate::runtime::{FileHelpers, Flag, Mailbox, MailboxSender, give_way, mailbox, race};
-use crate::tls::{ControlSession, HandshakeFacts, Purpose};
+use crate::tls::{ControlSession, HandshakeFacts};
 use crate::vfs::{Root, StorePolicy, Transfer};
 
 /// What a transfer is told when it is started.
@@ -30,6 +31,8 @@ pub(super) struct Job {
     pub(super) request: TransferRequest,
     /// What a data connection resumes.
     pub(super) session: Arc<ControlSession>,
+    /// What it must prove.
+    pub(super) proof: Rc<Proof>,
     pub(super) user: String,
     pub(super) peer: SocketAddr,
     /// Whether a bare FIN is the end of an upload under TLS.
@@ -213,14 +216,11 @@ impl Pump<'_> {
         let deadline = clock::now() + self.job.context.policy().data_timeout;
         let mut connection = data::open(go.origin, deadline, interrupts).await?;
         if go.level == ProtectionLevel::Private {
-            let purpose = match transfer {
-                Transfer::Write(_) => Purpose::DataUpload,
-                Transfer::Read(_) | Transfer::List(_) => Purpose::DataDownload,
-            };
-            let hold = matches!(transfer, Transfer::List(_)) || self.is_sent_whole(transfer);
+            // On an upload they wait until everything is in, see `hold_tickets`.
+            let hold = !matches!(transfer, Transfer::Read(_)) || self.is_sent_whole(transfer);
             let (context, session) = (&self.job.context, &self.job.session);
-            let protecting = connection.protect(context, purpose, session, deadline, hold);
-            match protecting.await {
+            let proof = &self.job.proof;
+            match connection.protect(context, session, proof, deadline, hold).await {
                 Ok(facts) => report.facts = Some(facts),
                 Err(error) => {
                     self.connection = Some(connection);
@@ -229,6 +229,9 @@ impl Pump<'_> {
                         error => error,
                     });
                 }
+            }
+            if !matches!(transfer, Transfer::Write(_)) {
+                connection.sends();
             }
         } else {
             connection.leave_clear();

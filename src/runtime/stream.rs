@@ -227,6 +227,14 @@ impl Stream {
         false
     }
 
+    /// Has what came acknowledged at once, and what comes next. To be called before a wait for a
+    /// peer that may have more to send than it has sent, while nothing goes to it that would bring
+    /// the acknowledgement along.
+    pub fn acknowledge(&self) {
+        // A help that the kernel may refuse.
+        let _ = socket::acknowledge(&self.watched);
+    }
+
     /// Sends FIN: nothing more will be written.
     ///
     /// # Errors
@@ -409,6 +417,26 @@ mod tests {
             stream.shutdown_write().unwrap();
             assert!(eventually(|| reader.is_finished()).await);
             assert_eq!(reader.join().unwrap(), sent.len());
+        });
+    }
+
+    /// Whoever answers has its acknowledgements go with the answers; a peer that must not wait for
+    /// one that does not come is heard by the option. The kernel tells whether it would wait.
+    #[test]
+    fn acknowledgements_do_not_wait() {
+        on_shard(|| async {
+            let waits = |stream: &Stream| !rustix::net::sockopt::tcp_quickack(stream).unwrap();
+            let (stream, mut client) = pair();
+            let mut buffer = [0; 16];
+            for _ in 0..50 {
+                client.write_all(b"question").unwrap();
+                stream.read(&mut buffer).await.unwrap();
+                stream.write_all(b"answer").await.unwrap();
+                client.read_exact(&mut [0; 6]).unwrap();
+            }
+            assert!(waits(&stream), "the kernel does as it pleases");
+            stream.acknowledge();
+            assert!(!waits(&stream));
         });
     }
 

@@ -42,6 +42,18 @@ pub fn set_nodelay(socket: impl AsFd) -> io::Result<()> {
     Ok(sockopt::set_tcp_nodelay(socket, true)?)
 }
 
+/// What came and is not acknowledged yet is, at once, and so is what comes next, until we send
+/// something (`TCP_QUICKACK`). For waits in which nothing of ours is on its way: a client with
+/// Nagle's algorithm keeps its next small segment back until the last one is acknowledged, and the
+/// kernel would take 40 ms for that.
+///
+/// # Errors
+///
+/// Those of setsockopt(2).
+pub fn acknowledge(socket: impl AsFd) -> io::Result<()> {
+    Ok(sockopt::set_tcp_quickack(socket, true)?)
+}
+
 /// A wait for input ends when so many bytes are there, or the end of what the peer sends
 /// (`SO_RCVLOWAT`); reading without waiting takes what there is. The kernel makes the receive
 /// buffer large enough, or the mark smaller.

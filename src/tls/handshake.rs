@@ -26,6 +26,7 @@ pub enum Progress {
     /// Send what was appended to `out`, then call again with more bytes.
     NeedBytes,
     /// Done. What was appended to `out` has still to be sent, best together with the first data.
+    /// In TLS 1.3 the client can do without it, for it is tickets; in TLS 1.2 it cannot.
     Established,
 }
 
@@ -134,7 +135,7 @@ impl Handshake {
         let (secrets, schedule) =
             connection.dangerous_into_kernel_connection().map_err(TlsError::Handshake)?;
         // Sending may be handed to the kernel afterwards.
-        let keep_send_secrets = self.purpose == Purpose::DataDownload;
+        let keep_send_secrets = self.purpose == Purpose::Data;
         Ok((Channel::new(secrets, schedule, keep_send_secrets)?, facts))
     }
 

@@ -90,6 +90,10 @@ pub(super) struct Probe {
     offered: AtomicU8,
     /// rustls has settled on a full handshake.
     full: AtomicBool,
+    /// rustls has asked whether there are tickets.
+    asked: AtomicBool,
+    /// This is a handshake of TLS 1.2 whose client wants to resume.
+    resuming_tls12: AtomicBool,
 }
 
 impl Probe {
@@ -108,6 +112,8 @@ impl Probe {
             seal_key: OnceLock::new(),
             offered: AtomicU8::new(OFFERED_NONE),
             full: AtomicBool::new(false),
+            asked: AtomicBool::new(false),
+            resuming_tls12: AtomicBool::new(false),
         }
     }
 
@@ -120,10 +126,6 @@ impl Probe {
     /// Whether this connection may be given a ticket that proves it belongs to the control session.
     /// A data connection must have proved that itself: else whoever reached the passive port first
     /// would be refused once, and take the proof for the next time along.
-    ///
-    /// In TLS 1.2 a resumed handshake issues its ticket before the kind is known and before the
-    /// client has shown that it has the keys. That ticket is as worthless without them as the one
-    /// it replaces.
     fn may_have_ticket(&self) -> bool {
         self.purpose == Purpose::Control
             || (self.offered.load(Ordering::Relaxed) == OFFERED_THIS
@@ -181,8 +183,16 @@ impl ResolvesServerCert for Probe {
 }
 
 impl ProducesTickets for Probe {
+    /// A data connection of TLS 1.2 that resumes is given no new ticket. The one it came with goes
+    /// on being good, and a client with OpenSSL that is given another retires the session it has
+    /// resumed; if it keeps but that one, as PHP and Ruby do, it resumes once and never again.
+    ///
+    /// This can only be refused here, and rustls does not say for which version it asks. In TLS 1.3
+    /// it asks before it shows a ticket, in TLS 1.2 only when it answers the ClientHello.
     fn enabled(&self) -> bool {
-        self.shared.tickets.is_some()
+        self.asked.store(true, Ordering::Relaxed);
+        let kept = self.purpose == Purpose::Data && self.resuming_tls12.load(Ordering::Relaxed);
+        self.shared.tickets.is_some() && !kept
     }
 
     fn lifetime(&self) -> u32 {
@@ -196,10 +206,19 @@ impl ProducesTickets for Probe {
     }
 
     fn decrypt(&self, ticket: &[u8]) -> Option<Vec<u8>> {
+        if !self.asked.load(Ordering::Relaxed) {
+            self.resuming_tls12.store(true, Ordering::Relaxed);
+        }
         let keys = self.shared.tickets.as_ref()?;
         let (seen, session) = match keys.open(self.shared.clock.unix_time(), ticket) {
-            Ok((id, session)) if id == self.session.id() => (OFFERED_THIS, Some(session)),
-            Ok((_, session)) => (OFFERED_OTHER, Some(session)),
+            // A data connection's is good as long as its control connection lives, for in TLS 1.2
+            // it is never replaced.
+            Ok(opened) if opened.id == self.session.id() && self.purpose == Purpose::Data => {
+                (OFFERED_THIS, Some(opened.session))
+            }
+            Ok(opened) if opened.expired => (OFFERED_EXPIRED, None),
+            Ok(opened) if opened.id == self.session.id() => (OFFERED_THIS, Some(opened.session)),
+            Ok(opened) => (OFFERED_OTHER, Some(opened.session)),
             Err(TicketRefused::ExpiredOrUnknownKey) => (OFFERED_EXPIRED, None),
             Err(TicketRefused::Malformed) => (OFFERED_MALFORMED, None),
         };
@@ -221,6 +240,8 @@ impl StoresServerSessions for Probe {
     }
 
     fn get(&self, key: &[u8]) -> Option<Vec<u8>> {
+        // For TLS 1.2 only.
+        self.resuming_tls12.store(true, Ordering::Relaxed);
         let session = self.session.recall(key);
         let seen = if session.is_some() { OFFERED_THIS } else { OFFERED_UNKNOWN_ID };
         self.offered.store(seen, Ordering::Relaxed);

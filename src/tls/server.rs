@@ -49,7 +49,7 @@ const CONTROL_PROTOCOLS: &[&[u8]] = &[b"ftp", b"x-filezilla-ftp"];
 const DATA_PROTOCOLS: &[&[u8]] = &[b"ftp-data", b"ftp", b"x-filezilla-ftp"];
 
 /// RFC 8446 §4.6.1.
-const TICKET_LIFETIME_MAX: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+pub(super) const TICKET_LIFETIME_MAX: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 /// Protocol versions offered. There is nothing below TLS 1.2 to enable (checklist TLS-01).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,11 +109,11 @@ impl fmt::Debug for TlsOptions {
 pub enum Purpose {
     /// Control connection: several tickets for the data connections to come.
     Control,
-    /// Data connection we only send on: one, to replace the one the client has used.
-    DataDownload,
-    /// Data connection the client only sends on: none. It would not read them, and closing a
-    /// socket with unread bytes resets the connection and truncates the upload (field notes 2.1.B).
-    DataUpload,
+    /// Data connection: one, to replace the one the client has used. On an upload the caller keeps
+    /// it back until the client's close_notify is there: before, the client would not read it, and
+    /// closing a socket with unread bytes resets the connection and truncates the upload (field
+    /// notes 2.1.B). In TLS 1.2 none: see [`Probe`].
+    Data,
 }
 
 /// TLS as configured. Immutable. Each shard has its own, for every handshake counts references to
@@ -225,12 +225,11 @@ impl ServerTls {
         config.send_tls13_tickets = match purpose {
             _ if self.shared.tickets.is_none() => 0,
             Purpose::Control => CONTROL_TICKETS,
-            Purpose::DataDownload => 1,
-            Purpose::DataUpload => 0,
+            Purpose::Data => 1,
         };
         let protocols = match purpose {
             Purpose::Control => CONTROL_PROTOCOLS,
-            Purpose::DataDownload | Purpose::DataUpload => DATA_PROTOCOLS,
+            Purpose::Data => DATA_PROTOCOLS,
         };
         config.alpn_protocols = protocols.iter().map(|&name| name.to_vec()).collect();
         config.cert_resolver = probe.clone();

@@ -11,6 +11,7 @@ use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use aws_lc_rs::{hkdf, rand};
 
 use super::control_session::SessionId;
+use super::server::TICKET_LIFETIME_MAX;
 
 const STEP_BYTES: usize = 8;
 const NONCE_BYTES: usize = 12;
@@ -33,10 +34,21 @@ pub(super) struct StepKey {
     key: LessSafeKey,
 }
 
+/// What a ticket held.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct OpenedTicket {
+    /// The control session it belongs to.
+    pub(super) id: SessionId,
+    /// rustls' part.
+    pub(super) session: Vec<u8>,
+    /// Its lifetime is over.
+    pub(super) expired: bool,
+}
+
 /// Why a ticket was not opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum TicketRefused {
-    /// Of a step that is over, or of another secret.
+    /// Of a step that is long over or still to come, or of another secret.
     ExpiredOrUnknownKey,
     /// No ticket of ours has this shape.
     Malformed,
@@ -54,12 +66,12 @@ impl TicketKeys {
         self.of_step(unix_time.as_secs() / self.step_seconds)
     }
 
-    /// Opens a ticket and gives the control session it belongs to and rustls' part.
+    /// Opens a ticket. One that has expired is opened, too, up to the age that no ticket may have.
     pub(super) fn open(
         &self,
         unix_time: Duration,
         ticket: &[u8],
-    ) -> Result<(SessionId, Vec<u8>), TicketRefused> {
+    ) -> Result<OpenedTicket, TicketRefused> {
         let (step, rest) =
             ticket.split_first_chunk::<STEP_BYTES>().ok_or(TicketRefused::Malformed)?;
         let (nonce, sealed) =
@@ -67,13 +79,14 @@ impl TicketKeys {
         if sealed.len() < SessionId::BYTES + TAG_BYTES {
             return Err(TicketRefused::Malformed);
         }
+        let refused = TicketRefused::ExpiredOrUnknownKey;
         let age = (unix_time.as_secs() / self.step_seconds)
             .checked_sub(u64::from_be_bytes(*step))
-            .filter(|&age| age <= STEPS_PER_LIFETIME);
-        if age.is_none() {
-            return Err(TicketRefused::ExpiredOrUnknownKey);
+            .ok_or(refused)?;
+        let expired = age > STEPS_PER_LIFETIME;
+        if expired && age * self.step_seconds > TICKET_LIFETIME_MAX.as_secs() {
+            return Err(refused);
         }
-        let refused = TicketRefused::ExpiredOrUnknownKey;
         let key = self.of_step(u64::from_be_bytes(*step)).ok_or(refused)?.key;
         let mut sealed = sealed.to_vec();
         let plain = key
@@ -81,7 +94,7 @@ impl TicketKeys {
             .map_err(|_| refused)?;
         let (id, session) =
             plain.split_first_chunk::<{ SessionId::BYTES }>().ok_or(TicketRefused::Malformed)?;
-        Ok((SessionId::from_bytes(*id), session.to_vec()))
+        Ok(OpenedTicket { id: SessionId::from_bytes(*id), session: session.to_vec(), expired })
     }
 
     fn of_step(&self, step: u64) -> Option<StepKey> {
@@ -136,25 +149,28 @@ mod tests {
     const ID: SessionId = SessionId::from_bytes([7; 16]);
 
     #[track_caller]
-    fn check(sealed_at: u64, opened_at: u64, expected: Result<(), TicketRefused>) {
+    fn check(sealed_at: u64, opened_at: u64, expired: Result<bool, TicketRefused>) {
         let keys = TicketKeys::new(&[1; 32], LIFETIME);
         let ticket =
             keys.current(Duration::from_secs(sealed_at)).unwrap().seal(ID, b"session").unwrap();
         // Another shard derives its keys for itself.
         let other = TicketKeys::new(&[1; 32], LIFETIME);
         let opened = other.open(Duration::from_secs(opened_at), &ticket);
-        assert_eq!(opened, expected.map(|()| (ID, b"session".to_vec())));
+        let session = b"session".to_vec();
+        assert_eq!(opened, expired.map(|expired| OpenedTicket { id: ID, session, expired }));
     }
 
     #[test]
     fn tickets_live_for_their_lifetime_and_not_for_two() {
-        check(10_000, 10_000, Ok(()));
-        check(10_000, 11_000, Ok(()));
-        check(10_499, 11_499, Ok(()));
-        check(10_000, 11_500, Err(TicketRefused::ExpiredOrUnknownKey));
-        check(10_499, 12_000, Err(TicketRefused::ExpiredOrUnknownKey));
+        check(10_000, 10_000, Ok(false));
+        check(10_000, 11_000, Ok(false));
+        check(10_499, 11_499, Ok(false));
+        check(10_000, 11_500, Ok(true));
+        check(10_499, 12_000, Ok(true));
+        check(10_000, 10_000 + 604_800, Ok(true));
+        check(10_000, 10_500 + 604_800, Err(TicketRefused::ExpiredOrUnknownKey));
         check(10_500, 10_499, Err(TicketRefused::ExpiredOrUnknownKey)); // the clock went back
-        check(0, 0, Ok(()));
+        check(0, 0, Ok(false));
     }
 
     #[test]

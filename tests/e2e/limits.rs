@@ -43,6 +43,23 @@ fn sessions_of_the_process() {
     }
 }
 
+/// A passive port that nobody makes use of does not stay open, and the session goes on.
+#[test]
+fn a_passive_port_waits_for_data_timeout() {
+    let server = one_shard("data_timeout = \"1s\"");
+    let closed = || server.log().matches("no transfer came for a passive port").count();
+    for (before, listener) in BOTH_LISTENERS.into_iter().enumerate() {
+        let mut client = Client::open(&server, listener).login();
+        let address = client.epsv();
+        wait_until("a line in the log", || closed() > before);
+        assert!(TcpStream::connect(address).is_err(), "the port is still open");
+        client.expect("LIST", 150);
+        client.expect_reply(425);
+        client.retrieve("LIST");
+        client.quit();
+    }
+}
+
 #[test]
 fn sessions_per_address() {
     let server = one_shard("sessions_per_ip = 2");

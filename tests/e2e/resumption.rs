@@ -66,17 +66,28 @@ fn off_never_resumes() {
 }
 
 #[test]
-fn prefer_resumes_and_demands_nothing() {
+fn prefer_demands_resumption_of_those_who_can() {
     let server = server("prefer");
     for versions in VERSIONS {
         for listener in BOTH_LISTENERS {
             let tls = server.tls().versions(versions);
             let mut client = Client::open_with(&server, listener, tls.clone()).login();
-            assert!(fetch(&mut client) && fetch(&mut client) && store(&mut client, "up"));
             client.data_tls = tls.clone().fresh();
             assert!(!fetch(&mut client));
             client.data_tls = tls.clone().no_resumption();
             assert!(!fetch(&mut client) && !store(&mut client, "up"));
+            // From the first time on that a data connection resumes, whoever does not is somebody
+            // else at the client's address.
+            client.data_tls = client.tls.clone();
+            assert!(fetch(&mut client) && fetch(&mut client) && store(&mut client, "up"));
+            for stranger in [tls.clone().fresh(), tls.clone().no_resumption()] {
+                client.data_tls = stranger;
+                refused(&mut client, "RETR file");
+                refused(&mut client, "STOR stolen");
+            }
+            assert!(!server.root().join("stolen").exists(), "a refused upload left something");
+            client.data_tls = client.tls.clone();
+            assert!(fetch(&mut client), "the session does not go on after refusals");
             client.quit();
             let again = Client::open_with(&server, listener, tls);
             assert!(again.wire.resumed(), "the next control connection was not resumed");
@@ -181,20 +192,37 @@ fn resumption_works_on_every_shard() {
     }
 }
 
-/// Upload data connections get no ticket: a client that never reads would answer it with RST
-/// and lose what it sent. Download data connections may.
+/// An upload's ticket waits for the client's close_notify: a client that never reads would answer
+/// it with RST and lose what it sent.
 #[test]
-fn no_tickets_on_uploads() {
+fn tickets_of_uploads_come_last() {
     let server = server("prefer");
     let tls: Tls = server.tls().versions(TLS13);
     let mut client = Client::open_with(&server, Listener::Implicit, tls).login();
     let mut data = client.begin("STOR up");
     data.send(&[b'x'; 100_000]).unwrap();
-    // Everything the server sends from here on would be a ticket.
+    // Everything the server sends before the client's close_notify would be a ticket.
     data.expect_silence(std::time::Duration::from_millis(200));
-    data.finish();
+    assert_eq!(data.tls().unwrap().tls13_tickets_received(), 0);
+    assert_eq!(data.finish(), End::CloseNotify);
+    assert_eq!(data.tls().unwrap().tls13_tickets_received(), 1);
     client.expect_reply(226);
     client.quit();
+}
+
+/// Ten times as many uploads as there are tickets on the control connection, for a client that uses
+/// each ticket once.
+#[test]
+fn uploads_do_not_use_up_the_tickets() {
+    let server = server("require");
+    for versions in VERSIONS {
+        let tls = server.tls().versions(versions);
+        let mut client = Client::open_with(&server, Listener::Implicit, tls).login();
+        for turn in 0..40 {
+            assert!(store(&mut client, "up"), "upload {turn}");
+        }
+        client.quit();
+    }
 }
 
 /// The log says how each data connection stood to its control session, and why if it did not

@@ -92,6 +92,27 @@ fn data_session_resumed() {
     }
 }
 
+/// OpenSSL as PHP and Ruby use it: one session is kept for all data connections. Sixteen of sixteen
+/// operations, where the session that has resumed was once retired.
+#[test]
+fn one_session_kept() {
+    for version in VERSIONS {
+        let site = Site::requiring_resumption();
+        check(&site, "one_session", Listener::Explicit, Family::V4, version, 8);
+        site.assert_log_has_resumed(16);
+    }
+}
+
+/// Python's sockets have Nagle's algorithm on: what comes behind a Finished, and the close_notify
+/// behind the octets, wait for our acknowledgement, which the kernel would send after 40 ms.
+#[test]
+fn small_uploads_do_not_wait_for_acknowledgements() {
+    for version in VERSIONS {
+        let site = Site::requiring_resumption();
+        check(&site, "small", Listener::Explicit, Family::V4, version, 1);
+    }
+}
+
 /// Both listeners, both TLS versions, both address families.
 #[track_caller]
 fn everywhere(case: &str, announced: usize) {

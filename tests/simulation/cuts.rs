@@ -140,7 +140,7 @@ fn a_control_connection_cut_at_every_octet() {
 /// The server's end of a protected data connection, and the client's.
 fn data_connection() -> (Channel, InBuf, ClientConnection) {
     let session = ControlSession::new().unwrap();
-    let mut handshake = Handshake::new(&TLS, Purpose::DataUpload, &session, None);
+    let mut handshake = Handshake::new(&TLS, Purpose::Data, &session, None);
     let mut tls = client();
     let (mut raw, mut out) = (InBuf::new(), Vec::new());
     loop {

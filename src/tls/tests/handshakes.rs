@@ -97,16 +97,15 @@ fn resume(
 #[test]
 fn data_connections_resume_their_control_session() {
     for kind in kinds() {
-        for purpose in [Purpose::DataDownload, Purpose::DataUpload] {
-            let this = resume(kind, purpose, &this_session(), 900);
-            assert_eq!(this.resumption, Resumption::ThisSession);
-            assert!(this.resumption.is_this_session());
-            let other = resume(kind, purpose, &other_session(), 0);
-            assert_eq!(other.resumption, Resumption::OtherSession);
-            assert!(!other.resumption.is_this_session());
-            let late = resume(kind, purpose, &this_session(), 1600);
-            assert_eq!(late.resumption, Resumption::ExpiredOrUnknownKey);
-        }
+        let purpose = Purpose::Data;
+        let this = resume(kind, purpose, &this_session(), 900);
+        assert_eq!(this.resumption, Resumption::ThisSession);
+        assert!(this.resumption.is_this_session());
+        let other = resume(kind, purpose, &other_session(), 0);
+        assert_eq!(other.resumption, Resumption::OtherSession);
+        assert!(!other.resumption.is_this_session());
+        let late = resume(kind, purpose, &other_session(), 1600);
+        assert_eq!(late.resumption, Resumption::ExpiredOrUnknownKey);
     }
 }
 
@@ -135,15 +134,15 @@ fn clients_without_tickets_resume_their_control_session_by_id() {
         };
         let control = ControlSession::new().unwrap();
         assert_eq!(connect(Purpose::Control, &control), Resumption::NotOffered);
-        for purpose in [Purpose::DataDownload, Purpose::DataUpload, Purpose::DataDownload] {
+        for purpose in [Purpose::Data; 3] {
             assert_eq!(connect(purpose, &control), Resumption::ThisSession);
         }
         // A new log-in, on this connection or another, is another control session.
         let next = ControlSession::new().unwrap();
-        assert_eq!(connect(Purpose::DataDownload, &next), Resumption::UnknownSessionId);
+        assert_eq!(connect(Purpose::Data, &next), Resumption::UnknownSessionId);
         assert_eq!(connect(Purpose::Control, &next), Resumption::UnknownSessionId);
-        assert_eq!(connect(Purpose::DataUpload, &next), Resumption::ThisSession);
-        assert_eq!(connect(Purpose::DataUpload, &control), Resumption::UnknownSessionId);
+        assert_eq!(connect(Purpose::Data, &next), Resumption::ThisSession);
+        assert_eq!(connect(Purpose::Data, &control), Resumption::UnknownSessionId);
     }
 }
 
@@ -152,7 +151,7 @@ fn session_ids_are_not_given_when_resumption_is_off() {
     let tls = server(TlsOptions { resumption: DataResumption::Off, ..options() });
     let config = without_tickets(client_config(&tls, TLS12, None));
     let control = ControlSession::new().unwrap();
-    for purpose in [Purpose::Control, Purpose::DataDownload, Purpose::DataUpload] {
+    for purpose in [Purpose::Control, Purpose::Data, Purpose::Data] {
         let facts = by_session_id(&tls, &config, purpose, &control);
         assert_eq!(facts.resumption, Resumption::Off);
     }
@@ -185,10 +184,8 @@ fn a_good_ticket_for_another_suite_is_declined() {
 
 #[test]
 fn tickets_are_counted_by_purpose() {
-    // Four on a control connection: five data connections, of which the fifth finds none left.
     let tls = server(options());
     let config = client_config(&tls, TLS13, None);
-    connect(&tls, &mut client(&config, "localhost"));
     let connect_for = |purpose| {
         let mut data = client(&config, "localhost");
         connect_in_pieces(&tls, purpose, &this_session(), &mut data, usize::MAX)
@@ -196,18 +193,65 @@ fn tickets_are_counted_by_purpose() {
             .facts
             .resumption
     };
-    for _ in 0..4 {
-        assert_eq!(connect_for(Purpose::DataUpload), Resumption::ThisSession);
-    }
-    assert_eq!(connect_for(Purpose::DataUpload), Resumption::NotOffered);
     // What a data connection did not bring, it is not given: else a stranger who reached the
     // passive port first would take the proof along.
-    assert_eq!(connect_for(Purpose::DataDownload), Resumption::NotOffered);
-    assert_eq!(connect_for(Purpose::DataDownload), Resumption::NotOffered);
-    // A download that resumes replaces the ticket it used.
+    assert_eq!(connect_for(Purpose::Data), Resumption::NotOffered);
+    assert_eq!(connect_for(Purpose::Data), Resumption::NotOffered);
+    // Four on a control connection; a data connection that resumes replaces the one it used.
     connect(&tls, &mut client(&config, "localhost"));
     for _ in 0..6 {
-        assert_eq!(connect_for(Purpose::DataDownload), Resumption::ThisSession);
+        assert_eq!(connect_for(Purpose::Data), Resumption::ThisSession);
+    }
+}
+
+/// A client with OpenSSL retires the session that it resumes when it is given another ticket, also
+/// the one of its control connection; and what is given is what it came with, by ticket or by ID.
+#[test]
+fn a_resumed_data_connection_of_tls12_is_given_no_ticket() {
+    for kind in kinds().into_iter().filter(|kind| kind.version == TLS12.version) {
+        for purpose in [Purpose::Control, Purpose::Data] {
+            let tls = server(options());
+            let config = client_config(&tls, kind, None);
+            connect(&tls, &mut client(&config, "localhost"));
+            let mut data = client(&config, "localhost");
+            let mut handshake = Handshake::new(&tls, purpose, &this_session(), None);
+            let (mut inbound, mut out) = (InBuf::new(), Vec::new());
+            inbound.extend_from_slice(&sent(&mut data));
+            handshake.advance(&mut inbound, &mut out).unwrap();
+            // ServerHello, then a NewSessionTicket or at once ChangeCipherSpec, Finished.
+            let (mut rest, mut records) = (&out[..], Vec::new());
+            while let [kind, _, _, high, low, body @ ..] = rest {
+                let length = usize::from(*high) << 8 | usize::from(*low);
+                records.push((*kind, body[0]));
+                rest = &body[length..];
+            }
+            let given = records.contains(&(22, 4));
+            assert_eq!(given, purpose == Purpose::Control, "{purpose:?}: {records:?}");
+        }
+    }
+}
+
+/// A session of a data connection is good as long as the control connection that it belongs to;
+/// for another control connection only as long as its lifetime.
+#[test]
+fn a_ticket_does_not_expire_before_its_control_connection() {
+    for kind in [TLS12, TLS13] {
+        let tls = server(options());
+        let config = client_config(&tls, kind, None);
+        let before = NOW.get();
+        let later = |purpose, session: Arc<ControlSession>| {
+            connect(&tls, &mut client(&config, "localhost"));
+            // The lifetime that the client was told is over as well; it would not ask (RFC 8446
+            // section 4.6.1). Its own clock does not move.
+            NOW.set(before + 2 * LIFETIME.as_secs());
+            let mut data = client(&config, "localhost");
+            let server = connect_in_pieces(&tls, purpose, &session, &mut data, usize::MAX);
+            NOW.set(before);
+            server.unwrap().facts.resumption
+        };
+        assert_eq!(later(Purpose::Data, this_session()), Resumption::ThisSession);
+        assert_eq!(later(Purpose::Data, other_session()), Resumption::ExpiredOrUnknownKey);
+        assert_eq!(later(Purpose::Control, this_session()), Resumption::ExpiredOrUnknownKey);
     }
 }
 
@@ -215,7 +259,7 @@ fn tickets_are_counted_by_purpose() {
 fn downloads(tls: &Arc<ServerTls>, config: &Arc<ClientConfig>) -> [Resumption; 6] {
     [(); 6].map(|()| {
         let (mut client, session) = (client(config, "localhost"), this_session());
-        let purpose = Purpose::DataDownload;
+        let purpose = Purpose::Data;
         let server = connect_in_pieces(tls, purpose, &session, &mut client, usize::MAX);
         server.unwrap().facts.resumption
     })
@@ -254,13 +298,8 @@ fn a_full_data_handshake_proves_nothing_the_next_time() {
         let config = client_config(&tls, kind, None);
         for _ in 0..3 {
             let mut thief = client(&config, "localhost");
-            let stolen = connect_in_pieces(
-                &tls,
-                Purpose::DataDownload,
-                &this_session(),
-                &mut thief,
-                usize::MAX,
-            );
+            let stolen =
+                connect_in_pieces(&tls, Purpose::Data, &this_session(), &mut thief, usize::MAX);
             assert!(!stolen.unwrap().facts.resumption.is_this_session());
         }
     }
@@ -404,8 +443,7 @@ fn a_ticket_does_not_outlive_the_trust_in_its_certificate() {
     let config = client_config(&before, TLS13, Some((chain, key)));
     connect(&before, &mut client(&config, "localhost"));
     let mut data = client(&config, "localhost");
-    let refused =
-        connect_in_pieces(&after, Purpose::DataUpload, &this_session(), &mut data, usize::MAX);
+    let refused = connect_in_pieces(&after, Purpose::Data, &this_session(), &mut data, usize::MAX);
     assert!(matches!(refused.err().unwrap(), TlsError::ClientCertificate(_)));
 }
 
@@ -644,7 +682,7 @@ fn check_protocol(purpose: Purpose, offered: &[&[u8]], expected: Result<Option<&
 #[test]
 fn application_protocols() {
     let refused = Err(Alert::NoApplicationProtocol);
-    for purpose in [Purpose::Control, Purpose::DataDownload, Purpose::DataUpload] {
+    for purpose in [Purpose::Control, Purpose::Data] {
         check_protocol(purpose, &[], Ok(None));
         check_protocol(purpose, &[b"h2", b"ftp"], Ok(Some(b"ftp")));
         check_protocol(purpose, &[b"x-filezilla-ftp"], Ok(Some(b"x-filezilla-ftp")));
@@ -654,6 +692,6 @@ fn application_protocols() {
         check_protocol(purpose, &[b"FTP"], refused);
     }
     check_protocol(Purpose::Control, &[b"ftp-data"], refused);
-    check_protocol(Purpose::DataUpload, &[b"ftp-data"], Ok(Some(b"ftp-data")));
-    check_protocol(Purpose::DataDownload, &[b"ftp", b"ftp-data"], Ok(Some(b"ftp-data")));
+    check_protocol(Purpose::Data, &[b"ftp-data"], Ok(Some(b"ftp-data")));
+    check_protocol(Purpose::Data, &[b"ftp", b"ftp-data"], Ok(Some(b"ftp-data")));
 }

@@ -48,7 +48,7 @@ fn download(kind: Kind) -> (Server, ClientConnection) {
     let tls = server(options());
     let mut client = client(&client_config(&tls, kind, None), "localhost");
     let session = this_session();
-    let purpose = Purpose::DataDownload;
+    let purpose = Purpose::Data;
     let server = connect_in_pieces(&tls, purpose, &session, &mut client, usize::MAX).unwrap();
     (server, client)
 }

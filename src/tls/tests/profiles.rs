@@ -81,11 +81,9 @@ fn sessions_resume() {
             let tls = of(profile);
             let config = offering(&tls, versions, &GROUPS);
             let session = this_session();
-            for (purpose, resumes) in [
-                (Purpose::Control, false),
-                (Purpose::DataDownload, true),
-                (Purpose::DataUpload, true),
-            ] {
+            for (purpose, resumes) in
+                [(Purpose::Control, false), (Purpose::Data, true), (Purpose::Data, true)]
+            {
                 let mut client = client(&config, "localhost");
                 let ended =
                     connect_in_pieces(&tls, purpose, &session, &mut client, usize::MAX).unwrap();
