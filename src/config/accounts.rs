@@ -28,19 +28,30 @@ pub struct Accounts {
 type PermissionWord = (&'static str, fn(&mut Permissions) -> &mut bool);
 
 /// The words of `permissions`, in the order they are printed.
-const PERMISSIONS: [PermissionWord; 7] = [
+const PERMISSIONS: [PermissionWord; 10] = [
     ("read", |permissions| &mut permissions.read),
     ("list", |permissions| &mut permissions.list),
-    ("write", |permissions| &mut permissions.write),
+    ("create", |permissions| &mut permissions.create),
+    ("overwrite", |permissions| &mut permissions.overwrite),
     ("append", |permissions| &mut permissions.append),
     ("delete", |permissions| &mut permissions.delete),
     ("rename", |permissions| &mut permissions.rename),
     ("mkdir", |permissions| &mut permissions.mkdir),
+    ("chmod", |permissions| &mut permissions.chmod),
+    ("mtime", |permissions| &mut permissions.mtime),
 ];
 
 /// What `lax_upload_eof` risks.
 pub(super) const LAX_UPLOAD_EOF_RISK: &str =
     "a truncated upload cannot be told from a complete one";
+
+/// The word for four of them together: everything that is done to files but appending, deleting and
+/// renaming.
+const WRITE: &str = "write";
+
+/// What [`WRITE`] stands for.
+const WRITTEN: Permissions =
+    Permissions { create: true, overwrite: true, chmod: true, mtime: true, ..Permissions::NONE };
 
 /// Longest user name, octets.
 const NAME_BYTES_MAX: usize = 255;
@@ -113,8 +124,10 @@ impl Found {
         if section.is_present() {
             let home = self.read_home(&section, directory);
             let permissions = read_permissions(&section);
-            if permissions.delete || permissions.rename || permissions.write {
+            if changes_what_others_see(permissions) {
                 section.warn("permissions", "anybody can change what others see");
+            } else if permissions.create && permissions.read {
+                section.warn("permissions", "anybody can fetch what anybody stored");
             }
             let lax_upload_eof = read_lax_upload_eof(&section);
             self.anonymous = home.map(|home| Anonymous { home, permissions, lax_upload_eof });
@@ -209,10 +222,15 @@ pub fn user_name(name: &str) -> Result<String, String> {
 ///
 /// Names the words that exist.
 pub fn permission_word(word: &str, permissions: &mut Permissions) -> Result<(), String> {
+    if word == WRITE {
+        merge(permissions, WRITTEN);
+        return Ok(());
+    }
     let field = PERMISSIONS.iter().find(|(known, _)| *known == word);
     let (_, field) = field.ok_or_else(|| {
         let words: Vec<_> = PERMISSIONS.iter().map(|(word, _)| *word).collect();
-        format!("\"{word}\" is not a permission; known are {}", words.join(", "))
+        let words = words.join(", ");
+        format!("\"{word}\" is not a permission; known are {words}, and {WRITE} ({})", written())
     })?;
     *field(permissions) = true;
     Ok(())
@@ -221,8 +239,32 @@ pub fn permission_word(word: &str, permissions: &mut Permissions) -> Result<(), 
 /// The words for `permissions`.
 #[must_use]
 pub fn permission_words(mut permissions: Permissions) -> Vec<&'static str> {
-    let granted = PERMISSIONS.iter().filter(|(_, field)| *field(&mut permissions));
-    granted.map(|(word, _)| *word).collect()
+    let mut joined = permissions;
+    merge(&mut joined, WRITTEN);
+    let together = joined == permissions;
+    let mut words = Vec::new();
+    for (word, field) in PERMISSIONS {
+        let part = together && *field(&mut { WRITTEN });
+        if part && !words.contains(&WRITE) {
+            words.push(WRITE);
+        } else if !part && *field(&mut permissions) {
+            words.push(word);
+        }
+    }
+    words
+}
+
+/// Grants in `permissions` what `more` grants.
+fn merge(permissions: &mut Permissions, mut more: Permissions) {
+    for (_, field) in PERMISSIONS {
+        *field(permissions) |= *field(&mut more);
+    }
+}
+
+/// The words that [`WRITE`] stands for.
+fn written() -> String {
+    let parts = PERMISSIONS.iter().filter(|(_, field)| *field(&mut { WRITTEN }));
+    parts.map(|(word, _)| *word).collect::<Vec<_>>().join(" + ")
 }
 
 /// Parses a SHA-256 fingerprint: 64 hexadecimal digits, colons allowed between pairs.
@@ -282,6 +324,12 @@ pub fn certificate_subject(text: &str) -> Result<DistinguishedName, String> {
             "{error}; `openssl x509 -noout -subject -nameopt RFC2253 -in FILE` prints a subject"
         )
     })
+}
+
+/// Whether more can be done than to add files.
+fn changes_what_others_see(permissions: Permissions) -> bool {
+    let Permissions { overwrite, append, delete, rename, chmod, mtime, .. } = permissions;
+    overwrite || append || delete || rename || chmod || mtime
 }
 
 fn read_permissions(section: &Section<'_, '_>) -> Permissions {

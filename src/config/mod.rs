@@ -164,11 +164,22 @@ impl Config {
             errors.push(problem("listen", message));
         }
         match (overrides.is_root, &settings.user) {
+            (true, None) if path.is_some() => errors.push(problem(
+                "process.user",
+                "is missing, and the server was started as root: name the user to become after \
+                 binding (process.user = \"ftp\"), or write process.user = \"root\" to serve \
+                 with root's rights"
+                    .to_owned(),
+            )),
             (true, None) => warnings.push(problem(
                 "process.user",
                 "the server keeps root's rights; a configuration can name the user to become with \
                  process.user"
                     .to_owned(),
+            )),
+            (true, Some(user)) if is_root_name(user) => warnings.push(problem(
+                "process.user",
+                "the server keeps root's rights: a fault of it is one of the whole host".to_owned(),
             )),
             (false, Some(user)) => warnings.push(problem(
                 "process.user",
@@ -184,6 +195,11 @@ impl Config {
             .map_err(|error| ConfigError(vec![problem("users", error.to_string())]))?;
         Ok(Self { settings, accounts, announced, warnings })
     }
+}
+
+/// Whether `process.user` names root.
+fn is_root_name(user: &str) -> bool {
+    matches!(user.split(':').next(), Some("root" | "0"))
 }
 
 /// Reads the configuration file and the users file. `None` when there is nothing to go on with.

@@ -176,7 +176,14 @@ fn every_kind_of_value_is_read() {
     assert_eq!(settings.policy.hash_uploads, hashes.into_iter().collect());
     let accounts = &config.accounts;
     let alice = accounts.users.verify(b"alice", b"secret").unwrap();
-    let wanted = Permissions { read: true, write: true, ..Permissions::NONE };
+    let wanted = Permissions {
+        read: true,
+        create: true,
+        overwrite: true,
+        chmod: true,
+        mtime: true,
+        ..Permissions::NONE
+    };
     assert_eq!(alice.permissions, wanted);
     let bob = accounts.users.verify(b"bob", b"secret").unwrap();
     assert_eq!(bob.permissions, Permissions::READ_ONLY);
@@ -423,7 +430,8 @@ fn errors_of_users() {
             "ringftpd.toml:5: users[a].home: cannot use the directory gone: No such file or \
              directory (os error 2)",
             "ringftpd.toml:6: users[a].permissions: \"fly\" is not a permission; known are read, \
-             list, write, append, delete, rename, mkdir",
+             list, create, overwrite, append, delete, rename, mkdir, chmod, mtime, and write \
+             (create + overwrite + chmod + mtime)",
             "ringftpd.toml:8: users[2].name: is missing",
             "ringftpd.toml:10: users[2].password: unknown password hash format; known are argon2id \
              ($argon2id$), bcrypt ($2b$), scrypt ($scrypt$) and SHA-crypt ($5$, $6$); make one \
@@ -522,7 +530,7 @@ fn warnings() {
                 idle_timeout = \"30s\"\n[passive]\nports = \"100-200\"\n[tls]\n\
                 certificate = \"chain.pem\"\nkey = \"key.pem\"\n[anonymous]\nhome = \"srv\"\n\
                 permissions = [\"write\"]\nlax_upload_eof = true\n\
-                [process]\nusers_file = \"users.toml\"";
+                [process]\nusers_file = \"users.toml\"\nuser = \"root\"";
     let config = folder.load(text, &Overrides { is_root: true, ..overrides() }).unwrap();
     assert_eq!(
         folder.warnings(&config),
@@ -544,8 +552,8 @@ fn warnings() {
              complete one",
             "users.toml: users.toml holds secrets and is open to others; remedy: chmod 600 \
              users.toml",
-            "ringftpd.toml: process.user: the server keeps root's rights; a configuration can name \
-             the user to become with process.user",
+            "ringftpd.toml: process.user: the server keeps root's rights: a fault of it is one of \
+             the whole host",
         ]
     );
     let text = "process.user = \"ftp\"\nanonymous.home = \"srv\"";
@@ -670,5 +678,43 @@ fn broken_texts_never_panic() {
                 Found::default().read_users(&document, &root, Path::new(""), true);
             }
         }
+    }
+}
+
+/// Root serves from a configuration only when that is written down; from the command line alone it
+/// is warned of.
+#[test]
+fn serving_as_root_is_written_down() {
+    let folder = Folder::new();
+    let as_root = Overrides { is_root: true, ..overrides() };
+    let error = folder.load("anonymous.home = \"srv\"", &as_root).unwrap_err();
+    assert!(error.contains("ringftpd.toml: process.user: is missing"), "{error}");
+    assert!(error.contains("process.user = \"root\""), "{error}");
+    for user in ["root", "0", "0:0"] {
+        let text = format!("process.user = \"{user}\"\nanonymous.home = \"srv\"");
+        let config = folder.load(&text, &as_root).unwrap();
+        assert_eq!(config.warnings.len(), 1, "{:?}", config.warnings);
+    }
+    let config = folder.load("process.user = \"ftp\"\nanonymous.home = \"srv\"", &as_root);
+    assert!(config.unwrap().warnings.is_empty());
+    let config = Config::embedded(&as_root).unwrap();
+    assert!(config.warnings[0].to_string().contains("keeps root's rights"));
+}
+
+/// `write` means what it meant before its parts had words of their own.
+#[test]
+fn write_is_four_permissions() {
+    use super::{permission_word, permission_words};
+    let of = |words: &[&str]| {
+        let mut permissions = Permissions::NONE;
+        words.iter().for_each(|word| permission_word(word, &mut permissions).unwrap());
+        permissions
+    };
+    assert_eq!(of(&["write"]), of(&["create", "overwrite", "chmod", "mtime"]));
+    let all = ["read", "list", "write", "append", "delete", "rename", "mkdir"];
+    assert_eq!(of(&all), Permissions::ALL);
+    assert_eq!(permission_words(Permissions::ALL), all);
+    for words in [&["create"][..], &["create", "overwrite", "chmod"], &["read", "mtime"], &[]] {
+        assert_eq!(permission_words(of(words)), words);
     }
 }

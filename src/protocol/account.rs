@@ -7,16 +7,23 @@
 pub struct Permissions {
     /// RETR, SIZE, MDTM, HASH and the X-hash commands.
     pub read: bool,
-    /// STOR, STOU, REST + STOR, MFMT, MFF, SITE CHMOD, SITE UTIME.
-    pub write: bool,
-    /// APPE, and STOR that continues at the end of an existing file.
+    /// STOR and STOU under names that nobody has.
+    pub create: bool,
+    /// STOR over an existing file, REST + STOR below its end, RNTO over an existing file.
+    pub overwrite: bool,
+    /// APPE, also to a name that nobody has yet. Together with `create` or `overwrite` also STOR
+    /// that continues at the end of an existing file.
     pub append: bool,
     /// DELE and RMD.
     pub delete: bool,
-    /// RNFR and RNTO.
+    /// RNFR and RNTO; over an existing file only with `overwrite` or `delete`.
     pub rename: bool,
     /// MKD.
     pub mkdir: bool,
+    /// SITE CHMOD and the fact UNIX.mode of MFF.
+    pub chmod: bool,
+    /// MFMT, MDTM with a time, SITE UTIME and the fact modify of MFF.
+    pub mtime: bool,
     /// LIST, NLST, MLSD, MLST, STAT with a pathname, and CWD's visibility of directories.
     pub list: bool,
 }
@@ -25,11 +32,14 @@ impl Permissions {
     /// Nothing at all.
     pub const NONE: Self = Self {
         read: false,
-        write: false,
+        create: false,
+        overwrite: false,
         append: false,
         delete: false,
         rename: false,
         mkdir: false,
+        chmod: false,
+        mtime: false,
         list: false,
     };
     /// What a user gets unless the configuration says more: fetch and list.
@@ -37,13 +47,42 @@ impl Permissions {
     /// Everything.
     pub const ALL: Self = Self {
         read: true,
-        write: true,
+        create: true,
+        overwrite: true,
         append: true,
         delete: true,
         rename: true,
         mkdir: true,
+        chmod: true,
+        mtime: true,
         list: true,
     };
+
+    /// Whether RNTO may take a name from an existing file. Who may delete could do so in two steps.
+    #[must_use]
+    pub const fn may_replace_by_rename(&self) -> bool {
+        self.overwrite || self.delete
+    }
+
+    /// What an upload may do to names.
+    #[must_use]
+    pub const fn store_rights(&self) -> StoreRights {
+        StoreRights { create: self.create, overwrite: self.overwrite }
+    }
+}
+
+/// What an upload may do to names. APPE needs neither: it adds to what is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StoreRights {
+    /// Take a name that nobody has.
+    pub create: bool,
+    /// Take a name from an existing file.
+    pub overwrite: bool,
+}
+
+impl StoreRights {
+    /// Both.
+    pub const ALL: Self = Self { create: true, overwrite: true };
 }
 
 /// A user whose log-in succeeded.

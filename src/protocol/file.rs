@@ -1,6 +1,6 @@
 //! What the session asks of storage, and what storage answers. Values only; `vfs` does the work.
 
-use super::account::Permissions;
+use super::account::{Permissions, StoreRights};
 use super::path::VirtualPath;
 
 /// A moment in UTC as storage keeps it. Negative seconds are before 1970.
@@ -137,12 +137,14 @@ pub enum FileRequest {
     RemoveDirectory(VirtualPath),
     /// DELE; not for directories.
     Delete(VirtualPath),
-    /// RNTO; replaces an existing file, never a directory.
+    /// RNTO; never replaces a directory.
     Rename {
         /// The name RNFR gave.
         from: VirtualPath,
         /// The new name.
         to: VirtualPath,
+        /// Whether it may be taken from an existing file.
+        replace: bool,
     },
     /// MFMT, MFF, SITE UTIME, SITE CHMOD; answered with the values now set.
     SetFacts {
@@ -150,7 +152,7 @@ pub enum FileRequest {
         path: VirtualPath,
         /// New modification time.
         modified: Option<FileTime>,
-        /// New permission bits.
+        /// New permission bits; storage takes only those that give nobody another's rights.
         mode: Option<u32>,
     },
     /// HASH, XCRC, XMD5, XSHA…: digest of `[start, end)`; `end` `None` is the end of file.
@@ -344,11 +346,11 @@ pub struct ListRequest {
 /// How an upload relates to what has the name already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StoreMode {
-    /// STOR: replaces the file when complete.
+    /// STOR: takes the name when complete, as far as the rights go.
     Replace,
     /// REST n + STOR (or APPE): octets before `n` stay, the rest is replaced when complete.
     At(u64),
-    /// APPE: after the last octet; creates the file when absent.
+    /// APPE: after the last octet of what has the name at the end; creates the file when absent.
     Append,
     /// STOU: a name nobody has, made from the given one.
     Unique,
@@ -372,6 +374,8 @@ pub enum TransferRequest {
         path: VirtualPath,
         /// How.
         mode: StoreMode,
+        /// Which names it may take.
+        rights: StoreRights,
         /// TYPE A: CRLF becomes LF.
         ascii: bool,
         /// Octets announced by ALLO; storage may reserve them.

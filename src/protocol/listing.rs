@@ -129,7 +129,7 @@ fn perm(
     let plain = kind_override.is_none();
     [
         (b'a', file && may.append && writable),
-        (b'c', directory && may.write && writable),
+        (b'c', directory && may.create && writable),
         (b'd', plain && may.delete),
         (b'e', directory && metadata.searchable),
         (b'f', plain && may.rename),
@@ -137,7 +137,7 @@ fn perm(
         (b'm', directory && may.mkdir && writable),
         (b'p', directory && may.delete && writable),
         (b'r', file && may.read),
-        (b'w', file && may.write && writable),
+        (b'w', file && may.overwrite && writable),
     ]
     .into_iter()
     .filter_map(|(letter, granted)| granted.then_some(letter))
@@ -350,7 +350,9 @@ mod tests {
             (none, "", "e"),
             (Permissions::READ_ONLY, "r", "el"),
             (Permissions::ALL, "adfrw", "cdeflmp"),
-            (Permissions { write: true, ..none }, "w", "ce"),
+            (Permissions { create: true, ..none }, "", "ce"),
+            (Permissions { overwrite: true, ..none }, "w", "e"),
+            (Permissions { chmod: true, mtime: true, ..none }, "", "e"),
             (Permissions { append: true, ..none }, "a", "e"),
             (Permissions { delete: true, ..none }, "d", "dep"),
             (Permissions { rename: true, ..none }, "f", "ef"),

@@ -59,8 +59,8 @@ pub fn open(
     policy: &StorePolicy,
 ) -> Result<(Transfer, Opened), FileError> {
     match request {
-        TransferRequest::Store { path, mode, announced, ascii: _ } => {
-            let upload = Upload::open(root, path, *mode, *announced, *policy)?;
+        TransferRequest::Store { path, mode, rights, announced, ascii: _ } => {
+            let upload = Upload::open(root, path, *mode, *rights, *announced, *policy)?;
             let name = upload.chosen_name().map(<[u8]>::to_vec);
             Ok((Transfer::Write(upload), Opened { size: None, name }))
         }
@@ -105,6 +105,7 @@ mod tests {
 
     use super::testing::path;
     use super::*;
+    use crate::protocol::account::StoreRights;
     use crate::protocol::file::{FileReply, FileRequest, StoreMode};
 
     /// Names the directory on which [`full_and_read_only_filesystems`] finds its own tmpfs.
@@ -141,7 +142,13 @@ mod tests {
         let root = Arc::new(Root::open(directory).unwrap());
         let store = |mode, announced| {
             let path = path(b"f");
-            let request = TransferRequest::Store { path, mode, ascii: false, announced };
+            let request = TransferRequest::Store {
+                path,
+                mode,
+                rights: StoreRights::ALL,
+                ascii: false,
+                announced,
+            };
             match open(&root, &request, &StorePolicy::default()) {
                 Ok((Transfer::Write(upload), _)) => Ok(upload),
                 Ok(other) => panic!("{other:?}"),
@@ -172,7 +179,7 @@ mod tests {
         for request in [
             FileRequest::MakeDirectory(path(b"d")),
             FileRequest::Delete(path(b"f")),
-            FileRequest::Rename { from: path(b"f"), to: path(b"g") },
+            FileRequest::Rename { from: path(b"f"), to: path(b"g"), replace: true },
             FileRequest::SetFacts { path: path(b"f"), modified: None, mode: Some(0o600) },
         ] {
             assert_eq!(perform(&root, &request), Err(FileError::ReadOnly), "{request:?}");

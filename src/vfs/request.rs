@@ -4,8 +4,8 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use rustix::fs::{
-    AtFlags, CWD, Mode, OFlags, RenameFlags, StatVfs, Timespec, Timestamps, UTIME_OMIT, chmodat,
-    fstatvfs, mkdirat, openat, renameat, renameat_with, unlinkat, utimensat,
+    AtFlags, CWD, Mode, OFlags, RenameFlags, StatVfs, Statx, Timespec, Timestamps, UTIME_OMIT,
+    chmodat, fstatvfs, linkat, mkdirat, openat, renameat, renameat_with, unlinkat, utimensat,
 };
 use rustix::io::Errno;
 
@@ -44,7 +44,7 @@ pub fn perform(root: &Arc<Root>, request: &FileRequest) -> Result<FileReply, Fil
         FileRequest::MakeDirectory(path) => make_directory(root, path),
         FileRequest::RemoveDirectory(path) => remove_directory(root, path),
         FileRequest::Delete(path) => delete(root, path),
-        FileRequest::Rename { from, to } => rename(root, from, to),
+        FileRequest::Rename { from, to, replace } => rename(root, from, to, *replace),
         FileRequest::SetFacts { path, modified, mode } => {
             set_facts(root, path, *modified, *mode).map(FileReply::Metadata)
         }
@@ -156,22 +156,36 @@ fn delete(root: &Root, path: &VirtualPath) -> Result<FileReply, FileError> {
 }
 
 /// Renames without ever replacing a directory, not even an empty one: first in the way that
-/// replaces nothing, then, when the name is taken, in the way that replaces a file by a file.
-fn rename(root: &Root, from: &VirtualPath, to: &VirtualPath) -> Result<FileReply, FileError> {
+/// replaces nothing, then, when the name is taken and `replace` says so, in the way that replaces a
+/// file by a file.
+fn rename(
+    root: &Root,
+    from: &VirtualPath,
+    to: &VirtualPath,
+    replace: bool,
+) -> Result<FileReply, FileError> {
     let (old_parent, old) = root.parent(from)?;
     let (new_parent, new) = root.parent(to)?;
     let old = meant(&old_parent, old)?;
     let old = old.as_ref();
     match renameat_with(&old_parent, old, &new_parent, new, RenameFlags::NOREPLACE) {
         Ok(()) => return Ok(FileReply::Done),
+        // Two names of one file: rename(2) says that nothing is to be done.
+        Err(Errno::EXIST) if !replace && !is_same(&old_parent, old, &new_parent, new) => {
+            return Err(FileError::AlreadyExists);
+        }
         // EINVAL: NFS and others do not know the flag. Or `to` lies below `from`, and the second
         // call says so again.
         Err(Errno::EXIST | Errno::INVAL) => {}
         Err(errno) => return Err(cross_device(errno)),
     }
     let taken = facts::stat_name(&new_parent, new).is_ok();
-    if taken && (is_directory(&old_parent, old) || is_directory(&new_parent, new)) {
+    let directory = is_directory(&old_parent, old);
+    if taken && (directory || is_directory(&new_parent, new)) {
         return Err(FileError::AlreadyExists);
+    }
+    if !replace && !directory && !is_same(&old_parent, old, &new_parent, new) {
+        return link_over(&old_parent, old, &new_parent, new).map(|()| FileReply::Done);
     }
     match renameat(&old_parent, old, &new_parent, new) {
         Ok(()) => Ok(FileReply::Done),
@@ -180,12 +194,37 @@ fn rename(root: &Root, from: &VirtualPath, to: &VirtualPath) -> Result<FileReply
     }
 }
 
+/// A rename in two steps: whoever takes the new name meanwhile keeps it, for linking never replaces.
+fn link_over(
+    old_parent: impl AsFd,
+    old: &[u8],
+    new_parent: impl AsFd,
+    new: &[u8],
+) -> Result<(), FileError> {
+    linkat(&old_parent, old, new_parent, new, AtFlags::empty()).map_err(cross_device)?;
+    Ok(unlinkat(old_parent, old, AtFlags::empty())?)
+}
+
+/// Whether both names are those of one file.
+fn is_same(parent: impl AsFd, name: &[u8], other_parent: impl AsFd, other: &[u8]) -> bool {
+    let unique = |stat| facts::unique(&stat);
+    let one = facts::stat_name(parent, name).map(unique);
+    one.is_ok() && one == facts::stat_name(other_parent, other).map(unique)
+}
+
 fn is_directory(parent: impl AsFd, name: &[u8]) -> bool {
     facts::stat_name(parent, name).is_ok_and(|stat| facts::kind(&stat) == Some(FileKind::Directory))
 }
 
 fn is_link(parent: impl AsFd, name: &[u8]) -> bool {
     facts::stat_name(parent, name).is_ok_and(|stat| facts::kind(&stat).is_none())
+}
+
+/// The permission bits a client may set. Set-user-id and set-group-id would give whoever runs the
+/// file the server's own rights; on a directory, set-group-id only says whose group new files get,
+/// and the sticky bit who may remove them.
+fn settable_bits(stat: &Statx) -> u32 {
+    if facts::kind(stat) == Some(FileKind::Directory) { 0o3777 } else { 0o777 }
 }
 
 /// Sets facts through the `O_PATH` handle that was found, never by name again.
@@ -202,7 +241,7 @@ fn set_facts(
     if let Some(mode) = mode {
         // fchmod refuses an O_PATH handle, and an ordinary one cannot be had of a file whose bits
         // forbid reading it; the descriptor's own link can be named instead.
-        let mode = Mode::from_raw_mode(mode & 0o7777);
+        let mode = Mode::from_raw_mode(mode & settable_bits(&stat));
         match chmodat(CWD, descriptor_path(&handle), mode, AtFlags::empty()) {
             Err(Errno::NOENT) => return Err(FileError::Unsupported),
             result => result?,
@@ -251,7 +290,7 @@ mod tests {
     use crate::vfs::testing::{Home, list_request, path};
 
     fn rename(home: &Home, from: &[u8], to: &[u8]) -> Result<FileReply, FileError> {
-        perform(&home.root, &FileRequest::Rename { from: path(from), to: path(to) })
+        perform(&home.root, &FileRequest::Rename { from: path(from), to: path(to), replace: true })
     }
 
     #[test]
@@ -289,6 +328,7 @@ mod tests {
         let request = crate::protocol::file::TransferRequest::Store {
             path: path(b"d/f"),
             mode: crate::protocol::file::StoreMode::Unique,
+            rights: crate::protocol::account::StoreRights::ALL,
             ascii: false,
             announced: None,
         };
@@ -339,6 +379,59 @@ mod tests {
         assert_eq!(rename(&home, b"b", b"moved"), Ok(FileReply::Done));
         assert_eq!(home.names(), ["e", "empty", "moved"]);
         assert_eq!(home.get("moved").unwrap(), b"a");
+    }
+
+    /// Without the right to replace: with RENAME_NOREPLACE, and in the way of filesystems that lack
+    /// it.
+    #[test]
+    fn a_rename_without_the_right_replaces_nothing() {
+        let home = Home::new();
+        home.put("a", b"a");
+        home.put("b", b"b");
+        fs::hard_link(home.on_disk("a"), home.on_disk("same")).unwrap();
+        home.link("nowhere", "dangling");
+        let rename = |from: &[u8], to: &[u8]| {
+            let request = FileRequest::Rename { from: path(from), to: path(to), replace: false };
+            perform(&home.root, &request)
+        };
+        for taken in [&b"b"[..], b"dangling"] {
+            assert_eq!(rename(b"a", taken), Err(FileError::AlreadyExists), "{taken:?}");
+        }
+        // Nothing is lost where both names are one file's.
+        assert_eq!(rename(b"a", b"same"), Ok(FileReply::Done));
+        assert_eq!(rename(b"a", b"a"), Ok(FileReply::Done));
+        assert_eq!(rename(b"a", b"new"), Ok(FileReply::Done));
+        assert_eq!(home.get("b").unwrap(), b"b");
+        assert_eq!(home.names(), ["b", "dangling", "new", "same"]);
+        let directory = home.root.parent(&path(b"b")).unwrap().0;
+        assert_eq!(link_over(&directory, b"new", &directory, b"b"), Err(FileError::AlreadyExists));
+        assert_eq!(link_over(&directory, b"new", &directory, b"free"), Ok(()));
+        assert_eq!(home.names(), ["b", "dangling", "free", "same"]);
+    }
+
+    /// Of a file only the bits that give nobody another's rights; a directory keeps its own two.
+    #[test]
+    fn nobody_makes_a_set_user_id_file() {
+        let home = Home::new();
+        home.put("f", b"x");
+        fs::create_dir(home.on_disk("d")).unwrap();
+        for (name, asked, expected) in [
+            ("f", 0o4755, 0o755),
+            ("f", 0o2755, 0o755),
+            ("f", 0o6755, 0o755),
+            ("f", 0o1777, 0o777),
+            ("d", 0o3770, 0o3770),
+            ("d", 0o4755, 0o755),
+        ] {
+            let path = path(name.as_bytes());
+            let set = FileRequest::SetFacts { path, modified: None, mode: Some(asked) };
+            match perform(&home.root, &set).unwrap() {
+                FileReply::Metadata(facts) => assert_eq!(facts.mode, expected, "{name} {asked:o}"),
+                other => panic!("{other:?}"),
+            }
+            let bits = fs::metadata(home.on_disk(name)).unwrap().permissions().mode() & 0o7777;
+            assert_eq!(bits, expected, "{name} {asked:o}");
+        }
     }
 
     #[test]
@@ -452,7 +545,7 @@ mod tests {
             for request in [
                 FileRequest::MakeDirectory(path(b"fixed/d")),
                 FileRequest::Delete(path(b"fixed/f")),
-                FileRequest::Rename { from: path(b"secret"), to: path(b"fixed/g") },
+                FileRequest::Rename { from: path(b"secret"), to: path(b"fixed/g"), replace: true },
                 FileRequest::AsciiSize(path(b"secret")),
                 FileRequest::Metadata(path(b"opaque/f")),
             ] {

@@ -441,6 +441,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::protocol::account::StoreRights;
     use crate::protocol::file::{
         FileReply, FileRequest, FileTime, HashAlgorithm, ListStyle, StoreMode, TransferRequest,
     };
@@ -507,8 +508,13 @@ mod tests {
             |algorithm| FileRequest::Hash { path: path(name), algorithm, start: 0, end: None };
         let set = |modified, mode| FileRequest::SetFacts { path: path(name), modified, mode };
         let list = |style| list_request(name, style);
-        let store =
-            |mode| TransferRequest::Store { path: path(name), mode, ascii: false, announced: None };
+        let store = |mode| TransferRequest::Store {
+            path: path(name),
+            mode,
+            rights: StoreRights::ALL,
+            ascii: false,
+            announced: None,
+        };
         let names = ListStyle::Names { prefix: Vec::new() };
         let facts = ListStyle::Facts(crate::protocol::file::FactSet::DEFAULT);
         let requests = vec![
@@ -576,14 +582,19 @@ mod tests {
             FileRequest::MakeDirectory(path(b"directory/new")),
             FileRequest::RemoveDirectory(path(b"directory/empty")),
             FileRequest::Delete(path(b"directory/secret")),
-            FileRequest::Rename { from: path(b"directory/secret"), to: path(b"stolen") },
-            FileRequest::Rename { from: inside, to: path(b"directory/planted") },
+            FileRequest::Rename {
+                from: path(b"directory/secret"),
+                to: path(b"stolen"),
+                replace: true,
+            },
+            FileRequest::Rename { from: inside, to: path(b"directory/planted"), replace: true },
         ] {
             assert_eq!(perform(&home.root, &request), Err(FileError::OutsideRoot), "{request:?}");
         }
         let unique = TransferRequest::Store {
             path: path(b"directory/f"),
             mode: StoreMode::Unique,
+            rights: StoreRights::ALL,
             ascii: false,
             announced: None,
         };
@@ -662,6 +673,7 @@ mod tests {
                 let request = TransferRequest::Store {
                     path: path(b"d/planted"),
                     mode: StoreMode::Replace,
+                    rights: StoreRights::ALL,
                     ascii: false,
                     announced: None,
                 };

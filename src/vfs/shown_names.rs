@@ -72,7 +72,10 @@ mod tests {
         assert_eq!(try_perform(&home.root, &found), None);
         assert!(perform(&home.root, &found).is_ok());
         let to = path(b"note");
-        assert_eq!(perform(&home.root, &FileRequest::Rename { from: note, to }), done);
+        assert_eq!(
+            perform(&home.root, &FileRequest::Rename { from: note, to, replace: true }),
+            done
+        );
         assert_eq!(perform(&home.root, &FileRequest::Delete(path(b"a?b"))), done);
         assert_eq!(perform(&home.root, &FileRequest::RemoveDirectory(path(b"d?"))), done);
         assert_eq!(home.names(), ["note"]);

@@ -49,7 +49,7 @@ pub(super) fn random_digits() -> Result<Vec<u8>, FileError> {
 pub(super) fn create_temporary(
     directory: &OwnedFd,
 ) -> Result<(OwnedFd, Option<Vec<u8>>), FileError> {
-    let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
+    let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
     match openat(directory, ".", flags, NEW_FILE_MODE) {
         Ok(file) => return Ok((file, None)),
         Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL | Errno::NOSYS) => {}
@@ -67,7 +67,7 @@ pub(super) fn create_temporary(
 /// A new empty file under a reserved name. The lock, where the filesystem has locks, tells it from
 /// one whose server was killed, see [`remove_abandoned`].
 pub(super) fn create_hidden(directory: &OwnedFd, hidden: &[u8]) -> Result<OwnedFd, Errno> {
-    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let file = openat(directory, hidden, flags, NEW_FILE_MODE)?;
     let _ = flock(&file, FlockOperation::NonBlockingLockExclusive);
     Ok(file)

@@ -168,7 +168,9 @@ fn an_address_in_use_is_named() {
     let address = taken.local_addr().unwrap();
     let scratch = tempfile::tempdir().unwrap();
     let config = scratch.path().join("ringftpd.toml");
-    fs::write(&config, format!("[metrics]\nlisten = \"{address}\"\n")).unwrap();
+    let is_root = rustix::process::geteuid().is_root();
+    let user = if is_root { "[process]\nuser = \"root\"\n" } else { "" };
+    fs::write(&config, format!("{user}[metrics]\nlisten = \"{address}\"\n")).unwrap();
     let output = std::process::Command::new(env!("CARGO_BIN_EXE_ringftpd"))
         .args(["serve", "--implicit", "127.0.0.1:0", "--explicit", "none", "--config"])
         .arg(&config)

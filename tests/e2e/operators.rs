@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use rustix::process::Signal;
+use rustix::process::{Signal, geteuid};
 
 use crate::run::{Finished, run};
 use crate::support::{Client, Server, wait_until};
@@ -17,7 +17,9 @@ const DEADLINE: Duration = Duration::from_secs(30);
 fn check_config(folder: &Path, text: &str) -> Finished {
     let path = folder.join("ringftpd.toml");
     let home = folder.display();
-    fs::write(&path, format!("{text}\n[anonymous]\nhome = \"{home}\"\n")).unwrap();
+    // As root a configuration has to say so.
+    let user = if geteuid().is_root() { "[process]\nuser = \"root\"\n" } else { "" };
+    fs::write(&path, format!("{text}\n{user}[anonymous]\nhome = \"{home}\"\n")).unwrap();
     let mut program = Command::new(env!("CARGO_BIN_EXE_ringftpd"));
     program.args(["check-config", "--config"]).arg(&path).env("HOME", folder);
     run(&mut program, DEADLINE)

@@ -167,8 +167,9 @@ fn good_configuration() {
     let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let home = folder.path().display();
     let text = format!(
-        "[listen]\nimplicit = [\"{}\"]\n[anonymous]\nhome = \"{home}\"\n",
-        taken.local_addr().unwrap()
+        "[listen]\nimplicit = [\"{}\"]\n[anonymous]\nhome = \"{home}\"\n[process]\n{}",
+        taken.local_addr().unwrap(),
+        root_line()
     );
     fs::write(&path, text).unwrap();
     let mut program = Command::new(env!("CARGO_BIN_EXE_ringftpd"));
@@ -187,8 +188,9 @@ fn users_by_command() {
     let config = folder.path().join("ringftpd.toml");
     let text = format!(
         "[listen]\nimplicit = [\"127.0.0.1:0\"]\nexplicit = [\"127.0.0.1:0\"]\n\
-         [process]\nusers_file = \"{}\"\n[limits]\nlogin_failure_delay = \"10ms\"\n",
-        users.display()
+         [process]\nusers_file = \"{}\"\n{}[limits]\nlogin_failure_delay = \"10ms\"\n",
+        users.display(),
+        root_line()
     );
     fs::write(&config, text).unwrap();
     let user = |arguments: &[&str], password: &str| {
@@ -303,12 +305,37 @@ fn only_hashes_are_passwords() {
     let path = folder.path().join("ringftpd.toml");
     let home = folder.path().display();
     for (hash, exit) in [(SECRET_HASH, 0), ("secret", 1), ("$1$salt$hash", 1), ("", 1)] {
-        let text = format!("[[users]]\nname = \"alice\"\nhome = \"{home}\"\npassword = '{hash}'\n");
+        let process = root_line();
+        let text = format!(
+            "[[users]]\nname = \"alice\"\nhome = \"{home}\"\npassword = '{hash}'\n\
+             [process]\n{process}"
+        );
         fs::write(&path, text).unwrap();
         let mut program = Command::new(env!("CARGO_BIN_EXE_ringftpd"));
         program.args(["check-config", "--config"]).arg(&path).env("HOME", folder.path());
         run(&mut program, DEADLINE).exits(exit);
     }
+}
+
+/// Root serves from a configuration only when it is written there.
+#[test]
+fn root_is_not_served_from_by_mistake() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ringftpd.toml");
+    fs::write(&path, format!("[anonymous]\nhome = \"{}\"\n", folder.path().display())).unwrap();
+    let mut program = Command::new(env!("CARGO_BIN_EXE_ringftpd"));
+    program.args(["check-config", "--config"]).arg(&path).env("HOME", folder.path());
+    let checked = run(&mut program, DEADLINE);
+    if geteuid().is_root() {
+        checked.exits(1).says("process.user: is missing").says("process.user = \"root\"");
+    } else {
+        checked.success();
+    }
+}
+
+/// What `[process]` of a configuration needs when the tests run as root.
+fn root_line() -> &'static str {
+    if geteuid().is_root() { "user = \"root\"\n" } else { "" }
 }
 
 /// The program with free ports on 127.0.0.1 and nothing of this machine's environment.

@@ -405,7 +405,11 @@ impl Model {
     fn rename(&mut self, from: Option<VirtualPath>, name: &[u8]) -> Result<u16, String> {
         let Some(from) = from else { return Ok(503) };
         let to = self.path(name);
-        let request = FileRequest::Rename { from: from.clone(), to: to.clone() };
+        let request = FileRequest::Rename {
+            from: from.clone(),
+            to: to.clone(),
+            replace: permissions_of(self.user).may_replace_by_rename(),
+        };
         if self.asked(&request)?.is_err() {
             return Ok(553);
         }
@@ -434,12 +438,18 @@ impl Model {
                     (0, false) => StoreMode::Replace,
                     _ => StoreMode::At(offset),
                 };
-                let allowed = may.write && may.append;
+                let allowed = may.append && (may.create || may.overwrite);
                 if allowed && ascii && offset > 0 {
                     return Wanted::Refused(554);
                 }
                 let path = self.path(name);
-                let request = TransferRequest::Store { path, mode, ascii, announced: None };
+                let request = TransferRequest::Store {
+                    path,
+                    mode,
+                    rights: may.store_rights(),
+                    ascii,
+                    announced: None,
+                };
                 (allowed, if append { 550 } else { 553 }, request)
             }
             _ => {

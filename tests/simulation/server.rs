@@ -548,13 +548,18 @@ fn perform(tree: &mut Tree, request: &FileRequest) -> Result<FileReply, FileErro
             }
             tree.remove(path.as_bytes());
         }
-        FileRequest::Rename { from, to } => rename(tree, from, to)?,
+        FileRequest::Rename { from, to, replace } => rename(tree, from, to, *replace)?,
         request => panic!("the workload never leads to {request:?}"),
     }
     Ok(FileReply::Done)
 }
 
-fn rename(tree: &mut Tree, from: &VirtualPath, to: &VirtualPath) -> Result<(), FileError> {
+fn rename(
+    tree: &mut Tree,
+    from: &VirtualPath,
+    to: &VirtualPath,
+    replace: bool,
+) -> Result<(), FileError> {
     let moved = metadata(tree, from)?;
     if !is_directory(tree, &to.parent()) {
         return Err(FileError::NotFound);
@@ -567,6 +572,7 @@ fn rename(tree: &mut Tree, from: &VirtualPath, to: &VirtualPath) -> Result<(), F
         Ok(there) if there.kind == FileKind::Directory || moved.kind == FileKind::Directory => {
             return Err(FileError::AlreadyExists);
         }
+        Ok(_) if !replace => return Err(FileError::AlreadyExists),
         _ => {}
     }
     rename_in(tree, from.as_bytes(), to.as_bytes());

@@ -366,6 +366,10 @@ fn complete(config: &mut Table, scratch: &Path) {
     tls.insert("certificate".into(), file("chain.pem"));
     tls.insert("key".into(), file("key.pem"));
     let mut defaults = Table::new();
+    if rustix::process::geteuid().is_root() {
+        let user = Table::from_iter([("user".to_owned(), Value::from("root"))]);
+        defaults.insert("process".into(), user.into());
+    }
     defaults.insert("listen".into(), listen.into());
     defaults.insert("tls".into(), tls.into());
     merge(&mut defaults, std::mem::take(config));

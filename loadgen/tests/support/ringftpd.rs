@@ -56,9 +56,12 @@ impl Ringftpd {
         let scratch = TempDir::new().unwrap();
         let root = scratch.path().join("root");
         std::fs::create_dir(&root).unwrap();
+        // As root a configuration has to say so.
+        let is_root = rustix::process::geteuid().is_root();
+        let process = if is_root { "[process]\nuser = \"root\"\n" } else { "" };
         let config = format!(
             "[listen]\nimplicit = [\"{ip}:0\"]\nexplicit = [\"{ip}:0\"]\n[tls]\n{tls}\n\
-             [shards]\ncpus = \"0\"\n[policy]\nrequire_data_tls = false\n\
+             {process}[shards]\ncpus = \"0\"\n[policy]\nrequire_data_tls = false\n\
              [[users]]\nname = \"alice\"\n{user}\nhome = {root:?}\n\
              permissions = [\"read\", \"list\", \"write\", \"append\", \"delete\", \"rename\", \
              \"mkdir\"]\n"

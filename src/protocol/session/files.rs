@@ -138,7 +138,8 @@ impl Session {
     pub(super) fn rename_to(&mut self, argument: &[u8], from: Option<VirtualPath>) {
         let Some(from) = from else { return self.say(Situation::NeedRnfr) };
         let Some(to) = self.resolve(argument, 553) else { return };
-        self.ask(FileRequest::Rename { from, to }, FileOperation::RenameTo);
+        let replace = self.permissions().may_replace_by_rename();
+        self.ask(FileRequest::Rename { from, to, replace }, FileOperation::RenameTo);
     }
 
     fn size(&mut self, argument: &[u8]) {
@@ -155,7 +156,7 @@ impl Session {
     /// `YYYYMMDDHHMMSS name` mean what some clients want it to mean.
     fn modification_time(&mut self, argument: &[u8]) {
         let setting = split_time(argument)
-            .filter(|_| self.policy.mdtm_may_set && self.permissions().write)
+            .filter(|_| self.policy.mdtm_may_set && self.permissions().mtime)
             .and_then(|(time, name)| Some((time, self.cwd.resolve(name).ok()?)));
         let allowed = self.permissions().read || self.permissions().list;
         self.change_tree(allowed, argument, |path| {
@@ -217,7 +218,9 @@ impl Session {
         if name.is_empty() {
             return self.say(Situation::SyntaxError);
         }
-        self.change_tree(self.permissions().write, name, |path| {
+        let may = self.permissions();
+        let allowed = (modified.is_none() || may.mtime) && (mode.is_none() || may.chmod);
+        self.change_tree(allowed, name, |path| {
             (FileRequest::SetFacts { path, modified, mode }, operation)
         });
     }

@@ -45,10 +45,13 @@ impl Session {
             (Verb::Appe, _) => StoreMode::Append,
             _ => StoreMode::Replace,
         };
+        let rights = permissions.store_rights();
         let allowed = match mode {
             StoreMode::Append => permissions.append,
-            StoreMode::At(_) => permissions.append && permissions.write,
-            StoreMode::Replace | StoreMode::Unique => permissions.write,
+            // What of these the upload takes depends on whether the file exists, and how long it is.
+            StoreMode::At(_) => permissions.append && (rights.create || rights.overwrite),
+            StoreMode::Replace => rights.create || rights.overwrite,
+            StoreMode::Unique => rights.create,
         };
         if !allowed {
             return self.say_code(store_refusal(verb), "Permission denied.");
@@ -59,7 +62,7 @@ impl Session {
         }
         let wanted = if argument.is_empty() { b"upload" } else { argument };
         let Some(path) = self.resolve(wanted, store_refusal(verb)) else { return };
-        self.open(verb, wanted, TransferRequest::Store { path, mode, ascii, announced });
+        self.open(verb, wanted, TransferRequest::Store { path, mode, rights, ascii, announced });
     }
 
     /// Checks common to all transfers, then asks storage. Nothing preliminary is said before
@@ -189,6 +192,8 @@ fn storage_failure(verb: Verb, error: FileError) -> (u16, &'static str) {
     let storing = matches!(verb, Verb::Stor | Verb::Stou | Verb::Appe);
     let code = match error {
         FileError::NoSpace | FileError::Quota | FileError::TooBig if storing => 552,
+        // Somebody else's work on the name: the same command may succeed in a moment.
+        FileError::Busy if storing => 450,
         FileError::NoSpace
         | FileError::Busy
         | FileError::Overloaded

@@ -2,6 +2,7 @@
 
 use super::super::{PassiveUnavailable, ProtectionLevel, Rendezvous};
 use super::*;
+use crate::protocol::account::StoreRights;
 use crate::protocol::file::StoreMode;
 
 /// [XFER-16 XFER-17 XFER-19 XFER-20] in every phase of a transfer.
@@ -160,7 +161,13 @@ fn check_request(before: &[&str], command: &str, expected: TransferRequest) {
 }
 
 fn store(name: &[u8], mode: StoreMode, announced: Option<u64>) -> TransferRequest {
-    TransferRequest::Store { path: path(name), mode, ascii: false, announced }
+    TransferRequest::Store {
+        path: path(name),
+        mode,
+        rights: StoreRights::ALL,
+        ascii: false,
+        announced,
+    }
 }
 
 /// [XFER-05 XFER-06 XFER-07 XFER-12 XFER-14 TYPE-05].
@@ -242,13 +249,13 @@ fn rnto_follows_rnfr_at_once() {
     shell.check("NOOP", "200");
     shell.take_outputs();
     shell.check("RNTO other", "250");
-    let request = FileRequest::Rename { from: path(b"file"), to: path(b"other") };
+    let request = FileRequest::Rename { from: path(b"file"), to: path(b"other"), replace: true };
     assert_eq!(shell.take_outputs(), [Output::File(request)]);
     shell.check("RNFR file", "350");
     shell.check("RNFR second", "350");
     shell.take_outputs();
     shell.check("RNTO other", "250");
-    let request = FileRequest::Rename { from: path(b"second"), to: path(b"other") };
+    let request = FileRequest::Rename { from: path(b"second"), to: path(b"other"), replace: true };
     assert_eq!(shell.take_outputs(), [Output::File(request)]);
 }
 
@@ -275,13 +282,19 @@ fn every_end_of_a_transfer() {
         assert_eq!(shell.take(), expected, "{name}");
         shell.check("NOOP", "200");
     }
-    for error in [FileError::NoSpace, FileError::Quota, FileError::TooBig] {
+    for (error, code) in [
+        (FileError::NoSpace, "552"),
+        (FileError::Quota, "552"),
+        (FileError::TooBig, "552"),
+        (FileError::Busy, "450"),
+        (FileError::AlreadyExists, "553"),
+    ] {
         let mut shell = logged_in();
         shell.check("EPSV", "229");
         shell.hold = Hold::Running;
         shell.check("STOR file", "150");
         shell.finish(Err(TransferError::Storage(error)));
-        assert_eq!(shell.take(), "552", "{error:?}");
+        assert_eq!(shell.take(), code, "{error:?}");
     }
 }
 
@@ -346,4 +359,68 @@ fn permissions() {
     }
     assert!(shell.take_outputs().is_empty(), "storage was asked");
     shell.check("RETR f", "150 226");
+}
+
+/// Each right opens its commands and no others; what depends on the file is storage's to decide.
+#[test]
+fn narrower_rights_than_write() {
+    const NONE: Permissions = Permissions::NONE;
+    #[track_caller]
+    fn check(permissions: Permissions, allowed: &[&str]) {
+        let mut shell = Shell::new(Mode::Explicit, lax()).authenticating();
+        shell.input(Input::Authenticated(Ok(Account { permissions, ..account("ann") })));
+        assert_eq!(shell.take(), "230");
+        for command in [
+            "STOR file",
+            "STOU file",
+            "APPE file",
+            "SITE CHMOD 644 file",
+            "MFF UNIX.mode=644; file",
+            "MFF modify=20200101000000; file",
+            "MFF modify=20200101000000;UNIX.mode=644; file",
+            "MFMT 20200101000000 file",
+            "SITE UTIME 20200101000000 file",
+            "RETR file",
+        ] {
+            shell.check("EPSV", "229");
+            shell.take_outputs();
+            shell.feed(format!("{command}\r\n").as_bytes());
+            shell.take();
+            let asked = !shell.take_outputs().is_empty();
+            assert_eq!(asked, allowed.contains(&command), "{permissions:?} {command}");
+        }
+    }
+    let chmod = ["SITE CHMOD 644 file", "MFF UNIX.mode=644; file"];
+    let mtime = [
+        "MFF modify=20200101000000; file",
+        "MFMT 20200101000000 file",
+        "SITE UTIME 20200101000000 file",
+    ];
+    check(Permissions { create: true, ..NONE }, &["STOR file", "STOU file"]);
+    check(Permissions { overwrite: true, ..NONE }, &["STOR file"]);
+    check(Permissions { append: true, ..NONE }, &["APPE file"]);
+    check(Permissions { chmod: true, ..NONE }, &chmod);
+    check(Permissions { mtime: true, ..NONE }, &mtime);
+}
+
+/// RNTO over an existing file takes the right to overwrite or to delete.
+#[test]
+fn a_rename_replaces_only_with_the_right_to() {
+    const RENAME: Permissions = Permissions { rename: true, ..Permissions::NONE };
+    for (permissions, expected) in [
+        (RENAME, false),
+        (Permissions { create: true, append: true, ..RENAME }, false),
+        (Permissions { overwrite: true, ..RENAME }, true),
+        (Permissions { delete: true, ..RENAME }, true),
+    ] {
+        let mut shell = Shell::new(Mode::Explicit, lax()).authenticating();
+        shell.input(Input::Authenticated(Ok(Account { permissions, ..account("ann") })));
+        shell.take();
+        shell.check("RNFR file", "350");
+        shell.take_outputs();
+        shell.check("RNTO other", "250");
+        let asked =
+            FileRequest::Rename { from: path(b"file"), to: path(b"other"), replace: expected };
+        assert!(shell.take_outputs().contains(&Output::File(asked)), "{permissions:?}");
+    }
 }
