@@ -155,6 +155,9 @@ pub const HELPERS_PER_USER_MAX: usize = 4;
 /// How old work on a thread is when it counts as stuck: ten times a busy disk's slowest answers.
 pub const HELPER_STUCK_AFTER: Duration = Duration::from_millis(500);
 
+/// Devices below homes whose kind a shard remembers.
+pub const DEVICES_PER_SHARD_MAX: usize = 1024;
+
 /// Helper threads per shard for long work: digests, sizes of texts, copies before a restart marker.
 pub const LONG_THREADS_PER_SHARD: usize = 3;
 
@@ -166,6 +169,10 @@ pub const LONG_PER_DEVICE_MAX: usize = 2;
 
 /// Pieces of long work of one user at a time: the others' digests go on.
 pub const LONG_PER_USER_MAX: usize = 1;
+
+/// Octets of an upload that was announced (ALLO) for which blocks are reserved at a time, and never
+/// more than an eighth of what is free: the announcement of one client is nobody else's loss.
+pub const RESERVE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 /// File work of one user that waits in a shard. A session has one request and one transfer; past
 /// this, sessions that left their work behind in a file system that hangs are too many, and

@@ -14,9 +14,10 @@ use super::handshakes::Handshakes;
 use super::passive_ports::PassivePorts;
 use crate::auth::UserTable;
 use crate::buffer::{BlockPool, Budget};
-use crate::limits::{LINGERING_PER_SHARD, READ_AHEAD_PER_SHARD};
+use crate::limits::{DEVICES_PER_SHARD_MAX, LINGERING_PER_SHARD, READ_AHEAD_PER_SHARD};
 use crate::metrics::{Counters, Gauges};
 use crate::protocol::account::HomeId;
+use crate::protocol::path::VirtualPath;
 use crate::protocol::policy::Policy;
 use crate::runtime::{FileHelpers, Flag, Helpers, Line, Owner, Pacer, Queue, TaskGroup};
 use crate::sys::ktls;
@@ -104,6 +105,8 @@ pub struct Context {
     /// Set when the shutdown deadline passed: transfers end, too.
     pub cut: Flag,
     sessions_by_user: RefCell<BTreeMap<String, u32>>,
+    /// Devices below homes, and whether their file systems are this host's own.
+    devices: RefCell<BTreeMap<u64, bool>>,
     /// Sessions and transfers.
     pub tasks: TaskGroup,
 }
@@ -131,6 +134,7 @@ impl Context {
             drain: Flag::new(),
             cut: Flag::new(),
             sessions_by_user: RefCell::default(),
+            devices: RefCell::default(),
             tasks: TaskGroup::new(),
         }
     }
@@ -150,6 +154,38 @@ impl Context {
     /// The helper threads for work of `user` at `device`.
     pub(super) fn files(&self, user: &str, device: u64) -> FileHelpers {
         self.parts.helpers.of(Owner { user: number(user), device })
+    }
+
+    /// Whether files at `device`, where `path` is, may be opened and closed on this thread: their
+    /// file system asks nobody else. One that is met first is looked at, and not trusted until
+    /// then.
+    pub(super) fn is_local(
+        self: &Rc<Self>,
+        root: &Arc<Root>,
+        path: &VirtualPath,
+        files: &FileHelpers,
+        device: u64,
+    ) -> bool {
+        if root.local_device() == Some(device) {
+            return true;
+        }
+        let mut devices = self.devices.borrow_mut();
+        if let Some(local) = devices.get(&device) {
+            return *local;
+        }
+        if devices.len() >= DEVICES_PER_SHARD_MAX {
+            devices.clear();
+        }
+        devices.insert(device, false);
+        let (context, root, path, files) =
+            (self.clone(), root.clone(), path.clone(), files.clone());
+        self.tasks.spawn(async move {
+            let look = move || root.look_at_device(&path);
+            if let Ok(Some((device, local))) = files.run(look).await {
+                context.devices.borrow_mut().insert(device, local);
+            }
+        });
+        false
     }
 
     /// Brings the values about helper threads up to date.

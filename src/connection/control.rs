@@ -692,11 +692,14 @@ impl Control {
         let Some((root, user, lax_upload_eof)) = opening else {
             return self.answers.push_back(Input::TransferOpened(Err(FileError::NotFound)));
         };
-        let files = self.context.files(&user, root.device_of(request.path()));
+        let device = root.device_of(request.path());
+        let files = self.context.files(&user, device);
+        let local = self.context.is_local(&root, request.path(), &files, device);
         self.transfer = Some(TransferHandle::start(Job {
             context: self.context.clone(),
             root,
             files,
+            local,
             request,
             session: self.tls_session.clone(),
             proof: self.proof.clone(),

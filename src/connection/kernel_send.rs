@@ -8,7 +8,7 @@ use rustix::io::Errno;
 
 use super::data::{DataConnection, failed};
 use super::data_path::{Circumstances, Content, DataPath, choose};
-use super::storage;
+use super::storage::{self, Held};
 use super::transfer::Pump;
 use crate::clock;
 use crate::protocol::file::FileError;
@@ -52,7 +52,9 @@ impl Pump<'_> {
                 .map(|keys| cipher(keys.aead)),
             cache_tells: matches!(content, Content::File(_))
                 && file.is_some_and(|file| {
-                    !file.is_direct() && sendfile::is_cached(file, file.position(), 1).is_ok()
+                    !file.is_direct()
+                        && !file.is_remote()
+                        && sendfile::is_cached(file, file.position(), 1).is_ok()
                 }),
         };
         let path = choose(&circumstances);
@@ -90,15 +92,13 @@ impl Pump<'_> {
         let size = file.size();
         // To ask about each chunk is a twentieth of the work where pages are small, as in tmpfs.
         let in_memory = file.is_memory();
-        let mut file = Some(file);
+        let mut file = Held::new(file, &self.job.files);
         let mut block = None;
         // Set off by a filesystem that cannot do it; reading also finds out what an error is about.
         let mut direct = true;
         loop {
-            if let Some(reading) = &mut file
-                && direct
-                && left(reading) > 0
-            {
+            if direct && left(&file) > 0 {
+                let reading = &mut *file;
                 let count = left(reading).min(CHUNK_BYTES);
                 let cached = || sendfile::is_cached(&*reading, reading.position(), count);
                 if in_memory || cached() == Ok(true) {
@@ -128,7 +128,7 @@ impl Pump<'_> {
             self.send(&block.as_slice()[..count]).await?;
         }
         // A file that was cut meanwhile is not what SIZE had promised.
-        if file.is_none_or(|file| file.position() < size) {
+        if file.position() < size {
             return Err(TransferError::Storage(FileError::Shrunk));
         }
         self.end_sending().await

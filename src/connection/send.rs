@@ -3,6 +3,7 @@
 
 use super::data::DataConnection;
 use super::source::{Piece, Source};
+use super::storage::Held;
 use super::transfer::{Pump, Report};
 use crate::buffer::{Block, BlockPool};
 use crate::limits::{TLS_FRAGMENT_BYTES_MAX, TRANSFER_BATCH_SMALL_BYTES};
@@ -43,7 +44,7 @@ impl Pump<'_> {
         report: &mut Report,
     ) -> Result<(), TransferError> {
         let size = file.size();
-        let mut source = Source::new(&self.job.context, file);
+        let mut source = Source::new(&self.job.context, Held::new(file, &self.job.files));
         let sent = match self.job.request {
             TransferRequest::Retrieve { ascii: true, offset, .. } => {
                 self.send_text(&mut source, offset).await

@@ -17,7 +17,7 @@ impl Pump<'_> {
             let Some(lister) = lister else {
                 return self.send_contents(&text).await.map(drop);
             };
-            let reading = storage::list(files, lister, spare);
+            let reading = storage::list_more(files, lister, spare);
             let (next, sent) = both(reading, self.send(&text)).await;
             sent?;
             (read, spare) = (next, text);

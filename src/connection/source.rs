@@ -2,11 +2,13 @@
 //! for the disk while what came before is sent. What becomes of them is the sender's business.
 
 use std::collections::VecDeque;
+use std::ops::Deref;
 use std::rc::Rc;
 
 use rustix::io::Errno;
 
 use super::Context;
+use super::storage::Held;
 use crate::buffer::Share;
 use crate::limits::{
     READ_AHEAD_BYTES, READ_AHEAD_DEPTH, READ_AHEAD_SMALL_BYTES, TLS_FRAGMENT_BYTES_MAX,
@@ -18,7 +20,7 @@ use crate::vfs::{DIRECT_ALIGNMENT, ReadFile};
 /// A file being sent.
 pub(super) struct Source {
     context: Rc<Context>,
-    file: ReadFile,
+    file: Held,
     reader: Option<FileReader>,
     /// Read and not yet taken.
     chunk: Option<Chunk>,
@@ -63,14 +65,33 @@ struct Pending {
 }
 
 struct Chunk {
-    octets: Octets,
+    octets: Read,
     taken: usize,
     /// Its part of what the shard may read ahead.
     _share: Option<Share>,
 }
 
+/// Octets as they were read.
+enum Read {
+    /// By io_uring.
+    Ring(Octets),
+    /// By a helper thread.
+    Helper(Vec<u8>),
+}
+
+impl Deref for Read {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Ring(octets) => octets,
+            Self::Helper(octets) => octets,
+        }
+    }
+}
+
 impl Source {
-    pub(super) fn new(context: &Rc<Context>, file: ReadFile) -> Self {
+    pub(super) fn new(context: &Rc<Context>, file: Held) -> Self {
         if file.is_direct_refused() {
             if context.counters.direct_refused.get() == 0 {
                 tracing::warn!(
@@ -130,6 +151,9 @@ impl Source {
 
     /// Returns when [`Source::next`] has something to say.
     pub(super) async fn wait(&mut self) -> Result<(), FileError> {
+        if self.file.is_remote() {
+            return self.wait_for_helper().await;
+        }
         self.read_ahead()?;
         let Some(mut pending) = self.pending.pop_front() else { return Ok(()) };
         let octets = match (&mut pending.read).await {
@@ -156,12 +180,26 @@ impl Source {
             self.ended = true;
             return Ok(());
         }
-        self.chunk = Some(Chunk { octets, taken: pending.skip, _share: pending.share });
+        self.chunk =
+            Some(Chunk { octets: Read::Ring(octets), taken: pending.skip, _share: pending.share });
         // The disk goes on while the chunk is sent.
         self.read_ahead()
     }
 
-    pub(super) const fn position(&self) -> u64 {
+    /// Reads where a read may wait for somebody who is gone: those of io_uring would keep the
+    /// kernel's few threads from reads of other files.
+    async fn wait_for_helper(&mut self) -> Result<(), FileError> {
+        let share = self.context.read_ahead.take();
+        let count = if share.is_some() { READ_AHEAD_BYTES } else { READ_AHEAD_SMALL_BYTES };
+        let octets = self.file.peek(count).await?;
+        self.ended = octets.is_empty();
+        if !self.ended {
+            self.chunk = Some(Chunk { octets: Read::Helper(octets), taken: 0, _share: share });
+        }
+        Ok(())
+    }
+
+    pub(super) fn position(&self) -> u64 {
         self.file.position()
     }
 

@@ -1,11 +1,13 @@
 //! Storage work where it belongs: on the shard's thread when the kernel answers from its caches,
 //! on a helper thread otherwise.
 
+use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
 use super::Context;
+use super::transfer::Job;
 use crate::buffer::Block;
-use crate::protocol::file::{FileError, FileReply, FileRequest, Opened, TransferRequest};
+use crate::protocol::file::{FileError, FileReply, FileRequest, Opened};
 use crate::runtime::{FileHelpers, HelperError};
 use crate::vfs::{self, Hasher, Lister, ReadFile, Root, StorePolicy, Transfer, Upload};
 
@@ -27,6 +29,9 @@ pub(super) async fn perform(
         }
         return digest(files, hasher).await;
     }
+    if let FileRequest::AsciiSize(_) = request {
+        return on_helper_slowly(files, move || vfs::perform(&root, &request)).await;
+    }
     on_helper(files, move || vfs::perform(&root, &request)).await
 }
 
@@ -45,17 +50,24 @@ async fn digest(files: &FileHelpers, mut hasher: Hasher) -> Result<FileReply, Fi
 /// Opens the file or directory of a transfer. What a restart marker has copied is copied piece by
 /// piece, unless the transfer is to `stop`: then it is handed over to be given up.
 pub(super) async fn open(
-    files: &FileHelpers,
-    root: Arc<Root>,
-    request: TransferRequest,
+    job: &Job,
     policy: StorePolicy,
     stop: impl Fn() -> bool,
 ) -> Result<(Transfer, Opened), FileError> {
-    if let Some(answer) = vfs::try_open(&root, &request) {
+    let files = &job.files;
+    if job.local
+        && let Some(answer) = vfs::try_open(&job.root, &job.request)
+    {
         return answer;
     }
+    let (root, request) = (job.root.clone(), job.request.clone());
     let (mut transfer, opened) =
         on_helper(files, move || vfs::open(&root, &request, &policy)).await?;
+    if let Transfer::Read(file) = &mut transfer
+        && !job.context.is_local(&job.root, job.request.path(), files, file.device())
+    {
+        file.set_remote();
+    }
     while let Transfer::Write(mut upload) = transfer {
         if !upload.is_copying() || stop() {
             return Ok((Transfer::Write(upload), opened));
@@ -69,14 +81,13 @@ pub(super) async fn open(
 /// The next piece of a file into `block`; 0 at its end.
 pub(super) async fn read(
     files: &FileHelpers,
-    file: &mut Option<ReadFile>,
+    held: &mut Held,
     block: &mut Block,
 ) -> Result<usize, FileError> {
-    let Some(mut reading) = file.take() else { return Err(FileError::Io(0)) };
-    if let Some(answer) = reading.try_read(block.as_mut_slice()) {
-        *file = Some(reading);
+    if let Some(answer) = held.try_read(block.as_mut_slice()) {
         return answer;
     }
+    let Some(mut reading) = held.file.take() else { return Err(FileError::Io(0)) };
     let mut bytes = block.take();
     let (reading, bytes, answer) = on_helper(files, move || {
         let answer = reading.read(&mut bytes);
@@ -84,22 +95,86 @@ pub(super) async fn read(
     })
     .await?;
     block.restore(bytes);
-    *file = Some(reading);
+    held.file = Some(reading);
     answer
+}
+
+/// A file being sent, closed on a helper thread where closing it may wait.
+pub(super) struct Held {
+    /// `None` while a helper thread has it, or after one has lost it.
+    file: Option<ReadFile>,
+    files: FileHelpers,
+}
+
+impl Held {
+    pub(super) fn new(file: ReadFile, files: &FileHelpers) -> Self {
+        Self { file: Some(file), files: files.clone() }
+    }
+
+    /// Up to `count` octets from the position on, which stays, read by a helper thread.
+    pub(super) async fn peek(&mut self, count: usize) -> Result<Vec<u8>, FileError> {
+        let Some(mut reading) = self.file.take() else { return Err(FileError::Io(0)) };
+        let (reading, answer) = on_helper(&self.files, move || {
+            let mut octets = vec![0; count];
+            let answer = reading.peek(&mut octets).map(|count| {
+                octets.truncate(count);
+                octets
+            });
+            Ok((reading, answer))
+        })
+        .await?;
+        self.file = Some(reading);
+        answer
+    }
+}
+
+impl Deref for Held {
+    type Target = ReadFile;
+
+    fn deref(&self) -> &ReadFile {
+        self.file.as_ref().expect("whoever lost it ends the transfer")
+    }
+}
+
+impl DerefMut for Held {
+    fn deref_mut(&mut self) -> &mut ReadFile {
+        self.file.as_mut().expect("whoever lost it ends the transfer")
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if let Some(file) = self.file.take_if(|file| file.is_remote()) {
+            self.files.dispose(file);
+        }
+    }
 }
 
 /// The next lines of a listing, in the memory of `text`, and the listing unless they are the last.
 pub(super) async fn list(
     files: &FileHelpers,
+    lister: Lister,
+    text: Vec<u8>,
+) -> Result<(Option<Lister>, Vec<u8>), FileError> {
+    on_helper(files, move || next_lines(lister, text)).await
+}
+
+/// The same of a listing that proved long: it gives way to everything else.
+pub(super) async fn list_more(
+    files: &FileHelpers,
+    lister: Lister,
+    text: Vec<u8>,
+) -> Result<(Option<Lister>, Vec<u8>), FileError> {
+    on_helper_slowly(files, move || next_lines(lister, text)).await
+}
+
+fn next_lines(
     mut lister: Lister,
     mut text: Vec<u8>,
 ) -> Result<(Option<Lister>, Vec<u8>), FileError> {
-    on_helper(files, move || {
-        text.clear();
-        let more = lister.next(&mut text)?;
-        Ok((more.then_some(lister), text))
-    })
-    .await
+    text.clear();
+    let more = lister.next(&mut text)?;
+    Ok((more.then_some(lister), text))
 }
 
 /// Makes a complete upload visible.

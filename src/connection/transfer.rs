@@ -28,6 +28,8 @@ pub(super) struct Job {
     pub(super) root: Arc<Root>,
     /// The helper threads, for work of this user at what the request names.
     pub(super) files: FileHelpers,
+    /// Whether what it names may be opened on this thread.
+    pub(super) local: bool,
     pub(super) request: TransferRequest,
     /// What a data connection resumes.
     pub(super) session: Arc<ControlSession>,
@@ -120,7 +122,13 @@ async fn run(
         hashes: policy.hash_uploads,
     };
     let stop = || interrupts.check().is_err();
-    let opened = storage::open(files, job.root.clone(), job.request.clone(), store, stop).await;
+    let opening = async { Some(storage::open(&job, store, stop).await) };
+    let gone = async {
+        over.wait().await;
+        None
+    };
+    // What a session that is gone has asked for is closed where it is opened.
+    let Some(opened) = race(opening, gone).await else { return };
     let transfer = match opened {
         Ok((transfer, opened)) => {
             let _ = job.mailbox.send(Input::TransferOpened(Ok(opened)));

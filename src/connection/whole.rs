@@ -2,7 +2,7 @@
 //! write. At thousands of files a second the segments cost more than the octets.
 
 use super::data_path::DataPath;
-use super::storage;
+use super::storage::{self, Held};
 use super::transfer::Pump;
 use crate::limits::WHOLE_FILE_BYTES_MAX;
 use crate::protocol::file::{FileError, TransferRequest};
@@ -29,12 +29,11 @@ impl Pump<'_> {
     pub(super) async fn send_whole(&mut self, file: ReadFile) -> Result<(), TransferError> {
         let context = &self.job.context;
         let size = file.size();
-        let mut file = Some(file);
+        let mut file = Held::new(file, &self.job.files);
         let mut block = context.blocks.lease();
         let mut contents = Vec::new();
         loop {
-            let position = file.as_ref().map_or(size, ReadFile::position);
-            let left = usize::try_from(size - position).unwrap_or(0);
+            let left = usize::try_from(size - file.position()).unwrap_or(0);
             if left == 0 {
                 break;
             }

@@ -2,9 +2,10 @@
 
 use std::os::fd::OwnedFd;
 
-use rustix::fs::copy_file_range;
+use rustix::fs::{SeekFrom, copy_file_range, ftruncate, seek};
 use rustix::io::{Errno, pread, pwrite, retry_on_intr};
 
+use super::facts;
 use crate::limits::{COPY_PIECE_BYTES, TRANSFER_BATCH_BYTES};
 use crate::protocol::file::FileError;
 
@@ -25,10 +26,37 @@ impl Prefix {
 
     /// Copies the next piece into `copy`; true when that was the last.
     pub(super) fn step(&mut self, copy: &OwnedFd) -> Result<bool, FileError> {
-        let end = self.end.min(self.position + COPY_PIECE_BYTES);
+        let data = self.next_data()?;
+        if data > self.position {
+            // A hole stays one, and costs neither time nor blocks.
+            self.position = data;
+            ftruncate(copy, data)?;
+            return Ok(data == self.end);
+        }
+        let end = self.end.min(self.position + COPY_PIECE_BYTES).min(self.next_hole());
         copy_piece(&self.source, copy, self.position, end)?;
         self.position = end;
         Ok(end == self.end)
+    }
+
+    /// Where the next octet that is no hole lies, `end` at the most.
+    fn next_data(&self) -> Result<u64, FileError> {
+        if facts::stat_handle(&self.source, false)?.stx_size < self.end {
+            // The file was cut meanwhile: what the client wants to continue is gone.
+            return Err(FileError::BeyondEnd);
+        }
+        match seek(&self.source, SeekFrom::Data(self.position)) {
+            Ok(data) => Ok(data.clamp(self.position, self.end)),
+            Err(Errno::NXIO) => Ok(self.end),
+            // Not on this filesystem: all of it is data.
+            Err(_) => Ok(self.position),
+        }
+    }
+
+    /// Where the data at the position ends, as far as the filesystem tells.
+    fn next_hole(&self) -> u64 {
+        let hole = seek(&self.source, SeekFrom::Hole(self.position));
+        hole.ok().filter(|&hole| hole > self.position).unwrap_or(self.end)
     }
 }
 
@@ -88,6 +116,30 @@ mod tests {
 
     use super::*;
     use crate::vfs::testing::Home;
+
+    /// 8 TiB of nothing between two octets: two pieces of work and no blocks.
+    #[test]
+    fn holes_stay_holes() {
+        let home = Home::new();
+        let file = File::create(home.on_disk("f")).unwrap();
+        const END: u64 = 1 << 42;
+        if file.set_len(END).is_err() {
+            return println!("skipped: no file of 4 TiB here");
+        }
+        std::os::unix::fs::FileExt::write_all_at(&file, b"x", END - 1).unwrap();
+        let copy = OwnedFd::from(File::create(home.on_disk("copy")).unwrap());
+        let source = File::open(home.on_disk("f")).unwrap();
+        let mut prefix = Prefix::new(source.into(), END);
+        let steps = (0..10).take_while(|_| !prefix.step(&copy).unwrap()).count() + 1;
+        assert!(steps <= 3, "{steps} steps");
+        let facts = std::fs::metadata(home.on_disk("copy")).unwrap();
+        assert_eq!(facts.len(), END);
+        assert!(std::os::unix::fs::MetadataExt::blocks(&facts) < 1024);
+        // A cut file is no longer what the client continues.
+        let mut prefix = Prefix::new(File::open(home.on_disk("f")).unwrap().into(), END);
+        file.set_len(END - 2).unwrap();
+        assert_eq!(prefix.step(&copy), Err(FileError::BeyondEnd));
+    }
 
     #[test]
     fn a_prefix_is_copied_whichever_way() {

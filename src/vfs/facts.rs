@@ -129,6 +129,31 @@ pub(super) fn is_on_tmpfs(file: impl AsFd) -> bool {
     fstatfs(file).is_ok_and(|filesystem| filesystem.f_type == TMPFS_MAGIC)
 }
 
+/// Whether `file` is on a file system of this host's own disks or memory, which answers by itself:
+/// opening and closing a file there asks nobody who may be gone (FUSE, NFS and their like do).
+pub(super) fn is_on_local(file: impl AsFd) -> bool {
+    fstatfs(file).is_ok_and(|filesystem| LOCAL_MAGIC.contains(&filesystem.f_type))
+}
+
+/// ext2 to ext4, XFS, btrfs, tmpfs, ramfs, overlayfs, F2FS, bcachefs, ZFS, EROFS, squashfs, FAT,
+/// exFAT, JFS.
+const LOCAL_MAGIC: [FsWord; 14] = [
+    0xef53,
+    0x5846_5342,
+    0x9123_683e,
+    TMPFS_MAGIC,
+    0x8584_58f6,
+    0x794c_7630,
+    0xf2f5_2010,
+    0xca45_1a4e,
+    0x2fc1_2fc1,
+    0xe0f5_e1e2,
+    0x7371_7368,
+    0x4d44,
+    0x2011_bab0,
+    0x3153_464a,
+];
+
 /// statfs(2).
 const TMPFS_MAGIC: FsWord = 0x0102_1994;
 

@@ -10,6 +10,7 @@ use rustix::io::{Errno, ReadWriteFlags, pwrite, pwritev2, retry_on_intr};
 
 use super::hash::Digesting;
 use super::{facts, kept_digests};
+use crate::limits::RESERVE_BYTES_MAX;
 use crate::protocol::file::{FileError, HashAlgorithms};
 use crate::sys::file::start_writeback;
 
@@ -29,8 +30,9 @@ pub(super) struct Growing {
     durable: bool,
     /// Octets written that the kernel has been told to bring to the disk.
     writeback: u64,
-    /// Octets for which blocks may be reserved past the end (ALLO).
+    /// Octets for which blocks have been reserved (ALLO), and those that were announced.
     reserved: u64,
+    announced: u64,
 }
 
 /// When a write waits for a disk.
@@ -50,7 +52,9 @@ impl Growing {
     pub(super) fn new(file: OwnedFd, hashes: HashAlgorithms, durable: bool) -> Self {
         let digesting = Digesting::new(hashes);
         let waits = if facts::is_on_tmpfs(&file) { Waits::Never } else { Waits::Told };
-        Self { file, base: 0, written: 0, waits, digesting, durable, writeback: 0, reserved: 0 }
+        let (reserved, announced) = (0, 0);
+        let (base, written, writeback) = (0, 0, 0);
+        Self { file, base, written, waits, digesting, durable, writeback, reserved, announced }
     }
 
     /// The file has `base` octets already; of the whole there will be no digest.
@@ -78,6 +82,7 @@ impl Growing {
     /// Writes all of `octets` after the last one, waiting for the disk.
     pub(super) fn write(&mut self, mut octets: &[u8]) -> Result<(), FileError> {
         self.digesting.update(octets);
+        self.renew_reservation(octets.len() as u64);
         while !octets.is_empty() {
             match retry_on_intr(|| pwrite(&self.file, octets, self.end()))? {
                 0 => return Err(FileError::NoSpace),
@@ -95,7 +100,7 @@ impl Growing {
     /// [`Growing::write`] on a helper thread.
     pub(super) fn try_write(&mut self, octets: &[u8]) -> Option<Result<usize, FileError>> {
         // A digest takes longer than the write: both belong on a helper thread.
-        if octets.is_empty() || !self.digesting.is_empty() {
+        if octets.is_empty() || !self.digesting.is_empty() || self.wants_room(octets.len() as u64) {
             return None;
         }
         let flags = match self.waits {
@@ -143,13 +148,40 @@ impl Growing {
         if f_blocks > 0 && f_bavail.saturating_mul(f_frsize) < octets {
             return Err(FileError::NoSpace);
         }
-        match fallocate(&self.file, FallocateFlags::KEEP_SIZE, self.base, octets) {
-            Ok(()) => self.reserved = octets,
+        // A part, renewed as the upload goes on: what a client announces and never sends is not
+        // kept from everybody else.
+        let first = octets.min(share(f_bavail.saturating_mul(f_frsize)));
+        if first == 0 {
+            return Ok(());
+        }
+        match fallocate(&self.file, FallocateFlags::KEEP_SIZE, self.base, first) {
+            Ok(()) => (self.reserved, self.announced) = (first, octets),
             Err(errno @ (Errno::NOSPC | Errno::DQUOT | Errno::FBIG)) => return Err(errno.into()),
             // Not on this filesystem: the announcement was only a help.
             Err(_) => {}
         }
         Ok(())
+    }
+
+    /// Whether so many more octets need a further reservation.
+    const fn wants_room(&self, count: u64) -> bool {
+        self.reserved < self.announced && self.written + count > self.reserved
+    }
+
+    /// Reserves the next part of what was announced when `count` more octets need it. Only a help:
+    /// where it fails, the write says so, or goes on without.
+    fn renew_reservation(&mut self, count: u64) {
+        if !self.wants_room(count) {
+            return;
+        }
+        let free = fstatvfs(&self.file)
+            .map_or(0, |StatVfs { f_bavail, f_frsize, .. }| f_bavail.saturating_mul(f_frsize));
+        let from = self.reserved.max(self.written);
+        let more = (self.announced.saturating_sub(from)).min(share(free).max(count));
+        let at = self.base + from;
+        let renewed =
+            more > 0 && fallocate(&self.file, FallocateFlags::KEEP_SIZE, at, more).is_ok();
+        self.reserved = if renewed { from + more } else { self.announced };
     }
 
     /// Has the kernel write to the disk already what the end will wait for, so that it waits less.
@@ -169,6 +201,15 @@ impl Growing {
             ftruncate(&self.file, self.end())?;
         }
         Ok(())
+    }
+}
+
+/// What may be reserved at a time of `free` octets; all of it where nothing is told (0).
+const fn share(free: u64) -> u64 {
+    match free / 8 {
+        0 => RESERVE_BYTES_MAX,
+        part if part < RESERVE_BYTES_MAX => part,
+        _ => RESERVE_BYTES_MAX,
     }
 }
 

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{Advice, OFlags, fadvise, fcntl_getfl, fcntl_setfl};
 use rustix::io::{Errno, ReadWriteFlags, pread, preadv2, retry_on_intr};
 
-use super::facts::is_on_tmpfs;
+use super::facts::{self, is_on_tmpfs};
 use super::root::{Lookup, Root};
 use crate::limits::{TRANSFER_BATCH_BYTES, WHOLE_FILE_BYTES_MAX};
 use crate::protocol::file::FileError;
@@ -26,6 +26,9 @@ pub struct ReadFile {
     skip: u64,
     inline: Inline,
     wanted: FileRule,
+    device: u64,
+    /// Whatever is asked of it may wait for somebody else, closing it included.
+    remote: bool,
 }
 
 /// What a shard's own thread may ask of the file.
@@ -70,7 +73,8 @@ impl ReadFile {
             }
             Inline::Cached
         };
-        Ok(Self { file, position, size, skip, inline, wanted })
+        let device = facts::device(&stat);
+        Ok(Self { file, position, size, skip, inline, wanted, device, remote: false })
     }
 
     /// Reads what the page cache holds at the position, without waiting. `None`: ask
@@ -78,6 +82,9 @@ impl ReadFile {
     /// `Some(Ok(0))` is the end of the file. Fewer octets than asked for mean nothing else.
     pub fn try_read(&mut self, buffer: &mut [u8]) -> Option<Result<usize, FileError>> {
         debug_assert!(!buffer.is_empty(), "0 is the end of the file");
+        if self.remote {
+            return None;
+        }
         match self.inline {
             Inline::All => return Some(self.read(buffer)),
             Inline::Nothing | Inline::Direct => return None,
@@ -96,10 +103,37 @@ impl ReadFile {
         }
     }
 
+    /// The device (`st_dev`) the file is on.
+    #[must_use]
+    pub const fn device(&self) -> u64 {
+        self.device
+    }
+
+    /// Its file system may wait for somebody else: from now on nothing is asked of the file on the
+    /// shard's thread, and whoever has it drops it on a helper thread.
+    pub const fn set_remote(&mut self) {
+        self.remote = true;
+    }
+
+    /// See [`ReadFile::set_remote`].
+    #[must_use]
+    pub const fn is_remote(&self) -> bool {
+        self.remote
+    }
+
+    /// Reads at the position, waiting for the disk, and stays there.
+    ///
+    /// # Errors
+    ///
+    /// What the system said.
+    pub fn peek(&mut self, buffer: &mut [u8]) -> Result<usize, FileError> {
+        self.read_at(self.position, buffer)
+    }
+
     /// Whether the file is memory, so that no part of it is ever waited for. Asks the system.
     #[must_use]
     pub fn is_memory(&self) -> bool {
-        is_memory(&self.file)
+        !self.remote && is_memory(&self.file)
     }
 
     /// Whether the octet at `position` can be had without waiting.
@@ -109,6 +143,7 @@ impl ReadFile {
         let buffers = &mut [IoSliceMut::new(octet)];
         self.inline == Inline::All
             || (self.inline == Inline::Cached
+                && !self.remote
                 && preadv2(&self.file, buffers, position, ReadWriteFlags::NOWAIT).is_ok())
     }
 

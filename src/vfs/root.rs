@@ -37,6 +37,8 @@ const RETRIES_MAX: usize = 64;
 pub struct Root {
     directory: OwnedFd,
     identity: Identity,
+    /// Its device, if the file system there is this host's own.
+    local_device: Option<u64>,
     /// Relative pathnames of directories with a rule of their own, the most special last.
     rules: Vec<(Vec<u8>, FileRule)>,
 }
@@ -100,7 +102,9 @@ impl Root {
             .map(|stat| facts::unique(&stat))
             .map_err(directory_error)?;
         let identity = Identity::current(read_only, device);
-        let root = Self { directory, identity, rules: Vec::new() };
+        let device = facts::stat_handle(&directory, true).map(|stat| facts::device(&stat));
+        let local_device = device.ok().filter(|_| facts::is_on_local(&directory));
+        let root = Self { directory, identity, local_device, rules: Vec::new() };
         root.resolve(b".", flags, Lookup::Blocking).map_err(|errno| RootError::Confinement {
             path: path.to_owned(),
             source: errno.into(),
@@ -152,6 +156,30 @@ impl Root {
             path = path.parent();
         }
         facts::stat_handle(&self.directory, true).map_or(0, |stat| facts::device(&stat))
+    }
+
+    /// The root's own device, if the file system there is this host's own and never waits for
+    /// somebody else.
+    #[must_use]
+    pub const fn local_device(&self) -> Option<u64> {
+        self.local_device
+    }
+
+    /// What [`Root::device_of`] says of `path`, and whether that file system is this host's own.
+    /// Waits.
+    #[must_use]
+    pub fn look_at_device(&self, path: &VirtualPath) -> Option<(u64, bool)> {
+        let mut path = path.clone();
+        loop {
+            if let Ok(handle) = self.resolve(path.relative(), OFlags::PATH, Lookup::Blocking) {
+                let device = facts::device(&facts::stat_handle(&handle, true).ok()?);
+                return Some((device, facts::is_on_local(&handle)));
+            }
+            if path.is_root() {
+                return None;
+            }
+            path = path.parent();
+        }
     }
 
     /// See [`Identity`].

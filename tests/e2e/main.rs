@@ -14,6 +14,7 @@ mod handshakes;
 mod heard_downloads;
 mod hostile;
 mod hostile_data;
+mod hung;
 mod idle_sessions;
 mod limits;
 mod listings;
