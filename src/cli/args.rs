@@ -194,8 +194,8 @@ pub(super) struct AddArguments {
     /// Directory the user sees as /
     #[arg(long, value_name = "DIR")]
     pub(super) home: PathBuf,
-    /// Permissions, separated by commas: read, list, write (or of its parts create, overwrite, chmod,
-    /// mtime), append, delete, rename, mkdir
+    /// Permissions, separated by commas: read, list, write (or of its parts create, overwrite,
+    /// chmod, mtime), append, delete, rename, mkdir
     #[arg(
         long,
         value_name = "LIST",

@@ -176,15 +176,9 @@ fn every_kind_of_value_is_read() {
     assert_eq!(settings.policy.hash_uploads, hashes.into_iter().collect());
     let accounts = &config.accounts;
     let alice = accounts.users.verify(b"alice", b"secret").unwrap();
-    let wanted = Permissions {
-        read: true,
-        create: true,
-        overwrite: true,
-        chmod: true,
-        mtime: true,
-        ..Permissions::NONE
-    };
-    assert_eq!(alice.permissions, wanted);
+    let none = Permissions::NONE;
+    let write = Permissions { create: true, overwrite: true, chmod: true, mtime: true, ..none };
+    assert_eq!(alice.permissions, Permissions { read: true, ..write });
     let bob = accounts.users.verify(b"bob", b"secret").unwrap();
     assert_eq!(bob.permissions, Permissions::READ_ONLY);
     assert_eq!((alice.lax_upload_eof, bob.lax_upload_eof), (Some(false), None));

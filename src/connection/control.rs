@@ -15,7 +15,7 @@ use super::passive_ports::PassiveError;
 use super::proof::Proof;
 use super::session_ports::{PassiveListener, SessionPorts};
 use super::transfer::{Job, TransferHandle};
-use super::wire::{Step, Wire};
+use super::wire::{ClientSends, Step, Wire};
 use super::{Context, storage};
 use crate::auth::ClientIdentity;
 use crate::buffer::InBuf;
@@ -762,16 +762,6 @@ impl Drop for Control {
     fn drop(&mut self) {
         self.leave_user();
     }
-}
-
-/// Whether more octets may come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum ClientSends {
-    More,
-    /// FIN or close_notify came.
-    NoMore,
-    /// The session knows of it.
-    NoMoreTold,
 }
 
 /// Why [`Control::wait`] returned.

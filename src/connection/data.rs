@@ -153,8 +153,8 @@ pub(super) async fn open(
 }
 
 impl DataConnection {
-    /// The server is TLS server whoever connected (RFC 4217 §7). A ClientHello that came early waits
-    /// in the socket. With `hold`, the tickets of TLS 1.3 wait for the next octets sent.
+    /// The server is TLS server whoever connected (RFC 4217 §7). A ClientHello that came early
+    /// waits in the socket. With `hold`, the tickets of TLS 1.3 wait for the next octets sent.
     pub(super) async fn protect(
         &mut self,
         context: &Rc<Context>,

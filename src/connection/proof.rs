@@ -10,8 +10,6 @@ use crate::tls::{HandshakeFacts, Resumption};
 /// What is known of one session's client. A session that begins TLS anew (REIN) begins a new one.
 #[derive(Debug, Default)]
 pub(super) struct Proof {
-    /// A data connection has resumed the session: its client can.
-    resumed: Cell<bool>,
     /// SHA-256 of the certificate that the client has shown on the control connection.
     certificate: Cell<Option<[u8; 32]>>,
     /// The log-in was by that certificate.
@@ -32,9 +30,6 @@ impl Proof {
     /// Whether a data connection with this handshake may have the transfer.
     pub(super) fn accepts(&self, policy: DataResumption, facts: &HandshakeFacts) -> bool {
         let certificate = facts.client_certificate.as_ref().map(|shown| shown.sha256);
-        if facts.resumption.is_this_session() {
-            self.resumed.set(true);
-        }
         self.judge(policy, facts.resumption, certificate)
     }
 
@@ -42,8 +37,11 @@ impl Proof {
     ///
     /// - A handshake that resumes the session is accepted.
     /// - One with the certificate of the control connection is, unless the policy is `require`.
-    /// - Any other is refused under `require`, in a session that has resumed before, and in one
-    ///   that was logged in by certificate.
+    /// - Any other is refused under `require`, and in a session that was logged in by certificate.
+    ///
+    /// That a session has resumed before is no reason to refuse: clients that use each ticket of
+    /// TLS 1.3 once and read none after an upload (curl, suppaftp) run out of them, and some show
+    /// the ticket of another of their own sessions (rclone).
     fn judge(
         &self,
         policy: DataResumption,
@@ -52,8 +50,7 @@ impl Proof {
     ) -> bool {
         let required = policy == DataResumption::Require;
         let same = certificate.is_some() && certificate == self.certificate.get();
-        resumption.is_this_session()
-            || (!required && (same || !(self.resumed.get() || self.by_certificate.get())))
+        resumption.is_this_session() || (!required && (same || !self.by_certificate.get()))
     }
 }
 
@@ -63,13 +60,12 @@ mod tests {
     use DataResumption::{Off, Prefer, Require};
     use Resumption::{NotOffered, OtherSession, ThisSession};
 
-    /// Under `policy`, in a session that has `resumed` before and was logged in `by_certificate`.
+    /// Under `policy`, in a session that was logged in `by_certificate` or not.
     #[track_caller]
-    fn check(policy: DataResumption, resumed: bool, by_certificate: bool, expected: [bool; 6]) {
+    fn check(policy: DataResumption, by_certificate: bool, expected: [bool; 6]) {
         let proof = Proof::default();
         proof.shown(Some([1; 32]));
         proof.logged_in(by_certificate);
-        proof.resumed.set(resumed);
         let handshakes = [
             (ThisSession, None),
             (NotOffered, None),
@@ -87,14 +83,11 @@ mod tests {
         // In the order above: resumed; nothing; a stranger's ticket; the certificate; another one;
         // a stranger's ticket with the certificate.
         for by_certificate in [false, true] {
-            for resumed in [false, true] {
-                check(Require, resumed, by_certificate, [true, false, false, false, false, false]);
-            }
+            check(Require, by_certificate, [true, false, false, false, false, false]);
         }
         for policy in [Off, Prefer] {
-            check(policy, false, false, [true; 6]);
-            check(policy, true, false, [true, false, false, true, false, true]);
-            check(policy, false, true, [true, false, false, true, false, true]);
+            check(policy, false, [true; 6]);
+            check(policy, true, [true, false, false, true, false, true]);
         }
     }
 

@@ -179,3 +179,14 @@ fn feed_protected(
         }
     }
 }
+
+/// Whether more octets may come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ClientSends {
+    /// As far as is known.
+    More,
+    /// FIN or close_notify came.
+    NoMore,
+    /// The session knows of it.
+    NoMoreTold,
+}

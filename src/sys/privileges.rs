@@ -168,6 +168,10 @@ fn drop_this_thread(identity: &Identity, keep: Keep) -> Result<(), PrivilegeErro
             Err(PrivilegeError::NotRoot { uid: identity.uid })
         };
     }
+    if identity.uid == Uid::ROOT.as_raw() {
+        // Nothing to give up; and root of a user namespace may not set its groups.
+        return step("prctl(PR_SET_NO_NEW_PRIVS)", t::set_no_new_privs(true));
+    }
     let uid = Uid::from_raw(identity.uid);
     let gid = Gid::from_raw(identity.gid);
     let groups: Vec<Gid> = identity.groups.iter().map(|raw| Gid::from_raw(*raw)).collect();

@@ -88,8 +88,9 @@ pub fn set_keepalive(
 ///
 /// # Errors
 ///
-/// Those of ioctl(2).
+/// Those of ioctl(2), and ENOTCONN once the connection was reset: its count then stays for ever.
 pub fn unsent(socket: impl AsFd) -> io::Result<usize> {
+    rustix::net::getpeername(&socket)?;
     let mut octets: libc::c_int = 0;
     // SAFETY: the descriptor is borrowed for the call, and `octets` is the int that SIOCOUTQ, of
     // the same number as TIOCOUTQ, writes to.

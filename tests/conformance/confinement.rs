@@ -175,7 +175,8 @@ fn links_inside_work() {
 }
 
 /// [LINK-*] [MLSD-07] A link is listed as a link, wherever it leads: a client that deletes or
-/// mirrors a tree by what is listed leaves alone what lies behind it. DELE takes it away, RMD says so.
+/// mirrors a tree by what is listed leaves alone what lies behind it. DELE takes it away, RMD says
+/// so.
 #[test]
 fn links_are_listed_as_links() {
     let server = relaxed();

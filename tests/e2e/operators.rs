@@ -170,7 +170,7 @@ fn as_many_shards_as_locked_memory_allows() {
         command.args(["-c", &line]).current_dir(folder.path()).env("HOME", folder.path());
         run(&mut command, DEADLINE).success()
     };
-    let root = rustix::process::geteuid().is_root();
+    let root = geteuid().is_root();
     let charged = check(if root { "setpriv --bounding-set -ipc_lock,-sys_resource" } else { "" });
     if count > 1 {
         charged

@@ -66,28 +66,17 @@ fn off_never_resumes() {
 }
 
 #[test]
-fn prefer_demands_resumption_of_those_who_can() {
+fn prefer_resumes_and_demands_nothing() {
     let server = server("prefer");
     for versions in VERSIONS {
         for listener in BOTH_LISTENERS {
             let tls = server.tls().versions(versions);
             let mut client = Client::open_with(&server, listener, tls.clone()).login();
+            assert!(fetch(&mut client) && fetch(&mut client) && store(&mut client, "up"));
             client.data_tls = tls.clone().fresh();
             assert!(!fetch(&mut client));
             client.data_tls = tls.clone().no_resumption();
             assert!(!fetch(&mut client) && !store(&mut client, "up"));
-            // From the first time on that a data connection resumes, whoever does not is somebody
-            // else at the client's address.
-            client.data_tls = client.tls.clone();
-            assert!(fetch(&mut client) && fetch(&mut client) && store(&mut client, "up"));
-            for stranger in [tls.clone().fresh(), tls.clone().no_resumption()] {
-                client.data_tls = stranger;
-                refused(&mut client, "RETR file");
-                refused(&mut client, "STOR stolen");
-            }
-            assert!(!server.root().join("stolen").exists(), "a refused upload left something");
-            client.data_tls = client.tls.clone();
-            assert!(fetch(&mut client), "the session does not go on after refusals");
             client.quit();
             let again = Client::open_with(&server, listener, tls);
             assert!(again.wire.resumed(), "the next control connection was not resumed");

@@ -463,7 +463,8 @@ fn is_dangling(answer: &FileReply) -> bool {
 fn refusal_code(operation: &FileOperation, error: FileError) -> u16 {
     match (operation, error) {
         // Worth another try (RFC 1123 §4.1.2.11), and nothing else is: clients that see 4yz ask
-        // again until they are stopped. Some reply lists have no 450; its first digit says what to do.
+        // again until they are stopped. Some reply lists have no 450; its first digit says what
+        // to do.
         (_, FileError::Busy | FileError::Overloaded) => 450,
         (FileOperation::RenameTo, _) => 553,
         (FileOperation::Hash { form: HashForm::Hash, .. }, FileError::IsADirectory) => 553,

@@ -14,7 +14,10 @@ impl Session {
             return self.say_code(550, "Permission denied.");
         }
         match verb {
-            Verb::Mlsd => self.list_operand(verb, argument, ListOptions::default()),
+            Verb::Mlsd => {
+                let options = ListOptions { hidden: true, recursive: false };
+                self.list_operand(verb, argument, options);
+            }
             // Clients send `LIST -a`; a file may be called so all the same [LIST-04].
             _ if split_options(argument).1.len() < argument.len() => {
                 let Some(path) = self.resolve(argument, 550) else { return };

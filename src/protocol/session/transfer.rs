@@ -48,7 +48,7 @@ impl Session {
         let rights = permissions.store_rights();
         let allowed = match mode {
             StoreMode::Append => permissions.append,
-            // What of these the upload takes depends on whether the file exists, and how long it is.
+            // What of these the upload takes depends on whether the file exists, and its length.
             StoreMode::At(_) => permissions.append && (rights.create || rights.overwrite),
             StoreMode::Replace => rights.create || rights.overwrite,
             StoreMode::Unique => rights.create,

@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::io::Write as _;
 
+use rustls::AlertDescription;
+
 use super::*;
 use crate::limits::TLS_QUIET_RECORDS_MAX;
 use crate::tls::Culprit;
@@ -160,7 +162,7 @@ fn a_bad_mac_is_told_to_the_client() {
         let mut out = Vec::new();
         let opened = server.channel.open(&mut wire, &mut out);
         assert_eq!(opened, Err(TlsError::BadRecordMac));
-        let alert = rustls::AlertDescription::BadRecordMac;
+        let alert = AlertDescription::BadRecordMac;
         assert_eq!(receive(&mut client, &out), Err(rustls::Error::AlertReceived(alert)));
         assert_eq!(server.channel.seal(b"x", &mut out), Err(TlsError::SendClosed));
     }
@@ -297,7 +299,7 @@ fn messages_of_the_protocol_itself() {
         check_forged(kind, &[(22, &[])], Err(TlsError::UnexpectedRecord { kind: 22 }));
         check_forged(kind, &[(21, &[2])], Err(TlsError::Decode));
         check_forged(kind, &[(21, &[1, 0, 0])], Err(TlsError::Decode));
-        let internal = rustls::AlertDescription::InternalError;
+        let internal = AlertDescription::InternalError;
         check_forged(kind, &[(21, &[2, 80])], Err(TlsError::AlertReceived(internal)));
         check_forged(kind, &vec![(23, &[][..]); quiet], Ok(false));
         check_forged(kind, &vec![(23, &[][..]); quiet + 1], Err(TlsError::QuietRecords));
@@ -308,7 +310,7 @@ fn messages_of_the_protocol_itself() {
     let renegotiate = [1, 0, 0, 0];
     check_forged(TLS12, &[(22, &renegotiate)], Err(TlsError::Renegotiation));
     check_forged(TLS12, &[(21, &[1, 100])], Ok(false));
-    let no_renegotiation = rustls::AlertDescription::NoRenegotiation;
+    let no_renegotiation = AlertDescription::NoRenegotiation;
     let fatal = Err(TlsError::AlertReceived(no_renegotiation));
     check_forged(TLS13, &[(21, &[1, 100])], fatal);
     let unexpected = Err(TlsError::UnexpectedRecord { kind: 22 });
@@ -319,73 +321,79 @@ fn messages_of_the_protocol_itself() {
     check_forged(TLS13, &[(22, &[24, 0, 0, 1, 1]), (23, b"x")], Err(TlsError::BadRecordMac));
 }
 
-/// What a client may say in a session at work, and the alert it gets for what it may not: RFC 8446
-/// §4.6.3, §5.1, §5.2, §5.4, §6 and RFC 5246 §6.2.1, §7.2. `None`: the session goes on.
+/// Records, by type and content, and the alert for them; `None`: the session goes on.
+type Expected = (&'static [(u8, &'static [u8])], Option<AlertDescription>);
+
+const UNEXPECTED: Option<AlertDescription> = Some(AlertDescription::UnexpectedMessage);
+const DECODE: Option<AlertDescription> = Some(AlertDescription::DecodeError);
+const ILLEGAL: Option<AlertDescription> = Some(AlertDescription::IllegalParameter);
+const LONG: [u8; 300] = [0; 300];
+
+/// RFC 8446 §5.1, §6 and RFC 5246 §6.2.1, §7.2.
+const IN_BOTH_VERSIONS: &[Expected] = &[
+    (&[(21, &[])], UNEXPECTED),
+    (&[(21, &[1])], DECODE),
+    (&[(21, &[2])], DECODE),
+    (&[(21, &[1, 0, 0])], DECODE),
+    (&[(21, &[1, 90, 1, 90])], DECODE),
+    (&[(21, &[1, 90])], None),
+    (&[(22, &[])], UNEXPECTED),
+    (&[(23, &[])], None),
+    (&[(20, &[1])], UNEXPECTED),
+    (&[(20, &[])], UNEXPECTED),
+    (&[(24, &[1, 0, 0])], UNEXPECTED),
+    (&[(255, &[1])], UNEXPECTED),
+];
+
+/// RFC 8446 §4.6.3, §5.2, §5.4.
+const IN_TLS13: &[Expected] = &[
+    // KeyUpdate, whole and in pieces.
+    (&[(22, &[24, 0, 0, 1, 0])], None),
+    (&[(22, &[24, 0, 0, 1, 1])], None),
+    (&[(22, &[24]), (22, &[0, 0, 1, 1])], None),
+    (&[(22, &[24]), (22, &[0]), (22, &[0]), (22, &[1]), (22, &[0])], None),
+    (&[(22, &[24, 0, 0, 1]), (22, &[])], UNEXPECTED),
+    (&[(22, &[24, 0, 0, 1]), (23, b"x")], UNEXPECTED),
+    (&[(22, &[24, 0, 0, 1]), (23, &[])], UNEXPECTED),
+    (&[(22, &[24, 0, 0, 1]), (21, &[1, 0])], UNEXPECTED),
+    (&[(22, &[24, 0, 0, 1, 2])], ILLEGAL),
+    (&[(22, &[24, 0, 0, 1, 255])], ILLEGAL),
+    (&[(22, &[24, 0, 0, 1]), (22, &[7])], ILLEGAL),
+    (&[(22, &[24, 0, 0, 0])], DECODE),
+    (&[(22, &[24, 0, 0, 2, 0, 0])], DECODE),
+    (&[(22, &[24, 1, 0, 1, 0])], DECODE),
+    (&[(22, &[24, 0, 1, 1, 0])], DECODE),
+    (&[(22, &[24]), (22, &[0, 0]), (22, &[3])], DECODE),
+    // Nothing may stand behind it in its record.
+    (&[(22, &[24, 0, 0, 1, 0, 24])], UNEXPECTED),
+    (&[(22, &[24, 0, 0, 1, 0, 24, 0, 0, 1, 0])], UNEXPECTED),
+    // Every other handshake message: ClientHello, ticket, certificate, Finished, unknown.
+    (&[(22, &[1, 0, 0, 0])], UNEXPECTED),
+    (&[(22, &[4, 0, 0, 0])], UNEXPECTED),
+    (&[(22, &[11, 0, 0, 4, 0, 0, 0, 0])], UNEXPECTED),
+    (&[(22, &[15, 0])], UNEXPECTED),
+    (&[(22, &[20, 0, 0, 32])], UNEXPECTED),
+    (&[(22, &LONG)], UNEXPECTED),
+    // A record of zeros has no type.
+    (&[(0, &LONG)], UNEXPECTED),
+];
+
+const IN_TLS12: &[Expected] = &[
+    (&[(22, &[1, 0, 0, 0])], UNEXPECTED),
+    (&[(22, &[24, 0, 0, 1, 0])], UNEXPECTED),
+    (&[(22, &[0, 0, 0, 0])], UNEXPECTED),
+    (&[(21, &[1, 100])], None),
+    (&[(21, &[1, 255])], None),
+    (&[(21, &[0, 90])], ILLEGAL),
+    (&[(21, &[3, 40])], ILLEGAL),
+];
+
+/// What a client may say in a session at work, and the alert it gets for what it may not.
 #[test]
 fn each_record_has_its_alert() {
-    use rustls::AlertDescription as Alert;
-    type Records = &'static [(u8, &'static [u8])];
-    const LONG: [u8; 300] = [0; 300];
-    let unexpected = Some(Alert::UnexpectedMessage);
-    let decode = Some(Alert::DecodeError);
-    let illegal = Some(Alert::IllegalParameter);
-    let both: &[(Records, Option<Alert>)] = &[
-        (&[(21, &[])], unexpected),
-        (&[(21, &[1])], decode),
-        (&[(21, &[2])], decode),
-        (&[(21, &[1, 0, 0])], decode),
-        (&[(21, &[1, 90, 1, 90])], decode),
-        (&[(21, &[1, 90])], None),
-        (&[(22, &[])], unexpected),
-        (&[(23, &[])], None),
-        (&[(20, &[1])], unexpected),
-        (&[(20, &[])], unexpected),
-        (&[(24, &[1, 0, 0])], unexpected),
-        (&[(255, &[1])], unexpected),
-    ];
-    let tls13: &[(Records, Option<Alert>)] = &[
-        // KeyUpdate, whole and in pieces.
-        (&[(22, &[24, 0, 0, 1, 0])], None),
-        (&[(22, &[24, 0, 0, 1, 1])], None),
-        (&[(22, &[24]), (22, &[0, 0, 1, 1])], None),
-        (&[(22, &[24]), (22, &[0]), (22, &[0]), (22, &[1]), (22, &[0])], None),
-        (&[(22, &[24, 0, 0, 1]), (22, &[])], unexpected),
-        (&[(22, &[24, 0, 0, 1]), (23, b"x")], unexpected),
-        (&[(22, &[24, 0, 0, 1]), (23, &[])], unexpected),
-        (&[(22, &[24, 0, 0, 1]), (21, &[1, 0])], unexpected),
-        (&[(22, &[24, 0, 0, 1, 2])], illegal),
-        (&[(22, &[24, 0, 0, 1, 255])], illegal),
-        (&[(22, &[24, 0, 0, 1]), (22, &[7])], illegal),
-        (&[(22, &[24, 0, 0, 0])], decode),
-        (&[(22, &[24, 0, 0, 2, 0, 0])], decode),
-        (&[(22, &[24, 1, 0, 1, 0])], decode),
-        (&[(22, &[24, 0, 1, 1, 0])], decode),
-        (&[(22, &[24]), (22, &[0, 0]), (22, &[3])], decode),
-        // Nothing may stand behind it in its record.
-        (&[(22, &[24, 0, 0, 1, 0, 24])], unexpected),
-        (&[(22, &[24, 0, 0, 1, 0, 24, 0, 0, 1, 0])], unexpected),
-        // Every other handshake message: ClientHello, ticket, certificate, Finished, unknown.
-        (&[(22, &[1, 0, 0, 0])], unexpected),
-        (&[(22, &[4, 0, 0, 0])], unexpected),
-        (&[(22, &[11, 0, 0, 4, 0, 0, 0, 0])], unexpected),
-        (&[(22, &[15, 0])], unexpected),
-        (&[(22, &[20, 0, 0, 32])], unexpected),
-        (&[(22, &LONG)], unexpected),
-        // A record of zeros has no type.
-        (&[(0, &LONG)], unexpected),
-    ];
-    let tls12: &[(Records, Option<Alert>)] = &[
-        (&[(22, &[1, 0, 0, 0])], unexpected),
-        (&[(22, &[24, 0, 0, 1, 0])], unexpected),
-        (&[(22, &[0, 0, 0, 0])], unexpected),
-        (&[(21, &[1, 100])], None),
-        (&[(21, &[1, 255])], None),
-        (&[(21, &[0, 90])], illegal),
-        (&[(21, &[3, 40])], illegal),
-    ];
     for kind in kinds() {
-        let own = if *kind.version == version::TLS13 { tls13 } else { tls12 };
-        for (records, expected) in both.iter().chain(own) {
+        let own = if *kind.version == version::TLS13 { IN_TLS13 } else { IN_TLS12 };
+        for (records, expected) in IN_BOTH_VERSIONS.iter().chain(own) {
             let error = open_forged(kind, records).err();
             let alert = error.as_ref().and_then(TlsError::alert);
             assert_eq!((alert, error.is_none()), (*expected, expected.is_none()), "{records:?}");
