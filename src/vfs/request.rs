@@ -194,7 +194,7 @@ fn rename(
     }
 }
 
-/// A rename in two steps: whoever takes the new name meanwhile keeps it, for linking never replaces.
+/// A rename in two steps: whoever takes the new name meanwhile keeps it; linking never replaces.
 fn link_over(
     old_parent: impl AsFd,
     old: &[u8],

@@ -410,8 +410,8 @@ impl Model {
             to: to.clone(),
             replace: permissions_of(self.user).may_replace_by_rename(),
         };
-        if self.asked(&request)?.is_err() {
-            return Ok(553);
+        if let Err(error) = self.asked(&request)? {
+            return Ok(if error == FileError::Busy { 450 } else { 553 });
         }
         rename_in(self.tree(), from.as_bytes(), to.as_bytes());
         Ok(250)
@@ -583,8 +583,8 @@ impl Model {
                             | (Command::Dele(_), FileRequest::Delete(_))
                             | (Command::Rnto(_), FileRequest::Rename { .. })
                             | (Command::Size(_), FileRequest::AsciiSize(_))
-                            | (Command::Size(_) | Command::Rnfr(_), FileRequest::Metadata(_))
-                            | (Command::Cwd(_), FileRequest::Metadata(_))
+                            | (Command::Rnfr(_), FileRequest::Facts { .. })
+                            | (Command::Size(_) | Command::Cwd(_), FileRequest::Metadata(_))
                     )
                 }),
             };
