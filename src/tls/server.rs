@@ -112,7 +112,7 @@ pub enum Purpose {
     /// Data connection: one, to replace the one the client has used. On an upload the caller keeps
     /// it back until the client's close_notify is there: before, the client would not read it, and
     /// closing a socket with unread bytes resets the connection and truncates the upload (field
-    /// notes 2.1.B). In TLS 1.2 none: see [`Probe`].
+    /// notes 2.1.B). In TLS 1.2 none: see `tls::probe`.
     Data,
 }
 
