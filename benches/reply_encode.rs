@@ -37,7 +37,7 @@ const CASES: [(&str, Encode, &[u8]); 3] = [
     (
         "odd_pathname",
         |out| reply::line(out, 257, &reply::quoted(black_box(ODD_NAME))),
-        b"257 \"/pub/a \"\"quoted\"\" name\r\0?with \xff\xff octets that need care\"\r\n",
+        b"257 \"/pub/a \"\"quoted\"\" name??with \xff\xff octets that need care\"\r\n",
     ),
     (
         "features",
