@@ -36,7 +36,7 @@ const SUITES: [SupportedCipherSuite; 9] = [
 ];
 
 /// TLS 1.3 tickets on a control connection. Some clients use each only once, so there are enough
-/// for a few data connections before a client has to do without (field notes, Cyberduck).
+/// for a few data connections before a client has to do without.
 const CONTROL_TICKETS: usize = 4;
 
 /// What a client may name in ALPN (RFC 7301): "ftp" is registered, the other is FileZilla's. One
@@ -111,8 +111,8 @@ pub enum Purpose {
     Control,
     /// Data connection: one, to replace the one the client has used. On an upload the caller keeps
     /// it back until the client's close_notify is there: before, the client would not read it, and
-    /// closing a socket with unread bytes resets the connection and truncates the upload (field
-    /// notes 2.1.B). In TLS 1.2 none: see `tls::probe`.
+    /// closing a socket with unread bytes resets the connection and truncates the upload.
+    /// In TLS 1.2 none: see `tls::probe`.
     Data,
 }
 

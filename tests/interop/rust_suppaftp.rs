@@ -16,8 +16,8 @@ use crate::support::server::BOTH_LISTENERS;
 use crate::support::tls::{TLS12, TLS13};
 use crate::support::wait::PATIENCE;
 
-/// Every size both ways in every mode. rustls uses a TLS 1.3 ticket once and uploads bring no new
-/// ones, so only a TLS 1.2 session can resume for ever and is required to.
+/// Every size both ways in every mode. rustls uses a TLS 1.3 ticket once and suppaftp reads none
+/// that an upload brings, so only a TLS 1.2 session can resume for ever and is required to.
 #[test]
 fn sizes_both_ways() {
     let (requiring, preferring) = (Site::requiring_resumption(), Site::start());
