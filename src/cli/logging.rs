@@ -10,6 +10,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::util::SubscriberInitExt;
 
+use super::log_line::Line;
 use crate::config::{Log, LogFormat};
 
 /// Lines waiting for the writer before further ones are dropped; at some 200 octets each, 1.6 MiB.
@@ -105,13 +106,9 @@ fn subscriber<W>(
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
-    match format {
-        // No colours: the log is as often read by a file as by a terminal, and names of clients
-        // in it must not steer a terminal either.
-        LogFormat::Text => Box::new(builder.with_ansi(false).finish()),
-        LogFormat::Json => Box::new(builder.json().flatten_event(true).finish()),
-    }
+    // No colours: the log is as often read by a file as by a terminal.
+    let builder = tracing_subscriber::fmt().with_ansi(false).event_format(Line(format));
+    Box::new(builder.with_env_filter(filter).with_writer(writer).finish())
 }
 
 fn filter(level: LevelFilter, variable: Option<&str>) -> Result<EnvFilter, String> {
@@ -131,7 +128,7 @@ fn filter(level: LevelFilter, variable: Option<&str>) -> Result<EnvFilter, Strin
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::io::Write;
     use std::sync::mpsc;
 
@@ -152,19 +149,25 @@ mod tests {
         }
     }
 
-    #[track_caller]
-    fn logged(format: LogFormat, level: LevelFilter, variable: Option<&str>) -> String {
+    fn written(format: LogFormat, filter: EnvFilter, log: impl FnOnce()) -> String {
         let (sender, lines) = mpsc::channel();
         let writer = Lines(sender);
-        let filter = filter(level, variable).unwrap();
-        tracing::subscriber::with_default(
-            subscriber(format, filter, move || writer.clone()),
-            || {
-                tracing::info!(user = "a\u{1b}[31m", "logged in");
-                tracing::debug!("detail");
-            },
-        );
+        let subscriber = subscriber(format, filter, move || writer.clone());
+        tracing::subscriber::with_default(subscriber, log);
         String::from_utf8(lines.iter().flatten().collect()).unwrap()
+    }
+
+    /// What `log` writes at level `info`.
+    pub(in super::super) fn logged_by(format: LogFormat, log: impl FnOnce()) -> String {
+        written(format, filter(LevelFilter::INFO, None).unwrap(), log)
+    }
+
+    #[track_caller]
+    fn logged(format: LogFormat, level: LevelFilter, variable: Option<&str>) -> String {
+        written(format, filter(level, variable).unwrap(), || {
+            tracing::info!(user = "a\u{1b}[31m", "logged in");
+            tracing::debug!("detail");
+        })
     }
 
     #[test]

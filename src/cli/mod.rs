@@ -4,6 +4,7 @@
 mod args;
 mod banner;
 mod check_config;
+mod log_line;
 pub mod logging;
 mod metrics_endpoint;
 mod serve;

@@ -721,6 +721,7 @@ impl Control {
             }
             Event::LoginFailed { user, failures } => {
                 counters.logins_failed.increment();
+                let user = user.as_slice();
                 tracing::warn!(target: "ringftpd::login", %peer, user, failures, "log-in failed");
             }
             Event::LoggedOut => self.leave_user(),

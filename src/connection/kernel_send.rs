@@ -71,7 +71,8 @@ impl Pump<'_> {
             }
             refusal => {
                 // The session is what it was: user space goes on sealing.
-                tracing::debug!(?refusal, "the kernel refused a TLS session");
+                let error = refusal.and_then(Result::err).map(|error| error.to_string());
+                tracing::debug!(error, "the kernel refused a TLS session");
                 context.counters.ktls_fallbacks.increment();
                 DataPath::Records
             }

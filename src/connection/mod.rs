@@ -10,6 +10,7 @@ mod handshakes;
 mod hearing;
 mod kernel_send;
 mod lingering;
+mod log_words;
 mod low_water;
 mod parting;
 mod passive_ports;

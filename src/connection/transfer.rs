@@ -14,7 +14,7 @@ use super::data_path::DataPath;
 use super::proof::Proof;
 use super::source::Reads;
 use super::write_behind::WritePath;
-use super::{Context, storage};
+use super::{Context, log_words, storage};
 use crate::clock;
 use crate::protocol::file::{FileError, TransferRequest};
 use crate::protocol::session::{Input, ProtectionLevel, TransferError};
@@ -315,7 +315,7 @@ fn log_refusal(job: &Job, error: FileError) {
     tracing::info!(
         target: "ringftpd::transfer",
         user = job.user, peer = %job.peer.ip().to_canonical(), command, path,
-        refused = ?error,
+        refused = log_words::refusal(error), errno = log_words::errno(error),
         "transfer refused"
     );
 }
@@ -334,14 +334,17 @@ fn log(
     let milliseconds = (clock::now() - started).as_millis();
     let (tls, suite, resumption) = match &report.facts {
         Some(facts) => (facts.version, facts.cipher_suite.as_str(), facts.resumption.to_string()),
-        None => ("none", "none", "none".to_owned()),
+        None => match result {
+            Err(TransferError::NotResumed(reason)) => ("none", "none", reason.clone()),
+            _ => ("none", "none", "none".to_owned()),
+        },
     };
     let data_path = report.path.map_or("none", DataPath::name);
     // Only what there was: a hot download says nothing of disks.
     let read = |way: fn(Reads) -> u64| report.reads.map(way).filter(|&octets| octets > 0);
-    let end = match result {
-        Ok(()) => "complete".to_owned(),
-        Err(error) => format!("{error:?}"),
+    let errno = match result {
+        Err(TransferError::Storage(error)) => log_words::errno(*error),
+        _ => None,
     };
     tracing::info!(
         target: "ringftpd::transfer",
@@ -350,16 +353,16 @@ fn log(
         tls, suite, resumption, data_path,
         read_cached = read(|reads| reads.cached), read_cold = read(|reads| reads.cold),
         read_direct = read(|reads| reads.direct), storage = report.storage.map(WritePath::name),
-        end,
+        end = log_words::end(result), errno,
         "transfer ended"
     );
 }
 
-fn describe(request: &TransferRequest) -> (&'static str, String) {
+fn describe(request: &TransferRequest) -> (&'static str, &[u8]) {
     let (command, path) = match request {
         TransferRequest::Retrieve { path, .. } => ("retrieve", path),
         TransferRequest::Store { path, .. } => ("store", path),
         TransferRequest::List(request) => ("list", &request.path),
     };
-    (command, path.as_bytes().escape_ascii().to_string())
+    (command, path.as_bytes())
 }

@@ -227,5 +227,5 @@ fn a_reader_that_has_stopped() {
     data.fill().unwrap();
     client.expect_reply(426);
     client.quit();
-    wait_until("the log says why", || server.log().contains("Stalled"));
+    wait_until("the log says why", || server.log().contains("end=\"stalled\""));
 }

@@ -182,3 +182,43 @@ fn as_many_shards_as_locked_memory_allows() {
         check("").says(&format!("({count} shards)"));
     }
 }
+
+/// Names in the log are what they are, and how a transfer went is one of a few words.
+#[test]
+fn the_log_has_words_and_names() {
+    for (format, name, latin, forged, missing) in [
+        (
+            "text",
+            "path=\"/Gr\u{fc}\u{df}e\" ",
+            r#"path="/Gr\xfc\xdfe" "#,
+            r#"path="/a\x0aERROR b\" end=\"c" "#,
+            r#"path="/missing" refused="not_found""#,
+        ),
+        (
+            "json",
+            "\"path\":\"/Gr\u{fc}\u{df}e\",",
+            r#""path":"/Gr\\xfc\\xdfe","#,
+            r#""path":"/a\nERROR b\" end=\"c","#,
+            r#""path":"/missing","refused":"not_found""#,
+        ),
+    ] {
+        let server = Server::builder().toml(&format!("[log]\nformat = \"{format}\"")).start();
+        let mut client = Client::implicit(&server);
+        client.expect("USER J\u{fc}rgen", 331);
+        client.expect("PASS wrong", 530);
+        let mut client = client.login();
+        client.store("STOR Gr\u{fc}\u{df}e", b"content");
+        client.store(b"STOR Gr\xfc\xdfe", b"content");
+        client.store("STOR a\nERROR b\" end=\"c", b"content");
+        let _data = client.passive();
+        client.expect("RETR missing", 550);
+        client.quit();
+        for wanted in ["J\u{fc}rgen", name, latin, forged, missing] {
+            wait_until(wanted, || server.log().contains(wanted));
+        }
+        let log = server.log();
+        let ended = |line: &&str| line.contains("transfer ended") && line.contains("complete");
+        assert_eq!(log.lines().filter(ended).count(), 3, "{log}");
+        assert_eq!(log.lines().filter(|line| line.starts_with("ERROR")).count(), 0, "{log}");
+    }
+}

@@ -145,7 +145,7 @@ fn an_alert_of_the_client() {
     client.quit();
     // What is logged is written a moment later; the end of the server waits for it.
     let log = server.stop();
-    assert!(log.contains("end=\"Protection\""), "{log}");
+    assert!(log.contains("end=\"protection\""), "{log}");
 }
 
 /// A file that becomes shorter is not a complete one: 451, and no close_notify.
@@ -181,6 +181,6 @@ fn abor_and_the_stall_deadline() {
     let _silent = narrow_download(&mut client, "file");
     client.expect_reply(426);
     client.quit();
-    wait_until("the log says why", || server.log().contains("end=\"Stalled\""));
+    wait_until("the log says why", || server.log().contains("end=\"stalled\""));
     assert_eq!(stop_and_count(server), Counts { ktls: 2, records: 0, fallbacks: 0 });
 }

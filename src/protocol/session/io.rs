@@ -140,10 +140,10 @@ pub enum Event {
         /// Without a password, by client certificate.
         by_certificate: bool,
     },
-    /// A log-in failed; the name is what the client sent, escaped.
+    /// A log-in failed.
     LoginFailed {
-        /// Printable form.
-        user: String,
+        /// What the client sent as a name: any octets.
+        user: Vec<u8>,
         /// Failures on this control connection so far.
         failures: u32,
     },

@@ -69,10 +69,7 @@ impl Session {
             Err(AuthenticationError::TooManySessions) => self.say(Situation::SessionsPerUser),
             Err(AuthenticationError::Rejected) => {
                 self.failures += 1;
-                self.event(Event::LoginFailed {
-                    user: name.escape_ascii().to_string(),
-                    failures: self.failures,
-                });
+                self.event(Event::LoginFailed { user: name, failures: self.failures });
                 // A timer, not a sleeping thread; nothing else is executed meanwhile.
                 let until = self.now + self.policy.login_failure_delay;
                 self.pending = Pending::LoginDelay { until };
