@@ -1,24 +1,17 @@
-//! `metrics.listen`: the shards' counters over HTTP, in the text format of OpenMetrics, which
-//! Prometheus reads. Works on threads of its own and asks the shards through their inboxes; no
-//! shard ever waits for it, and a scraper that is stuck holds up nobody.
+//! `metrics.listen`: the shards' counters over HTTP, in the formats that Prometheus reads. Works on
+//! threads of its own and asks the shards through their inboxes; no shard ever waits for it, and a
+//! scraper that is stuck holds up nobody: it makes room for the next.
 
-use std::fmt;
+use std::collections::VecDeque;
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, mpsc};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, text};
-use prometheus_client::metrics::MetricType;
-use prometheus_client::metrics::counter::ConstCounter;
-use prometheus_client::metrics::gauge::ConstGauge;
-use prometheus_client::metrics::info::Info;
-use prometheus_client::registry::Registry;
-
+use super::metrics_page::{Format, Page};
 use crate::clock;
-use crate::metrics::{self, Kind};
 use crate::runtime::remote::RemoteSender;
 use crate::shard::{Figures, ListenError, Message};
 
@@ -64,7 +57,7 @@ impl Endpoint {
     }
 }
 
-/// Scrapes served at the same time; one more is closed unanswered.
+/// Scrapes served at the same time; for one more, the oldest that waits for its client has to go.
 const SCRAPES_MAX: usize = 8;
 
 /// From the connection to the last octet of the answer.
@@ -89,18 +82,16 @@ fn accept<F>(listener: &TcpListener, source: &Arc<Source<F>>)
 where
     F: Fn() -> usize + Send + Sync + 'static,
 {
+    let mut scrapes = VecDeque::with_capacity(SCRAPES_MAX);
     loop {
         match listener.accept() {
-            // Every scrape holds a reference, and so does this thread.
-            Ok(_) if Arc::strong_count(source) > SCRAPES_MAX => {}
             Ok((stream, _)) => {
-                let source = Arc::clone(source);
-                let scrape = move || {
-                    // A scraper that went away or was too slow tries again by itself.
-                    let _ = serve(&stream, &source);
-                };
+                scrapes.retain(|scrape: &Scrape| !scrape.thread.is_finished());
+                if scrapes.len() >= SCRAPES_MAX && !drop_oldest(&mut scrapes) {
+                    continue;
+                }
                 // Without a thread the connection is closed unanswered.
-                let _ = thread::Builder::new().name("scrape".to_owned()).spawn(scrape);
+                scrapes.extend(Scrape::start(stream, source));
             }
             Err(error) => {
                 tracing::warn!(%error, "metrics: accepting pauses");
@@ -110,21 +101,91 @@ where
     }
 }
 
+/// One connection in progress, and the thread that serves it.
+struct Scrape {
+    connection: Arc<Connection>,
+    thread: JoinHandle<()>,
+}
+
+/// A connection, and who may go on with it: its thread, or the one that accepts and drops it.
+struct Connection {
+    stream: TcpStream,
+    state: AtomicU8,
+}
+
+/// The request is not complete.
+const SILENT: u8 = 0;
+/// The shards are asked: a matter of ours, for [`SHARD_TIME_MAX`] at most.
+const ASKED: u8 = 1;
+/// The answer is written, as fast as the client reads it.
+const ANSWERED: u8 = 2;
+/// Somebody else has its place.
+const DROPPED: u8 = 3;
+
+impl Connection {
+    /// Whether the state was `from`, and is `to` now.
+    fn turn(&self, from: u8, to: u8) -> bool {
+        self.state.compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+}
+
+impl Scrape {
+    fn start<F>(stream: TcpStream, source: &Arc<Source<F>>) -> io::Result<Self>
+    where
+        F: Fn() -> usize + Send + Sync + 'static,
+    {
+        let connection = Arc::new(Connection { stream, state: AtomicU8::new(SILENT) });
+        let (source, served) = (Arc::clone(source), Arc::clone(&connection));
+        let serve = move || {
+            // A scraper that went away or was too slow tries again by itself.
+            let _ = serve(&served, &source);
+            let _ = served.stream.shutdown(Shutdown::Both);
+        };
+        let thread = thread::Builder::new().name("scrape".to_owned()).spawn(serve)?;
+        Ok(Self { connection, thread })
+    }
+}
+
+/// Makes room: the oldest of those that say nothing goes, else the oldest that does not read.
+/// Whether there was one; otherwise all ask the shards just now.
+fn drop_oldest(scrapes: &mut VecDeque<Scrape>) -> bool {
+    for state in [SILENT, ANSWERED] {
+        let place = scrapes.iter().position(|scrape| scrape.connection.turn(state, DROPPED));
+        if let Some(scrape) = place.and_then(|place| scrapes.remove(place)) {
+            // Its thread waits for the client alone, and so ends at once.
+            let _ = scrape.connection.stream.shutdown(Shutdown::Both);
+            let _ = scrape.thread.join();
+            return true;
+        }
+    }
+    false
+}
+
 /// After a failed accept, which descriptors that ran out repeat at once.
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
-fn serve<F: Fn() -> usize>(stream: &TcpStream, source: &Source<F>) -> io::Result<()> {
+fn serve<F: Fn() -> usize>(connection: &Connection, source: &Source<F>) -> io::Result<()> {
+    let stream = &connection.stream;
     let deadline = clock::now() + SCRAPE_TIME_MAX;
-    let answer = match read_request(stream, deadline)? {
-        Request::Metrics => response("200 OK", PAGE_TYPE, &source.collect()?),
-        Request::Refused(status) => response(status, TEXT_TYPE, "The counters are at /metrics.\n"),
+    let request = read_request(stream, deadline)?;
+    if !connection.turn(SILENT, ASKED) {
+        return Ok(());
+    }
+    let answer = match request {
+        Request::Metrics { format, body } => {
+            let page = source.collect().write(format);
+            response("200 OK\r\nVary: Accept", format.content_type(), &page, body)
+        }
+        Request::Refused { status, body } => response(status, TEXT_TYPE, REFUSAL, body),
     };
+    // Nobody takes it from this state, so it is given up here.
+    connection.turn(ASKED, ANSWERED);
     write_all(stream, deadline, &answer)
 }
 
 impl<F: Fn() -> usize> Source<F> {
-    /// Asks every shard, waits for a bounded time, and writes down what came.
-    fn collect(&self) -> io::Result<String> {
+    /// Asks every shard, and waits for a bounded time for what comes.
+    fn collect(&self) -> Page {
         let deadline = clock::now() + SHARD_TIME_MAX;
         let (asker, answers) = mpsc::sync_channel(self.shards.len());
         for shard in &self.shards {
@@ -136,78 +197,35 @@ impl<F: Fn() -> usize> Source<F> {
         let mut figures: Vec<Figures> = std::iter::from_fn(next).take(self.shards.len()).collect();
         figures.sort_by_key(|figures| figures.shard);
         let lines_dropped = (self.lines_dropped)();
-        page(Page { shards: self.shards.len(), figures, lines_dropped })
-    }
-}
-
-/// All figures of one scrape.
-#[derive(Debug)]
-struct Page {
-    shards: usize,
-    figures: Vec<Figures>,
-    lines_dropped: usize,
-}
-
-fn page(page: Page) -> io::Result<String> {
-    let mut registry = Registry::with_prefix("ringftpd");
-    let version = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
-    registry.register("build", "The running program", version);
-    registry.register_collector(Box::new(page));
-    let mut encoded = String::new();
-    text::encode(&mut encoded, &registry).map_err(io::Error::other)?;
-    Ok(encoded)
-}
-
-impl Collector for Page {
-    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let dropped = ConstCounter::new(u64::try_from(self.lines_dropped).unwrap_or(u64::MAX));
-        let help = "Log lines lost because standard error was read too slowly.";
-        let metric =
-            encoder.encode_descriptor("log_lines_dropped", help, None, MetricType::Counter)?;
-        dropped.encode(metric)?;
-
-        let help = "Whether the shard answered.";
-        let mut up = encoder.encode_descriptor("shard_up", help, None, MetricType::Gauge)?;
-        for shard in 0..self.shards {
-            let answered = self.figures.iter().any(|figures| figures.shard == shard);
-            let labels = [("shard", shard.to_string())];
-            ConstGauge::new(i64::from(answered)).encode(up.encode_family(&labels)?)?;
-        }
-
-        for values in
-            [(|f| &f.counters) as fn(&Figures) -> &Vec<(&'static str, u64)>, |f| &f.gauges]
-        {
-            // Every shard tells the same names in the same order.
-            let names = self.figures.first().map(|first| values(first).as_slice());
-            for (index, (name, _)) in names.unwrap_or_default().iter().enumerate() {
-                let Some((kind, help)) = metrics::describe(name) else { continue };
-                let metric_type = match kind {
-                    Kind::Counter => MetricType::Counter,
-                    Kind::Gauge => MetricType::Gauge,
-                };
-                let mut family = encoder.encode_descriptor(name, help, None, metric_type)?;
-                for figures in &self.figures {
-                    let value = values(figures).get(index).map_or(0, |(_, value)| *value);
-                    let labels = [("shard", figures.shard.to_string())];
-                    let metric = family.encode_family(&labels)?;
-                    match kind {
-                        Kind::Counter => ConstCounter::new(value).encode(metric)?,
-                        Kind::Gauge => ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX))
-                            .encode(metric)?,
-                    }
-                }
-            }
-        }
-        Ok(())
+        Page { shards: self.shards.len(), figures, lines_dropped }
     }
 }
 
 /// What was asked for.
 #[derive(Debug, PartialEq, Eq)]
 enum Request {
-    Metrics,
-    /// Status line of the answer.
-    Refused(&'static str),
+    Metrics {
+        format: Format,
+        body: Body,
+    },
+    Refused {
+        /// Of the answer's first line, and fields behind it.
+        status: &'static str,
+        body: Body,
+    },
+}
+
+/// Whether the answer has one: to HEAD it has none (RFC 9110 §9.3.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Body {
+    Sent,
+    Left,
+}
+
+impl Request {
+    const fn refused(status: &'static str) -> Self {
+        Self::Refused { status, body: Body::Sent }
+    }
 }
 
 fn read_request(mut stream: &TcpStream, deadline: Instant) -> io::Result<Request> {
@@ -223,7 +241,7 @@ fn read_request(mut stream: &TcpStream, deadline: Instant) -> io::Result<Request
             return Ok(request);
         }
         if filled == octets.len() {
-            return Ok(Request::Refused("431 Request Header Fields Too Large"));
+            return Ok(Request::refused("431 Request Header Fields Too Large"));
         }
     }
 }
@@ -236,28 +254,34 @@ fn parse(octets: &[u8]) -> Option<Request> {
         Ok(httparse::Status::Partial) => return None,
         Ok(httparse::Status::Complete(_)) => {}
         Err(httparse::Error::TooManyHeaders) => {
-            return Some(Request::Refused("431 Request Header Fields Too Large"));
+            return Some(Request::refused("431 Request Header Fields Too Large"));
         }
-        Err(_) => return Some(Request::Refused("400 Bad Request")),
+        Err(_) => return Some(Request::refused("400 Bad Request")),
     }
+    let body = if request.method == Some("HEAD") { Body::Left } else { Body::Sent };
     let path = request.path.unwrap_or_default();
+    let accept = request.headers.iter().filter(|field| field.name.eq_ignore_ascii_case("accept"));
+    let format = Format::accepted(accept.map(|field| field.value));
     Some(match (request.method, path.split('?').next()) {
-        (Some("GET"), Some("/metrics")) => Request::Metrics,
-        (Some("GET"), _) => Request::Refused("404 Not Found"),
-        _ => Request::Refused("405 Method Not Allowed\r\nAllow: GET"),
+        (Some("GET" | "HEAD"), Some("/metrics")) => Request::Metrics { format, body },
+        (Some("GET" | "HEAD"), _) => Request::Refused { status: "404 Not Found", body },
+        _ => Request::refused("405 Method Not Allowed\r\nAllow: GET, HEAD"),
     })
 }
 
 /// An answer as it goes on the wire.
-fn response(status: &str, kind: &str, body: &str) -> Vec<u8> {
-    let length = body.len();
-    let head = format!("HTTP/1.1 {status}\r\nContent-Type: {kind}");
-    let text = format!("{head}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}");
+fn response(status: &str, kind: &str, content: &str, body: Body) -> Vec<u8> {
+    let length = content.len();
+    let mut text = format!("HTTP/1.1 {status}\r\nContent-Type: {kind}\r\n");
+    text += &format!("Content-Length: {length}\r\nConnection: close\r\n\r\n");
+    if body == Body::Sent {
+        text += content;
+    }
     text.into_bytes()
 }
 
-const PAGE_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 const TEXT_TYPE: &str = "text/plain; charset=utf-8";
+const REFUSAL: &str = "The counters are at /metrics.\n";
 
 fn write_all(mut stream: &TcpStream, deadline: Instant, mut octets: &[u8]) -> io::Result<()> {
     while !octets.is_empty() {
@@ -286,44 +310,25 @@ mod tests {
         fn check(octets: &str, expected: Option<Request>) {
             assert_eq!(parse(octets.as_bytes()), expected, "{octets:?}");
         }
-        let refused = |status| Some(Request::Refused(status));
+        let refused = |status| Some(Request::refused(status));
+        let metrics = |format, body| Some(Request::Metrics { format, body });
+        let text = metrics(Format::Text, Body::Sent);
         check("", None);
         check("GET /metrics HTTP/1.1\r\nHost: a\r\n", None);
-        check("GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n", Some(Request::Metrics));
-        check("GET /metrics?x=1 HTTP/1.0\r\n\r\n", Some(Request::Metrics));
+        check("GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n", text);
+        check(
+            "GET /metrics?x=1 HTTP/1.0\r\naccept: application/openmetrics-text\r\n\r\n",
+            metrics(Format::OpenMetrics, Body::Sent),
+        );
+        check("HEAD /metrics HTTP/1.1\r\n\r\n", metrics(Format::Text, Body::Left));
         check("GET / HTTP/1.1\r\n\r\n", refused("404 Not Found"));
-        check("POST /metrics HTTP/1.1\r\n\r\n", refused("405 Method Not Allowed\r\nAllow: GET"));
+        let not_found = Request::Refused { status: "404 Not Found", body: Body::Left };
+        check("HEAD / HTTP/1.1\r\n\r\n", Some(not_found));
+        let not_allowed = refused("405 Method Not Allowed\r\nAllow: GET, HEAD");
+        check("POST /metrics HTTP/1.1\r\n\r\n", not_allowed);
         check("\x16\x03\x01\x02\x00", refused("400 Bad Request"));
         let many = "A: b\r\n".repeat(FIELDS_MAX + 1);
         let too_large = refused("431 Request Header Fields Too Large");
         check(&format!("GET /metrics HTTP/1.1\r\n{many}\r\n"), too_large);
-    }
-
-    #[test]
-    fn a_page_has_every_value_of_every_shard() {
-        let figures = |shard, logins, sessions| Figures {
-            shard,
-            counters: vec![("logins", logins), ("handshakes_most", 4), ("uploads", 0)],
-            gauges: vec![("sessions", sessions)],
-        };
-        let figures = vec![figures(0, 3, 1), figures(2, 5, 0)];
-        let text = page(Page { shards: 3, figures, lines_dropped: 7 }).unwrap();
-        for line in [
-            "# HELP ringftpd_logins Successful log-ins.",
-            "# TYPE ringftpd_logins counter",
-            "ringftpd_logins_total{shard=\"0\"} 3",
-            "ringftpd_logins_total{shard=\"2\"} 5",
-            "# TYPE ringftpd_handshakes_most gauge",
-            "ringftpd_handshakes_most{shard=\"2\"} 4",
-            "ringftpd_uploads_total{shard=\"2\"} 0",
-            "# TYPE ringftpd_sessions gauge",
-            "ringftpd_sessions{shard=\"0\"} 1",
-            "ringftpd_shard_up{shard=\"0\"} 1",
-            "ringftpd_shard_up{shard=\"1\"} 0",
-            "ringftpd_log_lines_dropped_total 7",
-            "# EOF",
-        ] {
-            assert!(text.lines().any(|found| found == line), "no {line:?} in\n{text}");
-        }
     }
 }

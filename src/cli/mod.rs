@@ -7,6 +7,7 @@ mod check_config;
 mod log_line;
 pub mod logging;
 mod metrics_endpoint;
+mod metrics_page;
 mod serve;
 mod signals;
 mod tls_setup;

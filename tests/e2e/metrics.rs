@@ -41,9 +41,9 @@ fn scrape(address: SocketAddr) -> String {
     let answer = ask(address, "GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n");
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
     assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
-    assert!(head.contains("Content-Type: application/openmetrics-text; version=1.0.0"), "{head}");
+    assert!(head.contains("Content-Type: text/plain; version=0.0.4; charset=utf-8"), "{head}");
     assert!(head.contains(&format!("Content-Length: {}", body.len())), "{head}");
-    assert!(body.ends_with("# EOF\n"), "{body}");
+    assert!(!body.contains("# EOF") && body.ends_with('\n'), "{body}");
     body.to_owned()
 }
 
@@ -103,10 +103,10 @@ fn a_scrape_while_a_transfer_runs() {
     assert_eq!(sum(&page, "ringftpd_logins_total"), 1, "{page}");
     assert_eq!(sum(&page, "ringftpd_downloads_total"), 0, "{page}");
     assert!(sum(&page, "ringftpd_shard_up") >= 1, "{page}");
-    assert!(page.contains("# TYPE ringftpd_logins counter\n"), "{page}");
+    assert!(page.contains("# TYPE ringftpd_logins_total counter\n"), "{page}");
     assert!(sum(&page, "ringftpd_handshakes_most") >= 1, "{page}");
     assert!(page.contains("# TYPE ringftpd_handshakes_most gauge\n"), "{page}");
-    assert!(page.contains("# HELP ringftpd_passive_strangers Connections to"), "{page}");
+    assert!(page.contains("# HELP ringftpd_passive_strangers_total Connections to"), "{page}");
 
     assert!(down.receive(data) == content, "the scrape has changed the download");
     down.quit();
@@ -119,6 +119,35 @@ fn a_scrape_while_a_transfer_runs() {
             && sum(&page, "ringftpd_downloads_total") == 1
             && sum(&page, "ringftpd_bytes_sent_total") == BIG as u64
     });
+}
+
+/// Text unless OpenMetrics is asked for; HEAD says what GET would, without the page.
+#[test]
+fn the_format_is_the_one_asked_for() {
+    let (_server, address) = start();
+    let open = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    let text = "text/plain; version=0.0.4; charset=utf-8";
+    for (accept, expected) in [
+        ("text/html, */*;q=0.8", text),
+        ("application/openmetrics-text", open),
+        ("application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5", open),
+        ("application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4", text),
+    ] {
+        for method in ["GET", "HEAD"] {
+            let request = format!("{method} /metrics HTTP/1.1\r\nAccept: {accept}\r\n\r\n");
+            let answer = ask(address, &request);
+            let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+            assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
+            assert!(head.contains(&format!("\r\nContent-Type: {expected}\r\n")), "{head}");
+            assert!(head.contains("\r\nVary: Accept\r\n"), "{head}");
+            let length = head.split_once("Content-Length: ").unwrap().1.lines().next().unwrap();
+            let length: usize = length.parse().unwrap();
+            assert_eq!(body.len(), if method == "GET" { length } else { 0 });
+            assert!(length > 1000, "{head}");
+            let has_end = body.ends_with("# EOF\n");
+            assert_eq!(has_end, expected == open && method == "GET", "{body}");
+        }
+    }
 }
 
 #[test]
@@ -150,8 +179,19 @@ fn stuck_scrapers_hold_up_nothing() {
     Client::implicit(&server).login().quit();
     assert!(watch.elapsed() < PATIENCE / 4, "held up for {:?}", watch.elapsed());
 
-    let many: Vec<TcpStream> = (0..100).map(|_| connect(address)).collect();
-    // Those beyond the bound are closed at once, the others at the deadline.
+    // However many come, and half a request is none: the next scrape has a place at once.
+    let many: Vec<TcpStream> = (0..100)
+        .map(|_| {
+            let mut stream = connect(address);
+            stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: ").unwrap();
+            stream
+        })
+        .collect();
+    let watch_scrape = Stopwatch::start();
+    scrape(address);
+    let waited = watch_scrape.elapsed();
+    assert!(waited < PATIENCE / 10, "half-open requests shut a scrape out for {waited:?}");
+    // The oldest make room at once, the others end at the deadline.
     for mut stream in silent.into_iter().chain(many) {
         let mut octets = [0; 1];
         assert!(matches!(stream.read(&mut octets), Ok(0) | Err(_)), "an answer to no question");
