@@ -194,8 +194,25 @@ pub const HASHING_PER_SHARD_MAX: usize = 3;
 /// Longest password checked, octets; a longer one is wrong. SHA-crypt's time grows with it.
 pub const PASSWORD_BYTES_MAX: usize = 512;
 
-/// Log-ins waiting for a hash per shard before further ones are told to come back (421).
-pub const HASHING_QUEUE_MAX: usize = 256;
+/// Log-ins that wait for their turn to be hashed, per shard: each is a session that holds its name
+/// and password and nothing else. Beyond, an address of which some wait already is told to come
+/// back (421).
+pub const LOGINS_WAITING_MAX: usize = 16 * 1024;
+
+/// The same of one client address: more than the sessions of a site that come back at once.
+pub const LOGINS_WAITING_PER_NETWORK_MAX: usize = 2 * 1024;
+
+/// Client addresses per shard whose wrong passwords are counted: some 2 MiB. The one that has been
+/// quiet for longest is forgotten for the next.
+pub const FAILING_NETWORKS_MAX: usize = 16 * 1024;
+
+/// Right passwords remembered per shard, as keyed digests: some 3 MiB. The oldest is forgotten for
+/// the next.
+pub const PROOFS_PER_SHARD_MAX: usize = 16 * 1024;
+
+/// Wrong passwords for a name at an address until the right one is forgotten there: each is a guess
+/// that may be right without a hash. One log-in that waits is two.
+pub const PROOF_MISSES_MAX: u8 = 8;
 
 const _: () = assert!(COMMAND_LINE_BYTES_MAX > PATH_BYTES_MAX + 16);
 const _: () = assert!(PIPELINE_BYTES_MAX > COMMAND_LINE_BYTES_MAX);

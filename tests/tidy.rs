@@ -28,7 +28,7 @@ const LAYERS: &[(&str, May)] = &[
     ("runtime", May::Import(&["limits", "clock", "sys"])),
     ("buffer", May::Import(&["limits", "sys"])),
     ("tls", May::Import(&["limits", "clock", "protocol", "buffer"])),
-    ("auth", May::Import(&["limits", "protocol"])),
+    ("auth", May::Import(&["limits", "clock", "protocol"])),
     ("vfs", May::Import(&["limits", "clock", "protocol", "sys", "buffer"])),
     ("metrics", May::Import(&["limits", "protocol"])),
     ("config", May::Import(&["limits", "protocol", "tls", "auth"])),

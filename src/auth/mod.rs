@@ -4,8 +4,10 @@
 
 mod network;
 mod password;
+mod proofs;
 
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 use sha2::{Digest, Sha256};
 
@@ -15,6 +17,7 @@ use crate::protocol::distinguished_name::DistinguishedName;
 
 pub use network::ClientNetwork;
 pub use password::{HashError, Password, PasswordHash};
+pub use proofs::{Proof, Proofs};
 
 /// Every user of the server. Immutable once built, and common to all shards.
 #[derive(Debug)]
@@ -165,6 +168,28 @@ impl UserTable {
         }
     }
 
+    /// The proof that `password` would be for `name` at `network`, and the account when `proofs`
+    /// remembers it at `now`. No proof when none are kept. Takes as long for a name that does not
+    /// exist: its proof is made of the hash that [`Self::verify`] would check, and is never
+    /// remembered.
+    #[must_use]
+    pub fn recall(
+        &self,
+        (network, name, password): (ClientNetwork, &[u8], &[u8]),
+        proofs: &mut Proofs,
+        now: Instant,
+    ) -> (Option<Proof>, Option<Account>) {
+        if password.len() > PASSWORD_BYTES_MAX {
+            return (None, None);
+        }
+        let user = self.users.get(name);
+        let hash = user.and_then(|user| user.password.as_ref());
+        let checked = hash.unwrap_or_else(|| self.decoy(name)).as_str();
+        let proof = proofs.proof(network, name, password, checked);
+        let known = proof.is_some_and(|proof| proofs.is_known(&proof, now));
+        (proof, user.filter(|_| known && hash.is_some()).map(User::account))
+    }
+
     /// The account that `identity` opens without a password (RFC 2228 §3, reply 232), if the
     /// certificate is the one configured for `name`.
     #[must_use]
@@ -235,6 +260,7 @@ impl CertificateRule {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     /// SHA-crypt with the fewest rounds: the cheapest hash the table accepts.
     const CHEAP: &str = "$5$rounds=1000$saltstring$AH5PD0i.riCRu4BNDy9v7OPV7u3dfLBApcXI6khquVA";
@@ -280,6 +306,35 @@ mod tests {
         check(&table, "robot", "secret", None);
         check(&table, "anonymous", "me@example.org", None);
         check(&table, "alice", &"x".repeat(PASSWORD_BYTES_MAX + 1), None);
+    }
+
+    /// A remembered password opens what it opened, for the account as it is.
+    #[test]
+    fn recalls_passwords() {
+        let (now, mut proofs) = (crate::clock::now(), Proofs::new(Duration::from_secs(60)));
+        let network = ClientNetwork::of([192, 0, 2, 1].into());
+        let before = table(false);
+        let recall = |table: &UserTable, proofs: &mut Proofs, name: &str, password: &str| {
+            let asked = (network, name.as_bytes(), password.as_bytes());
+            let (proof, account) = table.recall(asked, proofs, now);
+            (proof, account.map(|account| account.name))
+        };
+        let (proof, account) = recall(&before, &mut proofs, "alice", "secret");
+        assert_eq!(account, None);
+        proofs.remember(&proof.unwrap(), now);
+        let known = recall(&before, &mut proofs, "alice", "secret");
+        assert_eq!(known.1.as_deref(), Some("alice"));
+        for (user, password) in [("alice", "wrong"), ("nobody", "secret"), ("robot", "secret")] {
+            assert_eq!(recall(&before, &mut proofs, user, password).1, None, "{user}");
+        }
+        let long = "x".repeat(PASSWORD_BYTES_MAX + 1);
+        let (proof, account) = recall(&before, &mut proofs, "alice", &long);
+        assert!(proof.is_none() && account.is_none());
+        let changed = CHEAP.replace("$saltstring$", "$saltstrinh$");
+        let after = UserTable::new(vec![user("alice", Some(&changed), None)], None).unwrap();
+        assert_eq!(recall(&after, &mut proofs, "alice", "secret").1, None);
+        let gone = UserTable::new(Vec::new(), None).unwrap();
+        assert_eq!(recall(&gone, &mut proofs, "alice", "secret").1, None);
     }
 
     #[test]

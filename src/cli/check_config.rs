@@ -229,6 +229,7 @@ fn describe_limits(lines: &mut Lines, settings: &Settings, shards: u32) {
     lines.add("limits.login_failures", policy.login_failures_max);
     for (key, duration) in [
         ("limits.login_failure_delay", policy.login_failure_delay),
+        ("limits.remember_logins", limits.remember_logins),
         ("limits.idle_timeout", policy.idle_timeout),
         ("limits.login_timeout", policy.login_timeout),
         ("limits.client_hello_timeout", limits.client_hello_timeout),
@@ -426,7 +427,7 @@ mod tests {
     }
 
     /// A value other than the default for each key, with no effect on the line of another one.
-    const OTHER_VALUES: [(&str, &str); 49] = [
+    const OTHER_VALUES: [(&str, &str); 50] = [
         ("listen.implicit", "[\"127.0.0.1:1\"]"),
         ("listen.explicit", "[\"127.0.0.1:1\"]"),
         ("listen.backlog", "1"),
@@ -463,6 +464,7 @@ mod tests {
         ("limits.handshakes", "3"),
         ("limits.login_failures", "7"),
         ("limits.login_failure_delay", "\"3s\""),
+        ("limits.remember_logins", "\"3s\""),
         ("limits.idle_timeout", "\"3s\""),
         ("limits.login_timeout", "\"3s\""),
         ("limits.client_hello_timeout", "\"3s\""),

@@ -425,6 +425,7 @@ fn start_shards(
             sessions_per_user_max: limits.sessions_per_user,
             handshakes_max: usize::try_from(limits.handshakes).unwrap_or(usize::MAX),
             handshake_percent: settings.handshake_percent,
+            remember_logins: limits.remember_logins,
             client_hello_timeout: limits.client_hello_timeout,
             kernel_tls,
             shutdown_timeout: limits.shutdown_timeout,

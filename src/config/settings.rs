@@ -121,6 +121,8 @@ pub struct Limits {
     pub sessions_per_user: Option<u32>,
     /// TLS handshakes of control connections at the same time, on each shard. At least 1.
     pub handshakes: u32,
+    /// How long the password of a log-in is remembered; zero is not at all.
+    pub remember_logins: Duration,
     /// How long a client may be silent where its ClientHello belongs.
     pub client_hello_timeout: Duration,
     /// After SIGTERM, how long running transfers may take.
@@ -225,6 +227,7 @@ impl Default for Settings {
                 sessions_per_ip: None,
                 sessions_per_user: None,
                 handshakes: 1024,
+                remember_logins: Duration::from_secs(5 * 60),
                 client_hello_timeout: Duration::from_secs(10),
                 shutdown_timeout: Duration::from_secs(30),
             },
@@ -455,6 +458,8 @@ impl Settings {
         section.set("login_failures", &mut policy.login_failures_max, number(1..=100));
         let delays = Duration::ZERO..=Duration::from_secs(60);
         section.set("login_failure_delay", &mut policy.login_failure_delay, duration(delays));
+        let memories = Duration::ZERO..=Duration::from_secs(60 * 60);
+        section.set("remember_logins", &mut limits.remember_logins, duration(memories));
         section.set("idle_timeout", &mut policy.idle_timeout, timeout());
         section.set("login_timeout", &mut policy.login_timeout, timeout());
         section.set("handshake_timeout", &mut policy.handshake_timeout, timeout());

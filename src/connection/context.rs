@@ -4,13 +4,14 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::handshakes::Handshakes;
+use super::logins::Logins;
 use super::passive_ports::PassivePorts;
 use crate::auth::UserTable;
 use crate::buffer::{BlockPool, Budget};
@@ -50,6 +51,8 @@ pub struct ContextParts {
     pub handshakes_max: usize,
     /// What newcomers get of a shard that sessions would fill, of 100.
     pub handshake_percent: u8,
+    /// How long the password of a log-in is remembered; zero is not at all.
+    pub remember_logins: Duration,
     /// How long a client may be silent where its ClientHello belongs.
     pub client_hello_timeout: Duration,
 }
@@ -86,6 +89,8 @@ pub struct Context {
     pub(super) parts: ContextParts,
     pub(super) passive_ports: PassivePorts,
     pub(super) blocks: BlockPool,
+    /// Password checks.
+    pub(super) logins: Logins,
     /// Reads ahead of what is sent, from disks.
     pub(super) read_ahead: Budget,
     /// Data connections that wait for a slow reader after their transfer.
@@ -123,6 +128,7 @@ impl Context {
                 parts.handshake_percent,
             ),
             handshakes: Handshakes::new(parts.handshakes_max, counters.clone()),
+            logins: Logins::new(parts.remember_logins, counters.clone()),
             passive_ports: PassivePorts::new(parts.passive_range.clone(), counters.clone()),
             parts,
             blocks: BlockPool::default(),
@@ -223,17 +229,8 @@ impl Context {
     }
 }
 
-/// Whose turn it is when password hashes wait: an IPv4 address, or the /64 an IPv6 client chooses
-/// its address from.
-pub(super) fn client_number(address: IpAddr) -> u64 {
-    match address.to_canonical() {
-        IpAddr::V4(address) => number(&(4_u8, address.octets())),
-        IpAddr::V6(address) => number(&(6_u8, &address.segments()[..4])),
-    }
-}
-
 /// A number for `what`: nobody else's, but for one chance in 2^64.
-fn number(what: &(impl Hash + ?Sized)) -> u64 {
+pub(super) fn number(what: &(impl Hash + ?Sized)) -> u64 {
     let mut hasher = DefaultHasher::new();
     what.hash(&mut hasher);
     hasher.finish()

@@ -8,16 +8,16 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::context::client_number;
 use super::data::Origin;
 use super::handshakes::Place;
+use super::logins::{self, Kept};
 use super::passive_ports::PassiveError;
 use super::proof::Proof;
 use super::session_ports::{PassiveListener, SessionPorts};
 use super::transfer::{Job, TransferHandle};
 use super::wire::{ClientSends, Step, Wire};
 use super::{Context, storage};
-use crate::auth::ClientIdentity;
+use crate::auth::{ClientIdentity, ClientNetwork};
 use crate::buffer::InBuf;
 use crate::clock;
 use crate::metrics::Held;
@@ -121,6 +121,8 @@ struct Control {
     /// Counted under this name.
     user: Option<String>,
     logged_in: Option<Held>,
+    /// The proof of its password.
+    kept: Kept,
     handshaking: Option<Held>,
     drain_told: bool,
     client_sends: ClientSends,
@@ -165,6 +167,7 @@ impl Control {
             certificate: None,
             user: None,
             logged_in: None,
+            kept: Kept::default(),
             handshaking: None,
             drain_told: false,
             client_sends: ClientSends::More,
@@ -572,21 +575,11 @@ impl Control {
         }
     }
 
-    /// The hash never runs on this thread; how many wait for one is bounded.
     fn authenticate(&mut self, user: Vec<u8>, Secret(password): Secret) {
         let (context, sender) = (self.context.clone(), self.sender.clone());
-        let users = context.parts.users.clone();
-        let client = client_number(self.peer.ip());
+        let (network, kept) = (ClientNetwork::of(self.peer.ip()), self.kept.clone());
         self.request = Some(spawn(async move {
-            let result = if users.needs_hashing(&user) {
-                let check = move || users.verify(&user, &password);
-                match context.parts.helpers.run_hash(client, check).await {
-                    Ok(result) => result.map_err(|_| AuthenticationError::Rejected),
-                    Err(_) => Err(AuthenticationError::Overloaded),
-                }
-            } else {
-                users.verify(&user, &password).map_err(|_| AuthenticationError::Rejected)
-            };
+            let result = logins::check(&context, network, user, password, kept).await;
             let _ = sender.send(Input::Authenticated(result));
         }));
     }
@@ -608,6 +601,9 @@ impl Control {
             self.ports.enter(None);
             self.context.leave_user(&user);
             self.logged_in = None;
+            if let Some(proof) = self.kept.take() {
+                self.context.logins.remember(proof);
+            }
         }
     }
 

@@ -11,6 +11,8 @@ mod hearing;
 mod kernel_send;
 mod lingering;
 mod log_words;
+mod login_turns;
+mod logins;
 mod low_water;
 mod parting;
 mod passive_ports;

@@ -14,6 +14,8 @@ values! {
     sessions: Gauge,
     /// Those of them that are logged in.
     sessions_logged_in: Gauge,
+    /// Log-ins that wait for their password to be checked.
+    logins_waiting: Gauge,
     /// TLS handshakes in progress, of control and data connections.
     handshakes: Gauge,
     /// Transfers between the 150 and their last octet.

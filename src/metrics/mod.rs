@@ -73,6 +73,14 @@ values! {
     logins: Counter,
     /// Failed log-ins.
     logins_failed: Counter,
+    /// Log-ins whose password was right a while ago, so that it cost no hash.
+    logins_remembered: Counter,
+    /// Log-ins that had to wait for the hashes of others.
+    logins_queued: Counter,
+    /// Log-ins that had to wait because of the wrong passwords from their address.
+    logins_delayed: Counter,
+    /// Log-ins told to come back (421), because too many waited.
+    logins_overloaded: Counter,
     /// Downloads and listings that ended with 226.
     downloads: Counter,
     /// Small files that left in one write, with ticket and close_notify.

@@ -15,9 +15,9 @@ use crate::{
     clock,
     limits::{
         FILE_WORK_WAITING_MAX, FILE_WORK_WAITING_PER_USER_MAX, HASHING_PER_SHARD_MAX,
-        HASHING_QUEUE_MAX, HELPER_THREADS_PER_SHARD, HELPER_THREADS_PER_SHARD_MAX,
-        HELPERS_PER_DEVICE_MAX, HELPERS_PER_USER_MAX, LONG_PER_DEVICE_MAX, LONG_PER_USER_MAX,
-        LONG_THREADS_PER_SHARD, LONG_THREADS_PER_SHARD_MAX,
+        HELPER_THREADS_PER_SHARD, HELPER_THREADS_PER_SHARD_MAX, HELPERS_PER_DEVICE_MAX,
+        HELPERS_PER_USER_MAX, LONG_PER_DEVICE_MAX, LONG_PER_USER_MAX, LONG_THREADS_PER_SHARD,
+        LONG_THREADS_PER_SHARD_MAX,
     },
 };
 
@@ -86,8 +86,8 @@ impl Helpers {
             Shares {
                 per_device: HASHING_PER_SHARD_MAX,
                 per_user: HASHING_PER_SHARD_MAX,
-                waiting_per_user: HASHING_QUEUE_MAX,
-                waiting: HASHING_QUEUE_MAX,
+                waiting_per_user: HASHING_PER_SHARD_MAX,
+                waiting: HASHING_PER_SHARD_MAX,
             },
             sender,
         );
@@ -113,19 +113,18 @@ impl Helpers {
         FileHelpers { helpers: self.clone(), owner }
     }
 
-    /// Runs a password hash for the client with the number `client`: clients take turns, and the
-    /// hashes of one keep their order.
+    /// Runs a password hash. Whose turn it is has been decided before: [`HASHING_PER_SHARD_MAX`] at
+    /// a time.
     ///
     /// # Errors
     ///
-    /// [`HelperError::Overloaded`] at once when [`HASHING_QUEUE_MAX`] hashes wait already, and
+    /// [`HelperError::Overloaded`] at once when as many wait already, and
     /// [`HelperError::Panicked`].
     pub async fn run_hash<R: Send + 'static>(
         &self,
-        client: u64,
         work: impl FnOnce() -> R + Send + 'static,
     ) -> Result<R, HelperError> {
-        self.0.hashes.run(Owner { user: client, device: 0 }, work).await
+        self.0.hashes.run(Owner::default(), work).await
     }
 
     /// Returns when nothing runs and nothing waits.
@@ -280,7 +279,7 @@ mod tests {
             let ask = async || {
                 assert_eq!(helpers.of(owner(2, 2)).run(|| 7).await, Ok(7));
                 assert_eq!(helpers.of(owner(2, 1)).run_long(|| 8).await, Ok(8));
-                assert_eq!(helpers.run_hash(1, || 9).await, Ok(9));
+                assert_eq!(helpers.run_hash(|| 9).await, Ok(9));
             };
             ask().await;
             // Going away frees no thread: the work still runs.
@@ -335,20 +334,20 @@ mod tests {
             let helpers = Helpers::new().unwrap();
             let (gate, open) = io::pipe().unwrap();
             let started = Arc::new(AtomicUsize::new(0));
-            let all = HASHING_PER_SHARD_MAX + HASHING_QUEUE_MAX;
+            let all = 2 * HASHING_PER_SHARD_MAX;
             let mut tasks: Vec<_> = (0..all)
                 .map(|_| {
                     let (helpers, work) = (helpers.clone(), gated(&gate, &started));
-                    spawn(async move { helpers.run_hash(1, work).await })
+                    spawn(async move { helpers.run_hash(work).await })
                 })
                 .collect();
             assert!(eventually(|| started.load(Ordering::SeqCst) == HASHING_PER_SHARD_MAX).await);
-            assert!(eventually(|| helpers.0.hashes.counts().0 == HASHING_QUEUE_MAX).await);
-            assert_eq!(helpers.run_hash(2, || ()).await, Err(HelperError::Overloaded));
+            assert!(eventually(|| helpers.0.hashes.counts().0 == HASHING_PER_SHARD_MAX).await);
+            assert_eq!(helpers.run_hash(|| ()).await, Err(HelperError::Overloaded));
             assert_eq!(helpers.of(owner(1, 0)).run(|| 7).await, Ok(7));
             // One who goes away while waiting makes room at once.
             tasks.pop().unwrap().cancel().await;
-            let mut next = Box::pin(helpers.run_hash(2, || 8));
+            let mut next = Box::pin(helpers.run_hash(|| 8));
             assert!(poll_once(&mut next).await.is_none());
             drop(open);
             assert_eq!(next.await, Ok(8));
@@ -386,7 +385,7 @@ mod tests {
                 let result = files.run(|| panic!("on purpose")).await;
                 assert_eq!(result, Err::<(), _>(HelperError::Panicked));
             }
-            assert_eq!(helpers.run_hash(1, || 5).await, Ok(5));
+            assert_eq!(helpers.run_hash(|| 5).await, Ok(5));
             helpers.idle().await;
         });
     }

@@ -171,7 +171,7 @@ mod tests {
         let wanted = *cpus.last().unwrap();
         let shard = spawn_shard("test", wanted, || async {
             let helpers = crate::runtime::Helpers::new().unwrap();
-            (cpu::available(), helpers.run_hash(0, cpu::available).await.unwrap())
+            (cpu::available(), helpers.run_hash(cpu::available).await.unwrap())
         })
         .unwrap();
         let (shard_cpus, helper_cpus) = shard.join().unwrap();

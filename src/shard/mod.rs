@@ -80,6 +80,8 @@ pub struct Shard {
     pub handshakes_max: usize,
     /// What they may take of the shard when established sessions want all of it, of 100.
     pub handshake_percent: u8,
+    /// How long the password of a log-in is remembered; zero is not at all.
+    pub remember_logins: Duration,
     /// How long a client may be silent where its ClientHello belongs.
     pub client_hello_timeout: Duration,
     /// What the kernel's TLS can do; `None` when there is none, or it shall not be used.
@@ -115,6 +117,7 @@ impl Shard {
             queues: Queues::new(),
             handshake_percent: self.handshake_percent,
             handshakes_max: self.handshakes_max,
+            remember_logins: self.remember_logins,
             client_hello_timeout: self.client_hello_timeout,
             kernel_tls: self.kernel_tls,
         }));

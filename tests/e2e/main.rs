@@ -18,6 +18,7 @@ mod hung;
 mod idle_sessions;
 mod limits;
 mod listings;
+mod logins;
 mod metrics;
 mod operators;
 mod process;
