@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::net::{Ipv6Addr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::{Arc, mpsc};
 use std::thread;
@@ -14,7 +14,7 @@ use super::signals::{self, Caught, Meaning};
 use super::{banner, check_config, fail, logging, tls_setup};
 use crate::clock;
 use crate::config::{Config, ListenAddress, Settings, Steering};
-use crate::connection::split;
+use crate::connection::{OpenedHome, split};
 use crate::limits::HOMES_PER_SHARD_MAX;
 use crate::metrics;
 use crate::runtime::remote::{self, RemoteSender};
@@ -25,7 +25,7 @@ use crate::shard::{
 };
 use crate::sys::{cpu, host, ktls, privileges};
 use crate::tls::{SelfSigned, ServerTls};
-use crate::vfs::{Root, RootError};
+use crate::vfs::{Home, RootError};
 
 /// Runs until SIGTERM or SIGINT.
 pub(super) fn run(config: Config, signals: Caught) -> ExitCode {
@@ -87,13 +87,13 @@ fn start(config: Config, signals: Caught) -> Result<Server, String> {
     become_user(settings)?;
     // To another user it may be forbidden.
     host::check_io_uring().map_err(|error| error.to_string())?;
-    let homes = open_homes(&config, cpus.len())?;
+    let (homes, absent) = open_homes(&config, cpus.len())?;
 
     let log = logging::start(settings.log)?;
     let sessions = u64::from(settings.limits.sessions);
     let shard_count = u64::try_from(cpus.len()).unwrap_or(u64::MAX);
     let warning = host::open_files_warning(files, sessions, shard_count, handles_of(&homes));
-    for warning in warning.into_iter().chain(room.warning) {
+    for warning in warning.into_iter().chain(room.warning).chain(absent) {
         tracing::warn!("{warning}");
     }
     let ending = tls_setup::validity_warning(&certificate, clock::unix_time());
@@ -358,32 +358,48 @@ fn become_user(settings: &Settings) -> Result<(), String> {
 }
 
 /// Opened as the user who will serve them, so that a home that user cannot enter is found now;
-/// one list a shard, each with handles of its own, unless they are too many.
-fn open_homes(config: &Config, shards: usize) -> Result<Vec<Vec<Arc<Root>>>, String> {
+/// one list a shard, each with handles of its own, unless they are too many. One that is not there
+/// is a warning, not the end for all others' users; that none is there, is an error.
+fn open_homes(
+    config: &Config,
+    shards: usize,
+) -> Result<(Vec<Vec<OpenedHome>>, Vec<String>), String> {
     let homes = &config.accounts.homes;
-    // The names that a home and a directory have without links can be compared.
-    let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
     let directories = config.settings.directories.iter();
-    let rules: Vec<_> =
-        directories.map(|directory| (real(&directory.path), directory.rule)).collect();
+    let rules: Arc<[_]> =
+        directories.map(|directory| (directory.path.clone(), directory.rule)).collect();
     let open = |path: &PathBuf| {
-        let root = Root::open(path)?;
-        Ok(Arc::new(root.with_rules(&real(path), &rules)))
+        let home = Arc::new(Home::new(path.clone(), rules.clone()));
+        match home.open() {
+            Ok(root) => Ok((OpenedHome { home, root: Some(Arc::new(root)) }, None)),
+            Err(error @ RootError::Directory { .. }) => {
+                Ok((OpenedHome { home, root: None }, Some(error.to_string())))
+            }
+            Err(error @ RootError::Confinement { .. }) => Err(error.to_string()),
+        }
     };
     let open_all = || {
-        let opened: Result<Vec<_>, RootError> = homes.iter().map(open).collect();
-        opened.map_err(|error| error.to_string())
+        let opened = homes.iter().map(open).collect::<Result<Vec<_>, _>>()?;
+        let (opened, errors): (Vec<_>, Vec<_>) = opened.into_iter().unzip();
+        Ok::<_, String>((opened, errors.into_iter().flatten().collect::<Vec<_>>()))
     };
-    if homes.len() <= HOMES_PER_SHARD_MAX {
-        (0..shards).map(|_| open_all()).collect()
-    } else {
-        Ok(vec![open_all()?; shards])
+    let (first, errors) = open_all()?;
+    if first.iter().all(|home| home.root.is_none()) {
+        return Err(errors.into_iter().next().unwrap_or_default());
     }
+    let explain = |error| format!("{error}; its users cannot log in until it is there");
+    let warnings = errors.into_iter().map(explain).collect();
+    let mut all = vec![first];
+    while all.len() < shards {
+        all.push(if homes.len() <= HOMES_PER_SHARD_MAX { open_all()?.0 } else { all[0].clone() });
+    }
+    Ok((all, warnings))
 }
 
 /// Descriptors that the homes hold: the shards may have handles of their own, or common ones.
-fn handles_of(homes: &[Vec<Arc<Root>>]) -> u64 {
-    let handles: BTreeSet<_> = homes.iter().flatten().map(Arc::as_ptr).collect();
+fn handles_of(homes: &[Vec<OpenedHome>]) -> u64 {
+    let opened = homes.iter().flatten().filter_map(|home| home.root.as_ref());
+    let handles: BTreeSet<_> = opened.map(Arc::as_ptr).collect();
     u64::try_from(handles.len()).unwrap_or(u64::MAX)
 }
 
@@ -391,7 +407,7 @@ fn start_shards(
     config: Config,
     cpus: &[usize],
     listeners: Listeners,
-    own: impl Iterator<Item = (Arc<ServerTls>, Vec<Arc<Root>>)>,
+    own: impl Iterator<Item = (Arc<ServerTls>, Vec<OpenedHome>)>,
     kernel_tls: Option<ktls::Abilities>,
     wakes: &mpsc::Sender<Wake>,
 ) -> Result<Vec<RunningShard>, String> {
@@ -479,8 +495,12 @@ mod tests {
     #[test]
     fn common_handles_of_homes_count_once() {
         let directory = tempfile::tempdir().unwrap();
-        let open = || Arc::new(Root::open(directory.path()).unwrap());
+        let open = || {
+            let home = Arc::new(Home::new(directory.path().to_owned(), Arc::default()));
+            OpenedHome { root: Some(Arc::new(home.open().unwrap())), home }
+        };
+        let absent = || OpenedHome { root: None, ..open() };
         assert_eq!(handles_of(&[vec![open(), open()], vec![open(), open()]]), 4);
-        assert_eq!(handles_of(&vec![vec![open(), open()]; 8]), 2);
+        assert_eq!(handles_of(&vec![vec![open(), open(), absent()]; 8]), 2);
     }
 }

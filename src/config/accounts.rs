@@ -184,10 +184,11 @@ impl Found {
         if !section.has("home") {
             section.error("home", "is missing; name the directory this user sees as /");
         }
-        let home = section.get("home", |value| {
-            let home = directory.join(string(value)?);
-            check_directory(&home).map(|()| home)
-        })?;
+        let home = section.get("home", |value| Ok(directory.join(string(value)?)))?;
+        // It may come: the other users need not wait for it.
+        if let Err(message) = check_directory(&home) {
+            section.warn("home", format!("{message}; its users cannot log in until it is there"));
+        }
         Some(self.home_id(&home))
     }
 

@@ -421,8 +421,6 @@ fn errors_of_users() {
         &[
             "ringftpd.toml:3: users[a]: cannot log in: give one of password, certificate_sha256, \
              certificate_subject",
-            "ringftpd.toml:5: users[a].home: cannot use the directory gone: No such file or \
-             directory (os error 2)",
             "ringftpd.toml:6: users[a].permissions: \"fly\" is not a permission; known are read, \
              list, create, overwrite, append, delete, rename, mkdir, chmod, mtime, and write \
              (create + overwrite + chmod + mtime)",
@@ -506,6 +504,20 @@ fn somebody_can_log_in() {
         error,
         "command line: DIR: cannot be used because ringftpd.toml configures users, and each has a \
          home there"
+    );
+}
+
+/// It may come, and the other users need not wait for it.
+#[test]
+fn a_home_that_is_not_there_is_a_warning() {
+    let folder = Folder::new();
+    let config = folder.load("anonymous.home = \"gone\"", &overrides()).unwrap();
+    assert_eq!(
+        folder.warnings(&config),
+        [
+            "ringftpd.toml:1: anonymous.home: cannot use the directory gone: No such file or directory \
+          (os error 2); its users cannot log in until it is there"
+        ]
     );
 }
 

@@ -11,13 +11,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::handshakes::Handshakes;
+use super::homes::{Homes, OpenedHome};
 use super::logins::Logins;
 use super::passive_ports::PassivePorts;
 use crate::auth::UserTable;
 use crate::buffer::{BlockPool, Budget};
 use crate::limits::{DEVICES_PER_SHARD_MAX, LINGERING_PER_SHARD, READ_AHEAD_PER_SHARD};
 use crate::metrics::{Counters, Gauges};
-use crate::protocol::account::HomeId;
 use crate::protocol::path::VirtualPath;
 use crate::protocol::policy::Policy;
 use crate::runtime::{FileHelpers, Flag, Helpers, Line, Owner, Pacer, Queue, TaskGroup};
@@ -33,8 +33,8 @@ pub struct ContextParts {
     pub tls: Arc<ServerTls>,
     /// Accounts; the outer reference is the shard's own, and the one that log-ins count.
     pub users: Arc<Arc<UserTable>>,
-    /// Opened home directories, by [`HomeId`].
-    pub homes: Vec<Arc<Root>>,
+    /// Home directories, by [`HomeId`](crate::protocol::account::HomeId).
+    pub homes: Vec<OpenedHome>,
     /// Threads for work that may block.
     pub helpers: Helpers,
     /// This shard's part of the passive range; `None` is any ephemeral port.
@@ -109,6 +109,7 @@ pub struct Context {
     pub drain: Flag,
     /// Set when the shutdown deadline passed: transfers end, too.
     pub cut: Flag,
+    pub(super) homes: Homes,
     sessions_by_user: RefCell<BTreeMap<String, u32>>,
     /// Devices below homes, and whether their file systems are this host's own.
     devices: RefCell<BTreeMap<u64, bool>>,
@@ -119,7 +120,8 @@ pub struct Context {
 impl Context {
     /// A fresh context without sessions.
     #[must_use]
-    pub fn new(parts: ContextParts) -> Self {
+    pub fn new(mut parts: ContextParts) -> Self {
+        let homes = Homes::new(std::mem::take(&mut parts.homes));
         let counters = Rc::<Counters>::default();
         Self {
             pacer: Pacer::new(
@@ -139,6 +141,7 @@ impl Context {
             gauges: Gauges::default(),
             drain: Flag::new(),
             cut: Flag::new(),
+            homes,
             sessions_by_user: RefCell::default(),
             devices: RefCell::default(),
             tasks: TaskGroup::new(),
@@ -159,6 +162,13 @@ impl Context {
 
     /// The helper threads for work of `user` at `device`.
     pub(super) fn files(&self, user: &str, device: u64) -> FileHelpers {
+        self.parts.helpers.of(Owner { user: number(user), device })
+    }
+
+    /// The same for looks at homes that were on `device` when they were last seen. What is mounted
+    /// there by now, and does not answer, must not cost that device's other users their threads.
+    pub(super) fn home_files(&self, user: &str, device: u64) -> FileHelpers {
+        let device = number(&("home", device));
         self.parts.helpers.of(Owner { user: number(user), device })
     }
 
@@ -203,10 +213,6 @@ impl Context {
         self.gauges.file_work_running.set(load.running as u64);
         let oldest = u64::try_from(load.oldest.as_millis()).unwrap_or(u64::MAX);
         self.gauges.helper_work_oldest_milliseconds.set(oldest);
-    }
-
-    pub(super) fn home(&self, id: HomeId) -> Option<Arc<Root>> {
-        self.parts.homes.get(usize::try_from(id.0).ok()?).cloned()
     }
 
     /// Counts a session of `user`; false when the user has all it may have.

@@ -9,7 +9,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::data::Origin;
-use super::handshakes::Place;
+use super::handshakes::{self, Place};
+use super::homes::{self, FoundHome, LOG_IN};
 use super::logins::{self, Kept};
 use super::passive_ports::PassiveError;
 use super::proof::Proof;
@@ -17,7 +18,7 @@ use super::session_ports::{PassiveListener, SessionPorts};
 use super::transfer::{Job, TransferHandle};
 use super::wire::{ClientSends, Step, Wire};
 use super::{Context, storage};
-use crate::auth::{ClientIdentity, ClientNetwork};
+use crate::auth::ClientNetwork;
 use crate::buffer::InBuf;
 use crate::clock;
 use crate::metrics::Held;
@@ -32,7 +33,7 @@ use crate::runtime::{
     yield_if_needed,
 };
 use crate::tls::{ClientCertificate, ControlSession, Handshake, HandshakeFacts, Purpose, TlsError};
-use crate::vfs;
+use crate::vfs::{self, Root};
 
 /// A control connection as the listener hands it over.
 pub struct Accepted {
@@ -117,6 +118,10 @@ struct Control {
     /// How long it waits for a transfer.
     passive_until: Instant,
     transfer: Option<TransferHandle>,
+    /// What the log-in in hand has found.
+    found_home: FoundHome,
+    /// The directory of the user who is in: that of the log-in, whatever becomes of its name.
+    home: Option<Arc<Root>>,
     certificate: Option<ClientCertificate>,
     /// Counted under this name.
     user: Option<String>,
@@ -164,6 +169,8 @@ impl Control {
             passive: None,
             passive_until: clock::now(),
             transfer: None,
+            found_home: FoundHome::default(),
+            home: None,
             certificate: None,
             user: None,
             logged_in: None,
@@ -228,8 +235,9 @@ impl Control {
             self.transfer = None;
         }
         let input = match input {
-            Input::Authenticated(Ok(account)) if !self.enter_user(&account) => {
-                Input::Authenticated(Err(AuthenticationError::TooManySessions))
+            Input::Authenticated(Ok(account)) => Input::Authenticated(self.enter_user(account)),
+            Input::Identified(Ok(Some(account))) => {
+                Input::Identified(self.enter_user(account).map(Some))
             }
             input => input,
         };
@@ -267,17 +275,7 @@ impl Control {
     fn established(&mut self, facts: HandshakeFacts) {
         self.place = None;
         self.handshaking = None;
-        let counters = &self.context.counters;
-        counters.control_handshakes.increment();
-        for (counter, applies) in [
-            (&counters.control_handshakes_resumed, facts.resumption.is_resumed()),
-            (&counters.control_handshakes_tls12, facts.version == "TLSv1.2"),
-            (&counters.control_handshakes_post_quantum, facts.is_post_quantum()),
-        ] {
-            if applies {
-                counter.increment();
-            }
-        }
+        handshakes::count(&self.context.counters, &facts);
         tracing::debug!(
             peer = %self.peer.ip().to_canonical(),
             tls = facts.version, suite = facts.cipher_suite, group = facts.group,
@@ -529,18 +527,7 @@ impl Control {
 
     fn perform_request(&mut self, output: Output) {
         match output {
-            Output::Identify { user } => {
-                let account = self.certificate.as_ref().and_then(|certificate| {
-                    let identity = ClientIdentity {
-                        sha256: certificate.sha256,
-                        subject: certificate.subject.clone(),
-                        chain_verified: certificate.chain_verified,
-                    };
-                    self.context.parts.users.by_certificate(&user, &identity)
-                });
-                let account = account.filter(|account| self.enter_user(account));
-                self.answers.push_back(Input::Identified(account));
-            }
+            Output::Identify { user } => self.identify(&user),
             Output::Authenticate { user, password } => self.authenticate(user, password),
             Output::File(request) => self.ask_storage(request),
             Output::ListenPassive => self.listen(),
@@ -575,24 +562,40 @@ impl Control {
         }
     }
 
+    fn identify(&mut self, user: &[u8]) {
+        let account = homes::account_of(&self.context, self.certificate.as_ref(), user);
+        let Some(account) = account else {
+            return self.answers.push_back(Input::Identified(Ok(None)));
+        };
+        let (context, sender) = (self.context.clone(), self.sender.clone());
+        let found = self.found_home.clone();
+        self.request = Some(spawn(async move {
+            let result = homes::seek(&context, Ok(account), &found).await.map(Some);
+            let _ = sender.send(Input::Identified(result));
+        }));
+    }
+
     fn authenticate(&mut self, user: Vec<u8>, Secret(password): Secret) {
         let (context, sender) = (self.context.clone(), self.sender.clone());
         let (network, kept) = (ClientNetwork::of(self.peer.ip()), self.kept.clone());
+        let found = self.found_home.clone();
         self.request = Some(spawn(async move {
-            let result = logins::check(&context, network, user, password, kept).await;
+            let proved = logins::check(&context, network, user, password, kept).await;
+            let result = homes::seek(&context, proved, &found).await;
             let _ = sender.send(Input::Authenticated(result));
         }));
     }
 
-    fn enter_user(&mut self, account: &Account) -> bool {
+    fn enter_user(&mut self, account: Account) -> Result<Account, AuthenticationError> {
         self.leave_user();
+        self.home = self.found_home.take();
         if !self.context.enter_user(&account.name) {
-            return false;
+            return Err(AuthenticationError::TooManySessions);
         }
         self.user = Some(account.name.clone());
         self.ports.enter(Some(&account.name));
         self.logged_in = Some(self.context.gauges.sessions_logged_in.hold());
-        true
+        Ok(account)
     }
 
     /// Also when a panic ends the session.
@@ -601,6 +604,7 @@ impl Control {
             self.ports.enter(None);
             self.context.leave_user(&user);
             self.logged_in = None;
+            self.home = None;
             if let Some(proof) = self.kept.take() {
                 self.context.logins.remember(proof);
             }
@@ -608,8 +612,7 @@ impl Control {
     }
 
     fn ask_storage(&mut self, request: FileRequest) {
-        let home = self.session.account().and_then(|account| self.context.home(account.home));
-        let Some(root) = home else {
+        let Some(root) = self.home.clone() else {
             return self.answers.push_back(Input::File(Err(FileError::NotFound)));
         };
         if let Some(answer) = vfs::try_perform(&root, &request) {
@@ -683,7 +686,7 @@ impl Control {
         let account = self.session.account();
         let opening = account.and_then(|account| {
             let lax = account.lax_upload_eof.unwrap_or(self.context.policy().lax_upload_eof);
-            self.context.home(account.home).map(|root| (root, account.name.clone(), lax))
+            self.home.clone().map(|root| (root, account.name.clone(), lax))
         });
         let Some((root, user, lax_upload_eof)) = opening else {
             return self.answers.push_back(Input::TransferOpened(Err(FileError::NotFound)));
@@ -713,12 +716,12 @@ impl Control {
             Event::LoggedIn { user, by_certificate } => {
                 counters.logins.increment();
                 self.proof.logged_in(*by_certificate);
-                tracing::info!(target: "ringftpd::login", %peer, user, by_certificate, "logged in");
+                tracing::info!(target: LOG_IN, %peer, user, by_certificate, "logged in");
             }
             Event::LoginFailed { user, failures } => {
                 counters.logins_failed.increment();
                 let user = user.as_slice();
-                tracing::warn!(target: "ringftpd::login", %peer, user, failures, "log-in failed");
+                tracing::warn!(target: LOG_IN, %peer, user, failures, "log-in failed");
             }
             Event::LoggedOut => self.leave_user(),
             Event::PlaintextBehindAuth => {

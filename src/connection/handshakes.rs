@@ -13,6 +13,7 @@ use super::handshake_budget::{Decision, HandshakeBudget, HandshakeId};
 use crate::clock;
 use crate::metrics::Counters;
 use crate::runtime::{Notify, timeout_at};
+use crate::tls::HandshakeFacts;
 
 /// All handshakes of control connections of one shard. Clones share them.
 #[derive(Clone)]
@@ -153,6 +154,20 @@ impl Drop for Place {
         inner.told.borrow_mut().remove(&self.id);
         inner.budget.borrow_mut().leave(self.id);
         self.handshakes.settle();
+    }
+}
+
+/// Counts a completed handshake of a control connection.
+pub(super) fn count(counters: &Counters, facts: &HandshakeFacts) {
+    counters.control_handshakes.increment();
+    for (counter, applies) in [
+        (&counters.control_handshakes_resumed, facts.resumption.is_resumed()),
+        (&counters.control_handshakes_tls12, facts.version == "TLSv1.2"),
+        (&counters.control_handshakes_post_quantum, facts.is_post_quantum()),
+    ] {
+        if applies {
+            counter.increment();
+        }
     }
 }
 

@@ -81,6 +81,11 @@ values! {
     logins_delayed: Counter,
     /// Log-ins told to come back (421), because too many waited.
     logins_overloaded: Counter,
+    /// Log-ins refused because the user's home was not there.
+    logins_without_home: Counter,
+    /// Times a log-in found another directory where its user's home is, or one that had not been
+    /// there.
+    homes_replaced: Counter,
     /// Downloads and listings that ended with 226.
     downloads: Counter,
     /// Small files that left in one write, with ticket and close_notify.

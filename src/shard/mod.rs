@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use crate::auth::{ClientNetwork, UserTable};
 use crate::clock;
-use crate::connection::{self, Accepted, Context, ContextParts, Place, Queues};
+use crate::connection::{self, Accepted, Context, ContextParts, OpenedHome, Place, Queues};
 use crate::metrics::{self, Held};
 use crate::protocol::policy::Policy;
 use crate::protocol::session::Mode;
@@ -24,7 +24,6 @@ use crate::runtime::remote::{RemoteInbox, RemoteReceiver};
 use crate::runtime::{Helpers, Listener, ListenerTask, Stream, end_turn, race, timeout_at};
 use crate::sys::ktls;
 use crate::tls::ServerTls;
-use crate::vfs::Root;
 
 pub use self::admission::{Admission, Verdict, share};
 pub use self::listener::{BoundListener, ListenError, ListenerKind, SteerBy, bind_all};
@@ -64,8 +63,8 @@ pub struct Shard {
     pub tls: Arc<ServerTls>,
     /// Accounts. The outer reference is the shard's own, the table is common to all.
     pub users: Arc<Arc<UserTable>>,
-    /// Opened home directories.
-    pub homes: Vec<Arc<Root>>,
+    /// Home directories.
+    pub homes: Vec<OpenedHome>,
     /// Its own part of the passive range; `None` is any ephemeral port.
     pub passive: Option<RangeInclusive<u16>>,
     /// IPv4 address told in PASV instead of our own.

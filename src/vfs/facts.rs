@@ -118,6 +118,31 @@ pub(super) fn kind(stat: &Statx) -> Option<FileKind> {
     }
 }
 
+/// Which directory something is, and through which mount: the same as long as the same pathname
+/// leads there. A mount under the same pathname is another one, and while a handle is held, neither
+/// number is given to anything else. (Before Linux 5.8 the mount is not known, and is 0.)
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    unique: (u64, u64),
+    mount: u64,
+}
+
+impl Place {
+    /// See [`unique`].
+    pub(super) const fn device(self) -> u64 {
+        self.unique.0
+    }
+}
+
+/// The place of an open handle, `O_PATH` included. `cached` is that of [`stat_handle`].
+pub(super) fn place(handle: impl AsFd, cached: bool) -> io::Result<Place> {
+    let sync = if cached { AtFlags::STATX_DONT_SYNC } else { AtFlags::empty() };
+    let wanted = StatxFlags::BASIC_STATS | StatxFlags::MNT_ID;
+    let stat = statx(handle, "", AtFlags::EMPTY_PATH | sync, wanted)?;
+    let mount = if stat.stx_mask & StatxFlags::MNT_ID.bits() == 0 { 0 } else { stat.stx_mnt_id };
+    Ok(Place { unique: unique(&stat), mount })
+}
+
 /// Device and inode.
 pub(super) fn unique(stat: &Statx) -> (u64, u64) {
     let device = u64::from(stat.stx_dev_major) << 32 | u64::from(stat.stx_dev_minor);

@@ -12,6 +12,7 @@ mod error;
 mod facts;
 mod growing;
 mod hash;
+mod home;
 mod kept_digests;
 mod lister;
 mod read;
@@ -25,6 +26,7 @@ mod unique;
 mod upload;
 
 pub use self::hash::Hasher;
+pub use self::home::Home;
 pub use self::lister::Lister;
 pub use self::read::{DIRECT_ALIGNMENT, ReadFile};
 pub use self::request::{perform, try_perform};

@@ -8,14 +8,14 @@ use std::fmt;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustix::fs::{
-    CWD, Mode, OFlags, ResolveFlags, StatVfsMountFlags, Statx, fstatvfs, openat, openat2,
-    readlinkat,
+    Mode, OFlags, ResolveFlags, StatVfsMountFlags, Statx, fstatvfs, openat, openat2, readlinkat,
 };
 use rustix::io::Errno;
 
-use super::facts::{self, Identity};
+use super::facts::{self, Identity, Place};
 use super::shown_names::{may_be_shown, meant};
 use super::temporary::is_temporary;
 use crate::protocol::file::{FileError, FileKind, Metadata};
@@ -34,9 +34,11 @@ const RETRIES_MAX: usize = 64;
 /// The directory a user sees as `/`. Shared by all sessions and threads.
 ///
 /// Invariant: holds an `O_PATH` handle, so the tree stays the same one when its name changes.
+/// Whether the name leads here still, [`Home`](super::Home) tells.
 pub struct Root {
     directory: OwnedFd,
     identity: Identity,
+    place: Place,
     /// Its device, if the file system there is this host's own.
     local_device: Option<u64>,
     /// Relative pathnames of directories with a rule of their own, the most special last.
@@ -92,19 +94,19 @@ impl Root {
     ///
     /// See [`RootError`].
     pub fn open(path: &Path) -> Result<Self, RootError> {
+        super::Home::new(path.to_owned(), Arc::default()).open()
+    }
+
+    /// The root that `directory` is, found at `place` when `path` was looked up.
+    pub(super) fn of(directory: OwnedFd, place: Place, path: &Path) -> Result<Self, RootError> {
         let directory_error =
             |errno: Errno| RootError::Directory { path: path.to_owned(), source: errno.into() };
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let directory = openat(CWD, path, flags, Mode::empty()).map_err(directory_error)?;
         let mounted = fstatvfs(&directory).map_err(directory_error)?;
         let read_only = mounted.f_flag.contains(StatVfsMountFlags::RDONLY);
-        let (device, _) = facts::stat_handle(&directory, false)
-            .map(|stat| facts::unique(&stat))
-            .map_err(directory_error)?;
-        let identity = Identity::current(read_only, device);
-        let device = facts::stat_handle(&directory, true).map(|stat| facts::device(&stat));
-        let local_device = device.ok().filter(|_| facts::is_on_local(&directory));
-        let root = Self { directory, identity, local_device, rules: Vec::new() };
+        let identity = Identity::current(read_only, place.device());
+        let local_device = facts::is_on_local(&directory).then(|| place.device());
+        let root = Self { directory, identity, place, local_device, rules: Vec::new() };
+        let flags = OFlags::PATH | OFlags::DIRECTORY;
         root.resolve(b".", flags, Lookup::Blocking).map_err(|errno| RootError::Confinement {
             path: path.to_owned(),
             source: errno.into(),
@@ -155,7 +157,24 @@ impl Root {
             }
             path = path.parent();
         }
-        facts::stat_handle(&self.directory, true).map_or(0, |stat| facts::device(&stat))
+        self.device()
+    }
+
+    /// Which directory it is.
+    pub(super) const fn place(&self) -> Place {
+        self.place
+    }
+
+    /// The root's own device (`st_dev`).
+    #[must_use]
+    pub const fn device(&self) -> u64 {
+        self.place.device()
+    }
+
+    /// Whether the two are one directory, reached through one mount.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.place == other.place
     }
 
     /// The root's own device, if the file system there is this host's own and never waits for
@@ -634,7 +653,7 @@ mod tests {
 
     #[test]
     fn kernel_magic_links_are_refused() {
-        let root = std::sync::Arc::new(Root::open(Path::new("/proc/self")).unwrap());
+        let root = Arc::new(Root::open(Path::new("/proc/self")).unwrap());
         for name in [&b"root/etc/passwd"[..], b"cwd", b"exe", b"fd/0"] {
             let request = TransferRequest::Retrieve { path: path(name), offset: 0, ascii: false };
             let refusal = crate::vfs::open(&root, &request, &StorePolicy::default()).err();
@@ -679,7 +698,14 @@ mod tests {
             scope.spawn(|| {
                 while !done.load(Ordering::Relaxed) {
                     let exchange = rustix::fs::RenameFlags::EXCHANGE;
-                    rustix::fs::renameat_with(CWD, &d, CWD, &swap, exchange).unwrap();
+                    rustix::fs::renameat_with(
+                        rustix::fs::CWD,
+                        &d,
+                        rustix::fs::CWD,
+                        &swap,
+                        exchange,
+                    )
+                    .unwrap();
                 }
             });
             let _ended = SetOnDrop(&done);

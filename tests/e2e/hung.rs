@@ -30,10 +30,11 @@ libc.umount2(at, 2)
 "#;
 
 /// The mount, until it is dropped.
-struct Hung(Child);
+pub(crate) struct Hung(Child);
 
 impl Hung {
-    fn mount(at: &Path) -> Self {
+    /// Mounts it on a directory.
+    pub(crate) fn mount(at: &Path) -> Self {
         let mut child = Command::new("python3")
             .args(["-c", HUNG])
             .arg(at)
@@ -128,7 +129,7 @@ fn a_hung_file_system_stops_nobody_else() {
 }
 
 /// Runs the test named `test` in a mount namespace of its own, where everybody may mount.
-fn alone(test: &str) {
+pub(crate) fn alone(test: &str) {
     let output = Command::new("unshare")
         .args(["--map-root-user", "--mount"])
         .arg(std::env::current_exe().unwrap())

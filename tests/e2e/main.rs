@@ -12,6 +12,7 @@ mod durability;
 mod half_closed;
 mod handshakes;
 mod heard_downloads;
+mod homes;
 mod hostile;
 mod hostile_data;
 mod hung;

@@ -16,6 +16,11 @@ pub(crate) fn open_files_below(pid: u32, root: &std::path::Path) -> Vec<PathBuf>
     links(pid).into_iter().filter(below).collect()
 }
 
+/// Whether a descriptor, be it one that only names something, leads to `path` or below.
+pub(crate) fn leads_below(pid: u32, path: &std::path::Path) -> bool {
+    links(pid).iter().any(|link| link.starts_with(path))
+}
+
 /// Resident memory in KiB.
 pub(crate) fn resident_kib(pid: u32) -> u64 {
     field(&status(&format!("/proc/{pid}/status")), "VmRSS:").parse().unwrap()

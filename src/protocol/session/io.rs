@@ -17,8 +17,9 @@ pub enum Input {
     /// The shutdown asked for by [`Output::ShutdownTls`] is complete: every byte of the old TLS
     /// session is gone, the next byte belongs to the next state.
     TlsEnded,
-    /// Answer to [`Output::Identify`].
-    Identified(Option<Account>),
+    /// Answer to [`Output::Identify`]: the account, `None` when it takes a password; never
+    /// [`AuthenticationError::Rejected`].
+    Identified(Result<Option<Account>, AuthenticationError>),
     /// Answer to [`Output::Authenticate`].
     Authenticated(Result<Account, AuthenticationError>),
     /// Answer to [`Output::File`].
@@ -67,6 +68,8 @@ pub enum AuthenticationError {
     Overloaded,
     /// This user has as many sessions as the configuration allows.
     TooManySessions,
+    /// The proof was right, but the user's directory is not there.
+    NoHome,
 }
 
 /// Why no passive port could be opened.

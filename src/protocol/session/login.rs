@@ -34,17 +34,19 @@ impl Session {
         self.say(Situation::NeedPassword);
     }
 
-    pub(super) fn identified(&mut self, account: Option<Account>) {
+    pub(super) fn identified(&mut self, answer: Result<Option<Account>, AuthenticationError>) {
         let Pending::Identify(name) = &mut self.pending else { return };
         let name = std::mem::take(name);
         self.pending = Pending::Nothing;
-        match account {
-            Some(account) => self.log_in(account, true),
+        match answer {
+            Ok(Some(account)) => self.log_in(account, true),
             // The same 331 for known and unknown names (RFC 2577 §7).
-            None => {
+            Ok(None) => {
                 self.login = Login::Named(name);
                 self.say(Situation::NeedPassword);
             }
+            // A password would change nothing.
+            Err(error) => self.refuse_log_in(name, error),
         }
     }
 
@@ -62,12 +64,19 @@ impl Session {
         self.login = Login::Out;
         match result {
             Ok(account) => self.log_in(account, false),
-            Err(AuthenticationError::Overloaded) => {
+            Err(error) => self.refuse_log_in(name, error),
+        }
+    }
+
+    fn refuse_log_in(&mut self, name: Vec<u8>, error: AuthenticationError) {
+        match error {
+            AuthenticationError::Overloaded => {
                 self.say(Situation::Overloaded);
                 self.close();
             }
-            Err(AuthenticationError::TooManySessions) => self.say(Situation::SessionsPerUser),
-            Err(AuthenticationError::Rejected) => {
+            AuthenticationError::TooManySessions => self.say(Situation::SessionsPerUser),
+            AuthenticationError::NoHome => self.say(Situation::NoHome),
+            AuthenticationError::Rejected => {
                 self.failures += 1;
                 self.event(Event::LoginFailed { user: name, failures: self.failures });
                 // A timer, not a sleeping thread; nothing else is executed meanwhile.

@@ -103,7 +103,7 @@ impl Shell {
             }
             Output::StartTls { .. } => Some(Input::TlsEstablished(ControlTls::default())),
             Output::ShutdownTls(_) => Some(Input::TlsEnded),
-            Output::Identify { .. } => Some(Input::Identified(None)),
+            Output::Identify { .. } => Some(Input::Identified(Ok(None))),
             Output::Authenticate { password, .. } => {
                 Some(Input::Authenticated(if password.0.is_empty() {
                     Err(AuthenticationError::TooManySessions)

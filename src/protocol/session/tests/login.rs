@@ -47,11 +47,34 @@ fn other_reasons_to_refuse_a_login() {
     for (error, expected) in [
         (AuthenticationError::Overloaded, "421 closed"),
         (AuthenticationError::TooManySessions, "530"),
+        (AuthenticationError::NoHome, "530"),
     ] {
         let mut shell = Shell::new(Mode::Explicit, lax()).authenticating();
         shell.input(Input::Authenticated(Err(error)));
         assert_eq!(shell.take(), expected);
         assert!(shell.session.account().is_none());
+    }
+}
+
+/// A password would change nothing about these, so none is asked for.
+#[test]
+fn other_reasons_to_refuse_a_certificate() {
+    for (error, expected) in [
+        (AuthenticationError::Overloaded, "421 closed"),
+        (AuthenticationError::TooManySessions, "530"),
+        (AuthenticationError::NoHome, "530"),
+    ] {
+        let mut shell = Shell::new(Mode::Explicit, strict());
+        shell.certificate = true;
+        let mut shell = shell.auth();
+        shell.hold = Hold::Authentication;
+        shell.check("USER cert", "");
+        shell.input(Input::Identified(Err(error)));
+        assert_eq!(shell.take(), expected);
+        assert!(shell.session.account().is_none());
+        if expected == "530" {
+            shell.check("PASS right", "503");
+        }
     }
 }
 

@@ -160,8 +160,8 @@ impl Shell {
         match output {
             Output::StartTls { .. } if held != Hold::Handshake => Some(self.established()),
             Output::ShutdownTls(_) if held != Hold::Shutdown => Some(Input::TlsEnded),
-            Output::Identify { user } => {
-                Some(Input::Identified((user == b"cert").then(|| account("cert"))))
+            Output::Identify { user } if held != Hold::Authentication => {
+                Some(Input::Identified(Ok((user == b"cert").then(|| account("cert")))))
             }
             Output::Authenticate { user, password } if held != Hold::Authentication => {
                 let name = String::from_utf8_lossy(user).into_owned();
