@@ -105,6 +105,11 @@ pub const READ_AHEAD_PER_SHARD: usize = 128;
 /// client had read all.
 pub const LINGERING_PER_SHARD: usize = 256;
 
+/// Other data connections per shard that outlive their transfer, for up to some seconds: until the
+/// client has closed, or has read why it was refused. A descriptor each; the oldest is closed for
+/// the next.
+pub const KEPT_CONNECTIONS_PER_SHARD_MAX: usize = 1024;
+
 /// Blocks of one upload that are full and not yet stored. One is being written while the next one
 /// fills; the others even out a disk that pauses. Past this the server stops reading.
 pub const WRITE_BEHIND_BLOCKS_MAX: usize = 4;
@@ -158,7 +163,8 @@ pub const HELPER_STUCK_AFTER: Duration = Duration::from_millis(500);
 /// Devices below homes whose kind a shard remembers.
 pub const DEVICES_PER_SHARD_MAX: usize = 1024;
 
-/// Helper threads per shard for long work: digests, sizes of texts, copies before a restart marker.
+/// Helper threads per shard for long work: digests, sizes of texts, long listings, copies before a
+/// restart marker.
 pub const LONG_THREADS_PER_SHARD: usize = 3;
 
 /// The same when they are stuck.

@@ -13,6 +13,7 @@ use crate::config::{
     TLS_PROFILES, cpu_list_text, duration_text, permission_words,
 };
 use crate::connection::split;
+use crate::limits::HOMES_PER_SHARD_MAX;
 use crate::protocol::hash_command;
 use crate::protocol::policy::Policy;
 use crate::sys::cpu::{self, CpuError};
@@ -106,8 +107,21 @@ fn describe(config: &Config, shards: u32) -> String {
         );
     }
     describe_limits(&mut lines, &config.settings, shards);
+    describe_descriptors(&mut lines, config.accounts.homes.len(), shards);
     describe_accounts(&mut lines, &config.accounts);
     lines.0
+}
+
+/// No setting: what the host allows, and what is kept of it for the sessions that are in.
+fn describe_descriptors(lines: &mut Lines, homes: usize, shards: u32) {
+    let Ok(limit) = host::raise_open_files() else { return };
+    let copies = if homes <= HOMES_PER_SHARD_MAX { shards } else { 1 };
+    let handles = u64::try_from(homes).unwrap_or(u64::MAX).saturating_mul(copies.into());
+    let connections = host::reserved_descriptors(limit, shards.into(), handles);
+    lines.add(
+        "open files",
+        format_args!("{limit} (the last {} for sessions that are in)", limit - connections),
+    );
 }
 
 fn describe_process(lines: &mut Lines, settings: &Settings, shards: u32) {
@@ -352,6 +366,8 @@ mod tests {
         check(&text, "limits.sessions_per_ip", "5 on each shard, at worst 20 in all");
         check(&text, "limits.sessions_per_user", "no limit");
         check(&text, "limits.handshakes", "1024 on each shard");
+        let line = text.lines().find(|line| line.starts_with("open files ")).unwrap();
+        assert!(line.ends_with(" for sessions that are in)"), "{line}");
         check(&text, "shards.steering", "kernel");
         check(&text, "tls.profile", "balanced");
         check(&text, "tls.groups", "all, the client's order");

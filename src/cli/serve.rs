@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::net::{Ipv6Addr, SocketAddr};
+use std::os::fd::RawFd;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::{Arc, mpsc};
@@ -92,7 +93,9 @@ fn start(config: Config, signals: Caught) -> Result<Server, String> {
     let log = logging::start(settings.log)?;
     let sessions = u64::from(settings.limits.sessions);
     let shard_count = u64::try_from(cpus.len()).unwrap_or(u64::MAX);
-    let warning = host::open_files_warning(files, sessions, shard_count, handles_of(&homes));
+    let handles = handles_of(&homes);
+    let warning = host::open_files_warning(files, sessions, shard_count, handles);
+    let reserved = host::reserved_descriptors(files, shard_count, handles);
     for warning in warning.into_iter().chain(room.warning).chain(absent) {
         tracing::warn!("{warning}");
     }
@@ -100,12 +103,7 @@ fn start(config: Config, signals: Caught) -> Result<Server, String> {
     for warning in ending.into_iter().chain(check_config::share_warning(settings, cpus.len())) {
         tracing::warn!("{warning}");
     }
-    match &kernel_tls {
-        Some(Ok(abilities)) => tracing::info!(%abilities, "kernel TLS"),
-        Some(Err(reason)) => tracing::info!(reason, "no kernel TLS"),
-        None => {}
-    }
-    let kernel_tls = kernel_tls.and_then(Result::ok);
+    let kernel_tls = kernel_tls.and_then(tell_kernel_tls);
     let patience = settings.limits.shutdown_timeout + END_GRACE;
     let (sender, wakes) = mpsc::channel();
     watch_signals(signals, sender.clone())?;
@@ -123,7 +121,8 @@ fn start(config: Config, signals: Caught) -> Result<Server, String> {
         tracing::info!(reason, "made a self-signed certificate");
     }
     let own = tls.into_iter().zip(homes);
-    let shards = start_shards(config, &cpus, listeners, own, kernel_tls, &sender)?;
+    let means = Means { kernel_tls, reserved_descriptors: reserved.try_into().unwrap_or(i32::MAX) };
+    let shards = start_shards(config, &cpus, listeners, own, means, &sender)?;
     if let Some(endpoint) = endpoint {
         let inboxes = shards.iter().map(|(inbox, _)| inbox.clone()).collect();
         endpoint.start(inboxes, log.dropped_lines())?;
@@ -403,12 +402,28 @@ fn handles_of(homes: &[Vec<OpenedHome>]) -> u64 {
     u64::try_from(handles.len()).unwrap_or(u64::MAX)
 }
 
+/// Says whether there is kernel TLS, and what it can do.
+fn tell_kernel_tls(found: Result<ktls::Abilities, String>) -> Option<ktls::Abilities> {
+    match &found {
+        Ok(abilities) => tracing::info!(%abilities, "kernel TLS"),
+        Err(reason) => tracing::info!(reason, "no kernel TLS"),
+    }
+    found.ok()
+}
+
+/// What this host gives each shard.
+#[derive(Clone, Copy)]
+struct Means {
+    kernel_tls: Option<ktls::Abilities>,
+    reserved_descriptors: RawFd,
+}
+
 fn start_shards(
     config: Config,
     cpus: &[usize],
     listeners: Listeners,
     own: impl Iterator<Item = (Arc<ServerTls>, Vec<OpenedHome>)>,
-    kernel_tls: Option<ktls::Abilities>,
+    means: Means,
     wakes: &mpsc::Sender<Wake>,
 ) -> Result<Vec<RunningShard>, String> {
     let Config { settings, accounts, .. } = config;
@@ -443,7 +458,8 @@ fn start_shards(
             handshake_percent: settings.handshake_percent,
             remember_logins: limits.remember_logins,
             client_hello_timeout: limits.client_hello_timeout,
-            kernel_tls,
+            kernel_tls: means.kernel_tls,
+            reserved_descriptors: means.reserved_descriptors,
             shutdown_timeout: limits.shutdown_timeout,
             inbox,
         };

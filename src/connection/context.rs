@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use super::handshakes::Handshakes;
 use super::homes::{Homes, OpenedHome};
+use super::kept::Kept;
 use super::logins::Logins;
 use super::passive_ports::PassivePorts;
 use crate::auth::UserTable;
@@ -95,6 +96,8 @@ pub struct Context {
     pub(super) read_ahead: Budget,
     /// Data connections that wait for a slow reader after their transfer.
     pub(super) lingering: Budget,
+    /// All that outlive their transfer.
+    pub(super) kept: Kept,
     /// Uploads that are longer than a batch.
     pub(super) uploads: Line,
     /// Events counted since the start.
@@ -136,6 +139,7 @@ impl Context {
             blocks: BlockPool::default(),
             read_ahead: Budget::new(READ_AHEAD_PER_SHARD),
             lingering: Budget::new(LINGERING_PER_SHARD),
+            kept: Kept::default(),
             uploads: Line::default(),
             counters,
             gauges: Gauges::default(),

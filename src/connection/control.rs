@@ -29,7 +29,7 @@ use crate::protocol::session::{
     Secret, Session, SessionStart,
 };
 use crate::runtime::{
-    Mailbox, MailboxSender, Stream, Task, end_turn, mailbox, race, spawn, timeout_at,
+    Flag, Mailbox, MailboxSender, Stream, Task, end_turn, mailbox, race, spawn, timeout_at,
     yield_if_needed,
 };
 use crate::tls::{ClientCertificate, ControlSession, Handshake, HandshakeFacts, Purpose, TlsError};
@@ -111,8 +111,9 @@ struct Control {
     answers: VecDeque<Input>,
     mailbox: Mailbox<Input>,
     sender: MailboxSender<Input>,
-    /// The one request that runs off this task.
+    /// The one request that runs off this task, and what ends it if it can be given up.
     request: Option<Task<()>>,
+    give_up: Flag,
     ports: SessionPorts,
     passive: Option<PassiveListener>,
     /// How long it waits for a transfer.
@@ -165,6 +166,7 @@ impl Control {
             mailbox: receiver,
             sender,
             request: None,
+            give_up: Flag::new(),
             ports: context.passive_ports.session(),
             passive: None,
             passive_until: clock::now(),
@@ -359,10 +361,10 @@ impl Control {
             if reading {
                 let take = |octets: &[u8]| raw.extend_from_slice(octets);
                 Woken::Received(stream.read_with::<CONTROL_READ_BYTES>(take).await)
-            } else if stream.broken().await.is_ok() {
+            } else if self.logged_in.is_some() && stream.broken().await.is_ok() {
                 Woken::Broken
             } else {
-                // No descriptor to watch with: what is sent will tell.
+                // No descriptor to watch with, for strangers least of all: what is sent will tell.
                 std::future::pending().await
             }
         };
@@ -530,6 +532,7 @@ impl Control {
             Output::Identify { user } => self.identify(&user),
             Output::Authenticate { user, password } => self.authenticate(user, password),
             Output::File(request) => self.ask_storage(request),
+            Output::GiveUpFile => self.give_up.set(),
             Output::ListenPassive => self.listen(),
             Output::ClosePassive => self.passive = None,
             Output::OpenTransfer(request) => self.open_transfer(request),
@@ -605,9 +608,7 @@ impl Control {
             self.context.leave_user(&user);
             self.logged_in = None;
             self.home = None;
-            if let Some(proof) = self.kept.take() {
-                self.context.logins.remember(proof);
-            }
+            self.context.logins.remember(self.kept.take());
         }
     }
 
@@ -621,9 +622,11 @@ impl Control {
         let (context, sender) = (self.context.clone(), self.sender.clone());
         let user = self.session.account().map_or("", |account| &account.name);
         let files = context.files(user, root.device_of(request.path()));
+        self.give_up = Flag::new();
+        let give_up = self.give_up.clone();
         self.request = Some(spawn(async move {
-            let answer = storage::perform(&context, &files, root, request).await;
-            let _ = sender.send(Input::File(answer));
+            let answer = storage::perform(&context, &files, root, request);
+            let _ = sender.send(Input::File(storage::unless(&give_up, answer).await));
         }));
     }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::Context;
 use super::data::DataConnection;
+use super::kept::KeptConnection;
 use crate::clock;
 use crate::runtime::{give_way, race, sleep_until, timeout_at};
 use crate::sys::socket;
@@ -27,12 +28,12 @@ impl DataConnection {
     /// Gives the client the time it needs to read the rest, and a moment to close first. Whoever
     /// sends the first FIN keeps the connection in TIME_WAIT for a minute: after close_notify that
     /// need not be us.
-    pub(super) async fn linger(self, context: &Context) {
+    pub(super) async fn linger(self, context: &Context, kept: &KeptConnection) {
         let cut = self.interrupts.cut.clone();
-        race(cut.wait(), self.see_off(context)).await;
+        race(cut.wait(), self.see_off(context, kept)).await;
     }
 
-    async fn see_off(&self, context: &Context) {
+    async fn see_off(&self, context: &Context, kept: &KeptConnection) {
         if self.client_ends {
             let closed = self.stream.linger(CLIENT_FIN, LINGER_BYTES_MAX).await;
             if closed && !self.is_unsent() {
@@ -40,13 +41,19 @@ impl DataConnection {
             }
             let _ = self.stream.shutdown_write();
         }
-        self.await_reader(context).await;
+        if self.is_unsent()
+            && let Some(_share) = context.lingering.take()
+        {
+            // Bounded by the shares.
+            kept.stay();
+            self.await_reader().await;
+            kept.stay_no_longer();
+        }
         self.stream.linger(LINGER, LINGER_BYTES_MAX).await;
     }
 
     /// Returns when the client's end has everything, or has taken nothing for the stall timeout.
-    async fn await_reader(&self, context: &Context) {
-        let Some(_share) = context.lingering.take() else { return };
+    async fn await_reader(&self) {
         let mut sink = vec![0; SINK_BYTES];
         let mut open = true;
         let mut least = usize::MAX;

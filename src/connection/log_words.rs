@@ -45,6 +45,7 @@ pub(super) const fn refusal(error: FileError) -> &'static str {
         FileError::OtherFilesystem => "other_filesystem",
         FileError::Unsupported => "unsupported",
         FileError::Overloaded => "overloaded",
+        FileError::Aborted => "aborted",
         FileError::Io(_) => "io_error",
     }
 }

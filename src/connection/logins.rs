@@ -60,8 +60,10 @@ impl Logins {
     }
 
     /// Remembers the proof of a session that ends, for its client may be back soon.
-    pub(super) fn remember(&self, proof: Proof) {
-        self.0.proofs.borrow_mut().remember(&proof, clock::now());
+    pub(super) fn remember(&self, proof: Option<Proof>) {
+        if let Some(proof) = proof {
+            self.0.proofs.borrow_mut().remember(&proof, clock::now());
+        }
     }
 
     /// The proof that this password would be, and the account if it was right a while ago.
@@ -178,7 +180,7 @@ pub(super) async fn check(
             Err(_) => Err(AuthenticationError::Overloaded),
         };
         turn.wrong = matches!(result, Err(AuthenticationError::Rejected));
-        if let (Ok(_), Some(proof)) = (&result, proof) {
+        if result.is_ok() {
             context.logins.remember(proof);
         }
         // The next one's turn begins before the answer goes out.

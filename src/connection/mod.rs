@@ -9,6 +9,7 @@ mod handshake_budget;
 mod handshakes;
 mod hearing;
 mod homes;
+mod kept;
 mod kernel_send;
 mod lingering;
 mod log_words;

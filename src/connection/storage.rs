@@ -8,8 +8,10 @@ use super::Context;
 use super::transfer::Job;
 use crate::buffer::Block;
 use crate::protocol::file::{FileError, FileReply, FileRequest, Opened};
-use crate::runtime::{FileHelpers, HelperError};
-use crate::vfs::{self, Hasher, Lister, ReadFile, Root, StorePolicy, Transfer, Upload};
+use crate::runtime::{FileHelpers, Flag, HelperError, race};
+use crate::vfs::{
+    self, ControlText, Hasher, Lister, ReadFile, Root, StorePolicy, TextSize, Transfer, Upload,
+};
 
 /// Answers one request of the session that was not answered from cache.
 pub(super) async fn perform(
@@ -18,31 +20,72 @@ pub(super) async fn perform(
     root: Arc<Root>,
     request: FileRequest,
 ) -> Result<FileReply, FileError> {
-    if let FileRequest::Hash { path, algorithm, start, end } = request {
-        let kept = context.policy().hash_uploads.contains(algorithm);
-        let open = move || Hasher::open(&root, &path, algorithm, start, end, kept);
-        let hasher = on_helper(files, open).await?;
-        if hasher.is_known() {
-            context.counters.hash_cache_hits.increment();
-        } else if kept {
-            context.counters.hash_cache_misses.increment();
+    match request {
+        FileRequest::Hash { path, algorithm, start, end } => {
+            let kept = context.policy().hash_uploads.contains(algorithm);
+            let begin = move || {
+                let hasher = Hasher::open(&root, &path, algorithm, start, end, kept)?;
+                let known = hasher.is_known();
+                piece(hasher, Hasher::step).map(|piece| (known, piece))
+            };
+            let (known, piece) = on_helper(files, begin).await?;
+            if known {
+                context.counters.hash_cache_hits.increment();
+            } else if kept {
+                context.counters.hash_cache_misses.increment();
+            }
+            rest(files, piece, Hasher::step).await
         }
-        return digest(files, hasher).await;
+        FileRequest::AsciiSize(path) => {
+            let begin = move || piece(TextSize::open(&root, &path)?, TextSize::step);
+            rest(files, on_helper(files, begin).await?, TextSize::step).await
+        }
+        FileRequest::ControlListing(list) => {
+            let begin = move || piece(ControlText::open(&root, &list)?, ControlText::step);
+            rest(files, on_helper(files, begin).await?, ControlText::step).await
+        }
+        request => on_helper(files, move || vfs::perform(&root, &request)).await,
     }
-    if let FileRequest::AsciiSize(_) = request {
-        return on_helper_slowly(files, move || vfs::perform(&root, &request)).await;
-    }
-    on_helper(files, move || vfs::perform(&root, &request)).await
 }
 
-/// Piece by piece, so that a session that ends stops the work, and other work gets its turn.
-async fn digest(files: &FileHelpers, mut hasher: Hasher) -> Result<FileReply, FileError> {
+/// `answer`, unless it is given up before.
+pub(super) async fn unless(
+    given_up: &Flag,
+    answer: impl Future<Output = Result<FileReply, FileError>>,
+) -> Result<FileReply, FileError> {
+    let aborted = async {
+        given_up.wait().await;
+        Err(FileError::Aborted)
+    };
+    race(aborted, answer).await
+}
+
+/// What a step of long work left.
+enum Piece<W> {
+    /// The work is dropped: closing its file may wait.
+    Last(FileReply),
+    More(W),
+}
+
+/// One step of long work, on a helper thread.
+fn piece<W>(
+    mut work: W,
+    step: fn(&mut W) -> Result<Option<FileReply>, FileError>,
+) -> Result<Piece<W>, FileError> {
+    Ok(step(&mut work)?.map_or_else(|| Piece::More(work), Piece::Last))
+}
+
+/// The steps after the first, behind everything else. A session that ends, or gives up, stops the
+/// work between two of them, and other work gets its turn.
+async fn rest<W: Send + 'static>(
+    files: &FileHelpers,
+    mut last: Piece<W>,
+    step: fn(&mut W) -> Result<Option<FileReply>, FileError>,
+) -> Result<FileReply, FileError> {
     loop {
-        let step = move || hasher.step().map(|answer| (hasher, answer));
-        let (back, answer) = on_helper_slowly(files, step).await?;
-        match answer {
-            Some(answer) => return Ok(answer),
-            None => hasher = back,
+        match last {
+            Piece::Last(answer) => return Ok(answer),
+            Piece::More(work) => last = on_helper_slowly(files, move || piece(work, step)).await?,
         }
     }
 }

@@ -11,6 +11,7 @@ use tracing::Level;
 
 use super::data::{self, DataConnection, Interrupts, Origin};
 use super::data_path::DataPath;
+use super::kept::KeptConnection;
 use super::proof::Proof;
 use super::source::Reads;
 use super::write_behind::WritePath;
@@ -160,11 +161,15 @@ async fn run(
     }
     count(&job, moved.get(), report.path, &result);
     let _ = job.mailbox.send(Input::TransferFinished(result.clone()));
-    match (connection, result) {
-        (Some(connection), Ok(())) => connection.linger(&job.context).await,
-        (Some(connection), Err(error)) => connection.part(&error, is_upload(&job), &over).await,
-        (None, _) => {}
-    }
+    let Some(connection) = connection else { return };
+    let kept = KeptConnection::new(&job.context);
+    let parting = async {
+        match result {
+            Ok(()) => connection.linger(&job.context, &kept).await,
+            Err(error) => connection.part(&error, is_upload(&job), &over).await,
+        }
+    };
+    race(kept.crowded_out(), parting).await;
 }
 
 const fn is_upload(job: &Job) -> bool {

@@ -20,6 +20,9 @@ values! {
     handshakes: Gauge,
     /// Transfers between the 150 and their last octet.
     transfers: Gauge,
+    /// Data connections whose transfer has ended, and that stay for a moment so that the client
+    /// can read the rest.
+    data_connections_kept: Gauge,
     /// Pieces of file work that wait for a helper thread.
     file_work_waiting: Level,
     /// Pieces of file work on helper threads.

@@ -45,7 +45,8 @@ values! {
     connections: Counter,
     /// Control connections answered with 421 because of a session limit.
     connections_refused: Counter,
-    /// Times accepting had to pause because descriptors or memory ran out.
+    /// Times accepting had to pause because descriptors or memory ran out, or only the descriptors
+    /// for the sessions that are in were left.
     accept_pauses: Counter,
     /// TLS handshakes completed on control connections.
     control_handshakes: Counter,

@@ -261,6 +261,8 @@ pub enum FileError {
     Unsupported,
     /// Descriptors or helper queue exhausted; try again later.
     Overloaded,
+    /// Given up because the client asked for it (ABOR).
+    Aborted,
     /// Anything else, with the `errno`.
     Io(i32),
 }

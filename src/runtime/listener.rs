@@ -1,6 +1,13 @@
 //! Accepting connections on a listening socket. Knows nothing of what they are for.
 
-use std::{cell::Cell, io, net::SocketAddr, os::fd::OwnedFd, rc::Rc, time::Duration};
+use std::{
+    cell::Cell,
+    io,
+    net::SocketAddr,
+    os::fd::{AsFd, AsRawFd, OwnedFd, RawFd},
+    rc::Rc,
+    time::Duration,
+};
 
 use rustix::{
     io::Errno,
@@ -85,16 +92,19 @@ impl Listener {
     /// Hands each connection to `on_connection` until stopped, in a task of `queue`. The next one
     /// is accepted when that has returned; until then connections wait in the backlog, as they do
     /// while the host has no descriptor or memory left: then the task pauses, from 50 ms up to 1 s,
-    /// and calls `on_exhausted` once at the beginning of such a time.
+    /// and calls `on_exhausted` once at the beginning of such a time. It does the same while only
+    /// descriptors from `reserved` on are left, with a connection in its hand.
     pub fn run(
         self,
         queue: Queue,
+        reserved: RawFd,
         mut on_connection: impl AsyncFnMut(Stream) + 'static,
         mut on_exhausted: impl FnMut(&io::Error) + 'static,
     ) -> ListenerTask {
         let listener = self.clone();
         let task = queue.spawn(async move {
             while let Some(stream) = self.accept(&mut on_exhausted).await {
+                let stream = lower(stream, reserved, &mut on_exhausted).await;
                 on_connection(stream).await;
                 yield_if_needed().await;
             }
@@ -120,14 +130,7 @@ impl Listener {
             match Trouble::of(error) {
                 Trouble::Passing => yield_if_needed().await,
                 Trouble::Ended => return None,
-                Trouble::Exhausted => {
-                    if pause.is_none() {
-                        on_exhausted(&error.into());
-                    }
-                    let length = pause.map_or(BACK_OFF_MIN, |last: Duration| last * 2);
-                    pause = Some(length.min(BACK_OFF_MAX));
-                    sleep_until(clock::now() + length.min(BACK_OFF_MAX)).await;
-                }
+                Trouble::Exhausted => back_off(&mut pause, error, on_exhausted).await,
             }
         }
     }
@@ -141,6 +144,38 @@ impl Listener {
         let peer = peer.and_then(|any: SocketAddrAny| SocketAddr::try_from(any).ok());
         Ok(peer.map(|peer| Stream::adopt(socket, peer)))
     }
+}
+
+/// Waits until `stream` has a descriptor below `reserved`. The kernel always gives the lowest that
+/// is free, so a number tells how many are in use, by all shards, and nobody has to count.
+async fn lower(
+    mut stream: Stream,
+    reserved: RawFd,
+    on_exhausted: &mut impl FnMut(&io::Error),
+) -> Stream {
+    let mut pause = None;
+    while stream.as_fd().as_raw_fd() >= reserved {
+        match rustix::io::fcntl_dupfd_cloexec(&stream, 0) {
+            Ok(socket) if socket.as_raw_fd() < reserved => {
+                stream = Stream::adopt(socket, stream.peer_addr());
+            }
+            Ok(_) | Err(_) => back_off(&mut pause, Errno::MFILE, on_exhausted).await,
+        }
+    }
+    stream
+}
+
+async fn back_off(
+    pause: &mut Option<Duration>,
+    error: Errno,
+    on_exhausted: &mut impl FnMut(&io::Error),
+) {
+    if pause.is_none() {
+        on_exhausted(&error.into());
+    }
+    let length = pause.map_or(BACK_OFF_MIN, |last| last * 2).min(BACK_OFF_MAX);
+    *pause = Some(length);
+    sleep_until(clock::now() + length).await;
 }
 
 /// A running accept loop. Dropping it ends the loop soon; [`ListenerTask::stop`] waits for it.
@@ -251,6 +286,7 @@ mod tests {
             let accepted = Rc::new(RefCell::new(Vec::new()));
             let task = listener.run(
                 Queue::new("test"),
+                RawFd::MAX,
                 {
                     let accepted = Rc::clone(&accepted);
                     async move |stream| accepted.borrow_mut().push(stream)
@@ -334,6 +370,7 @@ mod tests {
             let accepted = Rc::new(RefCell::new(Vec::new()));
             let task = listener.run(
                 Queue::new("test"),
+                RawFd::MAX,
                 {
                     let accepted = Rc::clone(&accepted);
                     async move |stream| accepted.borrow_mut().push(stream)
@@ -361,6 +398,47 @@ mod tests {
             setrlimit(Resource::Nofile, limits).unwrap();
             assert!(eventually(|| accepted.borrow().len() == 1).await);
             assert_eq!(reports.try_iter().count(), 0);
+            task.stop().await;
+        });
+    }
+    /// Above a number nothing is accepted, and with a lower one free again it goes on below it.
+    #[test]
+    fn reserved_descriptors_are_not_for_connections() {
+        if !alone("runtime::listener::tests::reserved_descriptors_are_not_for_connections") {
+            return;
+        }
+        on_shard(|| async {
+            let (listener, address) = listening();
+            let (report, reports) = mpsc::channel();
+            let accepted = Rc::new(RefCell::new(Vec::new()));
+            let clients: Vec<_> =
+                (0..3).map(|_| net::TcpStream::connect(address).unwrap()).collect();
+            // The next is that of the first connection; room for two.
+            let next = rustix::io::fcntl_dupfd_cloexec(&clients[0], 0).unwrap();
+            let reserved = next.as_raw_fd() + 2;
+            drop(next);
+            let fill = || rustix::io::dup(&clients[0]).unwrap();
+            let gap = fill();
+            let task = listener.run(
+                Queue::new("test"),
+                reserved,
+                {
+                    let accepted = Rc::clone(&accepted);
+                    async move |stream| accepted.borrow_mut().push(stream)
+                },
+                move |error| report.send(error.raw_os_error()).unwrap(),
+            );
+            assert!(eventually(|| accepted.borrow().len() == 1).await);
+            pause(150).await;
+            assert_eq!(accepted.borrow().len(), 1, "the second has a reserved descriptor");
+            assert_eq!(reports.try_iter().collect::<Vec<_>>(), [Some(libc::EMFILE)]);
+            drop(gap);
+            assert!(eventually(|| accepted.borrow().len() == 2).await);
+            pause(150).await;
+            assert_eq!(accepted.borrow().len(), 2);
+            let numbers = |stream: &Stream| stream.as_fd().as_raw_fd();
+            assert!(accepted.borrow().iter().map(numbers).all(|number| number < reserved));
+            assert_eq!(reports.try_iter().collect::<Vec<_>>(), [Some(libc::EMFILE)]);
             task.stop().await;
         });
     }

@@ -269,7 +269,7 @@ mod tests {
             let stream = rt::Stream::adopt(accepted, peer);
             let accepting = rt::Listener::adopt(socket).unwrap();
             let queue = rt::Queue::new("test");
-            let accepting = accepting.run(queue, async |_| {}, |_| {});
+            let accepting = accepting.run(queue, i32::MAX, async |_| {}, |_| {});
             let group = rt::TaskGroup::new();
             let (forgotten, ended) = held;
             group.spawn(async move {

@@ -10,6 +10,7 @@ use std::cell::RefCell;
 use std::future::pending;
 use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
+use std::os::fd::RawFd;
 use std::rc::Rc;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
@@ -79,6 +80,8 @@ pub struct Shard {
     pub handshakes_max: usize,
     /// What they may take of the shard when established sessions want all of it, of 100.
     pub handshake_percent: u8,
+    /// Descriptors from this one on are for the sessions that are in.
+    pub reserved_descriptors: RawFd,
     /// How long the password of a log-in is remembered; zero is not at all.
     pub remember_logins: Duration,
     /// How long a client may be silent where its ClientHello belongs.
@@ -123,7 +126,11 @@ impl Shard {
         let handshake_percent = context.pacer.percent();
         tracing::debug!(shard = self.index, handshake_percent, "shard started");
         let admission = Admission::new(self.sessions_max, self.sessions_per_ip_max);
-        let door = Rc::new(Door { context: context.clone(), admission: RefCell::new(admission) });
+        let door = Rc::new(Door {
+            context: context.clone(),
+            admission: RefCell::new(admission),
+            reserved_descriptors: self.reserved_descriptors,
+        });
         let tasks: Vec<ListenerTask> =
             self.listeners.into_iter().filter_map(|bound| listen(&door, bound)).collect();
         let mut inbox = self.inbox.open();
@@ -196,6 +203,7 @@ async fn drain(shard: usize, context: &Context, timeout: Duration) {
 struct Door {
     context: Rc<Context>,
     admission: RefCell<Admission>,
+    reserved_descriptors: RawFd,
 }
 
 fn listen(door: &Rc<Door>, bound: BoundListener) -> Option<ListenerTask> {
@@ -211,8 +219,15 @@ fn listen(door: &Rc<Door>, bound: BoundListener) -> Option<ListenerTask> {
         }
     };
     let (entrance, pauses) = (door.clone(), door.clone());
+    let mut quiet_until = clock::now();
     let exhausted = move |error: &std::io::Error| {
         pauses.context.counters.accept_pauses.increment();
+        // It may come and go with every connection.
+        let now = clock::now();
+        if now < quiet_until {
+            return;
+        }
+        quiet_until = now + EXHAUSTED_QUIET;
         tracing::warn!(
             %error,
             "accepting pauses; live sessions go on. Raise the limit of open files (LimitNOFILE, \
@@ -230,7 +245,8 @@ fn listen(door: &Rc<Door>, bound: BoundListener) -> Option<ListenerTask> {
         enter(&entrance, mode, stream, place);
         end_turn();
     };
-    Some(listener.run(door.context.queues().newcomers, on_connection, exhausted))
+    let (queue, reserved) = (door.context.queues().newcomers, door.reserved_descriptors);
+    Some(listener.run(queue, reserved, on_connection, exhausted))
 }
 
 fn enter(door: &Rc<Door>, mode: Mode, stream: Stream, place: Option<Place>) {
@@ -266,6 +282,9 @@ impl Drop for Admitted {
         self.door.admission.borrow_mut().leave(self.address, self.verdict);
     }
 }
+
+/// So long nothing more is said about pauses of accepting.
+const EXHAUSTED_QUIET: Duration = Duration::from_secs(10);
 
 /// After the cut, sessions have this long to clean up.
 const CUT_GRACE: Duration = Duration::from_secs(3);

@@ -95,15 +95,9 @@ pub fn raise_open_files() -> Result<u64, HostError> {
 #[must_use]
 pub fn open_files_warning(limit: u64, sessions: u64, shards: u64, homes: u64) -> Option<String> {
     // A session at work: control connection, passive listener and the poll on it, data
-    // connection, file, directory. A shard: its rings, eventfds, listeners and their polls.
+    // connection, file, directory.
     const PER_SESSION: u64 = 6;
-    const PER_SHARD: u64 = 32;
-    const PROCESS: u64 = 64;
-    let needed = sessions
-        .saturating_mul(PER_SESSION)
-        .saturating_add(shards.saturating_mul(PER_SHARD))
-        .saturating_add(homes)
-        .saturating_add(PROCESS);
+    let needed = sessions.saturating_mul(PER_SESSION).saturating_add(at_rest(shards, homes));
     (limit < needed).then(|| {
         format!(
             "only {limit} descriptors may be open (RLIMIT_NOFILE), but {sessions} sessions and \
@@ -112,6 +106,21 @@ pub fn open_files_warning(limit: u64, sessions: u64, shards: u64, homes: u64) ->
              sessions"
         )
     })
+}
+
+/// The first descriptor that no new connection may have, of `limit`: a quarter of what `shards`
+/// shards and `homes` handles of home directories leave is for the sessions that are in, so that
+/// they find some however many strangers connect.
+#[must_use]
+pub fn reserved_descriptors(limit: u64, shards: u64, homes: u64) -> u64 {
+    limit - limit.saturating_sub(at_rest(shards, homes)) / 4
+}
+
+/// Descriptors without a session. A shard: its rings, eventfds, listeners and their polls.
+fn at_rest(shards: u64, homes: u64) -> u64 {
+    const PER_SHARD: u64 = 32;
+    const PROCESS: u64 = 64;
+    shards.saturating_mul(PER_SHARD).saturating_add(homes).saturating_add(PROCESS)
 }
 
 /// The ports the kernel would choose from when it is asked for any: `ip_local_port_range` without
@@ -237,6 +246,9 @@ mod tests {
         assert_eq!(open_files_warning(1_000_000, 1000, 4, 0), None);
         assert!(open_files_warning(1024, 1000, 4, 8).unwrap().contains("LimitNOFILE=6200"));
         assert_eq!(open_files_warning(6_400, 1000, 4, 208), None);
+        assert_eq!(reserved_descriptors(1_000, 4, 8), 1_000 - 200);
+        // Of what is too little, none.
+        assert_eq!((reserved_descriptors(100, 4, 8), reserved_descriptors(200, 4, 8)), (100, 200));
         assert!(open_files_warning(6_400, 1000, 4, 209).unwrap().contains("LimitNOFILE=6401"));
     }
 }

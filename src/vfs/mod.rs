@@ -10,6 +10,7 @@
 mod copy;
 mod error;
 mod facts;
+mod gradual;
 mod growing;
 mod hash;
 mod home;
@@ -25,6 +26,7 @@ mod testing;
 mod unique;
 mod upload;
 
+pub use self::gradual::{ControlText, TextSize};
 pub use self::hash::Hasher;
 pub use self::home::Home;
 pub use self::lister::Lister;

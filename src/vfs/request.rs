@@ -11,23 +11,22 @@ use rustix::io::Errno;
 
 use super::error::{cross_device, definite};
 use super::facts;
+use super::gradual::{ControlText, TextSize};
 use super::hash::Hasher;
 use super::kept_digests;
-use super::lister::Lister;
-use super::read::{AlignedRoom, ReadFile};
 use super::root::{Lookup, Root};
 use super::shown_names::meant;
 use super::temporary::{descriptor_path, remove_abandoned};
-use crate::limits::{ASCII_SIZE_BYTES_MAX, CONTROL_LISTING_BYTES_MAX};
-use crate::protocol::ascii::ToNetwork;
 use crate::protocol::file::{
-    FileError, FileKind, FileReply, FileRequest, FileTime, ListRequest, Metadata, NameFacts,
+    FileError, FileKind, FileReply, FileRequest, FileTime, Metadata, NameFacts,
 };
 use crate::protocol::path::VirtualPath;
 
 /// Does what `request` asks, waiting for the disk.
 ///
-/// A [`FileRequest::Hash`] reads the whole range: use a [`Hasher`] where it must be cancellable.
+/// A [`FileRequest::Hash`] reads the whole range: use a [`Hasher`] where it must be cancellable,
+/// and [`TextSize`] and [`ControlText`] for a [`FileRequest::AsciiSize`] and a
+/// [`FileRequest::ControlListing`].
 ///
 /// # Errors
 ///
@@ -40,7 +39,7 @@ pub fn perform(root: &Arc<Root>, request: &FileRequest) -> Result<FileReply, Fil
         FileRequest::Facts { path, digests } => {
             name_facts(root, path, *digests, Lookup::Blocking).map(FileReply::Facts)
         }
-        FileRequest::AsciiSize(path) => ascii_size(root, path).map(FileReply::Octets),
+        FileRequest::AsciiSize(path) => whole(TextSize::open(root, path)?, TextSize::step),
         FileRequest::MakeDirectory(path) => make_directory(root, path),
         FileRequest::RemoveDirectory(path) => remove_directory(root, path),
         FileRequest::Delete(path) => delete(root, path),
@@ -49,16 +48,24 @@ pub fn perform(root: &Arc<Root>, request: &FileRequest) -> Result<FileReply, Fil
             set_facts(root, path, *modified, *mode).map(FileReply::Metadata)
         }
         FileRequest::Hash { path, algorithm, start, end } => {
-            let mut hasher = Hasher::open(root, path, *algorithm, *start, *end, false)?;
-            loop {
-                if let Some(reply) = hasher.step()? {
-                    return Ok(reply);
-                }
-            }
+            let hasher = Hasher::open(root, path, *algorithm, *start, *end, false)?;
+            whole(hasher, Hasher::step)
         }
         FileRequest::Available(path) => available(root, path).map(FileReply::Octets),
         FileRequest::ControlListing(request) => {
-            control_listing(root, request).map(FileReply::Listing)
+            whole(ControlText::open(root, request)?, ControlText::step)
+        }
+    }
+}
+
+/// All steps at once.
+fn whole<W>(
+    mut work: W,
+    step: fn(&mut W) -> Result<Option<FileReply>, FileError>,
+) -> Result<FileReply, FileError> {
+    loop {
+        if let Some(reply) = step(&mut work)? {
+            return Ok(reply);
         }
     }
 }
@@ -96,24 +103,6 @@ fn name_facts(
         Vec::new()
     };
     Ok(NameFacts { metadata, link, digests })
-}
-
-/// The size SIZE must give in TYPE A: exact, or not at all (RFC 3659 §4) \[TYPE-08\].
-fn ascii_size(root: &Root, path: &VirtualPath) -> Result<u64, FileError> {
-    let mut file = ReadFile::open(root, path, 0, false, Lookup::Blocking)?;
-    let mut conversion = ToNetwork::new();
-    let mut room = AlignedRoom::new();
-    let mut size = 0;
-    loop {
-        // Checked as it goes: the file may grow while it is read.
-        if file.size().max(file.position()) > ASCII_SIZE_BYTES_MAX {
-            return Err(FileError::Unsupported);
-        }
-        match file.read_before(u64::MAX, &mut room)? {
-            [] => return Ok(size),
-            octets => size += conversion.converted_len(octets),
-        }
-    }
 }
 
 fn make_directory(root: &Root, path: &VirtualPath) -> Result<FileReply, FileError> {
@@ -266,26 +255,14 @@ fn available(root: &Root, path: &VirtualPath) -> Result<u64, FileError> {
     Ok(f_bavail.saturating_mul(f_frsize))
 }
 
-fn control_listing(root: &Arc<Root>, request: &ListRequest) -> Result<Vec<u8>, FileError> {
-    let mut lister = Lister::open(root, request, Lookup::Blocking)?;
-    let mut text = Vec::new();
-    loop {
-        let more = lister.next(&mut text)?;
-        if text.len() > CONTROL_LISTING_BYTES_MAX {
-            return Err(FileError::Unsupported);
-        }
-        if !more {
-            return Ok(text);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::fs;
     use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
     use super::*;
+    use crate::limits::{ASCII_SIZE_BYTES_MAX, CONTROL_LISTING_BYTES_MAX};
+    use crate::protocol::ascii::ToNetwork;
     use crate::protocol::file::{FactSet, HashAlgorithm, ListStyle};
     use crate::vfs::testing::{Home, list_request, path};
 

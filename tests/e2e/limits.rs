@@ -3,9 +3,9 @@
 use std::net::{IpAddr, Ipv4Addr, TcpStream};
 use std::time::Duration;
 
-use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, prlimit};
 
-use crate::process::{cpu_ticks, descriptors, first_cpu};
+use crate::process::{cpu_ticks, descriptors, first_cpu, raise_descriptor_limit};
 use crate::support::server::BOTH_LISTENERS;
 use crate::support::wait::{PATIENCE, pause};
 use crate::support::{Client, End, Listener, Server, Wire, wait_until};
@@ -154,6 +154,91 @@ fn descriptor_exhaustion_backs_off() {
     assert_eq!(client.list("NLST").len(), 0);
     client.quit();
     later.quit();
+}
+
+/// Strangers get no more than what is for connections, and whoever is in works on as if they were
+/// not there: no 425, in either direction, from either listener.
+#[test]
+fn descriptors_are_kept_for_those_who_are_in() {
+    raise_descriptor_limit();
+    let config = format!("[shards]\ncpus = \"{}\"", first_cpu());
+    let server = Server::builder().toml(&config).open_files(256).start();
+    std::fs::write(server.root().join("file"), "content").unwrap();
+    let mut clients: Vec<Client> = BOTH_LISTENERS
+        .iter()
+        .cycle()
+        .take(6)
+        .map(|&listener| {
+            let mut client = Client::open(&server, listener).login();
+            client.expect("TYPE I", 200);
+            client
+        })
+        .collect();
+    let strangers: Vec<TcpStream> = (0..400)
+        .map(|number| server.address(BOTH_LISTENERS[number % 2]))
+        .map(|address| TcpStream::connect_timeout(&address, PATIENCE).unwrap())
+        .collect();
+    wait_until("accepting to pause", || server.log().contains("accepting pauses"));
+    let taken = descriptors(server.pid());
+    assert!((150..230).contains(&taken), "{taken} descriptors of 256");
+
+    let mut transfers = Vec::new();
+    for round in 0..3 {
+        for (number, client) in clients.iter_mut().enumerate() {
+            assert_eq!(client.retrieve("RETR file"), b"content");
+            client.store(format!("STOR {round}-{number}"), b"new");
+            assert!(client.list("MLSD").len() >= 2);
+        }
+    }
+    // Some at the same time.
+    for (number, client) in clients.iter_mut().enumerate() {
+        transfers.push(client.begin(format!("STOR big-{number}")));
+    }
+    for (client, data) in clients.iter_mut().zip(transfers) {
+        client.deliver(data, b"big");
+    }
+    drop(strangers);
+    Client::implicit(&server).login().quit();
+    clients.into_iter().for_each(Client::quit);
+}
+
+/// A client that closes no data connection after its transfers keeps so many descriptors of the
+/// server and no more, and all of them had everything.
+#[test]
+fn connections_kept_after_their_transfers_are_bounded() {
+    // With those that have not acknowledged everything yet.
+    const KEPT_MAX: u64 = 1024 + 256;
+    raise_descriptor_limit();
+    let config = format!(
+        "[shards]\ncpus = \"{}\"\n[policy]\nrequire_control_tls = false\nrequire_data_tls = false",
+        first_cpu()
+    );
+    let server = Server::builder().toml(&config).start();
+    std::fs::write(server.root().join("file"), "content").unwrap();
+    let mut client = Client::plain(&server).login();
+    client.expect("TYPE I", 200);
+    let before = descriptors(server.pid()) as u64;
+    let mut most = 0;
+    let mut kept: Vec<Wire> = (0..KEPT_MAX + 400)
+        .map(|number| {
+            let data = client.begin("RETR file");
+            client.expect_reply(226);
+            if number % 50 == 0 {
+                most = most.max(descriptors(server.pid()) as u64 - before);
+            }
+            data
+        })
+        .collect();
+    server.signal(Signal::USR1);
+    wait_until("the gauge", || server.log().contains("data_connections_kept="));
+    // A listener, and files that are just being closed.
+    assert!(most <= KEPT_MAX + 32, "{most} descriptors for one session");
+    for data in &mut kept {
+        assert_eq!(data.read_to_end(), (b"content".to_vec(), End::Fin));
+    }
+    drop(kept);
+    wait_until("their descriptors", || descriptors(server.pid()) as u64 <= before + 8);
+    client.quit();
 }
 
 /// Refused on the explicit port with 421; on the implicit port with 421 under TLS or at once,

@@ -335,6 +335,8 @@ impl Server {
                 self.later.push((5, Later::Answer(Input::Authenticated(result))));
             }
             Output::File(request) => self.ask_storage(request),
+            // The answer is on its way.
+            Output::GiveUpFile => {}
             Output::ListenPassive => {
                 self.listening = true;
                 let address = "192.0.2.1:50000".parse().unwrap();

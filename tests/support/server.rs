@@ -38,6 +38,7 @@ pub const BOTH_LISTENERS: [Listener; 2] = [Listener::Explicit, Listener::Implici
 pub struct Builder {
     config: Table,
     environment: Vec<(String, String)>,
+    open_files: Option<u32>,
 }
 
 /// A running server with its root directory, certificates and output.
@@ -92,6 +93,13 @@ impl Builder {
         self
     }
 
+    /// Lets the server have so many descriptors and no more.
+    #[must_use]
+    pub fn open_files(mut self, limit: u32) -> Self {
+        self.open_files = Some(limit);
+        self
+    }
+
     /// Starts the server and waits until it says `ready`.
     #[track_caller]
     pub fn start(self) -> Server {
@@ -116,7 +124,7 @@ impl Builder {
         complete(&mut self.config, scratch.path());
         write_private(&path("ringftpd.toml"), &toml::to_string(&self.config).unwrap());
 
-        let mut child = Command::new(env!("CARGO_BIN_EXE_ringftpd"))
+        let mut child = program(self.open_files)
             .args(["serve", "--config"])
             .arg(path("ringftpd.toml"))
             .arg("--state-dir")
@@ -159,7 +167,7 @@ impl Server {
     /// an implicit and an explicit listener on 127.0.0.1; short delays; otherwise the defaults.
     pub fn builder() -> Builder {
         let all = ["read", "list", "write", "append", "delete", "rename", "mkdir"];
-        Builder { config: Table::new(), environment: Vec::new() }
+        Builder { config: Table::new(), environment: Vec::new(), open_files: None }
             .toml("[limits]\nlogin_failure_delay = \"50ms\"\nshutdown_timeout = \"2s\"")
             .user("alice", &all, "")
             .user("bob", &["read", "list"], "")
@@ -349,6 +357,14 @@ fn forward(pipe: impl Read + Send + 'static, log: Log, lines: Sender<String>) {
 }
 
 /// Writes a file nobody else may read, as the server wants its secrets kept.
+fn program(open_files: Option<u32>) -> Command {
+    let program = env!("CARGO_BIN_EXE_ringftpd");
+    let Some(limit) = open_files else { return Command::new(program) };
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -n \"$0\"; exec \"$@\"", &limit.to_string(), program]);
+    command
+}
+
 fn write_private(path: &Path, contents: &str) {
     let mut file =
         std::fs::File::options().write(true).create_new(true).mode(0o600).open(path).unwrap();

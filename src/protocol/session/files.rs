@@ -52,6 +52,13 @@ pub(super) enum FileOperation {
     Available,
 }
 
+impl FileOperation {
+    /// Whether it may take long, and changes nothing: storage makes the answer piece by piece.
+    pub(super) const fn may_be_given_up(&self) -> bool {
+        matches!(self, Self::Hash { .. } | Self::Size | Self::ControlListing)
+    }
+}
+
 /// The commands differ in how the digest is worded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum HashForm {
@@ -292,6 +299,7 @@ impl Session {
 
     pub(super) fn ask(&mut self, request: FileRequest, operation: FileOperation) {
         self.pending = Pending::File(operation);
+        self.giving_up = false;
         self.output(Output::File(request));
     }
 
@@ -466,6 +474,8 @@ fn refusal_code(operation: &FileOperation, error: FileError) -> u16 {
         // again until they are stopped. Some reply lists have no 450; its first digit says what
         // to do.
         (_, FileError::Busy | FileError::Overloaded) => 450,
+        // The client did not want it any more.
+        (_, FileError::Aborted) => 451,
         (FileOperation::RenameTo, _) => 553,
         (FileOperation::Hash { form: HashForm::Hash, .. }, FileError::IsADirectory) => 553,
         (FileOperation::Hash { .. }, FileError::BeyondEnd) => 501,

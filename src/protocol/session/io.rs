@@ -187,6 +187,9 @@ pub enum Output {
     },
     /// Ask storage.
     File(FileRequest),
+    /// The answer to [`Output::File`] is not wanted any more. It comes all the same, and soon:
+    /// [`FileError::Aborted`], unless it was on its way.
+    GiveUpFile,
     /// Close any earlier passive listener and open a new one.
     ListenPassive,
     /// Close the passive listener and a data connection it may hold.

@@ -114,6 +114,8 @@ pub struct Session {
     /// Name of RNFR, valid for the very next command only.
     rename_from: Option<VirtualPath>,
     pending: Pending,
+    /// [`Output::GiveUpFile`] was handed out.
+    giving_up: bool,
     draining: bool,
     /// [`Input::SendingEnded`] was given.
     ended: bool,
@@ -167,6 +169,7 @@ impl Session {
             announced: None,
             rename_from: None,
             pending: Pending::Nothing,
+            giving_up: false,
             draining: false,
             ended: false,
             login_started: None,
@@ -354,9 +357,13 @@ impl Session {
                 Pending::TlsHandshake | Pending::TlsShutdown(_) if self.ended => {
                     return self.close();
                 }
-                // May take hours, and nobody waits for it.
-                Pending::File(FileOperation::Hash { .. }) if self.is_abandoned() => {
+                // May wait long for its turn, and nothing follows.
+                Pending::Authenticate(_) if self.ended && self.lines.front().is_none() => {
                     return self.close();
+                }
+                // May take hours.
+                Pending::File(operation) if operation.may_be_given_up() => {
+                    return self.run_during_long_request();
                 }
                 _ => break,
             }
@@ -411,6 +418,19 @@ impl Session {
         {
             context.stat_asked = true;
             self.output(Output::ReportProgress);
+        }
+    }
+
+    /// ABOR ends it, and is answered in its turn. A digest that nobody waits for ends with the
+    /// session; the rest is bounded, and somebody may read the answer.
+    fn run_during_long_request(&mut self) {
+        let digest = matches!(self.pending, Pending::File(FileOperation::Hash { .. }));
+        if digest && self.is_abandoned() {
+            return self.close();
+        }
+        if !self.giving_up && self.lines.contains(|line| is(line, Verb::Abor)) {
+            self.giving_up = true;
+            self.output(Output::GiveUpFile);
         }
     }
 

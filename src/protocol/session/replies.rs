@@ -238,6 +238,7 @@ pub(super) fn error_text(error: FileError) -> &'static str {
         }
         FileError::Unsupported => "Not available for this file.",
         FileError::Overloaded => "Server is busy; try again later.",
+        FileError::Aborted => "Command aborted.",
         FileError::Io(_) => "Local storage error.",
     }
 }

@@ -132,7 +132,7 @@ impl Shell {
             Output::RunTransfer { .. } => Some(Input::TransferFinished(Ok(()))),
             Output::AbortTransfer => Some(Input::TransferFinished(Err(TransferError::Aborted))),
             Output::ReportProgress => Some(Input::Progress(1)),
-            Output::ClosePassive | Output::Event(_) => None,
+            Output::ClosePassive | Output::GiveUpFile | Output::Event(_) => None,
             Output::Close => {
                 self.closed = true;
                 None

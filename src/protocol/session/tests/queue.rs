@@ -242,6 +242,38 @@ fn a_digest_nobody_waits_for() {
     assert_eq!(shell.take(), "closed");
 }
 
+/// ABOR ends what may take long and changes nothing: once, and in its turn.
+#[test]
+fn abor_gives_up_long_requests() {
+    for (command, given_up) in
+        [("HASH file", true), ("XMD5 file", true), ("SIZE file", true), ("MKD new", false)]
+    {
+        let mut shell = logged_in();
+        shell.check("TYPE A", "200");
+        shell.hold = Hold::File;
+        shell.feed(format!("{command}\r\n").as_bytes());
+        shell.take_outputs();
+        shell.feed(b"NOOP\r\nABOR\r\n");
+        shell.feed(b"NOOP\r\n");
+        let expected: &[Output] = if given_up { &[Output::GiveUpFile] } else { &[] };
+        assert_eq!(shell.take_outputs(), expected, "{command}");
+        shell.hold = Hold::Nothing;
+        shell.input(Input::File(Err(FileError::Aborted)));
+        assert_eq!(shell.take(), "451 200 226 200", "{command}");
+    }
+    // A digest that comes after all is no other request's answer.
+    let mut shell = logged_in();
+    shell.hold = Hold::File;
+    shell.feed(b"HASH file\r\nABOR\r\nHASH file\r\n");
+    let digest = FileReply::Hash { digest: vec![1], start: 0, end: 1 };
+    shell.take_outputs();
+    shell.input(Input::File(Ok(digest)));
+    assert_eq!(shell.take(), "213 226");
+    shell.take_outputs();
+    shell.feed(b"ABOR\r\n");
+    assert_eq!(shell.take_outputs(), [Output::GiveUpFile]);
+}
+
 /// Log-ins go on as well, and what follows TLS cannot come.
 #[test]
 fn the_client_sends_nothing_more_before_it_is_in() {
@@ -253,6 +285,13 @@ fn the_client_sends_nothing_more_before_it_is_in() {
     shell.hold = Hold::Nothing;
     shell.input(Input::Authenticated(Ok(account("ann"))));
     assert_eq!(shell.take(), "230 257 221 closed");
+
+    // With nothing behind it, it is no use to anybody, and keeps no place in a line.
+    let mut shell = Shell::new(Mode::Implicit, strict());
+    shell.hold = Hold::Authentication;
+    shell.feed(b"USER ann\r\nPASS right\r\n");
+    shell.input(Input::SendingEnded);
+    assert_eq!(shell.take(), "331 closed");
 
     // The delay after a wrong password counts as ever.
     let mut shell = Shell::new(Mode::Implicit, strict());
