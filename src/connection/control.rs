@@ -15,6 +15,7 @@ use super::logins::{self, Kept};
 use super::passive_ports::PassiveError;
 use super::proof::Proof;
 use super::session_ports::{PassiveListener, SessionPorts};
+use super::shaking::DataTls;
 use super::transfer::{Job, TransferHandle};
 use super::wire::{ClientSends, Step, Wire};
 use super::{Context, storage};
@@ -25,8 +26,8 @@ use crate::metrics::Held;
 use crate::protocol::account::Account;
 use crate::protocol::file::{FileError, FileRequest, TransferRequest};
 use crate::protocol::session::{
-    AuthenticationError, ControlTls, Event, Input, Mode, Output, PassiveUnavailable, Rendezvous,
-    Secret, Session, SessionStart,
+    AuthenticationError, ControlTls, Event, Input, Mode, Output, PassiveUnavailable,
+    ProtectionLevel, Rendezvous, Secret, Session, SessionStart,
 };
 use crate::runtime::{
     Flag, Mailbox, MailboxSender, Stream, Task, end_turn, mailbox, race, spawn, timeout_at,
@@ -286,7 +287,8 @@ impl Control {
         );
         let description = format!("{} {}", facts.version, facts.cipher_suite);
         self.certificate = facts.client_certificate;
-        self.proof.shown(self.certificate.as_ref().map(|shown| shown.sha256));
+        let shown = self.certificate.as_ref().map(|shown| shown.sha256);
+        self.proof.protected(shown, clock::now() + self.context.parts.tls.ticket_lifetime());
         // Its first command may wait for the acknowledgement of its Finished.
         if self.out.is_empty() {
             self.stream.acknowledge();
@@ -634,7 +636,7 @@ impl Control {
         self.passive = None;
         let result = match self.ports.listen(self.local, self.peer.ip()) {
             Ok(listener) => {
-                let address = self.advertised(listener.address().port());
+                let address = listener.advertised(self.context.parts.masquerade);
                 self.passive = Some(listener);
                 self.passive_until = clock::now() + self.context.policy().data_timeout;
                 Ok(address)
@@ -664,25 +666,22 @@ impl Control {
 
     /// Looks after a port whose connection or next transfer is late.
     fn tend_ports(&mut self) {
+        let private = self.session.security().level() == ProtectionLevel::Private;
+        let tls = self.data_tls();
         match &mut self.passive {
             Some(_) if self.passive_until <= clock::now() => {
                 tracing::info!(peer = %self.peer.ip().to_canonical(), "no transfer came for a \
                     passive port within `limits.data_timeout`; port closed");
                 self.passive = None;
             }
-            Some(passive) => passive.guard(),
+            Some(passive) => passive.guard(private.then_some(tls)),
             None => self.ports.free(),
         }
     }
 
-    /// The masquerade address is for IPv4 clients; IPv6 has no such need (EPSV tells no address).
-    fn advertised(&self, port: u16) -> SocketAddr {
-        let own = self.local.ip().to_canonical();
-        let address = match self.context.parts.masquerade {
-            Some(public) if own.is_ipv4() => public.into(),
-            _ => own,
-        };
-        SocketAddr::new(address, port)
+    fn data_tls(&self) -> DataTls {
+        let (session, proof) = (self.tls_session.clone(), self.proof.clone());
+        DataTls { context: self.context.clone(), session, proof }
     }
 
     fn open_transfer(&mut self, request: TransferRequest) {
@@ -703,8 +702,7 @@ impl Control {
             files,
             local,
             request,
-            session: self.tls_session.clone(),
-            proof: self.proof.clone(),
+            tls: self.data_tls(),
             user,
             peer: self.peer,
             lax_upload_eof,

@@ -2,19 +2,17 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::rc::Rc;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::Context;
 use super::kernel_send::KernelTls;
-use super::proof::Proof;
+use super::proof::Verdict;
 use super::session_ports::{PassiveListener, ServedPort};
+use super::shaking::{DataTls, Shaken, Shaking};
 use crate::buffer::InBuf;
 use crate::clock;
 use crate::protocol::session::TransferError;
 use crate::runtime::{Flag, Stream, connect, race, timeout_at};
-use crate::tls::{Channel, ControlSession, Handshake, HandshakeFacts, Progress, Purpose, TlsError};
+use crate::tls::{Channel, HandshakeFacts, TlsError};
 
 /// Where the data connection comes from.
 pub(super) enum Origin {
@@ -47,6 +45,10 @@ pub(super) struct DataConnection {
     pub(super) stream: Stream,
     /// Where it came in, until it is known whether the port serves again.
     port: Option<ServedPort>,
+    /// The handshake that was made where it came in.
+    shaken: Option<Box<Shaken>>,
+    /// Why it does not get the transfer.
+    refusal: Option<TransferError>,
     /// The end of what we send is told by close_notify, and the client has a moment to close first.
     pub(super) client_ends: bool,
     /// The client will say nothing more.
@@ -114,33 +116,37 @@ impl Interrupts {
     }
 }
 
-/// Waits for the client, or connects to it (RFC 959 §3.2).
+/// Waits for the client, or connects to it (RFC 959 §3.2). With `tls`, one that came to a passive
+/// port has made its handshake.
 pub(super) async fn open(
     origin: Origin,
+    tls: Option<&DataTls>,
     deadline: Instant,
     interrupts: Interrupts,
 ) -> Result<DataConnection, TransferError> {
     let opening = async {
-        let stream = match origin {
-            Origin::Nothing => return Err(TransferError::NotOpened),
+        match origin {
+            Origin::Nothing => Err(TransferError::NotOpened),
             Origin::Passive(listener) => {
-                let connecting = timeout_at(deadline, listener.connection()).await.ok();
-                connecting.map(|(stream, port)| (stream, Some(port)))
+                let (arrived, port) = listener.connection(tls.cloned(), deadline).await?;
+                Ok((arrived.stream, Some(port), arrived.shaken, arrived.refusal))
             }
             Origin::Active { peer, local } => {
                 // RFC 959 §5.2, MS-FTPS 1.9: port L-1, that is 20 or 989.
                 let source = local.port().checked_sub(1).filter(|&port| port != 0);
                 let connecting = connect(local, peer, source);
                 let connected = timeout_at(deadline, connecting).await.ok();
-                connected.and_then(Result::ok).map(|stream| (stream, None))
+                let stream = connected.and_then(Result::ok).ok_or(TransferError::NotOpened)?;
+                Ok((stream, None, None, None))
             }
-        };
-        stream.ok_or(TransferError::NotOpened)
+        }
     };
-    let (stream, port) = interrupts.guard(opening).await?;
+    let (stream, port, shaken, refusal) = interrupts.guard(opening).await?;
     Ok(DataConnection {
         stream,
         port,
+        shaken,
+        refusal,
         client_ends: false,
         heard_all: false,
         channel: None,
@@ -153,61 +159,61 @@ pub(super) async fn open(
 }
 
 impl DataConnection {
-    /// The server is TLS server whoever connected (RFC 4217 §7). A ClientHello that came early
-    /// waits in the socket. With `hold`, the tickets of TLS 1.3 wait for the next octets sent.
+    /// Makes the TLS handshake, unless it is made, and judges what it proves. With `hold`, the
+    /// tickets of TLS 1.3 wait for the next octets sent.
     pub(super) async fn protect(
         &mut self,
-        context: &Rc<Context>,
-        session: &Arc<ControlSession>,
-        proof: &Proof,
+        tls: &DataTls,
         deadline: Instant,
         hold: bool,
     ) -> Result<HandshakeFacts, TransferError> {
-        let mut handshake = Handshake::new(&context.parts.tls, Purpose::Data, session, None);
-        let interrupts = self.interrupts.clone();
-        let _shaking = context.gauges.handshakes.hold();
-        let shaking = async {
-            loop {
-                let progress = handshake.advance(&mut self.raw, &mut self.out);
-                if matches!(progress, Ok(Progress::Established)) {
-                    return Ok(());
-                }
-                let sent = self.stream.write_all(&self.out).await;
-                self.out.clear();
-                match (progress, sent) {
-                    (Err(error), _) => return Err(failed(&error)),
-                    (_, Err(_)) => return Err(TransferError::HandshakeFailed),
-                    (Ok(_), Ok(())) => {}
-                }
-                // Its Finished may wait for the acknowledgement of what came with it.
-                self.stream.acknowledge();
-                let room = self.raw.spare(HANDSHAKE_READ_BYTES);
-                match self.stream.read(room).await {
-                    Ok(count) if count > 0 => self.raw.commit(count),
-                    Ok(_) | Err(_) => return Err(TransferError::HandshakeFailed),
-                }
+        let at_port = self.shaken.take();
+        let compared = at_port.is_some();
+        let shaken = match (at_port, self.refusal.take()) {
+            (Some(shaken), refusal) => {
+                self.refusal = refusal;
+                shaken
             }
+            (None, Some(refusal)) => return Err(refusal),
+            (None, None) => Box::new(self.shake(tls, deadline).await?),
         };
-        let timed = async {
-            timeout_at(deadline, shaking).await.unwrap_or(Err(TransferError::HandshakeFailed))
-        };
-        interrupts.guard(timed).await?;
-        let (channel, facts) = handshake.finish().map_err(|error| failed(&error))?;
+        let Shaken { channel, facts, raw, out } = *shaken;
+        (self.raw, self.out) = (raw, out);
         self.channel = Some(Box::new(channel));
-        // A client of TLS 1.2 waits for our Finished.
-        if !hold || facts.version == "TLSv1.2" {
+        if !hold {
             self.flush().await?;
         }
-        context.counters.data_handshakes.increment();
+        let counters = &tls.context.counters;
+        counters.data_handshakes.increment();
         let port = self.port.take();
         if facts.resumption.is_this_session() {
-            context.counters.data_handshakes_resumed.increment();
+            counters.data_handshakes_resumed.increment();
+            tls.proof.resumed(facts.ticket, facts.version == "TLSv1.2");
             port.into_iter().for_each(ServedPort::rest);
         }
-        if !proof.accepts(context.policy().data_resumption, &facts) {
-            return Err(TransferError::NotResumed(facts.resumption.to_string()));
+        if let Some(refusal) = self.refusal.take() {
+            return Err(refusal);
+        }
+        match tls.judge(&facts) {
+            Verdict::Proven => {}
+            Verdict::Unproven { .. } if compared => tls.proof.came_alone(),
+            Verdict::Unproven { .. } => {}
+            Verdict::Refused => {
+                return Err(TransferError::NotResumed(facts.resumption.to_string()));
+            }
         }
         Ok(facts)
+    }
+
+    /// A handshake with nobody to compare it with: we have connected, or the port is closed.
+    async fn shake(&self, tls: &DataTls, deadline: Instant) -> Result<Shaken, TransferError> {
+        let mut shaking = Shaking::new(tls);
+        let timed = async {
+            let shaken = timeout_at(deadline, shaking.run(&self.stream)).await;
+            shaken.unwrap_or(Err(TransferError::HandshakeFailed))
+        };
+        self.interrupts.guard(timed).await?;
+        shaking.finish()
     }
 
     /// In clear nothing proves whose the connection is: its port is drawn anew for the next.
@@ -375,5 +381,3 @@ pub(super) fn failed(error: &TlsError) -> TransferError {
     tracing::debug!(%error, "TLS on a data connection");
     TransferError::Protection
 }
-
-const HANDSHAKE_READ_BYTES: usize = 4 * 1024;

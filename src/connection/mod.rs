@@ -1,6 +1,8 @@
 //! The I/O shells of one session: control connection, data connection, server-DTP. They move octets
 //! and perform what the session asks; they decide nothing about the protocol.
 
+mod candidates;
+mod contest;
 mod context;
 mod control;
 mod data;
@@ -24,6 +26,7 @@ mod receive;
 mod send;
 mod send_listing;
 mod session_ports;
+mod shaking;
 mod source;
 mod storage;
 mod transfer;

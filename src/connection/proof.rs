@@ -3,9 +3,11 @@
 //! at the client's address who reaches the port first looks the same.
 
 use std::cell::Cell;
+use std::time::{Duration, Instant};
 
+use super::contest::LATER_BY;
 use crate::protocol::policy::DataResumption;
-use crate::tls::{HandshakeFacts, Resumption};
+use crate::tls::{HandshakeFacts, Resumption, TicketMark};
 
 /// What is known of one session's client. A session that begins TLS anew (REIN) begins a new one.
 #[derive(Debug, Default)]
@@ -14,12 +16,44 @@ pub(super) struct Proof {
     certificate: Cell<Option<[u8; 32]>>,
     /// The log-in was by that certificate.
     by_certificate: Cell<bool>,
+    /// What the last data connection that resumed the session has resumed it with.
+    last: Cell<Option<TicketMark>>,
+    /// The client resumes with one ticket again and again: it does not run out of them.
+    keeps_tickets: Cell<bool>,
+    /// When a client may take the tickets of the control connection for too old.
+    tickets_end: Cell<Option<Instant>>,
+    /// A connection without proof had no other beside it, though one with proof was waited for.
+    runs_out: Cell<bool>,
+}
+
+/// What a data connection's handshake is worth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// It is the session's.
+    Proven,
+    /// It may be anybody's at the client's address, and gets the transfer if none is there that
+    /// proves more, nor comes within `patience`.
+    Unproven {
+        /// How much later the client's own may be expected.
+        patience: Duration,
+    },
+    /// It gets no transfer.
+    Refused,
+}
+
+/// What counts of a handshake.
+#[derive(Clone, Copy)]
+struct Shown {
+    resumption: Resumption,
+    certificate: Option<[u8; 32]>,
 }
 
 impl Proof {
-    /// The control connection is protected, and its client has shown this certificate.
-    pub(super) fn shown(&self, certificate: Option<[u8; 32]>) {
+    /// The control connection is protected. Its client has shown this certificate, and was given
+    /// tickets that are good until `tickets_end`.
+    pub(super) fn protected(&self, certificate: Option<[u8; 32]>, tickets_end: Instant) {
         self.certificate.set(certificate);
+        self.tickets_end.set(Some(tickets_end));
     }
 
     /// A log-in, by certificate or not.
@@ -27,75 +61,153 @@ impl Proof {
         self.by_certificate.set(by_certificate);
     }
 
-    /// Whether a data connection with this handshake may have the transfer.
-    pub(super) fn accepts(&self, policy: DataResumption, facts: &HandshakeFacts) -> bool {
+    /// What the handshake of a data connection is worth at `now`.
+    pub(super) fn judge(
+        &self,
+        policy: DataResumption,
+        facts: &HandshakeFacts,
+        now: Instant,
+    ) -> Verdict {
         let certificate = facts.client_certificate.as_ref().map(|shown| shown.sha256);
-        self.judge(policy, facts.resumption, certificate)
+        self.weigh(policy, Shown { resumption: facts.resumption, certificate }, now)
     }
 
     /// The rule:
     ///
-    /// - A handshake that resumes the session is accepted.
+    /// - A handshake that resumes the session is proof.
     /// - One with the certificate of the control connection is, unless the policy is `require`.
     /// - Any other is refused under `require`, and in a session that was logged in by certificate.
+    /// - A full handshake is refused where the client needs none: it has resumed with a ticket that
+    ///   it keeps, and that is good still.
     ///
-    /// That a session has resumed before is no reason to refuse: clients that use each ticket of
+    /// That a session has resumed before is no reason by itself: clients that use each ticket of
     /// TLS 1.3 once and read none after an upload (curl, suppaftp) run out of them, and some show
-    /// the ticket of another of their own sessions (rclone).
-    fn judge(
-        &self,
-        policy: DataResumption,
-        resumption: Resumption,
-        certificate: Option<[u8; 32]>,
-    ) -> bool {
+    /// the ticket of another of their own sessions (rclone). For them one that proves itself is
+    /// waited for, until it has once not come.
+    fn weigh(&self, policy: DataResumption, shown: Shown, now: Instant) -> Verdict {
         let required = policy == DataResumption::Require;
+        let certificate = shown.certificate;
         let same = certificate.is_some() && certificate == self.certificate.get();
-        resumption.is_this_session() || (!required && (same || !self.by_certificate.get()))
+        if shown.resumption.is_this_session() || (same && !required) {
+            return Verdict::Proven;
+        }
+        let needless = self.keeps_tickets.get()
+            && !shown.resumption.is_resumed()
+            && self.tickets_end.get().is_some_and(|end| now < end);
+        if required || self.by_certificate.get() || needless {
+            return Verdict::Refused;
+        }
+        let expected = self.last.get().is_some() && !self.runs_out.get();
+        Verdict::Unproven { patience: if expected { LATER_BY } else { Duration::ZERO } }
+    }
+
+    /// A data connection has resumed the session, with the ticket of this mark. Those of TLS 1.2
+    /// are made to be used more than once.
+    pub(super) fn resumed(&self, mark: Option<TicketMark>, tls12: bool) {
+        if tls12 || (mark.is_some() && mark == self.last.get()) {
+            self.keeps_tickets.set(true);
+        }
+        self.last.set(mark.or(self.last.get()));
+    }
+
+    /// A connection without proof was the only one.
+    pub(super) fn came_alone(&self) {
+        if self.last.get().is_some() {
+            self.runs_out.set(true);
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock;
     use DataResumption::{Off, Prefer, Require};
     use Resumption::{NotOffered, OtherSession, ThisSession};
+    use Verdict::{Proven, Refused};
 
-    /// Under `policy`, in a session that was logged in `by_certificate` or not.
-    #[track_caller]
-    fn check(policy: DataResumption, by_certificate: bool, expected: [bool; 6]) {
+    const AT_ONCE: Verdict = Verdict::Unproven { patience: Duration::ZERO };
+    const LATER: Verdict = Verdict::Unproven { patience: LATER_BY };
+
+    /// Resumed; nothing; a stranger's ticket; the certificate; another one; a stranger's ticket
+    /// with the certificate.
+    const SHOWN: [(Resumption, Option<[u8; 32]>); 6] = [
+        (ThisSession, None),
+        (NotOffered, None),
+        (OtherSession, None),
+        (NotOffered, Some([1; 32])),
+        (NotOffered, Some([2; 32])),
+        (OtherSession, Some([1; 32])),
+    ];
+
+    fn proof(by_certificate: bool, tickets_end: Instant) -> Proof {
         let proof = Proof::default();
-        proof.shown(Some([1; 32]));
+        proof.protected(Some([1; 32]), tickets_end);
         proof.logged_in(by_certificate);
-        let handshakes = [
-            (ThisSession, None),
-            (NotOffered, None),
-            (OtherSession, None),
-            (NotOffered, Some([1; 32])),
-            (NotOffered, Some([2; 32])),
-            (OtherSession, Some([1; 32])),
-        ];
-        let seen = handshakes.map(|(resumption, shown)| proof.judge(policy, resumption, shown));
-        assert_eq!(seen, expected);
+        proof
+    }
+
+    #[track_caller]
+    fn check(proof: &Proof, policy: DataResumption, now: Instant, expected: [Verdict; 6]) {
+        let seen = SHOWN.map(|(resumption, certificate)| {
+            proof.weigh(policy, Shown { resumption, certificate }, now)
+        });
+        assert_eq!(seen, expected, "{policy:?}");
     }
 
     #[test]
     fn who_gets_a_transfer() {
-        // In the order above: resumed; nothing; a stranger's ticket; the certificate; another one;
-        // a stranger's ticket with the certificate.
+        let now = clock::now();
+        let end = now + Duration::from_secs(1);
+        let refused = [Proven, Refused, Refused, Refused, Refused, Refused];
         for by_certificate in [false, true] {
-            check(Require, by_certificate, [true, false, false, false, false, false]);
+            check(&proof(by_certificate, end), Require, now, refused);
         }
         for policy in [Off, Prefer] {
-            check(policy, false, [true; 6]);
-            check(policy, true, [true, false, false, true, false, true]);
+            let any = [Proven, AT_ONCE, AT_ONCE, Proven, AT_ONCE, Proven];
+            check(&proof(false, end), policy, now, any);
+            let certificate = [Proven, Refused, Refused, Proven, Refused, Proven];
+            check(&proof(true, end), policy, now, certificate);
         }
+    }
+
+    #[test]
+    fn who_keeps_its_ticket_is_not_short_of_them() {
+        let now = clock::now();
+        let end = now + Duration::from_secs(1);
+        let strict = [Proven, Refused, LATER, Proven, Refused, Proven];
+        let loose = [Proven, LATER, LATER, Proven, LATER, Proven];
+        for tls12 in [true, false] {
+            let proof = proof(false, end);
+            proof.resumed(Some(TicketMark::of(b"ticket 1")), tls12);
+            check(&proof, Prefer, now, if tls12 { strict } else { loose });
+            proof.resumed(Some(TicketMark::of(b"ticket 1")), tls12);
+            check(&proof, Prefer, now, strict);
+            // Too old to be shown.
+            check(&proof, Prefer, end, loose);
+        }
+    }
+
+    #[test]
+    fn who_uses_each_ticket_once_may_run_out() {
+        let now = clock::now();
+        let proof = proof(false, now + Duration::from_secs(1));
+        proof.came_alone();
+        for ticket in [b"ticket 1", b"ticket 2"] {
+            proof.resumed(Some(TicketMark::of(ticket)), false);
+            check(&proof, Prefer, now, [Proven, LATER, LATER, Proven, LATER, Proven]);
+        }
+        proof.came_alone();
+        check(&proof, Prefer, now, [Proven, AT_ONCE, AT_ONCE, Proven, AT_ONCE, Proven]);
     }
 
     #[test]
     fn no_certificate_is_none_to_compare() {
         let proof = Proof::default();
         proof.logged_in(true);
-        assert!(!proof.judge(Prefer, NotOffered, None));
-        assert!(!proof.judge(Prefer, NotOffered, Some([0; 32])));
+        for certificate in [None, Some([0; 32])] {
+            let shown = Shown { resumption: NotOffered, certificate };
+            assert_eq!(proof.weigh(Prefer, shown, clock::now()), Refused);
+        }
     }
 }

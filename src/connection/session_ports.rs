@@ -17,18 +17,20 @@
 use std::{
     cell::{Cell, RefCell},
     collections::BTreeMap,
-    io,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     rc::Rc,
     time::{Duration, Instant},
 };
 
+use super::candidates::{Arrived, Asked, Door, arrive};
 use super::passive_ports::{BACKLOG, BoundPort, PassiveError, PassivePorts};
 use super::passive_shares::Held;
+use super::shaking::DataTls;
 use crate::{
     clock,
     limits::PASSIVE_RESTING_PER_SHARD_MAX,
-    runtime::{Listener, Mailbox, MailboxSender, Stream, Task, mailbox, spawn, yield_if_needed},
+    protocol::session::TransferError,
+    runtime::{Mailbox, Task, mailbox, spawn},
 };
 
 /// Times one port is told to its client before another is drawn: the price of a new port is spread
@@ -175,7 +177,6 @@ impl Resting {
 }
 
 /// A port waiting for one data connection. Dropping it frees the port at once.
-#[derive(Debug)]
 pub(super) struct PassiveListener {
     port: BoundPort,
     session: SessionPorts,
@@ -186,24 +187,21 @@ pub(super) struct PassiveListener {
 }
 
 /// The task that looks at connections before they are asked for.
-#[derive(Debug)]
 struct Guard {
-    found: Mailbox<Found>,
+    arrived: Mailbox<Result<Arrived, TransferError>>,
+    asked: Asked,
     _task: Task<()>,
 }
 
-#[derive(Debug)]
-struct Found {
-    stream: Stream,
-    /// Nobody else has connected.
-    alone: bool,
-}
-
 impl PassiveListener {
-    /// Where the client is to connect, for the 227 or 229 reply.
-    #[must_use]
-    pub(super) const fn address(&self) -> SocketAddr {
-        self.port.address
+    /// Where the client is to connect, for the 227 or 229 reply. The masquerade address is for IPv4 clients; IPv6 has no such
+    /// need (EPSV tells no address).
+    pub(super) fn advertised(&self, masquerade: Option<Ipv4Addr>) -> SocketAddr {
+        let own = self.port.address;
+        match masquerade {
+            Some(public) if own.is_ipv4() => SocketAddr::new(public.into(), own.port()),
+            _ => own,
+        }
     }
 
     /// When [`PassiveListener::guard`] is to be called, if nobody asked for the connection before.
@@ -213,45 +211,57 @@ impl PassiveListener {
     }
 
     /// From here on strangers are closed as they come, and the port closes with the client's
-    /// connection, although nobody asked for it yet [PASV-05]. Costs a task and a descriptor.
-    pub(super) fn guard(&mut self) {
+    /// connection, although nobody asked for it yet [PASV-05]. With `tls` handshakes are made
+    /// meanwhile: some clients finish theirs before they send the command. Costs a task and a
+    /// descriptor.
+    pub(super) fn guard(&mut self, tls: Option<DataTls>) {
         self.guard_due = None;
-        let (sender, found) = mailbox(1);
-        let ports = self.session.0.ports.clone();
-        let listener = self.port.listener.clone();
-        let task = spawn(wait_for(listener, self.allowed_peer, sender, ports));
-        self.guard = Some(Guard { found, _task: task });
-    }
-
-    /// The first connection from the control connection's client, also when it came earlier, and
-    /// the port, which is closed to further ones [PASV-13]. Bounded by the caller's deadline.
-    pub(super) async fn connection(mut self) -> (Stream, ServedPort) {
-        let mut alone = true;
-        if self.guard.is_none() {
-            while let Some(stream) = self.port.listener.accept_waiting() {
-                if stream.peer_addr().ip().to_canonical() == self.allowed_peer {
-                    return self.served(stream, alone);
-                }
-                alone = false;
-                self.session.0.ports.counters().passive_strangers.increment();
-                yield_if_needed().await;
+        let (sender, arrived) = mailbox(1);
+        let asked = Asked::default();
+        let door = self.door();
+        let task = spawn({
+            let asked = asked.clone();
+            async move {
+                // Fails only when the listener is gone, and the connection goes with it.
+                let _ = sender.send(arrive(door, tls, asked).await);
             }
-            self.guard();
-        }
-        let found = match &mut self.guard {
-            Some(guard) => guard.found.recv().await,
-            None => None,
-        };
-        match found {
-            Some(found) => self.served(found.stream, alone && found.alone),
-            None => std::future::pending().await,
-        }
+        });
+        self.guard = Some(Guard { arrived, asked, _task: task });
     }
 
-    fn served(self, stream: Stream, alone: bool) -> (Stream, ServedPort) {
-        self.port.listener.shut_down();
+    /// The connection from the control connection's client, also when it came earlier, and the
+    /// port, which is closed to further ones [PASV-13]. With `tls` it has made its handshake, and
+    /// `contest` chose it.
+    ///
+    /// # Errors
+    ///
+    /// [`TransferError::NotOpened`]: nobody came until `deadline`; ConnectionLost: it began a
+    /// handshake, and TLS is no longer wanted.
+    pub(super) async fn connection(
+        mut self,
+        tls: Option<DataTls>,
+        deadline: Instant,
+    ) -> Result<(Arrived, ServedPort), TransferError> {
+        let arrived = if let Some(guard) = &mut self.guard {
+            guard.asked.ask(tls.is_some(), deadline);
+            guard.arrived.recv().await.unwrap_or(Err(TransferError::NotOpened))
+        } else {
+            let asked = Asked::default();
+            asked.ask(tls.is_some(), deadline);
+            arrive(self.door(), tls, asked).await
+        };
+        let arrived = arrived?;
         let Self { port, session, _held: held, .. } = self;
-        (stream, ServedPort { port, session, _held: held, alone })
+        let alone = arrived.alone;
+        Ok((arrived, ServedPort { port, session, _held: held, alone }))
+    }
+
+    fn door(&self) -> Door {
+        Door {
+            listener: self.port.listener.clone(),
+            allowed_peer: self.allowed_peer,
+            ports: self.session.0.ports.clone(),
+        }
     }
 }
 
@@ -274,41 +284,18 @@ impl ServedPort {
     }
 }
 
-/// Strangers are closed and counted, the first good connection is kept, and then the port closes.
-async fn wait_for(
-    listener: Listener,
-    allowed_peer: IpAddr,
-    found: MailboxSender<Found>,
-    ports: PassivePorts,
-) {
-    let mut starved = |_: &io::Error| ports.counters().passive_accept_pauses.increment();
-    let mut alone = true;
-    while let Some(stream) = listener.accept(&mut starved).await {
-        if stream.peer_addr().ip().to_canonical() == allowed_peer {
-            listener.shut_down();
-            // Fails only when the listener is gone, and the connection goes with it.
-            let _ = found.send(Found { stream, alone });
-            return;
-        }
-        alone = false;
-        ports.counters().passive_strangers.increment();
-        drop(stream);
-        yield_if_needed().await;
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::connection::passive_ports::tests::{HERE, free_range};
     use crate::runtime::{
-        poll_once,
+        Stream, poll_once,
         testing::{eventually, on_shard},
     };
     use socket2::{Domain, Socket, Type};
     use std::{
-        io::{Read, Write},
-        net::{Ipv4Addr, TcpListener, TcpStream},
+        io::{self, Read, Write},
+        net::{TcpListener, TcpStream},
     };
 
     fn connect_from(source: [u8; 4], target: SocketAddr) -> io::Result<TcpStream> {
@@ -324,15 +311,22 @@ mod tests {
         assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
     }
 
+    async fn connection(passive: PassiveListener) -> (Stream, ServedPort) {
+        let deadline = clock::now() + Duration::from_secs(20);
+        let (arrived, served) = passive.connection(None, deadline).await.ok().unwrap();
+        assert!(arrived.refusal.is_none() && arrived.shaken.is_none());
+        (arrived.stream, served)
+    }
+
     /// One whole announcement: listen, connect, accept; octets move.
     async fn serve(session: &SessionPorts, guarded: bool) -> (u16, ServedPort) {
         let mut passive = session.listen(HERE, HERE.ip()).unwrap();
-        let mut client = TcpStream::connect(passive.address()).unwrap();
-        let port = passive.address().port();
+        let mut client = TcpStream::connect(passive.advertised(None)).unwrap();
+        let port = passive.advertised(None).port();
         if guarded {
-            passive.guard();
+            passive.guard(None);
         }
-        let (stream, served) = passive.connection().await;
+        let (stream, served) = connection(passive).await;
         assert_eq!(stream.peer_addr(), client.local_addr().unwrap());
         client.write_all(b"up").unwrap();
         assert_eq!(stream.read(&mut [0; 4]).await.unwrap(), 2);
@@ -348,15 +342,15 @@ mod tests {
             for guarded in [false, true] {
                 let mut early = session.listen(HERE, HERE.ip()).unwrap();
                 if guarded {
-                    early.guard();
+                    early.guard(None);
                 }
-                let client = TcpStream::connect(early.address()).unwrap();
-                let (stream, _) = early.connection().await;
+                let client = TcpStream::connect(early.advertised(None)).unwrap();
+                let (stream, _) = connection(early).await;
                 assert_eq!(stream.peer_addr(), client.local_addr().unwrap());
 
                 let late = session.listen(HERE, HERE.ip()).unwrap();
-                let address = late.address();
-                let mut waiting = Box::pin(late.connection());
+                let address = late.advertised(None);
+                let mut waiting = Box::pin(connection(late));
                 for _ in 0..5 {
                     assert!(poll_once(&mut waiting).await.is_none());
                 }
@@ -378,14 +372,13 @@ mod tests {
             for guarded in [false, true] {
                 let before = ports.counters().passive_strangers.get();
                 let mut passive = session.listen(HERE, mapped).unwrap();
-                let address = passive.address();
+                let address = passive.advertised(None);
                 if guarded {
-                    passive.guard();
+                    passive.guard(None);
                 }
-                let mut waiting = Box::pin(passive.connection());
+                let waiting = spawn(connection(passive));
                 for _ in 0..20 {
                     let mut thief = connect_from([127, 0, 0, 2], address).unwrap();
-                    assert!(poll_once(&mut waiting).await.is_none());
                     let reader = std::thread::spawn(move || thief.read(&mut [0; 1]).unwrap_or(0));
                     assert!(eventually(|| reader.is_finished()).await);
                     assert_eq!(reader.join().unwrap(), 0);
@@ -410,16 +403,16 @@ mod tests {
         on_shard(|| async {
             let session = PassivePorts::new(None, Rc::default()).session();
             let passive = session.listen(HERE, HERE.ip()).unwrap();
-            let address = passive.address();
+            let address = passive.advertised(None);
             let first = TcpStream::connect(address).unwrap();
             let mut second = TcpStream::connect(address).unwrap();
-            let (stream, served) = passive.connection().await;
+            let (stream, served) = connection(passive).await;
             assert_eq!(stream.peer_addr(), first.local_addr().unwrap());
             served.rest();
             assert_refused(address);
             let again = session.listen(HERE, HERE.ip()).unwrap();
-            assert_eq!(again.address(), address);
-            let mut waiting = Box::pin(again.connection());
+            assert_eq!(again.advertised(None), address);
+            let mut waiting = Box::pin(connection(again));
             assert!(poll_once(&mut waiting).await.is_none());
             let error = second.read(&mut [0]).unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
@@ -464,22 +457,22 @@ mod tests {
             for round in 0..20 {
                 let session = ports.session();
                 let mut passive = session.listen(HERE, HERE.ip()).unwrap();
-                assert_eq!(passive.address(), address);
+                assert_eq!(passive.advertised(None), address);
                 let exhausted = session.listen(HERE, HERE.ip());
                 assert!(matches!(exhausted, Err(PassiveError::Exhausted)));
                 match round % 4 {
                     0 => drop(passive),
                     1 => {
-                        passive.guard();
-                        assert!(poll_once(Box::pin(passive.connection())).await.is_none());
+                        passive.guard(None);
+                        assert!(poll_once(Box::pin(connection(passive))).await.is_none());
                     }
                     2 => {
                         let _client = TcpStream::connect(address).unwrap();
-                        drop(passive.connection().await);
+                        drop(connection(passive).await);
                     }
                     _ => {
                         let _client = TcpStream::connect(address).unwrap();
-                        let (_, served) = passive.connection().await;
+                        let (_, served) = connection(passive).await;
                         served.rest();
                         assert!(session.rests_until().unwrap() > clock::now());
                         drop(session);
@@ -504,7 +497,7 @@ mod tests {
             let (_, served) = serve(&later, false).await;
             served.rest();
             let taken = busy.listen(HERE, HERE.ip()).unwrap();
-            assert_eq!(taken.address().port(), first, "the one that rested longest");
+            assert_eq!(taken.advertised(None).port(), first, "the one that rested longest");
             let kept = later.listen(HERE, HERE.ip()).unwrap();
             assert_eq!(ports.counters().passive_reused.get(), 1);
             assert!(matches!(idle.listen(HERE, HERE.ip()), Err(PassiveError::Exhausted)));
@@ -525,7 +518,7 @@ mod tests {
             };
             let mut held = [(); 3].map(|()| listen("greedy").ok());
             assert!(held.iter().all(Option::is_some));
-            let refused = listen("greedy").unwrap_err();
+            let refused = listen("greedy").err().unwrap();
             assert!(matches!(refused, PassiveError::Share { held: 3, ports: 4, .. }), "{refused}");
             let other = listen("other").unwrap();
             held[0] = None;

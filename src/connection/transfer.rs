@@ -12,7 +12,7 @@ use tracing::Level;
 use super::data::{self, DataConnection, Interrupts, Origin};
 use super::data_path::DataPath;
 use super::kept::KeptConnection;
-use super::proof::Proof;
+use super::shaking::DataTls;
 use super::source::Reads;
 use super::write_behind::WritePath;
 use super::{Context, log_words, storage};
@@ -20,7 +20,7 @@ use crate::clock;
 use crate::protocol::file::{FileError, TransferRequest};
 use crate::protocol::session::{Input, ProtectionLevel, TransferError};
 use crate::runtime::{FileHelpers, Flag, Mailbox, MailboxSender, give_way, mailbox, race};
-use crate::tls::{ControlSession, HandshakeFacts};
+use crate::tls::HandshakeFacts;
 use crate::vfs::{Root, StorePolicy, Transfer};
 
 /// What a transfer is told when it is started.
@@ -32,10 +32,8 @@ pub(super) struct Job {
     /// Whether what it names may be opened on this thread.
     pub(super) local: bool,
     pub(super) request: TransferRequest,
-    /// What a data connection resumes.
-    pub(super) session: Arc<ControlSession>,
-    /// What it must prove.
-    pub(super) proof: Rc<Proof>,
+    /// What the handshake of its data connection is made with.
+    pub(super) tls: DataTls,
     pub(super) user: String,
     pub(super) peer: SocketAddr,
     /// Whether a bare FIN is the end of an upload under TLS.
@@ -227,20 +225,17 @@ impl Pump<'_> {
         report: &mut Report,
     ) -> Result<(), TransferError> {
         let deadline = clock::now() + self.job.context.policy().data_timeout;
-        let mut connection = data::open(go.origin, deadline, interrupts).await?;
-        if go.level == ProtectionLevel::Private {
+        let private = go.level == ProtectionLevel::Private;
+        let tls = private.then_some(&self.job.tls);
+        let mut connection = data::open(go.origin, tls, deadline, interrupts).await?;
+        if let Some(tls) = tls {
             // On an upload they wait until everything is in, see `hold_tickets`.
             let hold = !matches!(transfer, Transfer::Read(_)) || self.is_sent_whole(transfer);
-            let (context, session) = (&self.job.context, &self.job.session);
-            let proof = &self.job.proof;
-            match connection.protect(context, session, proof, deadline, hold).await {
+            match connection.protect(tls, deadline, hold).await {
                 Ok(facts) => report.facts = Some(facts),
                 Err(error) => {
                     self.connection = Some(connection);
-                    return Err(match error {
-                        TransferError::Protection => TransferError::HandshakeFailed,
-                        error => error,
-                    });
+                    return Err(error);
                 }
             }
             if !matches!(transfer, Transfer::Write(_)) {

@@ -150,6 +150,9 @@ values! {
     passive_exhausted: Counter,
     /// Connections to a passive port from another address than the client's, closed unread.
     passive_strangers: Counter,
+    /// Connections to a passive port from the client's address that got no transfer: their TLS
+    /// handshake failed, or did not show that they are the session's.
+    passive_refused: Counter,
     /// Times a passive port had to pause because descriptors or memory ran out.
     passive_accept_pauses: Counter,
 }

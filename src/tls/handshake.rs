@@ -14,7 +14,10 @@ use rustls::{HandshakeKind, ProtocolVersion, ServerConfig};
 use super::probe::Probe;
 use super::record::{ALERT, APPLICATION_DATA, HANDSHAKE, HEADER_BYTES, Header};
 use super::server::suite_name;
-use super::{Channel, ClientCertificate, ControlSession, Purpose, Resumption, ServerTls, TlsError};
+use super::{
+    Channel, ClientCertificate, ControlSession, Purpose, Resumption, ServerTls, TicketMark,
+    TlsError,
+};
 use crate::buffer::InBuf;
 use crate::limits::{TLS_HANDSHAKE_BYTES_MAX, TLS_RECORD_BYTES_MAX};
 
@@ -41,6 +44,8 @@ pub struct HandshakeFacts {
     pub group: Option<String>,
     /// Relation to an earlier session.
     pub resumption: Resumption,
+    /// The ticket or session ID that was resumed.
+    pub ticket: Option<TicketMark>,
     /// Server name the client asked for, lower case.
     pub server_name: Option<String>,
     /// The client's certificate, if it has sent one that is accepted.
@@ -119,6 +124,13 @@ impl Handshake {
     #[must_use]
     pub const fn has_hello(&self) -> bool {
         self.bytes_seen > 0
+    }
+
+    /// Whether what is still to be sent can wait: tickets of TLS 1.3, not the Finished of TLS 1.2.
+    #[must_use]
+    pub fn is_done_for_client(&self) -> bool {
+        let version = self.connection.as_ref().and_then(|connection| connection.protocol_version());
+        self.established && version == Some(ProtocolVersion::TLSv1_3)
     }
 
     /// Turns the established session over to our record layer.
@@ -252,6 +264,7 @@ impl Handshake {
                 .negotiated_key_exchange_group()
                 .and_then(|group| group.name().as_str().map(str::to_owned)),
             resumption: self.probe.resumption(resumed),
+            ticket: self.probe.mark().filter(|_| resumed),
             server_name: self.probe.server_name().map(str::to_owned),
             client_certificate: self.client_certificate(connection.peer_certificates())?,
         })

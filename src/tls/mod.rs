@@ -31,6 +31,6 @@ pub use drain::{After, Drain, DrainProgress, is_tls_record};
 pub use error::{Culprit, TlsError, TlsSetupError};
 pub use handshake::{Handshake, HandshakeFacts, Progress};
 pub use kernel::{Aead, KernelSender, ProtocolRecord, SendKeys};
-pub use probe::Resumption;
+pub use probe::{Resumption, TicketMark};
 pub use profile::{GROUPS, POST_QUANTUM, TlsProfile};
 pub use server::{Purpose, ServerTls, TlsOptions, TlsVersions};

@@ -6,7 +6,7 @@
 //! callback object. It is written once per value, by the thread that drives the connection.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use rustls::HandshakeKind;
@@ -71,6 +71,22 @@ impl fmt::Display for Resumption {
     }
 }
 
+/// Tells a ticket or session ID from others, without being one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TicketMark(u64);
+
+impl TicketMark {
+    /// Of these octets, the end of which is the tag of a ticket, or random.
+    #[must_use]
+    pub fn of(ticket: &[u8]) -> Self {
+        let mut mark = [0; size_of::<u64>()];
+        for (mark, octet) in mark.iter_mut().zip(ticket.iter().rev()) {
+            *mark = *octet;
+        }
+        Self(u64::from_le_bytes(mark))
+    }
+}
+
 /// What the last ticket or session ID looked at was.
 const OFFERED_NONE: u8 = 0;
 const OFFERED_EXPIRED: u8 = 1;
@@ -88,6 +104,8 @@ pub(super) struct Probe {
     server_name: OnceLock<String>,
     seal_key: OnceLock<Option<StepKey>>,
     offered: AtomicU8,
+    /// The mark of that ticket or session ID; 0 is none.
+    mark: AtomicU64,
     /// rustls has settled on a full handshake.
     full: AtomicBool,
     /// rustls has asked whether there are tickets.
@@ -111,6 +129,7 @@ impl Probe {
             server_name: OnceLock::new(),
             seal_key: OnceLock::new(),
             offered: AtomicU8::new(OFFERED_NONE),
+            mark: AtomicU64::new(0),
             full: AtomicBool::new(false),
             asked: AtomicBool::new(false),
             resuming_tls12: AtomicBool::new(false),
@@ -130,6 +149,16 @@ impl Probe {
         self.purpose == Purpose::Control
             || (self.offered.load(Ordering::Relaxed) == OFFERED_THIS
                 && !self.full.load(Ordering::Relaxed))
+    }
+
+    fn looked_at(&self, ticket: &[u8], seen: u8) {
+        self.offered.store(seen, Ordering::Relaxed);
+        self.mark.store(TicketMark::of(ticket).0, Ordering::Relaxed);
+    }
+
+    /// What the last ticket looked at was, so that it is known again.
+    pub(super) fn mark(&self) -> Option<TicketMark> {
+        Some(TicketMark(self.mark.load(Ordering::Relaxed))).filter(|mark| mark.0 != 0)
     }
 
     /// The server name the client asked for, lower case.
@@ -222,7 +251,7 @@ impl ProducesTickets for Probe {
             Err(TicketRefused::ExpiredOrUnknownKey) => (OFFERED_EXPIRED, None),
             Err(TicketRefused::Malformed) => (OFFERED_MALFORMED, None),
         };
-        self.offered.store(seen, Ordering::Relaxed);
+        self.looked_at(ticket, seen);
         session
     }
 }
@@ -244,7 +273,7 @@ impl StoresServerSessions for Probe {
         self.resuming_tls12.store(true, Ordering::Relaxed);
         let session = self.session.recall(key);
         let seen = if session.is_some() { OFFERED_THIS } else { OFFERED_UNKNOWN_ID };
-        self.offered.store(seen, Ordering::Relaxed);
+        self.looked_at(key, seen);
         session
     }
 

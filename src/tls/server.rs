@@ -198,6 +198,12 @@ impl ServerTls {
         &self.shared.certificates
     }
 
+    /// How long clients may use a ticket that is given now (RFC 8446 §4.6.1).
+    #[must_use]
+    pub fn ticket_lifetime(&self) -> Duration {
+        Duration::from_secs(self.shared.ticket_lifetime_seconds.into())
+    }
+
     pub(super) fn shared(&self) -> Arc<Shared> {
         self.shared.clone()
     }

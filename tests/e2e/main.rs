@@ -7,6 +7,7 @@ mod amplifiers;
 #[path = "../interop/content.rs"]
 #[allow(dead_code, reason = "shared with the interoperability tests, each using its part")]
 mod content;
+mod contested_ports;
 mod data_paths;
 mod downloads;
 mod durability;

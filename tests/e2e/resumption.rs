@@ -73,6 +73,8 @@ fn prefer_resumes_and_demands_nothing() {
             let tls = server.tls().versions(versions);
             let mut client = Client::open_with(&server, listener, tls.clone()).login();
             assert!(fetch(&mut client) && fetch(&mut client) && store(&mut client, "up"));
+            client.quit();
+            let mut client = Client::open_with(&server, listener, tls.clone().fresh()).login();
             client.data_tls = tls.clone().fresh();
             assert!(!fetch(&mut client));
             client.data_tls = tls.clone().no_resumption();

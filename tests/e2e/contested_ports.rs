@@ -1,0 +1,213 @@
+//! Who gets a transfer when others come to its passive port from the client's own address, before
+//! the client, beside it and instead of it (RFC 2577 §8, RFC 4217 §10.2) \[PASV-05, DTLS-11\].
+
+use std::net::{SocketAddr, TcpStream};
+
+use crate::support::server::BOTH_LISTENERS;
+use crate::support::tls::{TLS12, TLS13};
+use crate::support::wire::{End, Wire};
+use crate::support::{Client, Server, Tls};
+
+const VERSIONS: [&[&rustls::SupportedProtocolVersion]; 2] = [TLS12, TLS13];
+
+fn server(policy: &str) -> Server {
+    let server = Server::builder().toml(&format!("[tls]\ndata_resumption = \"{policy}\"")).start();
+    std::fs::write(server.root().join("file"), "content").unwrap();
+    server
+}
+
+/// For each version and listener: a client with `tls` that has resumed its session, if `resumed`.
+fn each_client(server: &Server, resumed: bool, mut with: impl FnMut(Client, Tls)) {
+    for versions in VERSIONS {
+        for listener in BOTH_LISTENERS {
+            let tls = server.tls().versions(versions);
+            let mut client = Client::open_with(server, listener, tls.clone()).login();
+            if resumed {
+                let data = client.begin("RETR file");
+                assert!(data.resumed());
+                assert_eq!(client.receive(data), b"content");
+            }
+            with(client, tls.no_resumption());
+        }
+    }
+}
+
+/// Nothing of a transfer may come.
+#[track_caller]
+fn assert_gets_nothing(mut stranger: Wire) {
+    let (octets, end) = stranger.read_to_end();
+    assert!(octets.is_empty(), "a stranger got {}", octets.escape_ascii());
+    assert_ne!(end, End::Timeout);
+}
+
+fn connect_and_shake(address: SocketAddr, tls: &Tls) -> Wire {
+    let mut wire = Wire::connect(address);
+    wire.handshake(tls).unwrap();
+    wire
+}
+
+/// Some clients connect, finish their handshake, and only then send the command; one that sends no
+/// command costs nobody anything.
+#[test]
+fn the_handshake_may_be_over_before_the_command() {
+    let server = server("require");
+    each_client(&server, true, |mut client, stranger| {
+        for _ in 0..2 {
+            let mut data = client.passive();
+            client.secure(&mut data);
+            client.expect("RETR file", 150);
+            assert_eq!(client.receive(data), b"content");
+            let mut data = client.passive();
+            client.secure(&mut data);
+            client.expect("STOR up", 150);
+            client.deliver(data, b"content");
+        }
+        let data = connect_and_shake(client.epsv(), &stranger);
+        client.expect("RETR file", 150);
+        assert_gets_nothing(data);
+        client.expect_reply(522);
+        let mut unused = client.passive();
+        client.secure(&mut unused);
+        let data = client.begin("RETR file");
+        assert_eq!(client.receive(data), b"content");
+        client.quit();
+    });
+}
+
+/// The stranger has finished its handshake before the command, or begins it after; the client comes
+/// second each time, and proves itself.
+#[test]
+fn a_stranger_that_comes_first_gets_nothing() {
+    for policy in ["prefer", "require"] {
+        let server = server(policy);
+        each_client(&server, true, |mut client, tls| {
+            for early in [true, false] {
+                for command in ["RETR file", "STOR up", "MLSD"] {
+                    let address = client.epsv();
+                    let mut stranger = Wire::connect(address);
+                    if early {
+                        stranger.handshake(&tls).unwrap();
+                    }
+                    client.expect(command, 150);
+                    if !early {
+                        stranger.handshake(&tls).unwrap();
+                    }
+                    let mut data = Wire::connect(address);
+                    client.secure(&mut data);
+                    if command.starts_with("STOR") {
+                        client.deliver(data, b"the client's");
+                        assert_eq!(
+                            std::fs::read(server.root().join("up")).unwrap(),
+                            b"the client's"
+                        );
+                    } else {
+                        assert!(!client.receive(data).is_empty());
+                    }
+                    assert_gets_nothing(stranger);
+                }
+            }
+            client.quit();
+        });
+    }
+}
+
+/// Nor one that is in its handshake when the client, which has never resumed yet, comes.
+#[test]
+fn a_stranger_in_its_handshake_does_not_keep_the_client_out() {
+    let server = server("prefer");
+    each_client(&server, false, |mut client, _| {
+        let address = client.epsv();
+        let silent: Vec<_> = (0..20).map(|_| Wire::connect(address)).collect();
+        let mut foreign = Wire::connect(address);
+        foreign.send_raw(b"GET / HTTP/1.0\r\n\r\n").unwrap();
+        client.expect("RETR file", 150);
+        let mut data = Wire::connect(address);
+        client.secure(&mut data);
+        assert!(data.resumed());
+        assert_eq!(client.receive(data), b"content");
+        silent.into_iter().for_each(assert_gets_nothing);
+        client.quit();
+    });
+}
+
+/// A ticket of another session is no proof, though it is one of the same user.
+#[test]
+fn a_ticket_of_another_session_is_no_proof() {
+    let server = server("prefer");
+    each_client(&server, true, |mut client, tls| {
+        let other = Client::open_with(&server, BOTH_LISTENERS[0], tls.fresh()).login();
+        let address = client.epsv();
+        client.expect("RETR file", 150);
+        let stranger = connect_and_shake(address, &other.tls);
+        let mut data = Wire::connect(address);
+        client.secure(&mut data);
+        assert_eq!(client.receive(data), b"content");
+        assert_gets_nothing(stranger);
+        client.quit();
+        other.quit();
+    });
+}
+
+/// Nobody can tell which of two without proof is the client's.
+#[test]
+fn of_two_without_proof_neither_gets_it() {
+    let server = server("prefer");
+    each_client(&server, false, |mut client, tls| {
+        for command in ["RETR file", "STOR never"] {
+            let address = client.epsv();
+            let first = connect_and_shake(address, &tls);
+            let second = connect_and_shake(address, &tls);
+            client.expect(command, 150);
+            client.expect_reply(522);
+            assert_gets_nothing(first);
+            assert_gets_nothing(second);
+        }
+        assert!(!server.root().join("never").exists());
+        let data = client.begin("RETR file");
+        assert_eq!(client.receive(data), b"content");
+        client.quit();
+    });
+}
+
+/// A client that resumes with a ticket it keeps, as all do in TLS 1.2, has no reason to come
+/// without. One that uses each ticket once may have none left, and is served.
+#[test]
+fn who_keeps_its_tickets_must_resume() {
+    let server = server("prefer");
+    each_client(&server, true, |mut client, tls| {
+        let tls12 =
+            client.wire.tls().unwrap().protocol_version() == Some(rustls::ProtocolVersion::TLSv1_2);
+        client.data_tls = tls;
+        for _ in 0..2 {
+            let mut data = client.passive();
+            client.expect("RETR file", 150);
+            client.secure(&mut data);
+            if tls12 {
+                assert_gets_nothing(data);
+                client.expect_reply(522);
+            } else {
+                assert_eq!(client.receive(data), b"content");
+            }
+        }
+        client.quit();
+    });
+}
+
+/// However many come, one announcement takes a bounded number of them, and the session goes on.
+#[test]
+fn connections_of_one_port_are_bounded() {
+    let server = server("prefer");
+    each_client(&server, true, |mut client, _| {
+        let address = client.epsv();
+        // Those that come too late are refused.
+        let crowd: Vec<_> = (0..100).filter_map(|_| TcpStream::connect(address).ok()).collect();
+        assert!(crowd.len() >= 64, "{}", crowd.len());
+        client.expect("RETR file", 150);
+        client.expect("ABOR", 426);
+        client.expect_reply(226);
+        crowd.into_iter().map(Wire::new).for_each(assert_gets_nothing);
+        let data = client.begin("RETR file");
+        assert_eq!(client.receive(data), b"content");
+        client.quit();
+    });
+}
