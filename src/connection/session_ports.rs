@@ -194,8 +194,8 @@ struct Guard {
 }
 
 impl PassiveListener {
-    /// Where the client is to connect, for the 227 or 229 reply. The masquerade address is for IPv4 clients; IPv6 has no such
-    /// need (EPSV tells no address).
+    /// Where the client is to connect, for the 227 or 229 reply. The masquerade address is for IPv4
+    /// clients; IPv6 has no such need (EPSV tells no address).
     pub(super) fn advertised(&self, masquerade: Option<Ipv4Addr>) -> SocketAddr {
         let own = self.port.address;
         match masquerade {

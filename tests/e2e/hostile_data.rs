@@ -112,7 +112,8 @@ fn passive_theft_from_the_same_address() {
     }
 }
 
-/// Beside the owner's connection another gets nothing, and after its handshake none gets in \[PASV-13\].
+/// Beside the owner's connection another gets nothing, and after its handshake none gets in
+/// \[PASV-13\].
 #[test]
 fn second_connection_to_a_passive_port() {
     let server = Server::start();
