@@ -220,6 +220,19 @@ pub const PROOFS_PER_SHARD_MAX: usize = 16 * 1024;
 /// that may be right without a hash. One log-in that waits is two.
 pub const PROOF_MISSES_MAX: u8 = 8;
 
+/// How long nobody must have touched what seems to be a killed server's temporary file, on a file
+/// system that has no locks to tell: longer than any upload lives without an octet.
+pub const LEFTOVER_AGE_WITHOUT_LOCKS: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+/// Octets of entries read by one piece of a sweep: some thousand names, a millisecond.
+pub const SWEEP_READ_BYTES: usize = 32 * 1024;
+
+/// Entries that a sweep looks at in one home.
+pub const SWEEP_ENTRIES_MAX: u64 = 100_000_000;
+
+/// Octets of names of directories that a sweep has still to read.
+pub const SWEEP_DIRECTORIES_BYTES_MAX: usize = 4 * 1024 * 1024;
+
 const _: () = assert!(COMMAND_LINE_BYTES_MAX > PATH_BYTES_MAX + 16);
 const _: () = assert!(PIPELINE_BYTES_MAX > COMMAND_LINE_BYTES_MAX);
 const _: () = assert!(HELPERS_PER_USER_MAX < HELPERS_PER_DEVICE_MAX);

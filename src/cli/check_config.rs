@@ -204,6 +204,7 @@ fn describe_policy(lines: &mut Lines, policy: &Policy) {
     lines.add("policy.host_names", if names.is_empty() { "any" } else { &names });
     lines.add("storage.failed_upload", word(&FAILED_UPLOADS, policy.failed_upload));
     lines.add("storage.durability", word(&DURABILITIES, policy.durability));
+    lines.add("storage.leftover_age", duration_text(policy.leftover_age));
     let hashes: Vec<_> = policy.hash_uploads.iter().map(hash_command::name).collect();
     let hashes = hashes.join(", ");
     lines.add("storage.hash_uploads", if hashes.is_empty() { "none" } else { &hashes });
@@ -443,7 +444,7 @@ mod tests {
     }
 
     /// A value other than the default for each key, with no effect on the line of another one.
-    const OTHER_VALUES: [(&str, &str); 50] = [
+    const OTHER_VALUES: [(&str, &str); 51] = [
         ("listen.implicit", "[\"127.0.0.1:1\"]"),
         ("listen.explicit", "[\"127.0.0.1:1\"]"),
         ("listen.backlog", "1"),
@@ -490,6 +491,7 @@ mod tests {
         ("limits.shutdown_timeout", "\"3s\""),
         ("storage.failed_upload", "\"keep\""),
         ("storage.durability", "\"full\""),
+        ("storage.leftover_age", "\"3s\""),
         ("storage.hash_uploads", "[\"MD5\"]"),
         ("log.format", "\"json\""),
         ("log.level", "\"debug\""),

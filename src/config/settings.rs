@@ -489,6 +489,8 @@ impl Settings {
         let policy = &mut self.policy;
         section.set("failed_upload", &mut policy.failed_upload, one_of(&FAILED_UPLOADS));
         section.set("durability", &mut policy.durability, one_of(&DURABILITIES));
+        let ages = Duration::from_secs(1)..=Duration::from_secs(30 * 24 * 60 * 60);
+        section.set("leftover_age", &mut policy.leftover_age, duration(ages));
         if let Some(algorithms) = section.list("hash_uploads", hash_algorithm) {
             policy.hash_uploads = algorithms.into_iter().collect();
         }

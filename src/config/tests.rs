@@ -391,7 +391,7 @@ fn errors_of_form() {
         "[storage]\nfailed_uploads = \"keep\"\n[stroage]\n",
         &[
             "ringftpd.toml:4: storage.failed_uploads: unknown key; known here: failed_upload, \
-             durability, hash_uploads",
+             durability, leftover_age, hash_uploads",
             "ringftpd.toml:5: stroage: unknown key; known here: listen, shards, tls, policy, \
              passive, limits, storage, directories, log, metrics, process, anonymous, users",
         ],

@@ -3,6 +3,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
@@ -24,7 +25,7 @@ use crate::protocol::policy::Policy;
 use crate::runtime::{FileHelpers, Flag, Helpers, Line, Owner, Pacer, Queue, TaskGroup};
 use crate::sys::ktls;
 use crate::tls::ServerTls;
-use crate::vfs::Root;
+use crate::vfs::{Home, Root, Swept};
 
 /// Values a shard's context is built from.
 pub struct ContextParts {
@@ -174,6 +175,27 @@ impl Context {
     pub(super) fn home_files(&self, user: &str, device: u64) -> FileHelpers {
         let device = number(&("home", device));
         self.parts.helpers.of(Owner { user: number(user), device })
+    }
+
+    /// The helper threads for the sweep of `device`.
+    pub fn sweep_files(&self, device: u64) -> FileHelpers {
+        self.parts.helpers.of(Owner { user: number(&("sweep", device)), device })
+    }
+
+    /// Every home, with the device it was on when it was last seen; 0 when it was not.
+    pub fn homes(&self) -> Vec<(Arc<Home>, u64)> {
+        self.homes.all()
+    }
+
+    /// Counts and logs leftovers that were removed.
+    pub fn note_leftovers(&self, swept: Swept, place: &dyn fmt::Display) {
+        if swept.files > 0 {
+            self.counters.leftovers_removed.add(swept.files);
+            self.counters.leftover_bytes_removed.add(swept.octets);
+            let (files, octets) = (swept.files, swept.octets);
+            let what = "removed unfinished uploads of a server that is gone";
+            tracing::info!(%place, files, octets, "{what}");
+        }
     }
 
     /// Whether files at `device`, where `path` is, may be opened and closed on this thread: their

@@ -82,6 +82,13 @@ impl Homes {
             *place = known;
         }
     }
+
+    /// Every home, with the device it was on when it was last seen; 0 when it was not.
+    pub(super) fn all(&self) -> Vec<(Arc<Home>, u64)> {
+        let count = u32::try_from(self.0.borrow().len()).unwrap_or(u32::MAX);
+        let known = (0..count).filter_map(|id| self.get(HomeId(id)));
+        known.map(|(home, root)| (home, root.map_or(0, |root| root.device()))).collect()
+    }
 }
 
 /// The account of `user`, if `certificate` is all the proof it takes.

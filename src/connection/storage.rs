@@ -44,6 +44,11 @@ pub(super) async fn perform(
             let begin = move || piece(ControlText::open(&root, &list)?, ControlText::step);
             rest(files, on_helper(files, begin).await?, ControlText::step).await
         }
+        FileRequest::RemoveDirectory(path) => {
+            let swept = on_helper(files, move || vfs::remove_directory(&root, &path)).await?;
+            context.note_leftovers(swept, &"a removed directory");
+            Ok(FileReply::Done)
+        }
         request => on_helper(files, move || vfs::perform(&root, &request)).await,
     }
 }
@@ -110,6 +115,9 @@ pub(super) async fn open(
         && !job.context.is_local(&job.root, job.request.path(), files, file.device())
     {
         file.set_remote();
+    }
+    if let Transfer::Write(upload) = &transfer {
+        job.context.note_leftovers(upload.swept(), &"an upload's directory");
     }
     while let Transfer::Write(mut upload) = transfer {
         if !upload.is_copying() || stop() {

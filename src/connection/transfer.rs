@@ -119,6 +119,7 @@ async fn run(
         failed_upload: policy.failed_upload,
         durability: policy.durability,
         hashes: policy.hash_uploads,
+        leftover_age: policy.leftover_age,
     };
     let stop = || interrupts.check().is_err();
     let opening = async { Some(storage::open(&job, store, stop).await) };

@@ -142,6 +142,10 @@ values! {
     helper_threads_added: Counter,
     /// Times receiving had to wait because storage was slower.
     write_behind_waits: Counter,
+    /// Unfinished uploads of servers that are gone, removed.
+    leftovers_removed: Counter,
+    /// Octets of these.
+    leftover_bytes_removed: Counter,
     /// Passive ports opened: socket, bind and listen.
     passive_opened: Counter,
     /// Passive ports that served their session once more instead.

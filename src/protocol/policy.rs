@@ -103,6 +103,8 @@ pub struct Policy {
     pub failed_upload: FailedUpload,
     /// What 226 promises.
     pub durability: Durability,
+    /// How long nobody must have touched what a killed server left, before it is removed.
+    pub leftover_age: Duration,
     /// Digests made of uploads while they are stored, and kept with the file.
     pub hash_uploads: HashAlgorithms,
 }
@@ -130,6 +132,7 @@ impl Default for Policy {
             stall_timeout: Duration::from_secs(120),
             failed_upload: FailedUpload::Delete,
             durability: Durability::Data,
+            leftover_age: Duration::from_secs(60 * 60),
             hash_uploads: HashAlgorithms::default(),
         }
     }

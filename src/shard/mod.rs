@@ -5,6 +5,7 @@
 mod admission;
 mod listener;
 mod steering;
+mod sweeper;
 
 use std::cell::RefCell;
 use std::future::pending;
@@ -22,7 +23,7 @@ use crate::metrics::{self, Held};
 use crate::protocol::policy::Policy;
 use crate::protocol::session::Mode;
 use crate::runtime::remote::{RemoteInbox, RemoteReceiver};
-use crate::runtime::{Helpers, Listener, ListenerTask, Stream, end_turn, race, timeout_at};
+use crate::runtime::{Helpers, Listener, ListenerTask, Stream, end_turn, race, spawn, timeout_at};
 use crate::sys::ktls;
 use crate::tls::ServerTls;
 
@@ -133,8 +134,12 @@ impl Shard {
         });
         let tasks: Vec<ListenerTask> =
             self.listeners.into_iter().filter_map(|bound| listen(&door, bound)).collect();
+        let sweeping = (self.index == 0).then(|| spawn(sweeper::run(context.clone())));
         let mut inbox = self.inbox.open();
         answer(self.index, &context, &mut inbox).await;
+        if let Some(sweeping) = sweeping {
+            sweeping.cancel().await;
+        }
         for task in tasks {
             task.stop().await;
         }

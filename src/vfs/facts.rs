@@ -132,6 +132,11 @@ impl Place {
     pub(super) const fn device(self) -> u64 {
         self.unique.0
     }
+
+    /// Whether the two are on one mount.
+    pub(super) fn is_on_mount_of(self, other: Self) -> bool {
+        (self.unique.0, self.mount) == (other.unique.0, other.mount)
+    }
 }
 
 /// The place of an open handle, `O_PATH` included. `cached` is that of [`stat_handle`].

@@ -15,11 +15,13 @@ mod growing;
 mod hash;
 mod home;
 mod kept_digests;
+mod leftovers;
 mod lister;
 mod read;
 mod request;
 mod root;
 mod shown_names;
+mod sweep;
 mod temporary;
 #[cfg(test)]
 mod testing;
@@ -29,10 +31,12 @@ mod upload;
 pub use self::gradual::{ControlText, TextSize};
 pub use self::hash::Hasher;
 pub use self::home::Home;
+pub use self::leftovers::Swept;
 pub use self::lister::Lister;
 pub use self::read::{DIRECT_ALIGNMENT, ReadFile};
-pub use self::request::{perform, try_perform};
+pub use self::request::{perform, remove_directory, try_perform};
 pub use self::root::{Root, RootError};
+pub use self::sweep::{Sweep, SweepReport, Tree};
 pub use self::upload::{StorePolicy, Upload};
 
 use std::sync::Arc;

@@ -14,9 +14,10 @@ use super::facts;
 use super::gradual::{ControlText, TextSize};
 use super::hash::Hasher;
 use super::kept_digests;
+use super::leftovers::{Swept, remove_all};
 use super::root::{Lookup, Root};
 use super::shown_names::meant;
-use super::temporary::{descriptor_path, remove_abandoned};
+use super::temporary::descriptor_path;
 use crate::protocol::file::{
     FileError, FileKind, FileReply, FileRequest, FileTime, Metadata, NameFacts,
 };
@@ -41,7 +42,7 @@ pub fn perform(root: &Arc<Root>, request: &FileRequest) -> Result<FileReply, Fil
         }
         FileRequest::AsciiSize(path) => whole(TextSize::open(root, path)?, TextSize::step),
         FileRequest::MakeDirectory(path) => make_directory(root, path),
-        FileRequest::RemoveDirectory(path) => remove_directory(root, path),
+        FileRequest::RemoveDirectory(path) => remove_directory(root, path).map(|_| FileReply::Done),
         FileRequest::Delete(path) => delete(root, path),
         FileRequest::Rename { from, to, replace } => rename(root, from, to, *replace),
         FileRequest::SetFacts { path, modified, mode } => {
@@ -115,12 +116,17 @@ fn make_directory(root: &Root, path: &VirtualPath) -> Result<FileReply, FileErro
     Ok(FileReply::Done)
 }
 
-fn remove_directory(root: &Root, path: &VirtualPath) -> Result<FileReply, FileError> {
+/// RMD, which also removes what a killed server left in the directory, if there is nothing else.
+///
+/// # Errors
+///
+/// Why the directory is still there.
+pub fn remove_directory(root: &Root, path: &VirtualPath) -> Result<Swept, FileError> {
     let (parent, name) = root.parent(path)?;
     let name = meant(&parent, name)?;
     let name = name.as_ref();
     let refusal = match unlinkat(&parent, name, AtFlags::REMOVEDIR) {
-        Ok(()) => return Ok(FileReply::Done),
+        Ok(()) => return Ok(Swept::default()),
         Err(Errno::NOTDIR) if is_link(&parent, name) => return Err(FileError::IsALink),
         // rmdir(2) may say either.
         Err(Errno::EXIST | Errno::NOTEMPTY) => FileError::NotEmpty,
@@ -128,9 +134,9 @@ fn remove_directory(root: &Root, path: &VirtualPath) -> Result<FileReply, FileEr
     };
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let Ok(directory) = openat(&parent, name, flags, Mode::empty()) else { return Err(refusal) };
-    remove_abandoned(&directory).map_err(|_| refusal)?;
+    let swept = remove_all(&directory).map_err(|_| refusal)?;
     unlinkat(&parent, name, AtFlags::REMOVEDIR).map_err(|_| refusal)?;
-    Ok(FileReply::Done)
+    Ok(swept)
 }
 
 fn delete(root: &Root, path: &VirtualPath) -> Result<FileReply, FileError> {

@@ -387,7 +387,7 @@ impl Root {
     }
 
     /// The one call every pathname goes through. `more` can only confine it further.
-    fn resolve_with(
+    pub(super) fn resolve_with(
         &self,
         relative: &[u8],
         flags: OFlags,

@@ -2,12 +2,11 @@
 //! `.ringftpd-XXXXXXXX.part` with eight hexadecimal digits, which is never listed and never
 //! reachable by clients. What becomes of them is `upload`'s to say.
 
-use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use rustix::fs::{
-    AtFlags, CWD, FlockOperation, Mode, OFlags, RawDir, RenameFlags, flock, linkat, openat,
-    renameat_with, unlinkat,
+    AtFlags, CWD, FlockOperation, Mode, OFlags, RenameFlags, flock, linkat, openat, renameat_with,
+    unlinkat,
 };
 use rustix::io::Errno;
 use rustix::rand::{GetRandomFlags, getrandom};
@@ -22,14 +21,16 @@ const PREFIX: &[u8] = b".ringftpd-";
 const SUFFIX: &[u8] = b".part";
 const DIGITS: usize = 8;
 
-/// Octets one `getdents64` may fill here.
-const ENTRIES_BYTES: usize = 4 * 1024;
-
 /// Whether `name` is one of the reserved names.
 pub(super) fn is_temporary(name: &[u8]) -> bool {
     name.strip_prefix(PREFIX)
         .and_then(|rest| rest.strip_suffix(SUFFIX))
         .is_some_and(|digits| digits.len() == DIGITS && digits.iter().all(u8::is_ascii_hexdigit))
+}
+
+/// Whether this server may have made `name`; some that are reserved it never makes.
+pub(super) fn is_made_here(name: &[u8]) -> bool {
+    is_temporary(name) && !name.iter().any(u8::is_ascii_uppercase)
 }
 
 /// A reserved name nobody can foresee.
@@ -65,35 +66,12 @@ pub(super) fn create_temporary(
 }
 
 /// A new empty file under a reserved name. The lock, where the filesystem has locks, tells it from
-/// one whose server was killed, see [`remove_abandoned`].
+/// one whose server was killed, see `leftovers`.
 pub(super) fn create_hidden(directory: &OwnedFd, hidden: &[u8]) -> Result<OwnedFd, Errno> {
     let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let file = openat(directory, hidden, flags, NEW_FILE_MODE)?;
     let _ = flock(&file, FlockOperation::NonBlockingLockExclusive);
     Ok(file)
-}
-
-/// Removes what a killed server left in `directory` (an ordinary handle at its beginning), but only
-/// when nothing else is in there: RMD would call a directory not empty that lists as empty.
-/// Temporary files in use are locked and stay.
-pub(super) fn remove_abandoned(directory: &OwnedFd) -> Result<(), FileError> {
-    let mut entries = vec![MaybeUninit::uninit(); ENTRIES_BYTES];
-    let mut entries = RawDir::new(directory, &mut entries);
-    let mut abandoned = Vec::new();
-    while let Some(entry) = entries.next() {
-        match entry?.file_name().to_bytes() {
-            b"." | b".." => {}
-            name if is_temporary(name) => abandoned.push(name.to_vec()),
-            _ => return Err(FileError::NotEmpty),
-        }
-    }
-    for name in abandoned {
-        let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let file = openat(directory, name.as_slice(), flags, Mode::empty())?;
-        flock(&file, FlockOperation::NonBlockingLockExclusive)?;
-        unlinkat(directory, name.as_slice(), AtFlags::empty())?;
-    }
-    Ok(())
 }
 
 /// Gives an unnamed file a name that nobody has.
@@ -143,6 +121,8 @@ mod tests {
     fn recognises_its_own_names_and_no_others() {
         assert!(is_temporary(&random_name().unwrap()));
         assert!(is_temporary(&with_digits(b"00ffAA99")));
+        assert!(is_made_here(&random_name().unwrap()));
+        assert!(!is_made_here(&with_digits(b"00ffAA99")));
         assert_ne!(random_name().unwrap(), random_name().unwrap());
         for name in
             [&b".ringftpd-.part"[..], b".ringftpd-0123456g.part", b"x.ringftpd-01234567.part"]

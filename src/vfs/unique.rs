@@ -4,14 +4,17 @@
 //! where the octets go: whoever creates that name (`O_EXCL`) and then finds the wanted name absent
 //! owns the wanted name among all sessions and processes of this server, and the final rename
 //! replaces nothing. Anybody else who takes the name meanwhile keeps it, and the upload fails. A
-//! reservation left by a crash makes later STOUs take the next name.
+//! reservation left by a crash makes later STOUs take the next name until it is old enough to be
+//! removed (see `leftovers`).
 
 use std::os::fd::OwnedFd;
+use std::time::Duration;
 
 use rustix::fs::{AtFlags, unlinkat};
 use rustix::io::Errno;
 
 use super::facts;
+use super::leftovers::{Swept, remove_leftover, sweep_beginning};
 use super::temporary::{create_hidden, random_digits, with_digits};
 use crate::limits::NAME_BYTES_MAX;
 use crate::protocol::file::FileError;
@@ -27,18 +30,23 @@ pub(super) struct Claim {
     pub(super) name: Vec<u8>,
     /// What holds it.
     pub(super) hidden: Vec<u8>,
+    /// Leftovers removed on the way.
+    pub(super) swept: Swept,
 }
 
 /// Holds the first name nobody has: `wanted`, `wanted.1`, and so on.
-pub(super) fn claim(directory: &OwnedFd, wanted: &[u8]) -> Result<Claim, FileError> {
+/// Leftovers that nobody has touched for `age` do not count.
+pub(super) fn claim(directory: &OwnedFd, wanted: &[u8], age: Duration) -> Result<Claim, FileError> {
+    let mut swept = sweep_beginning(directory, age);
     for attempt in 0..2 * UNIQUE_TRIES_MAX {
         let name = match attempt {
             0 => wanted.to_vec(),
             1..UNIQUE_TRIES_MAX => with_suffix(wanted, attempt.to_string().as_bytes()),
             _ => with_suffix(wanted, &random_digits()?),
         };
+        swept.add(remove_leftover(directory, &reservation_of(&name), age));
         if let Some((file, hidden)) = reserve_name(directory, &name)? {
-            return Ok(Claim { file, name, hidden });
+            return Ok(Claim { file, name, hidden, swept });
         }
     }
     Err(FileError::AlreadyExists)

@@ -11,6 +11,7 @@
 //! Linking an unnamed file needs Linux 6.10 or `/proc`.
 
 use std::os::fd::OwnedFd;
+use std::time::Duration;
 
 use rustix::fs::{
     AtFlags, FlockOperation, Gid, Mode, OFlags, Statx, Uid, fchmod, fchown, fdatasync, flock,
@@ -22,6 +23,7 @@ use super::copy::Prefix;
 use super::error::cross_device;
 use super::facts;
 use super::growing::Growing;
+use super::leftovers::{Swept, sweep_beginning};
 use super::root::{Root, Target, open_file_in, require_file};
 use super::temporary::{create_temporary, link_unnamed, random_name, rename_new};
 use super::unique::{Claim, claim};
@@ -40,6 +42,8 @@ pub struct StorePolicy {
     pub durability: Durability,
     /// Digests to make of whole uploads and to keep with the file.
     pub hashes: HashAlgorithms,
+    /// How long nobody must have touched what a killed server left, before it is removed.
+    pub leftover_age: Duration,
 }
 
 /// An upload under way. Dropping it leaves nothing of it, as [`FailedUpload::Delete`] does; that
@@ -55,6 +59,7 @@ pub struct Upload {
     goal: Goal,
     rights: StoreRights,
     policy: StorePolicy,
+    swept: Swept,
 }
 
 /// Where the octets are, and so what is left to undo.
@@ -121,6 +126,12 @@ impl Upload {
     #[must_use]
     pub fn chosen_name(&self) -> Option<&[u8]> {
         (self.goal == Goal::Unique).then_some(&self.name)
+    }
+
+    /// What killed servers had left beside it, and was removed.
+    #[must_use]
+    pub const fn swept(&self) -> Swept {
+        self.swept
     }
 
     /// Whether [`Upload::copy_some`] has something to do.
@@ -225,10 +236,16 @@ impl Upload {
             return Err(FileError::PermissionDenied);
         }
         let (file, hidden) = create_temporary(&directory)?;
+        let swept = match hidden {
+            // Where there are hidden files, there are leftovers.
+            Some(_) => sweep_beginning(&directory, policy.leftover_age),
+            None => Swept::default(),
+        };
         let place = hidden.map_or(Place::Unnamed, Place::Hidden);
         let goal = if existing.is_some() { Goal::Replace } else { Goal::Create };
         let mut upload = Self::new(file, directory, name, place, goal, policy);
         upload.rights = rights;
+        upload.swept = swept;
         if let Some(stat) = existing {
             // Already now, so that a hidden name shows no more than the file it will replace.
             upload.adopt_permissions(&stat)?;
@@ -285,8 +302,11 @@ impl Upload {
 
     fn unique(root: &Root, path: &VirtualPath, policy: StorePolicy) -> Result<Self, FileError> {
         let (directory, wanted) = root.parent(path)?;
-        let Claim { file, name, hidden } = claim(&directory, wanted)?;
-        Ok(Self::new(file, directory, name, Place::Hidden(hidden), Goal::Unique, policy))
+        let Claim { file, name, hidden, swept } = claim(&directory, wanted, policy.leftover_age)?;
+        let place = Place::Hidden(hidden);
+        let mut upload = Self::new(file, directory, name, place, Goal::Unique, policy);
+        upload.swept = swept;
+        Ok(upload)
     }
 
     fn new(
@@ -299,7 +319,8 @@ impl Upload {
     ) -> Self {
         let content = Growing::new(file, policy.hashes, policy.durability != Durability::None);
         let rights = StoreRights { create: true, overwrite: false };
-        Self { content, prefix: None, directory, name, place, goal, rights, policy }
+        let swept = Swept::default();
+        Self { content, prefix: None, directory, name, place, goal, rights, policy, swept }
     }
 
     /// Puts the complete file under its name.

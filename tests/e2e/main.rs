@@ -19,6 +19,7 @@ mod hostile;
 mod hostile_data;
 mod hung;
 mod idle_sessions;
+mod leftovers;
 mod limits;
 mod listings;
 mod logins;

@@ -37,6 +37,7 @@ pub const BOTH_LISTENERS: [Listener; 2] = [Listener::Explicit, Listener::Implici
 /// What to start.
 pub struct Builder {
     config: Table,
+    through: Vec<String>,
     environment: Vec<(String, String)>,
     open_files: Option<u32>,
 }
@@ -100,6 +101,14 @@ impl Builder {
         self
     }
 
+    /// Has this program start the server in its own place (exec): its arguments are the server's
+    /// command line.
+    #[must_use]
+    pub fn through(mut self, program: &[&str]) -> Self {
+        self.through = program.iter().map(|&word| word.to_owned()).collect();
+        self
+    }
+
     /// Starts the server and waits until it says `ready`.
     #[track_caller]
     pub fn start(self) -> Server {
@@ -124,7 +133,7 @@ impl Builder {
         complete(&mut self.config, scratch.path());
         write_private(&path("ringftpd.toml"), &toml::to_string(&self.config).unwrap());
 
-        let mut child = program(self.open_files)
+        let mut child = program(&self.through, self.open_files)
             .args(["serve", "--config"])
             .arg(path("ringftpd.toml"))
             .arg("--state-dir")
@@ -167,7 +176,8 @@ impl Server {
     /// an implicit and an explicit listener on 127.0.0.1; short delays; otherwise the defaults.
     pub fn builder() -> Builder {
         let all = ["read", "list", "write", "append", "delete", "rename", "mkdir"];
-        Builder { config: Table::new(), environment: Vec::new(), open_files: None }
+        let config = Table::new();
+        Builder { config, through: Vec::new(), environment: Vec::new(), open_files: None }
             .toml("[limits]\nlogin_failure_delay = \"50ms\"\nshutdown_timeout = \"2s\"")
             .user("alice", &all, "")
             .user("bob", &["read", "list"], "")
@@ -356,15 +366,21 @@ fn forward(pipe: impl Read + Send + 'static, log: Log, lines: Sender<String>) {
     });
 }
 
-/// Writes a file nobody else may read, as the server wants its secrets kept.
-fn program(open_files: Option<u32>) -> Command {
-    let program = env!("CARGO_BIN_EXE_ringftpd");
-    let Some(limit) = open_files else { return Command::new(program) };
-    let mut command = Command::new("sh");
-    command.args(["-c", "ulimit -n \"$0\"; exec \"$@\"", &limit.to_string(), program]);
+/// The server program, behind what it is to be started by.
+fn program(through: &[String], open_files: Option<u32>) -> Command {
+    let mut words: Vec<String> = Vec::new();
+    if let Some(limit) = open_files {
+        let limited = ["sh", "-c", "ulimit -n \"$0\"; exec \"$@\"", &limit.to_string()];
+        words.extend(limited.map(str::to_owned));
+    }
+    words.extend_from_slice(through);
+    words.push(env!("CARGO_BIN_EXE_ringftpd").to_owned());
+    let mut command = Command::new(&words[0]);
+    command.args(&words[1..]);
     command
 }
 
+/// Writes a file nobody else may read, as the server wants its secrets kept.
 fn write_private(path: &Path, contents: &str) {
     let mut file =
         std::fs::File::options().write(true).create_new(true).mode(0o600).open(path).unwrap();

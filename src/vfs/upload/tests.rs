@@ -11,6 +11,7 @@ use crate::vfs::testing::{Home, SetOnDrop, path};
 use crate::vfs::{Transfer, perform};
 
 const DELETE: StorePolicy = StorePolicy {
+    leftover_age: Duration::from_secs(3600),
     failed_upload: FailedUpload::Delete,
     durability: Durability::None,
     hashes: HashAlgorithms::NONE,
