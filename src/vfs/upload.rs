@@ -8,7 +8,8 @@
 //! APPE whose name was free is a new file like any other; should somebody have taken the name by
 //! its end, its octets are added to what is there.
 //!
-//! Linking an unnamed file needs Linux 6.10 or `/proc`.
+//! Linking an unnamed file needs Linux 6.10 or `/proc`. What a crash leaves under a hidden name,
+//! `leftovers` removes; what it leaves of an APPE in place stays in the file.
 
 use std::os::fd::OwnedFd;
 use std::time::Duration;
