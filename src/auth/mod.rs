@@ -17,7 +17,7 @@ use crate::protocol::distinguished_name::DistinguishedName;
 
 pub use network::ClientNetwork;
 pub use password::{HashError, Password, PasswordHash};
-pub use proofs::{Proof, Proofs};
+pub use proofs::{PasswordProof, Proofs};
 
 /// Every user of the server. Immutable once built, and common to all shards.
 #[derive(Debug)]
@@ -178,7 +178,7 @@ impl UserTable {
         (network, name, password): (ClientNetwork, &[u8], &[u8]),
         proofs: &mut Proofs,
         now: Instant,
-    ) -> (Option<Proof>, Option<Account>) {
+    ) -> (Option<PasswordProof>, Option<Account>) {
         if password.len() > PASSWORD_BYTES_MAX {
             return (None, None);
         }

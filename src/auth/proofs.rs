@@ -21,16 +21,16 @@ type Mac = [u8; 32];
 
 /// That a name and a password were right for an account's hash, at an address.
 #[derive(Clone, Copy)]
-pub struct Proof {
+pub struct PasswordProof {
     /// Of address and name.
     slot: Mac,
     /// Of address, name, hash and password.
     mac: Mac,
 }
 
-impl fmt::Debug for Proof {
+impl fmt::Debug for PasswordProof {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Proof(…)")
+        f.write_str("PasswordProof(…)")
     }
 }
 
@@ -70,7 +70,7 @@ impl Proofs {
         name: &[u8],
         password: &[u8],
         hash: &str,
-    ) -> Option<Proof> {
+    ) -> Option<PasswordProof> {
         let key = self.key.as_ref()?;
         let mut slot = hmac::Context::with_key(key);
         let address = network.first_address().to_string();
@@ -81,12 +81,12 @@ impl Proofs {
         add(&mut slot, b"");
         add(&mut mac, hash.as_bytes());
         add(&mut mac, password);
-        Some(Proof { slot: octets(slot)?, mac: octets(mac)? })
+        Some(PasswordProof { slot: octets(slot)?, mac: octets(mac)? })
     }
 
     /// Whether it is remembered. If another one is, for this name at this address, that counts as a
     /// wrong password; after [`PROOF_MISSES_MAX`] it is forgotten.
-    pub(super) fn is_known(&mut self, proof: &Proof, now: Instant) -> bool {
+    pub(super) fn is_known(&mut self, proof: &PasswordProof, now: Instant) -> bool {
         // The slots are compared octet by octet, and it shows in the time whether there is one:
         // that somebody logged in by this name from here, who is at the same address. Nobody can
         // choose a slot, so the time tells nothing of the others.
@@ -105,7 +105,7 @@ impl Proofs {
 
     /// Remembers it from `now` on. The one whose time is over next goes when there are
     /// [`PROOFS_PER_SHARD_MAX`].
-    pub fn remember(&mut self, proof: &Proof, now: Instant) {
+    pub fn remember(&mut self, proof: &PasswordProof, now: Instant) {
         if self.key.is_none() {
             return;
         }
@@ -154,7 +154,7 @@ mod tests {
         ClientNetwork::of([192, 0, 2, last].into())
     }
 
-    fn proof(proofs: &Proofs, password: &str) -> Proof {
+    fn proof(proofs: &Proofs, password: &str) -> PasswordProof {
         proofs.proof(network(1), b"alice", password.as_bytes(), "$5$a").unwrap()
     }
 
@@ -184,7 +184,7 @@ mod tests {
         let other = Proofs::new(MINUTE);
         assert_ne!(proof(&other, "secret").mac, right.mac, "the same key twice");
         assert_ne!(proof(&other, "secret").slot, right.slot, "the same key twice");
-        assert_eq!(format!("{right:?}"), "Proof(…)");
+        assert_eq!(format!("{right:?}"), "PasswordProof(…)");
     }
 
     /// Guessing is as dear as with nothing remembered, and costs nobody at another address

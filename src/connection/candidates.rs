@@ -353,6 +353,9 @@ impl<'a> Candidates<'a> {
     fn take(mut self) -> Result<Arrived, TransferError> {
         let alone = self.is_alone();
         let (stream, shaken) = self.settled.take().ok_or(TransferError::NotOpened)?;
+        if !self.contest.is_proven() {
+            self.tls.proof.came_alone();
+        }
         Ok(Arrived { stream, alone, shaken: Some(shaken), refusal: None })
     }
 

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use super::data::Origin;
 use super::handshakes::{self, Place};
 use super::homes::{self, FoundHome, LOG_IN};
-use super::logins::{self, Kept};
+use super::logins::{self, KeptProof};
 use super::passive_ports::PassiveError;
 use super::proof::Proof;
 use super::session_ports::{PassiveListener, SessionPorts};
@@ -129,7 +129,7 @@ struct Control {
     user: Option<String>,
     logged_in: Option<Held>,
     /// The proof of its password.
-    kept: Kept,
+    kept_proof: KeptProof,
     handshaking: Option<Held>,
     drain_told: bool,
     client_sends: ClientSends,
@@ -177,7 +177,7 @@ impl Control {
             certificate: None,
             user: None,
             logged_in: None,
-            kept: Kept::default(),
+            kept_proof: KeptProof::default(),
             handshaking: None,
             drain_told: false,
             client_sends: ClientSends::More,
@@ -582,7 +582,7 @@ impl Control {
 
     fn authenticate(&mut self, user: Vec<u8>, Secret(password): Secret) {
         let (context, sender) = (self.context.clone(), self.sender.clone());
-        let (network, kept) = (ClientNetwork::of(self.peer.ip()), self.kept.clone());
+        let (network, kept) = (ClientNetwork::of(self.peer.ip()), self.kept_proof.clone());
         let found = self.found_home.clone();
         self.request = Some(spawn(async move {
             let proved = logins::check(&context, network, user, password, kept).await;
@@ -610,7 +610,7 @@ impl Control {
             self.context.leave_user(&user);
             self.logged_in = None;
             self.home = None;
-            self.context.logins.remember(self.kept.take());
+            self.context.logins.remember(self.kept_proof.take());
         }
     }
 

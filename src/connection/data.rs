@@ -159,23 +159,18 @@ pub(super) async fn open(
 }
 
 impl DataConnection {
-    /// Makes the TLS handshake, unless it is made, and judges what it proves. With `hold`, the
-    /// tickets of TLS 1.3 wait for the next octets sent.
+    /// Makes the TLS handshake and judges what it proves, unless that was done at the port. With
+    /// `hold`, the tickets of TLS 1.3 wait for the next octets sent.
     pub(super) async fn protect(
         &mut self,
         tls: &DataTls,
         deadline: Instant,
         hold: bool,
     ) -> Result<HandshakeFacts, TransferError> {
-        let at_port = self.shaken.take();
-        let compared = at_port.is_some();
-        let shaken = match (at_port, self.refusal.take()) {
-            (Some(shaken), refusal) => {
-                self.refusal = refusal;
-                shaken
-            }
-            (None, Some(refusal)) => return Err(refusal),
-            (None, None) => Box::new(self.shake(tls, deadline).await?),
+        let (shaken, judged) = match (self.shaken.take(), &self.refusal) {
+            (Some(shaken), _) => (shaken, true),
+            (None, Some(refusal)) => return Err(refusal.clone()),
+            (None, None) => (Box::new(self.shake(tls, deadline).await?), false),
         };
         let Shaken { channel, facts, raw, out } = *shaken;
         (self.raw, self.out) = (raw, out);
@@ -194,13 +189,8 @@ impl DataConnection {
         if let Some(refusal) = self.refusal.take() {
             return Err(refusal);
         }
-        match tls.judge(&facts) {
-            Verdict::Proven => {}
-            Verdict::Unproven { .. } if compared => tls.proof.came_alone(),
-            Verdict::Unproven { .. } => {}
-            Verdict::Refused => {
-                return Err(TransferError::NotResumed(facts.resumption.to_string()));
-            }
+        if !judged && tls.judge(&facts) == Verdict::Refused {
+            return Err(TransferError::NotResumed(facts.resumption.to_string()));
         }
         Ok(facts)
     }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::Context;
 use super::context::number;
 use super::login_turns::{CheckId, TooMany, Turns};
-use crate::auth::{ClientNetwork, Proof, Proofs, UserTable};
+use crate::auth::{ClientNetwork, PasswordProof, Proofs, UserTable};
 use crate::clock;
 use crate::limits::HASHING_PER_SHARD_MAX;
 use crate::metrics::Counters;
@@ -45,7 +45,7 @@ struct Turn {
 }
 
 /// What a log-in may leave behind: its proof, to be remembered again at the end of the session.
-pub(super) type Kept = Rc<Cell<Option<Proof>>>;
+pub(super) type KeptProof = Rc<Cell<Option<PasswordProof>>>;
 
 impl Logins {
     /// Proofs are remembered for `remembered`; zero remembers none.
@@ -60,7 +60,7 @@ impl Logins {
     }
 
     /// Remembers the proof of a session that ends, for its client may be back soon.
-    pub(super) fn remember(&self, proof: Option<Proof>) {
+    pub(super) fn remember(&self, proof: Option<PasswordProof>) {
         if let Some(proof) = proof {
             self.0.proofs.borrow_mut().remember(&proof, clock::now());
         }
@@ -71,7 +71,7 @@ impl Logins {
         &self,
         users: &UserTable,
         asked: (ClientNetwork, &[u8], &[u8]),
-    ) -> (Option<Proof>, Option<Account>) {
+    ) -> (Option<PasswordProof>, Option<Account>) {
         let mut proofs = self.0.proofs.borrow_mut();
         let (proof, account) = users.recall(asked, &mut proofs, clock::now());
         if account.is_some() {
@@ -147,7 +147,7 @@ pub(super) async fn check(
     network: ClientNetwork,
     user: Vec<u8>,
     password: Vec<u8>,
-    kept: Kept,
+    kept: KeptProof,
 ) -> Result<Account, AuthenticationError> {
     let users = &context.parts.users;
     if !users.needs_hashing(&user) {

@@ -401,6 +401,7 @@ mod tests {
             task.stop().await;
         });
     }
+
     /// Above a number nothing is accepted, and with a lower one free again it goes on below it.
     #[test]
     fn reserved_descriptors_are_not_for_connections() {

@@ -495,6 +495,7 @@ mod tests {
     use crate::protocol::policy::FileCache;
     use crate::vfs::testing::{Home, SetOnDrop, list_request, path, raw};
     use crate::vfs::{StorePolicy, Transfer, perform, try_open, try_perform};
+    use rustix::fs::CWD;
 
     #[test]
     fn the_rule_about_the_deepest_directory_counts() {
@@ -698,14 +699,7 @@ mod tests {
             scope.spawn(|| {
                 while !done.load(Ordering::Relaxed) {
                     let exchange = rustix::fs::RenameFlags::EXCHANGE;
-                    rustix::fs::renameat_with(
-                        rustix::fs::CWD,
-                        &d,
-                        rustix::fs::CWD,
-                        &swap,
-                        exchange,
-                    )
-                    .unwrap();
+                    rustix::fs::renameat_with(CWD, &d, CWD, &swap, exchange).unwrap();
                 }
             });
             let _ended = SetOnDrop(&done);

@@ -23,9 +23,7 @@ fn each_client(server: &Server, resumed: bool, mut with: impl FnMut(Client, Tls)
             let tls = server.tls().versions(versions);
             let mut client = Client::open_with(server, listener, tls.clone()).login();
             if resumed {
-                let data = client.begin("RETR file");
-                assert!(data.resumed());
-                assert_eq!(client.receive(data), b"content");
+                downloads(&mut client);
             }
             with(client, tls.no_resumption());
         }
@@ -38,6 +36,23 @@ fn assert_gets_nothing(mut stranger: Wire) {
     let (octets, end) = stranger.read_to_end();
     assert!(octets.is_empty(), "a stranger got {}", octets.escape_ascii());
     assert_ne!(end, End::Timeout);
+}
+
+/// The client comes to the port, last of all, and its download is its own.
+#[track_caller]
+fn downloads_at(client: &mut Client, address: SocketAddr) {
+    let mut data = Wire::connect(address);
+    client.secure(&mut data);
+    assert!(data.resumed());
+    assert_eq!(client.receive(data), b"content");
+}
+
+/// A download with nobody else about.
+#[track_caller]
+fn downloads(client: &mut Client) {
+    let address = client.epsv();
+    client.expect("RETR file", 150);
+    downloads_at(client, address);
 }
 
 fn connect_and_shake(address: SocketAddr, tls: &Tls) -> Wire {
@@ -68,8 +83,7 @@ fn the_handshake_may_be_over_before_the_command() {
         client.expect_reply(522);
         let mut unused = client.passive();
         client.secure(&mut unused);
-        let data = client.begin("RETR file");
-        assert_eq!(client.receive(data), b"content");
+        downloads(&mut client);
         client.quit();
     });
 }
@@ -121,10 +135,7 @@ fn a_stranger_in_its_handshake_does_not_keep_the_client_out() {
         let mut foreign = Wire::connect(address);
         foreign.send_raw(b"GET / HTTP/1.0\r\n\r\n").unwrap();
         client.expect("RETR file", 150);
-        let mut data = Wire::connect(address);
-        client.secure(&mut data);
-        assert!(data.resumed());
-        assert_eq!(client.receive(data), b"content");
+        downloads_at(&mut client, address);
         silent.into_iter().for_each(assert_gets_nothing);
         client.quit();
     });
@@ -139,9 +150,7 @@ fn a_ticket_of_another_session_is_no_proof() {
         let address = client.epsv();
         client.expect("RETR file", 150);
         let stranger = connect_and_shake(address, &other.tls);
-        let mut data = Wire::connect(address);
-        client.secure(&mut data);
-        assert_eq!(client.receive(data), b"content");
+        downloads_at(&mut client, address);
         assert_gets_nothing(stranger);
         client.quit();
         other.quit();
@@ -163,8 +172,7 @@ fn of_two_without_proof_neither_gets_it() {
             assert_gets_nothing(second);
         }
         assert!(!server.root().join("never").exists());
-        let data = client.begin("RETR file");
-        assert_eq!(client.receive(data), b"content");
+        downloads(&mut client);
         client.quit();
     });
 }
@@ -206,8 +214,7 @@ fn connections_of_one_port_are_bounded() {
         client.expect("ABOR", 426);
         client.expect_reply(226);
         crowd.into_iter().map(Wire::new).for_each(assert_gets_nothing);
-        let data = client.begin("RETR file");
-        assert_eq!(client.receive(data), b"content");
+        downloads(&mut client);
         client.quit();
     });
 }

@@ -5,32 +5,11 @@ use std::path::Path;
 
 use rustix::process::Signal;
 
+use crate::seccomp::without_unnamed_files;
 use crate::support::server::{Builder, counter};
 use crate::support::{Client, Server, wait_until};
 
 const ALL: [&str; 7] = ["read", "list", "write", "append", "delete", "rename", "mkdir"];
-
-/// Installs a seccomp filter that refuses unnamed files (openat with `O_TMPFILE`), as file systems
-/// without them do, and becomes the program it is given.
-const NO_UNNAMED: &str = r#"
-import ctypes, os, platform, struct, sys
-openat = {"x86_64": 257, "aarch64": 56}[platform.machine()]
-program = [
-    struct.pack("HBBI", 0x20, 0, 0, 0),
-    struct.pack("HBBI", 0x15, 0, 3, openat),
-    struct.pack("HBBI", 0x20, 0, 0, 32),
-    struct.pack("HBBI", 0x45, 0, 1, 0x400000),
-    struct.pack("HBBI", 0x06, 0, 0, 0x50000 | 95),
-    struct.pack("HBBI", 0x06, 0, 0, 0x7FFF0000),
-]
-code = ctypes.create_string_buffer(b"".join(program))
-class Program(ctypes.Structure):
-    _fields_ = [("length", ctypes.c_ushort), ("filter", ctypes.c_void_p)]
-libc = ctypes.CDLL(None)
-assert libc.prctl(38, 1, 0, 0, 0) == 0
-assert libc.prctl(22, 2, ctypes.byref(Program(len(program), ctypes.addressof(code))), 0, 0) == 0
-os.execv(sys.argv[1], sys.argv[1:])
-"#;
 
 /// A server whose user carol sees `home`.
 fn with_home(home: &Path) -> Builder {
@@ -61,8 +40,7 @@ fn what_a_killed_server_left_is_removed() {
         fs::write(home.join("deep/er/old"), "old").unwrap();
         fs::write(home.join("deep/.ringftpd-0123456.part"), "the user's").unwrap();
         let builder = with_home(&home);
-        let builder =
-            if unnamed { builder } else { builder.through(&["python3", "-c", NO_UNNAMED]) };
+        let builder = if unnamed { builder } else { builder.through(&without_unnamed_files()) };
         let mut killed = builder.start();
         let uploads: Vec<_> = commands
             .iter()
@@ -96,7 +74,7 @@ fn what_another_server_is_storing_remains() {
     let home = folder.path();
     // Too patient to sweep anything here.
     let patient = "[storage]\nleftover_age = \"1h\"";
-    let living = with_home(home).toml(patient).through(&["python3", "-c", NO_UNNAMED]).start();
+    let living = with_home(home).toml(patient).through(&without_unnamed_files()).start();
     let uploads: Vec<_> = ["STOU", "STOR new"]
         .iter()
         .map(|command| {

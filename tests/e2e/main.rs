@@ -30,6 +30,7 @@ mod resumption;
 #[path = "../interop/run.rs"]
 #[allow(dead_code, reason = "shared with the interoperability tests, each using its part")]
 mod run;
+mod seccomp;
 mod settings;
 mod shutdown;
 mod small_transfers;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use rustix::process::{Signal, geteuid};
 
 use crate::run::{Finished, run};
+use crate::seccomp::refusing;
 use crate::support::{Client, Server, wait_until};
 
 /// Of a run that should end by itself.
@@ -110,30 +111,12 @@ fn certificates_that_clients_refuse() {
     check_config(path, tls).success().says("tls.certificate: is not valid yet, for another ");
 }
 
-/// Installs a seccomp filter that answers some system calls with an error, and becomes a program.
-const FILTER: &str = r#"
-import ctypes, os, struct, sys
-errno, calls, argv = int(sys.argv[1]), sys.argv[2].split(","), sys.argv[3:]
-program = [struct.pack("HBBI", 0x20, 0, 0, 0)]
-for call in calls:
-    program.append(struct.pack("HBBI", 0x15, 0, 1, int(call)))
-    program.append(struct.pack("HBBI", 0x06, 0, 0, 0x50000 | errno))
-program.append(struct.pack("HBBI", 0x06, 0, 0, 0x7FFF0000))
-code = ctypes.create_string_buffer(b"".join(program))
-class Program(ctypes.Structure):
-    _fields_ = [("length", ctypes.c_ushort), ("filter", ctypes.c_void_p)]
-libc = ctypes.CDLL(None)
-assert libc.prctl(38, 1, 0, 0, 0) == 0
-assert libc.prctl(22, 2, ctypes.byref(Program(len(program), ctypes.addressof(code))), 0, 0) == 0
-os.execv(argv[0], argv)
-"#;
-
 /// Container runtimes forbid io_uring by default, with EPERM (Docker) or ENOSYS (Podman): one
 /// sentence with the calls to allow, before anything is bound, and in check-config, too.
 #[test]
 fn io_uring_forbidden_by_seccomp_is_one_sentence() {
-    const EPERM: i32 = 1;
-    const ENOSYS: i32 = 38;
+    const EPERM: &str = "1";
+    const ENOSYS: &str = "38";
     let folder = tempfile::tempdir().unwrap();
     for (errno, number, call) in [
         (EPERM, "425", "io_uring_setup"),
@@ -142,9 +125,14 @@ fn io_uring_forbidden_by_seccomp_is_one_sentence() {
         (EPERM, "427", "io_uring_register"),
     ] {
         for command in ["serve", "check-config"] {
-            let mut program = Command::new("python3");
-            program.args(["-c", FILTER, &errno.to_string(), number]);
-            program.args([env!("CARGO_BIN_EXE_ringftpd"), command, "--implicit", "127.0.0.1:0"]);
+            let [filter, arguments @ ..] = refusing(errno, number);
+            let mut program = Command::new(filter);
+            program.args(arguments).args([
+                env!("CARGO_BIN_EXE_ringftpd"),
+                command,
+                "--implicit",
+                "127.0.0.1:0",
+            ]);
             program.args(["--explicit", "none"]).arg(folder.path()).env("HOME", folder.path());
             let finished = run(&mut program, DEADLINE).exits(1);
             let said = String::from_utf8_lossy(&finished.stderr);
