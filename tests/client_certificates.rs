@@ -9,6 +9,8 @@ use rcgen::DnType;
 
 use support::certificates::{Authority, Identity};
 use support::server::BOTH_LISTENERS;
+use support::tls::{TLS12, TLS13};
+use support::wire::{End, Wire};
 use support::{Client, Listener, Server, wait_until};
 
 /// A server whose user `carol` has `rule`, and which verifies client certificates by `client_ca`.
@@ -81,4 +83,42 @@ fn a_subject_needs_its_authority_and_all_its_parts() {
     check_refused(&server, &Authority::new().client("carol"));
     // Nobody has to show a certificate; then a password is asked for.
     Client::open(&server, Listener::Implicit).expect("USER carol", 331);
+}
+
+/// A session that was opened by certificate needs it, or resumption, on data connections also under
+/// the default policy; who has neither gets nothing, though he comes first [DTLS-11].
+#[test]
+fn data_connections_of_a_certificate_log_in_prove_themselves() {
+    let authority = Authority::new();
+    let carol = authority.client("carol");
+    let server = server("certificate_subject = \"CN=carol\"", Some(&authority));
+    std::fs::write(server.root().join("file"), "content").unwrap();
+    for versions in [TLS12, TLS13] {
+        for listener in BOTH_LISTENERS {
+            let anybody = server.tls().versions(versions).no_resumption();
+            let shown = server.tls().versions(versions).identity(&carol);
+            let mut client = Client::open_with(&server, listener, shown.clone());
+            client.expect("USER carol", 232);
+            assert!(client.retrieve("LIST").ends_with(b" file\r\n"));
+
+            let mut stranger = client.passive();
+            client.expect("LIST", 150);
+            stranger.handshake(&anybody).unwrap();
+            let (octets, end) = stranger.read_to_end();
+            assert!(octets.is_empty() && end != End::Timeout, "{octets:?} {end:?}");
+            client.expect_reply(522);
+
+            client.data_tls = shown.no_resumption();
+            let address = client.epsv();
+            client.expect("RETR file", 150);
+            let mut stranger = Wire::connect(address);
+            stranger.handshake(&anybody).unwrap();
+            let mut data = Wire::connect(address);
+            client.secure(&mut data);
+            assert!(!data.resumed());
+            assert_eq!(client.receive(data), b"content");
+            assert!(stranger.read_to_end().0.is_empty());
+            client.quit();
+        }
+    }
 }
