@@ -13,7 +13,7 @@ use toml_edit::{Array, ArrayOfTables, DocumentMut, Item, Table, Value, value};
 use super::args::{
     AddArguments, PASSWORD_VARIABLE, UserCommand, UserTarget, password_of_environment,
 };
-use super::{fail, print};
+use super::{complain, fail, print};
 use crate::auth::{Password, PasswordHash, is_anonymous_name};
 use crate::config::{permission_words, users_file_of};
 use crate::protocol::account::Permissions;
@@ -87,6 +87,13 @@ fn add(arguments: &AddArguments) -> Result<String, String> {
         users.push(user);
         Ok(())
     })?;
+    if target.config.is_none() && is_anonymous_name(name.as_bytes()) {
+        complain(format_args!(
+            "ringftpd: warning: {}: a configuration with [anonymous] does not load with this file, \
+             for {name:?} is a name of it; `user add --config` checks that",
+            path.display()
+        ));
+    }
     Ok(report(&format!("{name} added to {}", path.display()), password.as_ref()))
 }
 
@@ -268,7 +275,7 @@ fn needs_client_ca(config: &Path) -> Result<(), String> {
 }
 
 /// The configuration would not load with a user of a name that `[anonymous]` has. A users file
-/// alone does not tell whether there will be one.
+/// alone does not tell whether there will be one, and is only warned of.
 fn not_beside_anonymous(name: &str, config: &Path) -> Result<(), String> {
     if !is_anonymous_name(name.as_bytes()) || !config.exists() {
         return Ok(());

@@ -76,6 +76,11 @@ fn no_user_is_added_with_a_name_of_anonymous() {
         finished.says("is a name of [anonymous]").says("ringftpd.toml");
     }
     assert_eq!(fs::read_to_string(&config).unwrap(), text);
+    // A file of users alone may be meant for a configuration without [anonymous].
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ringftpd"));
+    command.args(["user", "add", "ftp", "--generate", "--file"]).arg(folder.path().join("users"));
+    let finished = run(command.arg("--home").arg(folder.path()), DEADLINE).success();
+    finished.says("a configuration with [anonymous] does not load with this file");
 }
 
 /// A certificate for another time is warned of, one of an old version is refused in words.
