@@ -5,7 +5,7 @@ use std::fmt::{Display, Write};
 use std::process::ExitCode;
 
 use super::args::ServeArguments;
-use super::{complain, fail, load, print, report_warnings, tls_setup};
+use super::{fail, load, print, report_warnings, tls_setup};
 use crate::clock;
 use crate::config::{
     Accounts, CertificateSource, Config, DATA_RESUMPTIONS, DURABILITIES, Directory, FAILED_UPLOADS,
@@ -39,10 +39,8 @@ pub(super) fn run(arguments: &ServeArguments) -> ExitCode {
         Ok(warnings) => warnings.into_iter().chain(room.warning),
         Err(message) => return fail(message),
     };
-    report_warnings(&config.warnings);
-    for warning in warnings {
-        complain(format_args!("ringftpd: warning: {warning}"));
-    }
+    let config_warnings = config.warnings.iter().map(ToString::to_string);
+    report_warnings(config_warnings.chain(warnings));
     let shards = u32::try_from(shards).unwrap_or(u32::MAX);
     print(describe(&config, shards).trim_end());
     ExitCode::SUCCESS

@@ -19,7 +19,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::config::{Config, Problem};
+use crate::config::Config;
 
 pub use args::Arguments;
 use args::{Command, ServeArguments};
@@ -43,7 +43,7 @@ fn serve(arguments: &ServeArguments) -> ExitCode {
     };
     match load(arguments) {
         Ok(config) => {
-            report_warnings(&config.warnings);
+            report_warnings(config.warnings.iter());
             serve::run(config, signals)
         }
         Err(message) => fail(message),
@@ -72,16 +72,25 @@ fn complain(text: impl fmt::Display) {
     let _ = writeln!(io::stderr().lock(), "{text}");
 }
 
-fn report_warnings(warnings: &[Problem]) {
-    for warning in warnings {
-        complain(format_args!("ringftpd: warning: {warning}"));
+/// Findings shown at once. One cause may make hundreds, such as a file system that is not mounted.
+const FINDINGS_SHOWN: usize = 50;
+
+fn report(kind: &str, mut findings: impl Iterator<Item = impl fmt::Display>) {
+    for finding in findings.by_ref().take(FINDINGS_SHOWN) {
+        complain(format_args!("ringftpd: {kind}{finding}"));
     }
+    let more = findings.count();
+    if more > 0 {
+        complain(format_args!("ringftpd: {kind}and {more} more; mend these first"));
+    }
+}
+
+fn report_warnings(warnings: impl Iterator<Item = impl fmt::Display>) {
+    report("warning: ", warnings);
 }
 
 /// Reports a failure; its exit status is 1. Every line of it gets the program's name.
 fn fail(message: impl fmt::Display) -> ExitCode {
-    for line in message.to_string().lines() {
-        complain(format_args!("ringftpd: {line}"));
-    }
+    report("", message.to_string().lines());
     ExitCode::FAILURE
 }

@@ -83,6 +83,31 @@ fn no_user_is_added_with_a_name_of_anonymous() {
     finished.says("a configuration with [anonymous] does not load with this file");
 }
 
+/// A file system that is not mounted is no reason to fill the screen; the count is there.
+#[test]
+fn findings_are_bounded() {
+    let folder = tempfile::tempdir().unwrap();
+    let user = |number: u32, password: &str| {
+        format!(
+            "[[users]]\nname = \"u{number}\"\nhome = \"{}/gone{number}\"\n\
+             permissions = [\"read\"]\npassword = \"{password}\"\n",
+            folder.path().display()
+        )
+    };
+    let users: String = (0..300).map(|number| user(number, "plain")).collect();
+    let finished = check_config(folder.path(), &users).exits(1);
+    let said = String::from_utf8_lossy(&finished.stderr).into_owned();
+    assert_eq!(said.lines().count(), 51, "{said}");
+    finished.says("users[u49].password: ").says("ringftpd: and 250 more; mend these first");
+
+    let hash = "$5$rounds=1000$saltstring$AH5PD0i.riCRu4BNDy9v7OPV7u3dfLBApcXI6khquVA";
+    let users: String = (0..300).map(|number| user(number, hash)).collect();
+    let finished = check_config(folder.path(), &users).success();
+    let warnings = String::from_utf8_lossy(&finished.stderr).into_owned();
+    assert_eq!(warnings.lines().count(), 51, "{warnings}");
+    finished.says("users[u0].home: ").says("ringftpd: warning: and 25");
+}
+
 /// A certificate for another time is warned of, one of an old version is refused in words.
 #[test]
 fn certificates_that_clients_refuse() {
