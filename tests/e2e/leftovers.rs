@@ -61,9 +61,11 @@ fn what_a_killed_server_left_is_removed() {
         wait_until("the leftovers are gone", || hidden(&home.join("deep/er")) == 0);
         assert_eq!(fs::read(home.join("deep/er/old")).unwrap(), b"old");
         assert!(home.join("deep/.ringftpd-0123456.part").exists());
+        // Told when the walk is over, a moment after the file is gone.
+        let told = "removed unfinished uploads of a server that is gone";
+        wait_until("the log tells", || server.log().contains(told));
         let log = server.stop();
         assert_eq!(counter(&log, "leftovers_removed"), left as u64, "{log}");
-        assert!(log.contains("removed unfinished uploads of a server that is gone"), "{log}");
     }
 }
 
