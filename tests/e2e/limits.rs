@@ -224,7 +224,8 @@ fn connections_kept_after_their_transfers_are_bounded() {
             let data = client.begin("RETR file");
             client.expect_reply(226);
             if number % 50 == 0 {
-                most = most.max(descriptors(server.pid()) as u64 - before);
+                // The start may still have had some open then.
+                most = most.max((descriptors(server.pid()) as u64).saturating_sub(before));
             }
             data
         })
