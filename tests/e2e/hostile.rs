@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, UNIX_EPOCH};
 
 use crate::content::bytes;
-use crate::process::{descriptors, resident_kib};
+use crate::process::{descriptors, descriptors_at_rest, resident_kib};
 use crate::support::server::BOTH_LISTENERS;
 use crate::support::wait::{PATIENCE, Stopwatch};
 use crate::support::{Client, End, Listener, Server, Wire, wait_until};
@@ -88,7 +88,7 @@ fn silence_and_half_handshakes() {
 fn silence_on_the_implicit_port() {
     let server = Server::builder().toml(SHORT).start();
     Client::implicit(&server).quit();
-    let before = descriptors(server.pid());
+    let before = descriptors_at_rest(server.pid());
     let mut silent = Wire::connect(server.address(Listener::Implicit));
     silent.set_patience(4 * PATIENCE);
     let (received, end) = silent.read_to_end();
@@ -258,7 +258,7 @@ fn oversized_lines() {
 fn rein_storm() {
     let server = Server::start();
     let mut client = Client::implicit(&server);
-    let before = descriptors(server.pid());
+    let before = descriptors_at_rest(server.pid());
     for round in 0..100 {
         client = client.login();
         // Each leaves a listener behind that REIN must close.

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::time::Duration;
 
 use crate::content::bytes;
-use crate::process::{descriptors, first_cpu};
+use crate::process::{descriptors, descriptors_at_rest, first_cpu};
 use crate::support::client::{accept, eprt_command, port_command};
 use crate::support::server::BOTH_LISTENERS;
 use crate::support::tls::{TLS12, TLS13};
@@ -141,7 +141,7 @@ fn half_open_data_connections() {
     fs::write(server.root().join("file"), "content").unwrap();
     fs::write(server.root().join("big"), bytes(64 << 20, 1)).unwrap();
     let mut client = Client::implicit(&server).login();
-    let before = descriptors(server.pid());
+    let before = descriptors_at_rest(server.pid());
 
     // PASV, then no connection at all.
     client.epsv();
@@ -209,7 +209,7 @@ fn passive_storm() {
     let server = Server::builder().toml(&config).start();
     let mut client = Client::implicit(&server).login();
     client.epsv();
-    let before = descriptors(server.pid());
+    let before = descriptors_at_rest(server.pid());
     let mut last = client.epsv();
     for _ in 0..300 {
         last = client.epsv();

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, prlimit};
 
-use crate::process::{cpu_ticks, descriptors, first_cpu, raise_descriptor_limit};
+use crate::process::{
+    cpu_ticks, descriptors, descriptors_at_rest, first_cpu, raise_descriptor_limit,
+};
 use crate::support::server::BOTH_LISTENERS;
 use crate::support::wait::{PATIENCE, pause};
 use crate::support::{Client, End, Listener, Server, Wire, wait_until};
@@ -217,14 +219,13 @@ fn connections_kept_after_their_transfers_are_bounded() {
     std::fs::write(server.root().join("file"), "content").unwrap();
     let mut client = Client::plain(&server).login();
     client.expect("TYPE I", 200);
-    let before = descriptors(server.pid()) as u64;
+    let before = descriptors_at_rest(server.pid()) as u64;
     let mut most = 0;
     let mut kept: Vec<Wire> = (0..KEPT_MAX + 400)
         .map(|number| {
             let data = client.begin("RETR file");
             client.expect_reply(226);
             if number % 50 == 0 {
-                // The start may still have had some open then.
                 most = most.max((descriptors(server.pid()) as u64).saturating_sub(before));
             }
             data

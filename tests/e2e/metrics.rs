@@ -7,7 +7,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use rustix::process::Signal;
 
 use crate::content::bytes;
-use crate::process::descriptors;
+use crate::process::{descriptors, descriptors_at_rest};
 use crate::support::wait::{PATIENCE, Stopwatch};
 use crate::support::{Client, Server, wait_until};
 
@@ -171,7 +171,7 @@ fn other_requests_are_refused() {
 #[test]
 fn stuck_scrapers_hold_up_nothing() {
     let (server, address) = start();
-    let before = descriptors(server.pid());
+    let before = descriptors_at_rest(server.pid());
     let silent: Vec<TcpStream> = (0..4).map(|_| connect(address)).collect();
     wait_until("the silent ones", || descriptors(server.pid()) >= before + 4);
     let watch = Stopwatch::start();

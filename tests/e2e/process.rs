@@ -3,11 +3,26 @@
 use std::fs;
 use std::path::PathBuf;
 
+use crate::support::wait_until;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// Open descriptors of a process.
 pub(crate) fn descriptors(pid: u32) -> usize {
     links(pid).len()
+}
+
+/// The same of a process that does nothing: a server that has just started looks at its homes, and
+/// what that opens is closed again. Their number has stayed the same for 20 looks.
+#[track_caller]
+pub(crate) fn descriptors_at_rest(pid: u32) -> usize {
+    let (mut count, mut looks) = (descriptors(pid), 0);
+    wait_until("descriptors at rest", || {
+        let now = descriptors(pid);
+        looks = if now == count { looks + 1 } else { 0 };
+        count = now;
+        looks >= 20
+    });
+    count
 }
 
 /// Regular files open for an upload: temporary files under `root`, named or not.
