@@ -190,7 +190,7 @@ impl Stream {
                 self.failure.get_or_init(|| watch)
             }
         };
-        watch.wait().await
+        watch.failed().await
     }
 
     /// As [`Stream::try_write`], but the last segment may wait for what follows, and leaves with

@@ -3,11 +3,13 @@
 //! \[XFER-28 XFER-21\].
 
 use std::fs;
+use std::time::Duration;
 
 use crate::content::{bytes, tree};
 use crate::process::open_files_below;
 use crate::support::server::BOTH_LISTENERS;
 use crate::support::tls::{TLS12, TLS13};
+use crate::support::wait::pause;
 use crate::support::{Client, End, Listener, Server, wait_until};
 
 /// How a client ends its sending direction.
@@ -93,6 +95,33 @@ fn an_upload_that_quit_waits_for() {
                 fs::remove_file(server.root().join("f")).unwrap();
             }
         }
+    }
+}
+
+/// close_notify, and the FIN a while later: the server, which reads no more then, must not take it
+/// for the loss of the connection.
+#[test]
+fn the_two_ends_come_one_after_the_other() {
+    let server = server();
+    let content = bytes(300_000, 22);
+    for (what, client) in clients(&server) {
+        let mut client = client.login();
+        if !client.private {
+            continue;
+        }
+        client.expect("TYPE I", 200);
+        let mut data = client.begin("STOR f");
+        client.send("QUIT");
+        client.wire.close_notify().unwrap();
+        data.send(&content[..100_000]).unwrap();
+        pause(Duration::from_millis(50));
+        client.wire.fin();
+        pause(Duration::from_millis(50));
+        data.send(&content[100_000..]).unwrap();
+        data.close_notify().unwrap();
+        data.fin();
+        expect_replies(&mut client, &[226, 221], &what);
+        assert!(fs::read(server.root().join("f")).unwrap() == content, "{what}");
     }
 }
 
