@@ -116,7 +116,7 @@ pub const WRITE_BEHIND_BLOCKS_MAX: usize = 4;
 
 /// Closed passive ports per shard that wait for their session's next transfer: a descriptor each.
 /// The one that has rested longest is freed for the next.
-pub const PASSIVE_RESTING_PER_SHARD_MAX: usize = 1024;
+pub const PASSIVE_PARKED_PER_SHARD_MAX: usize = 1024;
 
 /// Octets of names that one listing keeps to sort them: some 10,000 entries. A larger directory is
 /// listed in its own order.

@@ -37,6 +37,10 @@ const LAYERS: &[(&str, May)] = &[
     ("cli", May::ImportAllAbove),
 ];
 
+/// The rooms of `connection`, bottom first: each may import those above it in this list.
+const CONNECTION_ROOMS: &[&str] =
+    &["newcomers", "logins", "arrivals", "ports", "data", "context", "transfer", "control"];
+
 /// What only some places may name: the path, the places (prefixes of file names), and what
 /// everybody else does.
 const RESERVED: &[(&str, &[&str], &str)] = &[
@@ -262,6 +266,9 @@ fn check_source(name: &str, text: &str, findings: &mut Vec<String>) {
             }
         }
         let target = module.and_then(|_| target_layer(name, &path, &tokens));
+        if let Some(message) = room_finding(name, &path, &tokens) {
+            found.insert((path.line, message));
+        }
         if let (Some(module), Some(target)) = (module, target)
             && !(target == "clock" && is_test_folder(name))
             && let Some(message) = layer_finding(module, target)
@@ -270,6 +277,12 @@ fn check_source(name: &str, text: &str, findings: &mut Vec<String>) {
         }
     }
     findings.extend(found.iter().map(|(line, message)| finding(name, *line, message)));
+    let room = name.strip_prefix("src/connection/").and_then(|inside| inside.split('/').next());
+    let room = room.map(|room| room.trim_end_matches(".rs")).filter(|room| *room != "mod");
+    if let Some(room) = room.filter(|room| !CONNECTION_ROOMS.contains(room)) {
+        let message = format!("{room} has no place in CONNECTION_ROOMS of tests/tidy.rs; add it");
+        findings.push(finding(name, 1, &message));
+    }
     if let Some(module) = module
         && row_of(module).is_none()
     {
@@ -297,6 +310,26 @@ fn layer_finding(module: &str, target: &str) -> Option<String> {
         let row = if allowed.is_empty() { "nothing".to_owned() } else { allowed.join(", ") };
         format!("{module} imports {target}, and may import {row}; move what both need down")
     })
+}
+
+/// What is wrong with a path from one room of `connection` to another.
+fn room_finding(name: &str, path: &PathUse<'_>, tokens: &[Token<'_>]) -> Option<String> {
+    let inside = name.strip_prefix("src/connection/")?;
+    let room = inside.split('/').next()?.trim_end_matches(".rs");
+    let own = CONNECTION_ROOMS.iter().position(|known| *known == room)?;
+    let target = match *path.segments.first()? {
+        "crate" if path.segments.get(1) == Some(&"connection") => *path.segments.get(2)?,
+        "super" => {
+            let up = path.segments.iter().take_while(|segment| **segment == "super").count();
+            let depth = file_depth(name) + inline_depth(&tokens[..path.at]);
+            (up + 1 == depth).then(|| path.segments.get(up).copied()).flatten()?
+        }
+        _ => return None,
+    };
+    let Some(other) = CONNECTION_ROOMS.iter().position(|known| *known == target) else {
+        return Some(format!("crate::connection::{target} is no room; name the room it is in"));
+    };
+    (other > own).then(|| format!("{room} imports {target}, which is above it; move it down"))
 }
 
 /// The top-level module a path leads to through `crate::`, or through `super::` of a module at the
@@ -630,7 +663,7 @@ fn reports_what_is_reserved_or_banned() {
     banned("tests/e2e/x.rs", "unsafe fn g() {}", "unsafe");
     check("src/sys/x.rs", "unsafe fn g() {}", &[]);
     check("src/vfs/x.rs", "//! unsafe\n/* unsafe /* */ unsafe */\n#![deny(unsafe_code)]", &[]);
-    banned("src/connection/x.rs", "use glommio::net::TcpStream;", "glommio");
+    banned("src/connection/data/x.rs", "use glommio::net::TcpStream;", "glommio");
     check("src/runtime/x.rs", "use glommio::net::TcpStream;", &[]);
     banned("src/config/x.rs", "use ::rustls::version;", "rustls");
     banned("src/shard/x.rs", "let a = std::time::Instant::now();", "Instant::now");
@@ -648,6 +681,29 @@ fn reports_what_is_reserved_or_banned() {
     banned("src/protocol/x.rs", "let a = String::from_utf8_lossy(b);", "from_utf8_lossy");
     check("src/vfs/x.rs", "use std::{fs, io};\nuse std::collections::HashMap;", &[]);
     check("src/protocol/x.rs", "use std::net::IpAddr;\nlet a = \"std::io\";", &[]);
+}
+
+#[test]
+fn reports_paths_up_between_rooms_of_the_connection() {
+    let upward = ":2: ports imports transfer, which is above it";
+    check("src/connection/ports/x.rs", "use crate::connection::transfer::a;", &[upward]);
+    check("src/connection/ports/x.rs", "use super::super::transfer::a;", &[upward]);
+    check(
+        "src/connection/ports/x.rs",
+        "mod t { use super::super::super::transfer::a; }",
+        &[upward],
+    );
+    let upward = ":2: context imports control, which is above it";
+    check("src/connection/context.rs", "use super::control::a;", &[upward]);
+    check("src/connection/transfer/x.rs", "use crate::connection::ports::a;", &[]);
+    check("src/connection/transfer/download/x.rs", "use super::super::path::a;", &[]);
+    check("src/connection/mod.rs", "use control::a;\nuse crate::connection::b;", &[]);
+    check("src/connection/x.rs", "", &[":1: x has no place in CONNECTION_ROOMS of tests/tidy.rs"]);
+    check(
+        "src/connection/data/x.rs",
+        "use crate::connection::Context;",
+        &[":2: crate::connection::Context is no room"],
+    );
 }
 
 #[test]

@@ -4,25 +4,24 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::handshakes::Handshakes;
-use super::homes::{Homes, OpenedHome};
-use super::kept::Kept;
-use super::logins::Logins;
-use super::passive_ports::PassivePorts;
 use crate::auth::UserTable;
 use crate::buffer::{BlockPool, Budget};
+use crate::connection::data::kept::Kept;
+use crate::connection::logins::checks::{Logins, PasswordChecks};
+use crate::connection::logins::homes::{Homes, OpenedHome};
+use crate::connection::newcomers::permits::Handshakes;
+use crate::connection::ports::pool::PassivePorts;
 use crate::limits::{DEVICES_PER_SHARD_MAX, LINGERING_PER_SHARD, READ_AHEAD_PER_SHARD};
 use crate::metrics::{Counters, Gauges};
 use crate::protocol::path::VirtualPath;
 use crate::protocol::policy::Policy;
-use crate::runtime::{FileHelpers, Flag, Helpers, Line, Owner, Pacer, Queue, TaskGroup};
+use crate::runtime::{FileHelpers, Flag, Helpers, Line, Owner, Pacer, Queue, TaskGroup, number_of};
 use crate::sys::ktls;
 use crate::tls::ServerTls;
 use crate::vfs::{Home, Root, Swept};
@@ -88,19 +87,19 @@ impl Default for Queues {
 
 /// One shard's common state.
 pub struct Context {
-    pub(super) parts: ContextParts,
-    pub(super) passive_ports: PassivePorts,
-    pub(super) blocks: BlockPool,
+    pub(crate) parts: ContextParts,
+    pub(crate) passive_ports: PassivePorts,
+    pub(crate) blocks: BlockPool,
     /// Password checks.
-    pub(super) logins: Logins,
+    pub(crate) checks: PasswordChecks,
     /// Reads ahead of what is sent, from disks.
-    pub(super) read_ahead: Budget,
+    pub(crate) read_ahead: Budget,
     /// Data connections that wait for a slow reader after their transfer.
-    pub(super) lingering: Budget,
+    pub(crate) lingering: Budget,
     /// All that outlive their transfer.
-    pub(super) kept: Kept,
+    pub(crate) kept: Kept,
     /// Uploads that are longer than a batch.
-    pub(super) uploads: Line,
+    pub(crate) uploads: Line,
     /// Events counted since the start.
     pub counters: Rc<Counters>,
     /// What there is at this moment.
@@ -113,7 +112,7 @@ pub struct Context {
     pub drain: Flag,
     /// Set when the shutdown deadline passed: transfers end, too.
     pub cut: Flag,
-    pub(super) homes: Homes,
+    pub(crate) homes: Homes,
     sessions_by_user: RefCell<BTreeMap<String, u32>>,
     /// Devices below homes, and whether their file systems are this host's own.
     devices: RefCell<BTreeMap<u64, bool>>,
@@ -125,8 +124,16 @@ impl Context {
     /// A fresh context without sessions.
     #[must_use]
     pub fn new(mut parts: ContextParts) -> Self {
-        let homes = Homes::new(std::mem::take(&mut parts.homes));
         let counters = Rc::<Counters>::default();
+        let homes = std::mem::take(&mut parts.homes);
+        let homes = Homes::new(homes, parts.helpers.clone(), counters.clone());
+        let gauges = Gauges::default();
+        let checks = PasswordChecks {
+            users: parts.users.clone(),
+            helpers: parts.helpers.clone(),
+            logins: Logins::new(parts.remember_logins, counters.clone()),
+            waiting: gauges.logins_waiting.clone(),
+        };
         Self {
             pacer: Pacer::new(
                 parts.queues.newcomers,
@@ -134,7 +141,7 @@ impl Context {
                 parts.handshake_percent,
             ),
             handshakes: Handshakes::new(parts.handshakes_max, counters.clone()),
-            logins: Logins::new(parts.remember_logins, counters.clone()),
+            checks,
             passive_ports: PassivePorts::new(parts.passive_range.clone(), counters.clone()),
             parts,
             blocks: BlockPool::default(),
@@ -143,7 +150,7 @@ impl Context {
             kept: Kept::default(),
             uploads: Line::default(),
             counters,
-            gauges: Gauges::default(),
+            gauges,
             drain: Flag::new(),
             cut: Flag::new(),
             homes,
@@ -166,20 +173,13 @@ impl Context {
     }
 
     /// The helper threads for work of `user` at `device`.
-    pub(super) fn files(&self, user: &str, device: u64) -> FileHelpers {
-        self.parts.helpers.of(Owner { user: number(user), device })
-    }
-
-    /// The same for looks at homes that were on `device` when they were last seen. What is mounted
-    /// there by now, and does not answer, must not cost that device's other users their threads.
-    pub(super) fn home_files(&self, user: &str, device: u64) -> FileHelpers {
-        let device = number(&("home", device));
-        self.parts.helpers.of(Owner { user: number(user), device })
+    pub(crate) fn files(&self, user: &str, device: u64) -> FileHelpers {
+        self.parts.helpers.of(Owner { user: number_of(user), device })
     }
 
     /// The helper threads for the sweep of `device`.
     pub fn sweep_files(&self, device: u64) -> FileHelpers {
-        self.parts.helpers.of(Owner { user: number(&("sweep", device)), device })
+        self.parts.helpers.of(Owner { user: number_of(&("sweep", device)), device })
     }
 
     /// Every home, with the device it was on when it was last seen; 0 when it was not.
@@ -201,7 +201,7 @@ impl Context {
     /// Whether files at `device`, where `path` is, may be opened and closed on this thread: their
     /// file system asks nobody else. One that is met first is looked at, and not trusted until
     /// then.
-    pub(super) fn is_local(
+    pub(crate) fn is_local(
         self: &Rc<Self>,
         root: &Arc<Root>,
         path: &VirtualPath,
@@ -242,7 +242,7 @@ impl Context {
     }
 
     /// Counts a session of `user`; false when the user has all it may have.
-    pub(super) fn enter_user(&self, user: &str) -> bool {
+    pub(crate) fn enter_user(&self, user: &str) -> bool {
         let mut sessions = self.sessions_by_user.borrow_mut();
         let count = sessions.entry(user.to_owned()).or_insert(0);
         let free = self.parts.sessions_per_user_max.is_none_or(|max| *count < max);
@@ -250,7 +250,7 @@ impl Context {
         free
     }
 
-    pub(super) fn leave_user(&self, user: &str) {
+    pub(crate) fn leave_user(&self, user: &str) {
         let mut sessions = self.sessions_by_user.borrow_mut();
         if let Some(count) = sessions.get_mut(user) {
             *count -= 1;
@@ -259,11 +259,4 @@ impl Context {
             }
         }
     }
-}
-
-/// A number for `what`: nobody else's, but for one chance in 2^64.
-pub(super) fn number(what: &(impl Hash + ?Sized)) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    what.hash(&mut hasher);
-    hasher.finish()
 }

@@ -32,8 +32,8 @@ values! {
     helper_work_oldest_milliseconds: Level,
 }
 
-/// One gauge.
-#[derive(Debug, Default)]
+/// One gauge. Clones share it.
+#[derive(Clone, Debug, Default)]
 pub struct Gauge(Rc<Cell<u64>>);
 
 impl Gauge {

@@ -3,6 +3,7 @@
 //! long its work takes.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 /// Whose file work it is, and where.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -11,6 +12,13 @@ pub struct Owner {
     pub user: u64,
     /// The device (`st_dev`) that is asked, as far as it is known beforehand.
     pub device: u64,
+}
+
+/// A number for `what`: of nothing else, but for one chance in 2^64.
+pub fn number_of(what: &(impl Hash + ?Sized)) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    what.hash(&mut hasher);
+    hasher.finish()
 }
 
 /// How much may run at the same time, and how much may wait.

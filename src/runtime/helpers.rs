@@ -6,7 +6,7 @@ use std::{cell::Cell, fmt, io, rc::Rc, time::Duration};
 use super::{
     Task,
     fair::{Owner, Shares},
-    pool::{Pool, Sizes},
+    pool::{HelperError, Pool, Sizes},
     remote, spawn,
     threads::{Finished, Kind},
     timeout_at,
@@ -209,17 +209,6 @@ impl fmt::Debug for Helpers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Helpers").field("load", &self.load()).finish_non_exhaustive()
     }
-}
-
-/// Why blocking work has no result.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum HelperError {
-    /// Too much waits already; the client is told to come back.
-    #[error("too much work is waiting")]
-    Overloaded,
-    /// The closure panicked; the panic was printed by its thread.
-    #[error("blocking work panicked")]
-    Panicked,
 }
 
 #[cfg(test)]

@@ -44,14 +44,15 @@ mod writable;
 
 pub use connect::connect;
 pub use event::{Flag, Notify};
-pub use fair::Owner;
+pub use fair::{Owner, number_of};
 pub use file::{FileReader, Octets, PendingRead};
 pub use futures_lite::future::{or as race, poll_once, yield_now, zip as both};
-pub use helpers::{FileHelpers, HelperError, Helpers, Load};
+pub use helpers::{FileHelpers, Helpers, Load};
 pub use line::{Line, Member};
 pub use listener::{Listener, ListenerTask};
 pub use mailbox::{Mailbox, MailboxError, MailboxSender, mailbox};
 pub use pacer::Pacer;
+pub use pool::HelperError;
 pub use queue::{Queue, end_turn};
 pub use shard_thread::{ShardError, ShardStartError, ShardThread, spawn_shard};
 pub use stream::Stream;

@@ -14,12 +14,22 @@ use std::{
 use super::{
     Flag,
     fair::{FairQueue, Owner, Shares},
-    helpers::HelperError,
     remote::RemoteSender,
     sleep_until, spawn,
     threads::{Finished, Kind, Threads, Work},
 };
 use crate::{clock, limits::HELPER_STUCK_AFTER};
+
+/// Why blocking work has no result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum HelperError {
+    /// Too much waits already; the client is told to come back.
+    #[error("too much work is waiting")]
+    Overloaded,
+    /// The closure panicked; the panic was printed by its thread.
+    #[error("blocking work panicked")]
+    Panicked,
+}
 
 /// How many threads there are.
 #[derive(Clone, Copy, Debug)]

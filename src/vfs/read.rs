@@ -240,6 +240,12 @@ impl ReadFile {
         self.position
     }
 
+    /// Octets between the position and the end that the file had when it was opened.
+    #[must_use]
+    pub const fn left(&self) -> u64 {
+        self.size.saturating_sub(self.position)
+    }
+
     /// Converted octets (TYPE A) the sender drops before the first one it sends; 0 in image type.
     #[must_use]
     pub const fn skip(&self) -> u64 {

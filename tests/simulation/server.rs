@@ -208,7 +208,7 @@ impl Server {
         }
     }
 
-    /// As `connection::wire` does it: one record, or what the session has room for.
+    /// As `connection::control::wire` does it: one record, or what the session has room for.
     fn step(&mut self, now: Instant) -> Result<bool, TlsError> {
         match &mut self.wire {
             Wire::Clear => {

@@ -1,0 +1,395 @@
+//! The connections that come to one announced port: accepts them, has each make its handshake, and
+//! does what `contest` decides. Without TLS nothing tells them apart, and the first is taken.
+//!
+//! Nearly always there is one. So its handshake is made here first, with nothing else watched; only
+//! one that takes long, or that proves nothing, costs tasks and timers, and those who came in the
+//! meantime wait in the backlog.
+
+use std::{
+    cell::Cell,
+    io,
+    net::IpAddr,
+    rc::Rc,
+    time::{Duration, Instant},
+};
+
+use super::contest::{CONNECTIONS_MAX, Candidate, Contest, Decision};
+use super::handshake::{DataHandshake, DataTls, Secured};
+use super::proof::Verdict;
+use crate::clock;
+use crate::metrics::Counters;
+use crate::protocol::session::TransferError;
+use crate::runtime::{
+    Flag, Listener, Mailbox, MailboxSender, Stream, Task, mailbox, race, sleep_until, spawn,
+    yield_if_needed,
+};
+
+/// How long a handshake is made with nothing else watched.
+const UNWATCHED_MAX: Duration = Duration::from_millis(20);
+
+/// An announced port.
+pub(crate) struct Door {
+    pub(crate) listener: Listener,
+    /// The client of the control connection [PASV-04].
+    pub(crate) allowed_peer: IpAddr,
+    pub(crate) counters: Rc<Counters>,
+}
+
+/// The connection that the transfer gets, or the last of those that do not get it.
+pub(crate) struct Arrived {
+    pub(crate) stream: Stream,
+    /// Nobody else has connected.
+    pub(crate) alone: bool,
+    /// Its TLS, when a handshake was wanted and is made.
+    pub(crate) secured: Option<Box<Secured>>,
+    /// Why it does not get it.
+    pub(crate) refusal: Option<TransferError>,
+}
+
+/// What the transfer command tells those who look after the port. Clones share it.
+#[derive(Clone, Default)]
+pub(crate) struct Asked(Rc<Order>);
+
+#[derive(Default)]
+struct Order {
+    came: Flag,
+    private: Cell<bool>,
+    deadline: Cell<Option<Instant>>,
+}
+
+impl Asked {
+    /// The transfer command is there: with TLS or not, and until when the connection may come.
+    pub(crate) fn ask(&self, private: bool, deadline: Instant) {
+        self.0.private.set(private);
+        self.0.deadline.set(Some(deadline));
+        self.0.came.set();
+    }
+
+    fn has_come(&self) -> bool {
+        self.0.came.is_set()
+    }
+
+    fn wants_clear(&self) -> bool {
+        self.has_come() && !self.0.private.get()
+    }
+
+    fn is_over(&self) -> bool {
+        self.0.deadline.get().is_some_and(|deadline| deadline <= clock::now())
+    }
+
+    /// Returns when the time for the connection is over.
+    async fn over(&self) {
+        self.0.came.wait().await;
+        sleep_until(self.0.deadline.get().unwrap_or_else(clock::now)).await;
+    }
+}
+
+impl Door {
+    /// The next connection of the client, if one waits. Others are closed and counted, and clear
+    /// `alone`.
+    async fn waiting(&self, alone: &mut bool) -> Option<Stream> {
+        while let Some(stream) = self.listener.accept_waiting() {
+            if self.admits(&stream) {
+                return Some(stream);
+            }
+            *alone = false;
+            yield_if_needed().await;
+        }
+        None
+    }
+
+    /// The same, waited for.
+    async fn next(&self, alone: &mut bool) -> Stream {
+        let counters = &self.counters;
+        let mut starved = |_: &io::Error| counters.passive_accept_pauses.increment();
+        while let Some(stream) = self.listener.accept(&mut starved).await {
+            if self.admits(&stream) {
+                return stream;
+            }
+            *alone = false;
+            yield_if_needed().await;
+        }
+        std::future::pending().await
+    }
+
+    fn admits(&self, stream: &Stream) -> bool {
+        let admitted = stream.peer_addr().ip().to_canonical() == self.allowed_peer;
+        if !admitted {
+            self.counters.passive_strangers.increment();
+        }
+        admitted
+    }
+}
+
+/// The connection that the transfer gets; then the port is closed, and all others with it.
+///
+/// # Errors
+///
+/// [`TransferError::NotOpened`]: nobody came in time. [`TransferError::ConnectionLost`]: TLS was
+/// begun, and is no longer wanted.
+pub(crate) async fn arrive(
+    door: Door,
+    tls: Option<DataTls>,
+    asked: Asked,
+) -> Result<Arrived, TransferError> {
+    let mut alone = true;
+    let stream = match door.waiting(&mut alone).await {
+        Some(stream) => Some(stream),
+        None => {
+            let over = async {
+                asked.over().await;
+                None
+            };
+            race(async { Some(door.next(&mut alone).await) }, over).await
+        }
+    };
+    let stream = stream.ok_or(TransferError::NotOpened)?;
+    let arrived = match tls {
+        Some(tls) if !asked.wants_clear() => {
+            Candidates::new(&door, tls, asked, alone).choose(stream).await
+        }
+        _ => Ok(Arrived { stream, alone, secured: None, refusal: None }),
+    };
+    door.listener.shut_down();
+    arrived
+}
+
+/// What has become of a candidate's handshake; nothing, when it was stopped.
+struct Outcome {
+    candidate: Candidate,
+    stream: Stream,
+    handshake: DataHandshake,
+    result: Option<Result<(), TransferError>>,
+}
+
+/// What ends a wait.
+enum Event {
+    Came(Stream),
+    Ended(Option<Box<Outcome>>),
+    /// Asked for, or time is up.
+    Due,
+}
+
+struct Candidates<'a> {
+    door: &'a Door,
+    tls: DataTls,
+    asked: Asked,
+    contest: Contest,
+    no_strangers: bool,
+    /// Those in their handshake, the oldest first.
+    tasks: Vec<(Candidate, Task<()>)>,
+    sender: MailboxSender<Box<Outcome>>,
+    outcomes: Mailbox<Box<Outcome>>,
+    /// The handshakes are to come back as they are.
+    stop: Flag,
+    /// The one that has proved itself, or that waits without proof.
+    settled: Option<(Stream, Box<Secured>)>,
+    /// The last one that does not get the transfer.
+    refused: Option<(Stream, Option<Box<Secured>>, TransferError)>,
+}
+
+impl<'a> Candidates<'a> {
+    fn new(door: &'a Door, tls: DataTls, asked: Asked, no_strangers: bool) -> Self {
+        let (sender, outcomes) = mailbox(CONNECTIONS_MAX as usize);
+        Self {
+            door,
+            tls,
+            asked,
+            contest: Contest::default(),
+            no_strangers,
+            tasks: Vec::new(),
+            sender,
+            outcomes,
+            stop: Flag::new(),
+            settled: None,
+            refused: None,
+        }
+    }
+
+    async fn choose(mut self, first: Stream) -> Result<Arrived, TransferError> {
+        self.shake_hands_unwatched(first).await;
+        loop {
+            if self.asked.wants_clear() {
+                return self.in_clear().await;
+            }
+            if self.asked.is_over() {
+                return self.give_up().await;
+            }
+            if self.asked.has_come() {
+                self.contest.want(clock::now());
+            }
+            let due = match self.contest.decide(clock::now()) {
+                Decision::Take(_) => {
+                    // Whoever waits in the backlog came in time to be compared with.
+                    if !self.contest.is_proven()
+                        && let Some(stream) = self.door.waiting(&mut self.no_strangers).await
+                    {
+                        self.join(stream);
+                        continue;
+                    }
+                    return self.take();
+                }
+                Decision::Refuse => return self.give_up().await,
+                Decision::Wait(due) => due,
+            };
+            match self.event(due).await {
+                Event::Came(stream) => self.join(stream),
+                Event::Ended(Some(outcome)) => self.ended(*outcome),
+                Event::Ended(None) | Event::Due => {}
+            }
+        }
+    }
+
+    /// The first handshake, alone, until it is over or takes long.
+    async fn shake_hands_unwatched(&mut self, stream: Stream) {
+        let (candidate, _) = self.contest.join();
+        let mut handshake = DataHandshake::new(&self.tls);
+        let late = async {
+            sleep_until(clock::now() + UNWATCHED_MAX).await;
+            None
+        };
+        let result = race(async { Some(handshake.run(&stream).await) }, late).await;
+        if result.is_some() {
+            self.ended(Outcome { candidate, stream, handshake, result });
+        } else {
+            self.go_on(candidate, stream, handshake);
+        }
+    }
+
+    fn join(&mut self, stream: Stream) {
+        let (candidate, evicted) = self.contest.join();
+        self.tasks.retain(|(other, _)| Some(*other) != evicted);
+        if !self.contest.is_open() {
+            // Further ones are refused rather than left waiting.
+            self.door.listener.shut_down();
+        }
+        let handshake = DataHandshake::new(&self.tls);
+        self.go_on(candidate, stream, handshake);
+    }
+
+    fn go_on(&mut self, candidate: Candidate, stream: Stream, mut handshake: DataHandshake) {
+        let (sender, stop) = (self.sender.clone(), self.stop.clone());
+        let task = spawn(async move {
+            let stopped = async {
+                stop.wait().await;
+                None
+            };
+            let result = race(async { Some(handshake.run(&stream).await) }, stopped).await;
+            // Fails only when the port is gone, and the connection goes with it.
+            let _ = sender.send(Box::new(Outcome { candidate, stream, handshake, result }));
+        });
+        self.tasks.push((candidate, task));
+    }
+
+    fn ended(&mut self, outcome: Outcome) {
+        let Outcome { candidate, stream, handshake, result } = outcome;
+        self.tasks.retain(|(other, _)| *other != candidate);
+        let now = clock::now();
+        let secured = match result.unwrap_or(Ok(())).and_then(|()| handshake.finish()) {
+            Ok(secured) => Box::new(secured),
+            Err(error) => {
+                self.contest.lost(candidate, now);
+                return self.refuse(stream, None, error);
+            }
+        };
+        match self.tls.judge(&secured.facts) {
+            Verdict::Proven => {
+                self.contest.proven(candidate);
+                self.settled = Some((stream, secured));
+            }
+            Verdict::Refused => {
+                self.contest.lost(candidate, now);
+                let reason = secured.facts.resumption.to_string();
+                self.refuse(stream, Some(secured), TransferError::NotResumed(reason));
+            }
+            Verdict::Unproven { patience } => {
+                if self.contest.unproven(candidate, now, patience) {
+                    self.settled = Some((stream, secured));
+                } else {
+                    self.settled = None;
+                    let reason = "of several that came, none did".to_owned();
+                    self.refuse(stream, Some(secured), TransferError::NotResumed(reason));
+                }
+            }
+        }
+    }
+
+    fn refuse(&mut self, stream: Stream, secured: Option<Box<Secured>>, error: TransferError) {
+        self.door.counters.passive_refused.increment();
+        self.refused = Some((stream, secured, error));
+    }
+
+    async fn event(&mut self, due: Option<Instant>) -> Event {
+        let Self { door, asked, contest, no_strangers, outcomes, .. } = self;
+        let coming = async {
+            if contest.is_open() {
+                Event::Came(door.next(no_strangers).await)
+            } else {
+                std::future::pending().await
+            }
+        };
+        let ended = async { Event::Ended(outcomes.recv().await) };
+        let due = async {
+            let over = async {
+                match due {
+                    Some(due) => sleep_until(due).await,
+                    None => std::future::pending().await,
+                }
+            };
+            if asked.has_come() {
+                race(over, asked.over()).await;
+            } else {
+                asked.0.came.wait().await;
+            }
+            Event::Due
+        };
+        race(race(ended, coming), due).await
+    }
+
+    fn is_alone(&self) -> bool {
+        self.no_strangers && self.contest.is_alone()
+    }
+
+    fn take(mut self) -> Result<Arrived, TransferError> {
+        let alone = self.is_alone();
+        let (stream, secured) = self.settled.take().ok_or(TransferError::NotOpened)?;
+        if !self.contest.is_proven() {
+            self.tls.proof.came_alone();
+        }
+        Ok(Arrived { stream, alone, secured: Some(secured), refusal: None })
+    }
+
+    /// Nobody gets the transfer. One connection stays open for the reason to arrive.
+    async fn give_up(mut self) -> Result<Arrived, TransferError> {
+        if self.refused.is_none()
+            && let Some((stream, _)) = self.stopped().await
+        {
+            self.refused = Some((stream, None, TransferError::HandshakeFailed));
+        }
+        let (stream, secured, error) = self.refused.take().ok_or(TransferError::NotOpened)?;
+        Ok(Arrived { stream, alone: false, secured, refusal: Some(error) })
+    }
+
+    /// TLS is not wanted after all (PROT C behind PASV).
+    async fn in_clear(mut self) -> Result<Arrived, TransferError> {
+        let alone = self.is_alone();
+        match self.stopped().await {
+            Some((stream, true)) => Ok(Arrived { stream, alone, secured: None, refusal: None }),
+            _ => Err(TransferError::ConnectionLost),
+        }
+    }
+
+    /// The oldest of those in their handshake, and whether that has not begun.
+    async fn stopped(&mut self) -> Option<(Stream, bool)> {
+        let (oldest, _) = self.tasks.first()?;
+        let oldest = *oldest;
+        self.stop.set();
+        while let Some(outcome) = self.outcomes.recv().await {
+            if outcome.candidate == oldest {
+                let untouched = outcome.result.is_none() && outcome.handshake.is_untouched();
+                return Some((outcome.stream, untouched));
+            }
+        }
+        None
+    }
+}

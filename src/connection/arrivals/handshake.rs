@@ -1,0 +1,122 @@
+//! The TLS handshake of a data connection, which clients begin before the transfer command or
+//! after it. The server is TLS server whoever connected (RFC 4217 §7).
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::proof::{Proof, Verdict};
+use crate::buffer::InBuf;
+use crate::clock;
+use crate::metrics::{Counters, Gauge, Held};
+use crate::protocol::policy::DataResumption;
+use crate::protocol::session::TransferError;
+use crate::runtime::Stream;
+use crate::tls::{
+    Channel, ControlSession, Handshake, HandshakeFacts, Progress, Purpose, ServerTls, TlsError,
+};
+
+/// What the handshakes of one session's data connections are made with.
+#[derive(Clone)]
+pub(crate) struct DataTls {
+    pub(crate) server: Arc<ServerTls>,
+    /// Whether a data connection must resume the session.
+    pub(crate) resumption: DataResumption,
+    pub(crate) counters: Rc<Counters>,
+    /// Counts them while they last.
+    pub(crate) in_progress: Gauge,
+    /// What they resume.
+    pub(crate) session: Arc<ControlSession>,
+    /// What they must prove.
+    pub(crate) proof: Rc<Proof>,
+}
+
+impl DataTls {
+    /// Whether the data connection with this handshake may have the transfer.
+    pub(crate) fn judge(&self, facts: &HandshakeFacts) -> Verdict {
+        self.proof.judge(self.resumption, facts, clock::now())
+    }
+}
+
+/// A handshake at work.
+#[derive(Debug)]
+pub(crate) struct DataHandshake {
+    handshake: Handshake,
+    /// What the client sent: at the end, what it sent behind the handshake.
+    raw: InBuf,
+    out: Vec<u8>,
+    untouched: bool,
+    _counted: Held,
+}
+
+/// A finished one.
+pub(crate) struct Secured {
+    pub(crate) channel: Channel,
+    pub(crate) facts: HandshakeFacts,
+    /// Octets behind the handshake.
+    pub(crate) raw: InBuf,
+    /// What is still to be sent: in TLS 1.3 tickets, which the client can do without.
+    pub(crate) out: Vec<u8>,
+}
+
+impl DataHandshake {
+    /// One that has not begun.
+    pub(crate) fn new(tls: &DataTls) -> Self {
+        Self {
+            handshake: Handshake::new(&tls.server, Purpose::Data, &tls.session, None),
+            raw: InBuf::new(),
+            out: Vec::new(),
+            untouched: true,
+            _counted: tls.in_progress.hold(),
+        }
+    }
+
+    /// Nothing was read or sent: the connection can be used in the clear.
+    pub(crate) const fn is_untouched(&self) -> bool {
+        self.untouched
+    }
+
+    /// Goes on until the client has nothing more to wait for. A ClientHello that came early waits
+    /// in the socket. The future may be dropped at any time, and the next one goes on; after an
+    /// error every further one gives an error. Bounded by the caller.
+    pub(crate) async fn run(&mut self, stream: &Stream) -> Result<(), TransferError> {
+        loop {
+            let progress = self.handshake.advance(&mut self.raw, &mut self.out);
+            let established = matches!(progress, Ok(Progress::Established));
+            if established && self.handshake.is_done_for_client() {
+                return Ok(());
+            }
+            while !self.out.is_empty() {
+                let sent = stream.write(&self.out).await;
+                let sent = sent.map_err(|_| TransferError::HandshakeFailed)?;
+                // What was sent is not sent again by the next future.
+                self.out.drain(..sent);
+            }
+            progress.map_err(|error| handshake_failed(&error))?;
+            if established {
+                return Ok(());
+            }
+            // Its Finished may wait for the acknowledgement of what came with it.
+            stream.acknowledge();
+            let room = self.raw.spare(HANDSHAKE_READ_BYTES);
+            match stream.read(room).await {
+                Ok(count) if count > 0 => self.raw.commit(count),
+                Ok(_) | Err(_) => return Err(TransferError::HandshakeFailed),
+            }
+            self.untouched = false;
+        }
+    }
+
+    /// What was agreed on, and the octets in both directions that come next.
+    pub(crate) fn finish(self) -> Result<Secured, TransferError> {
+        let finished = self.handshake.finish();
+        let (channel, facts) = finished.map_err(|error| handshake_failed(&error))?;
+        Ok(Secured { channel, facts, raw: self.raw, out: self.out })
+    }
+}
+
+fn handshake_failed(error: &TlsError) -> TransferError {
+    tracing::debug!(%error, "TLS handshake of a data connection");
+    TransferError::HandshakeFailed
+}
+
+const HANDSHAKE_READ_BYTES: usize = 4 * 1024;

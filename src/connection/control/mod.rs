@@ -1,0 +1,11 @@
+//! The control connection. One task a session; requests that may wait run as tasks of their own and
+//! answer through the mailbox.
+
+mod requests;
+mod run;
+mod state;
+mod waiting;
+mod wire;
+
+pub use run::serve;
+pub use state::Accepted;

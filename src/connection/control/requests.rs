@@ -1,0 +1,217 @@
+//! What the session wants done: each request is answered at once, or runs as a task of its own and
+//! answers through the mailbox.
+
+use std::time::Instant;
+
+use super::state::{Control, earlier};
+use crate::auth::ClientNetwork;
+use crate::clock;
+use crate::connection::arrivals::handshake::DataTls;
+use crate::connection::data::open::Origin;
+use crate::connection::logins::checks;
+use crate::connection::logins::homes::{self, LOG_IN};
+use crate::connection::ports::pool::PassiveError;
+use crate::connection::transfer::job::Job;
+use crate::connection::transfer::storage;
+use crate::connection::transfer::task::TransferHandle;
+use crate::protocol::file::{FileError, FileRequest, TransferRequest};
+use crate::protocol::session::{
+    Event, Input, Output, PassiveUnavailable, ProtectionLevel, Rendezvous, Secret,
+};
+use crate::runtime::{Flag, spawn};
+use crate::vfs;
+
+impl Control {
+    pub(super) fn perform_request(&mut self, output: Output) {
+        match output {
+            Output::Identify { user } => self.identify(&user),
+            Output::Authenticate { user, password } => self.authenticate(user, password),
+            Output::File(request) => self.ask_storage(request),
+            Output::GiveUpFile => self.give_up.set(),
+            Output::ListenPassive => self.listen(),
+            Output::ClosePassive => self.passive = None,
+            Output::OpenTransfer(request) => self.open_transfer(request),
+            Output::RunTransfer { rendezvous, level } => {
+                let origin = match rendezvous {
+                    Rendezvous::Active(peer) => Origin::Active { peer, local: self.local },
+                    Rendezvous::Passive => {
+                        self.passive.take().map_or(Origin::Nothing, Origin::Passive)
+                    }
+                };
+                if let Some(transfer) = &self.transfer {
+                    transfer.run(origin, level);
+                }
+            }
+            Output::AbortTransfer => {
+                if let Some(transfer) = &self.transfer {
+                    transfer.abort();
+                }
+            }
+            Output::ReportProgress => {
+                let moved = self.transfer.as_ref().map_or(0, TransferHandle::moved);
+                self.answers.push_back(Input::Progress(moved));
+            }
+            Output::Event(event) => self.note(&event),
+            Output::Close => {
+                self.wire.close_notify(&mut self.out);
+                self.closing = true;
+            }
+            Output::Reply(_) | Output::ShutdownTls(_) | Output::StartTls { .. } => {}
+        }
+    }
+
+    pub(super) fn identify(&mut self, user: &[u8]) {
+        let account = homes::account_of(&self.context.parts.users, self.certificate.as_ref(), user);
+        let Some(account) = account else {
+            return self.answers.push_back(Input::Identified(Ok(None)));
+        };
+        let (context, sender) = (self.context.clone(), self.sender.clone());
+        let found = self.found_home.clone();
+        self.request = Some(spawn(async move {
+            let result = homes::seek(&context.homes, Ok(account), &found).await.map(Some);
+            let _ = sender.send(Input::Identified(result));
+        }));
+    }
+
+    pub(super) fn authenticate(&mut self, user: Vec<u8>, Secret(password): Secret) {
+        let (context, sender) = (self.context.clone(), self.sender.clone());
+        let (network, kept) = (ClientNetwork::of(self.peer.ip()), self.kept_proof.clone());
+        let found = self.found_home.clone();
+        self.request = Some(spawn(async move {
+            let proved = checks::check(&context.checks, network, user, password, kept).await;
+            let result = homes::seek(&context.homes, proved, &found).await;
+            let _ = sender.send(Input::Authenticated(result));
+        }));
+    }
+
+    pub(super) fn ask_storage(&mut self, request: FileRequest) {
+        let Some(root) = self.home.clone() else {
+            return self.answers.push_back(Input::File(Err(FileError::NotFound)));
+        };
+        if let Some(answer) = vfs::try_perform(&root, &request) {
+            return self.answers.push_back(Input::File(answer));
+        }
+        let (context, sender) = (self.context.clone(), self.sender.clone());
+        let user = self.session.account().map_or("", |account| &account.name);
+        let files = context.files(user, root.device_of(request.path()));
+        self.give_up = Flag::new();
+        let give_up = self.give_up.clone();
+        self.request = Some(spawn(async move {
+            let answer = storage::perform(&context, &files, root, request);
+            let _ = sender.send(Input::File(storage::unless(&give_up, answer).await));
+        }));
+    }
+
+    pub(super) fn listen(&mut self) {
+        self.passive = None;
+        let result = match self.ports.listen(self.local, self.peer.ip()) {
+            Ok(listener) => {
+                let address = listener.advertised(self.context.parts.masquerade);
+                self.passive = Some(listener);
+                self.passive_until = clock::now() + self.context.policy().data_timeout;
+                Ok(address)
+            }
+            Err(error) => {
+                tracing::warn!(%error, "no passive port");
+                Err(match error {
+                    PassiveError::Exhausted | PassiveError::Share { .. } => {
+                        PassiveUnavailable::Exhausted
+                    }
+                    PassiveError::Io(_) => PassiveUnavailable::Failed,
+                })
+            }
+        };
+        self.answers.push_back(Input::PassiveListening(result));
+    }
+
+    /// When [`Control::tend_ports`] has something to do.
+    pub(super) fn ports_due(&self) -> Option<Instant> {
+        match &self.passive {
+            // Behind a command, storage may take its time.
+            Some(passive) if self.session.is_transferring() => passive.guard_due(),
+            Some(passive) => earlier(passive.guard_due(), Some(self.passive_until)),
+            None => self.ports.parked_until(),
+        }
+    }
+
+    /// Looks after a port whose connection or next transfer is late.
+    pub(super) fn tend_ports(&mut self) {
+        let private = self.session.security().level() == ProtectionLevel::Private;
+        let tls = self.data_tls();
+        match &mut self.passive {
+            Some(_) if self.passive_until <= clock::now() => {
+                tracing::info!(peer = %self.peer.ip().to_canonical(), "no transfer came for a \
+                    passive port within `limits.data_timeout`; port closed");
+                self.passive = None;
+            }
+            Some(passive) => passive.guard(private.then_some(tls)),
+            None => self.ports.free(),
+        }
+    }
+
+    pub(super) fn data_tls(&self) -> DataTls {
+        let context = &self.context;
+        DataTls {
+            server: context.parts.tls.clone(),
+            resumption: context.policy().data_resumption,
+            counters: context.counters.clone(),
+            in_progress: context.gauges.handshakes.clone(),
+            session: self.tls_session.clone(),
+            proof: self.proof.clone(),
+        }
+    }
+
+    pub(super) fn open_transfer(&mut self, request: TransferRequest) {
+        let account = self.session.account();
+        let opening = account.and_then(|account| {
+            let lax = account.lax_upload_eof.unwrap_or(self.context.policy().lax_upload_eof);
+            self.home.clone().map(|root| (root, account.name.clone(), lax))
+        });
+        let Some((root, user, lax_upload_eof)) = opening else {
+            return self.answers.push_back(Input::TransferOpened(Err(FileError::NotFound)));
+        };
+        let device = root.device_of(request.path());
+        let files = self.context.files(&user, device);
+        let local = self.context.is_local(&root, request.path(), &files, device);
+        self.transfer = Some(TransferHandle::start(Job {
+            context: self.context.clone(),
+            root,
+            files,
+            local,
+            request,
+            tls: self.data_tls(),
+            user,
+            peer: self.peer,
+            lax_upload_eof,
+            mailbox: self.sender.clone(),
+        }));
+    }
+
+    pub(super) fn note(&mut self, event: &Event) {
+        let counters = &self.context.counters;
+        let peer = self.peer.ip().to_canonical();
+        match event {
+            Event::LoggedIn { user, by_certificate } => {
+                counters.logins.increment();
+                self.proof.logged_in(*by_certificate);
+                tracing::info!(target: LOG_IN, %peer, user, by_certificate, "logged in");
+            }
+            Event::LoginFailed { user, failures } => {
+                counters.logins_failed.increment();
+                let user = user.as_slice();
+                tracing::warn!(target: LOG_IN, %peer, user, failures, "log-in failed");
+            }
+            Event::LoggedOut => self.leave_user(),
+            Event::PlaintextBehindAuth => {
+                tracing::warn!(%peer, "octets behind AUTH in the clear; connection closed");
+            }
+            Event::TimedOut(phase) => {
+                if *phase == "handshake" {
+                    counters.control_handshakes_failed.increment();
+                }
+                tracing::info!(%peer, phase, "session timed out");
+            }
+            Event::ForeignProtocol => tracing::info!(%peer, "not FTP; connection closed"),
+        }
+    }
+}

@@ -1,0 +1,265 @@
+//! The loop of a control connection: octets to the session, and what the session wants done.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::state::{Accepted, Control, Stage};
+use super::wire::{ClientSends, Step, Wire};
+use crate::clock;
+use crate::connection::context::Context;
+use crate::connection::newcomers::permits;
+use crate::protocol::session::{ControlTls, Input, Mode, Output};
+use crate::runtime::{end_turn, timeout_at, yield_if_needed};
+use crate::tls::{ControlSession, Handshake, HandshakeFacts, Purpose, TlsError};
+
+/// Serves one control connection to its end, in tasks of the shard: those of its TLS handshakes
+/// run in the queue of the newcomers, so that a flood of them cannot starve established sessions.
+pub fn serve(context: &Rc<Context>, accepted: Accepted) {
+    let stage = match accepted.mode {
+        Mode::Implicit => Stage::Handshake,
+        Mode::Explicit => Stage::Session,
+    };
+    match Control::new(context, accepted) {
+        Ok(control) => go_on(Box::new(control), stage),
+        Err(error) => tracing::error!(%error, "no random session id; connection dropped"),
+    }
+}
+
+fn go_on(mut control: Box<Control>, stage: Stage) {
+    let context = control.context.clone();
+    let queues = context.parts.queues;
+    let queue = match stage {
+        Stage::Handshake => queues.newcomers,
+        Stage::Session => queues.sessions,
+    };
+    context.tasks.spawn_into(queue, async move {
+        if let Some(next) = control.run(stage).await {
+            go_on(control, next);
+        } else {
+            control.end().await;
+        }
+    });
+}
+
+impl Control {
+    /// Mutate once, perform everything that came out, flush; then the next input. Returns at the
+    /// end of the connection, or when another stage begins.
+    pub(super) async fn run(&mut self, stage: Stage) -> Option<Stage> {
+        loop {
+            let mut moved = true;
+            if let Some(input) = self.answers.pop_front() {
+                self.tell(input);
+            } else {
+                moved = self.step();
+                if !moved && self.out.is_empty() && !self.closing {
+                    self.tell_of_end();
+                    self.tell_of_drain();
+                    if self.answers.is_empty() {
+                        self.wait(stage).await;
+                    }
+                }
+            }
+            // What is known already goes out in the same segment: the greeting with the tickets of
+            // the handshake, above all, since two small segments meet a delayed acknowledgement,
+            // and the replies of pipelined commands, that of a transfer included.
+            let here = self.stage() == stage;
+            let more = moved && here && self.out.len() < REPLIES_TOGETHER_BYTES_MAX;
+            if (more || !self.answers.is_empty()) && !self.closing {
+                continue;
+            }
+            if !self.flush().await || self.closing {
+                return None;
+            }
+            let next = self.stage();
+            if next != stage {
+                end_turn();
+                return Some(next);
+            }
+            yield_if_needed().await;
+        }
+    }
+
+    pub(super) fn tell(&mut self, input: Input) {
+        // What is left of a failed one goes with the next, or with the session.
+        if matches!(input, Input::TransferFinished(Ok(())) | Input::TransferOpened(Err(_))) {
+            self.transfer = None;
+        }
+        let input = match input {
+            Input::Authenticated(Ok(account)) => Input::Authenticated(self.enter_user(account)),
+            Input::Identified(Ok(Some(account))) => {
+                Input::Identified(self.enter_user(account).map(Some))
+            }
+            input => input,
+        };
+        self.session.handle_input(clock::now(), input);
+        self.perform();
+    }
+
+    /// Moves buffered octets one step; false when more must arrive first.
+    pub(super) fn step(&mut self) -> bool {
+        if self.stage() == Stage::Handshake && self.place.is_none() {
+            return false;
+        }
+        let now = clock::now();
+        let unix = i64::try_from(clock::unix_time().as_secs()).unwrap_or(i64::MAX);
+        self.session.set_unix_time(unix);
+        let step =
+            self.wire.step(now, &mut self.session, &mut self.raw, &mut self.plain, &mut self.out);
+        if let (Wire::Handshake(handshake), Some(place)) = (&self.wire, &mut self.place)
+            && handshake.has_hello()
+        {
+            place.heard();
+        }
+        match step {
+            Ok(Step::NeedBytes) => return false,
+            Ok(Step::Progress) => self.perform(),
+            Ok(Step::Established(facts)) => self.established(*facts),
+            Ok(Step::Drained) => self.answers.push_back(Input::TlsEnded),
+            Ok(Step::Closed) if self.client_sends != ClientSends::More => return false,
+            Ok(Step::Closed) => self.client_sends = ClientSends::NoMore,
+            Err(error) => self.tls_failed(&error),
+        }
+        true
+    }
+
+    pub(super) fn established(&mut self, facts: HandshakeFacts) {
+        self.place = None;
+        self.handshaking = None;
+        permits::count(&self.context.counters, &facts);
+        tracing::debug!(
+            peer = %self.peer.ip().to_canonical(),
+            tls = facts.version, suite = facts.cipher_suite, group = facts.group,
+            resumption = %facts.resumption,
+            "control connection protected"
+        );
+        let description = format!("{} {}", facts.version, facts.cipher_suite);
+        self.certificate = facts.client_certificate;
+        let shown = self.certificate.as_ref().map(|shown| shown.sha256);
+        self.proof.protected(shown, clock::now() + self.context.parts.tls.ticket_lifetime());
+        // Its first command may wait for the acknowledgement of its Finished.
+        if self.out.is_empty() {
+            self.stream.acknowledge();
+        }
+        if let Some(certificate) = &self.certificate {
+            tracing::debug!(
+                peer = %self.peer.ip().to_canonical(), subject = %certificate.subject,
+                verified = certificate.chain_verified, "client certificate"
+            );
+        }
+        self.answers.push_back(Input::TlsEstablished(ControlTls {
+            server_name: facts.server_name,
+            client_certificate: self.certificate.is_some(),
+            description,
+        }));
+    }
+
+    /// Never falls back to clear text: alert, if there is one, and close (RFC 4217 §10.1).
+    pub(super) fn tls_failed(&mut self, error: &TlsError) {
+        if matches!(self.wire, Wire::Handshake(_)) {
+            self.context.counters.control_handshakes_failed.increment();
+            self.place = None;
+        }
+        self.log_tls_failure(error);
+        self.session.handle_input(clock::now(), Input::Disconnected);
+        self.perform();
+        self.wire = Wire::Clear;
+        self.handshaking = None;
+    }
+
+    pub(super) fn log_tls_failure(&self, error: &TlsError) {
+        let peer = self.peer.ip().to_canonical();
+        tracing::info!(%peer, %error, "control connection TLS failed");
+    }
+
+    /// Once all that came before the end has been fed; part of a line or record may be left.
+    pub(super) fn tell_of_end(&mut self) {
+        let fed = self.session.wants_bytes() || self.wire.is_between_states();
+        if self.client_sends == ClientSends::NoMore && fed {
+            self.client_sends = ClientSends::NoMoreTold;
+            self.answers.push_back(Input::SendingEnded);
+        }
+    }
+
+    pub(super) fn tell_of_drain(&mut self) {
+        if self.context.drain.is_set() && !self.drain_told {
+            self.drain_told = true;
+            self.answers.push_back(Input::Drain);
+        }
+    }
+
+    /// Sends what is to be sent; false when the client is gone or does not read.
+    pub(super) async fn flush(&mut self) -> bool {
+        if self.out.is_empty() {
+            return true;
+        }
+        let deadline = clock::now() + self.context.policy().stall_timeout;
+        let sent = timeout_at(deadline, self.stream.write_all(&self.out)).await;
+        self.out.clear();
+        if !matches!(sent, Ok(Ok(()))) {
+            return false;
+        }
+        if !self.closing {
+            self.answers.push_back(Input::Flushed);
+        }
+        true
+    }
+
+    pub(super) fn perform(&mut self) {
+        while let Some(output) = self.session.poll_output() {
+            let performed = match output {
+                Output::Reply(reply) => self.wire.send(&reply, &mut self.out),
+                Output::ShutdownTls(after) => {
+                    self.plain.clear();
+                    self.wire.shut_down_tls(after, &mut self.out)
+                }
+                Output::StartTls { host } => self.start_tls(host.as_deref()),
+                output => {
+                    self.perform_request(output);
+                    Ok(())
+                }
+            };
+            if let Err(error) = performed {
+                self.log_tls_failure(&error);
+                self.closing = true;
+            }
+        }
+    }
+
+    pub(super) fn start_tls(&mut self, host: Option<&str>) -> Result<(), TlsError> {
+        let tls = &self.context.parts.tls;
+        // What an earlier log-in on this connection was given to resume ends here (REIN).
+        self.tls_session = ControlSession::new()?;
+        self.proof = Rc::default();
+        let handshake = Handshake::new(tls, Purpose::Control, &self.tls_session, host);
+        self.wire = Wire::Handshake(Box::new(handshake));
+        self.hello_due = clock::now() + self.context.parts.client_hello_timeout;
+        self.handshaking = Some(self.context.gauges.handshakes.hold());
+        Ok(())
+    }
+
+    /// Last words out, FIN, and a moment for the client to read them; everything else is dropped.
+    pub(super) async fn end(&mut self) {
+        if !self.closing {
+            self.session.handle_input(clock::now(), Input::Disconnected);
+            while self.session.poll_output().is_some() {}
+        }
+        // Not kept from others while the client lingers, as after the deadline of a handshake.
+        self.place = None;
+        self.handshaking = None;
+        self.transfer = None;
+        self.passive = None;
+        if let Some(request) = self.request.take() {
+            request.cancel().await;
+        }
+        self.leave_user();
+        if self.stream.shutdown_write().is_ok() {
+            self.stream.linger(LINGER, LINGER_BYTES_MAX).await;
+        }
+    }
+}
+
+/// Octets of replies that wait for those of the commands behind them.
+const REPLIES_TOGETHER_BYTES_MAX: usize = 2 * 1024;
+
+const LINGER: Duration = Duration::from_secs(1);
+const LINGER_BYTES_MAX: usize = 256 * 1024;

@@ -1,0 +1,193 @@
+//! What a control connection is made of, and who is logged in on it.
+
+use std::any::Any;
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::wire::{ClientSends, Wire};
+use crate::buffer::InBuf;
+use crate::clock;
+use crate::connection::arrivals::proof::Proof;
+use crate::connection::context::Context;
+use crate::connection::logins::checks::KeptProof;
+use crate::connection::logins::homes::FoundHome;
+use crate::connection::newcomers::permits::Place;
+use crate::connection::ports::session::{PassiveListener, SessionPorts};
+use crate::connection::transfer::task::TransferHandle;
+use crate::metrics::Held;
+use crate::protocol::account::Account;
+use crate::protocol::session::{AuthenticationError, Input, Mode, Session, SessionStart};
+use crate::runtime::{Flag, Mailbox, MailboxSender, Stream, Task, mailbox};
+use crate::tls::{ClientCertificate, ControlSession, TlsError};
+use crate::vfs::Root;
+
+/// A control connection as the listener hands it over.
+pub struct Accepted {
+    /// The socket.
+    pub stream: Stream,
+    /// Which port it came to.
+    pub mode: Mode,
+    /// Our end.
+    pub local: SocketAddr,
+    /// The client's end.
+    pub peer: SocketAddr,
+    /// A session limit is reached: say 421 instead of 220.
+    pub refused: bool,
+    /// The place for the handshake that an implicit connection begins with.
+    pub place: Option<Place>,
+    /// Dropped when the connection has ended.
+    pub guest: Box<dyn Any>,
+}
+
+/// What a stretch of a control connection's life is spent on; each runs as a task of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// A TLS handshake, from the first octet to the flush of the greeting.
+    Handshake,
+    /// Everything else.
+    Session,
+}
+
+pub(super) struct Control {
+    pub(super) context: Rc<Context>,
+    pub(super) stream: Stream,
+    pub(super) peer: SocketAddr,
+    pub(super) local: SocketAddr,
+    pub(super) session: Session,
+    /// What data connections resume.
+    pub(super) tls_session: Arc<ControlSession>,
+    /// What they must prove.
+    pub(super) proof: Rc<Proof>,
+    pub(super) wire: Wire,
+    pub(super) raw: InBuf,
+    /// Decrypted octets the session had no room for yet.
+    pub(super) plain: Vec<u8>,
+    /// Octets to send, as they go on the wire.
+    pub(super) out: Vec<u8>,
+    /// Answers known at once.
+    pub(super) answers: VecDeque<Input>,
+    pub(super) mailbox: Mailbox<Input>,
+    pub(super) sender: MailboxSender<Input>,
+    /// The one request that runs off this task, and what ends it if it can be given up.
+    pub(super) request: Option<Task<()>>,
+    pub(super) give_up: Flag,
+    pub(super) ports: SessionPorts,
+    pub(super) passive: Option<PassiveListener>,
+    /// How long it waits for a transfer.
+    pub(super) passive_until: Instant,
+    pub(super) transfer: Option<TransferHandle>,
+    /// What the log-in in hand has found.
+    pub(super) found_home: FoundHome,
+    /// The directory of the user who is in: that of the log-in, whatever becomes of its name.
+    pub(super) home: Option<Arc<Root>>,
+    pub(super) certificate: Option<ClientCertificate>,
+    /// Counted under this name.
+    pub(super) user: Option<String>,
+    pub(super) logged_in: Option<Held>,
+    /// The proof of its password.
+    pub(super) kept_proof: KeptProof,
+    pub(super) handshaking: Option<Held>,
+    pub(super) drain_told: bool,
+    pub(super) client_sends: ClientSends,
+    pub(super) closing: bool,
+    /// Held through a TLS handshake.
+    pub(super) place: Option<Place>,
+    /// When the ClientHello must be there.
+    pub(super) hello_due: Instant,
+    pub(super) _guest: Box<dyn Any>,
+}
+
+impl Control {
+    pub(super) fn new(context: &Rc<Context>, accepted: Accepted) -> Result<Self, TlsError> {
+        let (sender, receiver) = mailbox(ANSWERS_MAX);
+        let start = SessionStart {
+            policy: context.policy().clone(),
+            mode: accepted.mode,
+            local: accepted.local,
+            peer: accepted.peer,
+            refused: accepted.refused,
+        };
+        Ok(Self {
+            context: context.clone(),
+            stream: accepted.stream,
+            peer: accepted.peer,
+            local: accepted.local,
+            session: Session::new(clock::now(), start),
+            tls_session: ControlSession::new()?,
+            proof: Rc::default(),
+            wire: Wire::Clear,
+            raw: InBuf::new(),
+            plain: Vec::new(),
+            out: Vec::new(),
+            answers: VecDeque::from([Input::Connected]),
+            mailbox: receiver,
+            sender,
+            request: None,
+            give_up: Flag::new(),
+            ports: SessionPorts::new(&context.passive_ports),
+            passive: None,
+            passive_until: clock::now(),
+            transfer: None,
+            found_home: FoundHome::default(),
+            home: None,
+            certificate: None,
+            user: None,
+            logged_in: None,
+            kept_proof: KeptProof::default(),
+            handshaking: None,
+            drain_told: false,
+            client_sends: ClientSends::More,
+            closing: false,
+            place: accepted.place,
+            hello_due: clock::now(),
+            _guest: accepted.guest,
+        })
+    }
+
+    pub(super) const fn stage(&self) -> Stage {
+        match self.wire {
+            Wire::Handshake(_) => Stage::Handshake,
+            Wire::Clear | Wire::Protected(_) | Wire::Draining(_) => Stage::Session,
+        }
+    }
+
+    pub(super) fn enter_user(&mut self, account: Account) -> Result<Account, AuthenticationError> {
+        self.leave_user();
+        self.home = self.found_home.take();
+        if !self.context.enter_user(&account.name) {
+            return Err(AuthenticationError::TooManySessions);
+        }
+        self.user = Some(account.name.clone());
+        self.ports.enter(Some(&account.name));
+        self.logged_in = Some(self.context.gauges.sessions_logged_in.hold());
+        Ok(account)
+    }
+
+    /// Also when a panic ends the session.
+    pub(super) fn leave_user(&mut self) {
+        if let Some(user) = self.user.take() {
+            self.ports.enter(None);
+            self.context.leave_user(&user);
+            self.logged_in = None;
+            self.home = None;
+            self.context.checks.logins.remember(self.kept_proof.take());
+        }
+    }
+}
+
+impl Drop for Control {
+    fn drop(&mut self) {
+        self.leave_user();
+    }
+}
+
+/// Answers on their way at the same time: one request and one transfer, which speaks twice.
+const ANSWERS_MAX: usize = 8;
+
+/// The earlier of two deadlines.
+pub(super) fn earlier(first: Option<Instant>, second: Option<Instant>) -> Option<Instant> {
+    first.into_iter().chain(second).min()
+}

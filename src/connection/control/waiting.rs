@@ -1,0 +1,170 @@
+//! What a control connection waits for, and what each end of a wait means.
+
+use std::time::Instant;
+
+use super::state::{Control, Stage, earlier};
+use super::wire::ClientSends;
+use crate::clock;
+use crate::connection::newcomers::permits::Place;
+use crate::protocol::session::Input;
+use crate::runtime::{end_turn, race, timeout_at};
+use crate::tls::TlsError;
+
+impl Control {
+    /// Waits for octets, an answer, a deadline, or the end of the shard.
+    pub(super) async fn wait(&mut self, stage: Stage) {
+        if stage == Stage::Session {
+            self.release_buffers();
+        } else if self.place.as_ref().is_some_and(|place| !place.is_heard()) && self.read_ready() {
+            // The kernel has kept an implicit connection back until its ClientHello was there.
+            return self.context.pacer.turn().await;
+        } else {
+            // What came out of this handshake so far was dear.
+            end_turn();
+            // The client's next record may wait for the acknowledgement of its last.
+            self.stream.acknowledge();
+        }
+        let ports_due = self.ports_due();
+        let deadline = earlier(self.session.poll_timeout(), self.hello_deadline(stage));
+        let deadline = earlier(deadline, ports_due);
+        let reading = self.client_sends == ClientSends::More
+            && (self.session.wants_bytes() || self.wire.is_between_states());
+        let (stream, raw) = (&self.stream, &mut self.raw);
+        let received = async {
+            if reading {
+                let take = |octets: &[u8]| raw.extend_from_slice(octets);
+                Wake::Received(stream.read_with::<CONTROL_READ_BYTES>(take).await)
+            } else if self.logged_in.is_some() && stream.broken().await.is_ok() {
+                Wake::Broken
+            } else {
+                // No descriptor to watch with, for strangers least of all: what is sent will tell.
+                std::future::pending().await
+            }
+        };
+        let answered = async { Wake::Answer(self.mailbox.recv().await) };
+        let (drain, cut) = (&self.context.drain, &self.context.cut);
+        let drain_told = self.drain_told;
+        let shutdown = async {
+            if drain_told {
+                cut.wait().await
+            } else {
+                drain.wait().await
+            }
+            Wake::Shutdown
+        };
+        let events = race(answered, shutdown);
+        let waiting = async {
+            match (stage, &self.place) {
+                (Stage::Session, _) => race(events, received).await,
+                (Stage::Handshake, Some(place)) => {
+                    let shed = async {
+                        place.shed().await;
+                        Wake::Shed
+                    };
+                    race(race(events, received), shed).await
+                }
+                (Stage::Handshake, None) => {
+                    let entering = async { Wake::Place(self.context.handshakes.enter().await) };
+                    race(events, entering).await
+                }
+            }
+        };
+        let woken = match deadline {
+            Some(deadline) => timeout_at(deadline, waiting).await.unwrap_or(Wake::Timeout),
+            None => waiting.await,
+        };
+        self.woken(stage, woken).await;
+    }
+
+    pub(super) async fn woken(&mut self, stage: Stage, woken: Wake) {
+        match woken {
+            Wake::Received(received) => {
+                self.received(received);
+                if stage == Stage::Handshake {
+                    self.context.pacer.turn().await;
+                } else if self.logged_in.is_some() {
+                    self.context.pacer.attend();
+                }
+            }
+            Wake::Answer(Some(input)) => self.answers.push_back(input),
+            Wake::Answer(None) => {}
+            Wake::Broken => self.answers.push_back(Input::Disconnected),
+            Wake::Place(place) => {
+                self.place = Some(place);
+                self.hello_due = clock::now() + self.context.parts.client_hello_timeout;
+            }
+            Wake::Shed if self.read_ready() => {
+                if let Some(place) = &self.place {
+                    place.spared();
+                }
+            }
+            Wake::Shed => {
+                self.context.counters.handshakes_shed.increment();
+                self.tls_failed(&TlsError::Shed);
+            }
+            Wake::Timeout if self.hello_deadline(stage).is_some_and(|due| due <= clock::now()) => {
+                self.context.counters.handshakes_silent.increment();
+                self.tls_failed(&TlsError::NoClientHello);
+            }
+            Wake::Timeout if self.ports_due().is_some_and(|due| due <= clock::now()) => {
+                self.tend_ports();
+            }
+            Wake::Timeout => self.answers.push_back(Input::Timeout),
+            Wake::Shutdown if self.context.cut.is_set() => {
+                self.answers.push_back(Input::Disconnected);
+            }
+            Wake::Shutdown => {}
+        }
+    }
+
+    pub(super) fn received(&mut self, received: std::io::Result<usize>) {
+        match received {
+            Ok(0) => self.client_sends = ClientSends::NoMore,
+            Ok(_) => {}
+            Err(_) => self.answers.push_back(Input::Disconnected),
+        }
+    }
+
+    pub(super) fn release_buffers(&mut self) {
+        self.raw.release_if_empty();
+        if self.plain.is_empty() {
+            self.plain = Vec::new();
+        }
+        self.out = Vec::new();
+    }
+
+    /// When a silent client has to be gone; nothing while it waits for a place.
+    pub(super) fn hello_deadline(&self, stage: Stage) -> Option<Instant> {
+        let place = self.place.as_ref().filter(|_| stage == Stage::Handshake)?;
+        (!place.is_heard()).then_some(self.hello_due)
+    }
+
+    /// Reads what is there without waiting; false when nothing is.
+    pub(super) fn read_ready(&mut self) -> bool {
+        let room = self.raw.spare(CONTROL_READ_BYTES);
+        match self.stream.try_read(room) {
+            Ok(count) if count > 0 => self.raw.commit(count),
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return false,
+            other => self.received(other),
+        }
+        true
+    }
+}
+
+/// Why [`Control::wait`] returned.
+pub(super) enum Wake {
+    /// So many octets came; none is the end.
+    Received(std::io::Result<usize>),
+    /// The connection failed while it was not read from.
+    Broken,
+    Answer(Option<Input>),
+    Timeout,
+    Shutdown,
+    /// The handshake may begin.
+    Place(Place),
+    /// Others wait for this handshake's place.
+    Shed,
+}
+
+/// Octets read from a control connection at once.
+const CONTROL_READ_BYTES: usize = 4 * 1024;

@@ -1,0 +1,141 @@
+//! What the client says while it is sent to: key updates, alerts, the end of its own half (RFC 8446
+//! §4.6.3, §6). Data is no part of a download: what comes all the same is opened, for it has to
+//! authenticate, and dropped. In the clear nothing is looked at before the end.
+//!
+//! One read without waiting is made before each batch is sealed, and while the socket is full
+//! whatever arrives ends the wait.
+
+use std::io;
+use std::time::Instant;
+
+use super::connection::{DataConnection, Protection, failed};
+use crate::clock;
+use crate::protocol::session::TransferError;
+use crate::runtime::{Stream, give_way, race};
+use crate::tls::Opened;
+
+/// Octets of one read: what a client says in passing is much less.
+const READ_BYTES: usize = 4 * 1024;
+
+/// What ended a wait.
+enum Event<T> {
+    Done(T),
+    Heard(usize),
+}
+
+impl DataConnection {
+    /// Deals with what the client has said, one read's worth. All records that were sealed have
+    /// been sent, or are in `out`.
+    pub(crate) fn hear(&mut self) -> Result<(), TransferError> {
+        if !self.hears() {
+            return Ok(());
+        }
+        let read = match self.stream.try_read(self.raw.spare(READ_BYTES)) {
+            Ok(count) => Some(count),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
+            Err(_) => return Err(TransferError::ConnectionLost),
+        };
+        self.heard(read).inspect_err(|_| self.say_why(&[]))
+    }
+
+    /// Sends some of `octets`, at least one; waits for room. `behind` was sealed after them. An
+    /// alert of ours can only follow both.
+    pub(crate) async fn write_some(
+        &mut self,
+        octets: &[u8],
+        behind: &[u8],
+    ) -> Result<usize, TransferError> {
+        let deadline = clock::now() + self.interrupts.stall;
+        let written = self.hearing(deadline, async |stream| stream.write(octets).await).await;
+        written.inspect_err(|_| self.say_why(&[octets, behind]))
+    }
+
+    /// Sends all of `octets`. Each piece has its own deadline: a slow reader is not a stalled one.
+    pub(crate) async fn write_all(&mut self, octets: &[u8]) -> Result<(), TransferError> {
+        let mut sent = 0;
+        while sent < octets.len() {
+            let rest = &octets[sent..];
+            sent += match self.try_write(rest)? {
+                Some(count) => count,
+                None => self.write_some(rest, &[]).await?,
+            };
+        }
+        Ok(())
+    }
+
+    /// Waits for room in the socket, without sending.
+    pub(crate) async fn room(&mut self, deadline: Instant) -> Result<(), TransferError> {
+        self.hearing(deadline, async |stream| stream.writable().await).await
+    }
+
+    /// Socket work that waits, and hears the client meanwhile. What it says does not move the
+    /// deadline.
+    async fn hearing<T>(
+        &mut self,
+        deadline: Instant,
+        work: impl AsyncFn(&Stream) -> io::Result<T>,
+    ) -> Result<T, TransferError> {
+        loop {
+            let hears = self.hears();
+            let Self { stream, raw, interrupts, .. } = self;
+            if !hears {
+                return interrupts.step_until(deadline, work(stream)).await;
+            }
+            let room = raw.spare(READ_BYTES);
+            let working = async { work(stream).await.map(Event::Done) };
+            let reading = async { stream.read(room).await.map(Event::Heard) };
+            match interrupts.step_until(deadline, race(working, reading)).await? {
+                Event::Done(value) => return Ok(value),
+                Event::Heard(count) => self.heard(Some(count))?,
+            }
+            // A client that always has something to say is not the only one.
+            give_way().await;
+        }
+    }
+
+    /// Whether there is TLS, and more of it may come.
+    const fn hears(&self) -> bool {
+        !self.heard_all && !matches!(self.protection, Protection::Clear)
+    }
+
+    /// So many octets came, 0 at the end; deals with the whole records among them.
+    fn heard(&mut self, read: Option<usize>) -> Result<(), TransferError> {
+        match read {
+            // The client may end its half first; that it has closed both shows when we send.
+            Some(0) => self.heard_all = true,
+            Some(count) => self.raw.commit(count),
+            None => {}
+        }
+        while !self.raw.is_empty() {
+            let records = self.raw.filled_mut();
+            let opened = match &mut self.protection {
+                Protection::Kernel(kernel) => kernel.open(records, &self.stream),
+                Protection::Records(channel) => channel.open(records, &mut self.out),
+                Protection::Clear => return Ok(()),
+            };
+            match opened.map_err(|error| failed(&error))? {
+                Opened::Incomplete => return Ok(()),
+                Opened::Data { consumed, .. } | Opened::Handled { consumed } => {
+                    self.raw.consume(consumed);
+                }
+                Opened::CloseNotify { .. } => {
+                    self.heard_all = true;
+                    self.raw.clear();
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends the alert that `out` ends with, as far as it fits: first what was sealed before it.
+    fn say_why(&self, sealed: &[&[u8]]) {
+        if self.out.is_empty() {
+            return;
+        }
+        for &octets in sealed.iter().chain([&self.out.as_slice()]) {
+            if !matches!(self.stream.try_write(octets), Ok(count) if count == octets.len()) {
+                return;
+            }
+        }
+    }
+}

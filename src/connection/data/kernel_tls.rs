@@ -1,0 +1,75 @@
+//! The sending half of a TLS session that the kernel seals for.
+
+use std::io;
+
+use crate::runtime::Stream;
+use crate::sys::ktls;
+use crate::tls::{Aead, Channel, KernelSender, Opened, SendKeys, TlsError};
+
+/// The sending half of a data connection, once the kernel has its keys.
+#[derive(Debug)]
+pub(super) struct KernelTls {
+    pub(super) sender: KernelSender,
+    /// Whether keys can be replaced.
+    pub(super) rekey: bool,
+}
+
+impl KernelTls {
+    /// Gives the sending half of `channel` to the kernel.
+    ///
+    /// # Errors
+    ///
+    /// Nothing has changed for the client: a socket with the kernel's TLS but without keys is what
+    /// it was. The channel comes back.
+    pub(super) fn hand_over(
+        channel: Channel,
+        stream: &Stream,
+        rekey: bool,
+    ) -> Result<Self, (Box<Channel>, io::Error)> {
+        let handed = match channel.send_keys() {
+            Some(keys) => ktls::attach(stream).and_then(|()| set_keys(stream, &keys)),
+            None => Err(io::ErrorKind::Unsupported.into()),
+        };
+        match handed {
+            Ok(()) => Ok(Self { sender: KernelSender::new(channel), rekey }),
+            Err(error) => Err((Box::new(channel), error)),
+        }
+    }
+
+    /// Opens the record at the front of `records`. What is wrong with it is told to the client.
+    pub(super) fn open(&mut self, records: &mut [u8], stream: &Stream) -> Result<Opened, TlsError> {
+        let opened = self.sender.open(records);
+        if let Err(error) = &opened
+            && let Some((kind, content)) = KernelSender::fatal_alert(error)
+        {
+            // The session is lost, whether the client learns why or not.
+            let _ = ktls::send_record(stream, kind, &content);
+        }
+        opened
+    }
+
+    /// Counts a send(2) of data.
+    pub(super) const fn count(&mut self, octets: usize) {
+        self.sender.count(octets);
+    }
+}
+
+/// The kernel's name for the AEAD of `channel`, where its keys can be had.
+pub(super) fn cipher_of(channel: &Channel) -> Option<ktls::Cipher> {
+    channel.send_keys().map(|keys| cipher(keys.aead))
+}
+
+const fn cipher(aead: Aead) -> ktls::Cipher {
+    match aead {
+        Aead::Aes128Gcm => ktls::Cipher::Aes128Gcm,
+        Aead::Aes256Gcm => ktls::Cipher::Aes256Gcm,
+        Aead::ChaCha20Poly1305 => ktls::Cipher::ChaCha20Poly1305,
+    }
+}
+
+/// Replaces the keys that the kernel seals with.
+pub(super) fn set_keys(stream: &Stream, keys: &SendKeys<'_>) -> io::Result<()> {
+    let (cipher, key) = (cipher(keys.aead), keys.key);
+    let keys = ktls::SendKeys { cipher, key, iv: keys.iv, sequence: keys.sequence };
+    ktls::set_send_keys(stream, &keys)
+}

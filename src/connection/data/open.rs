@@ -1,0 +1,147 @@
+//! How a data connection comes about (RFC 959 §3.2): the client connects to the announced port, or
+//! we connect; then its TLS handshake, and what that proves.
+
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use super::connection::DataConnection;
+use super::interrupts::Interrupts;
+use crate::connection::arrivals::handshake::{DataHandshake, DataTls, Secured};
+use crate::connection::arrivals::proof::Verdict;
+use crate::connection::ports::session::{PassiveListener, ServedPort};
+use crate::protocol::session::TransferError;
+use crate::runtime::{Stream, connect, timeout_at};
+use crate::tls::HandshakeFacts;
+
+/// Where the data connection comes from.
+pub(crate) enum Origin {
+    /// The client connects to this port.
+    Passive(PassiveListener),
+    /// The server connects to this address, from this port if it may.
+    Active {
+        /// Checked address of PORT or EPRT.
+        peer: SocketAddr,
+        /// Our end of the control connection (RFC 1123 §4.1.2.12).
+        local: SocketAddr,
+    },
+    /// The passive port is gone already.
+    Nothing,
+}
+
+/// No data connection for the transfer.
+pub(crate) struct Refused {
+    /// The connection that does not get it, if there is one: it is to stay until the client has
+    /// read the reply.
+    pub(crate) connection: Option<DataConnection>,
+    pub(crate) error: TransferError,
+}
+
+/// What a transfer moves over, and what its handshake agreed on.
+pub(crate) type Connected = (DataConnection, Option<HandshakeFacts>);
+
+/// A connection before its TLS.
+struct Raw {
+    stream: Stream,
+    /// Where it came in, until it is known whether the port serves again.
+    port: Option<ServedPort>,
+    /// The handshake that was made where it came in.
+    secured: Option<Box<Secured>>,
+    /// Why it does not get the transfer.
+    refusal: Option<TransferError>,
+}
+
+/// Waits for the client, or connects to it, until `deadline`. With `tls`, the handshake is made
+/// and judged, and with `hold`, the tickets of TLS 1.3 wait for the next octets sent.
+///
+/// # Errors
+///
+/// [`Refused`].
+pub(crate) async fn open(
+    origin: Origin,
+    tls: Option<&DataTls>,
+    deadline: Instant,
+    interrupts: Interrupts,
+    hold: bool,
+) -> Result<Connected, Refused> {
+    let opened = interrupts.guard(open_raw(origin, tls, deadline)).await;
+    let raw = opened.map_err(|error| Refused { connection: None, error })?;
+    let mut connection = DataConnection::clear(raw.stream, interrupts);
+    // In clear nothing proves whose the connection is: its port is drawn anew for the next.
+    let Some(tls) = tls else { return Ok((connection, None)) };
+    let made = (raw.secured, raw.refusal);
+    match protect(&mut connection, made, raw.port, tls, deadline, hold).await {
+        Ok(facts) => Ok((connection, Some(facts))),
+        Err(error) => Err(Refused { connection: Some(connection), error }),
+    }
+}
+
+async fn open_raw(
+    origin: Origin,
+    tls: Option<&DataTls>,
+    deadline: Instant,
+) -> Result<Raw, TransferError> {
+    match origin {
+        Origin::Nothing => Err(TransferError::NotOpened),
+        Origin::Passive(listener) => {
+            let (arrived, port) = listener.connection(tls.cloned(), deadline).await?;
+            let (stream, secured, refusal) = (arrived.stream, arrived.secured, arrived.refusal);
+            Ok(Raw { stream, port: Some(port), secured, refusal })
+        }
+        Origin::Active { peer, local } => {
+            // RFC 959 §5.2, MS-FTPS 1.9: port L-1, that is 20 or 989.
+            let source = local.port().checked_sub(1).filter(|&port| port != 0);
+            let connected = timeout_at(deadline, connect(local, peer, source)).await.ok();
+            let stream = connected.and_then(Result::ok).ok_or(TransferError::NotOpened)?;
+            Ok(Raw { stream, port: None, secured: None, refusal: None })
+        }
+    }
+}
+
+/// Makes the TLS handshake and judges what it proves, unless that was done at the port.
+async fn protect(
+    connection: &mut DataConnection,
+    (secured, refusal): (Option<Box<Secured>>, Option<TransferError>),
+    port: Option<ServedPort>,
+    tls: &DataTls,
+    deadline: Instant,
+    hold: bool,
+) -> Result<HandshakeFacts, TransferError> {
+    let (secured, judged) = match (secured, &refusal) {
+        (Some(secured), _) => (secured, true),
+        (None, Some(refusal)) => return Err(refusal.clone()),
+        (None, None) => (Box::new(shake_hands(connection, tls, deadline).await?), false),
+    };
+    let Secured { channel, facts, raw, out } = *secured;
+    connection.protect(channel, raw, out);
+    if !hold {
+        connection.flush().await?;
+    }
+    tls.counters.data_handshakes.increment();
+    if facts.resumption.is_this_session() {
+        tls.counters.data_handshakes_resumed.increment();
+        tls.proof.resumed(facts.ticket, facts.version == "TLSv1.2");
+        port.into_iter().for_each(ServedPort::park);
+    }
+    if let Some(refusal) = refusal {
+        return Err(refusal);
+    }
+    if !judged && tls.judge(&facts) == Verdict::Refused {
+        return Err(TransferError::NotResumed(facts.resumption.to_string()));
+    }
+    Ok(facts)
+}
+
+/// A handshake with nobody to compare it with: we have connected, or the port is closed.
+async fn shake_hands(
+    connection: &DataConnection,
+    tls: &DataTls,
+    deadline: Instant,
+) -> Result<Secured, TransferError> {
+    let mut handshake = DataHandshake::new(tls);
+    let timed = async {
+        let secured = timeout_at(deadline, handshake.run(&connection.stream)).await;
+        secured.unwrap_or(Err(TransferError::HandshakeFailed))
+    };
+    connection.interrupts.guard(timed).await?;
+    handshake.finish()
+}

@@ -1,0 +1,451 @@
+//! Whose password is checked next. Addresses take turns, and so do the names tried from one
+//! address, so that a flood of wrong passwords from one place costs the others one turn; an address
+//! from which many came lately has one check at a time, with a pause behind each. Sans-io: events
+//! and time in, the next [`CheckId`] out.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::{Duration, Instant};
+
+use crate::auth::ClientNetwork;
+use crate::limits::{FAILING_NETWORKS_MAX, LOGINS_WAITING_MAX, LOGINS_WAITING_PER_NETWORK_MAX};
+
+/// One check of a password, from its arrival to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct CheckId(u64);
+
+/// Too many wait already: the client is told to come back (421).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TooMany;
+
+/// The checks of one shard. Each step takes time in the logarithm of what waits, but for one that
+/// goes away before its turn: that is looked for among the addresses, and among those of its name.
+#[derive(Debug)]
+pub(crate) struct Turns {
+    running_max: usize,
+    next: u64,
+    waiting: BTreeMap<ClientNetwork, Line>,
+    /// Those of `waiting` in the order of their turns, but for `resting`.
+    turns: VecDeque<ClientNetwork>,
+    /// Those of `waiting` whose turn came in a pause, and when that ends.
+    resting: BTreeSet<(Instant, ClientNetwork)>,
+    /// Where each that waits is.
+    places: BTreeMap<CheckId, (ClientNetwork, Name)>,
+    running: BTreeMap<CheckId, ClientNetwork>,
+    failing: Failures,
+}
+
+/// A user's name as a number: names may be long, and many may wait. Two with one number would take
+/// one turn.
+type Name = u64;
+
+/// What waits of one address.
+#[derive(Debug, Default)]
+struct Line {
+    by_name: BTreeMap<Name, VecDeque<CheckId>>,
+    turns: VecDeque<Name>,
+    count: usize,
+}
+
+impl Turns {
+    /// At most `running_max` checks at a time, at least 1.
+    pub(crate) fn new(running_max: usize) -> Self {
+        Self {
+            running_max: running_max.max(1),
+            next: 0,
+            waiting: BTreeMap::new(),
+            turns: VecDeque::new(),
+            resting: BTreeSet::new(),
+            places: BTreeMap::new(),
+            running: BTreeMap::new(),
+            failing: Failures::default(),
+        }
+    }
+
+    /// A client of `network` gave a password for `name`; the check waits for [`Turns::poll`].
+    /// [`Turns::leave`] or [`Turns::finished`] must follow.
+    ///
+    /// # Errors
+    ///
+    /// [`TooMany`] of this address wait, or too many in all; in that case one of an address of
+    /// which none waits still may.
+    pub(crate) fn arrive(
+        &mut self,
+        network: ClientNetwork,
+        name: Name,
+    ) -> Result<CheckId, TooMany> {
+        let of_network = self.waiting.get(&network).map_or(0, |line| line.count);
+        let full = self.places.len() >= LOGINS_WAITING_MAX && of_network > 0;
+        if full || of_network >= LOGINS_WAITING_PER_NETWORK_MAX {
+            return Err(TooMany);
+        }
+        let id = CheckId(self.next);
+        self.next += 1;
+        if of_network == 0 {
+            self.turns.push_back(network);
+        }
+        self.waiting.entry(network).or_default().push(name, id);
+        self.places.insert(id, (network, name));
+        Ok(id)
+    }
+
+    /// One that waited does so no more.
+    pub(crate) fn leave(&mut self, id: CheckId) {
+        let Some((network, name)) = self.places.remove(&id) else { return };
+        let Some(line) = self.waiting.get_mut(&network) else { return };
+        line.remove(name, id);
+        if line.count == 0 {
+            self.waiting.remove(&network);
+            self.turns.retain(|turn| *turn != network);
+            self.resting.retain(|(_, resting)| *resting != network);
+        }
+    }
+
+    /// The check of one that [`Turns::poll`] gave has ended; `wrong` is what it found.
+    pub(crate) fn finished(&mut self, id: CheckId, wrong: bool, now: Instant) {
+        let Some(network) = self.running.remove(&id) else { return };
+        if wrong {
+            self.failing.note(network, now);
+        }
+        self.failing.pause(network, now);
+    }
+
+    /// The next check that may begin, to be asked until there is none, after each event and at
+    /// [`Turns::poll_timeout`].
+    pub(crate) fn poll(&mut self, now: Instant) -> Option<CheckId> {
+        if self.running.len() >= self.running_max {
+            return None;
+        }
+        while let Some((due, network)) = self.resting.first().copied()
+            && due <= now
+        {
+            self.resting.remove(&(due, network));
+            self.turns.push_back(network);
+        }
+        let network = self.next_network(now)?;
+        let line = self.waiting.get_mut(&network)?;
+        let id = line.pop()?;
+        if line.count == 0 {
+            self.waiting.remove(&network);
+        } else {
+            self.turns.push_back(network);
+        }
+        self.places.remove(&id);
+        self.running.insert(id, network);
+        Some(id)
+    }
+
+    /// When time alone lets a check begin.
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        if self.running.len() >= self.running_max {
+            return None;
+        }
+        self.resting.first().map(|(due, _)| *due)
+    }
+
+    /// Whether `network` has to wait for its pause at `now`.
+    pub(crate) fn is_delayed(&self, network: ClientNetwork, now: Instant) -> bool {
+        self.failing.not_before(network).is_some_and(|due| due > now)
+    }
+
+    /// How many wait.
+    #[cfg(test)]
+    pub(crate) fn waiting(&self) -> usize {
+        self.places.len()
+    }
+
+    /// Takes out the address whose turn it is. Those that have to pause rest until then; those that
+    /// may have one check at a time, and have it, keep their turns: no more than may run.
+    fn next_network(&mut self, now: Instant) -> Option<ClientNetwork> {
+        let mut passed_over = Vec::new();
+        let mut next = None;
+        while let Some(network) = self.turns.pop_front() {
+            if self.is_running(network) && self.failing.are_many(network, now) {
+                passed_over.push(network);
+            } else if let Some(due) = self.failing.not_before(network).filter(|due| *due > now) {
+                self.resting.insert((due, network));
+            } else {
+                next = Some(network);
+                break;
+            }
+        }
+        for network in passed_over.into_iter().rev() {
+            self.turns.push_front(network);
+        }
+        next
+    }
+
+    fn is_running(&self, network: ClientNetwork) -> bool {
+        self.running.values().any(|running| *running == network)
+    }
+}
+
+impl Line {
+    fn push(&mut self, name: Name, id: CheckId) {
+        if !self.by_name.contains_key(&name) {
+            self.turns.push_back(name);
+        }
+        self.by_name.entry(name).or_default().push_back(id);
+        self.count += 1;
+    }
+
+    fn pop(&mut self) -> Option<CheckId> {
+        let name = self.turns.pop_front()?;
+        let of_name = self.by_name.get_mut(&name)?;
+        let id = of_name.pop_front()?;
+        self.count -= 1;
+        if of_name.is_empty() {
+            self.by_name.remove(&name);
+        } else {
+            self.turns.push_back(name);
+        }
+        Some(id)
+    }
+
+    fn remove(&mut self, name: Name, id: CheckId) {
+        let Some(of_name) = self.by_name.get_mut(&name) else { return };
+        let before = of_name.len();
+        of_name.retain(|other| *other != id);
+        self.count -= before - of_name.len();
+        if of_name.is_empty() {
+            self.by_name.remove(&name);
+            self.turns.retain(|turn| *turn != name);
+        }
+    }
+}
+
+/// Wrong passwords lately, by address. Bounded: the address that has been quiet for longest is
+/// forgotten first.
+#[derive(Debug, Default)]
+struct Failures {
+    records: BTreeMap<ClientNetwork, Record>,
+    by_last: BTreeSet<(Instant, ClientNetwork)>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Record {
+    count: u32,
+    last: Instant,
+    not_before: Option<Instant>,
+}
+
+impl Record {
+    fn count_at(&self, now: Instant) -> u32 {
+        let forgotten = now.saturating_duration_since(self.last).as_secs() / FORGET_SECONDS;
+        self.count.saturating_sub(u32::try_from(forgotten).unwrap_or(u32::MAX))
+    }
+}
+
+impl Failures {
+    fn note(&mut self, network: ClientNetwork, now: Instant) {
+        let old = self.records.get(&network).copied();
+        if let Some(old) = old {
+            self.by_last.remove(&(old.last, network));
+        } else if self.records.len() >= FAILING_NETWORKS_MAX
+            && let Some((_, quiet)) = self.by_last.pop_first()
+        {
+            self.records.remove(&quiet);
+        }
+        let count = old.map_or(0, |old| old.count_at(now)).saturating_add(1).min(COUNT_MAX);
+        self.records.insert(network, Record { count, last: now, not_before: None });
+        self.by_last.insert((now, network));
+    }
+
+    fn pause(&mut self, network: ClientNetwork, now: Instant) {
+        if let Some(record) = self.records.get_mut(&network) {
+            record.not_before = pause_after(record.count_at(now)).map(|pause| now + pause);
+        }
+    }
+
+    fn not_before(&self, network: ClientNetwork) -> Option<Instant> {
+        self.records.get(&network)?.not_before
+    }
+
+    fn are_many(&self, network: ClientNetwork, now: Instant) -> bool {
+        let count = self.records.get(&network).map_or(0, |record| record.count_at(now));
+        pause_after(count).is_some()
+    }
+}
+
+/// How long the next check of an address waits after so many wrong passwords lately.
+fn pause_after(failures: u32) -> Option<Duration> {
+    let doublings = failures.checked_sub(FREE + 1)?;
+    let factor = 1_u32.checked_shl(doublings).unwrap_or(u32::MAX);
+    Some(PAUSE_MIN.saturating_mul(factor).min(PAUSE_MAX))
+}
+
+/// Wrong passwords lately that cost no pause: people mistype, and several share an address.
+const FREE: u32 = 5;
+
+/// Pause after the first beyond; each further one doubles it.
+const PAUSE_MIN: Duration = Duration::from_millis(50);
+
+/// The longest pause: others behind the same address still get in, one check in two seconds.
+const PAUSE_MAX: Duration = Duration::from_secs(2);
+
+/// One failure is forgotten in this time, so all of them in less than three minutes.
+const FORGET_SECONDS: u64 = 10;
+
+/// Failures counted at most; some more than make [`PAUSE_MAX`].
+const COUNT_MAX: u32 = 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use Event::{Arrive, Leave, Right, Time, Wrong};
+
+    const A: Name = 1;
+    const B: Name = 2;
+
+    #[derive(Clone, Copy, Debug)]
+    enum Event {
+        /// Last octet of the address, and the name.
+        Arrive(u8, Name),
+        Leave(u64),
+        Right(u64),
+        Wrong(u64),
+        Time,
+    }
+
+    fn network(last: u8) -> ClientNetwork {
+        ClientNetwork::of([192, 0, 2, last].into())
+    }
+
+    /// One line of a story: milliseconds, event, and the checks that begin after it. They are
+    /// numbered in the order they arrive.
+    #[track_caller]
+    fn check(running_max: usize, story: &[(u64, Event, &[u64])]) {
+        let start = crate::clock::now();
+        let mut turns = Turns::new(running_max);
+        for (line, (at, event, expected)) in story.iter().enumerate() {
+            let now = start + Duration::from_millis(*at);
+            match *event {
+                Arrive(last, name) => {
+                    turns.arrive(network(last), name).unwrap();
+                }
+                Leave(id) => turns.leave(CheckId(id)),
+                Right(id) => turns.finished(CheckId(id), false, now),
+                Wrong(id) => turns.finished(CheckId(id), true, now),
+                Time => {}
+            }
+            let begun: Vec<_> = std::iter::from_fn(|| turns.poll(now)).map(|id| id.0).collect();
+            assert_eq!(&begun, expected, "line {line} of the story: {event:?}");
+            assert!(turns.poll_timeout().is_none_or(|due| due > now), "line {line}: due before");
+            let waiting: usize = turns.waiting.values().map(|line| line.count).sum();
+            let networks = turns.turns.len() + turns.resting.len();
+            assert_eq!((turns.waiting(), networks), (waiting, turns.waiting.len()));
+        }
+    }
+
+    #[test]
+    fn addresses_take_turns_and_so_do_names() {
+        check(
+            1,
+            &[
+                (0, Arrive(1, A), &[0]),
+                (0, Arrive(1, A), &[]),
+                (0, Arrive(1, A), &[]),
+                (0, Arrive(1, B), &[]),
+                (0, Arrive(2, A), &[]),
+                (1, Right(0), &[1]),
+                (2, Right(1), &[4]),
+                (3, Right(4), &[3]),
+                (4, Right(3), &[2]),
+                (5, Right(2), &[]),
+            ],
+        );
+    }
+
+    #[test]
+    fn who_goes_away_makes_room_for_the_next() {
+        check(
+            2,
+            &[
+                (0, Arrive(1, A), &[0]),
+                (0, Arrive(1, A), &[1]),
+                (0, Arrive(1, A), &[]),
+                (0, Arrive(2, A), &[]),
+                (1, Leave(2), &[]),
+                (2, Right(1), &[3]),
+                (2, Leave(99), &[]),
+                (3, Right(0), &[]),
+            ],
+        );
+    }
+
+    #[test]
+    fn many_failures_mean_one_check_at_a_time_and_a_growing_pause() {
+        let mut story: Vec<(u64, Event, &[u64])> = vec![
+            (0, Arrive(1, A), &[0]),
+            (0, Wrong(0), &[]),
+            (0, Arrive(1, A), &[1]),
+            (0, Wrong(1), &[]),
+            (0, Arrive(1, A), &[2]),
+            (0, Wrong(2), &[]),
+            (0, Arrive(1, A), &[3]),
+            (0, Wrong(3), &[]),
+            (0, Arrive(1, A), &[4]),
+            (0, Wrong(4), &[]),
+        ];
+        story.extend_from_slice(&[
+            (0, Arrive(1, A), &[5]),
+            (0, Wrong(5), &[]),
+            // The sixth costs 50 ms, to this address alone.
+            (10, Arrive(1, A), &[]),
+            (10, Arrive(1, B), &[]),
+            (20, Arrive(2, A), &[8]),
+            (49, Time, &[]),
+            // One at a time, though three may run.
+            (50, Time, &[6]),
+            (60, Wrong(6), &[]),
+            (159, Time, &[]),
+            (160, Time, &[7]),
+            // A right one does not end the pause, and is none itself.
+            (170, Right(7), &[]),
+            (180, Arrive(1, A), &[]),
+            (269, Time, &[]),
+            (270, Time, &[9]),
+            (280, Right(9), &[]),
+            // What is two failures is forgotten.
+            (20_400, Arrive(1, A), &[10]),
+            (20_400, Arrive(1, A), &[11]),
+        ]);
+        check(3, &story);
+    }
+
+    #[test]
+    fn pauses() {
+        let pause = |failures| pause_after(failures).map(|pause| pause.as_millis());
+        assert_eq!([0, 5].map(pause), [None, None]);
+        assert_eq!([6, 7, 8].map(pause), [Some(50), Some(100), Some(200)]);
+        assert_eq!([12, COUNT_MAX, u32::MAX].map(pause), [Some(2000); 3]);
+    }
+
+    #[test]
+    fn queues_and_tables_are_bounded() {
+        let now = crate::clock::now();
+        let mut turns = Turns::new(1);
+        for _ in 0..LOGINS_WAITING_PER_NETWORK_MAX {
+            turns.arrive(network(1), A).unwrap();
+        }
+        assert_eq!(turns.arrive(network(1), B), Err(TooMany));
+        turns.arrive(network(2), A).unwrap();
+        for last in 3.. {
+            if turns.waiting() >= LOGINS_WAITING_MAX {
+                break;
+            }
+            while turns.waiting() < LOGINS_WAITING_MAX && turns.arrive(network(last), A).is_ok() {}
+        }
+        assert_eq!(turns.arrive(network(2), A), Err(TooMany));
+        // One of an address of which none waits always may.
+        turns.arrive(network(255), A).unwrap();
+
+        let mut failures = Failures::default();
+        for n in 0..u32::try_from(FAILING_NETWORKS_MAX).unwrap() + 10 {
+            let address = std::net::Ipv4Addr::from_bits(n);
+            failures.note(ClientNetwork::of(address.into()), now + Duration::from_millis(n.into()));
+        }
+        assert_eq!(failures.records.len(), FAILING_NETWORKS_MAX);
+        assert_eq!(failures.by_last.len(), FAILING_NETWORKS_MAX);
+        assert!(!failures.records.contains_key(&ClientNetwork::of([0, 0, 0, 9].into())));
+    }
+}

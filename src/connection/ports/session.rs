@@ -1,0 +1,522 @@
+//! The passive ports of one session: one that waits for a data connection, or one that is parked
+//! until the next. Owns who may connect, and when a port serves again; which ports there are
+//! belongs to `pool`.
+//!
+//! A port that has served is not thrown away: it is closed, and only its socket stays bound, so
+//! that the next EPSV costs one listen(2) instead of a socket, its options and a search for a port.
+//! While it is parked every connection is refused, and those that waited at its closing were reset:
+//! none can be taken for that of the next transfer.
+//!
+//! What is known in advance is where the next transfer will be (RFC 2577 §8). So a port serves
+//! again only its own session, only [`ANNOUNCED_MAX`] times, and only after a transfer that nobody
+//! else tried to reach and whose TLS proved to belong to the session. Somebody at the client's own
+//! address who finds an open port by half-open scanning can then reckon with it for the rest of its
+//! uses, where he otherwise had to scan for each; `data_resumption = "require"` refuses him both
+//! ways.
+
+use std::{
+    cell::{Cell, RefCell},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    rc::Rc,
+    time::{Duration, Instant},
+};
+
+use super::pool::{BACKLOG, BoundPort, PassiveError, PassivePorts};
+use super::shares::Held;
+use crate::{
+    clock,
+    connection::arrivals::{
+        candidates::{Arrived, Asked, Door, arrive},
+        handshake::DataTls,
+    },
+    protocol::session::TransferError,
+    runtime::{Mailbox, Task, mailbox, spawn},
+};
+
+/// Times one port is told to its client before another is drawn: the price of a new port is spread
+/// thin by then, and it stays short-lived.
+const ANNOUNCED_MAX: u32 = 16;
+
+/// How long a port is parked for its session's next transfer.
+const PARKED_MAX: Duration = Duration::from_secs(5);
+
+/// How long connections may wait for the transfer command before a task looks at them. Clients send
+/// the command right after they connect; a task, a duplicate and a poll are saved then.
+const UNGUARDED_MAX: Duration = Duration::from_millis(20);
+
+/// The passive ports of one session. Clones share them.
+#[derive(Debug, Clone)]
+pub(crate) struct SessionPorts(Rc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    ports: PassivePorts,
+    /// The port that is parked for this session, unless it was evicted, and how long it may.
+    parked: Cell<Option<(u64, Instant)>>,
+    /// Who is logged in, for the share of the ports.
+    user: RefCell<Option<Rc<str>>>,
+}
+
+impl SessionPorts {
+    pub(crate) fn new(ports: &PassivePorts) -> Self {
+        Self(Rc::new(Inner {
+            ports: ports.clone(),
+            parked: Cell::new(None),
+            user: RefCell::default(),
+        }))
+    }
+
+    /// Listens on `local`'s address (its own port does not matter) for one connection from
+    /// `allowed_peer`, the client of the control connection [PASV-04]: on the port that is parked
+    /// for the session, else on a random one [PASV-02].
+    ///
+    /// # Errors
+    ///
+    /// `PassiveError`, every kind answered with 425.
+    pub(crate) fn listen(
+        &self,
+        local: SocketAddr,
+        allowed_peer: IpAddr,
+    ) -> Result<PassiveListener, PassiveError> {
+        let user = self.0.user.borrow().clone();
+        let held = user.map(|user| self.0.ports.shares().take(user)).transpose()?;
+        let port = match self.unparked(local) {
+            Some(port) => port,
+            None => self.0.ports.open(local)?,
+        };
+        Ok(PassiveListener {
+            port,
+            session: self.clone(),
+            _held: held,
+            allowed_peer: allowed_peer.to_canonical(),
+            guard_due: Some(clock::now() + UNGUARDED_MAX),
+            guard: None,
+        })
+    }
+
+    /// Whose session it is, from a log-in to the next.
+    pub(crate) fn enter(&self, user: Option<&str>) {
+        *self.0.user.borrow_mut() = user.map(Rc::from);
+    }
+
+    /// Until when a port is parked here.
+    #[must_use]
+    pub(crate) fn parked_until(&self) -> Option<Instant> {
+        self.0.parked.get().map(|(_, until)| until)
+    }
+
+    /// Frees the port that is parked here.
+    pub(crate) fn free(&self) {
+        self.0.free();
+    }
+
+    /// The parked port, listening again. Another socket may have got hold of it meanwhile.
+    fn unparked(&self, local: SocketAddr) -> Option<BoundPort> {
+        let mut port = self.0.take()?;
+        if port.address.ip() != local.ip().to_canonical()
+            || port.listener.listen_again(BACKLOG).is_err()
+        {
+            return None;
+        }
+        port.announced += 1;
+        self.0.ports.counters().passive_reused.increment();
+        Some(port)
+    }
+
+    fn park(&self, port: BoundPort) {
+        self.free();
+        let id = self.0.ports.parked().borrow_mut().add(port);
+        self.0.parked.set(Some((id, clock::now() + PARKED_MAX)));
+        // Outside the borrow: a dropped port goes back to the pool.
+        let evicted = self.0.ports.parked().borrow_mut().evict_surplus();
+        drop(evicted);
+    }
+}
+
+impl Inner {
+    fn take(&self) -> Option<BoundPort> {
+        let (id, _) = self.parked.take()?;
+        self.ports.parked().borrow_mut().take(id)
+    }
+
+    fn free(&self) {
+        let port = self.take();
+        drop(port);
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.free();
+    }
+}
+
+/// A port waiting for one data connection. Dropping it frees the port at once.
+pub(crate) struct PassiveListener {
+    port: BoundPort,
+    session: SessionPorts,
+    _held: Option<Held>,
+    allowed_peer: IpAddr,
+    guard_due: Option<Instant>,
+    guard: Option<Guard>,
+}
+
+/// The task that looks at connections before they are asked for.
+struct Guard {
+    arrived: Mailbox<Result<Arrived, TransferError>>,
+    asked: Asked,
+    _task: Task<()>,
+}
+
+impl PassiveListener {
+    /// Where the client is to connect, for the 227 or 229 reply. The masquerade address is for IPv4
+    /// clients; IPv6 has no such need (EPSV tells no address).
+    pub(crate) fn advertised(&self, masquerade: Option<Ipv4Addr>) -> SocketAddr {
+        let own = self.port.address;
+        match masquerade {
+            Some(public) if own.is_ipv4() => SocketAddr::new(public.into(), own.port()),
+            _ => own,
+        }
+    }
+
+    /// When [`PassiveListener::guard`] is to be called, if nobody asked for the connection before.
+    #[must_use]
+    pub(crate) const fn guard_due(&self) -> Option<Instant> {
+        self.guard_due
+    }
+
+    /// From here on strangers are closed as they come, and the port closes with the client's
+    /// connection, although nobody asked for it yet [PASV-05]. With `tls` handshakes are made
+    /// meanwhile: some clients finish theirs before they send the command. Costs a task and a
+    /// descriptor.
+    pub(crate) fn guard(&mut self, tls: Option<DataTls>) {
+        self.guard_due = None;
+        let (sender, arrived) = mailbox(1);
+        let asked = Asked::default();
+        let door = self.door();
+        let task = spawn({
+            let asked = asked.clone();
+            async move {
+                // Fails only when the listener is gone, and the connection goes with it.
+                let _ = sender.send(arrive(door, tls, asked).await);
+            }
+        });
+        self.guard = Some(Guard { arrived, asked, _task: task });
+    }
+
+    /// The connection from the control connection's client, also when it came earlier, and the
+    /// port, which is closed to further ones [PASV-13]. With `tls` it has made its handshake, and
+    /// `contest` chose it.
+    ///
+    /// # Errors
+    ///
+    /// [`TransferError::NotOpened`]: nobody came until `deadline`; ConnectionLost: it began a
+    /// handshake, and TLS is no longer wanted.
+    pub(crate) async fn connection(
+        mut self,
+        tls: Option<DataTls>,
+        deadline: Instant,
+    ) -> Result<(Arrived, ServedPort), TransferError> {
+        let arrived = if let Some(guard) = &mut self.guard {
+            guard.asked.ask(tls.is_some(), deadline);
+            guard.arrived.recv().await.unwrap_or(Err(TransferError::NotOpened))
+        } else {
+            let asked = Asked::default();
+            asked.ask(tls.is_some(), deadline);
+            arrive(self.door(), tls, asked).await
+        };
+        let arrived = arrived?;
+        let Self { port, session, _held: held, .. } = self;
+        let alone = arrived.alone;
+        Ok((arrived, ServedPort { port, session, _held: held, alone }))
+    }
+
+    fn door(&self) -> Door {
+        Door {
+            listener: self.port.listener.clone(),
+            allowed_peer: self.allowed_peer,
+            counters: self.session.0.ports.counters().clone(),
+        }
+    }
+}
+
+/// A port that has had its connection, closed. Dropping it frees it.
+#[derive(Debug)]
+pub(crate) struct ServedPort {
+    port: BoundPort,
+    session: SessionPorts,
+    _held: Option<Held>,
+    alone: bool,
+}
+
+impl ServedPort {
+    /// Keeps the port for the session's next transfer. For the caller who knows that the connection
+    /// was the session's own.
+    pub(crate) fn park(self) {
+        if self.alone && self.port.lasting && self.port.announced < ANNOUNCED_MAX {
+            self.session.park(self.port);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::shares::ShareExceeded;
+    use super::*;
+    use crate::connection::ports::pool::tests::{HERE, free_range};
+    use crate::runtime::{
+        Stream, poll_once,
+        testing::{eventually, on_shard},
+    };
+    use socket2::{Domain, Socket, Type};
+    use std::{
+        io::{self, Read, Write},
+        net::{TcpListener, TcpStream},
+    };
+
+    fn connect_from(source: [u8; 4], target: SocketAddr) -> io::Result<TcpStream> {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+        socket.bind(&SocketAddr::from((source, 0)).into())?;
+        socket.connect(&target.into())?;
+        Ok(socket.into())
+    }
+
+    #[track_caller]
+    fn assert_refused(address: SocketAddr) {
+        let error = connect_from([127, 0, 0, 1], address).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+    }
+
+    async fn connection(passive: PassiveListener) -> (Stream, ServedPort) {
+        let deadline = clock::now() + Duration::from_secs(20);
+        let (arrived, served) = passive.connection(None, deadline).await.ok().unwrap();
+        assert!(arrived.refusal.is_none() && arrived.secured.is_none());
+        (arrived.stream, served)
+    }
+
+    /// One whole announcement: listen, connect, accept; octets move.
+    async fn serve(session: &SessionPorts, guarded: bool) -> (u16, ServedPort) {
+        let mut passive = session.listen(HERE, HERE.ip()).unwrap();
+        let mut client = TcpStream::connect(passive.advertised(None)).unwrap();
+        let port = passive.advertised(None).port();
+        if guarded {
+            passive.guard(None);
+        }
+        let (stream, served) = connection(passive).await;
+        assert_eq!(stream.peer_addr(), client.local_addr().unwrap());
+        client.write_all(b"up").unwrap();
+        assert_eq!(stream.read(&mut [0; 4]).await.unwrap(), 2);
+        stream.write_all(b"down").await.unwrap();
+        client.read_exact(&mut [0; 4]).unwrap();
+        (port, served)
+    }
+
+    #[test]
+    fn a_connection_comes_before_or_after_it_is_waited_for() {
+        on_shard(|| async {
+            let session = SessionPorts::new(&PassivePorts::new(None, Rc::default()));
+            for guarded in [false, true] {
+                let mut early = session.listen(HERE, HERE.ip()).unwrap();
+                if guarded {
+                    early.guard(None);
+                }
+                let client = TcpStream::connect(early.advertised(None)).unwrap();
+                let (stream, _) = connection(early).await;
+                assert_eq!(stream.peer_addr(), client.local_addr().unwrap());
+
+                let late = session.listen(HERE, HERE.ip()).unwrap();
+                let address = late.advertised(None);
+                let mut waiting = Box::pin(connection(late));
+                for _ in 0..5 {
+                    assert!(poll_once(&mut waiting).await.is_none());
+                }
+                let client = TcpStream::connect(address).unwrap();
+                let (stream, _) = waiting.await;
+                assert_eq!(stream.peer_addr(), client.local_addr().unwrap());
+            }
+        });
+    }
+
+    /// [PASV-04] [PASV-05]: theft from another address; [PASV-13]: later connections. The same
+    /// before and after anybody asks for the connection.
+    #[test]
+    fn strangers_are_closed_and_later_ones_refused() {
+        on_shard(|| async {
+            let ports = PassivePorts::new(None, Rc::default());
+            let session = SessionPorts::new(&ports);
+            let mapped = IpAddr::V6(Ipv4Addr::LOCALHOST.to_ipv6_mapped());
+            for guarded in [false, true] {
+                let before = ports.counters().passive_strangers.get();
+                let mut passive = session.listen(HERE, mapped).unwrap();
+                let address = passive.advertised(None);
+                if guarded {
+                    passive.guard(None);
+                }
+                let waiting = spawn(connection(passive));
+                for _ in 0..20 {
+                    let mut thief = connect_from([127, 0, 0, 2], address).unwrap();
+                    let reader = std::thread::spawn(move || thief.read(&mut [0; 1]).unwrap_or(0));
+                    assert!(eventually(|| reader.is_finished()).await);
+                    assert_eq!(reader.join().unwrap(), 0);
+                }
+                assert_eq!(ports.counters().passive_strangers.get() - before, 20);
+                let client = connect_from([127, 0, 0, 1], address).unwrap();
+                let (stream, served) = waiting.await;
+                assert_eq!(stream.peer_addr(), client.local_addr().unwrap());
+                assert_refused(address);
+                // A port that somebody else has tried does not serve again.
+                served.park();
+                assert!(session.parked_until().is_none());
+                assert!(TcpListener::bind(address).is_ok());
+            }
+        });
+    }
+
+    /// Behind the first connection others may wait already, the client's own included: closing
+    /// the port resets them, and the next announcement does not find them.
+    #[test]
+    fn what_waits_behind_the_first_is_not_taken_for_the_next() {
+        on_shard(|| async {
+            let session = SessionPorts::new(&PassivePorts::new(None, Rc::default()));
+            let passive = session.listen(HERE, HERE.ip()).unwrap();
+            let address = passive.advertised(None);
+            let first = TcpStream::connect(address).unwrap();
+            let mut second = TcpStream::connect(address).unwrap();
+            let (stream, served) = connection(passive).await;
+            assert_eq!(stream.peer_addr(), first.local_addr().unwrap());
+            served.park();
+            assert_refused(address);
+            let again = session.listen(HERE, HERE.ip()).unwrap();
+            assert_eq!(again.advertised(None), address);
+            let mut waiting = Box::pin(connection(again));
+            assert!(poll_once(&mut waiting).await.is_none());
+            let error = second.read(&mut [0]).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+            let client = TcpStream::connect(address).unwrap();
+            assert_eq!(waiting.await.0.peer_addr(), client.local_addr().unwrap());
+        });
+    }
+
+    /// [PASV-02]: one port serves a session a bounded number of times, and only that session.
+    #[test]
+    fn a_parked_port_serves_its_session_again_and_not_for_ever() {
+        on_shard(|| async {
+            let ports = PassivePorts::new(None, Rc::default());
+            let session = SessionPorts::new(&ports);
+            let mut first = None;
+            for round in 0..ANNOUNCED_MAX {
+                let (port, served) = serve(&session, round % 2 == 0).await;
+                assert_eq!(*first.get_or_insert(port), port, "round {round}");
+                served.park();
+                assert_refused(SocketAddr::new(HERE.ip(), port));
+            }
+            let counts = || {
+                let counters = ports.counters();
+                (counters.passive_opened.get(), counters.passive_reused.get())
+            };
+            assert_eq!(counts(), (1, u64::from(ANNOUNCED_MAX) - 1));
+            assert!(session.parked_until().is_none());
+            let (_, served) = serve(&session, false).await;
+            assert_eq!(counts().0, 2);
+            served.park();
+            let _other = serve(&SessionPorts::new(&ports), false).await;
+            assert_eq!(counts().0, 3);
+        });
+    }
+
+    #[test]
+    fn a_port_is_free_when_nobody_parks_it_or_its_session_ends() {
+        on_shard(|| async {
+            let range = free_range(1);
+            let address = SocketAddr::new(HERE.ip(), *range.start());
+            let ports = PassivePorts::new(Some(range), Rc::default());
+            for round in 0..20 {
+                let session = SessionPorts::new(&ports);
+                let mut passive = session.listen(HERE, HERE.ip()).unwrap();
+                assert_eq!(passive.advertised(None), address);
+                let exhausted = session.listen(HERE, HERE.ip());
+                assert!(matches!(exhausted, Err(PassiveError::Exhausted)));
+                match round % 4 {
+                    0 => drop(passive),
+                    1 => {
+                        passive.guard(None);
+                        assert!(poll_once(Box::pin(connection(passive))).await.is_none());
+                    }
+                    2 => {
+                        let _client = TcpStream::connect(address).unwrap();
+                        drop(connection(passive).await);
+                    }
+                    _ => {
+                        let _client = TcpStream::connect(address).unwrap();
+                        let (_, served) = connection(passive).await;
+                        served.park();
+                        assert!(session.parked_until().unwrap() > clock::now());
+                        drop(session);
+                    }
+                }
+                assert_refused(address);
+                assert!(ports.parked().borrow().is_empty());
+            }
+            let counters = ports.counters();
+            assert_eq!((counters.passive_exhausted.get(), counters.passive_reused.get()), (20, 0));
+        });
+    }
+
+    /// A small range is not hogged by sessions between two transfers.
+    #[test]
+    fn a_scarce_port_is_taken_from_the_session_it_is_parked_for() {
+        on_shard(|| async {
+            let ports = PassivePorts::new(Some(free_range(2)), Rc::default());
+            let [idle, later, busy] = [(); 3].map(|()| SessionPorts::new(&ports));
+            let (first, served) = serve(&idle, false).await;
+            served.park();
+            let (_, served) = serve(&later, false).await;
+            served.park();
+            let taken = busy.listen(HERE, HERE.ip()).unwrap();
+            assert_eq!(taken.advertised(None).port(), first, "the one that was parked first");
+            let kept = later.listen(HERE, HERE.ip()).unwrap();
+            assert_eq!(ports.counters().passive_reused.get(), 1);
+            assert!(matches!(idle.listen(HERE, HERE.ip()), Err(PassiveError::Exhausted)));
+            drop((taken, kept));
+            assert!(idle.listen(HERE, HERE.ip()).is_ok());
+        });
+    }
+
+    /// However many sessions a user opens, others find a port.
+    #[test]
+    fn sessions_of_one_user_do_not_take_all_ports() {
+        on_shard(|| async {
+            let ports = PassivePorts::new(Some(free_range(4)), Rc::default());
+            let listen = |user| {
+                let session = SessionPorts::new(&ports);
+                session.enter(Some(user));
+                session.listen(HERE, HERE.ip())
+            };
+            let mut held = [(); 3].map(|()| listen("greedy").ok());
+            assert!(held.iter().all(Option::is_some));
+            let refused = listen("greedy").err().unwrap();
+            assert!(
+                matches!(refused, PassiveError::Share(ShareExceeded { held: 3, ports: 4, .. })),
+                "{refused}"
+            );
+            let other = listen("other").unwrap();
+            held[0] = None;
+            assert!(listen("greedy").is_err(), "the last one is kept");
+            drop(other);
+            assert!(listen("greedy").is_ok());
+        });
+    }
+
+    /// Between two transfers another process may have begun to listen on the port.
+    #[test]
+    fn a_port_lost_to_another_process_is_replaced() {
+        on_shard(|| async {
+            let session = SessionPorts::new(&PassivePorts::new(None, Rc::default()));
+            let (port, served) = serve(&session, false).await;
+            served.park();
+            let _thief = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).unwrap();
+            let (other, _) = serve(&session, false).await;
+            assert_ne!(port, other);
+        });
+    }
+}

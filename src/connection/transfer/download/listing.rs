@@ -1,0 +1,29 @@
+//! Sending a listing: its next lines are read on a helper thread while the last are sent.
+
+use crate::connection::transfer::job::TransferTask;
+use crate::connection::transfer::storage;
+use crate::protocol::session::TransferError;
+use crate::runtime::both;
+use crate::vfs::Lister;
+
+impl TransferTask<'_> {
+    /// Sends all lines of `lister`, two batches of text in memory.
+    pub(in super::super) async fn send_listing(
+        &mut self,
+        lister: Lister,
+    ) -> Result<(), TransferError> {
+        let files = &self.job.files;
+        let mut spare = Vec::new();
+        let mut read = storage::list(files, lister, Vec::new()).await;
+        loop {
+            let (lister, text) = read.map_err(TransferError::Storage)?;
+            let Some(lister) = lister else {
+                return self.send_contents(&text).await.map(drop);
+            };
+            let reading = storage::list_more(files, lister, spare);
+            let (next, sent) = both(reading, self.send(&text)).await;
+            sent?;
+            (read, spare) = (next, text);
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! One transfer: what it was started with, and what it is while octets move.
+
+use std::cell::Cell;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use crate::connection::arrivals::handshake::DataTls;
+use crate::connection::context::Context;
+use crate::connection::data::connection::DataConnection;
+use crate::limits::TRANSFER_BATCH_BYTES;
+use crate::protocol::file::TransferRequest;
+use crate::protocol::session::{Input, TransferError};
+use crate::runtime::{FileHelpers, MailboxSender, give_way};
+use crate::vfs::Root;
+
+/// What a transfer is told when it is started.
+pub(crate) struct Job {
+    pub(crate) context: Rc<Context>,
+    pub(crate) root: Arc<Root>,
+    /// The helper threads, for work of this user at what the request names.
+    pub(crate) files: FileHelpers,
+    /// Whether what it names may be opened on this thread.
+    pub(crate) local: bool,
+    pub(crate) request: TransferRequest,
+    /// What the handshake of its data connection is made with.
+    pub(crate) tls: DataTls,
+    pub(crate) user: String,
+    pub(crate) peer: SocketAddr,
+    /// Whether a bare FIN is the end of an upload under TLS.
+    pub(crate) lax_upload_eof: bool,
+    /// Answers go here.
+    pub(crate) mailbox: MailboxSender<Input>,
+}
+
+impl Job {
+    pub(super) const fn is_upload(&self) -> bool {
+        matches!(self.request, TransferRequest::Store { .. })
+    }
+}
+
+/// A transfer whose octets move. The ways to move them are in `download` and `upload`.
+pub(super) struct TransferTask<'a> {
+    pub(super) job: &'a Job,
+    /// Octets of the file or listing so far.
+    pub(super) moved: &'a Cell<u64>,
+    pub(super) connection: DataConnection,
+}
+
+impl TransferTask<'_> {
+    /// Counts octets that have moved.
+    pub(super) fn moved(&self, octets: usize) {
+        self.moved.set(self.moved.get() + octets as u64);
+    }
+
+    /// Sends octets of the transfer.
+    pub(super) async fn send(&mut self, octets: &[u8]) -> Result<(), TransferError> {
+        // Bounded pieces: other sessions of the shard get their turn in between.
+        for piece in octets.chunks(TRANSFER_BATCH_BYTES) {
+            self.connection.send(piece).await?;
+            self.moved(piece.len());
+            // A client faster than storage never lets a write wait, where ABOR would be seen.
+            self.connection.check()?;
+            give_way().await;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,160 @@
+//! What the log and the counters say of a transfer.
+
+use std::time::Instant;
+
+use tracing::Level;
+
+use super::job::Job;
+use super::log_words;
+use super::path::TransferPath;
+use crate::clock;
+use crate::protocol::file::{FileError, TransferRequest};
+use crate::protocol::session::TransferError;
+use crate::tls::HandshakeFacts;
+
+/// What the log says about a transfer beside its result.
+#[derive(Default)]
+pub(super) struct TransferReport {
+    pub(super) facts: Option<HandshakeFacts>,
+    pub(super) path: Option<TransferPath>,
+    /// Downloads in user space: how the octets came from storage.
+    pub(super) reads: Option<Reads>,
+    /// Uploads: how the octets got to storage.
+    pub(super) storage: Option<WritePath>,
+}
+
+/// How the octets of an upload got to storage, for the log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum WritePath {
+    /// Nothing was written.
+    #[default]
+    Nothing,
+    /// All on the shard's thread.
+    Inline,
+    /// Some or all by helper threads.
+    Behind,
+}
+
+impl WritePath {
+    /// The word of the log.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Nothing => "nothing",
+            Self::Inline => "inline",
+            Self::Behind => "write-behind",
+        }
+    }
+}
+
+/// Downloads: octets by the way they were read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Reads {
+    /// From the page cache, on the shard's thread.
+    pub(super) cached: u64,
+    /// Through the page cache, waiting for the disk.
+    pub(super) cold: u64,
+    /// Past the page cache.
+    pub(super) direct: u64,
+}
+
+/// Counts a transfer that has ended.
+pub(super) fn count(
+    job: &Job,
+    moved: u64,
+    path: Option<TransferPath>,
+    result: &Result<(), TransferError>,
+) {
+    let counters = &job.context.counters;
+    match path {
+        Some(TransferPath::SendFile) => counters.transfers_sendfile.increment(),
+        Some(TransferPath::KernelTls) => counters.transfers_ktls.increment(),
+        Some(TransferPath::Records) => counters.transfers_records.increment(),
+        Some(TransferPath::Blocks) => counters.transfers_blocks.increment(),
+        Some(TransferPath::Text) => counters.transfers_text.increment(),
+        None => {}
+    }
+    let upload = job.is_upload();
+    if upload { &counters.bytes_received } else { &counters.bytes_sent }.add(moved);
+    match result {
+        Ok(()) if upload => counters.uploads.increment(),
+        Ok(()) => counters.downloads.increment(),
+        Err(_) => counters.transfers_failed.increment(),
+    }
+}
+
+/// Whether anybody wants the lines below; otherwise nothing is put into words for them.
+fn is_logged() -> bool {
+    tracing::enabled!(target: "ringftpd::transfer", Level::INFO)
+}
+
+/// Either the connection was cut, or this client ends all its uploads so.
+pub(super) fn warn_of_truncation(job: &Job) {
+    let (_, path) = describe(&job.request);
+    tracing::warn!(
+        target: "ringftpd::transfer",
+        user = job.user, peer = %job.peer.ip().to_canonical(), path,
+        "upload ended by FIN without TLS close_notify and was refused, because a cut connection \
+         looks the same; for a client that ends all its uploads so, lax_upload_eof = true in \
+         [[users]], [anonymous] or [policy] accepts them, and cut ones too"
+    );
+}
+
+pub(super) fn log_refusal(job: &Job, error: FileError) {
+    if !is_logged() {
+        return;
+    }
+    let (command, path) = describe(&job.request);
+    tracing::info!(
+        target: "ringftpd::transfer",
+        user = job.user, peer = %job.peer.ip().to_canonical(), command, path,
+        refused = log_words::refusal(error), errno = log_words::errno(error),
+        "transfer refused"
+    );
+}
+
+pub(super) fn log(
+    job: &Job,
+    started: Instant,
+    bytes: u64,
+    report: &TransferReport,
+    result: &Result<(), TransferError>,
+) {
+    if !is_logged() {
+        return;
+    }
+    let (command, path) = describe(&job.request);
+    let milliseconds = (clock::now() - started).as_millis();
+    let (tls, suite, resumption) = match &report.facts {
+        Some(facts) => (facts.version, facts.cipher_suite.as_str(), facts.resumption.to_string()),
+        None => match result {
+            Err(TransferError::NotResumed(reason)) => ("none", "none", reason.clone()),
+            _ => ("none", "none", "none".to_owned()),
+        },
+    };
+    let data_path = report.path.map_or("none", TransferPath::name);
+    // Only what there was: a hot download says nothing of disks.
+    let read = |way: fn(Reads) -> u64| report.reads.map(way).filter(|&octets| octets > 0);
+    let errno = match result {
+        Err(TransferError::Storage(error)) => log_words::errno(*error),
+        _ => None,
+    };
+    tracing::info!(
+        target: "ringftpd::transfer",
+        user = job.user, peer = %job.peer.ip().to_canonical(), command, path, bytes,
+        milliseconds = u64::try_from(milliseconds).unwrap_or(u64::MAX),
+        tls, suite, resumption, data_path,
+        read_cached = read(|reads| reads.cached), read_cold = read(|reads| reads.cold),
+        read_direct = read(|reads| reads.direct), storage = report.storage.map(WritePath::name),
+        end = log_words::end(result), errno,
+        "transfer ended"
+    );
+}
+
+fn describe(request: &TransferRequest) -> (&'static str, &[u8]) {
+    let (command, path) = match request {
+        TransferRequest::Retrieve { path, .. } => ("retrieve", path),
+        TransferRequest::Store { path, .. } => ("store", path),
+        TransferRequest::List(request) => ("list", &request.path),
+    };
+    (command, path.as_bytes())
+}

@@ -1,0 +1,277 @@
+//! Storage work where it belongs: on the shard's thread when the kernel answers from its caches,
+//! on a helper thread otherwise.
+
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
+
+use super::job::Job;
+use crate::buffer::Block;
+use crate::connection::context::Context;
+use crate::protocol::file::{FileError, FileReply, FileRequest, Opened};
+use crate::runtime::{FileHelpers, Flag, HelperError, race};
+use crate::vfs::{
+    self, ControlText, Hasher, Lister, ReadFile, Root, StorePolicy, TextSize, Transfer, Upload,
+};
+
+/// Answers one request of the session that was not answered from cache.
+pub(crate) async fn perform(
+    context: &Context,
+    files: &FileHelpers,
+    root: Arc<Root>,
+    request: FileRequest,
+) -> Result<FileReply, FileError> {
+    match request {
+        FileRequest::Hash { path, algorithm, start, end } => {
+            let kept = context.policy().hash_uploads.contains(algorithm);
+            let begin = move || {
+                let hasher = Hasher::open(&root, &path, algorithm, start, end, kept)?;
+                let known = hasher.is_known();
+                piece(hasher, Hasher::step).map(|piece| (known, piece))
+            };
+            let (known, piece) = on_helper(files, begin).await?;
+            if known {
+                context.counters.hash_cache_hits.increment();
+            } else if kept {
+                context.counters.hash_cache_misses.increment();
+            }
+            rest(files, piece, Hasher::step).await
+        }
+        FileRequest::AsciiSize(path) => {
+            let begin = move || piece(TextSize::open(&root, &path)?, TextSize::step);
+            rest(files, on_helper(files, begin).await?, TextSize::step).await
+        }
+        FileRequest::ControlListing(list) => {
+            let begin = move || piece(ControlText::open(&root, &list)?, ControlText::step);
+            rest(files, on_helper(files, begin).await?, ControlText::step).await
+        }
+        FileRequest::RemoveDirectory(path) => {
+            let swept = on_helper(files, move || vfs::remove_directory(&root, &path)).await?;
+            context.note_leftovers(swept, &"a removed directory");
+            Ok(FileReply::Done)
+        }
+        request => on_helper(files, move || vfs::perform(&root, &request)).await,
+    }
+}
+
+/// `answer`, unless it is given up before.
+pub(crate) async fn unless(
+    given_up: &Flag,
+    answer: impl Future<Output = Result<FileReply, FileError>>,
+) -> Result<FileReply, FileError> {
+    let aborted = async {
+        given_up.wait().await;
+        Err(FileError::Aborted)
+    };
+    race(aborted, answer).await
+}
+
+/// What a step of long work left.
+enum Piece<W> {
+    /// The work is dropped: closing its file may wait.
+    Last(FileReply),
+    More(W),
+}
+
+/// One step of long work, on a helper thread.
+fn piece<W>(
+    mut work: W,
+    step: fn(&mut W) -> Result<Option<FileReply>, FileError>,
+) -> Result<Piece<W>, FileError> {
+    Ok(step(&mut work)?.map_or_else(|| Piece::More(work), Piece::Last))
+}
+
+/// The steps after the first, behind everything else. A session that ends, or gives up, stops the
+/// work between two of them, and other work gets its turn.
+async fn rest<W: Send + 'static>(
+    files: &FileHelpers,
+    mut last: Piece<W>,
+    step: fn(&mut W) -> Result<Option<FileReply>, FileError>,
+) -> Result<FileReply, FileError> {
+    loop {
+        match last {
+            Piece::Last(answer) => return Ok(answer),
+            Piece::More(work) => last = on_helper_slowly(files, move || piece(work, step)).await?,
+        }
+    }
+}
+
+/// Opens the file or directory of a transfer. What a restart marker has copied is copied piece by
+/// piece, unless the transfer is to `stop`: then it is handed over to be given up.
+pub(crate) async fn open(
+    job: &Job,
+    policy: StorePolicy,
+    stop: impl Fn() -> bool,
+) -> Result<(Transfer, Opened), FileError> {
+    let files = &job.files;
+    if job.local
+        && let Some(answer) = vfs::try_open(&job.root, &job.request)
+    {
+        return answer;
+    }
+    let (root, request) = (job.root.clone(), job.request.clone());
+    let (mut transfer, opened) =
+        on_helper(files, move || vfs::open(&root, &request, &policy)).await?;
+    if let Transfer::Read(file) = &mut transfer
+        && !job.context.is_local(&job.root, job.request.path(), files, file.device())
+    {
+        file.set_remote();
+    }
+    if let Transfer::Write(upload) = &transfer {
+        job.context.note_leftovers(upload.swept(), &"an upload's directory");
+    }
+    while let Transfer::Write(mut upload) = transfer {
+        if !upload.is_copying() || stop() {
+            return Ok((Transfer::Write(upload), opened));
+        }
+        let copy = move || upload.copy_some().map(|()| Transfer::Write(upload));
+        transfer = on_helper_slowly(files, copy).await?;
+    }
+    Ok((transfer, opened))
+}
+
+/// The next piece of a file into `block`; 0 at its end.
+pub(crate) async fn read(
+    files: &FileHelpers,
+    held: &mut OpenFile,
+    block: &mut Block,
+) -> Result<usize, FileError> {
+    if let Some(answer) = held.try_read(block.as_mut_slice()) {
+        return answer;
+    }
+    let Some(mut reading) = held.file.take() else { return Err(FileError::Io(0)) };
+    let mut bytes = block.take();
+    let (reading, bytes, answer) = on_helper(files, move || {
+        let answer = reading.read(&mut bytes);
+        Ok((reading, bytes, answer))
+    })
+    .await?;
+    block.restore(bytes);
+    held.file = Some(reading);
+    answer
+}
+
+/// A file being sent, closed on a helper thread where closing it may wait.
+pub(crate) struct OpenFile {
+    /// `None` while a helper thread has it, or after one has lost it.
+    file: Option<ReadFile>,
+    files: FileHelpers,
+}
+
+impl OpenFile {
+    pub(crate) fn new(file: ReadFile, files: &FileHelpers) -> Self {
+        Self { file: Some(file), files: files.clone() }
+    }
+
+    /// Up to `count` octets from the position on, which stays, read by a helper thread.
+    pub(crate) async fn peek(&mut self, count: usize) -> Result<Vec<u8>, FileError> {
+        let Some(mut reading) = self.file.take() else { return Err(FileError::Io(0)) };
+        let (reading, answer) = on_helper(&self.files, move || {
+            let mut octets = vec![0; count];
+            let answer = reading.peek(&mut octets).map(|count| {
+                octets.truncate(count);
+                octets
+            });
+            Ok((reading, answer))
+        })
+        .await?;
+        self.file = Some(reading);
+        answer
+    }
+}
+
+impl Deref for OpenFile {
+    type Target = ReadFile;
+
+    fn deref(&self) -> &ReadFile {
+        self.file.as_ref().expect("whoever lost it ends the transfer")
+    }
+}
+
+impl DerefMut for OpenFile {
+    fn deref_mut(&mut self) -> &mut ReadFile {
+        self.file.as_mut().expect("whoever lost it ends the transfer")
+    }
+}
+
+impl Drop for OpenFile {
+    fn drop(&mut self) {
+        if let Some(file) = self.file.take_if(|file| file.is_remote()) {
+            self.files.dispose(file);
+        }
+    }
+}
+
+/// The next lines of a listing, in the memory of `text`, and the listing unless they are the last.
+pub(crate) async fn list(
+    files: &FileHelpers,
+    lister: Lister,
+    text: Vec<u8>,
+) -> Result<(Option<Lister>, Vec<u8>), FileError> {
+    on_helper(files, move || next_lines(lister, text)).await
+}
+
+/// The same of a listing that proved long: it gives way to everything else.
+pub(crate) async fn list_more(
+    files: &FileHelpers,
+    lister: Lister,
+    text: Vec<u8>,
+) -> Result<(Option<Lister>, Vec<u8>), FileError> {
+    on_helper_slowly(files, move || next_lines(lister, text)).await
+}
+
+fn next_lines(
+    mut lister: Lister,
+    mut text: Vec<u8>,
+) -> Result<(Option<Lister>, Vec<u8>), FileError> {
+    text.clear();
+    let more = lister.next(&mut text)?;
+    Ok((more.then_some(lister), text))
+}
+
+/// Makes a complete upload visible.
+pub(crate) async fn finish(files: &FileHelpers, upload: Upload) -> Result<(), FileError> {
+    on_helper(files, move || upload.finish()).await
+}
+
+/// Gives an incomplete upload up, as policy says.
+pub(crate) async fn abandon(files: &FileHelpers, upload: Upload) {
+    // Nobody is left to tell; storage did what it could.
+    let _ = on_helper(files, move || {
+        upload.abandon();
+        Ok(())
+    })
+    .await;
+}
+
+/// Drops something whose destructor may block.
+pub(crate) async fn discard(files: &FileHelpers, transfer: Transfer) {
+    let _ = on_helper(files, move || {
+        drop(transfer);
+        Ok(())
+    })
+    .await;
+}
+
+/// Runs blocking work on a helper thread of the shard.
+pub(crate) async fn on_helper<T: Send + 'static>(
+    files: &FileHelpers,
+    work: impl FnOnce() -> Result<T, FileError> + Send + 'static,
+) -> Result<T, FileError> {
+    answered(files.run(work).await)
+}
+
+/// Runs a piece of long work there, behind everything else.
+async fn on_helper_slowly<T: Send + 'static>(
+    files: &FileHelpers,
+    work: impl FnOnce() -> Result<T, FileError> + Send + 'static,
+) -> Result<T, FileError> {
+    answered(files.run_long(work).await)
+}
+
+fn answered<T>(result: Result<Result<T, FileError>, HelperError>) -> Result<T, FileError> {
+    match result {
+        Ok(answer) => answer,
+        Err(HelperError::Overloaded) => Err(FileError::Overloaded),
+        Err(HelperError::Panicked) => Err(FileError::Io(0)),
+    }
+}

@@ -1,0 +1,230 @@
+//! The life of a transfer: storage is opened, the 150 goes out, the data connection comes, octets
+//! move, and the session learns how it ended.
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use super::job::{Job, TransferTask};
+use super::path::{self, Circumstances, Content, TransferPath};
+use super::report::{TransferReport, count, log, log_refusal, warn_of_truncation};
+use super::{download, storage};
+use crate::clock;
+use crate::connection::data::connection::DataConnection;
+use crate::connection::data::interrupts::Interrupts;
+use crate::connection::data::kept::KeptConnection;
+use crate::connection::data::open::{self, Origin, Refused};
+use crate::protocol::session::{Input, ProtectionLevel, TransferError};
+use crate::runtime::{Flag, Mailbox, MailboxSender, mailbox, race};
+use crate::sys::sendfile;
+use crate::vfs::{ReadFile, StorePolicy, Transfer};
+
+/// The session's hold on its transfer. Dropping it ends the transfer as ABOR does, and closes what
+/// is left of one that failed.
+pub(crate) struct TransferHandle {
+    abort: Flag,
+    over: Flag,
+    moved: Rc<Cell<u64>>,
+    start: MailboxSender<Go>,
+}
+
+/// The 150 is out: move.
+struct Go {
+    origin: Origin,
+    level: ProtectionLevel,
+}
+
+impl TransferHandle {
+    /// Opens storage and reports [`Input::TransferOpened`].
+    pub(crate) fn start(job: Job) -> Self {
+        let (sender, receiver) = mailbox(1);
+        let moved = Rc::new(Cell::new(0));
+        let handle = Self { abort: Flag::new(), over: Flag::new(), moved, start: sender };
+        let interrupts = Interrupts {
+            abort: handle.abort.clone(),
+            cut: job.context.cut.clone(),
+            stall: job.context.policy().stall_timeout,
+        };
+        let (moved, over) = (handle.moved.clone(), handle.over.clone());
+        let tasks = job.context.tasks.clone();
+        tasks.spawn(run(job, receiver, interrupts, moved, over));
+        handle
+    }
+
+    pub(crate) fn run(&self, origin: Origin, level: ProtectionLevel) {
+        // A transfer that is gone already has said so through the mailbox.
+        let _ = self.start.send(Go { origin, level });
+    }
+
+    pub(crate) fn abort(&self) {
+        self.abort.set();
+    }
+
+    pub(crate) fn moved(&self) -> u64 {
+        self.moved.get()
+    }
+}
+
+impl Drop for TransferHandle {
+    fn drop(&mut self) {
+        self.abort.set();
+        self.over.set();
+    }
+}
+
+async fn run(
+    job: Job,
+    mut start: Mailbox<Go>,
+    interrupts: Interrupts,
+    moved: Rc<Cell<u64>>,
+    over: Flag,
+) {
+    let files = &job.files;
+    let policy = job.context.policy();
+    let store = StorePolicy {
+        failed_upload: policy.failed_upload,
+        durability: policy.durability,
+        hashes: policy.hash_uploads,
+        leftover_age: policy.leftover_age,
+    };
+    let stop = || interrupts.check().is_err();
+    let opening = async { Some(storage::open(&job, store, stop).await) };
+    let gone = async {
+        over.wait().await;
+        None
+    };
+    // What a session that is gone has asked for is closed where it is opened.
+    let Some(opened) = race(opening, gone).await else { return };
+    let transfer = match opened {
+        Ok((transfer, opened)) => {
+            let _ = job.mailbox.send(Input::TransferOpened(Ok(opened)));
+            transfer
+        }
+        Err(error) => {
+            log_refusal(&job, error);
+            let _ = job.mailbox.send(Input::TransferOpened(Err(error)));
+            return;
+        }
+    };
+    let aborted = async {
+        interrupts.abort.wait().await;
+        None
+    };
+    let Some(go) = race(async { start.recv().await }, aborted).await else {
+        storage::discard(files, transfer).await;
+        let _ = job.mailbox.send(Input::TransferFinished(Err(TransferError::Aborted)));
+        return;
+    };
+    let started = clock::now();
+    let mut report = TransferReport::default();
+    let (result, connection) =
+        transfer_octets(&job, &moved, transfer, go, interrupts, &mut report).await;
+    log(&job, started, moved.get(), &report, &result);
+    if matches!(result, Err(TransferError::Truncated)) {
+        warn_of_truncation(&job);
+    }
+    count(&job, moved.get(), report.path, &result);
+    let _ = job.mailbox.send(Input::TransferFinished(result.clone()));
+    let Some(connection) = connection else { return };
+    let context = &job.context;
+    let kept = KeptConnection::new(&context.kept, &context.gauges.data_connections_kept);
+    let parting = async {
+        match result {
+            Ok(()) => connection.linger(&context.lingering, &kept).await,
+            Err(error) => connection.part(&error, job.is_upload(), &over).await,
+        }
+    };
+    race(kept.crowded_out(), parting).await;
+}
+
+/// How a transfer ended, and the connection that is left of it.
+type Ended = (Result<(), TransferError>, Option<DataConnection>);
+
+async fn transfer_octets(
+    job: &Job,
+    moved: &Cell<u64>,
+    transfer: Transfer,
+    go: Go,
+    interrupts: Interrupts,
+    report: &mut TransferReport,
+) -> Ended {
+    let _running = job.context.gauges.transfers.hold();
+    let whole = download::is_one_write(job, &transfer);
+    // On an upload they wait until everything is in, see `DataConnection::hold_tickets`.
+    let hold_tickets = whole || !matches!(transfer, Transfer::Read(_));
+    let deadline = clock::now() + job.context.policy().data_timeout;
+    let tls = (go.level == ProtectionLevel::Private).then_some(&job.tls);
+    let (mut connection, facts) =
+        match open::open(go.origin, tls, deadline, interrupts, hold_tickets).await {
+            Ok(opened) => opened,
+            Err(Refused { connection, error }) => {
+                give_up(job, transfer).await;
+                return (Err(error), connection);
+            }
+        };
+    report.facts = facts;
+    if !job.is_upload() {
+        connection.sends();
+    }
+    let mut task = TransferTask { job, moved, connection };
+    let path = choose_path(&mut task, &transfer, whole);
+    report.path = Some(path);
+    let result = match transfer {
+        Transfer::Read(file) if whole => task.send_in_one_write(file).await,
+        Transfer::Read(file) => match path {
+            TransferPath::SendFile | TransferPath::KernelTls => task.send_by_kernel(file).await,
+            TransferPath::Records | TransferPath::Blocks | TransferPath::Text => {
+                task.send_file(file, report).await
+            }
+        },
+        Transfer::List(lister) => task.send_listing(lister).await,
+        Transfer::Write(upload) => task.receive_file(upload, report).await,
+    };
+    (result, Some(task.connection))
+}
+
+/// There is no data connection.
+async fn give_up(job: &Job, transfer: Transfer) {
+    match transfer {
+        Transfer::Write(upload) => storage::abandon(&job.files, upload).await,
+        Transfer::Read(_) | Transfer::List(_) => storage::discard(&job.files, transfer).await,
+    }
+}
+
+/// Decides which way the octets go, and hands the keys over where that is part of it.
+fn choose_path(task: &mut TransferTask<'_>, transfer: &Transfer, whole: bool) -> TransferPath {
+    let context = &task.job.context;
+    let file = if let Transfer::Read(file) = transfer { Some(file) } else { None };
+    let content = Content::of(&task.job.request, file.map_or(0, ReadFile::left));
+    let kernel_tls = context.parts.kernel_tls;
+    let path = path::choose(&Circumstances {
+        content,
+        whole,
+        protected: task.connection.is_protected(),
+        kernel_tls,
+        cipher: task.connection.kernel_cipher(),
+        cache_tells: matches!(content, Content::File(_))
+            && !whole
+            && file.is_some_and(|file| {
+                !file.is_direct()
+                    && !file.is_remote()
+                    && sendfile::is_cached(file, file.position(), 1).is_ok()
+            }),
+    });
+    if path != TransferPath::KernelTls {
+        return path;
+    }
+    let rekey = kernel_tls.is_some_and(|abilities| abilities.rekey);
+    if let Err(error) = task.connection.hand_over(rekey) {
+        // The session is what it was: user space goes on sealing.
+        tracing::debug!(%error, "the kernel refused a TLS session");
+        context.counters.ktls_fallbacks.increment();
+        return TransferPath::Records;
+    }
+    if file.is_some_and(ReadFile::is_immutable) {
+        match task.connection.allow_zerocopy() {
+            Ok(()) => context.counters.ktls_zerocopy.increment(),
+            Err(error) => tracing::debug!(%error, "the kernel's TLS copies what it sends"),
+        }
+    }
+    path
+}

@@ -1,0 +1,331 @@
+//! Receiving an upload: records off the data connection, opened into blocks of the pool, and full
+//! blocks handed to [`WriteBehind`] while the next one fills.
+//!
+//! Under TLS there are two blocks at work, one with what the wire brought and one that takes the
+//! plaintext of whole records, packed, so that storage gets long runs from aligned memory and no
+//! octet is copied but by the cipher and the kernel. In clear the kernel fills the second at once.
+
+use std::io;
+
+use super::low_water::LowWater;
+use super::turn::UploadTurn;
+use super::write_behind::WriteBehind;
+use crate::buffer::Block;
+use crate::clock;
+use crate::connection::context::Context;
+use crate::connection::data::connection::{DataConnection, write};
+use crate::connection::data::interrupts::Interrupts;
+use crate::connection::transfer::job::TransferTask;
+use crate::connection::transfer::report::TransferReport;
+use crate::connection::transfer::storage;
+use crate::limits::{TLS_RECORD_BYTES_MAX, UPLOAD_LOW_WATER_BYTES, UPLOAD_PATIENCE};
+use crate::protocol::ascii::FromNetwork;
+use crate::protocol::file::TransferRequest;
+use crate::protocol::session::TransferError;
+use crate::runtime::{Stream, give_way, race, timeout_at};
+use crate::sys::socket::set_low_water;
+use crate::tls::{Channel, Opened};
+use crate::vfs::Upload;
+
+impl TransferTask<'_> {
+    /// Receives everything and makes it visible; or says why not, and leaves what policy wants
+    /// left.
+    pub(in super::super) async fn receive_file(
+        &mut self,
+        upload: Upload,
+        report: &mut TransferReport,
+    ) -> Result<(), TransferError> {
+        let context = &self.job.context;
+        let mut writer = WriteBehind::new(context, &self.job.files, upload);
+        let received = self.receive_all(&mut writer).await;
+        report.storage = Some(writer.path());
+        let (upload, written) = writer.finish().await;
+        let files = &self.job.files;
+        match (received.and(written.map_err(TransferError::Storage)), upload) {
+            (Ok(()), Ok(upload)) => {
+                // Answer the client's close_notify before the file is synced: clients wait for it.
+                let _ = self.connection.end_sending().await;
+                storage::finish(files, upload).await.map_err(TransferError::Storage)
+            }
+            (Err(error), Ok(upload)) => {
+                storage::abandon(files, upload).await;
+                Err(error)
+            }
+            (Err(error), Err(_)) => Err(error),
+            (Ok(()), Err(lost)) => Err(TransferError::Storage(lost)),
+        }
+    }
+
+    async fn receive_all(&mut self, writer: &mut WriteBehind<'_>) -> Result<(), TransferError> {
+        let Self { job, moved, connection } = self;
+        let context = &job.context;
+        let ascii = matches!(job.request, TransferRequest::Store { ascii: true, .. });
+        let mut conversion = ascii.then(Conversion::default);
+        let interrupts = connection.interrupts.clone();
+        connection.hold_tickets();
+        let lent = LentBlock::lend(context, connection);
+        let mut block = context.blocks.lease();
+        let mut filled = 0;
+        let mut intake = Intake {
+            writer,
+            lax: job.lax_upload_eof,
+            turn: UploadTurn::new(&context.uploads),
+            mark: LowWater::new(clock::now()),
+        };
+        let received = loop {
+            if block.len() - filled < connection.room_min() {
+                let full = std::mem::replace(&mut block, context.blocks.lease());
+                let octets = std::mem::take(&mut filled);
+                if intake.writer.is_full() {
+                    intake.turn.pause();
+                }
+                let storing = store(intake.writer, full, octets, conversion.as_mut());
+                if let Err(error) = interrupts.guard(storing).await {
+                    break Err(error);
+                }
+            }
+            let end = block.len() - usize::from(ascii);
+            let room = &mut block.as_mut_slice()[filled..end];
+            match connection.receive(room, &mut intake).await {
+                Ok(Received::Octets(count)) => {
+                    filled += count;
+                    intake.turn.took(count);
+                    if intake.mark.took(count, clock::now()) {
+                        intake.raise(&connection.stream);
+                        context.counters.uploads_waited_by_block.increment();
+                    }
+                    moved.set(moved.get() + count as u64);
+                }
+                Ok(Received::End) => break Ok(()),
+                Err(error) => break Err(error),
+            }
+            give_way().await;
+        };
+        // Storage may be waited for below, and others need not wait for it, too.
+        intake.turn.pause();
+        lent.take_back(connection);
+        // What came before a failure is stored, too: policy may keep it.
+        let stored = match conversion {
+            Some(conversion) => store_last(writer, block, filled, conversion).await,
+            None => store(writer, block, filled, None).await,
+        };
+        received.and(stored)
+    }
+}
+
+/// What decides how an upload's octets are taken.
+struct Intake<'a, 'b> {
+    writer: &'a mut WriteBehind<'b>,
+    /// Whether a bare FIN is an end under TLS.
+    lax: bool,
+    turn: UploadTurn,
+    mark: LowWater,
+}
+
+impl Intake<'_, '_> {
+    fn raise(&mut self, stream: &Stream) {
+        // A help that the kernel may refuse.
+        if set_low_water(stream, UPLOAD_LOW_WATER_BYTES).is_err() {
+            self.mark.lower(clock::now());
+        }
+    }
+
+    fn lower(&mut self, stream: &Stream) -> Result<(), TransferError> {
+        self.mark.lower(clock::now());
+        set_low_water(stream, 1).map_err(|_| TransferError::ConnectionLost)
+    }
+}
+
+/// What [`DataConnection::receive`] brought.
+enum Received {
+    /// This many octets were put into the block.
+    Octets(usize),
+    /// The client ended the transfer properly.
+    End,
+}
+
+impl DataConnection {
+    /// Room without which [`DataConnection::receive`] cannot go on, octets; one of it stays free
+    /// for the conversion of TYPE A.
+    const fn room_min(&self) -> usize {
+        if self.is_protected() { Channel::OPEN_ROOM_BYTES + 1 } else { 2 }
+    }
+
+    /// Receives at least one octet into `room`, or finds the end. Under TLS only close_notify is
+    /// an end (RFC 8446 §6.1), unless `lax` accepts a bare FIN. What the writer has in hand goes
+    /// on meanwhile, and its failure ends the wait.
+    async fn receive(
+        &mut self,
+        room: &mut [u8],
+        intake: &mut Intake<'_, '_>,
+    ) -> Result<Received, TransferError> {
+        if intake.turn.is_over() {
+            let next = async {
+                intake.turn.come().await;
+                Ok(())
+            };
+            self.interrupts.guard(next).await?;
+        }
+        if !self.is_protected() {
+            let count = read(&self.stream, &self.interrupts, room, intake).await?;
+            return Ok(if count == 0 { Received::End } else { Received::Octets(count) });
+        }
+        loop {
+            match self.open_records(room)? {
+                Records::Octets(count) => return Ok(Received::Octets(count)),
+                Records::End => return Ok(Received::End),
+                Records::NeedBytes => {}
+            }
+            if !self.out.is_empty() {
+                // The answer to a KeyUpdate. It waits for a client that does not read.
+                intake.turn.pause();
+                self.release_held();
+                write(&self.stream, &self.interrupts, &self.out).await?;
+                self.out.clear();
+            }
+            // All of the memory but what a started record takes of it.
+            let spare = self.raw.spare(self.raw.memory() - TLS_RECORD_BYTES_MAX);
+            match read(&self.stream, &self.interrupts, spare, intake).await? {
+                0 if intake.lax && self.raw.is_empty() => return Ok(Received::End),
+                // Inside a record nobody ends an upload on purpose.
+                0 if !self.raw.is_empty() => return Err(TransferError::ConnectionLost),
+                0 => return Err(TransferError::Truncated),
+                count => self.raw.commit(count),
+            }
+        }
+    }
+
+    /// Opens whole records as long as there is room for the next one, but no more than a turn's.
+    fn open_records(&mut self, room: &mut [u8]) -> Result<Records, TransferError> {
+        let mut filled = 0;
+        for _ in 0..RECORDS_PER_TURN {
+            if room.len() - filled < Channel::OPEN_ROOM_BYTES {
+                break;
+            }
+            match self.open_record(&mut room[filled..]) {
+                Ok(Opened::Incomplete) => break,
+                Ok(Opened::Handled { consumed }) => self.raw.consume(consumed),
+                Ok(Opened::Data { consumed, plaintext }) => {
+                    filled += plaintext.len();
+                    self.raw.consume(consumed);
+                }
+                // Data before it is handed over first; the next call finds it again.
+                Ok(Opened::CloseNotify { .. }) if filled > 0 => break,
+                Ok(Opened::CloseNotify { .. }) => return Ok(Records::End),
+                Err(error) => {
+                    // The alert that explains it, if it fits: the connection is closed next.
+                    self.release_held();
+                    let _ = self.stream.try_write(&self.out);
+                    return Err(error);
+                }
+            }
+        }
+        Ok(if filled > 0 { Records::Octets(filled) } else { Records::NeedBytes })
+    }
+}
+
+/// What [`DataConnection::open_records`] found.
+enum Records {
+    Octets(usize),
+    End,
+    NeedBytes,
+}
+
+/// The block that the records arrive in, on loan to a data connection.
+struct LentBlock(Option<Block>);
+
+impl LentBlock {
+    fn lend(context: &Context, connection: &mut DataConnection) -> Self {
+        Self(connection.is_protected().then(|| {
+            let mut block = context.blocks.lease();
+            // What came with the end of the handshake comes along.
+            connection.raw.change_memory(block.take());
+            block
+        }))
+    }
+
+    fn take_back(self, connection: &mut DataConnection) {
+        if let Some(mut block) = self.0 {
+            connection.raw.clear();
+            block.restore(connection.raw.change_memory(Vec::new()));
+        }
+    }
+}
+
+/// TYPE A on its way in: CR LF becomes LF.
+#[derive(Default)]
+struct Conversion {
+    converter: FromNetwork,
+    text: Vec<u8>,
+}
+
+/// Hands the first `count` octets of `block` to storage, converted in TYPE A.
+async fn store(
+    writer: &mut WriteBehind<'_>,
+    mut block: Block,
+    mut count: usize,
+    conversion: Option<&mut Conversion>,
+) -> Result<(), TransferError> {
+    if let Some(Conversion { converter, text }) = conversion {
+        text.clear();
+        converter.convert(&block.as_slice()[..count], text);
+        // A CR held back from the last block can make the text one octet longer than what came:
+        // the octet that was left free.
+        count = text.len();
+        block.as_mut_slice()[..count].copy_from_slice(text);
+    }
+    writer.write(block, count).await.map_err(TransferError::Storage)
+}
+
+/// The end of a text: a CR that was held back comes out.
+async fn store_last(
+    writer: &mut WriteBehind<'_>,
+    mut block: Block,
+    count: usize,
+    Conversion { mut converter, mut text }: Conversion,
+) -> Result<(), TransferError> {
+    text.clear();
+    converter.convert(&block.as_slice()[..count], &mut text);
+    converter.finish(&mut text);
+    block.as_mut_slice()[..text.len()].copy_from_slice(&text);
+    writer.write(block, text.len()).await.map_err(TransferError::Storage)
+}
+
+/// Reads from the socket. What is there already costs neither a timer nor a wait.
+async fn read(
+    stream: &Stream,
+    interrupts: &Interrupts,
+    room: &mut [u8],
+    intake: &mut Intake<'_, '_>,
+) -> Result<usize, TransferError> {
+    interrupts.check()?;
+    match stream.try_read(room) {
+        Ok(count) => return Ok(count),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+        Err(_) => return Err(TransferError::ConnectionLost),
+    }
+    intake.turn.pause();
+    if intake.mark.is_raised() {
+        let soon = timeout_at(clock::now() + UPLOAD_PATIENCE, stream.read(room));
+        let reading = async {
+            match soon.await {
+                Ok(Ok(count)) => Ok(Some(count)),
+                Ok(Err(_)) => Err(TransferError::ConnectionLost),
+                Err(_) => Ok(None),
+            }
+        };
+        let failing = async { Err(TransferError::Storage(intake.writer.failure().await)) };
+        if let Some(count) = race(interrupts.guard(reading), failing).await? {
+            return Ok(count);
+        }
+        intake.lower(stream)?;
+    }
+    // What comes in large pieces, above, does not wait for acknowledgements.
+    stream.acknowledge();
+    let failing = async { Err(TransferError::Storage(intake.writer.failure().await)) };
+    race(interrupts.step(stream.read(room)), failing).await
+}
+
+/// Records opened before other tasks get their turn: 4 MiB of full ones are never there at once,
+/// and as many of one octet each take some ten microseconds.
+const RECORDS_PER_TURN: usize = 256;
