@@ -6,8 +6,8 @@ mod support;
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use ringftpd::protocol::command_table;
 use ringftpd::protocol::line::{Line, LineReader};
+use ringftpd::protocol::session::command_table;
 
 /// Octets from the client, how often, and how many of their lines are commands that we know.
 struct Case {

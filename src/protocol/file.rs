@@ -1,5 +1,7 @@
 //! What the session asks of storage, and what storage answers. Values only; `vfs` does the work.
 
+use std::ops::Range;
+
 use super::account::{Permissions, StoreRights};
 use super::path::VirtualPath;
 
@@ -214,6 +216,33 @@ pub enum FileReply {
     },
     /// For `ControlListing`: whole CRLF-ended lines.
     Listing(Vec<u8>),
+}
+
+/// The parts, each for the requests that it answers; `None` of any other answer.
+impl FileReply {
+    pub(super) fn done(self) -> Option<()> {
+        matches!(self, Self::Done).then_some(())
+    }
+
+    pub(super) fn metadata(self) -> Option<Metadata> {
+        if let Self::Metadata(metadata) = self { Some(metadata) } else { None }
+    }
+
+    pub(super) fn facts(self) -> Option<NameFacts> {
+        if let Self::Facts(facts) = self { Some(facts) } else { None }
+    }
+
+    pub(super) fn octets(self) -> Option<u64> {
+        if let Self::Octets(octets) = self { Some(octets) } else { None }
+    }
+
+    pub(super) fn hash(self) -> Option<(Vec<u8>, Range<u64>)> {
+        if let Self::Hash { digest, start, end } = self { Some((digest, start..end)) } else { None }
+    }
+
+    pub(super) fn listing(self) -> Option<Vec<u8>> {
+        if let Self::Listing(text) = self { Some(text) } else { None }
+    }
 }
 
 /// Why storage refused or failed; the session maps it to the reply code each command allows.

@@ -2,7 +2,6 @@
 
 pub mod account;
 pub mod ascii;
-pub mod command_table;
 mod digits;
 pub mod distinguished_name;
 pub mod file;

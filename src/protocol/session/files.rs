@@ -1,63 +1,17 @@
-//! CWD, PWD, MKD, RMD, DELE, RNFR, RNTO, SIZE, MDTM, MFMT, MFF, MLST, HASH and its kin, AVBL, SITE:
-//! commands answered by one look at storage; and the answers to those looks of `lists`.
+//! CWD, PWD, MKD, RMD, DELE, RNFR, RNTO, SIZE, MDTM, MFMT, MFF, MLST, HASH and its kin, AVBL:
+//! commands that storage answers with one look.
 
-use super::io::Output;
-use super::lists::ListOptions;
+use std::ops::Range;
+
+use super::Session;
+use super::file_requests::Interrupt;
 use super::replies::{Situation, error_text};
-use super::{Pending, Session};
-use crate::protocol::account::Permissions;
-use crate::protocol::command_table::Verb;
 use crate::protocol::file::{
     FileError, FileKind, FileReply, FileRequest, FileTime, HashAlgorithm, Metadata, NameFacts,
 };
+use crate::protocol::hash_command::ExtendedArgument;
 use crate::protocol::path::VirtualPath;
 use crate::protocol::{hash_command, hexadecimal, listing, number, reply, timestamp};
-
-/// Which command waits for the answer, and what it needs to word its reply.
-#[derive(Debug)]
-pub(super) enum FileOperation {
-    /// CWD; with what `~` means in it, if there is no such name.
-    ChangeDirectory {
-        path: VirtualPath,
-        home: Option<VirtualPath>,
-    },
-    /// LIST or NLST whose argument looks like options: is there a file of that very name?
-    ListOptions {
-        verb: Verb,
-        argument: Vec<u8>,
-        operand: Vec<u8>,
-        options: ListOptions,
-    },
-    MakeDirectory(VirtualPath),
-    /// A reply without variable part.
-    Plain(Situation),
-    RenameFrom(VirtualPath),
-    RenameTo,
-    Size,
-    /// MDTM; with the time and name it may set instead.
-    ModificationTime(Option<(FileTime, VirtualPath)>),
-    MachineListing(VirtualPath),
-    ControlListing,
-    /// MFMT, MFF: which facts to repeat, and the pathname as given.
-    SetFacts {
-        modify: bool,
-        mode: bool,
-        name: Vec<u8>,
-    },
-    Hash {
-        form: HashForm,
-        algorithm: HashAlgorithm,
-        name: Vec<u8>,
-    },
-    Available,
-}
-
-impl FileOperation {
-    /// Whether it may take long, and changes nothing: storage makes the answer piece by piece.
-    pub(super) const fn may_be_given_up(&self) -> bool {
-        matches!(self, Self::Hash { .. } | Self::Size | Self::ControlListing)
-    }
-}
 
 /// The commands differ in how the digest is worded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,57 +24,15 @@ pub(super) enum HashForm {
     Md5,
 }
 
-impl Session {
-    pub(super) fn file_command(&mut self, verb: Verb, argument: &[u8]) {
-        let permissions = self.permissions();
-        match verb {
-            Verb::Pwd => self.print_directory(),
-            Verb::Mkd => self.change_tree(permissions.mkdir, argument, |path| {
-                (FileRequest::MakeDirectory(path.clone()), FileOperation::MakeDirectory(path))
-            }),
-            Verb::Rmd => self.change_tree(permissions.delete, argument, |path| {
-                let done = FileOperation::Plain(Situation::RemoveDone);
-                (FileRequest::RemoveDirectory(path), done)
-            }),
-            Verb::Dele => self.change_tree(permissions.delete, argument, |path| {
-                (FileRequest::Delete(path), FileOperation::Plain(Situation::DeleteDone))
-            }),
-            Verb::Rnfr => self.change_tree(permissions.rename, argument, |path| {
-                let request = FileRequest::Facts { path: path.clone(), digests: false };
-                (request, FileOperation::RenameFrom(path))
-            }),
-            Verb::Size => self.size(argument),
-            Verb::Mdtm => self.modification_time(argument),
-            Verb::Mfmt => self.mfmt(argument),
-            Verb::Mff => self.mff(argument),
-            Verb::Mlst => {
-                // A digest says what is in a file, so it takes the right to read.
-                let digests = self.parameters.facts.hash && permissions.read;
-                self.change_tree(permissions.list, argument, |path| {
-                    let request = FileRequest::Facts { path: path.clone(), digests };
-                    (request, FileOperation::MachineListing(path))
-                });
-            }
-            Verb::Stat => self.stat_path(argument),
-            Verb::Hash => self.hash(argument),
-            Verb::Xcrc => self.extended_hash(HashAlgorithm::Crc32, HashForm::Extended, argument),
-            Verb::Xmd5 => self.extended_hash(HashAlgorithm::Md5, HashForm::Extended, argument),
-            Verb::Md5 => self.extended_hash(HashAlgorithm::Md5, HashForm::Md5, argument),
-            Verb::Xsha1 => self.extended_hash(HashAlgorithm::Sha1, HashForm::Extended, argument),
-            Verb::Xsha256 => {
-                self.extended_hash(HashAlgorithm::Sha256, HashForm::Extended, argument);
-            }
-            Verb::Xsha512 => {
-                self.extended_hash(HashAlgorithm::Sha512, HashForm::Extended, argument);
-            }
-            Verb::Avbl => self.change_tree(permissions.list, argument, |path| {
-                (FileRequest::Available(path), FileOperation::Available)
-            }),
-            _ => self.say(Situation::NotImplemented),
-        }
-    }
+/// MFMT, MFF and their kin: the facts to set.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct NewFacts {
+    pub(super) modified: Option<FileTime>,
+    pub(super) mode: Option<u32>,
+}
 
-    fn print_directory(&mut self) {
+impl Session {
+    pub(super) fn pwd(&mut self) {
         let mut text = reply::quoted(self.cwd.as_bytes());
         text.extend_from_slice(b" is the current directory.");
         self.reply(257, &text);
@@ -128,7 +40,7 @@ impl Session {
 
     pub(super) fn cwd(&mut self, argument: &[u8]) {
         let Some(path) = self.resolve(argument, 550) else { return };
-        // Clients of old send what a shell would have expanded.
+        // Clients of old send what a shell would have expanded. A name of that form comes first.
         let home = match argument {
             b"~" => Some(VirtualPath::root()),
             [b'~', b'/', below @ ..] => VirtualPath::root().resolve(below).ok(),
@@ -137,293 +49,224 @@ impl Session {
         self.change_directory(path, home);
     }
 
-    fn change_directory(&mut self, path: VirtualPath, home: Option<VirtualPath>) {
+    fn change_directory(&mut self, path: VirtualPath, otherwise: Option<VirtualPath>) {
         let request = FileRequest::Metadata(path.clone());
-        self.ask(request, FileOperation::ChangeDirectory { path, home });
+        self.ask(request, FileReply::metadata, move |session, found| match (found, otherwise) {
+            (Ok(found), _) if found.kind != FileKind::Directory => {
+                session.say_code(550, error_text(FileError::NotADirectory));
+            }
+            (Ok(found), _) if !found.searchable => session.say(Situation::StoragePermission),
+            (Ok(_), _) => {
+                session.cwd = path;
+                session.say(Situation::CdSucceeded);
+            }
+            (Err(FileError::NotFound), Some(home)) => session.change_directory(home, None),
+            (Err(error), _) => session.refuse(error),
+        });
     }
 
-    pub(super) fn rename_to(&mut self, argument: &[u8], from: Option<VirtualPath>) {
-        let Some(from) = from else { return self.say(Situation::NeedRnfr) };
+    pub(super) fn mkd(&mut self, argument: &[u8]) {
+        let Some(path) = self.resolve_if(self.permissions().mkdir, argument) else { return };
+        let request = FileRequest::MakeDirectory(path.clone());
+        self.ask(request, FileReply::done, move |session, made| match made {
+            Ok(()) => {
+                let mut text = reply::quoted(path.as_bytes());
+                text.extend_from_slice(b" created.");
+                session.reply(257, &text);
+            }
+            Err(error) => session.refuse(error),
+        });
+    }
+
+    pub(super) fn rmd(&mut self, argument: &[u8]) {
+        let Some(path) = self.resolve_if(self.permissions().delete, argument) else { return };
+        let request = FileRequest::RemoveDirectory(path);
+        self.ask(request, FileReply::done, |session, removed| match removed {
+            Ok(()) => session.say(Situation::RemoveDone),
+            Err(error) => session.refuse(error),
+        });
+    }
+
+    pub(super) fn dele(&mut self, argument: &[u8]) {
+        let Some(path) = self.resolve_if(self.permissions().delete, argument) else { return };
+        let request = FileRequest::Delete(path);
+        self.ask(request, FileReply::done, |session, deleted| match deleted {
+            Ok(()) => session.say(Situation::DeleteDone),
+            Err(error) => session.refuse(error),
+        });
+    }
+
+    pub(super) fn rnfr(&mut self, argument: &[u8]) {
+        let Some(path) = self.resolve_if(self.permissions().rename, argument) else { return };
+        let request = FileRequest::Facts { path: path.clone(), digests: false };
+        self.ask(request, FileReply::facts, move |session, found| match found {
+            Ok(_) => {
+                session.rename_from = Some(path);
+                session.say(Situation::RenameReady);
+            }
+            Err(error) => session.refuse(error),
+        });
+    }
+
+    pub(super) fn rnto(&mut self, argument: &[u8]) {
+        let Some(from) = self.rename_from.take() else { return self.say(Situation::NeedRnfr) };
         let Some(to) = self.resolve(argument, 553) else { return };
         let replace = self.permissions().may_replace_by_rename();
-        self.ask(FileRequest::Rename { from, to, replace }, FileOperation::RenameTo);
+        let request = FileRequest::Rename { from, to, replace };
+        self.ask(request, FileReply::done, |session, renamed| match renamed {
+            Ok(()) => session.say(Situation::RenameDone),
+            Err(error) => session.refuse_with(553, error),
+        });
     }
 
-    fn size(&mut self, argument: &[u8]) {
-        let ascii = self.parameters.ascii;
+    /// SIZE (RFC 3659 §4): as RETR would send the file, so TYPE A has to read it.
+    pub(super) fn size(&mut self, argument: &[u8]) {
         let allowed = self.permissions().read || self.permissions().list;
-        self.change_tree(allowed, argument, |path| {
-            let request =
-                if ascii { FileRequest::AsciiSize(path) } else { FileRequest::Metadata(path) };
-            (request, FileOperation::Size)
-        });
+        let Some(path) = self.resolve_if(allowed, argument) else { return };
+        let answered = |session: &mut Self, size: Result<u64, FileError>| match size {
+            Ok(octets) => session.reply(213, octets.to_string().as_bytes()),
+            Err(error) => session.refuse(error),
+        };
+        if self.parameters.ascii {
+            let request = FileRequest::AsciiSize(path);
+            self.ask_interruptibly(Interrupt::OnAbort, request, FileReply::octets, answered);
+        } else {
+            let request = FileRequest::Metadata(path);
+            let answered = move |session: &mut Self, found: Result<Metadata, FileError>| {
+                answered(session, found.and_then(size_of_file));
+            };
+            self.ask_interruptibly(Interrupt::OnAbort, request, FileReply::metadata, answered);
+        }
     }
 
     /// The whole argument is the name (RFC 3659 §3.4); only when no such file exists may
     /// `YYYYMMDDHHMMSS name` mean what some clients want it to mean.
-    fn modification_time(&mut self, argument: &[u8]) {
+    pub(super) fn mdtm(&mut self, argument: &[u8]) {
         let setting = split_time(argument)
             .filter(|_| self.policy.mdtm_may_set && self.permissions().mtime)
             .and_then(|(time, name)| Some((time, self.cwd.resolve(name).ok()?)));
         let allowed = self.permissions().read || self.permissions().list;
-        self.change_tree(allowed, argument, |path| {
-            (FileRequest::Metadata(path), FileOperation::ModificationTime(setting))
+        let Some(path) = self.resolve_if(allowed, argument) else { return };
+        let request = FileRequest::Metadata(path);
+        self.ask(request, FileReply::metadata, move |session, found| match (found, setting) {
+            (Ok(found), _) => {
+                let time = timestamp::format_utc(found.modified);
+                session.reply(213, time.as_bytes());
+            }
+            (Err(FileError::NotFound), Some((time, path))) => {
+                let name = path.as_bytes().to_vec();
+                let facts = NewFacts { modified: Some(time), mode: None };
+                session.ask_to_set(path, facts, move |session, now| {
+                    session.say_facts_set(facts, &name, &now);
+                });
+            }
+            (Err(error), _) => session.refuse(error),
         });
     }
 
-    fn mfmt(&mut self, argument: &[u8]) {
+    pub(super) fn mfmt(&mut self, argument: &[u8]) {
         let Some((time, name)) = split_time(argument) else {
             return self.say(Situation::SyntaxError);
         };
-        let operation = FileOperation::SetFacts { modify: true, mode: false, name: name.to_vec() };
-        self.set_facts(name, Some(time), None, operation);
+        self.set_and_repeat(name, NewFacts { modified: Some(time), mode: None });
     }
 
     /// MFF (draft-somers-ftp-mfxx §6): `fact=value; … SP pathname`.
-    fn mff(&mut self, argument: &[u8]) {
+    pub(super) fn mff(&mut self, argument: &[u8]) {
         let Some(space) = argument.iter().position(|&octet| octet == b' ') else {
             return self.say(Situation::SyntaxError);
         };
-        let (facts, name) = (&argument[..space], &argument[space + 1..]);
-        let mut modified = None;
-        let mut mode = None;
-        for fact in facts.split(|&octet| octet == b';').filter(|fact| !fact.is_empty()) {
+        let (list, name) = (&argument[..space], &argument[space + 1..]);
+        let mut facts = NewFacts::default();
+        for fact in list.split(|&octet| octet == b';').filter(|fact| !fact.is_empty()) {
             let Some(equals) = fact.iter().position(|&octet| octet == b'=') else {
                 return self.say(Situation::SyntaxError);
             };
             let value = &fact[equals + 1..];
-            match fact[..equals].to_ascii_lowercase().as_slice() {
-                b"modify" => match timestamp::parse_utc(value) {
-                    Some(time) => modified = Some(time),
-                    None => return self.say(Situation::SyntaxError),
-                },
-                b"unix.mode" => match number::octal_mode(value) {
-                    Some(bits) => mode = Some(bits),
-                    None => return self.say(Situation::SyntaxError),
-                },
+            let parsed = match fact[..equals].to_ascii_lowercase().as_slice() {
+                b"modify" => {
+                    facts.modified = timestamp::parse_utc(value);
+                    facts.modified.is_some()
+                }
+                b"unix.mode" => {
+                    facts.mode = number::octal_mode(value);
+                    facts.mode.is_some()
+                }
                 _ => return self.say_code(504, "Fact cannot be changed."),
+            };
+            if !parsed {
+                return self.say(Situation::SyntaxError);
             }
         }
-        if modified.is_none() && mode.is_none() {
+        if facts.modified.is_none() && facts.mode.is_none() {
             return self.say(Situation::SyntaxError);
         }
-        let operation = FileOperation::SetFacts {
-            modify: modified.is_some(),
-            mode: mode.is_some(),
-            name: name.to_vec(),
-        };
-        self.set_facts(name, modified, mode, operation);
+        self.set_and_repeat(name, facts);
     }
 
-    fn set_facts(
+    /// Sets facts; the reply repeats them and the pathname as given.
+    fn set_and_repeat(&mut self, name: &[u8], facts: NewFacts) {
+        let given = name.to_vec();
+        self.set_facts(name, facts, move |session, now| {
+            session.say_facts_set(facts, &given, &now);
+        });
+    }
+
+    /// Sets facts of the file `name`; `set` gets them as they are then.
+    pub(super) fn set_facts(
         &mut self,
         name: &[u8],
-        modified: Option<FileTime>,
-        mode: Option<u32>,
-        operation: FileOperation,
+        facts: NewFacts,
+        set: impl FnOnce(&mut Self, Metadata) + 'static,
     ) {
         if name.is_empty() {
             return self.say(Situation::SyntaxError);
         }
         let may = self.permissions();
-        let allowed = (modified.is_none() || may.mtime) && (mode.is_none() || may.chmod);
-        self.change_tree(allowed, name, |path| {
-            (FileRequest::SetFacts { path, modified, mode }, operation)
-        });
+        let allowed =
+            (facts.modified.is_none() || may.mtime) && (facts.mode.is_none() || may.chmod);
+        let Some(path) = self.resolve_if(allowed, name) else { return };
+        self.ask_to_set(path, facts, set);
     }
 
-    fn hash(&mut self, argument: &[u8]) {
-        let algorithm = self.parameters.hash;
-        let operation =
-            FileOperation::Hash { form: HashForm::Hash, algorithm, name: argument.to_vec() };
-        self.change_tree(self.permissions().read, argument, |path| {
-            (FileRequest::Hash { path, algorithm, start: 0, end: None }, operation)
-        });
-    }
-
-    fn extended_hash(&mut self, algorithm: HashAlgorithm, form: HashForm, argument: &[u8]) {
-        let Some(wanted) = hash_command::parse_extended(argument) else {
-            return self.say(Situation::SyntaxError);
-        };
-        let operation = FileOperation::Hash { form, algorithm, name: wanted.name.clone() };
-        self.change_tree(self.permissions().read, &wanted.name, |path| {
-            let (start, end) = (wanted.start, wanted.end);
-            (FileRequest::Hash { path, algorithm, start, end }, operation)
-        });
-    }
-
-    /// SITE CHMOD, UTIME, HELP. There is no SITE EXEC (RFC 2577 §9).
-    pub(super) fn site(&mut self, argument: &[u8]) {
-        let (word, rest) = split_word(argument);
-        match word.to_ascii_uppercase().as_slice() {
-            b"HELP" => {
-                let mut bytes = Vec::new();
-                let lines: [&[u8]; 3] =
-                    [b"CHMOD mode pathname", b"UTIME YYYYMMDDHHMMSS pathname", b"HELP"];
-                reply::multi(&mut bytes, 214, b"SITE commands:", lines.iter().copied(), b"End");
-                self.write(&bytes);
-            }
-            b"CHMOD" => {
-                let (mode, name) = split_word(rest);
-                match number::octal_mode(mode) {
-                    Some(mode) => self.site_facts(name, None, Some(mode)),
-                    None => self.say(Situation::SyntaxError),
-                }
-            }
-            b"UTIME" => match site_utime(rest) {
-                Some((time, name)) => self.site_facts(&name, Some(time), None),
-                None => self.say(Situation::SyntaxError),
-            },
-            _ => self.say(Situation::SiteUnknown),
-        }
-    }
-
-    fn site_facts(&mut self, name: &[u8], modified: Option<FileTime>, mode: Option<u32>) {
-        self.set_facts(name, modified, mode, FileOperation::Plain(Situation::SiteDone));
-    }
-
-    /// Permission, then pathname, then storage: the order in which every refusal is found.
-    fn change_tree(
+    fn ask_to_set(
         &mut self,
-        allowed: bool,
-        argument: &[u8],
-        request: impl FnOnce(VirtualPath) -> (FileRequest, FileOperation),
+        path: VirtualPath,
+        facts: NewFacts,
+        set: impl FnOnce(&mut Self, Metadata) + 'static,
     ) {
-        if !allowed {
-            return self.say(Situation::StoragePermission);
-        }
-        let Some(path) = self.resolve(argument, 550) else { return };
-        let (request, operation) = request(path);
-        self.ask(request, operation);
+        let NewFacts { modified, mode } = facts;
+        let request = FileRequest::SetFacts { path, modified, mode };
+        self.ask(request, FileReply::metadata, move |session, now| match now {
+            Ok(now) => set(session, now),
+            Err(error) => session.refuse(error),
+        });
     }
 
-    pub(super) fn ask(&mut self, request: FileRequest, operation: FileOperation) {
-        self.pending = Pending::File(operation);
-        self.giving_up = false;
-        self.output(Output::File(request));
+    fn say_facts_set(&mut self, facts: NewFacts, name: &[u8], now: &Metadata) {
+        let mut text = Vec::new();
+        if facts.modified.is_some() {
+            let time = timestamp::format_utc(now.modified);
+            text.extend_from_slice(format!("Modify={time};").as_bytes());
+        }
+        if facts.mode.is_some() {
+            text.extend_from_slice(format!("UNIX.mode={:04o};", now.mode).as_bytes());
+        }
+        text.push(b' ');
+        text.extend_from_slice(name);
+        self.reply(213, &text);
     }
 
-    /// The absolute form of a pathname; `None` after it was refused with `code`.
-    pub(super) fn resolve(&mut self, argument: &[u8], code: u16) -> Option<VirtualPath> {
-        let path = self.cwd.resolve(argument);
-        if path.is_err() {
-            self.say_code(code, "Bad pathname: too long, or with a NUL.");
-        }
-        path.ok()
-    }
-
-    pub(super) fn permissions(&self) -> Permissions {
-        self.account().map_or(Permissions::NONE, |account| account.permissions)
-    }
-
-    pub(super) fn file_answered(&mut self, result: Result<FileReply, FileError>) {
-        let Pending::File(operation) = std::mem::replace(&mut self.pending, Pending::Nothing)
-        else {
-            return;
-        };
-        match result {
-            Ok(answer) => self.file_done(operation, answer),
-            Err(FileError::NotFound) => self.file_absent(operation),
-            Err(_) if matches!(operation, FileOperation::ListOptions { .. }) => {
-                self.file_absent(operation);
-            }
-            Err(error) => {
-                let code = refusal_code(&operation, error);
-                self.say_code(code, error_text(error));
-            }
-        }
-    }
-
-    fn file_absent(&mut self, operation: FileOperation) {
-        if let FileOperation::ListOptions { verb, operand, options, .. } = operation {
-            return self.list_operand(verb, &operand, options);
-        }
-        if let FileOperation::ChangeDirectory { home: Some(home), .. } = operation {
-            return self.change_directory(home, None);
-        }
-        if let FileOperation::ModificationTime(Some((time, path))) = operation {
-            let name = path.as_bytes().to_vec();
-            let operation = FileOperation::SetFacts { modify: true, mode: false, name };
-            let request = FileRequest::SetFacts { path, modified: Some(time), mode: None };
-            return self.ask(request, operation);
-        }
-        let code = refusal_code(&operation, FileError::NotFound);
-        self.say_code(code, error_text(FileError::NotFound));
-    }
-
-    fn file_done(&mut self, operation: FileOperation, answer: FileReply) {
-        if is_dangling(&answer) {
-            return self.file_absent(operation);
-        }
-        match (operation, answer) {
-            (FileOperation::ListOptions { verb, argument, .. }, _) => {
-                self.list_operand(verb, &argument, ListOptions::default());
-            }
-            (FileOperation::ChangeDirectory { path, .. }, FileReply::Metadata(metadata)) => {
-                if metadata.kind != FileKind::Directory {
-                    self.say_code(550, error_text(FileError::NotADirectory));
-                } else if !metadata.searchable {
-                    self.say(Situation::StoragePermission);
-                } else {
-                    self.cwd = path;
-                    self.say(Situation::CdSucceeded);
-                }
-            }
-            (FileOperation::MakeDirectory(path), _) => {
-                let mut text = reply::quoted(path.as_bytes());
-                text.extend_from_slice(b" created.");
-                self.reply(257, &text);
-            }
-            (FileOperation::Plain(situation), _) => self.say(situation),
-            (FileOperation::RenameFrom(path), _) => {
-                self.rename_from = Some(path);
-                self.say(Situation::RenameReady);
-            }
-            (FileOperation::RenameTo, _) => self.say(Situation::RenameDone),
-            (FileOperation::Size, FileReply::Octets(octets)) => {
-                self.reply(213, octets.to_string().as_bytes());
-            }
-            (FileOperation::Size, FileReply::Metadata(metadata)) => self.say_size(&metadata),
-            (FileOperation::ModificationTime(_), FileReply::Metadata(metadata)) => {
-                let time = timestamp::format_utc(metadata.modified);
-                self.reply(213, time.as_bytes());
-            }
-            (FileOperation::MachineListing(path), FileReply::Facts(facts)) => {
-                self.say_mlst(&path, &facts);
-            }
-            (FileOperation::ControlListing, FileReply::Listing(text)) => self.say_listing(&text),
-            (FileOperation::SetFacts { modify, mode, name }, FileReply::Metadata(metadata)) => {
-                self.say_facts_set(modify, mode, &name, &metadata);
-            }
-            (
-                FileOperation::Hash { form, algorithm, name },
-                FileReply::Hash { digest, start, end },
-            ) => {
-                let text = hash_text(form, algorithm, &name, &digest, start, end);
-                let code = match form {
-                    HashForm::Hash => 213,
-                    HashForm::Extended => 250,
-                    HashForm::Md5 => 251,
-                };
-                self.reply(code, &text);
-            }
-            (FileOperation::Available, FileReply::Octets(octets)) => {
-                self.reply(213, octets.to_string().as_bytes());
-            }
-            (_, _) => {
-                debug_assert!(false, "storage answered something that was not asked");
-                self.say_code(451, error_text(FileError::Io(0)));
-            }
-        }
-    }
-
-    fn say_size(&mut self, metadata: &Metadata) {
-        match metadata.kind {
-            FileKind::File => self.reply(213, metadata.size.to_string().as_bytes()),
-            FileKind::Directory | FileKind::Link | FileKind::LinkToFile | FileKind::Other => {
-                self.say_code(550, error_text(FileError::NotAFile));
-            }
-        }
+    pub(super) fn mlst(&mut self, argument: &[u8]) {
+        let may = self.permissions();
+        // A digest says what is in a file, so it takes the right to read.
+        let digests = self.parameters.facts.hash && may.read;
+        let Some(path) = self.resolve_if(may.list, argument) else { return };
+        let request = FileRequest::Facts { path: path.clone(), digests };
+        self.ask(request, FileReply::facts, move |session, found| match found {
+            Ok(facts) => session.say_mlst(&path, &facts),
+            Err(error) => session.refuse(error),
+        });
     }
 
     /// RFC 3659 §7: one line, exactly one space before the facts, the fully qualified name (TVFS).
@@ -440,72 +283,99 @@ impl Session {
         self.write(&bytes);
     }
 
-    fn say_listing(&mut self, text: &[u8]) {
-        let mut bytes = Vec::new();
-        let lines = text.strip_suffix(b"\r\n").unwrap_or(text);
-        let lines = split_crlf(lines).into_iter().filter(|line| !line.is_empty());
-        reply::multi_raw(&mut bytes, 213, b"Status:", lines, b"End");
-        self.write(&bytes);
+    pub(super) fn hash(&mut self, argument: &[u8]) {
+        let wanted = ExtendedArgument { name: argument.to_vec(), start: 0, end: None };
+        self.ask_for_digest(HashForm::Hash, self.parameters.hash, wanted);
     }
 
-    fn say_facts_set(&mut self, modify: bool, mode: bool, name: &[u8], metadata: &Metadata) {
+    /// XCRC, XMD5, XSHA… and MD5.
+    pub(super) fn digest(&mut self, algorithm: HashAlgorithm, form: HashForm, argument: &[u8]) {
+        match hash_command::parse_extended(argument) {
+            Some(wanted) => self.ask_for_digest(form, algorithm, wanted),
+            None => self.say(Situation::SyntaxError),
+        }
+    }
+
+    fn ask_for_digest(
+        &mut self,
+        form: HashForm,
+        algorithm: HashAlgorithm,
+        wanted: ExtendedArgument,
+    ) {
+        let ExtendedArgument { name, start, end } = wanted;
+        let Some(path) = self.resolve_if(self.permissions().read, &name) else { return };
+        let request = FileRequest::Hash { path, algorithm, start, end };
+        let interrupt = Interrupt::OnAbortOrEnd;
+        self.ask_interruptibly(interrupt, request, FileReply::hash, move |session, made| {
+            match (made, form) {
+                (Ok(digest), _) => session.say_digest(form, algorithm, &name, &digest),
+                (Err(error @ FileError::IsADirectory), HashForm::Hash) => {
+                    session.refuse_with(553, error);
+                }
+                (Err(error @ FileError::BeyondEnd), _) => session.refuse_with(501, error),
+                (Err(error), _) => session.refuse(error),
+            }
+        });
+    }
+
+    fn say_digest(
+        &mut self,
+        form: HashForm,
+        algorithm: HashAlgorithm,
+        name: &[u8],
+        (digest, range): &(Vec<u8>, Range<u64>),
+    ) {
         let mut text = Vec::new();
-        if modify {
-            let time = timestamp::format_utc(metadata.modified);
-            text.extend_from_slice(format!("Modify={time};").as_bytes());
-        }
-        if mode {
-            text.extend_from_slice(format!("UNIX.mode={:04o};", metadata.mode).as_bytes());
-        }
-        text.push(b' ');
-        text.extend_from_slice(name);
-        self.reply(213, &text);
+        let code = match form {
+            HashForm::Hash => {
+                let (hash, hex) = (hash_command::name(algorithm), hexadecimal::lower(digest));
+                let Range { start, end } = range;
+                text.extend_from_slice(format!("{hash} {start}-{end} {hex} ").as_bytes());
+                text.extend_from_slice(name);
+                213
+            }
+            HashForm::Extended => {
+                text.extend_from_slice(hexadecimal::upper(digest).as_bytes());
+                250
+            }
+            HashForm::Md5 => {
+                text.extend_from_slice(name);
+                text.push(b' ');
+                text.extend_from_slice(hexadecimal::upper(digest).as_bytes());
+                251
+            }
+        };
+        self.reply(code, &text);
+    }
+
+    /// `HASH`, its algorithms, and an asterisk after the selected one [FILE-14].
+    pub(super) fn feat_hash(&self) -> Option<String> {
+        Some(hash_command::feat_line(self.parameters.hash))
+    }
+
+    /// `MLST`, its facts, and an asterisk after each selected one [FEAT-09].
+    pub(super) fn feat_mlst(&self) -> Option<String> {
+        let hashes = !self.policy.hash_uploads.is_empty();
+        Some(listing::feat_mlst(self.parameters.facts, hashes))
+    }
+
+    pub(super) fn avbl(&mut self, argument: &[u8]) {
+        let Some(path) = self.resolve_if(self.permissions().list, argument) else { return };
+        let request = FileRequest::Available(path);
+        self.ask(request, FileReply::octets, |session, free| match free {
+            Ok(octets) => session.reply(213, octets.to_string().as_bytes()),
+            Err(error) => session.refuse(error),
+        });
     }
 }
 
-/// A symbolic link that leads nowhere, or out of the tree: nothing of that name for most commands.
-fn is_dangling(answer: &FileReply) -> bool {
-    matches!(answer, FileReply::Metadata(metadata) if metadata.kind == FileKind::Link)
-}
-
-fn refusal_code(operation: &FileOperation, error: FileError) -> u16 {
-    match (operation, error) {
-        // Worth another try (RFC 1123 §4.1.2.11), and nothing else is: clients that see 4yz ask
-        // again until they are stopped. Some reply lists have no 450; its first digit says what
-        // to do.
-        (_, FileError::Busy | FileError::Overloaded) => 450,
-        // The client did not want it any more.
-        (_, FileError::Aborted) => 451,
-        (FileOperation::RenameTo, _) => 553,
-        (FileOperation::Hash { form: HashForm::Hash, .. }, FileError::IsADirectory) => 553,
-        (FileOperation::Hash { .. }, FileError::BeyondEnd) => 501,
-        _ => 550,
-    }
-}
-
-fn hash_text(
-    form: HashForm,
-    algorithm: HashAlgorithm,
-    name: &[u8],
-    digest: &[u8],
-    start: u64,
-    end: u64,
-) -> Vec<u8> {
-    let mut text = Vec::new();
-    match form {
-        HashForm::Hash => {
-            let (hash, hex) = (hash_command::name(algorithm), hexadecimal::lower(digest));
-            text.extend_from_slice(format!("{hash} {start}-{end} {hex} ").as_bytes());
-            text.extend_from_slice(name);
-        }
-        HashForm::Extended => text.extend_from_slice(hexadecimal::upper(digest).as_bytes()),
-        HashForm::Md5 => {
-            text.extend_from_slice(name);
-            text.push(b' ');
-            text.extend_from_slice(hexadecimal::upper(digest).as_bytes());
+fn size_of_file(metadata: Metadata) -> Result<u64, FileError> {
+    match metadata.kind {
+        FileKind::File => Ok(metadata.size),
+        FileKind::Directory | FileKind::Link | FileKind::LinkToFile | FileKind::Other => {
+            Err(FileError::NotAFile)
         }
     }
-    text
 }
 
 /// `YYYYMMDDHHMMSS SP name`.
@@ -515,43 +385,9 @@ fn split_time(argument: &[u8]) -> Option<(FileTime, &[u8])> {
 }
 
 /// The text up to the first space, and what follows that one space.
-fn split_word(text: &[u8]) -> (&[u8], &[u8]) {
+pub(super) fn split_word(text: &[u8]) -> (&[u8], &[u8]) {
     match text.iter().position(|&octet| octet == b' ') {
         Some(space) => (&text[..space], &text[space + 1..]),
         None => (text, b""),
     }
-}
-
-/// Both forms in use: `YYYYMMDDHHMM[SS] name`, and `name atime mtime ctime UTC`.
-fn site_utime(argument: &[u8]) -> Option<(FileTime, Vec<u8>)> {
-    let (time, name) = split_word(argument);
-    if !name.is_empty() && time.iter().all(u8::is_ascii_digit) {
-        let mut time = time.to_vec();
-        if time.len() == 12 {
-            time.extend_from_slice(b"00");
-        }
-        if let Some(time) = timestamp::parse_utc(&time) {
-            return Some((time, name.to_vec()));
-        }
-    }
-    let mut words: Vec<&[u8]> = argument.split(|&octet| octet == b' ').collect();
-    if words.len() < 5 || !words.pop()?.eq_ignore_ascii_case(b"UTC") {
-        return None;
-    }
-    let (_created, modified, _accessed) = (words.pop()?, words.pop()?, words.pop()?);
-    Some((timestamp::parse_utc(modified)?, words.join(&b' ')))
-}
-
-/// Lines of a listing.
-fn split_crlf(text: &[u8]) -> Vec<&[u8]> {
-    let mut lines = Vec::new();
-    let mut start = 0;
-    for index in 1..text.len() {
-        if text[index - 1] == b'\r' && text[index] == b'\n' {
-            lines.push(&text[start..index - 1]);
-            start = index + 1;
-        }
-    }
-    lines.push(&text[start.min(text.len())..]);
-    lines
 }

@@ -1,44 +1,24 @@
 //! FEAT, HELP, STAT: what the server says about itself (RFC 2389, RFC 959 §4.1.3).
 
+use std::borrow::Cow;
+
+use super::command_table::{self, Feature};
 use super::io::ProtectionLevel;
-use super::{Mode, Pending, Security, Session};
-use crate::protocol::{command_table, hash_command, listing, reply};
+use super::{Pending, Session};
+use crate::protocol::reply;
 
 impl Session {
-    /// FEAT: every extension there is, and no other (RFC 2389 §3.2). AUTH's line is the one of
-    /// MS-FTPS 4.2.
+    /// FEAT: every extension there is, and no other (RFC 2389 §3.2), in the order of the rows.
     pub(super) fn feat(&mut self) {
-        let mut features: Vec<String> = vec![
-            "AUTH TLS;SSL;".into(),
-            "PBSZ".into(),
-            "PROT C;P;".into(),
-            "UTF8".into(),
-            "LANG EN*".into(),
-            "HOST".into(),
-            "CLNT".into(),
-            "EPSV".into(),
-            "EPRT".into(),
-            "SIZE".into(),
-            "MDTM".into(),
-            "REST STREAM".into(),
-            "TVFS".into(),
-            listing::feat_mlst(self.parameters.facts, !self.policy.hash_uploads.is_empty()),
-            "MFMT".into(),
-            "MFF modify;UNIX.mode;".into(),
-            hash_command::feat_line(self.parameters.hash),
-            "XCRC".into(),
-            "XMD5".into(),
-            "XSHA1".into(),
-            "XSHA256".into(),
-            "XSHA512".into(),
-            "MD5".into(),
-            "AVBL".into(),
-        ];
-        if self.policy.allow_ccc && self.mode == Mode::Explicit {
-            features.insert(3, "CCC".into());
-        }
+        let features = command_table::rows().iter().flat_map(|row| row.features);
+        let lines: Vec<Cow<'_, str>> = features
+            .filter_map(|feature| match feature {
+                Feature::Line(line) => Some(Cow::Borrowed(*line)),
+                Feature::Of(line) => line(self).map(Cow::Owned),
+            })
+            .collect();
         let mut bytes = Vec::new();
-        let lines = features.iter().map(String::as_bytes);
+        let lines = lines.iter().map(|line| line.as_bytes());
         reply::multi(&mut bytes, 211, b"Extensions supported:", lines, b"End");
         self.write(&bytes);
     }
@@ -47,14 +27,14 @@ impl Session {
         let mut bytes = Vec::new();
         match argument.filter(|verb| !verb.is_empty()) {
             None => {
-                let rows = command_table::rows().iter().filter(|row| row.implemented);
+                let rows = command_table::rows().iter().filter(|row| row.is_implemented());
                 let names: Vec<&str> = rows.map(|row| row.names[0]).collect();
                 let lines: Vec<String> = names.chunks(8).map(|names| names.join(" ")).collect();
                 let lines = lines.iter().map(String::as_bytes);
                 reply::multi(&mut bytes, 214, b"Commands implemented:", lines, b"End");
             }
-            Some(verb) if verb.eq_ignore_ascii_case(b"SITE") => return self.site(b"HELP"),
-            Some(verb) => match command_table::find(verb).filter(|row| row.implemented) {
+            Some(verb) if verb.eq_ignore_ascii_case(b"SITE") => return self.site_help(),
+            Some(verb) => match command_table::find(verb).filter(|row| row.is_implemented()) {
                 Some(row) => {
                     reply::line(&mut bytes, 214, format!("Syntax: {}", row.help).as_bytes())
                 }
@@ -64,8 +44,11 @@ impl Session {
         self.write(&bytes);
     }
 
-    /// STAT without argument, between transfers.
-    pub(super) fn stat(&mut self) {
+    /// STAT, when no transfer is in progress.
+    pub(super) fn stat(&mut self, argument: &[u8]) {
+        if !argument.is_empty() {
+            return self.stat_path(argument);
+        }
         let lines = self.status_lines();
         self.say_status(&lines);
     }
@@ -92,10 +75,10 @@ impl Session {
     fn status_lines(&self) -> Vec<String> {
         let user = self.account().map_or("nobody", |account| account.name.as_str());
         let kind = if self.parameters.ascii { "A N" } else { "I" };
-        let control = match (&self.tls, self.security) {
-            (_, Security::Cleared(_)) => "clear after CCC".to_owned(),
-            (Some(tls), _) => tls.description.clone(),
-            (None, _) => "clear".to_owned(),
+        let control = match &self.tls {
+            _ if self.security.is_cleared() => "clear after CCC".to_owned(),
+            Some(tls) => tls.description.clone(),
+            None => "clear".to_owned(),
         };
         let level = match self.security.level() {
             ProtectionLevel::Clear => "Clear",

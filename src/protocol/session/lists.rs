@@ -1,44 +1,66 @@
 //! LIST, NLST, MLSD and STAT with a pathname: what is to be listed, and how.
 
 use super::Session;
-use super::files::FileOperation;
-use crate::protocol::command_table::Verb;
-use crate::protocol::file::{FileRequest, ListRequest, ListStyle, TransferRequest};
+use super::file_requests::Interrupt;
+use super::replies::Situation;
+use super::transfer::TransferKind;
+use crate::protocol::file::{FileReply, FileRequest, ListRequest, ListStyle, TransferRequest};
 use crate::protocol::path::VirtualPath;
+use crate::protocol::reply;
 
 impl Session {
-    pub(super) fn list(&mut self, verb: Verb, argument: &[u8]) {
-        self.restart = None;
-        self.announced = None;
-        if !self.permissions().list {
-            return self.say_code(550, "Permission denied.");
-        }
-        match verb {
-            Verb::Mlsd => {
-                let options = ListOptions { hidden: true, recursive: false };
-                self.list_operand(verb, argument, options);
-            }
-            // Clients send `LIST -a`; a file may be called so all the same [LIST-04].
-            _ if split_options(argument).1.len() < argument.len() => {
-                let Some(path) = self.resolve(argument, 550) else { return };
-                let (options, operand) = split_options(argument);
-                let (argument, operand) = (argument.to_vec(), operand.to_vec());
-                let operation = FileOperation::ListOptions { verb, argument, operand, options };
-                self.ask(FileRequest::Metadata(path), operation);
-            }
-            _ => self.list_operand(verb, argument, ListOptions::default()),
+    pub(super) fn list(&mut self, argument: &[u8]) {
+        self.list_or_nlst(TransferKind::List, argument);
+    }
+
+    pub(super) fn nlst(&mut self, argument: &[u8]) {
+        self.list_or_nlst(TransferKind::NameList, argument);
+    }
+
+    pub(super) fn mlsd(&mut self, argument: &[u8]) {
+        if self.may_list() {
+            let options = ListOptions { hidden: true, recursive: false };
+            self.list_operand(TransferKind::FactList, argument, options);
         }
     }
 
-    pub(super) fn list_operand(&mut self, verb: Verb, operand: &[u8], options: ListOptions) {
+    fn may_list(&mut self) -> bool {
+        self.restart = None;
+        self.announced = None;
+        let allowed = self.permissions().list;
+        if !allowed {
+            self.say(Situation::StoragePermission);
+        }
+        allowed
+    }
+
+    fn list_or_nlst(&mut self, kind: TransferKind, argument: &[u8]) {
+        if !self.may_list() {
+            return;
+        }
+        let (options, operand) = split_options(argument);
+        if operand.len() == argument.len() {
+            return self.list_operand(kind, argument, ListOptions::default());
+        }
+        // Clients send `LIST -a`; a file may be called so all the same [LIST-04].
+        let Some(path) = self.resolve(argument, 550) else { return };
+        let (argument, operand) = (argument.to_vec(), operand.to_vec());
+        let request = FileRequest::Metadata(path);
+        self.ask(request, FileReply::metadata, move |session, found| match found {
+            Ok(_) => session.list_operand(kind, &argument, ListOptions::default()),
+            Err(_) => session.list_operand(kind, &operand, options),
+        });
+    }
+
+    fn list_operand(&mut self, kind: TransferKind, operand: &[u8], options: ListOptions) {
         let Some(path) = self.resolve(operand, 550) else { return };
-        let style = match verb {
-            Verb::Mlsd => ListStyle::Facts(self.parameters.facts),
-            Verb::Nlst => ListStyle::Names { prefix: name_prefix(operand) },
+        let style = match kind {
+            TransferKind::FactList => ListStyle::Facts(self.parameters.facts),
+            TransferKind::NameList => ListStyle::Names { prefix: name_prefix(operand) },
             _ => ListStyle::Long,
         };
         let request = self.list_request(path, operand, style, options);
-        self.open(verb, operand, TransferRequest::List(request));
+        self.open(kind, operand, TransferRequest::List(request));
     }
 
     fn list_request(
@@ -62,19 +84,37 @@ impl Session {
     /// STAT with a pathname: a listing on the control connection.
     pub(super) fn stat_path(&mut self, argument: &[u8]) {
         if !self.permissions().list {
-            return self.say_code(550, "Permission denied.");
+            return self.say(Situation::StoragePermission);
         }
         let (options, operand) = split_options(argument);
         let Some(path) = self.resolve(operand, 550) else { return };
         let request = self.list_request(path, operand, ListStyle::Long, options);
-        self.ask(FileRequest::ControlListing(request), FileOperation::ControlListing);
+        let request = FileRequest::ControlListing(request);
+        let interrupt = Interrupt::OnAbort;
+        self.ask_interruptibly(
+            interrupt,
+            request,
+            FileReply::listing,
+            |session, made| match made {
+                Ok(text) => session.say_listing(&text),
+                Err(error) => session.refuse(error),
+            },
+        );
+    }
+
+    fn say_listing(&mut self, text: &[u8]) {
+        let mut bytes = Vec::new();
+        let lines = text.strip_suffix(b"\r\n").unwrap_or(text);
+        let lines = split_crlf(lines).into_iter().filter(|line| !line.is_empty());
+        reply::multi_raw(&mut bytes, 213, b"Status:", lines, b"End");
+        self.write(&bytes);
     }
 }
 
 /// The options of `ls` that are obeyed. Of the others, those about the order and the columns say
 /// what this server cannot know the client needs, and are passed over.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct ListOptions {
+struct ListOptions {
     /// `-a`, `-A`.
     hidden: bool,
     /// `-R`.
@@ -109,4 +149,18 @@ fn name_prefix(operand: &[u8]) -> Vec<u8> {
         prefix.push(b'/');
     }
     prefix
+}
+
+/// Lines of a listing.
+fn split_crlf(text: &[u8]) -> Vec<&[u8]> {
+    let mut lines = Vec::new();
+    let mut start = 0;
+    for index in 1..text.len() {
+        if text[index - 1] == b'\r' && text[index] == b'\n' {
+            lines.push(&text[start..index - 1]);
+            start = index + 1;
+        }
+    }
+    lines.push(&text[start.min(text.len())..]);
+    lines
 }

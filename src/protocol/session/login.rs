@@ -97,7 +97,7 @@ impl Session {
         }
     }
 
-    pub(super) fn acct(&mut self) {
+    pub(super) fn acct(&mut self, _account: &[u8]) {
         if self.account().is_some() {
             self.say(Situation::AccountSuperfluous);
         } else if self.needs_tls_to_log_in() {

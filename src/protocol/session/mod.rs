@@ -15,6 +15,8 @@
 //! The end of what the client sends is not the end of the session: what is queued is executed
 //! first, see [`Input::SendingEnded`].
 
+pub mod command_table;
+mod file_requests;
 mod files;
 mod information;
 mod io;
@@ -24,6 +26,8 @@ mod parameters;
 mod rendezvous;
 mod replies;
 mod security;
+mod security_state;
+mod site;
 #[cfg(test)]
 mod tests;
 mod transfer;
@@ -33,7 +37,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use self::files::FileOperation;
+use self::command_table::WhileBusy;
+use self::file_requests::{FileWait, Interrupt};
 use self::login::Login;
 use self::parameters::Parameters;
 use self::rendezvous::{DataPath, PassiveForm};
@@ -41,7 +46,6 @@ use self::replies::Situation;
 use self::transfer::TransferContext;
 use crate::limits::REPLY_BACKLOG_BYTES_MAX;
 use crate::protocol::account::Account;
-use crate::protocol::command_table::{self, Argument, Row, Verb};
 use crate::protocol::line::{Line, LineReader};
 use crate::protocol::path::VirtualPath;
 use crate::protocol::policy::Policy;
@@ -51,7 +55,7 @@ pub use self::io::{
     AfterTls, AuthenticationError, ControlTls, Event, Input, Output, PassiveUnavailable,
     ProtectionLevel, Rendezvous, Secret, TransferError,
 };
-pub use self::security::{Security, SecurityError};
+pub use self::security_state::{Security, SecurityError};
 
 /// Which port the client came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,7 +119,7 @@ pub struct Session {
     rename_from: Option<VirtualPath>,
     pending: Pending,
     /// [`Output::GiveUpFile`] was handed out.
-    giving_up: bool,
+    interrupting: bool,
     draining: bool,
     /// [`Input::SendingEnded`] was given.
     ended: bool,
@@ -132,7 +136,7 @@ enum Pending {
     Identify(Vec<u8>),
     Authenticate(Vec<u8>),
     LoginDelay { until: Instant },
-    File(FileOperation),
+    File(FileWait),
     Passive(PassiveForm),
     Opening(TransferContext),
     Running(TransferContext),
@@ -155,7 +159,7 @@ impl Session {
             unfed: false,
             outputs: VecDeque::new(),
             backlog: 0,
-            security: Security::Clear,
+            security: Security::new(),
             auth_ssl: false,
             tls: None,
             login: Login::Out,
@@ -169,7 +173,7 @@ impl Session {
             announced: None,
             rename_from: None,
             pending: Pending::Nothing,
-            giving_up: false,
+            interrupting: false,
             draining: false,
             ended: false,
             login_started: None,
@@ -344,7 +348,7 @@ impl Session {
     /// A TLS ClientHello or an HTTP request on the clear port is another protocol: answer once and
     /// close, never loop over its lines.
     fn is_foreign_start(&self, bytes: &[u8]) -> bool {
-        self.security == Security::Clear && self.lines.is_clean() && bytes.first() == Some(&0x16)
+        self.security.check_start().is_ok() && self.lines.is_clean() && bytes.first() == Some(&0x16)
     }
 
     /// Executes queued commands until something must be waited for.
@@ -362,8 +366,8 @@ impl Session {
                     return self.close();
                 }
                 // May take hours.
-                Pending::File(operation) if operation.may_be_given_up() => {
-                    return self.run_during_long_request();
+                Pending::File(wait) if wait.interrupt != Interrupt::Never => {
+                    return self.run_during_long_request(wait.interrupt);
                 }
                 _ => break,
             }
@@ -394,13 +398,14 @@ impl Session {
 
     /// Whether the client sends nothing more, and has not asked by QUIT to let what is in hand end.
     fn is_abandoned(&self) -> bool {
-        self.ended && !self.lines.contains(|line| is(line, Verb::Quit))
+        self.ended && !self.lines.contains(|line| is(line, WhileBusy::Leaves))
     }
 
     /// RFC 959 §4.2: commands queue while a 1xx is open, except ABOR and STAT. ABOR need not wait
     /// for the 1xx: storage may copy what lies before a restart marker first.
     fn run_during_transfer(&mut self) {
-        let unwanted = self.is_abandoned() || self.lines.contains(|line| is(line, Verb::Abor));
+        let unwanted =
+            self.is_abandoned() || self.lines.contains(|line| is(line, WhileBusy::Aborts));
         let running = matches!(self.pending, Pending::Running(_));
         let (Pending::Opening(context) | Pending::Running(context)) = &mut self.pending else {
             return;
@@ -414,100 +419,50 @@ impl Session {
         if room
             && running
             && !context.stat_asked
-            && self.lines.front().is_some_and(|line| is(line, Verb::Stat))
+            && self.lines.front().is_some_and(|line| is(line, WhileBusy::Reports))
         {
             context.stat_asked = true;
             self.output(Output::ReportProgress);
         }
     }
 
-    /// ABOR ends it, and is answered in its turn. A digest that nobody waits for ends with the
-    /// session; the rest is bounded, and somebody may read the answer.
-    fn run_during_long_request(&mut self) {
-        let digest = matches!(self.pending, Pending::File(FileOperation::Hash { .. }));
-        if digest && self.is_abandoned() {
+    /// ABOR ends it, and is answered in its turn.
+    fn run_during_long_request(&mut self, interrupt: Interrupt) {
+        if interrupt == Interrupt::OnAbortOrEnd && self.is_abandoned() {
             return self.close();
         }
-        if !self.giving_up && self.lines.contains(|line| is(line, Verb::Abor)) {
-            self.giving_up = true;
+        if !self.interrupting && self.lines.contains(|line| is(line, WhileBusy::Aborts)) {
+            self.interrupting = true;
             self.output(Output::GiveUpFile);
         }
     }
 
     fn execute(&mut self, line: &[u8]) {
-        let Some((verb, argument)) = command_table::split(line) else {
-            self.rename_from = None;
-            return self.say(Situation::NoCommand);
-        };
-        let row = match verb {
-            Ok(row) => row,
-            Err(unknown) => {
-                self.rename_from = None;
+        let keeps_rename = match command_table::split(line) {
+            Some((Ok(row), argument)) => {
+                if row.login && self.account().is_none() {
+                    self.say(Situation::NeedLogin);
+                } else {
+                    row.execute(self, argument);
+                }
+                !row.clears_rename
+            }
+            Some((Err(unknown), _)) => {
                 self.say(Situation::CommandUnknown);
                 if is_http(unknown) {
                     self.event(Event::ForeignProtocol);
                     self.close();
                 }
-                return;
+                false
+            }
+            None => {
+                self.say(Situation::NoCommand);
+                false
             }
         };
-        let mut renaming = self.rename_from.take();
-        if !row.clears_rename {
-            self.rename_from = renaming.take();
-        }
-        if row.login && self.account().is_none() {
-            return self.say(Situation::NeedLogin);
-        }
-        if !row.implemented {
-            return self.say(Situation::NotImplemented);
-        }
-        if let Some(refusal) = check_argument(row, argument) {
-            return self.say(refusal);
-        }
-        self.dispatch(row.verb, argument, renaming);
-    }
-
-    fn dispatch(&mut self, verb: Verb, argument: Option<&[u8]>, renaming: Option<VirtualPath>) {
-        let text = argument.unwrap_or_default();
-        match verb {
-            Verb::User => self.user(text),
-            Verb::Pass => self.pass(text),
-            Verb::Acct => self.acct(),
-            Verb::Host => self.host(text),
-            Verb::Rein => self.rein(),
-            Verb::Quit => self.quit(),
-            Verb::Auth => self.auth(text),
-            Verb::Adat => self.say(Situation::BadSequence),
-            Verb::Mic | Verb::Conf | Verb::Enc => self.say(Situation::ProtectedCommandsRefused),
-            Verb::Pbsz => self.pbsz(text),
-            Verb::Prot => self.prot(text),
-            Verb::Ccc => self.ccc(),
-            Verb::Type => self.set_type(text),
-            Verb::Mode => self.set_mode(text),
-            Verb::Stru => self.set_structure(text),
-            Verb::Opts => self.options(text),
-            Verb::Lang => self.language(argument),
-            Verb::Rest => self.restart(text),
-            Verb::Allo => self.allocate(text),
-            Verb::Pasv => self.pasv(),
-            Verb::Epsv => self.epsv(text),
-            Verb::Port => self.port(text),
-            Verb::Eprt => self.eprt(text),
-            Verb::Retr => self.retrieve(text),
-            Verb::Stor | Verb::Appe | Verb::Stou => self.store(verb, text),
-            Verb::List | Verb::Nlst | Verb::Mlsd => self.list(verb, text),
-            Verb::Abor => self.abor(),
-            Verb::Cwd => self.cwd(text),
-            Verb::Cdup => self.cwd(b".."),
-            Verb::Rnto => self.rename_to(text, renaming),
-            Verb::Feat => self.feat(),
-            Verb::Help => self.help(argument),
-            Verb::Syst => self.reply(215, b"UNIX Type: L8"),
-            Verb::Noop => self.say(Situation::NoopDone),
-            Verb::Clnt => self.reply(200, b"Noted."),
-            Verb::Stat if argument.is_none() => self.stat(),
-            Verb::Site => self.site(text),
-            _ => self.file_command(verb, text),
+        // RNTO has taken the name if it could. That of RNFR at hand comes with storage's answer.
+        if !keeps_rename {
+            self.rename_from = None;
         }
     }
 
@@ -585,12 +540,12 @@ impl Session {
     }
 }
 
-/// Whether `line` is the command `wanted`, without argument.
-fn is(line: &Line, wanted: Verb) -> bool {
+/// Whether `line` is a command without argument that does `wanted` while the session is busy.
+fn is(line: &Line, wanted: WhileBusy) -> bool {
     match line {
         Line::Command(line) => matches!(
             command_table::split(line),
-            Some((Ok(row), None)) if row.verb == wanted
+            Some((Ok(row), None)) if row.while_busy == wanted
         ),
         Line::TooLong => false,
     }
@@ -601,18 +556,4 @@ fn is_http(verb: &[u8]) -> bool {
     const VERBS: [&[u8]; 9] =
         [b"GET", b"POST", b"HEAD", b"PUT", b"DELETE", b"OPTIONS", b"CONNECT", b"PATCH", b"HOST:"];
     VERBS.iter().any(|http| http.eq_ignore_ascii_case(verb))
-}
-
-fn check_argument(row: &Row, argument: Option<&[u8]>) -> Option<Situation> {
-    // The table leaves only a password empty without being absent.
-    let empty = argument.is_none();
-    match row.argument {
-        Argument::None if !empty => Some(Situation::NoArgumentAllowed),
-        Argument::Required | Argument::Pathname if empty => Some(Situation::SyntaxError),
-        Argument::None
-        | Argument::Optional
-        | Argument::Required
-        | Argument::Pathname
-        | Argument::OptionalPathname => None,
-    }
 }

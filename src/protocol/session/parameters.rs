@@ -60,7 +60,7 @@ impl Session {
     }
 
     /// OPTS (RFC 2389 §4): MLST, HASH, UTF8.
-    pub(super) fn options(&mut self, argument: &[u8]) {
+    pub(super) fn opts(&mut self, argument: &[u8]) {
         let (target, rest) = match argument.iter().position(|&octet| octet == b' ') {
             Some(space) => (&argument[..space], Some(&argument[space + 1..])),
             None => (argument, None),
@@ -99,7 +99,7 @@ impl Session {
         self.reply(200, name.as_bytes());
     }
 
-    pub(super) fn language(&mut self, argument: Option<&[u8]>) {
+    pub(super) fn lang(&mut self, argument: Option<&[u8]>) {
         let situation = match argument.filter(|tag| !tag.is_empty()).map(language::parse) {
             None => Situation::LanguageEnglish,
             Some(Ok(tag)) if language::is_english(&tag) => Situation::LanguageEnglish,
@@ -110,7 +110,7 @@ impl Session {
     }
 
     /// REST: a range error is reported by the transfer command (RFC 3659 §5.3).
-    pub(super) fn restart(&mut self, argument: &[u8]) {
+    pub(super) fn rest(&mut self, argument: &[u8]) {
         let Ok(marker) = number::decimal_u64(argument) else {
             return self.say(Situation::SyntaxError);
         };
@@ -119,7 +119,7 @@ impl Session {
         self.reply(350, text.as_bytes());
     }
 
-    pub(super) fn allocate(&mut self, argument: &[u8]) {
+    pub(super) fn allo(&mut self, argument: &[u8]) {
         let Ok(octets) = number::allo(argument) else { return self.say(Situation::SyntaxError) };
         self.announced = Some(octets);
         self.say(Situation::AlloAccepted);

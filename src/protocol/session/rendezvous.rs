@@ -40,11 +40,11 @@ impl Session {
         self.listen(PassiveForm::Pasv);
     }
 
-    pub(super) fn epsv(&mut self, argument: &[u8]) {
+    pub(super) fn epsv(&mut self, argument: Option<&[u8]>) {
         let ipv4 = self.peer.ip().to_canonical().is_ipv4();
         let other_family =
             if ipv4 { Situation::EpsvFamily4Only } else { Situation::EpsvFamily6Only };
-        match host_port::parse_epsv(argument) {
+        match host_port::parse_epsv(argument.unwrap_or_default()) {
             Ok(EpsvArgument::All) => {
                 self.epsv_all = true;
                 self.say(Situation::EpsvAllAccepted);

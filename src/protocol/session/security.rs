@@ -1,153 +1,11 @@
 //! Protection of the control connection and of data connections: AUTH, PBSZ, PROT, CCC, REIN
-//! (RFC 2228 §3, RFC 4217, MS-FTPS 3.2.5).
+//! (RFC 2228 §3, RFC 4217, MS-FTPS §3.2.5).
 
 use super::io::{AfterTls, ControlTls, Event, Output, ProtectionLevel};
 use super::replies::Situation;
+use super::security_state::SecurityError;
 use super::{Mode, Pending, Session};
 use crate::protocol::number;
-
-/// How far the security negotiation of one session has come.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Security {
-    /// No security exchange yet: explicit FTPS before AUTH, or after REIN.
-    #[default]
-    Clear,
-    /// 234 is sent, or the connection is implicit: the TLS handshake runs.
-    Handshaking,
-    /// The control connection is protected; PBSZ not seen.
-    Protected,
-    /// PBSZ accepted; PROT not seen, so data connections are clear.
-    BufferSizeSet,
-    /// PROT accepted, or implied by implicit FTPS.
-    Negotiated(ProtectionLevel),
-    /// CCC took TLS off the control connection; data connections keep their level (RFC 4217 §5).
-    Cleared(ProtectionLevel),
-}
-
-/// Why a security command is out of place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SecurityError {
-    /// Needs TLS on the control connection first: 503, CCC 533.
-    AuthRequired,
-    /// PROT before PBSZ: 503 (RFC 4217 §9).
-    BufferSizeRequired,
-    /// AUTH while protected, or after CCC: 534.
-    AlreadyProtected,
-    /// Anything but AUTH after CCC: 533.
-    Cleared,
-}
-
-impl Security {
-    /// AUTH TLS, and AUTH SSL, which MS-FTPS 2.2.1 makes the same.
-    ///
-    /// # Errors
-    ///
-    /// [`SecurityError::AlreadyProtected`]: TLS inside TLS never happens.
-    pub fn on_auth(&mut self) -> Result<(), SecurityError> {
-        match self {
-            Self::Clear => {
-                *self = Self::Handshaking;
-                Ok(())
-            }
-            Self::Handshaking
-            | Self::Protected
-            | Self::BufferSizeSet
-            | Self::Negotiated(_)
-            | Self::Cleared(_) => Err(SecurityError::AlreadyProtected),
-        }
-    }
-
-    /// The handshake is over. On implicit FTPS, PBSZ 0 and PROT P are implied (MS-FTPS 3.2.5.1).
-    ///
-    /// # Panics
-    ///
-    /// When no handshake was asked for: a fault of the shell, not of the client.
-    pub fn on_established(&mut self, mode: Mode) {
-        assert_eq!(*self, Self::Handshaking, "a handshake nobody asked for");
-        *self = match mode {
-            Mode::Implicit => Self::Negotiated(ProtectionLevel::Private),
-            Mode::Explicit => Self::Protected,
-        };
-    }
-
-    /// PBSZ. Repeating it does not reset PROT.
-    ///
-    /// # Errors
-    ///
-    /// Without TLS.
-    pub fn on_pbsz(&mut self) -> Result<(), SecurityError> {
-        match self {
-            Self::Clear | Self::Handshaking => Err(SecurityError::AuthRequired),
-            Self::Cleared(_) => Err(SecurityError::Cleared),
-            Self::Protected => {
-                *self = Self::BufferSizeSet;
-                Ok(())
-            }
-            Self::BufferSizeSet | Self::Negotiated(_) => Ok(()),
-        }
-    }
-
-    /// Whether PROT may be given now.
-    ///
-    /// # Errors
-    ///
-    /// Without TLS, or before PBSZ.
-    pub fn check_prot(self) -> Result<(), SecurityError> {
-        match self {
-            Self::Clear | Self::Handshaking => Err(SecurityError::AuthRequired),
-            Self::Cleared(_) => Err(SecurityError::Cleared),
-            Self::Protected => Err(SecurityError::BufferSizeRequired),
-            Self::BufferSizeSet | Self::Negotiated(_) => Ok(()),
-        }
-    }
-
-    /// PROT with an acceptable level.
-    ///
-    /// # Errors
-    ///
-    /// As [`Security::check_prot`].
-    pub fn on_prot(&mut self, level: ProtectionLevel) -> Result<(), SecurityError> {
-        self.check_prot()?;
-        *self = Self::Negotiated(level);
-        Ok(())
-    }
-
-    /// CCC, which policy has allowed.
-    ///
-    /// # Errors
-    ///
-    /// Without TLS.
-    pub fn on_ccc(&mut self) -> Result<(), SecurityError> {
-        match self {
-            Self::Clear | Self::Handshaking => Err(SecurityError::AuthRequired),
-            Self::Cleared(_) => Err(SecurityError::Cleared),
-            Self::Protected | Self::BufferSizeSet | Self::Negotiated(_) => {
-                *self = Self::Cleared(self.level());
-                Ok(())
-            }
-        }
-    }
-
-    /// Level a data connection opened now must have.
-    #[must_use]
-    pub fn level(self) -> ProtectionLevel {
-        match self {
-            Self::Negotiated(level) | Self::Cleared(level) => level,
-            Self::Clear | Self::Handshaking | Self::Protected | Self::BufferSizeSet => {
-                ProtectionLevel::Clear
-            }
-        }
-    }
-
-    /// Whether the control connection is inside TLS.
-    #[must_use]
-    pub fn is_protected(self) -> bool {
-        match self {
-            Self::Protected | Self::BufferSizeSet | Self::Negotiated(_) => true,
-            Self::Clear | Self::Handshaking | Self::Cleared(_) => false,
-        }
-    }
-}
 
 impl Session {
     /// AUTH (RFC 4217 §4). Nothing known from before TLS survives it, HOST excepted.
@@ -156,11 +14,11 @@ impl Session {
         let ssl = match mechanism.as_slice() {
             b"TLS" | b"TLS-C" => false,
             b"SSL" => true,
-            _ if self.security == Security::Clear => return self.say(Situation::AuthUnknown),
+            _ if self.security.check_start().is_ok() => return self.say(Situation::AuthUnknown),
             _ => return self.say(Situation::AuthAlready),
         };
-        if self.security != Security::Clear {
-            return self.say(Situation::AuthAlready);
+        if let Err(error) = self.security.check_start() {
+            return self.refuse_security(error);
         }
         // Octets behind AUTH in the clear belong to nobody (RFC 3207 §6 has the flaw's history):
         // be loud instead of guessing. A pipelined ClientHello is covered by the same rule.
@@ -178,7 +36,8 @@ impl Session {
     }
 
     pub(super) fn start_tls(&mut self) {
-        self.security = Security::Handshaking;
+        let started = self.security.on_start();
+        debug_assert!(started.is_ok(), "checked, or a connection just accepted");
         self.pending = Pending::TlsHandshake;
         self.lines.clear();
         let host = self.host.clone();
@@ -187,10 +46,9 @@ impl Session {
 
     pub(super) fn tls_established(&mut self, facts: ControlTls) {
         self.pending = Pending::Nothing;
-        self.security.on_established(self.mode);
-        if self.auth_ssl && self.policy.auth_ssl_implies_prot_p {
-            self.security = Security::Negotiated(ProtectionLevel::Private);
-        }
+        let implied =
+            self.mode == Mode::Implicit || (self.auth_ssl && self.policy.auth_ssl_implies_prot_p);
+        self.security.on_established(implied.then_some(ProtectionLevel::Private));
         self.tls = Some(facts);
         if self.mode == Mode::Implicit {
             self.greet();
@@ -211,17 +69,28 @@ impl Session {
         self.shutdown_tls(AfterTls::Clear);
     }
 
+    /// CCC is a feature only where it can be allowed.
+    pub(super) fn feat_ccc(&self) -> Option<String> {
+        let offered = self.policy.allow_ccc && self.mode == Mode::Explicit;
+        offered.then(|| "CCC".to_owned())
+    }
+
+    /// MIC, CONF, ENC (RFC 2228 §3): TLS protects the whole connection instead.
+    pub(super) fn protected_command(&mut self, _argument: &[u8]) {
+        self.say(Situation::ProtectedCommandsRefused);
+    }
+
     pub(super) fn pbsz(&mut self, argument: &[u8]) {
-        let before = self.security;
-        if let Err(error) = self.security.on_pbsz() {
+        if let Err(error) = self.security.check_pbsz() {
             return self.refuse_security(error);
         }
-        match number::decimal_u64(argument) {
-            Ok(size) if u32::try_from(size).is_ok() => self.say(Situation::PbszAccepted),
-            Ok(_) | Err(_) => {
-                self.security = before;
-                self.say(Situation::SyntaxError);
-            }
+        let size = number::decimal_u64(argument).ok();
+        if size.is_none_or(|size| u32::try_from(size).is_err()) {
+            return self.say(Situation::SyntaxError);
+        }
+        match self.security.on_pbsz() {
+            Ok(()) => self.say(Situation::PbszAccepted),
+            Err(error) => self.refuse_security(error),
         }
     }
 
@@ -262,7 +131,7 @@ impl Session {
         self.say(Situation::Reinitialized);
         let protected = self.security.is_protected();
         self.reset_login();
-        self.security = Security::Clear;
+        self.security.on_rein();
         self.tls = None;
         self.login_started = Some(self.now);
         if protected {
@@ -287,61 +156,5 @@ impl Session {
         if after == AfterTls::Implicit {
             self.start_tls();
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Every state against every event, so that a new state or event cannot be forgotten.
-    #[test]
-    fn transitions() {
-        use ProtectionLevel::{Clear as C, Private as P};
-        use Security::{BufferSizeSet, Clear, Cleared, Handshaking, Negotiated, Protected};
-        use SecurityError::{AlreadyProtected, AuthRequired, BufferSizeRequired};
-        const GONE: SecurityError = SecurityError::Cleared;
-
-        #[rustfmt::skip]
-        let table = [
-            // state         AUTH                   PBSZ                PROT P                   CCC
-            (Clear,          Ok(Handshaking),       Err(AuthRequired),  Err(AuthRequired),       Err(AuthRequired)),
-            (Handshaking,    Err(AlreadyProtected), Err(AuthRequired),  Err(AuthRequired),       Err(AuthRequired)),
-            (Protected,      Err(AlreadyProtected), Ok(BufferSizeSet),  Err(BufferSizeRequired), Ok(Cleared(C))),
-            (BufferSizeSet,  Err(AlreadyProtected), Ok(BufferSizeSet),  Ok(Negotiated(P)),       Ok(Cleared(C))),
-            (Negotiated(C),  Err(AlreadyProtected), Ok(Negotiated(C)),  Ok(Negotiated(P)),       Ok(Cleared(C))),
-            (Negotiated(P),  Err(AlreadyProtected), Ok(Negotiated(P)),  Ok(Negotiated(P)),       Ok(Cleared(P))),
-            (Cleared(P),     Err(AlreadyProtected), Err(GONE),          Err(GONE),               Err(GONE)),
-        ];
-        for (state, auth, pbsz, prot, ccc) in table {
-            check(state, Security::on_auth, auth);
-            check(state, Security::on_pbsz, pbsz);
-            check(state, |s| s.on_prot(P), prot);
-            check(state, Security::on_ccc, ccc);
-        }
-    }
-
-    #[track_caller]
-    fn check(
-        before: Security,
-        event: impl FnOnce(&mut Security) -> Result<(), SecurityError>,
-        expected: Result<Security, SecurityError>,
-    ) {
-        let mut after = before;
-        let result = event(&mut after).map(|()| after);
-        assert_eq!(result, expected, "from {before:?}");
-        if result.is_err() {
-            assert_eq!(after, before, "a refused command must not change the state");
-        }
-    }
-
-    #[test]
-    fn implicit_implies_prot_p() {
-        let mut security = Security::Handshaking;
-        security.on_established(Mode::Implicit);
-        assert_eq!(security, Security::Negotiated(ProtectionLevel::Private));
-        let mut security = Security::Handshaking;
-        security.on_established(Mode::Explicit);
-        assert_eq!(security, Security::Protected);
     }
 }

@@ -5,14 +5,32 @@ use super::io::{Output, ProtectionLevel, Rendezvous, TransferError};
 use super::rendezvous::DataPath;
 use super::replies::{Situation, error_text};
 use super::{Pending, Session};
-use crate::protocol::command_table::Verb;
 use crate::protocol::file::{FileError, Opened, StoreMode, TransferRequest};
 use crate::protocol::reply;
 
-/// The transfer in hand.
+/// Which command a transfer is from, for its replies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum TransferKind {
+    /// RETR.
+    Retrieve,
+    /// STOR.
+    Store,
+    /// STOU.
+    StoreUnique,
+    /// APPE.
+    Append,
+    /// LIST.
+    List,
+    /// NLST.
+    NameList,
+    /// MLSD.
+    FactList,
+}
+
+/// The transfer in progress.
 #[derive(Debug)]
 pub(super) struct TransferContext {
-    verb: Verb,
+    kind: TransferKind,
     /// Last name, for the text of the 150.
     name: Vec<u8>,
     /// AbortTransfer was handed out.
@@ -22,7 +40,7 @@ pub(super) struct TransferContext {
 }
 
 impl Session {
-    pub(super) fn retrieve(&mut self, argument: &[u8]) {
+    pub(super) fn retr(&mut self, argument: &[u8]) {
         let offset = self.restart.take().unwrap_or(0);
         self.announced = None;
         if !self.permissions().read {
@@ -30,20 +48,34 @@ impl Session {
         }
         let Some(path) = self.resolve(argument, 550) else { return };
         let ascii = self.parameters.ascii;
-        self.open(Verb::Retr, argument, TransferRequest::Retrieve { path, offset, ascii });
+        let request = TransferRequest::Retrieve { path, offset, ascii };
+        self.open(TransferKind::Retrieve, argument, request);
     }
 
-    pub(super) fn store(&mut self, verb: Verb, argument: &[u8]) {
+    pub(super) fn stor(&mut self, argument: &[u8]) {
+        self.store(TransferKind::Store, StoreMode::Replace, argument);
+    }
+
+    pub(super) fn appe(&mut self, argument: &[u8]) {
+        self.store(TransferKind::Append, StoreMode::Append, argument);
+    }
+
+    pub(super) fn stou(&mut self, argument: &[u8]) {
+        let wanted = if argument.is_empty() { b"upload" } else { argument };
+        self.store(TransferKind::StoreUnique, StoreMode::Unique, wanted);
+    }
+
+    fn store(&mut self, kind: TransferKind, mode: StoreMode, argument: &[u8]) {
         let marker = self.restart.take();
         let announced = self.announced.take();
         let permissions = self.permissions();
-        let mode = match (verb, marker) {
-            (Verb::Stou, _) => StoreMode::Unique,
+        let mode = match (mode, marker) {
             // RFC 3659 §5: REST before APPE behaves as before STOR. Clients send REST 0 to take a
             // marker back, so APPE after it still appends instead of emptying the file.
-            (_, Some(offset)) if offset > 0 => StoreMode::At(offset),
-            (Verb::Appe, _) => StoreMode::Append,
-            _ => StoreMode::Replace,
+            (StoreMode::Replace | StoreMode::Append, Some(offset)) if offset > 0 => {
+                StoreMode::At(offset)
+            }
+            (mode, _) => mode,
         };
         let rights = permissions.store_rights();
         let allowed = match mode {
@@ -54,20 +86,19 @@ impl Session {
             StoreMode::Unique => rights.create,
         };
         if !allowed {
-            return self.say_code(store_refusal(verb), "Permission denied.");
+            return self.say_code(kind.refusal(), error_text(FileError::PermissionDenied));
         }
         let ascii = self.parameters.ascii;
         if ascii && matches!(mode, StoreMode::At(_)) {
             return self.say_code(554, "REST with an upload needs TYPE I.");
         }
-        let wanted = if argument.is_empty() { b"upload" } else { argument };
-        let Some(path) = self.resolve(wanted, store_refusal(verb)) else { return };
-        self.open(verb, wanted, TransferRequest::Store { path, mode, rights, ascii, announced });
+        let Some(path) = self.resolve(argument, kind.refusal()) else { return };
+        self.open(kind, argument, TransferRequest::Store { path, mode, rights, ascii, announced });
     }
 
     /// Checks common to all transfers, then asks storage. Nothing preliminary is said before
     /// storage agreed.
-    pub(super) fn open(&mut self, verb: Verb, argument: &[u8], request: TransferRequest) {
+    pub(super) fn open(&mut self, kind: TransferKind, argument: &[u8], request: TransferRequest) {
         if self.policy.require_data_tls && self.security.level() == ProtectionLevel::Clear {
             return self.say(Situation::DataLevelTooLow);
         }
@@ -76,7 +107,7 @@ impl Session {
         }
         let name = argument.to_vec();
         self.pending =
-            Pending::Opening(TransferContext { verb, name, aborting: false, stat_asked: false });
+            Pending::Opening(TransferContext { kind, name, aborting: false, stat_asked: false });
         self.output(Output::OpenTransfer(request));
     }
 
@@ -90,7 +121,7 @@ impl Session {
             Err(error) => {
                 // The client's half of the data connection goes with the refused command.
                 self.close_data_path();
-                let (code, text) = open_refusal(context.verb, error);
+                let (code, text) = open_refusal(context.kind, error);
                 return self.say_code(code, text);
             }
         };
@@ -105,14 +136,22 @@ impl Session {
 
     fn say_150(&mut self, context: &TransferContext, opened: &Opened) {
         let mut text = Vec::new();
-        match (context.verb, &opened.name) {
+        match (context.kind, &opened.name) {
             // RFC 1123 §4.1.2.9 fixes this form.
-            (Verb::Stou, Some(name)) => {
+            (TransferKind::StoreUnique, Some(name)) => {
                 text.extend_from_slice(b"FILE: ");
                 text.extend_from_slice(name);
             }
-            (Verb::List | Verb::Nlst | Verb::Mlsd, _) => text.extend_from_slice(b"Listing."),
-            _ => {
+            (TransferKind::List | TransferKind::NameList | TransferKind::FactList, _) => {
+                text.extend_from_slice(b"Listing.");
+            }
+            (
+                TransferKind::Retrieve
+                | TransferKind::Store
+                | TransferKind::StoreUnique
+                | TransferKind::Append,
+                _,
+            ) => {
                 text.extend_from_slice(b"Data connection for ");
                 text.extend_from_slice(&reply::quoted(&context.name));
                 if let Some(size) = opened.size {
@@ -149,7 +188,7 @@ impl Session {
             TransferError::Stalled => self.say(Situation::DataStalled),
             TransferError::Aborted | TransferError::Draining => self.say(Situation::DataAborted),
             TransferError::Storage(error) => {
-                let (code, text) = storage_failure(context.verb, error);
+                let (code, text) = storage_failure(context.kind, error);
                 self.say_code(code, text);
             }
         }
@@ -167,40 +206,51 @@ impl Session {
     }
 }
 
-/// 550 is not in the reply list of STOR and STOU; APPE has it (RFC 959 §5.4).
-fn store_refusal(verb: Verb) -> u16 {
-    if verb == Verb::Appe { 550 } else { 553 }
+impl TransferKind {
+    /// The code of a refusal: 550 is not in the reply list of STOR and STOU; APPE has it (RFC 959
+    /// §5.4).
+    fn refusal(self) -> u16 {
+        match self {
+            Self::Store | Self::StoreUnique => 553,
+            Self::Retrieve | Self::Append | Self::List | Self::NameList | Self::FactList => 550,
+        }
+    }
+
+    fn is_upload(self) -> bool {
+        match self {
+            Self::Store | Self::StoreUnique | Self::Append => true,
+            Self::Retrieve | Self::List | Self::NameList | Self::FactList => false,
+        }
+    }
 }
 
 /// Refusals before the 150, within each command's reply list.
-fn open_refusal(verb: Verb, error: FileError) -> (u16, &'static str) {
-    let code = match (verb, error) {
-        (_, FileError::BeyondEnd) => 554,
-        (_, FileError::Busy | FileError::Overloaded) => 450,
-        (_, FileError::Io(_)) => 451,
-        (_, FileError::NoSpace) => 452,
-        (Verb::Stor | Verb::Stou | Verb::Appe, FileError::Quota | FileError::TooBig) => 552,
-        (Verb::Mlsd, FileError::NotADirectory) => 501,
-        (Verb::Stor | Verb::Stou, _) => 553,
-        _ => 550,
+fn open_refusal(kind: TransferKind, error: FileError) -> (u16, &'static str) {
+    let code = match error {
+        FileError::BeyondEnd => 554,
+        FileError::Busy | FileError::Overloaded => 450,
+        FileError::Io(_) => 451,
+        FileError::NoSpace => 452,
+        FileError::Quota | FileError::TooBig if kind.is_upload() => 552,
+        FileError::NotADirectory if kind == TransferKind::FactList => 501,
+        _ => kind.refusal(),
     };
     (code, error_text(error))
 }
 
 /// Failures after the 150. 451 is for what another try may mend.
-fn storage_failure(verb: Verb, error: FileError) -> (u16, &'static str) {
-    let storing = matches!(verb, Verb::Stor | Verb::Stou | Verb::Appe);
+fn storage_failure(kind: TransferKind, error: FileError) -> (u16, &'static str) {
     let code = match error {
-        FileError::NoSpace | FileError::Quota | FileError::TooBig if storing => 552,
-        // Somebody else's work on the name: the same command may succeed in a moment.
-        FileError::Busy if storing => 450,
+        FileError::NoSpace | FileError::Quota | FileError::TooBig if kind.is_upload() => 552,
+        // Another session uses the name: the same command may succeed in a moment.
+        FileError::Busy if kind.is_upload() => 450,
         FileError::NoSpace
         | FileError::Busy
         | FileError::Overloaded
         | FileError::Shrunk
         | FileError::Io(_) => 451,
         FileError::BeyondEnd => 554,
-        _ => open_refusal(verb, error).0,
+        _ => open_refusal(kind, error).0,
     };
     (code, error_text(error))
 }

@@ -9,9 +9,9 @@ use ringftpd::protocol::account::Permissions;
 use ringftpd::protocol::file::{FactSet, FileKind, FileTime, Metadata};
 use ringftpd::protocol::line::{Line, LineReader};
 use ringftpd::protocol::path::VirtualPath;
+use ringftpd::protocol::session::command_table;
 use ringftpd::protocol::{
-    command_table, hash_command, host_name, host_port, language, listing, mlst_options, number,
-    timestamp,
+    hash_command, host_name, host_port, language, listing, mlst_options, number, timestamp,
 };
 
 pub use session_target::session;

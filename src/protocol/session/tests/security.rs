@@ -170,7 +170,7 @@ fn rein_on_implicit_starts_over() {
     let established = shell.established();
     shell.input(established);
     assert_eq!(shell.take(), "220");
-    assert_eq!(shell.session.security(), Security::Negotiated(ProtectionLevel::Private));
+    assert_eq!(shell.session.security().level(), ProtectionLevel::Private);
 }
 
 /// [IMP-01 IMP-15]: not an octet in clear on implicit.
@@ -230,7 +230,7 @@ fn the_level_of_the_transfer_command_counts() {
     shell.check("EPSV", "229");
     check_level(&mut shell, "STOR file", ProtectionLevel::Private);
     shell.check("REIN", "220");
-    assert_eq!(shell.session.security(), Security::Clear);
+    assert_eq!(shell.session.security(), Security::new());
 }
 
 /// [PROT-16]: refused before any 1xx, and storage is not asked.
@@ -248,18 +248,21 @@ fn a_level_below_policy_is_refused() {
 /// MS-FTPS 2.2.1: SSL means no more than TLS [AUTH-03 AUTH-04], unless the operator says so.
 #[test]
 fn auth_ssl_implies_prot_p_only_by_policy() {
-    for (policy, expected) in [
-        (strict(), Security::Protected),
-        (
-            Policy { auth_ssl_implies_prot_p: true, ..strict() },
-            Security::Negotiated(ProtectionLevel::Private),
-        ),
+    let protected = |implied| {
+        let mut security = Security::new();
+        security.on_start().unwrap();
+        security.on_established(implied);
+        security
+    };
+    for (policy, implied) in [
+        (strict(), None),
+        (Policy { auth_ssl_implies_prot_p: true, ..strict() }, Some(ProtectionLevel::Private)),
     ] {
         let mut shell = Shell::new(Mode::Explicit, policy.clone());
         shell.check("AUTH SSL", "234");
-        assert_eq!(shell.session.security(), expected);
+        assert_eq!(shell.session.security(), protected(implied));
         let shell = Shell::new(Mode::Explicit, policy).auth();
-        assert_eq!(shell.session.security(), Security::Protected);
+        assert_eq!(shell.session.security(), protected(None));
     }
 }
 

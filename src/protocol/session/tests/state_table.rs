@@ -1,7 +1,7 @@
 //! Every command in every state: the table of checklist §21, and that a refusal changes nothing.
 
 use super::*;
-use crate::protocol::command_table;
+use crate::protocol::session::command_table;
 
 /// Columns: **P0** explicit, clear, TLS optional · **PR** explicit, clear, TLS required · **T**
 /// explicit under TLS · **TI** implicit · **U**, **UT** USER accepted, in clear and under TLS ·
