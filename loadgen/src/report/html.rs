@@ -4,6 +4,7 @@
 use std::fmt::{self, Write as _};
 
 use super::format;
+use super::markup::escape;
 use super::plot::{Axis, Plot, Series};
 use super::text::ending_note;
 use crate::measure::{
@@ -24,25 +25,6 @@ pub fn html(result: &RunResult) -> String {
         Ok(()) => out,
         Err(fmt::Error) => unreachable!("writing to a String cannot fail"),
     }
-}
-
-/// `text` as character data or inside a quoted attribute. Characters that XML 1.0 §2.2 does not
-/// allow are replaced.
-pub(super) fn escape(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for character in text.chars() {
-        match character {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            '\'' => out.push_str("&#39;"),
-            '\t' | '\n' => out.push(' '),
-            '\0'..='\u{1f}' | '\u{7f}' | '\u{fffe}' | '\u{ffff}' => out.push('\u{fffd}'),
-            _ => out.push(character),
-        }
-    }
-    out
 }
 
 fn write_page(out: &mut String, result: &RunResult) -> fmt::Result {

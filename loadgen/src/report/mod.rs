@@ -5,6 +5,7 @@
 pub mod format;
 mod hdr_log;
 mod html;
+mod markup;
 mod plot;
 pub mod table;
 mod text;

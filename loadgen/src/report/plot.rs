@@ -1,9 +1,9 @@
 //! Line plots as SVG: axes, ticks, series, a shaded stretch, hover texts. Colours are CSS classes
-//! of the page (`html.rs`), so that one drawing serves the light and the dark scheme.
+//! of the page that shows them, so that one drawing serves the light and the dark scheme.
 
 use std::fmt::{self, Write as _};
 
-use super::html::escape;
+use super::markup::escape;
 
 /// The drawing's size, in its own units; the page scales it to the width it has.
 const WIDTH: f64 = 900.0;
