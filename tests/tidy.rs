@@ -145,6 +145,21 @@ fn layers_exist_and_have_no_cycle() {
     }
 }
 
+/// What a visitor sees first stays short. Documents about the project itself are in `.github`,
+/// where forges look for them. A `rust-toolchain` file would make a machine download a toolchain
+/// that it does not need.
+#[test]
+fn the_top_level_is_short() {
+    const VISIBLE: &str = "CHANGELOG.md Cargo.lock Cargo.toml LICENSE-APACHE LICENSE-MIT \
+                           README.md benches loadgen src tests tuning";
+    let found: BTreeSet<String> = tree()
+        .into_iter()
+        .filter_map(|(name, _)| name.split('/').next().map(str::to_owned))
+        .filter(|name| !name.starts_with('.'))
+        .collect();
+    assert_eq!(found.into_iter().collect::<Vec<_>>().join(" "), VISIBLE);
+}
+
 /// Asks cargo and not Cargo.lock, which lists ring for a feature nobody switches on (`ring?/alloc`
 /// of rustls-webpki).
 #[test]

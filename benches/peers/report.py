@@ -11,6 +11,15 @@ TABLES = {
     "memory": ("Memory of a further session", "less is better"),
 }
 
+# The rows of the README: workload, and which of its figures.
+CHOSEN = [
+    ("handshake-13", "cpu"),
+    ("download-p", "cpu"),
+    ("upload-p", "cpu"),
+    ("small-files-13", "cpu"),
+    ("idle-memory", "memory"),
+]
+
 
 class Table:
     """All figures of a run: by workload, server and figure, one a round."""
@@ -66,7 +75,7 @@ class Table:
 
 
 def markdown(table, chosen, started):
-    """The tables with their notes, as the README has them."""
+    """The tables with their notes."""
     date, command = started
     notes = Notes()
     lines = [f"Measured on {date}: `{command}`", "", machine(), ""]
@@ -79,6 +88,24 @@ def markdown(table, chosen, started):
             lines += ["", f"{title} ({sense})", "", *heading(table), *rows]
     lines += ["", *notes.lines(), *limit_marker(table, chosen), *spread(table), *client(table)]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def summary(table, chosen, started):
+    """The few rows of the README."""
+    rows = []
+    for name, kind in CHOSEN:
+        for workload in chosen:
+            if workload.name == name:
+                rows += rows_of(table, workload, kind, NoNotes())
+    lines = [
+        f"CPU time and memory of the server (less is better), measured on {started[0]}; all figures,"
+        " throughput among",
+        "them, and how they were measured are in [RESULTS.md](benches/peers/RESULTS.md).",
+        "",
+        *heading(table),
+        *rows,
+    ]
+    return "\n".join(lines) + "\n"
 
 
 def heading(table):
@@ -148,6 +175,13 @@ class Notes:
     def lines(self):
         numbered = enumerate(self.texts, 1)
         return [f"{index}. {text}" for index, text in numbered] + ([""] if self.texts else [])
+
+
+class NoNotes:
+    """For a table without footnotes."""
+
+    def mark(self, text):
+        return ""
 
 
 def limit_marker(table, chosen):
