@@ -18,7 +18,7 @@ pub struct Permissions {
     pub delete: bool,
     /// RNFR and RNTO; over an existing file only with `overwrite` or `delete`.
     pub rename: bool,
-    /// MKD.
+    /// MKD and SITE MKDIR.
     pub mkdir: bool,
     /// SITE CHMOD and the fact UNIX.mode of MFF.
     pub chmod: bool,

@@ -135,6 +135,8 @@ pub enum FileRequest {
     AsciiSize(VirtualPath),
     /// MKD.
     MakeDirectory(VirtualPath),
+    /// SITE MKDIR: with the directories above it that are missing. One that is there is no error.
+    MakeDirectories(VirtualPath),
     /// RMD; the directory must be empty.
     RemoveDirectory(VirtualPath),
     /// DELE; not for directories.
@@ -183,6 +185,7 @@ impl FileRequest {
             | Self::Facts { path, .. }
             | Self::AsciiSize(path)
             | Self::MakeDirectory(path)
+            | Self::MakeDirectories(path)
             | Self::RemoveDirectory(path)
             | Self::Delete(path)
             | Self::Rename { to: path, .. }

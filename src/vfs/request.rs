@@ -31,7 +31,8 @@ use crate::protocol::path::VirtualPath;
 ///
 /// # Errors
 ///
-/// Why it was refused or failed; a refused request has changed nothing.
+/// Why it was refused or failed; a refused request has changed nothing, but directories that a
+/// [`FileRequest::MakeDirectories`] has made stay.
 pub fn perform(root: &Arc<Root>, request: &FileRequest) -> Result<FileReply, FileError> {
     match request {
         FileRequest::Metadata(path) => {
@@ -42,6 +43,7 @@ pub fn perform(root: &Arc<Root>, request: &FileRequest) -> Result<FileReply, Fil
         }
         FileRequest::AsciiSize(path) => whole(TextSize::open(root, path)?, TextSize::step),
         FileRequest::MakeDirectory(path) => make_directory(root, path),
+        FileRequest::MakeDirectories(path) => make_directories(root, path),
         FileRequest::RemoveDirectory(path) => remove_directory(root, path).map(|_| FileReply::Done),
         FileRequest::Delete(path) => delete(root, path),
         FileRequest::Rename { from, to, replace } => rename(root, from, to, *replace),
@@ -114,6 +116,30 @@ fn make_directory(root: &Root, path: &VirtualPath) -> Result<FileReply, FileErro
     // The process's umask takes from these, as for everyone.
     mkdirat(&parent, name, Mode::from_raw_mode(0o777))?;
     Ok(FileReply::Done)
+}
+
+/// The directory, and those above it that are missing. The first attempt is enough for one that is
+/// there, or whose parent is.
+fn make_directories(root: &Root, path: &VirtualPath) -> Result<FileReply, FileError> {
+    let exists = || root.open_path(path, OFlags::PATH | OFlags::DIRECTORY, Lookup::Blocking);
+    match make_directory(root, path) {
+        Err(FileError::AlreadyExists) if exists().is_ok() => return Ok(FileReply::Done),
+        Err(FileError::NotFound) => {}
+        result => return result,
+    }
+    let above = std::iter::successors(Some(path.parent()), |path| Some(path.parent()));
+    let above: Vec<VirtualPath> = above.take_while(|path| !path.is_root()).collect();
+    for path in above.iter().rev() {
+        match make_directory(root, path) {
+            Ok(_) | Err(FileError::AlreadyExists) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    match make_directory(root, path) {
+        // Another session was faster.
+        Err(FileError::AlreadyExists) if exists().is_ok() => Ok(FileReply::Done),
+        result => result,
+    }
 }
 
 /// RMD, which also removes what a killed server left in the directory, if there is nothing else.
@@ -295,6 +321,27 @@ mod tests {
         assert_eq!(remove(b"no"), Err(FileError::NotFound));
         assert_eq!(remove(b"d/e"), Ok(FileReply::Done));
         assert_eq!(remove(b"d"), Ok(FileReply::Done));
+    }
+
+    #[test]
+    fn directories_are_made_with_those_above() {
+        let home = Home::new();
+        let make = |name: &[u8]| perform(&home.root, &FileRequest::MakeDirectories(path(name)));
+        fs::create_dir(home.on_disk("there")).unwrap();
+        home.put("file", b"");
+        home.link("there", "link");
+        home.link("no thing", "dangling");
+        for name in [&b"a/b/c"[..], b"a/b/c", b"a", b"/", b"there/new", b"link/deep/er", b"link"] {
+            assert_eq!(make(name), Ok(FileReply::Done), "{}", name.escape_ascii());
+        }
+        for directory in ["a/b/c", "there/new", "there/deep/er"] {
+            assert!(home.on_disk(directory).is_dir(), "{directory}");
+        }
+        assert_eq!(make(b"file"), Err(FileError::AlreadyExists));
+        assert_eq!(make(b"file/a"), Err(FileError::NotADirectory));
+        assert_eq!(make(b"new/file/.ringftpd-01234567.part"), Err(FileError::PermissionDenied));
+        assert_eq!(make(b"dangling"), Err(FileError::AlreadyExists));
+        assert_eq!(make(b"dangling/a"), Err(FileError::NotFound));
     }
 
     /// What a killed server left does not make a directory that lists as empty unremovable.

@@ -628,6 +628,7 @@ mod tests {
         let inside = path(b"inside");
         for request in [
             FileRequest::MakeDirectory(path(b"directory/new")),
+            FileRequest::MakeDirectories(path(b"directory/new/sub")),
             FileRequest::RemoveDirectory(path(b"directory/empty")),
             FileRequest::Delete(path(b"directory/secret")),
             FileRequest::Rename {

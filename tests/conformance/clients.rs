@@ -95,6 +95,31 @@ fn site_commands() {
     });
 }
 
+/// [FIELD-13] SITE MKDIR makes the directories above as well, needs the right to make directories,
+/// and is listed: lftp and FluentFTP send it for `mkdir -p` where FEAT has it.
+#[test]
+fn site_mkdir_makes_the_directories_above() {
+    let server = strict();
+    on_both(|listener| {
+        let mut client = alice(&server, listener, "field13");
+        assert!(client.expect("FEAT", 211).has_feature("SITE MKDIR"));
+        assert!(client.expect("SITE HELP", 214).text().contains("MKDIR"));
+        client.expect("SITE MKDIR a b/c/d", 200);
+        client.expect("site mkdir a b/c/d", 200);
+        client.expect("CWD a b/c/d", 250);
+        client.expect("SITE MKDIR ../../e", 200);
+        client.expect("CWD ../../e", 250);
+        client.store("STOR file", b"x");
+        client.expect("SITE MKDIR file", 550);
+        client.expect("SITE MKDIR file/below", 550);
+        client.expect("SITE MKDIR", 501);
+        client.expect("SITE MKDIR ", 501);
+        let mut reader = Client::open(&server, listener).login_as("bob");
+        reader.expect("SITE MKDIR new/sub", 550);
+        Client::open(&server, listener).expect("SITE MKDIR new/sub", 530);
+    });
+}
+
 /// [FIELD-05] Two tickets or a usable session id are there before the first data connection, and
 /// several data connections in a row resume.
 #[test]

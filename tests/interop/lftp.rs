@@ -94,6 +94,20 @@ fn mirror_of_a_tree_with_eight_connections() {
     assert_eq!(finished.count("Transferring file"), 0, "{finished}");
 }
 
+/// `mkdir -p` is one SITE MKDIR, however deep.
+#[test]
+fn deep_directories_in_one_command() {
+    let site = Site::start();
+    for listener in BOTH_LISTENERS {
+        let deep = format!("{listener:?}/b/c/d");
+        let script = format!("debug 5\nmkdir -p {deep}\nmkdir -p {deep}");
+        let finished = lftp(&site, listener, &script, DEADLINE).success();
+        assert!(site.served(&deep).is_dir());
+        assert_eq!(finished.count("---> SITE MKDIR"), 2, "{finished}");
+        assert_eq!(finished.count("---> MKD"), 0, "{finished}");
+    }
+}
+
 #[test]
 fn resumes_both_ways() {
     let site = Site::start();

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::command_table::{self, Feature};
 use super::io::ProtectionLevel;
-use super::{Pending, Session};
+use super::{Pending, Session, site};
 use crate::protocol::reply;
 
 impl Session {
@@ -16,6 +16,7 @@ impl Session {
                 Feature::Line(line) => Some(Cow::Borrowed(*line)),
                 Feature::Of(line) => line(self).map(Cow::Owned),
             })
+            .chain(site::features().map(Cow::Borrowed))
             .collect();
         let mut bytes = Vec::new();
         let lines = lines.iter().map(|line| line.as_bytes());

@@ -3,25 +3,39 @@
 use super::Session;
 use super::files::{NewFacts, split_word};
 use super::replies::Situation;
-use crate::protocol::file::FileTime;
+use crate::protocol::file::{FileReply, FileRequest, FileTime};
 use crate::protocol::{number, reply, timestamp};
 
-/// A command behind SITE: its name, its syntax for SITE HELP, and the function that executes it.
+/// A command behind SITE: its name, its syntax for SITE HELP, its line of FEAT if clients look for
+/// one, and the function that executes it.
 struct Row {
     name: &'static str,
     help: &'static str,
+    feature: Option<&'static str>,
     execute: fn(&mut Session, &[u8]),
 }
 
 const fn row(name: &'static str, help: &'static str, execute: fn(&mut Session, &[u8])) -> Row {
-    Row { name, help, execute }
+    Row { name, help, feature: None, execute }
+}
+
+impl Row {
+    const fn feat(self, feature: &'static str) -> Self {
+        Self { feature: Some(feature), ..self }
+    }
 }
 
 static ROWS: &[Row] = &[
     row("CHMOD", "CHMOD mode pathname", Session::site_chmod),
     row("UTIME", "UTIME YYYYMMDDHHMMSS pathname", Session::site_utime),
+    row("MKDIR", "MKDIR pathname", Session::site_mkdir).feat("SITE MKDIR"),
     row("HELP", "HELP", |session, _| session.site_help()),
 ];
+
+/// The lines of FEAT.
+pub(super) fn features() -> impl Iterator<Item = &'static str> {
+    ROWS.iter().filter_map(|row| row.feature)
+}
 
 impl Session {
     pub(super) fn site(&mut self, argument: &[u8]) {
@@ -55,6 +69,19 @@ impl Session {
             }
             None => self.say(Situation::SyntaxError),
         }
+    }
+
+    /// A directory and those above it in one round trip, for `mkdir -p` of clients.
+    fn site_mkdir(&mut self, argument: &[u8]) {
+        if argument.is_empty() {
+            return self.say(Situation::SyntaxError);
+        }
+        let Some(path) = self.resolve_if(self.permissions().mkdir, argument) else { return };
+        let request = FileRequest::MakeDirectories(path);
+        self.ask(request, FileReply::done, |session, made| match made {
+            Ok(()) => session.say(Situation::SiteDone),
+            Err(error) => session.refuse(error),
+        });
     }
 
     fn site_facts(&mut self, name: &[u8], facts: NewFacts) {

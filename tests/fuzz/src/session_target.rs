@@ -172,6 +172,7 @@ impl Shell {
             }
             FileRequest::ControlListing(_) => FileReply::Listing(b"213 x\r\ny\r\n".to_vec()),
             FileRequest::MakeDirectory(_)
+            | FileRequest::MakeDirectories(_)
             | FileRequest::RemoveDirectory(_)
             | FileRequest::Delete(_)
             | FileRequest::Rename { .. } => FileReply::Done,

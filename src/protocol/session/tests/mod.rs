@@ -379,7 +379,7 @@ fn storage(request: &FileRequest) -> Result<FileReply, FileError> {
             });
             FileReply::Facts(NameFacts { metadata, link: link.to_vec(), digests })
         }),
-        FileRequest::MakeDirectory(_) => Ok(FileReply::Done),
+        FileRequest::MakeDirectory(_) | FileRequest::MakeDirectories(_) => Ok(FileReply::Done),
         FileRequest::RemoveDirectory(path) | FileRequest::Delete(path) => {
             metadata_of(path).map(|_| FileReply::Done)
         }
