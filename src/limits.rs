@@ -39,6 +39,10 @@ pub const TLS_STORED_SESSION_BYTES_MAX: usize = 16 * 1024;
 /// is ended: each costs us a decryption, a key update costs four hashes and an answer.
 pub const TLS_QUIET_RECORDS_MAX: u32 = 32;
 
+/// Alerts in the clear that a client may send in a TLS handshake and go on: warnings of TLS 1.2
+/// (RFC 5246 §7.2). As many as rustls takes.
+pub const TLS_HANDSHAKE_WARNINGS_MAX: u32 = 4;
+
 /// Bytes of an old TLS session dropped while waiting for its close_notify: what was pipelined
 /// behind REIN or CCC, several times over.
 pub const TLS_DRAIN_BYTES_MAX: usize = 256 * 1024;

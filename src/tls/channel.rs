@@ -23,7 +23,7 @@ const WARNING: u8 = 1;
 const KEY_UPDATE_TYPE: u8 = 24;
 pub(super) const FATAL: u8 = 2;
 const CLOSE_NOTIFY: u8 = 0;
-const USER_CANCELED: u8 = 90;
+pub(super) const USER_CANCELED: u8 = 90;
 
 /// The content of our close_notify alert.
 pub(super) const CLOSING: [u8; 2] = [WARNING, CLOSE_NOTIFY];
@@ -332,7 +332,7 @@ impl Channel {
     }
 
     /// Appends the alert that explains why the session ends here.
-    fn explain(&mut self, error: &TlsError, out: &mut Vec<u8>) {
+    pub(super) fn explain(&mut self, error: &TlsError, out: &mut Vec<u8>) {
         if let Some(alert) = error.alert()
             && !self.send_closed
         {

@@ -39,6 +39,9 @@ pub enum TlsError {
     /// rustls refused the handshake.
     #[error("TLS handshake failed: {}", explain(.0))]
     Handshake(rustls::Error),
+    /// A record whose type, or content, has no place where it is in the handshake.
+    #[error("peer sent a TLS record that has no place where it is in the handshake")]
+    UnexpectedInHandshake,
     /// The peer ended the session inside the handshake.
     #[error("peer closed the TLS session during the handshake")]
     ClosedInHandshake,
@@ -133,20 +136,41 @@ impl TlsError {
         if content.is_empty() { Self::UnexpectedRecord { kind } } else { Self::Decode }
     }
 
-    /// The alert that tells the peer, when the record layer is ours and one is due.
-    pub(super) const fn alert(&self) -> Option<AlertDescription> {
+    /// The alert that tells the peer, if one is due and rustls has not sent it.
+    pub(super) fn alert(&self) -> Option<AlertDescription> {
         Some(match self {
             Self::BadRecordMac => AlertDescription::BadRecordMac,
             Self::RecordOverflow { .. } => AlertDescription::RecordOverflow,
-            Self::UnexpectedRecord { .. } | Self::Renegotiation | Self::QuietRecords => {
-                AlertDescription::UnexpectedMessage
-            }
-            Self::Decode => AlertDescription::DecodeError,
+            Self::UnexpectedRecord { .. }
+            | Self::UnexpectedInHandshake
+            | Self::TrailingHandshakeBytes
+            | Self::Renegotiation
+            | Self::QuietRecords => AlertDescription::UnexpectedMessage,
+            Self::Decode | Self::HandshakeTooLong => AlertDescription::DecodeError,
+            Self::Handshake(error) | Self::ClientCertificate(error) => return alert_for(error),
             Self::IllegalParameter => AlertDescription::IllegalParameter,
             Self::Internal(_) => AlertDescription::InternalError,
             _ => return None,
         })
     }
+}
+
+/// The alert for an error of rustls' that it has sent none for.
+fn alert_for(error: &rustls::Error) -> Option<AlertDescription> {
+    use rustls::{Error as E, PeerMisbehaved};
+    Some(match error {
+        E::AlertReceived(_) => return None,
+        E::InvalidCertificate(cause) => cause.clone().into(),
+        E::InvalidMessage(_) => AlertDescription::DecodeError,
+        E::PeerMisbehaved(PeerMisbehaved::ServerNameDifferedOnRetry) => {
+            AlertDescription::IllegalParameter
+        }
+        E::PeerMisbehaved(_)
+        | E::InappropriateMessage { .. }
+        | E::InappropriateHandshakeMessage { .. } => AlertDescription::UnexpectedMessage,
+        E::PeerIncompatible(_) => AlertDescription::HandshakeFailure,
+        _ => AlertDescription::InternalError,
+    })
 }
 
 /// Why certificates or settings cannot be used. The text says what, where, why and what to do.

@@ -2,6 +2,10 @@
 //!
 //! Application data may follow the client's Finished in the same segment, and belongs to our
 //! record layer; so rustls is never shown a byte beyond the record at hand.
+//!
+//! Whatever ends a handshake, the client is told by an alert if one is due. rustls has its own for
+//! most. What it has none for, or not the right one, is found before it sees a record
+//! (`clear_records`) or where it opens one (`suites`).
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,19 +13,20 @@ use std::sync::Arc;
 use rustls::pki_types::CertificateDer;
 use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
 use rustls::unbuffered::{ConnectionState, EncodeError, EncodeTlsData};
-use rustls::{HandshakeKind, ProtocolVersion, ServerConfig};
+use rustls::{AlertDescription, HandshakeKind, ProtocolVersion, ServerConfig};
 
+use super::channel::FATAL;
+use super::clear_records::{ClearRecords, Show, Stage};
 use super::probe::Probe;
-use super::record::{ALERT, APPLICATION_DATA, HANDSHAKE, HEADER_BYTES, Header};
+use super::record::{ALERT, APPLICATION_DATA, CHANGE_CIPHER_SPEC, HANDSHAKE, HEADER_BYTES, Header};
 use super::server::suite_name;
+use super::suites::{misplaced, notice};
 use super::{
     Channel, ClientCertificate, ControlSession, Purpose, Resumption, ServerTls, TicketMark,
     TlsError,
 };
 use crate::buffer::InBuf;
-use crate::limits::{TLS_HANDSHAKE_BYTES_MAX, TLS_RECORD_BYTES_MAX};
-
-const CHANGE_CIPHER_SPEC: u8 = ALERT - 1;
+use crate::limits::TLS_HANDSHAKE_BYTES_MAX;
 
 /// How far a [`Handshake`] is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,8 +76,18 @@ pub struct Handshake {
     /// Octets at the front of the inbound buffer rustls has been shown and has not let go.
     /// Invariant: the end of a record.
     offered: usize,
+    /// Octets behind those that it is shown together with the record that ends their message.
+    withheld: usize,
     bytes_seen: usize,
+    clear_records: ClearRecords,
+    /// What we send is sealed from here on.
+    sealing: bool,
+    /// TLS 1.2: so is what the client sends.
+    client_sealing: bool,
+    /// The client was told why the handshake failed.
+    told: bool,
     established: bool,
+    client_certificate: Option<ClientCertificate>,
     /// The error the handshake ended with; rustls is not to be called after one.
     failed: Option<TlsError>,
 }
@@ -92,12 +107,18 @@ impl Handshake {
     ) -> Self {
         Self {
             connection: None,
-            probe: Arc::new(Probe::new(tls, purpose, session, preset_host)),
+            probe: Arc::new(Probe::new(tls.shared(), purpose, session, preset_host)),
             tls: tls.clone(),
             purpose,
             offered: 0,
+            withheld: 0,
             bytes_seen: 0,
+            clear_records: ClearRecords::default(),
+            sealing: false,
+            client_sealing: false,
+            told: false,
             established: false,
+            client_certificate: None,
             failed: None,
         }
     }
@@ -117,7 +138,13 @@ impl Handshake {
         if let Some(error) = &self.failed {
             return Err(error.clone());
         }
-        self.drive(inbound, out).inspect_err(|error| self.failed = Some(error.clone()))
+        let progress = self.drive(inbound, out);
+        progress.inspect_err(|error| {
+            if let Some(alert) = error.alert().filter(|_| !self.told) {
+                self.tell(alert, inbound, out);
+            }
+            self.failed = Some(error.clone());
+        })
     }
 
     /// Whether a first record of the client, its ClientHello or a part of it, has arrived whole.
@@ -137,13 +164,12 @@ impl Handshake {
     ///
     /// # Errors
     ///
-    /// [`TlsError::NotEstablished`], or a resumed session whose client certificate is no longer
-    /// accepted.
+    /// [`TlsError::NotEstablished`], or [`TlsError::Internal`].
     pub fn finish(mut self) -> Result<(Channel, HandshakeFacts), TlsError> {
         let Some(connection) = self.connection.take().filter(|_| self.established) else {
             return Err(TlsError::NotEstablished);
         };
-        let facts = self.facts(&connection)?;
+        let facts = self.facts(&connection);
         let (secrets, schedule) =
             connection.dangerous_into_kernel_connection().map_err(TlsError::Handshake)?;
         // Sending may be handed to the kernel afterwards.
@@ -155,9 +181,9 @@ impl Handshake {
         while !self.established {
             match self.step(inbound, out)? {
                 Step::Again => {}
-                Step::Established => self.established = true,
+                Step::Established => self.establish(out)?,
                 Step::Blocked => {
-                    if !self.offer_record(inbound, out)? {
+                    if !self.offer_record(inbound)? {
                         return Ok(Progress::NeedBytes);
                     }
                 }
@@ -172,6 +198,7 @@ impl Handshake {
         self.probe.note(connection.handshake_kind());
         let status = connection.process_tls_records(&mut inbound.filled_mut()[..self.offered]);
         let discard = status.discard;
+        let sent = out.len();
         let step = match status.state {
             Ok(ConnectionState::EncodeTlsData(data)) => encode(data, out).map(|()| Step::Again),
             Ok(ConnectionState::TransmitTlsData(transmit)) => {
@@ -188,6 +215,7 @@ impl Handshake {
         };
         inbound.consume(discard);
         self.offered -= discard;
+        self.sealing |= seals(&out[sent..], connection.protocol_version());
         match step {
             Ok(Step::Established) if connection.is_handshaking() => {
                 // Permission to write before the client's Finished; the server speaks later.
@@ -198,6 +226,7 @@ impl Handshake {
                 self.collect_alert(out);
                 Err(match error {
                     rustls::Error::AlertReceived(alert) => TlsError::AlertReceived(alert),
+                    error if error == misplaced() => TlsError::UnexpectedInHandshake,
                     error => TlsError::Handshake(error),
                 })
             }
@@ -205,36 +234,93 @@ impl Handshake {
         }
     }
 
-    /// Shows rustls one record more. `false` when it has not arrived completely.
-    fn offer_record(&mut self, inbound: &mut InBuf, out: &mut Vec<u8>) -> Result<bool, TlsError> {
-        let bytes = &inbound.filled()[self.offered..];
-        if self.bytes_seen == 0 {
-            refuse_other_protocols(bytes)?;
-        }
-        let Some(header) = Header::parse(bytes) else { return Ok(false) };
-        let length = HEADER_BYTES + header.length;
-        let known = (CHANGE_CIPHER_SPEC..=APPLICATION_DATA).contains(&header.kind);
-        if header.major != 3 || !known || length > TLS_RECORD_BYTES_MAX {
-            // rustls refuses such a header by itself, and says so under the right keys.
+    /// Shows rustls one record more, or several that make one message. `false` when it has not
+    /// arrived completely.
+    fn offer_record(&mut self, inbound: &InBuf) -> Result<bool, TlsError> {
+        let stage = self.stage();
+        loop {
+            let bytes = &inbound.filled()[self.offered + self.withheld..];
+            if self.bytes_seen == 0 {
+                refuse_other_protocols(bytes)?;
+            }
+            let Some(header) = Header::parse(bytes) else { return Ok(false) };
+            stage.check(header)?;
+            let length = HEADER_BYTES + header.length;
+            if self.bytes_seen + length > TLS_HANDSHAKE_BYTES_MAX {
+                return Err(TlsError::HandshakeTooLong);
+            }
+            let Some(record) = bytes.get(..length) else { return Ok(false) };
+            let content = &record[HEADER_BYTES..];
             begin(&mut self.connection, || {
-                self.tls.config_for(self.purpose, &[], self.probe.clone())
+                self.tls.config_for(self.purpose, content, self.probe.clone())
             })?;
-            self.offered += HEADER_BYTES;
-            self.step(inbound, out)?;
-            return Err(TlsError::RecordOverflow { length: header.length });
+            self.bytes_seen += length;
+            let show = self.clear_records.judge(stage, header.kind, content)?;
+            self.withheld += length;
+            if show == Show::Now {
+                self.client_sealing |=
+                    stage == Stage::Tls12Clear && header.kind == CHANGE_CIPHER_SPEC;
+                self.offered += std::mem::take(&mut self.withheld);
+                return Ok(true);
+            }
         }
-        if self.bytes_seen + length > TLS_HANDSHAKE_BYTES_MAX {
-            return Err(TlsError::HandshakeTooLong);
+    }
+
+    fn stage(&self) -> Stage {
+        let version = self.connection.as_ref().and_then(|connection| connection.protocol_version());
+        match version {
+            Some(ProtocolVersion::TLSv1_3) if self.sealing => Stage::Tls13Sealed,
+            Some(ProtocolVersion::TLSv1_2) if self.client_sealing => Stage::Tls12Sealed,
+            Some(ProtocolVersion::TLSv1_2) => Stage::Tls12Clear,
+            _ => Stage::Hello,
         }
-        if bytes.len() < length {
-            return Ok(false);
+    }
+
+    /// The handshake is done but for our own judgement.
+    fn establish(&mut self, out: &mut Vec<u8>) -> Result<(), TlsError> {
+        let Some(connection) = &self.connection else { return Err(TlsError::NotEstablished) };
+        match self.judge_certificate(connection.peer_certificates()) {
+            Ok(certificate) => self.client_certificate = certificate,
+            Err(error) => {
+                self.told = true;
+                if let Some(connection) = self.connection.take()
+                    && let Ok((secrets, schedule)) = connection.dangerous_into_kernel_connection()
+                    && let Ok(mut channel) = Channel::new(secrets, schedule, false)
+                {
+                    channel.explain(&error, out);
+                }
+                return Err(error);
+            }
         }
-        begin(&mut self.connection, || {
-            self.tls.config_for(self.purpose, &bytes[HEADER_BYTES..length], self.probe.clone())
-        })?;
-        self.bytes_seen += length;
-        self.offered += length;
-        Ok(true)
+        self.established = true;
+        Ok(())
+    }
+
+    /// Appends the alert that tells the client why the handshake has failed. In the clear, if that
+    /// is how we send: rustls has made no record since, and goes on to make none. Else rustls has
+    /// to seal it, for the keys and the number of the next record are with it: it is shown a record
+    /// that it refuses in this way.
+    fn tell(&mut self, alert: AlertDescription, inbound: &InBuf, out: &mut Vec<u8>) {
+        self.told = true;
+        if !self.sealing {
+            out.extend_from_slice(&[ALERT, 3, 3, 0, 2, FATAL, u8::from(alert)]);
+            return;
+        }
+        let stage = self.stage();
+        // That a fault is ours it cannot be made to say.
+        let sayable = alert != AlertDescription::InternalError;
+        let Some(connection) = self.connection.as_mut().filter(|_| sayable) else { return };
+        // What it has been shown of a message it wants to see again.
+        let mut records = inbound.filled()[..self.offered].to_vec();
+        if stage == Stage::Tls12Clear {
+            // We seal, the client does not yet: a resumed session.
+            records.extend_from_slice(&[CHANGE_CIPHER_SPEC, 3, 3, 0, 1, 1]);
+        }
+        records.extend_from_slice(&notice(alert));
+        let refused = connection.process_tls_records(&mut records).state.is_err();
+        if refused {
+            self.collect_alert(out);
+        }
     }
 
     /// After an error rustls may have an alert ready. It is shown no input again: it would judge
@@ -242,19 +328,22 @@ impl Handshake {
     fn collect_alert(&mut self, out: &mut Vec<u8>) {
         let Some(connection) = &mut self.connection else { return };
         while connection.wants_write() {
+            let sent = out.len();
             let encoded = match connection.process_tls_records(&mut []).state {
                 Ok(ConnectionState::EncodeTlsData(data)) => encode(data, out).is_ok(),
                 _ => false,
             };
+            self.sealing |= seals(&out[sent..], connection.protocol_version());
             if !encoded {
                 return;
             }
+            self.told = true;
         }
     }
 
-    fn facts(&self, connection: &UnbufferedServerConnection) -> Result<HandshakeFacts, TlsError> {
+    fn facts(&mut self, connection: &UnbufferedServerConnection) -> HandshakeFacts {
         let resumed = connection.handshake_kind() == Some(HandshakeKind::Resumed);
-        Ok(HandshakeFacts {
+        HandshakeFacts {
             version: match connection.protocol_version() {
                 Some(ProtocolVersion::TLSv1_3) => "TLSv1.3",
                 _ => "TLSv1.2",
@@ -266,13 +355,13 @@ impl Handshake {
             resumption: self.probe.resumption(resumed),
             ticket: self.probe.mark().filter(|_| resumed),
             server_name: self.probe.server_name().map(str::to_owned),
-            client_certificate: self.client_certificate(connection.peer_certificates())?,
-        })
+            client_certificate: self.client_certificate.take(),
+        }
     }
 
     /// Judges the certificate by today's rules: a ticket brings back the chain of the session it
     /// was made in, and time may have passed or the rules may have changed since.
-    fn client_certificate(
+    fn judge_certificate(
         &self,
         chain: Option<&[CertificateDer<'static>]>,
     ) -> Result<Option<ClientCertificate>, TlsError> {
@@ -329,11 +418,29 @@ fn encode(
     data.encode(&mut out[start..]).map(drop).map_err(|_| TlsError::Internal("encoding failed"))
 }
 
-/// The first record of a client is a handshake record; anything else is no TLS (`USER …`, `GET …`,
-/// SSLv2) and is refused at its first byte rather than at a deadline.
+/// Whether the first of `records`, or one behind it, is sealed, or what follows them is.
+fn seals(mut records: &[u8], version: Option<ProtocolVersion>) -> bool {
+    let sign = match version {
+        Some(ProtocolVersion::TLSv1_3) => APPLICATION_DATA,
+        Some(ProtocolVersion::TLSv1_2) => CHANGE_CIPHER_SPEC,
+        _ => return false,
+    };
+    while let Some(header) = Header::parse(records) {
+        if header.kind == sign {
+            return true;
+        }
+        records = records.get(HEADER_BYTES + header.length..).unwrap_or_default();
+    }
+    false
+}
+
+/// The first record of a client is a handshake record. Another one of TLS gets its alert; anything
+/// else is no TLS (`USER …`, `GET …`, SSLv2) and is refused at its first byte rather than at a
+/// deadline.
 fn refuse_other_protocols(bytes: &[u8]) -> Result<(), TlsError> {
     match *bytes {
-        [] | [HANDSHAKE] | [HANDSHAKE, 3, ..] => Ok(()),
+        [] | [CHANGE_CIPHER_SPEC..=APPLICATION_DATA] | [HANDSHAKE, 3, ..] => Ok(()),
+        [kind, 3, 0..=4, ..] => Err(TlsError::UnexpectedRecord { kind }),
         [first, ..] => Err(TlsError::NotTls { first }),
     }
 }

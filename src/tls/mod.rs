@@ -8,6 +8,7 @@
 
 mod certificate;
 mod channel;
+mod clear_records;
 mod client_certificate;
 mod client_hello;
 mod control_session;
@@ -15,10 +16,13 @@ mod drain;
 mod error;
 mod handshake;
 mod kernel;
+mod messages;
 mod probe;
 mod profile;
 mod record;
 mod server;
+mod shared;
+mod suites;
 #[cfg(test)]
 mod tests;
 mod ticket;
@@ -33,4 +37,5 @@ pub use handshake::{Handshake, HandshakeFacts, Progress};
 pub use kernel::{Aead, KernelSender, ProtocolRecord, SendKeys};
 pub use probe::{Resumption, TicketMark};
 pub use profile::{GROUPS, POST_QUANTUM, TlsProfile};
-pub use server::{Purpose, ServerTls, TlsOptions, TlsVersions};
+pub use server::{ServerTls, TlsOptions, TlsVersions};
+pub use shared::Purpose;

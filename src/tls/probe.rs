@@ -13,9 +13,9 @@ use rustls::HandshakeKind;
 use rustls::server::{ClientHello, ProducesTickets, ResolvesServerCert, StoresServerSessions};
 use rustls::sign::CertifiedKey;
 
-use super::server::Shared;
+use super::ControlSession;
+use super::shared::{Purpose, Shared};
 use super::ticket::{StepKey, TicketRefused};
-use super::{ControlSession, Purpose, ServerTls};
 
 /// How a handshake relates to an earlier session. The text is meant for logs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,13 +116,13 @@ pub(super) struct Probe {
 
 impl Probe {
     pub(super) fn new(
-        tls: &ServerTls,
+        shared: Arc<Shared>,
         purpose: Purpose,
         session: &Arc<ControlSession>,
         preset_host: Option<&str>,
     ) -> Self {
         Self {
-            shared: tls.shared(),
+            shared,
             session: session.clone(),
             purpose,
             preset_host: preset_host.map(str::to_ascii_lowercase),

@@ -16,6 +16,7 @@ use crate::limits::TLS_FRAGMENT_BYTES_MAX;
 /// Octets of a record header.
 pub(super) const HEADER_BYTES: usize = 5;
 /// Content types (RFC 8446 §5.1).
+pub(super) const CHANGE_CIPHER_SPEC: u8 = 20;
 pub(super) const ALERT: u8 = 21;
 pub(super) const HANDSHAKE: u8 = 22;
 pub(super) const APPLICATION_DATA: u8 = 23;
@@ -274,14 +275,17 @@ impl Opener {
         room: &mut [u8],
     ) -> Result<(u8, usize), TlsError> {
         let format = self.direction.format;
+        // Before its length is judged: what is not sealed has no tag.
+        if let Some(&kind) = record.first().filter(|&&kind| kind != APPLICATION_DATA)
+            && format == Format::Tls13
+        {
+            return Err(TlsError::UnexpectedRecord { kind });
+        }
         let (head, body) = record.split_at_checked(format.head()).ok_or(TlsError::BadRecordMac)?;
         let length = body.len().checked_sub(TAG_BYTES).ok_or(TlsError::BadRecordMac)?;
         let (ciphertext, tag) = body.split_at(length);
         if format == Format::Tls13 {
             let &[kind, major, minor, high, low] = head else { return Err(TlsError::BadRecordMac) };
-            if kind != APPLICATION_DATA {
-                return Err(TlsError::UnexpectedRecord { kind });
-            }
             let (_, nonce) = self.direction.next()?;
             let aad = Aad::from([kind, major, minor, high, low]);
             let inner = room.get_mut(..length).ok_or(TlsError::RecordOverflow { length })?;

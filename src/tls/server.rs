@@ -5,35 +5,21 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::crypto::aws_lc_rs::{self, cipher_suite as suite, kx_group};
+use rustls::crypto::aws_lc_rs::{self, kx_group};
 use rustls::crypto::{CryptoProvider, SupportedKxGroup};
-use rustls::pki_types::UnixTime;
 use rustls::server::{NoServerSessionStorage, ResolvesServerCertUsingSni};
-use rustls::time_provider::TimeProvider;
 use rustls::{ServerConfig, SupportedCipherSuite, SupportedProtocolVersion, version};
 
 use super::client_certificate::ClientTrust;
 use super::client_hello::Offer;
 use super::probe::Probe;
 use super::profile::{self, GROUPS, TlsProfile};
-use super::ticket::TicketKeys;
+use super::shared::{Clock, Purpose, Shared};
+use super::suites::SUITES;
+use super::ticket::{TICKET_LIFETIME_MAX, TicketKeys};
 use super::{PemText, ServerCertificate, TlsSetupError};
 use crate::clock;
 use crate::protocol::policy::DataResumption;
-
-/// All suites, in the order preferred. AES-128 with SHA-256 first: its handshake costs a third
-/// less than SHA-384 on hardware with SHA extensions, and ChaCha20 four times more per byte.
-const SUITES: [SupportedCipherSuite; 9] = [
-    suite::TLS13_AES_128_GCM_SHA256,
-    suite::TLS13_AES_256_GCM_SHA384,
-    suite::TLS13_CHACHA20_POLY1305_SHA256,
-    suite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
-    suite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
-    suite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
-    suite::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
-    suite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
-    suite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
-];
 
 /// TLS 1.3 tickets on a control connection. Some clients use each only once, so there are enough
 /// for a few data connections before a client has to do without.
@@ -47,9 +33,6 @@ const CONTROL_PROTOCOLS: &[&[u8]] = &[b"ftp", b"x-filezilla-ftp"];
 /// The same on data connections. Clients with one setting for both name there what they name on the
 /// control connection.
 const DATA_PROTOCOLS: &[&[u8]] = &[b"ftp-data", b"ftp", b"x-filezilla-ftp"];
-
-/// RFC 8446 §4.6.1.
-pub(super) const TICKET_LIFETIME_MAX: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 /// Protocol versions offered. There is nothing below TLS 1.2 to enable (checklist TLS-01).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,18 +87,6 @@ impl fmt::Debug for TlsOptions {
     }
 }
 
-/// What a connection is for; decides how many TLS 1.3 tickets the client gets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Purpose {
-    /// Control connection: several tickets for the data connections to come.
-    Control,
-    /// Data connection: one, to replace the one the client has used. On an upload the caller keeps
-    /// it back until the client's close_notify is there: before, the client would not read it, and
-    /// closing a socket with unread bytes resets the connection and truncates the upload.
-    /// In TLS 1.2 none: see `tls::probe`.
-    Data,
-}
-
 /// TLS as configured. Immutable. Each shard has its own, for every handshake counts references to
 /// what is in here, and a count that all shards write to would be shared state by another name.
 pub struct ServerTls {
@@ -126,14 +97,6 @@ pub struct ServerTls {
     /// asks for nothing, so that no offer need be read.
     preferred: Option<ServerConfig>,
     client_trust: Option<Arc<ClientTrust>>,
-}
-
-/// The part a connection's [`Probe`] needs.
-pub(super) struct Shared {
-    pub(super) certificates: Vec<ServerCertificate>,
-    pub(super) tickets: Option<TicketKeys>,
-    pub(super) ticket_lifetime_seconds: u32,
-    pub(super) clock: Clock,
 }
 
 impl ServerTls {
@@ -253,23 +216,6 @@ impl fmt::Debug for ServerTls {
             .field("certificates", &self.shared.certificates)
             .field("tickets", &self.shared.tickets)
             .finish_non_exhaustive()
-    }
-}
-
-/// Where the time comes from; tests move it.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Clock(pub(super) fn() -> Duration);
-
-impl Clock {
-    /// Time since the Unix epoch.
-    pub(super) fn unix_time(self) -> Duration {
-        (self.0)()
-    }
-}
-
-impl TimeProvider for Clock {
-    fn current_time(&self) -> Option<UnixTime> {
-        Some(UnixTime::since_unix_epoch(self.unix_time()))
     }
 }
 

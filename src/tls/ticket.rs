@@ -11,7 +11,9 @@ use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use aws_lc_rs::{hkdf, rand};
 
 use super::control_session::SessionId;
-use super::server::TICKET_LIFETIME_MAX;
+
+/// RFC 8446 §4.6.1.
+pub(super) const TICKET_LIFETIME_MAX: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 const STEP_BYTES: usize = 8;
 const NONCE_BYTES: usize = 12;

@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test; helpers are tests too")]
 
+mod alerts;
 mod amplifiers;
 #[path = "../interop/content.rs"]
 #[allow(dead_code, reason = "shared with the interoperability tests, each using its part")]

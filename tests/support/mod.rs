@@ -10,6 +10,7 @@
 
 pub mod certificates;
 pub mod client;
+pub mod forge;
 pub mod reply;
 pub mod server;
 pub mod tls;

@@ -9,7 +9,7 @@ use rustls::crypto::aws_lc_rs::sign::any_supported_type;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::sign::CertifiedKey;
-use rustls::{CipherSuite, SignatureScheme, version};
+use rustls::{CipherSuite, SignatureScheme, SupportedCipherSuite, version};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, SupportedProtocolVersion};
 
 use super::certificates::Identity;
@@ -30,6 +30,7 @@ pub struct Tls {
     authority: CertificateDer<'static>,
     versions: &'static [&'static SupportedProtocolVersion],
     suite: Option<CipherSuite>,
+    forging: bool,
     resume: bool,
     resolver: Arc<Resolver>,
 }
@@ -58,8 +59,8 @@ impl Tls {
     pub fn trusting(authority: CertificateDer<'static>) -> Self {
         let name = ServerName::IpAddress(IpAddr::V4(Ipv4Addr::LOCALHOST).into());
         let (versions, suite, resolver) = (BOTH, None, Arc::new(Resolver::default()));
-        let config = build(&authority, versions, suite, true, &resolver);
-        Self { config, name, authority, versions, suite, resume: true, resolver }
+        let config = build(&authority, versions, &all_suites(), true, &resolver);
+        Self { config, name, authority, versions, suite, forging: false, resume: true, resolver }
     }
 
     /// Only these versions.
@@ -71,6 +72,12 @@ impl Tls {
     /// Only this suite.
     pub fn suite(mut self, suite: CipherSuite) -> Self {
         self.suite = Some(suite);
+        self.fresh()
+    }
+
+    /// With the suites of [`forge`](super::forge).
+    pub fn forging(mut self) -> Self {
+        self.forging = true;
         self.fresh()
     }
 
@@ -97,7 +104,11 @@ impl Tls {
     /// The same settings with an empty session store.
     pub fn fresh(mut self) -> Self {
         let resolver = &self.resolver;
-        self.config = build(&self.authority, self.versions, self.suite, self.resume, resolver);
+        let mut suites = if self.forging { super::forge::suites() } else { all_suites() };
+        if let Some(wanted) = self.suite {
+            suites.retain(|suite| suite.suite() == wanted);
+        }
+        self.config = build(&self.authority, self.versions, &suites, self.resume, resolver);
         self
     }
 
@@ -114,17 +125,19 @@ impl Tls {
     }
 }
 
+fn all_suites() -> Vec<SupportedCipherSuite> {
+    aws_lc_rs::default_provider().cipher_suites
+}
+
 fn build(
     authority: &CertificateDer<'static>,
     versions: &[&'static SupportedProtocolVersion],
-    suite: Option<CipherSuite>,
+    suites: &[SupportedCipherSuite],
     resume: bool,
     resolver: &Arc<Resolver>,
 ) -> Arc<ClientConfig> {
     let mut provider: CryptoProvider = aws_lc_rs::default_provider();
-    if let Some(suite) = suite {
-        provider.cipher_suites.retain(|candidate| candidate.suite() == suite);
-    }
+    provider.cipher_suites = suites.to_vec();
     let mut roots = RootCertStore::empty();
     roots.add(authority.clone()).unwrap();
     let mut config = ClientConfig::builder_with_provider(Arc::new(provider))

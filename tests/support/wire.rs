@@ -5,7 +5,7 @@ use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::time::Duration;
 
-use rustls::{ClientConnection, HandshakeKind};
+use rustls::{AlertDescription, ClientConnection, HandshakeKind};
 use socket2::{Domain, SockRef, Socket, Type};
 
 use super::tls::Tls;
@@ -119,6 +119,88 @@ impl Wire {
             self.fill()?;
         }
         self.flush()
+    }
+
+    /// Reads the server's answer to the ClientHello, and takes what is to be sent next instead of
+    /// sending it, one record each. In TLS 1.3, and when a session is resumed, the client is done
+    /// then.
+    ///
+    /// # Errors
+    /// What the server did instead.
+    pub fn hear_flight(&mut self) -> Result<Vec<Vec<u8>>, End> {
+        let mut answer = Vec::new();
+        loop {
+            let record = self.read_record()?;
+            let tls = self.tls.as_mut().unwrap();
+            let mut input = record.as_slice();
+            while !input.is_empty() {
+                tls.read_tls(&mut input).unwrap();
+                tls.process_new_packets().map_err(End::Tls)?;
+            }
+            answer.extend(self.sealed());
+            // In TLS 1.3 ChangeCipherSpec goes ahead of the Finished, at the ServerHello.
+            if answer.len() > CHANGE_CIPHER_SPEC_BYTES {
+                return Ok(records(&answer));
+            }
+        }
+    }
+
+    /// New keys for what is sent, without the KeyUpdate that says so: it was forged.
+    pub fn change_keys(&mut self) {
+        self.tls.as_mut().unwrap().refresh_traffic_keys().unwrap();
+        drop(self.sealed());
+    }
+
+    /// Reads until the server ends the connection: the fatal alert it sends before, if any, and how
+    /// the connection ends.
+    ///
+    /// # Panics
+    /// When the TLS engine cannot open what comes.
+    #[track_caller]
+    pub fn read_to_alert(&mut self) -> (Option<AlertDescription>, End) {
+        loop {
+            match self.fill() {
+                Ok(()) => {}
+                Err(End::Tls(rustls::Error::AlertReceived(alert))) => {
+                    self.forget_tls();
+                    let (behind, end) = self.read_to_end();
+                    assert!(behind.is_empty(), "octets behind the alert: {behind:?}");
+                    return (Some(alert), end);
+                }
+                Err(End::Tls(error)) => panic!("what came cannot be opened: {error}"),
+                Err(end) => return (None, end),
+            }
+        }
+    }
+
+    /// As [`Self::read_to_alert`], but takes all there is before any of it is opened.
+    pub fn take_to_alert(&mut self) -> (Option<AlertDescription>, End) {
+        let mut taken = Vec::new();
+        let end = loop {
+            let mut chunk = [0; 256 * 1024];
+            match (&self.tcp).read(&mut chunk) {
+                Ok(0) => break End::Fin,
+                Ok(count) => taken.extend_from_slice(&chunk[..count]),
+                Err(error) => break end_of(&error),
+            }
+        };
+        let tls = self.tls.as_mut().unwrap();
+        let mut taken = taken.as_slice();
+        while !taken.is_empty() {
+            tls.read_tls(&mut taken).unwrap();
+            match tls.process_new_packets() {
+                Ok(state) => {
+                    let mut plain = vec![0; state.plaintext_bytes_to_read()];
+                    tls.reader().read_exact(&mut plain).unwrap();
+                }
+                Err(rustls::Error::AlertReceived(alert)) => {
+                    assert!(taken.is_empty(), "octets behind the alert");
+                    return (Some(alert), end);
+                }
+                Err(error) => panic!("what came cannot be opened: {error}"),
+            }
+        }
+        (None, end)
     }
 
     /// Records the TLS engine wants to send, taken instead of sent.
@@ -343,6 +425,19 @@ impl Wire {
     fn read_exact_raw(&self, buffer: &mut [u8]) -> Result<(), End> {
         (&self.tcp).read_exact(buffer).map_err(|error| end_of(&error))
     }
+}
+
+const CHANGE_CIPHER_SPEC_BYTES: usize = 6;
+
+/// The records in `bytes`, one each.
+fn records(mut bytes: &[u8]) -> Vec<Vec<u8>> {
+    let mut records = Vec::new();
+    while let [_, _, _, high, low, ..] = bytes {
+        let (record, rest) = bytes.split_at(5 + usize::from(u16::from_be_bytes([*high, *low])));
+        records.push(record.to_vec());
+        bytes = rest;
+    }
+    records
 }
 
 fn end_of(error: &io::Error) -> End {

@@ -445,26 +445,43 @@ fn a_ticket_does_not_outlive_the_trust_in_its_certificate() {
     let mut data = client(&config, "localhost");
     let refused = connect_in_pieces(&after, Purpose::Data, &this_session(), &mut data, usize::MAX);
     assert!(matches!(refused.err().unwrap(), TlsError::ClientCertificate(_)));
+    let told = data.process_new_packets().unwrap_err();
+    assert!(matches!(told, rustls::Error::AlertReceived(_)), "{told:?}");
 }
 
+/// `alert` is sent in the clear, for there are no keys.
 #[track_caller]
-fn check_opening(bytes: &[u8], expected: &TlsError) {
+fn check_opening(bytes: &[u8], expected: &TlsError, alert: Option<u8>) {
     let tls = server(options());
     let mut handshake = Handshake::new(&tls, Purpose::Control, &this_session(), None);
     let mut inbound = InBuf::new();
     inbound.extend_from_slice(bytes);
     let mut out = Vec::new();
     assert_eq!(handshake.advance(&mut inbound, &mut out).as_ref(), Err(expected));
+    let alert = alert.map(|alert| vec![21, 3, 3, 0, 2, 2, alert]).unwrap_or_default();
+    assert_eq!(out, alert);
     assert_eq!(handshake.finish().err(), Some(TlsError::NotEstablished));
 }
 
 #[test]
 fn other_protocols_are_refused_at_their_first_byte() {
-    for opening in [&b"USER a\r\n"[..], b"GET /", b"U", &[0x80, 0x2e, 1], &[21], &[22, 2], &[0]] {
-        check_opening(opening, &TlsError::NotTls { first: opening[0] });
+    for opening in [&b"USER a\r\n"[..], b"GET /", b"U", &[0x80, 0x2e, 1], &[21, 2], &[22, 2], &[0]]
+    {
+        check_opening(opening, &TlsError::NotTls { first: opening[0] }, None);
     }
-    let too_large = rustls::Error::InvalidMessage(rustls::InvalidMessage::MessageTooLarge);
-    check_opening(&[22, 3, 1, 0xff, 0xff], &TlsError::Handshake(too_large));
+}
+
+/// RFC 8446 §5, §5.1: what is a record of TLS, but none to begin with.
+#[test]
+fn a_wrong_first_record_gets_its_alert() {
+    for kind in [0, 20, 21, 23, 24, 99] {
+        let unexpected = TlsError::UnexpectedRecord { kind };
+        check_opening(&[kind, 3, 3, 0, 2, 1, 0], &unexpected, Some(10));
+    }
+    check_opening(&[22, 3, 1, 0xff, 0xff], &TlsError::RecordOverflow { length: 65_535 }, Some(22));
+    check_opening(&[22, 3, 1, 0x40, 1], &TlsError::RecordOverflow { length: 16_385 }, Some(22));
+    check_opening(&[22, 3, 1, 0, 0], &TlsError::UnexpectedRecord { kind: 22 }, Some(10));
+    check_opening(&[22, 3, 1, 0, 4, 1, 1, 0, 0], &TlsError::Decode, Some(50));
 }
 
 #[test]
@@ -486,6 +503,7 @@ fn a_handshake_without_end_is_refused() {
         record[5..9].fill(0);
     };
     assert_eq!(error, TlsError::HandshakeTooLong);
+    assert_eq!(out, [21, 3, 3, 0, 2, 2, 50]);
 }
 
 #[test]

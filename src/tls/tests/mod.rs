@@ -22,7 +22,7 @@ use rustls::{
 };
 
 use super::control_session::SessionId;
-use super::server::Clock;
+use super::shared::Clock;
 use super::{
     Channel, ControlSession, Handshake, HandshakeFacts, Opened, PemText, Progress, Purpose,
     ServerCertificate, ServerTls, TlsError, TlsOptions, TlsProfile, TlsVersions,
