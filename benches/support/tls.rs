@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ringftpd::buffer::InBuf;
+use ringftpd::buffer::RecvBuffer;
 use ringftpd::clock;
 use ringftpd::protocol::policy::DataResumption;
 use ringftpd::tls::{
@@ -99,7 +99,7 @@ impl Ends {
         let start = clock::now();
         let mut handshake = Handshake::new(&self.server, purpose, &self.session, None);
         server_time += clock::now() - start;
-        let mut inbound = InBuf::new();
+        let mut inbound = RecvBuffer::new();
         let mut out = Vec::new();
         loop {
             inbound.extend_from_slice(&sent(&mut client));

@@ -1,9 +1,9 @@
 //! Buffers a shard owns. Nothing here is shared between shards.
 
-mod budget;
-mod inbuf;
 mod pool;
+mod recv_buffer;
+mod semaphore;
 
-pub use budget::{Budget, Share};
-pub use inbuf::InBuf;
 pub use pool::{Block, BlockPool};
+pub use recv_buffer::RecvBuffer;
+pub use semaphore::{Permit, Semaphore};

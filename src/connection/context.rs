@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::auth::UserTable;
-use crate::buffer::{BlockPool, Budget};
+use crate::buffer::{BlockPool, Semaphore};
 use crate::connection::data::kept::Kept;
 use crate::connection::logins::checks::{Logins, PasswordChecks};
 use crate::connection::logins::homes::{Homes, OpenedHome};
@@ -21,7 +21,9 @@ use crate::limits::{DEVICES_PER_SHARD_MAX, LINGERING_PER_SHARD, READ_AHEAD_PER_S
 use crate::metrics::{Counters, Gauges};
 use crate::protocol::path::VirtualPath;
 use crate::protocol::policy::Policy;
-use crate::runtime::{FileHelpers, Flag, Helpers, Line, Owner, Pacer, Queue, TaskGroup, number_of};
+use crate::runtime::{
+    FileHelpers, Flag, Helpers, Owner, Pacer, Queue, TaskGroup, Turns, number_of,
+};
 use crate::sys::ktls;
 use crate::tls::ServerTls;
 use crate::vfs::{Home, Root, Swept};
@@ -93,13 +95,13 @@ pub struct Context {
     /// Password checks.
     pub(crate) checks: PasswordChecks,
     /// Reads ahead of what is sent, from disks.
-    pub(crate) read_ahead: Budget,
+    pub(crate) read_ahead: Semaphore,
     /// Data connections that wait for a slow reader after their transfer.
-    pub(crate) lingering: Budget,
+    pub(crate) lingering: Semaphore,
     /// All that outlive their transfer.
     pub(crate) kept: Kept,
     /// Uploads that are longer than a batch.
-    pub(crate) uploads: Line,
+    pub(crate) uploads: Turns,
     /// Events counted since the start.
     pub counters: Rc<Counters>,
     /// What there is at this moment.
@@ -145,10 +147,10 @@ impl Context {
             passive_ports: PassivePorts::new(parts.passive_range.clone(), counters.clone()),
             parts,
             blocks: BlockPool::default(),
-            read_ahead: Budget::new(READ_AHEAD_PER_SHARD),
-            lingering: Budget::new(LINGERING_PER_SHARD),
+            read_ahead: Semaphore::new(READ_AHEAD_PER_SHARD),
+            lingering: Semaphore::new(LINGERING_PER_SHARD),
             kept: Kept::default(),
-            uploads: Line::default(),
+            uploads: Turns::default(),
             counters,
             gauges,
             drain: Flag::new(),

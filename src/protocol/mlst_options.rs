@@ -7,10 +7,10 @@ use super::file::FactSet;
 pub struct MlstOptionsError;
 
 /// Where a [`FactSet`] keeps whether a fact is selected.
-type Place = fn(&mut FactSet) -> &mut bool;
+type Field = fn(&mut FactSet) -> &mut bool;
 
 /// Facts we have, as we spell them and in the order we send them.
-const FACTS: [(&str, Place); 7] = [
+const FACTS: [(&str, Field); 7] = [
     ("type", |facts| &mut facts.kind),
     ("size", |facts| &mut facts.size),
     ("modify", |facts| &mut facts.modify),
@@ -33,9 +33,9 @@ pub fn parse(list: &[u8]) -> Result<FactSet, MlstOptionsError> {
     }
     let mut facts = FactSet::NONE;
     for wanted in list.split(|&octet| octet == b';') {
-        for (name, place) in FACTS {
+        for (name, field) in FACTS {
             if name.as_bytes().eq_ignore_ascii_case(wanted) {
-                *place(&mut facts) = true;
+                *field(&mut facts) = true;
             }
         }
     }
@@ -45,7 +45,7 @@ pub fn parse(list: &[u8]) -> Result<FactSet, MlstOptionsError> {
 /// The selected facts, `fact;fact;`; empty for none. Follows `MLST OPTS` in the reply.
 #[must_use]
 pub fn format(mut facts: FactSet) -> String {
-    let selected = FACTS.into_iter().filter(|(_, place)| *place(&mut facts));
+    let selected = FACTS.into_iter().filter(|(_, field)| *field(&mut facts));
     selected.flat_map(|(name, _)| [name, ";"]).collect()
 }
 
@@ -55,12 +55,12 @@ pub fn format(mut facts: FactSet) -> String {
 pub(super) fn feature(mut facts: FactSet, hashes: bool) -> String {
     let mut line = "MLST ".to_owned();
     let mut of_hash = FactSet { hash: true, ..FactSet::NONE };
-    for (name, place) in FACTS {
-        if *place(&mut of_hash) && !hashes {
+    for (name, field) in FACTS {
+        if *field(&mut of_hash) && !hashes {
             continue;
         }
         line.push_str(name);
-        line.push_str(if *place(&mut facts) { "*;" } else { ";" });
+        line.push_str(if *field(&mut facts) { "*;" } else { ";" });
     }
     line
 }

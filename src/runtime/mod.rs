@@ -27,7 +27,7 @@ mod event;
 mod fair;
 mod file;
 mod helpers;
-mod line;
+
 mod listener;
 mod mailbox;
 mod pacer;
@@ -40,6 +40,7 @@ mod stream;
 mod task;
 mod threads;
 mod timer;
+mod turns;
 mod writable;
 
 pub use connect::connect;
@@ -48,7 +49,6 @@ pub use fair::{Owner, number_of};
 pub use file::{FileReader, Octets, PendingRead};
 pub use futures_lite::future::{or as race, poll_once, yield_now, zip as both};
 pub use helpers::{FileHelpers, Helpers, Load};
-pub use line::{Line, Member};
 pub use listener::{Listener, ListenerTask};
 pub use mailbox::{Mailbox, MailboxError, MailboxSender, mailbox};
 pub use pacer::Pacer;
@@ -58,6 +58,7 @@ pub use shard_thread::{ShardError, ShardStartError, ShardThread, spawn_shard};
 pub use stream::Stream;
 pub use task::{Task, TaskGroup, give_way, spawn, yield_if_needed};
 pub use timer::{Elapsed, sleep_until, timeout_at};
+pub use turns::{Turn, Turns};
 
 /// The executor's stream stands for any descriptor that can be polled.
 type Watched = crate::sys::WatchedFd<glommio::net::TcpStream>;

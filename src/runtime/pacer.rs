@@ -1,9 +1,10 @@
-//! Turns for work that must not crowd out the rest of the shard: so much between two looks for
-//! input, and when another queue is busy, its share and no more. Knows nothing of the work.
+//! Turns for work that must not starve the rest of the shard: a bounded slice between two polls for
+//! input, and a bounded share of the time when another queue is busy. Knows nothing of the work.
 //!
-//! The executor alone would run every task that is ready before it looks for input again, and a
-//! flood makes hundreds ready at once. Its own remedy, a preemption timer, must not be that short:
-//! when it fires before the first task of a round, the executor goes to sleep with tasks ready.
+//! The executor alone would run every task that is ready before it polls for input again, and a
+//! flood of connections makes hundreds ready at once. Its own remedy, a preemption timer, must not
+//! be that short: when it fires before the first task of a round, the executor goes to sleep with
+//! tasks ready.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -13,43 +14,43 @@ use std::time::{Duration, Instant};
 use super::{Flag, Notify, Queue, Task, end_turn, sleep_until, yield_now};
 use crate::clock;
 
-/// Work between two looks for input; each look costs some microseconds.
+/// Slice length: work between two polls for input. A poll costs some microseconds.
 const SLICE: Duration = Duration::from_micros(250);
 
-/// The same while favoured tasks are spoken to, who would wait for the slice: one dear piece, or a
-/// few cheap ones.
+/// Slice length while favoured tasks receive input, which would wait for the rest of a slice: one
+/// expensive step, or a few cheap ones.
 const SHORT_SLICE: Duration = Duration::from_micros(40);
 
-/// Slices stay short for so long after a word to a favoured task.
-const ATTENTIVE: Duration = Duration::from_millis(100);
+/// How long slices stay short after a favoured task last received input.
+const SHORT_AFTER_INPUT: Duration = Duration::from_millis(100);
 
 /// Hands out turns to the tasks of one queue.
 #[derive(Debug)]
 pub struct Pacer {
     inner: Rc<Inner>,
-    _keeper: Task<()>,
+    _task: Task<()>,
 }
 
 #[derive(Debug)]
 struct Inner {
     state: RefCell<State>,
-    /// A turn was taken, or somebody waits for one.
+    /// A turn was taken, or a task waits for one.
     work: Notify,
 }
 
 #[derive(Debug)]
 struct State {
-    /// When the first turn since the last look began.
+    /// When the first turn since the last poll began.
     since: Option<Instant>,
     waiting: VecDeque<Flag>,
-    /// The last word to a favoured task.
-    spoken: Option<Instant>,
+    /// When a favoured task last received input.
+    last_input: Option<Instant>,
     credit: Credit,
 }
 
 impl Pacer {
-    /// For the tasks of `paced`, which give way to those of `favoured`: they get so many per cent
-    /// of a shard that `favoured` would fill.
+    /// For the tasks of `paced`, which give way to those of `favoured`: they get `percent` of the
+    /// time of a shard that `favoured` would fill.
     ///
     /// # Panics
     ///
@@ -57,25 +58,25 @@ impl Pacer {
     #[must_use]
     pub fn new(paced: Queue, favoured: Queue, percent: u8) -> Self {
         let credit = Credit::new(percent);
-        let state = State { since: None, waiting: VecDeque::new(), spoken: None, credit };
+        let state = State { since: None, waiting: VecDeque::new(), last_input: None, credit };
         let inner = Rc::new(Inner { state: RefCell::new(state), work: Notify::new() });
-        let keeper = paced.spawn(keep(inner.clone(), paced, favoured));
-        Self { inner, _keeper: keeper }
+        let task = paced.spawn(run(inner.clone(), paced, favoured));
+        Self { inner, _task: task }
     }
 
-    /// The per cent that turns are reckoned with.
+    /// The share of paced tasks, in per cent.
     #[must_use]
     pub fn percent(&self) -> u8 {
         self.inner.state.borrow().credit.percent
     }
 
-    /// A peer has spoken to a favoured task and waits for its answer: the next one is to be found
-    /// as soon.
-    pub fn attend(&self) {
-        self.inner.state.borrow_mut().spoken = Some(clock::now());
+    /// A favoured task received input: slices are short for a while, so that further input is found
+    /// soon.
+    pub fn note_input(&self) {
+        self.inner.state.borrow_mut().last_input = Some(clock::now());
     }
 
-    /// Returns when the calling task may do a piece of work, in the order of the calls. May be
+    /// Returns when the calling task may do one step of its work, in the order of the calls. May be
     /// dropped at any time.
     pub async fn turn(&self) {
         let turn = {
@@ -99,19 +100,19 @@ impl Pacer {
 
 impl State {
     fn slice(&self, now: Instant) -> Duration {
-        match self.spoken {
-            Some(spoken) if now - spoken < ATTENTIVE => SHORT_SLICE,
+        match self.last_input {
+            Some(last_input) if now - last_input < SHORT_AFTER_INPUT => SHORT_SLICE,
             _ => SLICE,
         }
     }
 }
 
-async fn keep(inner: Rc<Inner>, paced: Queue, favoured: Queue) {
+async fn run(inner: Rc<Inner>, paced: Queue, favoured: Queue) {
     loop {
         inner.work.notified().await;
         loop {
             end_turn();
-            // Not reached before the executor has looked for input.
+            // Not reached before the executor has polled for input.
             sleep_until(clock::now() + Duration::from_micros(1)).await;
             let (used, taken) = (favoured.take_runtime(), paced.take_runtime());
             let start = clock::now();
@@ -119,7 +120,7 @@ async fn keep(inner: Rc<Inner>, paced: Queue, favoured: Queue) {
                 let mut state = inner.state.borrow_mut();
                 state.since = None;
                 let slice = state.slice(start);
-                state.credit.look(used, taken, slice)
+                state.credit.poll(used, taken, slice)
             };
             while clock::now() - start < allowance {
                 let next = {
@@ -142,7 +143,7 @@ async fn keep(inner: Rc<Inner>, paced: Queue, favoured: Queue) {
     }
 }
 
-/// What paced work may take. Pure.
+/// The time that paced work may take. Pure.
 #[derive(Debug)]
 struct Credit {
     percent: u8,
@@ -154,9 +155,9 @@ impl Credit {
         Self { percent: percent.clamp(1, 99), nanoseconds: 0 }
     }
 
-    /// Time for paced work until the next look, `slice` at most, after so much favoured and paced
-    /// work since the last one. When there was hardly any favoured work, nobody has to give way.
-    fn look(&mut self, favoured: Duration, paced: Duration, slice: Duration) -> Duration {
+    /// Time for paced work until the next poll, `slice` at most, after `favoured` and `paced` work
+    /// since the last one. When there was hardly any favoured work, paced work need not give way.
+    fn poll(&mut self, favoured: Duration, paced: Duration, slice: Duration) -> Duration {
         if favoured < QUIET {
             self.nanoseconds = 0;
             return slice;
@@ -170,11 +171,11 @@ impl Credit {
     }
 }
 
-/// Less than this between two looks is a command or two, not a shard at its limit.
+/// Less favoured work than this between two polls is a command or two, not a shard at its limit.
 const QUIET: Duration = Duration::from_micros(50);
 
-/// One piece of work, such as an RSA signature, may be longer than a slice; what it took too much
-/// is paid back, but not for ever.
+/// A step, such as an RSA signature, may overrun its slice; the overrun is charged to later slices,
+/// up to this bound.
 const DEBT_MAX: Duration = Duration::from_millis(2);
 
 #[cfg(test)]
@@ -190,20 +191,20 @@ mod tests {
         }
     }
 
-    /// Looks with so many microseconds of favoured and paced work before each, and the microseconds
-    /// allowed after it.
+    /// Polls: microseconds of favoured and of paced work before each, and the microseconds allowed
+    /// after it.
     #[track_caller]
-    fn check(percent: u8, looks: &[(u64, u64, u64)]) {
-        check_slices(percent, SLICE, looks);
+    fn check(percent: u8, polls: &[(u64, u64, u64)]) {
+        check_slices(percent, SLICE, polls);
     }
 
     #[track_caller]
-    fn check_slices(percent: u8, slice: Duration, looks: &[(u64, u64, u64)]) {
+    fn check_slices(percent: u8, slice: Duration, polls: &[(u64, u64, u64)]) {
         let mut credit = Credit::new(percent);
-        for (number, (favoured, paced, expected)) in looks.iter().enumerate() {
+        for (number, (favoured, paced, expected)) in polls.iter().enumerate() {
             let [favoured, paced] = [favoured, paced].map(|span| Duration::from_micros(*span));
-            let allowed = credit.look(favoured, paced, slice);
-            assert_eq!(allowed, Duration::from_micros(*expected), "look {number}");
+            let allowed = credit.poll(favoured, paced, slice);
+            assert_eq!(allowed, Duration::from_micros(*expected), "poll {number}");
         }
     }
 
@@ -239,8 +240,8 @@ mod tests {
     }
 
     /// Two hundred pieces of work are ready at once; how many are done when something is noticed
-    /// that became ready during the eleventh, and can only be found by looking for input.
-    fn pieces_before_input_is_found(attend: bool) -> usize {
+    /// that became ready during the eleventh, and can only be found by polling for input.
+    fn pieces_before_input_is_found(note_input: bool) -> usize {
         let (sender, receiver) = std::sync::mpsc::channel();
         on_shard(move || async move {
             let (pacer, paced, favoured) = pacer(10);
@@ -257,8 +258,8 @@ mod tests {
                 })
                 .detach();
             pause(5).await;
-            if attend {
-                pacer.attend();
+            if note_input {
+                pacer.note_input();
             }
             for number in 0..200 {
                 let (pacer, done) = (pacer.clone(), done.clone());
@@ -287,14 +288,14 @@ mod tests {
         assert!(pieces < 100, "found after {pieces}");
     }
 
-    /// At the next look, or the one behind it; nothing is in between but a piece each.
+    /// At the next poll, or the one behind it, with one step between.
     #[test]
     fn who_is_attended_to_is_found_sooner() {
         let pieces = pieces_before_input_is_found(true);
         assert!(pieces <= 14, "found after {pieces}");
     }
 
-    /// Turns that nobody waits for any more, and turns in the order they were asked for.
+    /// Turns whose futures were dropped, and turns in the order they were asked for.
     #[test]
     fn turns_come_in_order_and_may_be_given_up() {
         on_shard(|| async {

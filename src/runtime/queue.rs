@@ -47,7 +47,7 @@ impl Queue {
 }
 
 /// Ends the turn of the running task's queue when the task next waits or ends, so that another
-/// queue runs before the next task of this one. For tasks that have just done something dear.
+/// queue runs before the next task of this one. For tasks that have just done an expensive step.
 ///
 /// # Panics
 ///

@@ -20,17 +20,17 @@ use super::Watched;
 ///
 /// Those of socketpair(2).
 pub fn channel<T: Send>() -> io::Result<(RemoteSender<T>, RemoteInbox<T>)> {
-    let (bell, hammer) = UnixStream::pair()?;
+    let (wake_fd, waker) = UnixStream::pair()?;
     let (sender, receiver) = mpsc::channel();
-    Ok((RemoteSender { sender, hammer: Arc::new(hammer) }, RemoteInbox { receiver, bell }))
+    Ok((RemoteSender { sender, waker: Arc::new(waker) }, RemoteInbox { receiver, wake_fd }))
 }
 
 /// The sending end, for any thread; clones send into the same inbox. The inbox ends when all are
 /// dropped.
-// The field order matters: the channel closes first, then the bell's end of file says so.
+// The field order matters: the channel closes first, then the waker wakes the shard by its end.
 pub struct RemoteSender<T> {
     sender: mpsc::Sender<T>,
-    hammer: Arc<UnixStream>,
+    waker: Arc<UnixStream>,
 }
 
 impl<T: Send> RemoteSender<T> {
@@ -43,35 +43,35 @@ impl<T: Send> RemoteSender<T> {
         self.sender.send(message).map_err(|mpsc::SendError(message)| message)?;
         // A full socket means that the shard has been woken already; a closed one, that the inbox
         // went away after the send, like any message it leaves unread.
-        let _ = rustix::net::send(&self.hammer, b"!", SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
+        let _ = rustix::net::send(&self.waker, b"!", SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
         Ok(())
     }
 }
 
 impl<T> Clone for RemoteSender<T> {
     fn clone(&self) -> Self {
-        Self { sender: self.sender.clone(), hammer: Arc::clone(&self.hammer) }
+        Self { sender: self.sender.clone(), waker: Arc::clone(&self.waker) }
     }
 }
 
 /// The shard's end before it is in the shard.
 pub struct RemoteInbox<T> {
     receiver: mpsc::Receiver<T>,
-    bell: UnixStream,
+    wake_fd: UnixStream,
 }
 
 impl<T: Send> RemoteInbox<T> {
     /// Makes it ready for use in the shard that calls this.
     #[must_use]
     pub fn open(self) -> RemoteReceiver<T> {
-        RemoteReceiver { receiver: self.receiver, bell: Watched::new(self.bell.into()) }
+        RemoteReceiver { receiver: self.receiver, wake_fd: Watched::new(self.wake_fd.into()) }
     }
 }
 
 /// The shard's end in use.
 pub struct RemoteReceiver<T> {
     receiver: mpsc::Receiver<T>,
-    bell: Watched,
+    wake_fd: Watched,
 }
 
 impl<T: Send> RemoteReceiver<T> {
@@ -84,11 +84,11 @@ impl<T: Send> RemoteReceiver<T> {
                 Err(mpsc::TryRecvError::Disconnected) => return None,
                 Err(mpsc::TryRecvError::Empty) => {}
             }
-            // An error here would be one of the socket pair, which has none but its end of file;
-            // the queue is the truth, and it is looked at again.
-            let _ = poll_fn(|cx| self.bell.poll_readable(cx)).await;
-            // Silenced before the queue is looked at: a message sent in between rings again.
-            let _ = rustix::net::recv(&self.bell, &mut [0_u8; 64], RecvFlags::DONTWAIT);
+            // An error here would be one of the socket pair, which has none but its end of file.
+            // The queue decides, and it is polled again.
+            let _ = poll_fn(|cx| self.wake_fd.poll_readable(cx)).await;
+            // Emptied before the queue is polled: a message sent in between wakes the shard again.
+            let _ = rustix::net::recv(&self.wake_fd, &mut [0_u8; 64], RecvFlags::DONTWAIT);
         }
     }
 }
@@ -137,7 +137,7 @@ mod tests {
         })
         .unwrap();
         let other = sender.clone();
-        // More than the bell's socket buffer holds while the shard sleeps.
+        // More than the wake descriptor's socket buffer holds while the shard sleeps.
         let expected = (0..5000).sum::<u32>();
         for number in 0..5000 {
             if number % 2 == 0 { &sender } else { &other }.send(number).unwrap();

@@ -4,7 +4,7 @@
 
 use super::record::{ALERT, APPLICATION_DATA, HANDSHAKE, HEADER_BYTES, Header};
 use super::{Channel, Opened, TlsError};
-use crate::buffer::InBuf;
+use crate::buffer::RecvBuffer;
 use crate::limits::TLS_DRAIN_BYTES_MAX;
 
 /// Octets of a handshake record's body that tell a ClientHello: type, length, version.
@@ -55,7 +55,7 @@ impl Drain {
     /// # Errors
     ///
     /// Bytes that are neither; the TCP connection has to be closed.
-    pub fn advance(&mut self, inbound: &mut InBuf) -> Result<DrainProgress, TlsError> {
+    pub fn advance(&mut self, inbound: &mut RecvBuffer) -> Result<DrainProgress, TlsError> {
         if self.channel.is_receive_closed() {
             return Ok(DrainProgress::Finished);
         }

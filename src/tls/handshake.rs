@@ -25,7 +25,7 @@ use super::{
     Channel, ClientCertificate, ControlSession, Purpose, Resumption, ServerTls, TicketMark,
     TlsError,
 };
-use crate::buffer::InBuf;
+use crate::buffer::RecvBuffer;
 use crate::limits::TLS_HANDSHAKE_BYTES_MAX;
 
 /// How far a [`Handshake`] is.
@@ -132,7 +132,7 @@ impl Handshake {
     /// speaks TLS at all.
     pub fn advance(
         &mut self,
-        inbound: &mut InBuf,
+        inbound: &mut RecvBuffer,
         out: &mut Vec<u8>,
     ) -> Result<Progress, TlsError> {
         if let Some(error) = &self.failed {
@@ -177,7 +177,7 @@ impl Handshake {
         Ok((Channel::new(secrets, schedule, keep_send_secrets)?, facts))
     }
 
-    fn drive(&mut self, inbound: &mut InBuf, out: &mut Vec<u8>) -> Result<Progress, TlsError> {
+    fn drive(&mut self, inbound: &mut RecvBuffer, out: &mut Vec<u8>) -> Result<Progress, TlsError> {
         while !self.established {
             match self.step(inbound, out)? {
                 Step::Again => {}
@@ -193,7 +193,7 @@ impl Handshake {
     }
 
     /// Lets rustls do one thing.
-    fn step(&mut self, inbound: &mut InBuf, out: &mut Vec<u8>) -> Result<Step, TlsError> {
+    fn step(&mut self, inbound: &mut RecvBuffer, out: &mut Vec<u8>) -> Result<Step, TlsError> {
         let Some(connection) = &mut self.connection else { return Ok(Step::Blocked) };
         self.probe.note(connection.handshake_kind());
         let status = connection.process_tls_records(&mut inbound.filled_mut()[..self.offered]);
@@ -236,7 +236,7 @@ impl Handshake {
 
     /// Shows rustls one record more, or several that make one message. `false` when it has not
     /// arrived completely.
-    fn offer_record(&mut self, inbound: &InBuf) -> Result<bool, TlsError> {
+    fn offer_record(&mut self, inbound: &RecvBuffer) -> Result<bool, TlsError> {
         let stage = self.stage();
         loop {
             let bytes = &inbound.filled()[self.offered + self.withheld..];
@@ -300,7 +300,7 @@ impl Handshake {
     /// is how we send: rustls has made no record since, and goes on to make none. Else rustls has
     /// to seal it, for the keys and the number of the next record are with it: it is shown a record
     /// that it refuses in this way.
-    fn tell(&mut self, alert: AlertDescription, inbound: &InBuf, out: &mut Vec<u8>) {
+    fn tell(&mut self, alert: AlertDescription, inbound: &RecvBuffer, out: &mut Vec<u8>) {
         self.told = true;
         if !self.sealing {
             out.extend_from_slice(&[ALERT, 3, 3, 0, 2, FATAL, u8::from(alert)]);

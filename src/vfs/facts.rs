@@ -15,7 +15,7 @@ use crate::protocol::file::{FileKind, FileTime, Metadata};
 /// `access(2)` calls. It only feeds the `perm` fact and the refusal to replace a read-only file;
 /// the kernel still has the last word on every operation.
 #[derive(Debug)]
-pub(super) struct Identity {
+pub(super) struct Credentials {
     user: u32,
     groups: Vec<u32>,
     read_only: bool,
@@ -23,7 +23,7 @@ pub(super) struct Identity {
     device: u64,
 }
 
-impl Identity {
+impl Credentials {
     /// The calling thread's effective ids, and the root's `device` (see [`unique`]); `read_only`
     /// when the filesystem is mounted so.
     pub(super) fn current(read_only: bool, device: u64) -> Self {
@@ -122,12 +122,12 @@ pub(super) fn kind(stat: &Statx) -> Option<FileKind> {
 /// leads there. A mount under the same pathname is another one, and while a handle is held, neither
 /// number is given to anything else. (Before Linux 5.8 the mount is not known, and is 0.)
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct DirectoryId {
     unique: (u64, u64),
     mount: u64,
 }
 
-impl Place {
+impl DirectoryId {
     /// See [`unique`].
     pub(super) const fn device(self) -> u64 {
         self.unique.0
@@ -139,13 +139,13 @@ impl Place {
     }
 }
 
-/// The place of an open handle, `O_PATH` included. `cached` is that of [`stat_handle`].
-pub(super) fn place(handle: impl AsFd, cached: bool) -> io::Result<Place> {
+/// The identity of an open handle, `O_PATH` included. `cached` is that of [`stat_handle`].
+pub(super) fn directory_id(handle: impl AsFd, cached: bool) -> io::Result<DirectoryId> {
     let sync = if cached { AtFlags::STATX_DONT_SYNC } else { AtFlags::empty() };
     let wanted = StatxFlags::BASIC_STATS | StatxFlags::MNT_ID;
     let stat = statx(handle, "", AtFlags::EMPTY_PATH | sync, wanted)?;
     let mount = if stat.stx_mask & StatxFlags::MNT_ID.bits() == 0 { 0 } else { stat.stx_mnt_id };
-    Ok(Place { unique: unique(&stat), mount })
+    Ok(DirectoryId { unique: unique(&stat), mount })
 }
 
 /// Device and inode.
@@ -197,10 +197,10 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let mut stat = stat_handle(std::fs::File::open(directory.path()).unwrap(), false).unwrap();
         let device = unique(&stat).0;
-        let identity = Identity { user: 0, groups: vec![], read_only: false, device };
-        assert_eq!(identity.unique(&stat), (0, stat.stx_ino));
+        let credentials = Credentials { user: 0, groups: vec![], read_only: false, device };
+        assert_eq!(credentials.unique(&stat), (0, stat.stx_ino));
         stat.stx_dev_minor += 1;
-        let (other, inode) = identity.unique(&stat);
+        let (other, inode) = credentials.unique(&stat);
         assert!(other != 0 && other != unique(&stat).0 && inode == stat.stx_ino);
     }
 
@@ -214,16 +214,17 @@ mod tests {
         #[track_caller]
         fn check(stat: &mut Statx, mode: u16, user: u32, group: u32, expected: bool) {
             stat.stx_mode = mode;
-            let identity = Identity { user, groups: vec![group], read_only: false, device: 0 };
-            assert_eq!(identity.may_write(stat), expected, "{mode:o} {user} {group}");
-            let identity = Identity { user, groups: vec![group], read_only: true, device: 0 };
-            assert!(!identity.may_write(stat));
+            let credentials =
+                Credentials { user, groups: vec![group], read_only: false, device: 0 };
+            assert_eq!(credentials.may_write(stat), expected, "{mode:o} {user} {group}");
+            let credentials = Credentials { user, groups: vec![group], read_only: true, device: 0 };
+            assert!(!credentials.may_write(stat));
         }
         #[track_caller]
         fn check_search(stat: &mut Statx, mode: u16, user: u32, expected: bool) {
             stat.stx_mode = mode;
-            let identity = Identity { user, groups: vec![], read_only: true, device: 0 };
-            assert_eq!(identity.may_search(stat), expected, "{mode:o} {user}");
+            let credentials = Credentials { user, groups: vec![], read_only: true, device: 0 };
+            assert_eq!(credentials.may_search(stat), expected, "{mode:o} {user}");
         }
         const FILE: u16 = 0o100_000;
         const DIRECTORY: u16 = 0o040_000;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2};
 
-use super::facts::{self, Place};
+use super::facts::{self, DirectoryId};
 use super::root::{Root, RootError};
 use crate::protocol::policy::FileRule;
 
@@ -39,8 +39,8 @@ impl Home {
     ///
     /// See [`RootError`].
     pub fn open(&self) -> Result<Root, RootError> {
-        let (directory, place) = self.look_now()?;
-        self.enter(directory, place)
+        let (directory, id) = self.look_now()?;
+        self.enter(directory, id)
     }
 
     /// Whether the pathname surely leads to `root`, told without waiting: two system calls and a
@@ -52,8 +52,8 @@ impl Home {
             return false;
         }
         let there = openat2(CWD, &self.path, DIRECTORY, Mode::empty(), ResolveFlags::CACHED);
-        let place = there.and_then(|there| facts::place(&there, true));
-        place.is_ok_and(|place| place == root.place())
+        let id = there.and_then(|there| facts::directory_id(&there, true));
+        id.is_ok_and(|id| id == root.directory_id())
     }
 
     /// What the pathname leads to, unless that is `known`. Waits for the disk.
@@ -62,22 +62,22 @@ impl Home {
     ///
     /// See [`RootError`]; above all that there is no such directory.
     pub fn look(&self, known: Option<&Root>) -> Result<Option<Root>, RootError> {
-        let (directory, place) = self.look_now()?;
-        if known.is_some_and(|known| known.place() == place) {
+        let (directory, id) = self.look_now()?;
+        if known.is_some_and(|known| known.directory_id() == id) {
             return Ok(None);
         }
-        self.enter(directory, place).map(Some)
+        self.enter(directory, id).map(Some)
     }
 
-    fn look_now(&self) -> Result<(OwnedFd, Place), RootError> {
+    fn look_now(&self) -> Result<(OwnedFd, DirectoryId), RootError> {
         let there = openat(CWD, &self.path, DIRECTORY, Mode::empty())
-            .and_then(|there| facts::place(&there, false).map(|place| (there, place)));
+            .and_then(|there| facts::directory_id(&there, false).map(|id| (there, id)));
         there
             .map_err(|errno| RootError::Directory { path: self.path.clone(), source: errno.into() })
     }
 
-    fn enter(&self, directory: OwnedFd, place: Place) -> Result<Root, RootError> {
-        let root = Root::of(directory, place, &self.path)?;
+    fn enter(&self, directory: OwnedFd, id: DirectoryId) -> Result<Root, RootError> {
+        let root = Root::of(directory, id, &self.path)?;
         if self.rules.is_empty() {
             return Ok(root);
         }

@@ -351,7 +351,7 @@ impl Lister {
         let Some(directory) = &self.directory else { return Ok(None) };
         match facts::stat_name(directory, name) {
             Ok(stat) => {
-                let metadata = self.root.identity().metadata(&stat);
+                let metadata = self.root.credentials().metadata(&stat);
                 if metadata.kind != FileKind::Link {
                     return Ok(Some((metadata, Vec::new())));
                 }

@@ -278,7 +278,7 @@ fn set_facts(
     if modified.is_some() {
         kept_digests::renew(&handle, &stat, &now);
     }
-    Ok(root.identity().metadata(&now))
+    Ok(root.credentials().metadata(&now))
 }
 
 fn available(root: &Root, path: &VirtualPath) -> Result<u64, FileError> {

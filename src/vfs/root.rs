@@ -15,7 +15,7 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
-use super::facts::{self, Identity, Place};
+use super::facts::{self, Credentials, DirectoryId};
 use super::shown_names::{may_be_shown, meant};
 use super::temporary::is_temporary;
 use crate::protocol::file::{FileError, FileKind, Metadata};
@@ -37,8 +37,8 @@ const RETRIES_MAX: usize = 64;
 /// Whether the name leads here still, [`Home`](super::Home) tells.
 pub struct Root {
     directory: OwnedFd,
-    identity: Identity,
-    place: Place,
+    credentials: Credentials,
+    id: DirectoryId,
     /// Its device, if the file system there is this host's own.
     local_device: Option<u64>,
     /// Relative pathnames of directories with a rule of their own, the most special last.
@@ -97,15 +97,15 @@ impl Root {
         super::Home::new(path.to_owned(), Arc::default()).open()
     }
 
-    /// The root that `directory` is, found at `place` when `path` was looked up.
-    pub(super) fn of(directory: OwnedFd, place: Place, path: &Path) -> Result<Self, RootError> {
+    /// The root that `directory` is, with the identity `id`, found when `path` was looked up.
+    pub(super) fn of(directory: OwnedFd, id: DirectoryId, path: &Path) -> Result<Self, RootError> {
         let directory_error =
             |errno: Errno| RootError::Directory { path: path.to_owned(), source: errno.into() };
         let mounted = fstatvfs(&directory).map_err(directory_error)?;
         let read_only = mounted.f_flag.contains(StatVfsMountFlags::RDONLY);
-        let identity = Identity::current(read_only, place.device());
-        let local_device = facts::is_on_local(&directory).then(|| place.device());
-        let root = Self { directory, identity, place, local_device, rules: Vec::new() };
+        let credentials = Credentials::current(read_only, id.device());
+        let local_device = facts::is_on_local(&directory).then(|| id.device());
+        let root = Self { directory, credentials, id, local_device, rules: Vec::new() };
         let flags = OFlags::PATH | OFlags::DIRECTORY;
         root.resolve(b".", flags, Lookup::Blocking).map_err(|errno| RootError::Confinement {
             path: path.to_owned(),
@@ -161,20 +161,20 @@ impl Root {
     }
 
     /// Which directory it is.
-    pub(super) const fn place(&self) -> Place {
-        self.place
+    pub(super) const fn directory_id(&self) -> DirectoryId {
+        self.id
     }
 
     /// The root's own device (`st_dev`).
     #[must_use]
     pub const fn device(&self) -> u64 {
-        self.place.device()
+        self.id.device()
     }
 
     /// Whether the two are one directory, reached through one mount.
     #[must_use]
     pub fn is_same(&self, other: &Self) -> bool {
-        self.place == other.place
+        self.id == other.id
     }
 
     /// The root's own device, if the file system there is this host's own and never waits for
@@ -201,9 +201,9 @@ impl Root {
         }
     }
 
-    /// See [`Identity`].
-    pub(super) fn identity(&self) -> &Identity {
-        &self.identity
+    /// See [`Credentials`].
+    pub(super) fn credentials(&self) -> &Credentials {
+        &self.credentials
     }
 
     /// Opens `path` with `flags`, the last symbolic link followed unless they say otherwise.
@@ -236,7 +236,7 @@ impl Root {
     ) -> Result<Metadata, FileError> {
         let refusal = match self.locate(path, lookup) {
             Ok((_, stat)) => {
-                let mut metadata = self.identity.metadata(&stat);
+                let mut metadata = self.credentials.metadata(&stat);
                 if metadata.kind == FileKind::Directory && !metadata.searchable {
                     // The bits say no; an access list may say yes.
                     let inside = join(path.relative(), b".");
@@ -257,7 +257,11 @@ impl Root {
         };
         let stat = facts::stat_handle(&link, lookup == Lookup::Cached)?;
         // Anything but a link means that the name came to be only now: the first answer stands.
-        if facts::kind(&stat).is_some() { Err(refusal) } else { Ok(self.identity.metadata(&stat)) }
+        if facts::kind(&stat).is_some() {
+            Err(refusal)
+        } else {
+            Ok(self.credentials.metadata(&stat))
+        }
     }
 
     /// The facts `link` of the symbolic link `name` in `directory`, with those of the regular file
@@ -272,7 +276,7 @@ impl Root {
         let target = self
             .resolve(&whole, OFlags::PATH, Lookup::Blocking)
             .and_then(|handle| facts::stat_handle(&handle, false));
-        match target.map(|stat| self.identity.metadata(&stat)) {
+        match target.map(|stat| self.credentials.metadata(&stat)) {
             Ok(Metadata { kind: FileKind::File, size, modified, writable, .. }) => {
                 Metadata { kind: FileKind::LinkToFile, size, modified, writable, ..link }
             }
@@ -282,7 +286,7 @@ impl Root {
 
     /// Facts of the name at `path` with the facts `stat`, seen through a link to a file.
     pub(super) fn metadata_of_name(&self, path: &VirtualPath, stat: &Statx) -> Metadata {
-        let own = self.identity.metadata(stat);
+        let own = self.credentials.metadata(stat);
         match path.file_name() {
             Some(name) if own.kind == FileKind::Link => self.with_target(&path.parent(), name, own),
             _ => own,

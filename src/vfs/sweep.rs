@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use rustix::fs::{FileType, OFlags, ResolveFlags};
 
-use super::facts::{self, Place};
+use super::facts::{self, DirectoryId};
 use super::home::Home;
 use super::leftovers::{Swept, read_some, remove_leftover};
 use super::root::{Lookup, Root, RootError, join};
@@ -47,14 +47,14 @@ pub struct SweepReport {
 #[derive(Clone, Debug)]
 pub struct Tree {
     path: PathBuf,
-    place: Place,
+    id: DirectoryId,
 }
 
 impl Tree {
     /// Whether a walk through this tree is one through `other` as well.
     #[must_use]
     pub fn holds(&self, other: &Self) -> bool {
-        other.path.starts_with(&self.path) && self.place.is_on_mount_of(other.place)
+        other.path.starts_with(&self.path) && self.id.is_on_mount_of(other.id)
     }
 }
 
@@ -68,7 +68,7 @@ impl Sweep {
     pub fn begin(home: &Home, age: Duration) -> Result<Self, RootError> {
         let root = home.open()?;
         let path = home.path().canonicalize().unwrap_or_else(|_| home.path().to_owned());
-        let tree = Tree { path, place: root.place() };
+        let tree = Tree { path, id: root.directory_id() };
         let pending = vec![b".".to_vec()];
         let report = SweepReport::default();
         Ok(Self { root, age, tree, pending, held: 0, reading: None, report })

@@ -233,7 +233,7 @@ impl Upload {
             None if !rights.create => return Err(FileError::PermissionDenied),
             Some(_) | None => {}
         }
-        if existing.is_some_and(|stat| !root.identity().may_write(&stat)) {
+        if existing.is_some_and(|stat| !root.credentials().may_write(&stat)) {
             return Err(FileError::PermissionDenied);
         }
         let (file, hidden) = create_temporary(&directory)?;

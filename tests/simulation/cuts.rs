@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use ringftpd::buffer::InBuf;
+use ringftpd::buffer::RecvBuffer;
 use ringftpd::clock;
 use ringftpd::tls::{Channel, ControlSession, Handshake, Opened, Progress, Purpose};
 use rustls::ClientConnection;
@@ -138,11 +138,11 @@ fn a_control_connection_cut_at_every_octet() {
 }
 
 /// The server's end of a protected data connection, and the client's.
-fn data_connection() -> (Channel, InBuf, ClientConnection) {
+fn data_connection() -> (Channel, RecvBuffer, ClientConnection) {
     let session = ControlSession::new().unwrap();
     let mut handshake = Handshake::new(&TLS, Purpose::Data, &session, None);
     let mut tls = client();
-    let (mut raw, mut out) = (InBuf::new(), Vec::new());
+    let (mut raw, mut out) = (RecvBuffer::new(), Vec::new());
     loop {
         raw.extend_from_slice(&flush(&mut tls));
         let progress = handshake.advance(&mut raw, &mut out).unwrap();
@@ -154,7 +154,7 @@ fn data_connection() -> (Channel, InBuf, ClientConnection) {
 }
 
 /// What arrived, and whether the upload is complete.
-fn receive(channel: &mut Channel, raw: &mut InBuf) -> (Vec<u8>, bool) {
+fn receive(channel: &mut Channel, raw: &mut RecvBuffer) -> (Vec<u8>, bool) {
     let mut received = Vec::new();
     loop {
         match channel.open(raw.filled_mut(), &mut Vec::new()).unwrap() {

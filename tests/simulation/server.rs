@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
-use ringftpd::buffer::InBuf;
+use ringftpd::buffer::RecvBuffer;
 use ringftpd::protocol::account::{Account, HomeId};
 use ringftpd::protocol::file::{
     FileError, FileKind, FileReply, FileRequest, FileTime, Metadata, NameFacts, Opened, StoreMode,
@@ -100,7 +100,7 @@ struct Running {
 pub(crate) struct Server {
     pub(crate) session: Session,
     wire: Wire,
-    raw: InBuf,
+    raw: RecvBuffer,
     plain: Vec<u8>,
     /// Octets for the client.
     pub(crate) out: Vec<u8>,
@@ -142,7 +142,7 @@ impl Server {
         Self {
             session: Session::new(now, start),
             wire: Wire::Clear,
-            raw: InBuf::new(),
+            raw: RecvBuffer::new(),
             plain: Vec::new(),
             out: Vec::new(),
             answers: VecDeque::from([Input::Connected]),

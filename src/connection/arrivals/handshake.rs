@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::proof::{Proof, Verdict};
-use crate::buffer::InBuf;
+use crate::buffer::RecvBuffer;
 use crate::clock;
 use crate::metrics::{Counters, Gauge, Held};
 use crate::protocol::policy::DataResumption;
@@ -42,7 +42,7 @@ impl DataTls {
 pub(crate) struct DataHandshake {
     handshake: Handshake,
     /// What the client sent: at the end, what it sent behind the handshake.
-    raw: InBuf,
+    raw: RecvBuffer,
     out: Vec<u8>,
     untouched: bool,
     _counted: Held,
@@ -53,7 +53,7 @@ pub(crate) struct Secured {
     pub(crate) channel: Channel,
     pub(crate) facts: HandshakeFacts,
     /// Octets behind the handshake.
-    pub(crate) raw: InBuf,
+    pub(crate) raw: RecvBuffer,
     /// What is still to be sent: in TLS 1.3 tickets, which the client can do without.
     pub(crate) out: Vec<u8>,
 }
@@ -63,7 +63,7 @@ impl DataHandshake {
     pub(crate) fn new(tls: &DataTls) -> Self {
         Self {
             handshake: Handshake::new(&tls.server, Purpose::Data, &tls.session, None),
-            raw: InBuf::new(),
+            raw: RecvBuffer::new(),
             out: Vec::new(),
             untouched: true,
             _counted: tls.in_progress.hold(),

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::wire::{ClientSends, Wire};
-use crate::buffer::InBuf;
+use crate::buffer::RecvBuffer;
 use crate::clock;
 use crate::connection::arrivals::proof::Proof;
 use crate::connection::context::Context;
@@ -62,7 +62,7 @@ pub(super) struct Control {
     /// What they must prove.
     pub(super) proof: Rc<Proof>,
     pub(super) wire: Wire,
-    pub(super) raw: InBuf,
+    pub(super) raw: RecvBuffer,
     /// Decrypted octets the session had no room for yet.
     pub(super) plain: Vec<u8>,
     /// Octets to send, as they go on the wire.
@@ -119,7 +119,7 @@ impl Control {
             tls_session: ControlSession::new()?,
             proof: Rc::default(),
             wire: Wire::Clear,
-            raw: InBuf::new(),
+            raw: RecvBuffer::new(),
             plain: Vec::new(),
             out: Vec::new(),
             answers: VecDeque::from([Input::Connected]),

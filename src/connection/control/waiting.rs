@@ -83,7 +83,7 @@ impl Control {
                 if stage == Stage::Handshake {
                     self.context.pacer.turn().await;
                 } else if self.logged_in.is_some() {
-                    self.context.pacer.attend();
+                    self.context.pacer.note_input();
                 }
             }
             Wake::Answer(Some(input)) => self.answers.push_back(input),

@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use crate::buffer::InBuf;
+use crate::buffer::RecvBuffer;
 use crate::protocol::session::{AfterTls, Session};
 use crate::tls::{
     After, Channel, Drain, DrainProgress, Handshake, HandshakeFacts, Opened, Progress, TlsError,
@@ -47,7 +47,7 @@ impl Wire {
         &mut self,
         now: Instant,
         session: &mut Session,
-        raw: &mut InBuf,
+        raw: &mut RecvBuffer,
         plain: &mut Vec<u8>,
         out: &mut Vec<u8>,
     ) -> Result<Step, TlsError> {
@@ -133,7 +133,7 @@ impl Wire {
     }
 }
 
-fn feed_clear(now: Instant, session: &mut Session, raw: &mut InBuf) -> Step {
+fn feed_clear(now: Instant, session: &mut Session, raw: &mut RecvBuffer) -> Step {
     if raw.is_empty() || !session.wants_bytes() {
         return Step::NeedBytes;
     }
@@ -146,7 +146,7 @@ fn feed_protected(
     now: Instant,
     channel: &mut Channel,
     session: &mut Session,
-    raw: &mut InBuf,
+    raw: &mut RecvBuffer,
     plain: &mut Vec<u8>,
     out: &mut Vec<u8>,
 ) -> Result<Step, TlsError> {

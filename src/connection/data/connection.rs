@@ -4,7 +4,7 @@ use std::io;
 
 use super::interrupts::Interrupts;
 use super::kernel_tls::KernelTls;
-use crate::buffer::InBuf;
+use crate::buffer::RecvBuffer;
 use crate::protocol::session::TransferError;
 use crate::runtime::Stream;
 use crate::tls::{Channel, Opened, TlsError};
@@ -18,7 +18,7 @@ pub(crate) struct DataConnection {
     /// The client will say nothing more.
     pub(super) heard_all: bool,
     /// What the client sent, and nobody has opened yet.
-    pub(crate) raw: InBuf,
+    pub(crate) raw: RecvBuffer,
     /// What TLS has sealed, and nobody has sent yet.
     pub(crate) out: Vec<u8>,
     /// Records that were sealed before those in `out`, and wait until they can do no harm: tickets,
@@ -45,7 +45,7 @@ impl DataConnection {
             protection: Protection::Clear,
             client_ends: false,
             heard_all: false,
-            raw: InBuf::new(),
+            raw: RecvBuffer::new(),
             out: Vec::new(),
             held: Vec::new(),
             interrupts,
@@ -53,7 +53,7 @@ impl DataConnection {
     }
 
     /// The handshake is over: `raw` came behind it, and `out` is still to be sent.
-    pub(super) fn protect(&mut self, channel: Channel, raw: InBuf, out: Vec<u8>) {
+    pub(super) fn protect(&mut self, channel: Channel, raw: RecvBuffer, out: Vec<u8>) {
         self.protection = Protection::Records(Box::new(channel));
         (self.raw, self.out) = (raw, out);
     }

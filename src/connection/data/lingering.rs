@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::connection::DataConnection;
 use super::kept::KeptConnection;
-use crate::buffer::Budget;
+use crate::buffer::Semaphore;
 use crate::clock;
 use crate::runtime::{give_way, race, sleep_until, timeout_at};
 use crate::sys::socket;
@@ -28,12 +28,12 @@ impl DataConnection {
     /// Gives the client the time it needs to read the rest, and a moment to close first. Whoever
     /// sends the first FIN keeps the connection in TIME_WAIT for a minute: after close_notify that
     /// need not be us.
-    pub(crate) async fn linger(self, slow_readers: &Budget, kept: &KeptConnection) {
+    pub(crate) async fn linger(self, slow_readers: &Semaphore, kept: &KeptConnection) {
         let cut = self.interrupts.cut.clone();
         race(cut.wait(), self.see_off(slow_readers, kept)).await;
     }
 
-    async fn see_off(&self, slow_readers: &Budget, kept: &KeptConnection) {
+    async fn see_off(&self, slow_readers: &Semaphore, kept: &KeptConnection) {
         if self.client_ends {
             let closed = self.stream.linger(CLIENT_FIN, LINGER_BYTES_MAX).await;
             if closed && !self.is_unsent() {
@@ -42,7 +42,7 @@ impl DataConnection {
             let _ = self.stream.shutdown_write();
         }
         if self.is_unsent()
-            && let Some(_share) = slow_readers.take()
+            && let Some(_share) = slow_readers.try_acquire()
         {
             // Bounded by the shares.
             kept.stay();

@@ -165,7 +165,7 @@ impl Session {
         self.restart = None;
         self.announced = None;
         self.rename_from = None;
-        self.close_data_path();
+        self.close_next_data();
     }
 
     /// The state just after accept, but for security and the count of failures (RFC 959 REIN).

@@ -41,7 +41,7 @@ use self::command_table::WhileBusy;
 use self::file_requests::{FileWait, Interrupt};
 use self::login::Login;
 use self::parameters::Parameters;
-use self::rendezvous::{DataPath, PassiveForm};
+use self::rendezvous::{NextDataConnection, PassiveForm};
 use self::replies::Situation;
 use self::transfer::TransferContext;
 use crate::limits::REPLY_BACKLOG_BYTES_MAX;
@@ -108,7 +108,7 @@ pub struct Session {
     host: Option<String>,
     parameters: Parameters,
     cwd: VirtualPath,
-    data_path: DataPath,
+    next_data: NextDataConnection,
     /// EPSV ALL was given (RFC 2428 §4).
     epsv_all: bool,
     /// Restart marker for the next transfer.
@@ -167,7 +167,7 @@ impl Session {
             host: None,
             parameters: Parameters::default(),
             cwd: VirtualPath::root(),
-            data_path: DataPath::None,
+            next_data: NextDataConnection::None,
             epsv_all: false,
             restart: None,
             announced: None,
@@ -504,7 +504,7 @@ impl Session {
         if self.is_transferring() {
             self.output(Output::AbortTransfer);
         }
-        self.close_data_path();
+        self.close_next_data();
         self.lines.clear();
         self.pending = Pending::Closed;
         self.output(Output::Close);

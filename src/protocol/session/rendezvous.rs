@@ -11,7 +11,7 @@ use crate::protocol::host_port::{self, EprtError, EpsvArgument, EpsvError, Famil
 /// The data connection prepared for the next transfer. The latest of PASV, EPSV, PORT and EPRT
 /// wins, and one of them serves one transfer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum DataPath {
+pub(super) enum NextDataConnection {
     /// None: the next transfer gets 425.
     None,
     /// A passive port listens.
@@ -59,7 +59,7 @@ impl Session {
     }
 
     fn listen(&mut self, form: PassiveForm) {
-        self.data_path = DataPath::None;
+        self.next_data = NextDataConnection::None;
         self.pending = Pending::Passive(form);
         self.output(Output::ListenPassive);
     }
@@ -74,12 +74,12 @@ impl Session {
         };
         match (form, address) {
             (PassiveForm::Epsv, address) => {
-                self.data_path = DataPath::Passive;
+                self.next_data = NextDataConnection::Passive;
                 let text = host_port::epsv_text(address.port());
                 self.reply(229, text.as_bytes());
             }
             (PassiveForm::Pasv, SocketAddr::V4(address)) => {
-                self.data_path = DataPath::Passive;
+                self.next_data = NextDataConnection::Passive;
                 let text = host_port::pasv_text(address);
                 self.reply(227, text.as_bytes());
             }
@@ -126,17 +126,19 @@ impl Session {
         if target != self.peer.ip().to_canonical() && !self.policy.allow_foreign_data_address {
             return self.say(Situation::ForeignAddress);
         }
-        self.close_data_path();
-        self.data_path = DataPath::Active(SocketAddr::new(target, address.port()));
+        self.close_next_data();
+        self.next_data = NextDataConnection::Active(SocketAddr::new(target, address.port()));
         self.reply(200, b"Data connection address noted.");
     }
 
     /// Closes a passive listener and forgets an active address.
-    pub(super) fn close_data_path(&mut self) {
-        if self.data_path == DataPath::Passive || matches!(self.pending, Pending::Passive(_)) {
+    pub(super) fn close_next_data(&mut self) {
+        if self.next_data == NextDataConnection::Passive
+            || matches!(self.pending, Pending::Passive(_))
+        {
             self.output(Output::ClosePassive);
         }
-        self.data_path = DataPath::None;
+        self.next_data = NextDataConnection::None;
     }
 }
 

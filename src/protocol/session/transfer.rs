@@ -2,7 +2,7 @@
 //! replies frame it (RFC 959 §5.4, RFC 4217 §10.2). Moving the octets is the server-DTP's work.
 
 use super::io::{Output, ProtectionLevel, Rendezvous, TransferError};
-use super::rendezvous::DataPath;
+use super::rendezvous::NextDataConnection;
 use super::replies::{Situation, error_text};
 use super::{Pending, Session};
 use crate::protocol::file::{FileError, Opened, StoreMode, TransferRequest};
@@ -102,7 +102,7 @@ impl Session {
         if self.policy.require_data_tls && self.security.level() == ProtectionLevel::Clear {
             return self.say(Situation::DataLevelTooLow);
         }
-        if self.data_path == DataPath::None {
+        if self.next_data == NextDataConnection::None {
             return self.say(Situation::NeedDataConnection);
         }
         let name = argument.to_vec();
@@ -120,14 +120,14 @@ impl Session {
             Ok(opened) => opened,
             Err(error) => {
                 // The client's half of the data connection goes with the refused command.
-                self.close_data_path();
+                self.close_next_data();
                 let (code, text) = open_refusal(context.kind, error);
                 return self.say_code(code, text);
             }
         };
-        let rendezvous = match std::mem::replace(&mut self.data_path, DataPath::None) {
-            DataPath::Active(address) => Rendezvous::Active(address),
-            DataPath::Passive | DataPath::None => Rendezvous::Passive,
+        let rendezvous = match std::mem::replace(&mut self.next_data, NextDataConnection::None) {
+            NextDataConnection::Active(address) => Rendezvous::Active(address),
+            NextDataConnection::Passive | NextDataConnection::None => Rendezvous::Passive,
         };
         self.say_150(&context, &opened);
         self.pending = Pending::Running(context);
@@ -197,7 +197,7 @@ impl Session {
     /// ABOR with no transfer running; a running one was ended before this command is reached, so
     /// its 426 (or 226, when it was done already) is out.
     pub(super) fn abor(&mut self) {
-        self.close_data_path();
+        self.close_next_data();
         self.say(Situation::AbortDone);
     }
 

@@ -23,7 +23,7 @@ fn check(
         server.channel.seal_close_notify(&mut out).unwrap();
         let wire = send(&mut client);
         let mut drain = Drain::new(server.channel, after);
-        let mut inbound = InBuf::new();
+        let mut inbound = RecvBuffer::new();
         let mut result = Ok(DrainProgress::NeedBytes);
         let mut fed = 0;
         for bytes in wire.chunks(piece) {
@@ -120,7 +120,7 @@ fn a_close_notify_seen_before_needs_no_drain() {
     server.channel.open(&mut wire, &mut Vec::new()).unwrap();
     server.channel.seal_close_notify(&mut Vec::new()).unwrap();
     let mut drain = Drain::new(server.channel, After::Clear);
-    assert_eq!(drain.advance(&mut InBuf::new()), Ok(DrainProgress::Finished));
+    assert_eq!(drain.advance(&mut RecvBuffer::new()), Ok(DrainProgress::Finished));
 }
 
 #[track_caller]
@@ -153,7 +153,7 @@ fn an_old_session_does_not_go_on_for_ever() {
     let mut drain = Drain::new(server.channel, After::Clear);
     client.set_buffer_limit(None);
     client.writer().write_all(&vec![0; TLS_DRAIN_BYTES_MAX + 1]).unwrap();
-    let mut inbound = InBuf::new();
+    let mut inbound = RecvBuffer::new();
     inbound.extend_from_slice(&sent(&mut client));
     assert_eq!(drain.advance(&mut inbound), Err(TlsError::DrainTooLong));
 }

@@ -61,7 +61,7 @@ fn data_behind_the_clients_finished_is_left_for_us() {
 fn check_data_behind_finished(tls: &Arc<ServerTls>, client: &mut ClientConnection, piece: usize) {
     client.writer().write_all(b"USER anonymous\r\n").unwrap();
     let mut handshake = Handshake::new(tls, Purpose::Control, &this_session(), None);
-    let (mut inbound, mut out) = (InBuf::new(), Vec::new());
+    let (mut inbound, mut out) = (RecvBuffer::new(), Vec::new());
     loop {
         let last = !client.is_handshaking();
         for bytes in sent(client).chunks(piece) {
@@ -215,7 +215,7 @@ fn a_resumed_data_connection_of_tls12_is_given_no_ticket() {
             connect(&tls, &mut client(&config, "localhost"));
             let mut data = client(&config, "localhost");
             let mut handshake = Handshake::new(&tls, purpose, &this_session(), None);
-            let (mut inbound, mut out) = (InBuf::new(), Vec::new());
+            let (mut inbound, mut out) = (RecvBuffer::new(), Vec::new());
             inbound.extend_from_slice(&sent(&mut data));
             handshake.advance(&mut inbound, &mut out).unwrap();
             // ServerHello, then a NewSessionTicket or at once ChangeCipherSpec, Finished.
@@ -327,7 +327,7 @@ fn certificates_are_chosen_by_name() {
     #[track_caller]
     fn check(tls: &Arc<ServerTls>, mut client: ClientConnection, host: Option<&str>, index: usize) {
         let mut handshake = Handshake::new(tls, Purpose::Control, &this_session(), host);
-        let (mut inbound, mut out) = (InBuf::new(), Vec::new());
+        let (mut inbound, mut out) = (RecvBuffer::new(), Vec::new());
         inbound.extend_from_slice(&sent(&mut client));
         handshake.advance(&mut inbound, &mut out).unwrap();
         let _ = receive(&mut client, &out);
@@ -454,7 +454,7 @@ fn a_ticket_does_not_outlive_the_trust_in_its_certificate() {
 fn check_opening(bytes: &[u8], expected: &TlsError, alert: Option<u8>) {
     let tls = server(options());
     let mut handshake = Handshake::new(&tls, Purpose::Control, &this_session(), None);
-    let mut inbound = InBuf::new();
+    let mut inbound = RecvBuffer::new();
     inbound.extend_from_slice(bytes);
     let mut out = Vec::new();
     assert_eq!(handshake.advance(&mut inbound, &mut out).as_ref(), Err(expected));
@@ -488,7 +488,7 @@ fn a_wrong_first_record_gets_its_alert() {
 fn a_handshake_without_end_is_refused() {
     let tls = server(options());
     let mut handshake = Handshake::new(&tls, Purpose::Control, &this_session(), None);
-    let (mut inbound, mut out) = (InBuf::new(), Vec::new());
+    let (mut inbound, mut out) = (RecvBuffer::new(), Vec::new());
     // A ClientHello of 64 KiB less one, in records of 1,000.
     let mut record = [&[22, 3, 1, 3, 232, 1, 0, 255, 255][..], &[0; 996]].concat();
     let mut seen = 0;
@@ -513,7 +513,7 @@ fn a_fragmented_client_hello_is_put_together() {
         let mut client = client(&client_config(&tls, kind, None), "localhost");
         let hello = sent(&mut client);
         let mut handshake = Handshake::new(&tls, Purpose::Control, &this_session(), None);
-        let (mut inbound, mut out) = (InBuf::new(), Vec::new());
+        let (mut inbound, mut out) = (RecvBuffer::new(), Vec::new());
         for fragment in hello[5..].chunks(50) {
             inbound.extend_from_slice(&[22, 3, 1, 0, u8::try_from(fragment.len()).unwrap()]);
             inbound.extend_from_slice(fragment);
@@ -537,7 +537,7 @@ fn damaged_handshakes_give_errors_and_never_panic() {
             let mut hello = sent(&mut client);
             hello[position] ^= 1 << (position % 8);
             let mut handshake = Handshake::new(&tls, Purpose::Control, &this_session(), None);
-            let (mut inbound, mut out) = (InBuf::new(), Vec::new());
+            let (mut inbound, mut out) = (RecvBuffer::new(), Vec::new());
             inbound.extend_from_slice(&hello);
             let result = handshake.advance(&mut inbound, &mut out);
             assert_ne!(result, Ok(Progress::Established));
@@ -555,9 +555,9 @@ fn damaged_handshakes_give_errors_and_never_panic() {
 fn before_last_flight(
     tls: &Arc<ServerTls>,
     client: &mut ClientConnection,
-) -> (Handshake, InBuf, Vec<u8>) {
+) -> (Handshake, RecvBuffer, Vec<u8>) {
     let mut handshake = Handshake::new(tls, Purpose::Control, &this_session(), None);
-    let (mut inbound, mut out) = (InBuf::new(), Vec::new());
+    let (mut inbound, mut out) = (RecvBuffer::new(), Vec::new());
     inbound.extend_from_slice(&sent(client));
     handshake.advance(&mut inbound, &mut out).unwrap();
     receive(client, &out).unwrap();
@@ -635,7 +635,7 @@ fn a_client_that_gives_up_is_named() {
     // The client trusts another certificate.
     let mut client = client(&client_config(&stranger, TLS13, None), "localhost");
     let mut handshake = Handshake::new(&tls, Purpose::Control, &this_session(), None);
-    let (mut inbound, mut out) = (InBuf::new(), Vec::new());
+    let (mut inbound, mut out) = (RecvBuffer::new(), Vec::new());
     inbound.extend_from_slice(&sent(&mut client));
     handshake.advance(&mut inbound, &mut out).unwrap();
     receive(&mut client, &out).unwrap_err();
@@ -682,7 +682,7 @@ fn check_protocol(purpose: Purpose, offered: &[&[u8]], expected: Result<Option<&
         config.alpn_protocols = offered.iter().map(|&name| name.to_vec()).collect();
         let mut client = client(&Arc::new(config), "localhost");
         let mut handshake = Handshake::new(&tls, purpose, &this_session(), None);
-        let (mut inbound, mut out) = (InBuf::new(), Vec::new());
+        let (mut inbound, mut out) = (RecvBuffer::new(), Vec::new());
         inbound.extend_from_slice(&sent(&mut client));
         let answered = handshake.advance(&mut inbound, &mut out).map(drop);
         let received = receive(&mut client, &out).map(drop);

@@ -27,7 +27,7 @@ use super::{
     Channel, ControlSession, Handshake, HandshakeFacts, Opened, PemText, Progress, Purpose,
     ServerCertificate, ServerTls, TlsError, TlsOptions, TlsProfile, TlsVersions,
 };
-use crate::buffer::InBuf;
+use crate::buffer::RecvBuffer;
 use crate::protocol::policy::DataResumption;
 
 const LIFETIME: Duration = Duration::from_secs(1000);
@@ -178,7 +178,7 @@ fn receive(client: &mut ClientConnection, mut bytes: &[u8]) -> Result<Vec<u8>, r
 struct Server {
     channel: Channel,
     facts: HandshakeFacts,
-    inbound: InBuf,
+    inbound: RecvBuffer,
 }
 
 /// Runs a handshake to its end, handing over what the client sends in pieces of `piece` octets.
@@ -190,7 +190,7 @@ fn connect_in_pieces(
     piece: usize,
 ) -> Result<Server, TlsError> {
     let mut handshake = Handshake::new(tls, purpose, session, None);
-    let mut inbound = InBuf::new();
+    let mut inbound = RecvBuffer::new();
     let mut out = Vec::new();
     for _ in 0..10 {
         let mut progress = Progress::NeedBytes;

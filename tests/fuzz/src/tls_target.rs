@@ -5,7 +5,7 @@ use std::io::Write;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use ringftpd::buffer::InBuf;
+use ringftpd::buffer::RecvBuffer;
 use ringftpd::protocol::policy::DataResumption;
 use ringftpd::tls::{
     After, Channel, ControlSession, Drain, DrainProgress, Handshake, Opened, PemText, Progress,
@@ -70,7 +70,7 @@ pub fn tls_record(data: &[u8]) {
 
 fn into_handshake(setup: &Setup, octets: &[u8]) {
     let mut handshake = server(setup);
-    let (mut raw, mut out) = (InBuf::new(), Vec::new());
+    let (mut raw, mut out) = (RecvBuffer::new(), Vec::new());
     for segment in octets.chunks(11) {
         raw.extend_from_slice(segment);
         match handshake.advance(&mut raw, &mut out) {
@@ -124,11 +124,11 @@ fn server(setup: &Setup) -> Handshake {
     Handshake::new(&setup.server, Purpose::Control, &session, None)
 }
 
-fn established(setup: &Setup) -> (Channel, InBuf, ClientConnection) {
+fn established(setup: &Setup) -> (Channel, RecvBuffer, ClientConnection) {
     let mut handshake = server(setup);
     let name = ServerName::try_from("fuzz.test").expect("a name");
     let mut client = ClientConnection::new(setup.client.clone(), name).expect("a client");
-    let (mut raw, mut out) = (InBuf::new(), Vec::new());
+    let (mut raw, mut out) = (RecvBuffer::new(), Vec::new());
     loop {
         raw.extend_from_slice(&flush(&mut client));
         let progress = handshake.advance(&mut raw, &mut out).expect("an honest handshake");
@@ -152,7 +152,7 @@ fn flush(client: &mut ClientConnection) -> Vec<u8> {
 }
 
 /// All application data up to the first error.
-fn receive(channel: &mut Channel, raw: &mut InBuf) -> Vec<u8> {
+fn receive(channel: &mut Channel, raw: &mut RecvBuffer) -> Vec<u8> {
     let mut received = Vec::new();
     loop {
         match channel.open(raw.filled_mut(), &mut Vec::new()) {

@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use rustix::io::Errno;
 
-use crate::buffer::Share;
+use crate::buffer::Permit;
 use crate::connection::context::Context;
 use crate::connection::transfer::report::Reads;
 use crate::connection::transfer::storage::OpenFile;
@@ -51,14 +51,14 @@ struct Pending {
     count: usize,
     /// Octets before the position that is wanted, because direct reads are aligned.
     skip: usize,
-    share: Option<Share>,
+    permit: Option<Permit>,
 }
 
 struct Chunk {
     octets: Read,
     taken: usize,
     /// Its part of what the shard may read ahead.
-    _share: Option<Share>,
+    _permit: Option<Permit>,
 }
 
 /// Octets as they were read.
@@ -170,8 +170,11 @@ impl Source {
             self.ended = true;
             return Ok(());
         }
-        self.chunk =
-            Some(Chunk { octets: Read::Ring(octets), taken: pending.skip, _share: pending.share });
+        self.chunk = Some(Chunk {
+            octets: Read::Ring(octets),
+            taken: pending.skip,
+            _permit: pending.permit,
+        });
         // The disk goes on while the chunk is sent.
         self.read_ahead()
     }
@@ -179,12 +182,12 @@ impl Source {
     /// Reads where a read may wait for somebody who is gone: those of io_uring would keep the
     /// kernel's few threads from reads of other files.
     async fn wait_for_helper(&mut self) -> Result<(), FileError> {
-        let share = self.context.read_ahead.take();
-        let count = if share.is_some() { READ_AHEAD_BYTES } else { READ_AHEAD_SMALL_BYTES };
+        let permit = self.context.read_ahead.try_acquire();
+        let count = if permit.is_some() { READ_AHEAD_BYTES } else { READ_AHEAD_SMALL_BYTES };
         let octets = self.file.peek(count).await?;
         self.ended = octets.is_empty();
         if !self.ended {
-            self.chunk = Some(Chunk { octets: Read::Helper(octets), taken: 0, _share: share });
+            self.chunk = Some(Chunk { octets: Read::Helper(octets), taken: 0, _permit: permit });
         }
         Ok(())
     }
@@ -209,8 +212,8 @@ impl Source {
             if !urgent && (self.ahead >= self.file.size() || self.file.is_cached(self.ahead)) {
                 break;
             }
-            let share = self.context.read_ahead.take();
-            let count = match (&share, urgent) {
+            let permit = self.context.read_ahead.try_acquire();
+            let count = match (&permit, urgent) {
                 (Some(_), _) => READ_AHEAD_BYTES,
                 (None, true) => READ_AHEAD_SMALL_BYTES,
                 (None, false) => break,
@@ -219,7 +222,7 @@ impl Source {
             let position = self.ahead - skip;
             let read = self.reader()?.start(position, count);
             let skip = usize::try_from(skip).unwrap_or(0);
-            self.pending.push_back(Pending { read, position, count, skip, share });
+            self.pending.push_back(Pending { read, position, count, skip, permit });
             self.ahead = position + count as u64;
         }
         Ok(())

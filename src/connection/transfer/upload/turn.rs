@@ -1,4 +1,4 @@
-//! Which upload of a shard goes ahead.
+//! Which upload of a shard has the turn.
 //!
 //! The socket of a client that is as fast as the shard fills while others are served, by a MiB or
 //! more. Were there one batch for each in turn, whatever is read would have left the CPU's caches
@@ -7,19 +7,20 @@
 //! has its turn between them, short uploads included.
 
 use crate::limits::{TRANSFER_BATCH_BYTES, UPLOAD_ROUND_BYTES, UPLOAD_TURN_BYTES_MAX};
-use crate::runtime::{Line, Member};
+use crate::runtime::{Turn, Turns};
 
 /// One upload's part in this.
 pub(crate) struct UploadTurn {
-    member: Member,
+    turn: Turn,
     /// Octets it may still bring before others have their turn.
     left: usize,
 }
 
 impl UploadTurn {
-    /// For an upload that begins; `line` is the shard's. Its first batch waits for nobody.
-    pub(crate) fn new(line: &Line) -> Self {
-        Self { member: line.member(), left: TRANSFER_BATCH_BYTES }
+    /// For an upload that begins; `turns` are the shard's. Its first batch does not wait for a
+    /// turn.
+    pub(crate) fn new(turns: &Turns) -> Self {
+        Self { turn: turns.join(), left: TRANSFER_BATCH_BYTES }
     }
 
     /// Whether it has to wait for its next turn.
@@ -29,27 +30,27 @@ impl UploadTurn {
 
     /// Returns when this upload has its next turn. May be dropped at any time.
     pub(crate) async fn come(&mut self) {
-        self.left = share(self.member.be_first().await);
+        self.left = share(self.turn.come().await);
     }
 
     /// Says that it brought `octets`.
     pub(crate) fn took(&mut self, octets: usize) {
         self.left = self.left.saturating_sub(octets);
         if self.left == 0 {
-            self.member.step_out();
+            self.turn.end();
         }
     }
 
-    /// Lets others go ahead before it waits for something else than its turn.
+    /// Ends the turn before it waits for something else.
     pub(crate) fn pause(&mut self) {
-        // What is left of the batch that waits for nobody stays.
-        if self.member.step_out() {
+        // The first batch never waits for a turn, so its remainder is kept.
+        if self.turn.end() {
             self.left = 0;
         }
     }
 }
 
-/// Octets of one turn while so many uploads want theirs.
+/// Octets of one turn while `uploads` want turns.
 fn share(uploads: usize) -> usize {
     (UPLOAD_ROUND_BYTES / uploads.max(1)).clamp(TRANSFER_BATCH_BYTES, UPLOAD_TURN_BYTES_MAX)
 }
@@ -70,8 +71,8 @@ mod tests {
     #[test]
     fn short_uploads_wait_for_nobody_and_long_ones_for_a_share() {
         on_shard(|| async {
-            let line = Line::default();
-            let [mut long, mut other, mut short] = [(); 3].map(|()| UploadTurn::new(&line));
+            let turns = Turns::default();
+            let [mut long, mut other, mut short] = [(); 3].map(|()| UploadTurn::new(&turns));
             for turn in [&mut long, &mut other] {
                 assert!(!turn.is_over());
                 turn.took(TRANSFER_BATCH_BYTES);

@@ -292,7 +292,7 @@ fn every_command_after_rein() {
 fn state_of(shell: &Shell) -> String {
     let s = &shell.session;
     let access = (&s.security, &s.login, s.failures, &s.host, s.auth_ssl);
-    let transfer = (&s.parameters, &s.cwd, &s.data_path, s.epsv_all, s.restart, s.announced);
+    let transfer = (&s.parameters, &s.cwd, &s.next_data, s.epsv_all, s.restart, s.announced);
     format!("{access:?} {transfer:?} {:?} {:?}", s.pending, shell.listening)
 }
 

@@ -5,14 +5,14 @@
 /// Invariant: `start <= end <= data.len()`. An emptied buffer starts over at 0, so in steady state
 /// nothing is moved.
 #[derive(Debug, Default)]
-pub struct InBuf {
+pub struct RecvBuffer {
     data: Vec<u8>,
     start: usize,
     end: usize,
 }
 
-impl InBuf {
-    /// An empty buffer that owns no memory until [`InBuf::spare`] is called.
+impl RecvBuffer {
+    /// An empty buffer that owns no memory until [`RecvBuffer::spare`] is called.
     #[must_use]
     pub const fn new() -> Self {
         Self { data: Vec::new(), start: 0, end: 0 }
@@ -45,7 +45,7 @@ impl InBuf {
     ///
     /// # Panics
     ///
-    /// When `count` is more than [`InBuf::len`].
+    /// When `count` is more than [`RecvBuffer::len`].
     pub fn consume(&mut self, count: usize) {
         assert!(count <= self.len(), "consume past the end of what was received");
         self.start += count;
@@ -55,7 +55,7 @@ impl InBuf {
         }
     }
 
-    /// Room for at least `min` more bytes; call [`InBuf::commit`] with how many were filled.
+    /// Room for at least `min` more bytes; call [`RecvBuffer::commit`] with how many were filled.
     pub fn spare(&mut self, min: usize) -> &mut [u8] {
         if self.data.len() - self.end < min {
             self.data.copy_within(self.start..self.end, 0);
@@ -68,7 +68,7 @@ impl InBuf {
         &mut self.data[self.end..]
     }
 
-    /// Marks `count` bytes of [`InBuf::spare`] as received.
+    /// Marks `count` bytes of [`RecvBuffer::spare`] as received.
     ///
     /// # Panics
     ///
@@ -78,7 +78,7 @@ impl InBuf {
         self.end += count;
     }
 
-    /// Octets of memory it works in; [`InBuf::spare`] adds to them when it must.
+    /// Octets of memory it works in; [`RecvBuffer::spare`] adds to them when it must.
     #[must_use]
     pub const fn memory(&self) -> usize {
         self.data.len()
@@ -123,7 +123,7 @@ mod tests {
 
     #[test]
     fn fills_consumes_and_compacts() {
-        let mut buffer = InBuf::new();
+        let mut buffer = RecvBuffer::new();
         buffer.extend_from_slice(b"hello world");
         buffer.consume(6);
         assert_eq!(buffer.filled(), b"world");
