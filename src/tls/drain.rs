@@ -6,18 +6,10 @@ use super::record::{ALERT, APPLICATION_DATA, HANDSHAKE, HEADER_BYTES, Header};
 use super::{Channel, Opened, TlsError};
 use crate::buffer::RecvBuffer;
 use crate::limits::TLS_DRAIN_BYTES_MAX;
+use crate::protocol::session::AfterTls;
 
 /// Octets of a handshake record's body that tell a ClientHello: type, length, version.
 const CLIENT_HELLO_PEEK: usize = 5;
-
-/// What the next bytes on the TCP connection may be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum After {
-    /// A new ClientHello, never plaintext: REIN on the implicit port (MS-FTPS 3.2.5.3).
-    Implicit,
-    /// Plaintext commands: REIN on the explicit port, CCC.
-    Clear,
-}
 
 /// How far a [`Drain`] is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,14 +29,14 @@ pub enum DrainProgress {
 #[derive(Debug)]
 pub struct Drain {
     channel: Channel,
-    after: After,
+    after: AfterTls,
     bytes_seen: usize,
 }
 
 impl Drain {
     /// Takes over the session after [`Channel::seal_close_notify`].
     #[must_use]
-    pub const fn new(mut channel: Channel, after: After) -> Self {
+    pub const fn new(mut channel: Channel, after: AfterTls) -> Self {
         channel.close_send();
         Self { channel, after, bytes_seen: 0 }
     }
@@ -85,13 +77,13 @@ impl Drain {
 
     fn without_close_notify(&self, first: u8, bytes: &[u8]) -> Result<DrainProgress, TlsError> {
         match self.after {
-            After::Clear if !(20..=24).contains(&first) => Ok(DrainProgress::Finished),
-            After::Implicit if first == HANDSHAKE => match is_client_hello(bytes) {
+            AfterTls::Clear if !(20..=24).contains(&first) => Ok(DrainProgress::Finished),
+            AfterTls::Implicit if first == HANDSHAKE => match is_client_hello(bytes) {
                 Some(true) => Ok(DrainProgress::Finished),
                 Some(false) => Err(TlsError::UnexpectedAfterClose { first }),
                 None => Ok(DrainProgress::NeedBytes),
             },
-            After::Clear | After::Implicit => Err(TlsError::UnexpectedAfterClose { first }),
+            AfterTls::Clear | AfterTls::Implicit => Err(TlsError::UnexpectedAfterClose { first }),
         }
     }
 }

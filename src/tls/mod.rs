@@ -31,7 +31,7 @@ pub use certificate::{PemText, SelfSigned, ServerCertificate, Validity, self_sig
 pub use channel::{Channel, Opened};
 pub use client_certificate::{ClientCertificate, sha256_fingerprint};
 pub use control_session::ControlSession;
-pub use drain::{After, Drain, DrainProgress, is_tls_record};
+pub use drain::{Drain, DrainProgress, is_tls_record};
 pub use error::{Culprit, TlsError, TlsSetupError};
 pub use handshake::{Handshake, HandshakeFacts, Progress};
 pub use kernel::{Aead, KernelSender, ProtocolRecord, SendKeys};

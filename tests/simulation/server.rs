@@ -18,9 +18,8 @@ use ringftpd::protocol::session::{
     SessionStart, TransferError,
 };
 use ringftpd::tls::{
-    After, Channel, ControlSession, Drain, DrainProgress, Handshake, Opened as OpenedRecord,
-    PemText, Progress, Purpose, ServerCertificate, ServerTls, TlsError, TlsOptions, TlsProfile,
-    TlsVersions,
+    Channel, ControlSession, Drain, DrainProgress, Handshake, Opened as OpenedRecord, PemText,
+    Progress, Purpose, ServerCertificate, ServerTls, TlsError, TlsOptions, TlsProfile, TlsVersions,
 };
 
 use crate::model::{Asked, Canary, Tree, rename_in, store_in, unix_lines};
@@ -313,10 +312,6 @@ impl Server {
             panic!("shutdown of a TLS that is not there");
         };
         channel.seal_close_notify(&mut self.out).unwrap();
-        let after = match after {
-            AfterTls::Implicit => After::Implicit,
-            AfterTls::Clear => After::Clear,
-        };
         self.wire = Wire::Draining(Box::new(Drain::new(*channel, after)));
     }
 

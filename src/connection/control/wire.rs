@@ -6,7 +6,7 @@ use std::time::Instant;
 use crate::buffer::RecvBuffer;
 use crate::protocol::session::{AfterTls, Session};
 use crate::tls::{
-    After, Channel, Drain, DrainProgress, Handshake, HandshakeFacts, Opened, Progress, TlsError,
+    Channel, Drain, DrainProgress, Handshake, HandshakeFacts, Opened, Progress, TlsError,
 };
 
 /// What lies between the socket and the session.
@@ -111,10 +111,6 @@ impl Wire {
             return Ok(());
         };
         channel.seal_close_notify(out)?;
-        let after = match after {
-            AfterTls::Implicit => After::Implicit,
-            AfterTls::Clear => After::Clear,
-        };
         *self = Self::Draining(Box::new(Drain::new(*channel, after)));
         Ok(())
     }

@@ -106,12 +106,12 @@ pub enum TransferError {
     Storage(FileError),
 }
 
-/// What follows when TLS is taken off the control connection.
+/// What the next octets may be when TLS is taken off the control connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AfterTls {
-    /// Implicit FTPS: a fresh ClientHello on the same TCP connection.
+    /// A new ClientHello, never plaintext: REIN on the implicit port (MS-FTPS 3.2.5.3).
     Implicit,
-    /// Explicit FTPS: commands in clear.
+    /// Commands in clear: REIN on the explicit port, CCC.
     Clear,
 }
 

@@ -4,14 +4,15 @@ use std::io::Write as _;
 
 use super::*;
 use crate::limits::TLS_DRAIN_BYTES_MAX;
-use crate::tls::{After, Drain, DrainProgress, is_tls_record};
+use crate::protocol::session::AfterTls;
+use crate::tls::{Drain, DrainProgress, is_tls_record};
 
 /// Our close_notify is out; `wire` is what the client sends from then on. It is tried whole and
 /// byte by byte; `left` is what must remain for the next state.
 #[track_caller]
 fn check(
     kind: Kind,
-    after: After,
+    after: AfterTls,
     send: impl Fn(&mut ClientConnection) -> Vec<u8>,
     left: &[u8],
     expected: Result<DrainProgress, TlsError>,
@@ -58,7 +59,7 @@ fn rein_06_close_notify_and_client_hello_in_one_segment() {
             client.send_close_notify();
             [sent(client), hello.clone()].concat()
         };
-        check(kind, After::Implicit, send, &hello, Ok(DrainProgress::Finished));
+        check(kind, AfterTls::Implicit, send, &hello, Ok(DrainProgress::Finished));
     }
 }
 
@@ -71,7 +72,7 @@ fn rein_11_commands_of_the_old_session_are_dropped() {
             client.send_close_notify();
             [sent(client), b"USER c\r\n".to_vec()].concat()
         };
-        check(kind, After::Clear, send, b"USER c\r\n", Ok(DrainProgress::Finished));
+        check(kind, AfterTls::Clear, send, b"USER c\r\n", Ok(DrainProgress::Finished));
     }
 }
 
@@ -84,7 +85,7 @@ fn rein_12_client_hello_without_close_notify() {
             [sent(client), hello.clone()].concat()
         };
         // Byte by byte, the drain ends as soon as the ClientHello is told; all of it is left.
-        check(kind, After::Implicit, send, &hello, Ok(DrainProgress::Finished));
+        check(kind, AfterTls::Implicit, send, &hello, Ok(DrainProgress::Finished));
     }
 }
 
@@ -96,7 +97,7 @@ fn passive_ccc_plaintext_without_close_notify() {
                 client.writer().write_all(b"NOOP\r\n").unwrap();
                 [sent(client), plain.to_vec()].concat()
             };
-            check(kind, After::Clear, send, plain, Ok(DrainProgress::Finished));
+            check(kind, AfterTls::Clear, send, plain, Ok(DrainProgress::Finished));
         }
     }
 }
@@ -109,7 +110,7 @@ fn late_key_updates_belong_to_the_old_session() {
         client.send_close_notify();
         [sent(client), b"QUIT\r\n".to_vec()].concat()
     };
-    check(TLS13, After::Clear, send, b"QUIT\r\n", Ok(DrainProgress::Finished));
+    check(TLS13, AfterTls::Clear, send, b"QUIT\r\n", Ok(DrainProgress::Finished));
 }
 
 #[test]
@@ -119,12 +120,12 @@ fn a_close_notify_seen_before_needs_no_drain() {
     let mut wire = sent(&mut client);
     server.channel.open(&mut wire, &mut Vec::new()).unwrap();
     server.channel.seal_close_notify(&mut Vec::new()).unwrap();
-    let mut drain = Drain::new(server.channel, After::Clear);
+    let mut drain = Drain::new(server.channel, AfterTls::Clear);
     assert_eq!(drain.advance(&mut RecvBuffer::new()), Ok(DrainProgress::Finished));
 }
 
 #[track_caller]
-fn check_refused(kind: Kind, after: After, wire: &[u8]) {
+fn check_refused(kind: Kind, after: AfterTls, wire: &[u8]) {
     let expected = Err(TlsError::UnexpectedAfterClose { first: wire[0] });
     check(kind, after, |_| wire.to_vec(), b"", expected);
 }
@@ -132,25 +133,25 @@ fn check_refused(kind: Kind, after: After, wire: &[u8]) {
 #[test]
 fn neither_old_session_nor_new_state() {
     for kind in [TLS12, TLS13] {
-        check_refused(kind, After::Implicit, b"USER a\r\n");
-        check_refused(kind, After::Implicit, &[20, 3, 3, 0, 1, 1]);
-        check_refused(kind, After::Clear, &[22, 3, 3, 0, 1, 1]);
-        check_refused(kind, After::Clear, &[24, 3, 3, 0, 1, 1]);
+        check_refused(kind, AfterTls::Implicit, b"USER a\r\n");
+        check_refused(kind, AfterTls::Implicit, &[20, 3, 3, 0, 1, 1]);
+        check_refused(kind, AfterTls::Clear, &[22, 3, 3, 0, 1, 1]);
+        check_refused(kind, AfterTls::Clear, &[24, 3, 3, 0, 1, 1]);
         // An encrypted handshake record of the old session is no ClientHello.
-        check_refused(kind, After::Implicit, &[22, 3, 3, 0, 6, 0, 0, 0, 0, 0, 0]);
-        check_refused(kind, After::Implicit, &[22, 3, 3, 0, 6, 1, 0, 0, 0, 9, 9]);
-        check_refused(kind, After::Implicit, &[22, 3, 3, 0, 0]);
+        check_refused(kind, AfterTls::Implicit, &[22, 3, 3, 0, 6, 0, 0, 0, 0, 0, 0]);
+        check_refused(kind, AfterTls::Implicit, &[22, 3, 3, 0, 6, 1, 0, 0, 0, 9, 9]);
+        check_refused(kind, AfterTls::Implicit, &[22, 3, 3, 0, 0]);
     }
     let garbage = [23, 3, 3, 0, 40].into_iter().chain([7; 40]).collect::<Vec<_>>();
-    check(TLS13, After::Clear, |_| garbage.clone(), b"", Err(TlsError::BadRecordMac));
-    check(TLS13, After::Clear, |_| b"\x17\x03".to_vec(), b"", Ok(DrainProgress::NeedBytes));
+    check(TLS13, AfterTls::Clear, |_| garbage.clone(), b"", Err(TlsError::BadRecordMac));
+    check(TLS13, AfterTls::Clear, |_| b"\x17\x03".to_vec(), b"", Ok(DrainProgress::NeedBytes));
 }
 
 #[test]
 fn an_old_session_does_not_go_on_for_ever() {
     let (mut server, mut client) = connected(TLS13);
     server.channel.seal_close_notify(&mut Vec::new()).unwrap();
-    let mut drain = Drain::new(server.channel, After::Clear);
+    let mut drain = Drain::new(server.channel, AfterTls::Clear);
     client.set_buffer_limit(None);
     client.writer().write_all(&vec![0; TLS_DRAIN_BYTES_MAX + 1]).unwrap();
     let mut inbound = RecvBuffer::new();

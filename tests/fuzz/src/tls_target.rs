@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use ringftpd::buffer::RecvBuffer;
 use ringftpd::protocol::policy::DataResumption;
+use ringftpd::protocol::session::AfterTls;
 use ringftpd::tls::{
-    After, Channel, ControlSession, Drain, DrainProgress, Handshake, Opened, PemText, Progress,
-    Purpose, ServerCertificate, ServerTls, TlsOptions, TlsProfile, TlsVersions, is_tls_record,
+    Channel, ControlSession, Drain, DrainProgress, Handshake, Opened, PemText, Progress, Purpose,
+    ServerCertificate, ServerTls, TlsOptions, TlsProfile, TlsVersions, is_tls_record,
 };
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore};
@@ -110,7 +111,7 @@ fn into_drain(setup: &Setup, octets: &[u8]) {
     let (first, octets) = octets.split_first().unwrap_or((&0, &[]));
     let (mut channel, mut raw, _) = established(setup);
     channel.seal_close_notify(&mut Vec::new()).expect("close_notify");
-    let after = if first % 2 == 0 { After::Implicit } else { After::Clear };
+    let after = if first % 2 == 0 { AfterTls::Implicit } else { AfterTls::Clear };
     let mut drain = Drain::new(channel, after);
     raw.extend_from_slice(octets);
     // No record is sealed for this session, so all octets belong to the next state or to nobody.
