@@ -4,6 +4,8 @@ pub mod limits;
 
 pub mod clock;
 
+pub mod settings;
+
 pub mod protocol;
 
 pub mod sys;

@@ -11,9 +11,7 @@ use etcetera::BaseStrategy;
 use tracing::level_filters::LevelFilter;
 
 use crate::auth::Password;
-use crate::config::{
-    self, CpuList, LOG_FORMATS, LOG_LEVELS, ListenAddress, LogFormat, Overrides, PortRange,
-};
+use crate::config::{self, CpuList, ListenAddress, LogFormat, Overrides, PortRange, Words};
 use crate::protocol::account::Permissions;
 
 /// Environment variable with the password of `--user` and of `ringftpd user`.
@@ -48,6 +46,8 @@ Examples:
   Run from a configuration, after checking it:
       ringftpd check-config --config /etc/ringftpd/ringftpd.toml
       ringftpd serve --config /etc/ringftpd/ringftpd.toml
+  Begin a configuration with all keys, explained:
+      ringftpd reference-config > ringftpd.toml
   Add a user to the configuration; the password is asked for:
       ringftpd user add --config /etc/ringftpd/ringftpd.toml bob --home /srv/bob
 
@@ -71,6 +71,8 @@ pub(super) enum Command {
     /// Exit status: 0 without mistakes, else 1. Ports in use and limits of the host show only when
     /// the server starts.
     CheckConfig(ServeArguments),
+    /// Print the reference configuration: every key with its default and its meaning
+    ReferenceConfig,
     /// Add, change, remove and list users of a configuration
     #[command(subcommand)]
     User(UserCommand),
@@ -134,11 +136,11 @@ pub(super) struct ServeArguments {
     pub(super) state_dir: Option<PathBuf>,
 
     /// Form of the log on standard error: text or json [default: text]
-    #[arg(long, value_name = "FORMAT", value_parser = parse_log_format)]
+    #[arg(long, value_name = "FORMAT", value_parser = parse_word::<LogFormat>)]
     pub(super) log_format: Option<LogFormat>,
 
     /// Log level: off, error, warn, info, debug or trace [default: info]
-    #[arg(long, value_name = "LEVEL", value_parser = parse_log_level)]
+    #[arg(long, value_name = "LEVEL", value_parser = parse_word::<LevelFilter>)]
     pub(super) log_level: Option<LevelFilter>,
 }
 
@@ -287,18 +289,9 @@ fn parse_listen(text: &str) -> Result<Listen, String> {
     if text == "none" { Ok(Listen::None) } else { text.parse().map(Listen::At) }
 }
 
-fn parse_log_format(text: &str) -> Result<LogFormat, String> {
-    word(&LOG_FORMATS, text)
-}
-
-fn parse_log_level(text: &str) -> Result<LevelFilter, String> {
-    word(&LOG_LEVELS, text)
-}
-
-fn word<T: Copy>(words: &[(&str, T)], text: &str) -> Result<T, String> {
-    let found = words.iter().find(|(word, _)| *word == text);
-    found.map(|(_, value)| *value).ok_or_else(|| {
-        let words: Vec<_> = words.iter().map(|(word, _)| *word).collect();
+fn parse_word<T: Words>(text: &str) -> Result<T, String> {
+    T::of_word(text).ok_or_else(|| {
+        let words: Vec<_> = T::WORDS.iter().map(|(word, _)| *word).collect();
         format!("not one of {}", words.join(", "))
     })
 }

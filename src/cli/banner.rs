@@ -92,7 +92,7 @@ impl Banner<'_> {
     }
 
     fn certificate_file(&self) -> Option<String> {
-        match &self.config.settings.tls.certificate {
+        match &self.config.certificate {
             CertificateSource::SelfSigned { directory } if self.self_signed => {
                 Some(crate::tls::self_signed_chain(directory).display().to_string())
             }

@@ -46,7 +46,7 @@ impl LogGuard {
 /// # Errors
 ///
 /// A sentence for the operator: a bad `RINGFTPD_LOG`, or a log that is installed already.
-pub fn start(log: Log) -> Result<LogGuard, String> {
+pub fn start(log: &Log) -> Result<LogGuard, String> {
     let filter = filter(log.level, std::env::var(FILTER_VARIABLE).ok().as_deref())?;
     let (writer, guard) = NonBlockingBuilder::default()
         .buffered_lines_limit(QUEUE_LINES_MAX)

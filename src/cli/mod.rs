@@ -1,5 +1,5 @@
-//! The program as its operator meets it: arguments, `serve`, `check-config`, `user`, and the set-up
-//! of logging. Everything the server does itself is in other modules.
+//! The program as its operator meets it: arguments, `serve`, `check-config`, `reference-config`,
+//! `user`, and the set-up of logging. Everything the server does itself is in other modules.
 
 mod args;
 mod banner;
@@ -19,7 +19,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::config::Config;
+use crate::config::{self, Config};
 
 pub use args::Arguments;
 use args::{Command, ServeArguments};
@@ -32,6 +32,10 @@ pub fn run() -> ExitCode {
         None => serve(&arguments.serve),
         Some(Command::Serve(serve_arguments)) => serve(&serve_arguments),
         Some(Command::CheckConfig(serve_arguments)) => check_config::run(&serve_arguments),
+        Some(Command::ReferenceConfig) => {
+            print(config::reference().trim_end());
+            ExitCode::SUCCESS
+        }
         Some(Command::User(command)) => user::run(&command),
     }
 }

@@ -66,22 +66,22 @@ struct Listeners {
 fn start(config: Config, signals: Caught) -> Result<Server, String> {
     let settings = &config.settings;
     let mut cpus =
-        settings.cpus.as_ref().map_or_else(cpu::available, |list| list.as_slice().to_vec());
+        settings.shards.cpus.as_ref().map_or_else(cpu::available, |list| list.as_slice().to_vec());
     if cpus.is_empty() {
         return Err("no CPU to run on: the affinity mask of this process is empty".to_owned());
     }
     if let Some(problem) = check_config::missing_cpus(settings, &cpu::available()) {
         return Err(problem);
     }
-    let room = host::check(cpus.len(), settings.user.is_some());
+    let room = host::check(cpus.len(), settings.process.user.is_some());
     let room = room.map_err(|error| error.to_string())?;
     cpus.truncate(room.shards);
     let files = host::raise_open_files().map_err(|error| error.to_string())?;
-    let (certificate, origin) = tls_setup::load_certificate(&settings.tls.certificate)?;
-    let certificates = tls_setup::load_copies(&certificate, settings, cpus.len())?;
+    let (certificate, origin) = tls_setup::load_certificate(&config.certificate)?;
+    let certificates = tls_setup::load_copies(&certificate, &config.certificate, cpus.len())?;
     let tls = tls_setup::build(&config, certificates)?;
     let listeners = bind(settings, &cpus)?;
-    let endpoint = settings.metrics.map(Endpoint::bind).transpose();
+    let endpoint = settings.metrics.listen.map(Endpoint::bind).transpose();
     let endpoint = endpoint.map_err(|error| format!("metrics.listen: {error}"))?;
     // As root: then the kernel may load its module.
     let kernel_tls = tls_setup::kernel_tls(&settings.tls);
@@ -90,7 +90,7 @@ fn start(config: Config, signals: Caught) -> Result<Server, String> {
     host::check_io_uring().map_err(|error| error.to_string())?;
     let (homes, absent) = open_homes(&config, cpus.len())?;
 
-    let log = logging::start(settings.log)?;
+    let log = logging::start(&settings.log)?;
     let sessions = u64::from(settings.limits.sessions);
     let shard_count = u64::try_from(cpus.len()).unwrap_or(u64::MAX);
     let handles = handles_of(&homes);
@@ -254,7 +254,7 @@ fn log_report(shard: usize, report: &Report) {
 fn bind(settings: &Settings, cpus: &[usize]) -> Result<Listeners, String> {
     let shards = cpus.len();
     let cpus: Vec<u32> = cpus.iter().filter_map(|cpu| u32::try_from(*cpu).ok()).collect();
-    let steer_by = match settings.steering {
+    let steer_by = match settings.shards.steering {
         Steering::Kernel => SteerBy::Kernel,
         Steering::Cpu => SteerBy::Cpu(&cpus),
         Steering::Source => SteerBy::Source,
@@ -266,13 +266,14 @@ fn bind(settings: &Settings, cpus: &[usize]) -> Result<Listeners, String> {
     };
     let hello = settings.limits.client_hello_timeout.min(settings.policy.handshake_timeout);
     let implicit = ListenerKind::Implicit { defer_accept: hello };
-    for address in &settings.implicit {
-        let bound = bind_first(address, shards, implicit, settings.backlog, steer_by);
+    for address in &settings.listen.implicit {
+        let bound = bind_first(address, shards, implicit, settings.listen.backlog, steer_by);
         let addresses = listeners.take(bound.map_err(|error| error.to_string())?);
         listeners.implicit.extend(addresses);
     }
-    for address in &settings.explicit {
-        let bound = bind_first(address, shards, ListenerKind::Explicit, settings.backlog, steer_by);
+    for address in &settings.listen.explicit {
+        let bound =
+            bind_first(address, shards, ListenerKind::Explicit, settings.listen.backlog, steer_by);
         let addresses = listeners.take(bound.map_err(|error| error.to_string())?);
         listeners.explicit.extend(addresses);
     }
@@ -346,7 +347,7 @@ fn has_ipv6() -> bool {
 }
 
 fn become_user(settings: &Settings) -> Result<(), String> {
-    let Some(user) = &settings.user else { return Ok(()) };
+    let Some(user) = &settings.process.user else { return Ok(()) };
     let identity = privileges::Identity::resolve(user).map_err(|error| error.to_string())?;
     let keep = if settings.policy.allow_active {
         privileges::Keep::LowPorts
@@ -452,10 +453,10 @@ fn start_shards(
             passive,
             masquerade: settings.passive.address,
             sessions_max: share(limits.sessions, number, count),
-            sessions_per_ip_max: limits.sessions_per_ip,
-            sessions_per_user_max: limits.sessions_per_user,
+            sessions_per_ip_max: limits.sessions_per_ip.0,
+            sessions_per_user_max: limits.sessions_per_user.0,
             handshakes_max: usize::try_from(limits.handshakes).unwrap_or(usize::MAX),
-            handshake_percent: settings.handshake_percent,
+            handshake_percent: settings.shards.handshake_percent.0,
             remember_logins: limits.remember_logins,
             client_hello_timeout: limits.client_hello_timeout,
             kernel_tls: means.kernel_tls,

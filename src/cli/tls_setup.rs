@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::{CertificateSource, Config, KernelTls, Settings, Tls};
+use crate::config::{CertificateSource, CipherSuite, Config, GroupName, KernelTls, Tls};
 use crate::sys::ktls;
 use crate::tls::{PemText, SelfSigned, ServerCertificate, ServerTls, TlsOptions, Validity};
 
@@ -34,10 +34,10 @@ pub(super) fn load_certificate(
 /// `first`, and the same loaded again for every shard but one. A clone would share its parts.
 pub(super) fn load_copies(
     first: &ServerCertificate,
-    settings: &Settings,
+    source: &CertificateSource,
     shards: usize,
 ) -> Result<Vec<ServerCertificate>, String> {
-    let again = || load_certificate(&settings.tls.certificate).map(|(certificate, _)| certificate);
+    let again = || load_certificate(source).map(|(certificate, _)| certificate);
     std::iter::once(Ok(first.clone())).chain((1..shards).map(|_| again())).collect()
 }
 
@@ -79,14 +79,16 @@ fn build_one(
         .users()
         .filter_map(|user| user.certificate.as_ref()?.sha256)
         .collect();
+    let owned = |names: Vec<&str>| names.into_iter().map(str::to_owned).collect();
     let suites = settings.tls.cipher_suites.as_ref();
+    let groups = settings.tls.groups.as_ref();
     ServerTls::new(TlsOptions {
         profile: settings.tls.profile,
-        groups: settings.tls.groups.clone(),
+        groups: groups.map(|all| owned(all.iter().copied().map(GroupName::as_str).collect())),
         certificates: vec![certificate],
         versions: settings.tls.versions,
         cipher_suites: suites
-            .map(|suites| suites.iter().map(|suite| format!("{:?}", suite.suite())).collect()),
+            .map(|all| owned(all.iter().copied().map(CipherSuite::name).collect())),
         client_ca,
         client_fingerprints,
         resumption: settings.policy.data_resumption,
@@ -99,12 +101,12 @@ fn build_one(
 /// Checks all that [`load_certificate`] and [`build`] do, and writes nothing. Returns the
 /// certificate if it is the operator's; a self-signed one is made, or made anew, by `serve`.
 pub(super) fn check(config: &Config) -> Result<Option<ServerCertificate>, String> {
-    let files = match &config.settings.tls.certificate {
+    let files = match &config.certificate {
         CertificateSource::Files { .. } => true,
         CertificateSource::SelfSigned { .. } => false,
     };
     let certificate = if files {
-        load_certificate(&config.settings.tls.certificate)?.0
+        load_certificate(&config.certificate)?.0
     } else {
         ServerCertificate::ephemeral().map_err(|error| error.to_string())?
     };

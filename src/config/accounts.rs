@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use toml::de::DeValue;
 
 use super::document::{Document, Problem, Section};
+use super::files::check_directory;
+use super::key::{Change, Key, KeyTable, Row, key_table};
 use super::value::{boolean, string};
 use crate::auth::{
     ANONYMOUS_NAMES, Anonymous, CertificateRule, DuplicateUser, PasswordHash, User, UserTable,
@@ -23,6 +25,77 @@ pub struct Accounts {
     /// Home directories; a [`HomeId`] is an index into them.
     pub homes: Vec<PathBuf>,
 }
+
+/// The keys of `[anonymous]`.
+pub(super) const ANONYMOUS: KeyTable = key_table! {
+    /// The user "anonymous", also "ftp", with any password; exists only when this table does.
+    [anonymous] "[anonymous]";
+    /// The directory it sees as /.
+    home: String, example "\"/srv/ftp\"", since "0.1.0", change Restart;
+    /// As in [[users]].
+    permissions: Vec<String>,
+        unset "[\"read\", \"list\"]", example "[\"read\", \"list\"]",
+        since "0.1.0", change Restart;
+    /// As in [[users]].
+    lax_upload_eof: bool,
+        unset "policy.lax_upload_eof", example "false", since "0.1.0", change Restart;
+};
+
+/// The keys of `[[users]]`.
+pub(super) const USERS: KeyTable = key_table! {
+    /// One table a user. `ringftpd user add` writes them.
+    [users] "[[users]]";
+    /// The name.
+    name: String, example "\"alice\"", since "0.1.0", change Restart;
+    /// The directory alice sees as /. Each log-in looks where this pathname leads: a directory made
+    /// anew, a mount or a symbolic link that was turned is seen by the next log-in, and sessions
+    /// that are in keep what they have. While nothing is there, log-ins get 530 and the log says
+    /// why. Who may rename in the directories above it, or turn a link on the way, decides what
+    /// alice sees.
+    home: String, example "\"/srv/alice\"", since "0.1.0", change Restart;
+    /// All there are:
+    ///   read       RETR, HASH
+    ///   list       LIST, NLST, MLSD, MLST
+    ///   create     STOR and STOU under names that nobody has
+    ///   overwrite  STOR over an existing file
+    ///   append     APPE, also to a new name; with create or overwrite REST and STOR as well
+    ///   delete     DELE, RMD
+    ///   rename     RNFR and RNTO; over an existing file only with overwrite or delete
+    ///   mkdir      MKD, SITE MKDIR
+    ///   chmod      SITE CHMOD and the like; never set-user-id, set-group-id only of directories
+    ///   mtime      MFMT and the like
+    ///   write      create, overwrite, chmod and mtime together
+    /// A drop box, where people leave files and neither see nor change any: permissions =
+    /// ["create"]. Without storage.failed_upload = "keep", for nobody could replace the part of a
+    /// file there.
+    permissions: Vec<String>,
+        unset "[\"read\", \"list\"]",
+        example "[\"read\", \"list\", \"write\", \"append\", \"delete\", \"rename\", \"mkdir\"]",
+        since "0.1.0", change Restart;
+    /// In place of policy.lax_upload_eof, for this user.
+    lax_upload_eof: bool,
+        unset "policy.lax_upload_eof", example "false", since "0.1.0", change Restart;
+    /// A hash: argon2id, bcrypt ($2b$), scrypt ($scrypt$) or SHA-crypt ($5$, $6$).
+    password: String,
+        example concat!(
+            "\"$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$",
+            "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\""
+        ),
+        since "0.1.0", change Restart;
+    /// Log-in without password by client certificate: its SHA-256 fingerprint, or its subject; with
+    /// both, both must match.
+    certificate_sha256: String,
+        example concat!(
+            "\"e3:b0:c4:42:98:fc:1c:14:9a:fb:f4:c8:99:6f:b9:24:",
+            "27:ae:41:e4:64:9b:93:4c:a4:95:99:1b:78:52:b8:55\""
+        ),
+        since "0.1.0", change Restart;
+    /// The subject of such a certificate, which needs tls.client_ca. It is RFC 4514 text, most
+    /// specific part first, all of its parts: `openssl x509 -noout -subject -nameopt RFC2253 -in
+    /// FILE` prints it. Values are compared exactly; spaces around "," "+" "=" and the case of
+    /// types do not matter.
+    certificate_subject: String, example "\"CN=alice,O=Example\"", since "0.1.0", change Restart;
+};
 
 /// A permission's word and its field.
 type PermissionWord = (&'static str, fn(&mut Permissions) -> &mut bool);
@@ -87,7 +160,6 @@ impl Found {
         &mut self,
         document: &Document<'_>,
         root: &Section<'_, '_>,
-        directory: &Path,
         has_client_ca: bool,
     ) {
         for section in root.tables("users", "name") {
@@ -105,7 +177,7 @@ impl Found {
             if !proof.iter().any(|key| section.has(key)) {
                 section.error("", format!("cannot log in: give one of {}", proof.join(", ")));
             }
-            let home = self.read_home(&section, directory);
+            let home = self.read_home(&section);
             let permissions = read_permissions(&section);
             let lax_upload_eof = read_lax_upload_eof(&section);
             let line = section.line_of("name");
@@ -119,10 +191,10 @@ impl Found {
     }
 
     /// Reads `[anonymous]`; before the users, so that their names can be checked against it.
-    pub(super) fn read_anonymous(&mut self, root: &Section<'_, '_>, directory: &Path) {
+    pub(super) fn read_anonymous(&mut self, root: &Section<'_, '_>) {
         let section = root.section("anonymous");
         if section.is_present() {
-            let home = self.read_home(&section, directory);
+            let home = self.read_home(&section);
             let permissions = read_permissions(&section);
             if changes_what_others_see(permissions) {
                 section.warn("permissions", "anybody can change what others see");
@@ -180,11 +252,11 @@ impl Found {
         }
     }
 
-    fn read_home(&mut self, section: &Section<'_, '_>, directory: &Path) -> Option<HomeId> {
+    fn read_home(&mut self, section: &Section<'_, '_>) -> Option<HomeId> {
         if !section.has("home") {
             section.error("home", "is missing; name the directory this user sees as /");
         }
-        let home = section.get("home", |value| Ok(directory.join(string(value)?)))?;
+        let home = section.get("home", |value| section.path(value))?;
         // It may come: the other users need not wait for it.
         if let Err(message) = check_directory(&home) {
             section.warn("home", format!("{message}; its users cannot log in until it is there"));
@@ -282,13 +354,6 @@ pub fn parse_fingerprint(text: &str) -> Result<[u8; 32], String> {
     };
     let octets = hexadecimal::decode(text.replace(':', "").as_bytes());
     octets.and_then(|octets| octets.try_into().ok()).ok_or_else(bad)
-}
-
-/// Checks that `path` is a directory.
-pub(super) fn check_directory(path: &Path) -> Result<(), String> {
-    let metadata = std::fs::metadata(path)
-        .map_err(|error| format!("cannot use the directory {}: {error}", path.display()))?;
-    if metadata.is_dir() { Ok(()) } else { Err(format!("{} is not a directory", path.display())) }
 }
 
 /// The problem of a configuration that lets nobody in.

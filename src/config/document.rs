@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::value::string;
+
 /// One mistake, or one doubtful value, and where it stands.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Problem {
@@ -102,6 +104,11 @@ impl<'a> Document<'a> {
 
     pub(super) fn path(&self) -> &'a Path {
         self.path
+    }
+
+    /// The directory of the file, where relative pathnames in it start.
+    fn directory(&self) -> &'a Path {
+        self.path.parent().unwrap_or(Path::new(""))
     }
 
     pub(super) fn error(&self, line: usize, key: &str, message: impl Into<String>) {
@@ -199,6 +206,11 @@ impl<'d, 'a> Section<'d, 'a> {
                 None
             }
         }
+    }
+
+    /// A pathname; relative ones start at the directory of the file.
+    pub(super) fn path(&self, value: &DeValue<'_>) -> Result<PathBuf, String> {
+        string(value).map(|path| self.document.directory().join(path))
     }
 
     /// Replaces `target`, which holds the default, when `key` is given and good.

@@ -5,9 +5,14 @@
 mod accounts;
 mod directories;
 mod document;
+mod files;
+mod key;
+mod kind;
+mod reference;
 mod settings;
 #[cfg(test)]
 pub(crate) mod tests;
+mod tls;
 mod value;
 
 use std::fmt;
@@ -16,32 +21,34 @@ use std::path::{Path, PathBuf};
 
 use tracing::level_filters::LevelFilter;
 
-use accounts::{Found, check_directory, nobody};
+use accounts::{Found, nobody};
 use document::{Document, Findings, Section};
-use settings::{check_readable, exposed};
-use value::string;
+use files::{check_directory, check_readable, exposed};
 
 use crate::auth::{Password, PasswordHash};
 
 pub use accounts::{
     Accounts, certificate_subject, parse_fingerprint, permission_word, permission_words, user_name,
 };
-pub use directories::{Directory, FILE_CACHES};
+pub use directories::Directory;
 pub use document::Problem;
+pub use key::{Change, Key, KeyValue};
+pub use kind::{Ceiling, Percent, Words};
+pub use reference::{keys, reference};
 pub use settings::{
-    CertificateSource, DATA_RESUMPTIONS, DURABILITIES, FAILED_UPLOADS, KernelTls, LOG_FORMATS,
-    LOG_LEVELS, Limits, Log, LogFormat, Passive, STEERINGS, Settings, Steering, TLS_PROFILES, Tls,
+    Limits, Listen, Log, LogFormat, Metrics, Passive, Process, Settings, Shards, Steering, Tls,
 };
+pub use tls::{CertificateSource, CipherSuite, GroupName, KernelTls};
 pub use value::{CpuList, ListenAddress, PortRange, cpu_list_text, duration_text};
-
-/// The commented reference file; every default in it is the code's.
-pub const REFERENCE: &str = include_str!("reference.toml");
 
 /// Everything the server runs by.
 #[derive(Debug)]
 pub struct Config {
     /// All values but accounts.
     pub settings: Settings,
+    /// Where the certificate comes from: `tls.certificate` and `tls.key`, or, without them, what is
+    /// kept in the state directory.
+    pub certificate: CertificateSource,
     /// Who may log in.
     pub accounts: Accounts,
     /// The user `--user` made, to be shown to the person who started the server.
@@ -133,11 +140,9 @@ impl Config {
     ///
     /// Mistakes of the command line.
     pub fn embedded(overrides: &Overrides) -> Result<Self, ConfigError> {
-        let settings = Settings {
-            implicit: vec![ListenAddress::any(&IMPLICIT_PORTS)],
-            explicit: vec![ListenAddress::any(&EXPLICIT_PORTS)],
-            ..Settings::default()
-        };
+        let mut settings = Settings::default();
+        settings.listen.implicit = vec![ListenAddress::any(&IMPLICIT_PORTS)];
+        settings.listen.explicit = vec![ListenAddress::any(&EXPLICIT_PORTS)];
         Self::build(None, settings, Found::default(), overrides, Findings::default())
     }
 
@@ -155,15 +160,16 @@ impl Config {
             None => Problem::on_command_line("", message),
         };
         apply(&mut settings, overrides, &mut errors);
+        let certificate = certificate_source(&settings, overrides, &mut errors);
         let announced = add_given_accounts(path, &mut found, overrides, &mut errors);
-        if settings.implicit.is_empty() && settings.explicit.is_empty() {
+        if settings.listen.implicit.is_empty() && settings.listen.explicit.is_empty() {
             let message = "nothing to listen on: both implicit and explicit are switched off";
             errors.push(problem("listen", message.to_owned()));
         }
         if let Some(message) = settings.port_clash() {
             errors.push(problem("listen", message));
         }
-        match (overrides.is_root, &settings.user) {
+        match (overrides.is_root, &settings.process.user) {
             (true, None) if path.is_some() => errors.push(problem(
                 "process.user",
                 "is missing, and the server was started as root: name the user to become after \
@@ -187,13 +193,11 @@ impl Config {
             )),
             _ => {}
         }
-        if !errors.is_empty() {
-            return Err(ConfigError(errors));
-        }
+        let certificate = certificate.filter(|_| errors.is_empty()).ok_or(ConfigError(errors))?;
         let accounts = found
             .into_accounts()
             .map_err(|error| ConfigError(vec![problem("users", error.to_string())]))?;
-        Ok(Self { settings, accounts, announced, warnings })
+        Ok(Self { settings, certificate, accounts, announced, warnings })
     }
 }
 
@@ -205,34 +209,26 @@ fn is_root_name(user: &str) -> bool {
 /// Reads the configuration file and the users file. `None` when there is nothing to go on with.
 fn read_files(path: &Path, findings: &mut Findings) -> Option<(Settings, Found)> {
     let text = read_text(path, "").map_err(|problem| findings.errors.push(problem)).ok()?;
-    let directory = path.parent().unwrap_or(Path::new(""));
     let document = Document::new(path, &text);
     let result = document.parse().map(|table| {
         let root = Section::root(&document, table.get_ref());
-        let mut settings = Settings::read(&root, directory);
-        let process = root.section("process");
-        settings.user = process.get("user", string);
-        let users_file = process.get("users_file", |value| {
-            let path = directory.join(string(value)?);
-            check_readable(&path).map(|()| path)
-        });
-        process.finish();
+        let settings = Settings::read(&root);
         let mut found = Found::default();
         // A bad client_ca is one error, not also that of every user with a subject.
         let has_client_ca = root.section("tls").has("client_ca");
-        found.read_anonymous(&root, directory);
-        found.read_users(&document, &root, directory, has_client_ca);
+        found.read_anonymous(&root);
+        found.read_users(&document, &root, has_client_ca);
         root.finish();
-        (settings, found, users_file, has_client_ca)
+        (settings, found, has_client_ca)
     });
     findings.append(document.finish());
-    let (settings, mut found, users_file, has_client_ca) = result?;
+    let (settings, mut found, has_client_ca) = result?;
     if found.has_passwords()
         && let Some(message) = exposed(path)
     {
         findings.warnings.push(Problem::in_file(path, "", message));
     }
-    if let Some(users_file) = &users_file {
+    if let Some(users_file) = &settings.process.users_file {
         read_users_file(users_file, &mut found, has_client_ca, findings);
         if let Some(message) = exposed(users_file) {
             findings.warnings.push(Problem::in_file(users_file, "", message));
@@ -251,8 +247,7 @@ fn read_users_file(path: &Path, found: &mut Found, has_client_ca: bool, findings
     let document = Document::new(path, &text);
     if let Some(table) = document.parse() {
         let root = Section::root(&document, table.get_ref());
-        let directory = path.parent().unwrap_or(Path::new(""));
-        found.read_users(&document, &root, directory, has_client_ca);
+        found.read_users(&document, &root, has_client_ca);
         root.finish();
     }
     findings.append(document.finish());
@@ -266,10 +261,10 @@ fn read_users_file(path: &Path, found: &mut Found, has_client_ca: bool, findings
 pub fn users_file_of(path: &Path) -> Result<Option<PathBuf>, ConfigError> {
     let text = read_text(path, "").map_err(|problem| ConfigError(vec![problem]))?;
     let document = Document::new(path, &text);
-    let directory = path.parent().unwrap_or(Path::new(""));
     let users_file = document.parse().and_then(|table| {
         let root = Section::root(&document, table.get_ref());
-        root.section("process").get("users_file", |value| Ok(directory.join(string(value)?)))
+        let process = root.section("process");
+        process.get("users_file", |value| process.path(value))
     });
     let errors = document.finish().errors;
     if errors.is_empty() { Ok(users_file) } else { Err(ConfigError(errors)) }
@@ -292,13 +287,13 @@ fn read_text(path: &Path, key: &str) -> Result<String, Problem> {
 
 fn apply(settings: &mut Settings, overrides: &Overrides, errors: &mut Vec<Problem>) {
     if let Some(addresses) = &overrides.implicit {
-        settings.implicit.clone_from(addresses);
+        settings.listen.implicit.clone_from(addresses);
     }
     if let Some(addresses) = &overrides.explicit {
-        settings.explicit.clone_from(addresses);
+        settings.listen.explicit.clone_from(addresses);
     }
     if overrides.cpus.is_some() {
-        settings.cpus.clone_from(&overrides.cpus);
+        settings.shards.cpus.clone_from(&overrides.cpus);
     }
     if overrides.passive_ports.is_some() {
         settings.passive.ports = overrides.passive_ports;
@@ -311,19 +306,29 @@ fn apply(settings: &mut Settings, overrides: &Overrides, errors: &mut Vec<Proble
                 errors.push(Problem::on_command_line(flag, message));
             }
         }
-        let (chain, key) = (chain.clone(), key.clone());
-        settings.tls.certificate = CertificateSource::Files { chain, key };
+        settings.tls.certificate = Some(chain.clone());
+        settings.tls.key = Some(key.clone());
     }
-    if let CertificateSource::SelfSigned { directory } = &mut settings.tls.certificate {
-        match &overrides.state_dir {
-            Some(state_dir) => directory.clone_from(state_dir),
-            None => errors.push(Problem::on_command_line(
-                "--state-dir",
-                "no home directory to keep the self-signed certificate in; give --state-dir DIR, \
-                 or a certificate",
-            )),
-        }
+}
+
+/// Where the certificate comes from; `None` when that is a mistake.
+fn certificate_source(
+    settings: &Settings,
+    overrides: &Overrides,
+    errors: &mut Vec<Problem>,
+) -> Option<CertificateSource> {
+    if let (Some(chain), Some(key)) = (&settings.tls.certificate, &settings.tls.key) {
+        return Some(CertificateSource::Files { chain: chain.clone(), key: key.clone() });
     }
+    if let Some(directory) = overrides.state_dir.clone() {
+        return Some(CertificateSource::SelfSigned { directory });
+    }
+    errors.push(Problem::on_command_line(
+        "--state-dir",
+        "no home directory to keep the self-signed certificate in; give --state-dir DIR, or a \
+         certificate",
+    ));
+    None
 }
 
 /// Adds the accounts that DIR and `--user` ask for, or says why they cannot be.

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use super::reference::render;
 use super::*;
 use crate::protocol::account::Permissions;
 use crate::protocol::file::HashAlgorithm;
@@ -52,39 +53,17 @@ fn read(text: &str) -> (Settings, Findings) {
     let document = Document::new(Path::new("x.toml"), text);
     let table = document.parse().unwrap();
     let root = Section::root(&document, table.get_ref());
-    let settings = Settings::read(&root, Path::new(""));
-    let process = root.section("process");
-    process.get("user", string);
-    process.get("users_file", string);
-    process.finish();
+    let settings = Settings::read(&root);
     let mut found = Found::default();
-    found.read_anonymous(&root, Path::new(""));
-    found.read_users(&document, &root, Path::new(""), true);
+    found.read_anonymous(&root);
+    found.read_users(&document, &root, true);
     root.finish();
     (settings, document.finish())
 }
 
-/// The reference with its examples in force.
-pub(crate) fn reference_with_examples() -> String {
-    let mut text = String::new();
-    for line in REFERENCE.lines() {
-        let example = line.strip_prefix("# ").filter(|rest| {
-            let word = rest.split(' ').next().unwrap_or_default();
-            rest.starts_with('[')
-                || (rest.starts_with(&format!("{word} = "))
-                    && word
-                        .bytes()
-                        .all(|o| o.is_ascii_lowercase() || o == b'_' || o.is_ascii_digit()))
-        });
-        text.push_str(example.unwrap_or(line));
-        text.push('\n');
-    }
-    text
-}
-
 #[test]
 fn the_reference_states_the_defaults() {
-    let (settings, findings) = read(REFERENCE);
+    let (settings, findings) = read(&reference());
     assert_eq!(findings.errors, []);
     assert_eq!(settings, read("").0);
     assert_eq!(settings, Settings::default());
@@ -93,7 +72,7 @@ fn the_reference_states_the_defaults() {
 /// Each key of the code stands in the reference, in its table; the reference has no other.
 #[test]
 fn the_reference_names_every_key() {
-    let text = reference_with_examples();
+    let text = render(true);
     let (_, findings) = read(&text);
     let unreadable = |message: &str| {
         message.starts_with("cannot read") || message.starts_with("cannot use the directory")
@@ -109,7 +88,47 @@ fn the_reference_names_every_key() {
         stated.extend(table.keys().map(|key| format!("{section}.{key}")));
     }
     assert_eq!(stated, known);
-    assert!(known.len() > 45, "{known:?}");
+    let all = keys();
+    assert_eq!(
+        all.iter().filter(|key| !known.contains(&key.path())).collect::<Vec<_>>(),
+        [&all[0]; 0]
+    );
+    let sections: BTreeSet<_> = all.iter().map(|key| key.section).collect();
+    assert_eq!(known.len(), all.len() + sections.len());
+    assert!(all.len() > 60, "{}", all.len());
+}
+
+/// The file is there for people who have no program yet.
+#[test]
+fn the_reference_file_is_what_the_table_makes() {
+    let file = include_str!("reference.toml");
+    let remedy = "cargo run -- reference-config > src/config/reference.toml";
+    assert!(file == reference(), "src/config/reference.toml is not that of the table: {remedy}");
+}
+
+/// What a row has to say so that people need nothing else.
+#[test]
+fn every_row_explains_itself() {
+    let version: Vec<u64> = numbers(env!("CARGO_PKG_VERSION"));
+    for key in keys() {
+        let path = key.path();
+        let text = key.text.concat();
+        assert!(text.ends_with('.') || text.ends_with("together"), "{path}: no sentence");
+        for word in &key.words {
+            assert!(text.contains(&format!("\"{word}\"")), "{path}: \"{word}\" is not explained");
+        }
+        let nothing = key.default.is_none() || key.default.as_deref() == Some("[]");
+        let in_key_table = ["directories", "anonymous", "users"].contains(&key.section);
+        assert!(!nothing || in_key_table || key.unset.is_some(), "{path}: unset?");
+        assert!(key.default.is_some() || key.example.is_some(), "{path}: example?");
+        assert!(numbers(key.since) <= version, "{path}: since {}", key.since);
+        // No reload exists.
+        assert_eq!(key.change, Change::Restart, "{path}");
+    }
+}
+
+fn numbers(version: &str) -> Vec<u64> {
+    version.split('.').map(|number| number.parse().unwrap()).collect()
 }
 
 fn known_name(key: &str) -> String {
@@ -151,30 +170,39 @@ fn every_kind_of_value_is_read() {
         )
         .unwrap();
     let settings = &config.settings;
-    assert_eq!(settings.implicit, ["127.0.0.1:0".parse().unwrap()]);
-    assert_eq!((settings.explicit.len(), settings.backlog), (0, 7));
+    assert_eq!(settings.listen.implicit, ["127.0.0.1:0".parse().unwrap()]);
+    assert_eq!((settings.listen.explicit.len(), settings.listen.backlog), (0, 7));
     let [direct, immutable] = &settings.directories[..] else { panic!("{settings:?}") };
     assert!(direct.path.ends_with("srv"));
     assert_eq!(direct.rule, FileRule { cache: FileCache::Direct, immutable: false });
     assert_eq!(immutable.rule, FileRule { cache: FileCache::Page, immutable: true });
-    assert_eq!(settings.cpus.as_ref().unwrap().as_slice(), [0, 1]);
-    assert_eq!((settings.steering, settings.handshake_percent), (Steering::Source, 25));
+    assert_eq!(settings.shards.cpus.as_ref().unwrap().as_slice(), [0, 1]);
+    assert_eq!(
+        (settings.shards.steering, settings.shards.handshake_percent),
+        (Steering::Source, Percent(25))
+    );
     let (handshakes, hello) = (settings.limits.handshakes, settings.limits.client_hello_timeout);
     assert_eq!((handshakes, hello), (5, Duration::from_secs(3)));
     assert_eq!(settings.tls.profile, TlsProfile::PostQuantum);
-    assert_eq!(settings.tls.groups.as_deref().unwrap(), ["X25519MLKEM768", "X25519"]);
+    let groups = settings.tls.groups.as_ref().unwrap();
+    let groups: Vec<_> = groups.iter().copied().map(GroupName::as_str).collect();
+    assert_eq!(groups, ["X25519MLKEM768", "X25519"]);
     assert_eq!(settings.passive.ports.unwrap().count(), 2);
     assert_eq!(settings.passive.address, Some([203, 0, 113, 7].into()));
-    assert_eq!((settings.limits.sessions, settings.limits.sessions_per_ip), (9, Some(3)));
+    assert_eq!((settings.limits.sessions, settings.limits.sessions_per_ip), (9, Ceiling(Some(3))));
     assert_eq!(settings.policy.idle_timeout, Duration::from_secs(600));
     assert_eq!(settings.log, Log { format: LogFormat::Json, level: LevelFilter::OFF });
-    let CertificateSource::Files { chain, key } = &settings.tls.certificate else { panic!() };
+    let CertificateSource::Files { chain, key } = &config.certificate else { panic!() };
     assert!(chain.ends_with("chain.pem") && key.ends_with("key.pem"));
     assert_eq!(settings.tls.versions, TlsVersions { tls12: false, tls13: true });
     assert_eq!(settings.tls.cipher_suites.as_ref().unwrap().len(), 1);
     let hashes = [HashAlgorithm::Sha256, HashAlgorithm::Md5];
     assert_eq!(settings.policy.hash_uploads, hashes.into_iter().collect());
-    let accounts = &config.accounts;
+    check_accounts(&config.accounts);
+    assert_eq!(folder.warnings(&config), [""; 0]);
+}
+
+fn check_accounts(accounts: &Accounts) {
     let alice = accounts.users.verify(b"alice", b"secret").unwrap();
     let none = Permissions::NONE;
     let write = Permissions { create: true, overwrite: true, chmod: true, mtime: true, ..none };
@@ -185,7 +213,6 @@ fn every_kind_of_value_is_read() {
     // Homes are shared: bob and anonymous see the same one.
     assert_eq!(Some(bob.home), accounts.users.anonymous().map(|anonymous| anonymous.home));
     assert_eq!(accounts.homes.len(), 2);
-    assert_eq!(folder.warnings(&config), [""; 0]);
 }
 
 /// `body` after a good configuration's head of two lines: errors exactly as expected.
@@ -393,7 +420,7 @@ fn errors_of_form() {
             "ringftpd.toml:4: storage.failed_uploads: unknown key; known here: failed_upload, \
              durability, leftover_age, hash_uploads",
             "ringftpd.toml:5: stroage: unknown key; known here: listen, shards, tls, policy, \
-             passive, limits, storage, directories, log, metrics, process, anonymous, users",
+             passive, limits, storage, log, metrics, process, directories, anonymous, users",
         ],
     );
     check_errors("log = 1", &["ringftpd.toml:3: log: expected a table, written as [log]"]);
@@ -584,13 +611,13 @@ fn warnings() {
 fn without_a_file() {
     let config = Config::embedded(&overrides()).unwrap();
     let settings = &config.settings;
-    assert_eq!(settings.implicit, [ListenAddress::any(&[990, 9990])]);
-    assert_eq!(settings.explicit, [ListenAddress::any(&[21, 2121])]);
+    assert_eq!(settings.listen.implicit, [ListenAddress::any(&[990, 9990])]);
+    assert_eq!(settings.listen.explicit, [ListenAddress::any(&[21, 2121])]);
     assert_eq!(config.accounts.homes, [PathBuf::from(".")]);
     let account = config.accounts.users.verify(b"anonymous", b"").unwrap();
     assert_eq!(account.permissions, Permissions::READ_ONLY);
     let directory = PathBuf::from("state");
-    assert_eq!(settings.tls.certificate, CertificateSource::SelfSigned { directory });
+    assert_eq!(config.certificate, CertificateSource::SelfSigned { directory });
     assert_eq!(config.announced, None);
     assert_eq!(config.warnings, []);
 }
@@ -627,13 +654,13 @@ fn flags_win_over_the_file() {
     };
     let text = "anonymous.home = \"srv\"\nlisten.implicit = [\":5\"]\nshards.cpus = \"0\"\n\
                 passive.ports = \"8000-8001\"\nlog.level = \"trace\"";
-    let settings = folder.load(text, &overrides).unwrap().settings;
-    assert_eq!(settings.implicit, ["127.0.0.1:1".parse().unwrap()]);
-    assert_eq!(settings.explicit, []);
-    assert_eq!(settings.cpus.unwrap().as_slice(), [1]);
+    let Config { settings, certificate, .. } = folder.load(text, &overrides).unwrap();
+    assert_eq!(settings.listen.implicit, ["127.0.0.1:1".parse().unwrap()]);
+    assert_eq!(settings.listen.explicit, []);
+    assert_eq!(settings.shards.cpus.unwrap().as_slice(), [1]);
     assert_eq!(settings.passive.ports.unwrap().to_string(), "7000-7001");
     assert_eq!(settings.log, Log { format: LogFormat::Json, level: LevelFilter::ERROR });
-    assert!(matches!(settings.tls.certificate, CertificateSource::Files { .. }));
+    assert!(matches!(certificate, CertificateSource::Files { .. }));
 }
 
 #[test]
@@ -665,12 +692,12 @@ fn mistakes_of_the_command_line() {
 /// Any text is answered, never a panic: every prefix of the reference, and every line mangled.
 #[test]
 fn broken_texts_never_panic() {
-    let text = reference_with_examples();
+    let text = render(true);
     let boundaries = (0..text.len()).step_by(17).filter(|end| text.is_char_boundary(*end));
     for end in boundaries {
         let document = Document::new(Path::new("x"), &text[..end]);
         if let Some(table) = document.parse() {
-            Settings::read(&Section::root(&document, table.get_ref()), Path::new(""));
+            Settings::read(&Section::root(&document, table.get_ref()));
         }
     }
     for line in text.lines().filter(|line| line.contains(" = ")) {
@@ -680,8 +707,8 @@ fn broken_texts_never_panic() {
             let document = Document::new(Path::new("x"), &mangled);
             if let Some(table) = document.parse() {
                 let root = Section::root(&document, table.get_ref());
-                Settings::read(&root, Path::new(""));
-                Found::default().read_users(&document, &root, Path::new(""), true);
+                Settings::read(&root);
+                Found::default().read_users(&document, &root, true);
             }
         }
     }

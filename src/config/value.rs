@@ -2,12 +2,15 @@
 //! answers with a value or a sentence that says what would be right. Shared by the configuration
 //! file and the command line.
 
+use std::fmt::Display;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::time::Duration;
 
 use toml::de::DeValue;
+
+use super::kind::Words;
 
 /// Where to listen: one port on one address, or on all addresses of both families.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,7 +64,7 @@ impl ListenAddress {
 }
 
 /// As it is written; candidates after the first port follow as `or :9990`.
-impl std::fmt::Display for ListenAddress {
+impl Display for ListenAddress {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.hosts.as_slice() {
             [host] => write!(f, "{}", SocketAddr::new(*host, self.ports[0]))?,
@@ -110,7 +113,7 @@ impl PortRange {
     }
 }
 
-impl std::fmt::Display for PortRange {
+impl Display for PortRange {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}-{}", self.low, self.high)
     }
@@ -144,7 +147,7 @@ impl CpuList {
     }
 }
 
-impl std::fmt::Display for CpuList {
+impl Display for CpuList {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&cpu_list_text(&self.0))
     }
@@ -250,48 +253,44 @@ pub(super) fn parsed<T: FromStr<Err = String>>(value: &DeValue<'_>) -> Result<T,
     string(value)?.parse()
 }
 
-/// One of some words.
-pub(super) fn one_of<T: Copy>(words: &[(&str, T)]) -> impl Fn(&DeValue<'_>) -> Result<T, String> {
-    move |value| {
-        let found = value.as_str().and_then(|text| words.iter().find(|(word, _)| *word == text));
-        found.map(|(_, value)| *value).ok_or_else(|| {
-            let words: Vec<_> = words.iter().map(|(word, _)| format!("\"{word}\"")).collect();
-            format!("{} is not one of {}", described(value), words.join(", "))
-        })
-    }
+/// One of the words of `T`.
+pub(super) fn word<T: Words>(value: &DeValue<'_>) -> Result<T, String> {
+    value.as_str().and_then(T::of_word).ok_or_else(|| {
+        let words: Vec<_> = T::WORDS.iter().map(|(word, _)| format!("\"{word}\"")).collect();
+        format!("{} is not one of {}", described(value), words.join(", "))
+    })
 }
 
 /// A whole number in a range.
-pub(super) fn number(range: RangeInclusive<u32>) -> impl Fn(&DeValue<'_>) -> Result<u32, String> {
-    move |value| {
-        let number = value
-            .as_integer()
-            .and_then(|number| i64::from_str_radix(number.as_str(), number.radix()).ok());
-        number
-            .and_then(|number| u32::try_from(number).ok())
-            .filter(|n| range.contains(n))
-            .ok_or_else(|| {
-                let (low, high) = (range.start(), range.end());
-                format!("{} is not a whole number from {low} to {high}", described(value))
-            })
-    }
+pub(super) fn number<T: TryFrom<i64> + PartialOrd + Display>(
+    value: &DeValue<'_>,
+    range: &RangeInclusive<T>,
+) -> Result<T, String> {
+    let number = value
+        .as_integer()
+        .and_then(|number| i64::from_str_radix(number.as_str(), number.radix()).ok());
+    number.and_then(|number| T::try_from(number).ok()).filter(|n| range.contains(n)).ok_or_else(
+        || {
+            let (low, high) = (range.start(), range.end());
+            format!("{} is not a whole number from {low} to {high}", described(value))
+        },
+    )
 }
 
 /// A duration in a range.
 pub(super) fn duration(
-    range: RangeInclusive<Duration>,
-) -> impl Fn(&DeValue<'_>) -> Result<Duration, String> {
-    move |value| {
-        let text = value.as_str().ok_or_else(|| {
-            format!("expected a duration with its unit, such as \"5m\", found {}", described(value))
-        })?;
-        let duration = parse_duration(text)?;
-        if range.contains(&duration) {
-            return Ok(duration);
-        }
-        let (low, high) = (duration_text(*range.start()), duration_text(*range.end()));
-        Err(format!("\"{text}\" is outside \"{low}\" to \"{high}\""))
+    value: &DeValue<'_>,
+    range: &RangeInclusive<Duration>,
+) -> Result<Duration, String> {
+    let text = value.as_str().ok_or_else(|| {
+        format!("expected a duration with its unit, such as \"5m\", found {}", described(value))
+    })?;
+    let duration = parse_duration(text)?;
+    if range.contains(&duration) {
+        return Ok(duration);
     }
+    let (low, high) = (duration_text(*range.start()), duration_text(*range.end()));
+    Err(format!("\"{text}\" is outside \"{low}\" to \"{high}\""))
 }
 
 /// The value as a person would quote it.
@@ -380,7 +379,7 @@ mod tests {
     }
 
     #[track_caller]
-    fn check_ranges<T: FromStr<Err = String> + std::fmt::Display>(text: &str, expected: &str) {
+    fn check_ranges<T: FromStr<Err = String> + Display>(text: &str, expected: &str) {
         let result = text.parse::<T>().map_or_else(|error| error, |range| range.to_string());
         assert_eq!(result, expected);
     }

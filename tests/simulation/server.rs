@@ -128,7 +128,7 @@ impl Server {
             require_control_tls: swarm.tls_required,
             require_data_tls: swarm.tls_required,
             allow_ccc: true,
-            login_failures_max: FAILURES_MAX,
+            login_failures: FAILURES_MAX,
             ..Policy::default()
         };
         let start = SessionStart {

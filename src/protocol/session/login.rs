@@ -89,7 +89,7 @@ impl Session {
     pub(super) fn login_delay_over(&mut self) {
         self.pending = Pending::Nothing;
         self.phase_started = self.now;
-        if self.failures >= self.policy.login_failures_max {
+        if self.failures >= self.policy.login_failures {
             self.say(Situation::LoginTooMany);
             self.close();
         } else {
@@ -127,7 +127,7 @@ impl Session {
             return self.say(Situation::HostMismatch);
         }
         let known = &self.policy.host_names;
-        if !known.is_empty() && !known.iter().any(|known| known.eq_ignore_ascii_case(&text)) {
+        if !known.is_empty() && !known.iter().any(|known| known.is(&text)) {
             return self.say(Situation::HostUnknown);
         }
         self.login = Login::Out;

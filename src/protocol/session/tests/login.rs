@@ -154,7 +154,7 @@ fn host_forgets_user() {
 
 #[test]
 fn only_known_hosts() {
-    let names = vec!["a.example".to_owned(), "192.0.2.1".to_owned()];
+    let names = ["a.example", "192.0.2.1"].map(|name| name.parse().unwrap()).to_vec();
     let mut shell = Shell::new(Mode::Explicit, Policy { host_names: names, ..lax() });
     shell.check("HOST c.example", "504");
     shell.check("HOST A.EXAMPLE", "220");

@@ -1,0 +1,284 @@
+//! The table of the settings, a row for each key of the configuration file. Nothing is defined
+//! here: whoever needs the rows expands them with a macro of its own.
+//!
+//! - `protocol::policy` makes a field of [`Policy`](crate::protocol::policy::Policy) of each key
+//!   that sessions obey.
+//! - `config::settings` makes a field of its section's struct of each other key; and of all of them
+//!   the default, the reading, the line of `check-config` and the [`Key`](crate::config::Key), from
+//!   which the reference file is made.
+//!
+//! A section is `[name]` with the keys that the process obeys (`start`) and those that sessions
+//! obey (`session`). A row is
+//!
+//! ```text
+//! /// What people read about the key, in the reference file and in the documentation of its field.
+//! name: Type = default, within bounds, unset "words", example "TOML", since "0.1.0", change When;
+//! ```
+//!
+//! - The type says how the value is written, read and shown (`config::kind`). An `Option` is a key
+//!   that may be left out.
+//! - `within` is the range of a number or a duration, or the length of a text. Types that have
+//!   bounds of their own go without.
+//! - `unset` says for people what a key means that is left out, or an empty list.
+//! - `example` is a value other than the default, where none can be derived from type and bounds.
+//!   It is shown where there is no default.
+//! - `since` is the first version of the server that has the key.
+//! - `change` says when a changed value is obeyed: see [`Change`](crate::config::Change).
+
+/// Hands all rows to the macro `$with`.
+macro_rules! table {
+    ($with:ident) => {
+        $with! {
+[listen]
+start Listen {
+    /// Implicit TLS (MS-FTPS): the TLS handshake comes first. "192.0.2.1:990",
+    /// "[2001:db8::1]:990", or ":990" for all addresses of both families (IPv6 is left out where
+    /// the host has none). Port 0 picks a free port; [] switches the listener off.
+    implicit: Vec<ListenAddress> = vec![ListenAddress::any(&[990])],
+        unset "off", example "[\"127.0.0.1:9990\"]", since "0.1.0", change Restart;
+    /// Explicit TLS (RFC 4217): starts in clear, the client sends AUTH TLS. Written like
+    /// `implicit`.
+    explicit: Vec<ListenAddress> = vec![ListenAddress::any(&[21])],
+        unset "off", example "[\"127.0.0.1:2121\"]", since "0.1.0", change Restart;
+    /// Connections the kernel keeps for each listening socket until they are accepted; the kernel's
+    /// own bound is net.core.somaxconn.
+    backlog: u32 = 4096, within 1..=65_535, since "0.1.0", change Restart;
+}
+
+[shards]
+start Shards {
+    /// CPUs that get a shard each.
+    cpus: Option<CpuList> = None,
+        unset "every online CPU of the affinity mask", example "\"0-3,8\"",
+        since "0.1.0", change Restart;
+    /// Which shard a new connection comes to: "kernel" (by a hash of both addresses and ports: the
+    /// most even), "cpu" (that of the CPU that received its first packet; for network cards with
+    /// one queue per CPU), "source" (by the client's address alone: the limits per address below
+    /// are then exact, and all clients behind one address share one shard).
+    steering: Steering = Steering::Kernel, since "0.1.0", change Restart;
+    /// What accepting and the TLS handshakes of control connections may take of a shard when
+    /// established sessions want all of it, in per cent. What either leaves, the other takes.
+    handshake_percent: Percent = Percent(5), within 1..=99, since "0.1.0", change Restart;
+}
+
+[tls]
+start Tls {
+    /// Certificate chain (PEM), the server's own certificate first; only together with `key`.
+    certificate: Option<PathBuf> = None,
+        unset "a self-signed one, made once and kept in the state directory",
+        example "\"/etc/ringftpd/chain.pem\"", since "0.1.0", change Restart;
+    /// Private key (PEM) of the first certificate of the chain.
+    key: Option<PathBuf> = None,
+        unset "that of the self-signed certificate",
+        example "\"/etc/ringftpd/key.pem\"", since "0.1.0", change Restart;
+    /// What matters most. "balanced": TLS 1.3 where the client has it, key exchange as the client
+    /// prefers. "throughput": TLS 1.2 for every client that offers it, because its resumed
+    /// handshakes cost the server a seventh of the cryptography; gives up, for those, TLS 1.3 with
+    /// all it hides and mends: certificates go in clear, the key of a resumed session is only as
+    /// fresh as its ticket (no forward secrecy until the ticket key expires, see
+    /// `ticket_lifetime`), and the client is not told of the choice by the mark of RFC 8446 section
+    /// 4.1.3, or it would refuse. "pq": X25519MLKEM768 for every client that has it, even if it
+    /// prefers another group; gives up about 25 us of CPU time a handshake, 1.1 KiB more each way,
+    /// and a round trip where the client did not guess it.
+    profile: TlsProfile = TlsProfile::Balanced, since "0.1.0", change Restart;
+    /// Versions offered: "1.2", "1.3".
+    versions: TlsVersions = TlsVersions::default(),
+        example "[\"1.3\"]", since "0.1.0", change Restart;
+    /// Cipher suites in the server's order of preference.
+    cipher_suites: Option<Vec<CipherSuite>> = None, unset "all, AES-128-GCM first",
+        example "[\"TLS13_AES_128_GCM_SHA256\", \"TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256\"]",
+        since "0.1.0", change Restart;
+    /// Key exchange groups allowed: X25519, secp256r1, secp384r1, X25519MLKEM768 (TLS 1.3 only).
+    /// Among them the client's order decides, except with the profile "pq".
+    groups: Option<Vec<GroupName>> = None,
+        unset "all", example "[\"X25519\", \"secp256r1\"]", since "0.1.0", change Restart;
+    /// Authorities (PEM) whose client certificates (X.509 version 3) are asked for and verified.
+    client_ca: Option<PathBuf> = None,
+        unset "none", example "\"/etc/ringftpd/clients.pem\"", since "0.1.0", change Restart;
+    /// How long a session ticket resumes. On data connections tickets and session IDs resume as
+    /// long as their control connection lives.
+    ticket_lifetime: Duration = Duration::from_hours(12),
+        within Duration::from_secs(2)..=Duration::from_hours(7 * 24),
+        since "0.1.0", change Restart;
+    /// Whether the kernel seals the records of downloads, so that files go from the page cache to
+    /// the network without a copy: "auto" (TLS 1.3, where the kernel's `tls` module has the cipher;
+    /// tried at the start) or "off".
+    ktls: KernelTls = KernelTls::Auto, since "0.1.0", change Restart;
+}
+session {
+    /// Whether data connections resume the TLS session of their control connection (RFC 4217
+    /// §10.2): "off" (never), "prefer" (offered and logged; demanded of clients that resume with a
+    /// ticket they keep; after a log-in by certificate each must resume or show that certificate),
+    /// "require" (refused with 522 otherwise). A connection that resumes gets the transfer before
+    /// one that does not; of two that do not, neither gets it. A client that never resumes cannot
+    /// be told from another program at its address that is there first; PROT C has no such proof at
+    /// all.
+    data_resumption: DataResumption = DataResumption::Prefer, since "0.1.0", change Restart;
+}
+
+[policy]
+session {
+    /// Text of the 220 greeting.
+    greeting: String = "ringftpd ready".to_owned(),
+        within AtMost(200), example "\"The archive\"", since "0.1.0", change Restart;
+    /// Explicit port: refuse USER before AUTH TLS (530, RFC 4217 §10.1).
+    require_control_tls: bool = true, since "0.1.0", change Restart;
+    /// Refuse transfers at protection level Clear (522).
+    require_data_tls: bool = true, since "0.1.0", change Restart;
+    /// Explicit port: let clients end TLS on the control connection with CCC (RFC 4217 §5).
+    allow_ccc: bool = false, since "0.1.0", change Restart;
+    /// AUTH SSL also sets PBSZ 0 and PROT P, as clients older than RFC 4217 expect.
+    auth_ssl_implies_prot_p: bool = false, since "0.1.0", change Restart;
+    /// Active mode: PORT and EPRT.
+    allow_active: bool = true, since "0.1.0", change Restart;
+    /// PORT and EPRT may name another host than the client's (server-to-server transfers; a bounce
+    /// risk, RFC 2577 §3).
+    allow_foreign_data_address: bool = false, since "0.1.0", change Restart;
+    /// Count an upload as complete that ends without TLS close_notify, as some clients end it
+    /// (Mono, wput, PyFilesystem, old Perl); then a cut connection passes for a complete file, and
+    /// whoever can cut it decides where the file ends (RFC 8446 §6.1). Better set for the users of
+    /// such clients alone, see [[users]].
+    lax_upload_eof: bool = false, since "0.1.0", change Restart;
+    /// `MDTM 20260101000000 name` sets the time of a file, as some clients expect, where no file
+    /// has that whole name.
+    mdtm_may_set: bool = true, since "0.1.0", change Restart;
+    /// Names that HOST accepts (RFC 7151); [] accepts any.
+    host_names: Vec<VirtualHost> = Vec::new(),
+        unset "any", example "[\"ftp.example.org\"]", since "0.1.0", change Restart;
+}
+
+[passive]
+start Passive {
+    /// Ports for passive data connections, divided among the shards; without it the kernel chooses
+    /// (net.ipv4.ip_local_port_range without the reserved ones).
+    ports: Option<PortRange> = None,
+        unset "any ephemeral port", example "\"50000-50999\"", since "0.1.0", change Restart;
+    /// IPv4 address shown in the reply to PASV, for servers behind NAT.
+    address: Option<Ipv4Addr> = None,
+        unset "that of the control connection", example "\"203.0.113.7\"",
+        since "0.1.0", change Restart;
+}
+
+[limits]
+start Limits {
+    /// Sessions of the whole process, divided evenly among the shards.
+    sessions: u32 = 20_000, within 1..=10_000_000, since "0.1.0", change Restart;
+    /// Sessions of one client address (of IPv6: of one /64, from which a client may choose); 0 is
+    /// no limit. Each shard counts its own, so the process may have as many times more as it has
+    /// shards; with `shards.steering = "source"` all sessions of an address are on one shard, and
+    /// its limit is exact.
+    sessions_per_ip: Ceiling = Ceiling::NONE,
+        within 0..=10_000_000, since "0.1.0", change Restart;
+    /// Sessions of one user; 0 is no limit. Each shard counts its own.
+    sessions_per_user: Ceiling = Ceiling::NONE,
+        within 0..=10_000_000, since "0.1.0", change Restart;
+    /// TLS handshakes of control connections at the same time, on each shard. Beyond it new
+    /// connections wait, and a handshake whose client is silent is dropped for them, the one that
+    /// has been silent for longest first: after 0.5 s without a ClientHello, or 2 s in the middle
+    /// of the handshake.
+    handshakes: u32 = 1024, within 1..=1_000_000, since "0.1.0", change Restart;
+    /// Time for the client's first TLS message, the ClientHello. On implicit ports the kernel first
+    /// keeps a connection to itself until its client sends, which costs no shard; a silent one is
+    /// handed over after this time, rounded up to 1, 3, 7 or 15 seconds and so on, and has this
+    /// time once more then.
+    client_hello_timeout: Duration = Duration::from_secs(10),
+        within Duration::from_secs(1)..=Duration::from_hours(24),
+        since "0.1.0", change Restart;
+    /// How long a right password is remembered after the log-in, and again after the session's end,
+    /// so that clients which come back to a shard cost no hash; "0s" is not at all. What is kept is
+    /// a keyed digest of address, name, password and the account's hash, in memory alone; some
+    /// wrong passwords, and it is forgotten.
+    remember_logins: Duration = Duration::from_mins(5),
+        within Duration::ZERO..=Duration::from_hours(1), since "0.1.0", change Restart;
+    /// How long running transfers may take after SIGTERM.
+    shutdown_timeout: Duration = Duration::from_secs(30),
+        within Duration::ZERO..=Duration::from_hours(24), since "0.1.0", change Restart;
+}
+session {
+    /// Failed log-ins on one connection until it is closed with 421.
+    login_failures: u32 = 3, within 1..=100, since "0.1.0", change Restart;
+    /// Delay of the reply to a failed log-in.
+    login_failure_delay: Duration = Duration::from_secs(1),
+        within Duration::ZERO..=Duration::from_secs(60), since "0.1.0", change Restart;
+    /// Time without a command on a control connection (RFC 1123 §4.1.3.2 asks for at least "5m").
+    idle_timeout: Duration = Duration::from_mins(5),
+        within Duration::from_secs(1)..=Duration::from_hours(24),
+        since "0.1.0", change Restart;
+    /// Time from the greeting to a successful log-in.
+    login_timeout: Duration = Duration::from_secs(60),
+        within Duration::from_secs(1)..=Duration::from_hours(24),
+        since "0.1.0", change Restart;
+    /// Time for a whole TLS handshake on the control connection. REIN and CCC have as long to leave
+    /// TLS, and implicit FTPS then as long again for the new handshake.
+    handshake_timeout: Duration = Duration::from_secs(20),
+        within Duration::from_secs(1)..=Duration::from_hours(24),
+        since "0.1.0", change Restart;
+    /// Time for a data connection to be established, its TLS handshake included; and how long a
+    /// passive port waits for the command that makes use of it.
+    data_timeout: Duration = Duration::from_secs(30),
+        within Duration::from_secs(1)..=Duration::from_hours(24),
+        since "0.1.0", change Restart;
+    /// Time after which a transfer that moves no byte is ended (426); up to twice as long for a
+    /// protected download, whose socket may take a little more at the first deadline.
+    stall_timeout: Duration = Duration::from_mins(2),
+        within Duration::from_secs(1)..=Duration::from_hours(24),
+        since "0.1.0", change Restart;
+}
+
+[storage]
+session {
+    /// What is left of an upload that did not end cleanly: "delete" (nothing), "keep" (what
+    /// arrived, if the name was free).
+    failed_upload: FailedUpload = FailedUpload::Delete, since "0.1.0", change Restart;
+    /// What the 226 after an upload promises: "none" (survives a crash of the server), "data" (the
+    /// contents survive a crash of the machine), "full" (so does the name).
+    durability: Durability = Durability::Data, since "0.1.0", change Restart;
+    /// A server that is killed leaves the hidden files of STOU, and of every upload where the file
+    /// system has no unnamed files (O_TMPFILE). They are removed when no process has them locked
+    /// and nobody has touched them for this long: at the start, after this time, from then on after
+    /// 24 times this time, and beside a new one of their kind. Longer than limits.stall_timeout, if
+    /// other hosts have the same files and not their locks.
+    leftover_age: Duration = Duration::from_hours(1),
+        within Duration::from_secs(1)..=Duration::from_hours(30 * 24),
+        since "0.1.0", change Restart;
+    /// Digests to make of each upload while it is stored: any of "SHA-256", "SHA-512", "SHA-1",
+    /// "MD5" and "CRC32". They are kept with the file (extended attribute user.ringftpd.hash), and
+    /// HASH, the X-hash commands and the fact X.hash of MLST are answered from there while inode,
+    /// size and modification time are the same. Costs CPU time on the helper threads.
+    hash_uploads: HashAlgorithms = HashAlgorithms::NONE,
+        unset "none", example "[\"SHA-256\"]", since "0.1.0", change Restart;
+}
+
+[log]
+start Log {
+    /// Form of a log line on standard error: "text" or "json". Warnings about the configuration
+    /// come before the log starts and are text.
+    format: LogFormat = LogFormat::Text, since "0.1.0", change Restart;
+    /// Most verbose level written: "off", "error", "warn", "info", "debug" or "trace".
+    level: LevelFilter = LevelFilter::INFO, since "0.1.0", change Restart;
+}
+
+[metrics]
+start Metrics {
+    /// Where counters and gauges of every shard can be read over HTTP, at /metrics, in the format
+    /// of Prometheus. There is no password: keep it to this host. SIGUSR1 writes the same figures
+    /// to the log.
+    listen: Option<SocketAddr> = None,
+        unset "off", example "\"127.0.0.1:9121\"", since "0.1.0", change Restart;
+}
+
+[process]
+start Process {
+    /// User to become after binding; needed when started as root. "root" stays root, with a
+    /// warning: then a fault of the server is one of the whole host.
+    user: Option<String> = None,
+        unset "unchanged", example "\"ftp\"", since "0.1.0", change Restart;
+    /// File with further [[users]] tables and nothing else; keep it readable by its owner alone.
+    users_file: Option<PathBuf> = None,
+        unset "none", example "\"/etc/ringftpd/users.toml\"", since "0.1.0", change Restart;
+}
+        }
+    };
+}
+
+pub(crate) use table;
