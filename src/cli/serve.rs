@@ -429,7 +429,6 @@ fn start_shards(
 ) -> Result<Vec<RunningShard>, String> {
     let Config { settings, accounts, .. } = config;
     let users = Arc::new(accounts.users);
-    let limits = &settings.limits;
     let count = u32::try_from(cpus.len()).unwrap_or(u32::MAX);
     let mut shards = Vec::new();
     let parts = cpus.iter().zip(listeners.per_shard).zip(own);
@@ -446,22 +445,14 @@ fn start_shards(
         let shard = Shard {
             index,
             listeners,
-            policy: Arc::new(settings.policy.clone()),
+            settings: Arc::new(settings.clone()),
             tls,
             users: Arc::new(users.clone()),
             homes,
             passive,
-            masquerade: settings.passive.address,
-            sessions_max: share(limits.sessions, number, count),
-            sessions_per_ip_max: limits.sessions_per_ip.0,
-            sessions_per_user_max: limits.sessions_per_user.0,
-            handshakes_max: usize::try_from(limits.handshakes).unwrap_or(usize::MAX),
-            handshake_percent: settings.shards.handshake_percent.0,
-            remember_logins: limits.remember_logins,
-            client_hello_timeout: limits.client_hello_timeout,
+            sessions_max: share(settings.limits.sessions, number, count),
             kernel_tls: means.kernel_tls,
             reserved_descriptors: means.reserved_descriptors,
-            shutdown_timeout: limits.shutdown_timeout,
             inbox,
         };
         let bell = Bell { wakes: wakes.clone(), index };

@@ -4,14 +4,13 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::auth::UserTable;
 use crate::buffer::{BlockPool, Semaphore};
+use crate::config::Settings;
 use crate::connection::data::kept::Kept;
 use crate::connection::logins::checks::{Logins, PasswordChecks};
 use crate::connection::logins::homes::{Homes, OpenedHome};
@@ -30,8 +29,8 @@ use crate::vfs::{Home, Root, Swept};
 
 /// Values a shard's context is built from.
 pub struct ContextParts {
-    /// The operator's decisions.
-    pub policy: Arc<Policy>,
+    /// The operator's decisions; the shard's own copy, for each session counts references to it.
+    pub settings: Arc<Settings>,
     /// Certificates, suites, tickets.
     pub tls: Arc<ServerTls>,
     /// Accounts; the outer reference is the shard's own, and the one that log-ins count.
@@ -42,22 +41,10 @@ pub struct ContextParts {
     pub helpers: Helpers,
     /// This shard's part of the passive range; `None` is any ephemeral port.
     pub passive_range: Option<RangeInclusive<u16>>,
-    /// IPv4 address told in PASV instead of our own.
-    pub masquerade: Option<Ipv4Addr>,
-    /// Sessions one user may have in this shard; `None` is no limit.
-    pub sessions_per_user_max: Option<u32>,
     /// What the kernel's TLS can do; `None` when there is none, or it shall not be used.
     pub kernel_tls: Option<ktls::Abilities>,
     /// Where the shard's tasks run.
     pub queues: Queues,
-    /// TLS handshakes of control connections at the same time.
-    pub handshakes_max: usize,
-    /// What newcomers get of a shard that sessions would fill, of 100.
-    pub handshake_percent: u8,
-    /// How long the password of a log-in is remembered; zero is not at all.
-    pub remember_logins: Duration,
-    /// How long a client may be silent where its ClientHello belongs.
-    pub client_hello_timeout: Duration,
 }
 
 /// The queues of a shard's tasks.
@@ -90,6 +77,7 @@ impl Default for Queues {
 /// One shard's common state.
 pub struct Context {
     pub(crate) parts: ContextParts,
+    policy: Arc<Policy>,
     pub(crate) passive_ports: PassivePorts,
     pub(crate) blocks: BlockPool,
     /// Password checks.
@@ -126,6 +114,10 @@ impl Context {
     /// A fresh context without sessions.
     #[must_use]
     pub fn new(mut parts: ContextParts) -> Self {
+        let Settings { shards, limits, policy, .. } = &*parts.settings;
+        let handshakes_max = usize::try_from(limits.handshakes).unwrap_or(usize::MAX);
+        let handshake_percent = shards.handshake_percent.0;
+        let (policy, remember_logins) = (Arc::new(policy.clone()), limits.remember_logins);
         let counters = Rc::<Counters>::default();
         let homes = std::mem::take(&mut parts.homes);
         let homes = Homes::new(homes, parts.helpers.clone(), counters.clone());
@@ -133,19 +125,16 @@ impl Context {
         let checks = PasswordChecks {
             users: parts.users.clone(),
             helpers: parts.helpers.clone(),
-            logins: Logins::new(parts.remember_logins, counters.clone()),
+            logins: Logins::new(remember_logins, counters.clone()),
             waiting: gauges.logins_waiting.clone(),
         };
         Self {
-            pacer: Pacer::new(
-                parts.queues.newcomers,
-                parts.queues.sessions,
-                parts.handshake_percent,
-            ),
-            handshakes: Handshakes::new(parts.handshakes_max, counters.clone()),
+            pacer: Pacer::new(parts.queues.newcomers, parts.queues.sessions, handshake_percent),
+            handshakes: Handshakes::new(handshakes_max, counters.clone()),
             checks,
             passive_ports: PassivePorts::new(parts.passive_range.clone(), counters.clone()),
             parts,
+            policy,
             blocks: BlockPool::default(),
             read_ahead: Semaphore::new(READ_AHEAD_PER_SHARD),
             lingering: Semaphore::new(LINGERING_PER_SHARD),
@@ -164,8 +153,14 @@ impl Context {
 
     /// The operator's decisions.
     #[must_use]
-    pub fn policy(&self) -> &Arc<Policy> {
-        &self.parts.policy
+    pub fn settings(&self) -> &Settings {
+        &self.parts.settings
+    }
+
+    /// Those that sessions obey.
+    #[must_use]
+    pub const fn policy(&self) -> &Arc<Policy> {
+        &self.policy
     }
 
     /// Where the shard's tasks run.
@@ -247,7 +242,7 @@ impl Context {
     pub(crate) fn enter_user(&self, user: &str) -> bool {
         let mut sessions = self.sessions_by_user.borrow_mut();
         let count = sessions.entry(user.to_owned()).or_insert(0);
-        let free = self.parts.sessions_per_user_max.is_none_or(|max| *count < max);
+        let free = self.settings().limits.sessions_per_user.0.is_none_or(|max| *count < max);
         *count += u32::from(free);
         free
     }

@@ -9,7 +9,6 @@ mod sweeper;
 
 use std::cell::RefCell;
 use std::future::pending;
-use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
 use std::os::fd::RawFd;
 use std::rc::Rc;
@@ -18,9 +17,9 @@ use std::time::Duration;
 
 use crate::auth::{ClientNetwork, UserTable};
 use crate::clock;
+use crate::config::Settings;
 use crate::connection::{self, Accepted, Context, ContextParts, OpenedHome, Place, Queues};
 use crate::metrics::{self, Held};
-use crate::protocol::policy::Policy;
 use crate::protocol::session::Mode;
 use crate::runtime::remote::{RemoteInbox, RemoteReceiver};
 use crate::runtime::{Helpers, Listener, ListenerTask, Stream, end_turn, race, spawn, timeout_at};
@@ -60,7 +59,7 @@ pub struct Shard {
     pub listeners: Vec<BoundListener>,
     /// The operator's decisions; the shard's own copy, as every `Arc` here: sessions count
     /// references to them, and a count shared by shards would be traffic between their caches.
-    pub policy: Arc<Policy>,
+    pub settings: Arc<Settings>,
     /// Certificates, suites, ticket keys.
     pub tls: Arc<ServerTls>,
     /// Accounts. The outer reference is the shard's own, the table is common to all.
@@ -69,28 +68,12 @@ pub struct Shard {
     pub homes: Vec<OpenedHome>,
     /// Its own part of the passive range; `None` is any ephemeral port.
     pub passive: Option<RangeInclusive<u16>>,
-    /// IPv4 address told in PASV instead of our own.
-    pub masquerade: Option<Ipv4Addr>,
-    /// Sessions of this shard.
+    /// Its own part of `limits.sessions`.
     pub sessions_max: u32,
-    /// Sessions of one client address in this shard; see [`ClientNetwork`].
-    pub sessions_per_ip_max: Option<u32>,
-    /// Sessions of one user in this shard.
-    pub sessions_per_user_max: Option<u32>,
-    /// TLS handshakes of control connections at the same time.
-    pub handshakes_max: usize,
-    /// What they may take of the shard when established sessions want all of it, of 100.
-    pub handshake_percent: u8,
     /// Descriptors from this one on are for the sessions that are in.
     pub reserved_descriptors: RawFd,
-    /// How long the password of a log-in is remembered; zero is not at all.
-    pub remember_logins: Duration,
-    /// How long a client may be silent where its ClientHello belongs.
-    pub client_hello_timeout: Duration,
     /// What the kernel's TLS can do; `None` when there is none, or it shall not be used.
     pub kernel_tls: Option<ktls::Abilities>,
-    /// How long transfers may go on after [`Message::Drain`].
-    pub shutdown_timeout: Duration,
     /// Messages of the main thread.
     pub inbox: RemoteInbox<Message>,
 }
@@ -108,25 +91,20 @@ impl Shard {
                 return Report::new();
             }
         };
+        let limits = self.settings.limits.clone();
         let context = Rc::new(Context::new(ContextParts {
-            policy: self.policy,
+            settings: self.settings,
             tls: self.tls,
             users: self.users,
             homes: self.homes,
             helpers: helpers.clone(),
             passive_range: self.passive,
-            masquerade: self.masquerade,
-            sessions_per_user_max: self.sessions_per_user_max,
             queues: Queues::new(),
-            handshake_percent: self.handshake_percent,
-            handshakes_max: self.handshakes_max,
-            remember_logins: self.remember_logins,
-            client_hello_timeout: self.client_hello_timeout,
             kernel_tls: self.kernel_tls,
         }));
         let handshake_percent = context.pacer.percent();
         tracing::debug!(shard = self.index, handshake_percent, "shard started");
-        let admission = Admission::new(self.sessions_max, self.sessions_per_ip_max);
+        let admission = Admission::new(self.sessions_max, limits.sessions_per_ip.0);
         let door = Rc::new(Door {
             context: context.clone(),
             admission: RefCell::new(admission),
@@ -148,7 +126,7 @@ impl Shard {
             answer(self.index, &context, &mut inbox).await;
             pending::<()>().await;
         };
-        race(drain(self.index, &context, self.shutdown_timeout), answering).await;
+        race(drain(self.index, &context, limits.shutdown_timeout), answering).await;
         context.tasks.end().await;
         if !helpers.end(HELPERS_GRACE).await {
             let load = helpers.load();

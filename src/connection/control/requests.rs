@@ -106,7 +106,7 @@ impl Control {
         self.passive = None;
         let result = match self.ports.listen(self.local, self.peer.ip()) {
             Ok(listener) => {
-                let address = listener.advertised(self.context.parts.masquerade);
+                let address = listener.advertised(self.context.settings().passive.address);
                 self.passive = Some(listener);
                 self.passive_until = clock::now() + self.context.policy().data_timeout;
                 Ok(address)

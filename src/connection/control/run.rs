@@ -232,7 +232,7 @@ impl Control {
         self.proof = Rc::default();
         let handshake = Handshake::new(tls, Purpose::Control, &self.tls_session, host);
         self.wire = Wire::Handshake(Box::new(handshake));
-        self.hello_due = clock::now() + self.context.parts.client_hello_timeout;
+        self.hello_due = clock::now() + self.context.settings().limits.client_hello_timeout;
         self.handshaking = Some(self.context.gauges.handshakes.hold());
         Ok(())
     }

@@ -91,7 +91,7 @@ impl Control {
             Wake::Broken => self.answers.push_back(Input::Disconnected),
             Wake::Place(place) => {
                 self.place = Some(place);
-                self.hello_due = clock::now() + self.context.parts.client_hello_timeout;
+                self.hello_due = clock::now() + self.context.settings().limits.client_hello_timeout;
             }
             Wake::Shed if self.read_ready() => {
                 if let Some(place) = &self.place {
