@@ -2,16 +2,22 @@
 //! the client, beside it and instead of it (RFC 2577 §8, RFC 4217 §10.2) \[PASV-05, DTLS-11\].
 
 use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
 
 use crate::support::server::BOTH_LISTENERS;
 use crate::support::tls::{TLS12, TLS13};
+use crate::support::wait::{Stopwatch, pause};
 use crate::support::wire::{End, Wire};
 use crate::support::{Client, Server, Tls};
 
 const VERSIONS: [&[&rustls::SupportedProtocolVersion]; 2] = [TLS12, TLS13];
 
 fn server(policy: &str) -> Server {
-    let server = Server::builder().toml(&format!("[tls]\ndata_resumption = \"{policy}\"")).start();
+    configured(&format!("[tls]\ndata_resumption = \"{policy}\""))
+}
+
+fn configured(config: &str) -> Server {
+    let server = Server::builder().toml(config).start();
     std::fs::write(server.root().join("file"), "content").unwrap();
     server
 }
@@ -123,6 +129,39 @@ fn a_stranger_that_comes_first_gets_nothing() {
             client.quit();
         });
     }
+}
+
+/// Nor does it when the client has a long way, if the server is told to wait for it.
+#[test]
+fn a_client_with_a_long_way_is_waited_for() {
+    let server = configured("[limits]\ndata_proof_timeout = \"20s\"");
+    each_client(&server, true, |mut client, tls| {
+        let address = client.epsv();
+        let stranger = connect_and_shake(address, &tls);
+        client.expect("RETR file", 150);
+        // By default the stranger would be taken, or the transfer refused, after half a second.
+        pause(Duration::from_millis(1_500));
+        downloads_at(&mut client, address);
+        assert_gets_nothing(stranger);
+        client.quit();
+    });
+}
+
+/// And with no time for it, a client that has just stopped resuming is served at once.
+#[test]
+fn nobody_is_waited_for_in_no_time() {
+    let server = configured("[limits]\ndata_proof_timeout = \"0s\"\n[tls]\nversions = [\"1.3\"]");
+    let mut client = Client::implicit(&server).login();
+    downloads(&mut client);
+    client.data_tls = client.tls.clone().no_resumption();
+    let address = client.epsv();
+    client.expect("RETR file", 150);
+    let watch = Stopwatch::start();
+    let mut data = Wire::connect(address);
+    client.secure(&mut data);
+    assert_eq!(client.receive(data), b"content");
+    assert!(watch.elapsed() < Duration::from_millis(400), "only after {:?}", watch.elapsed());
+    client.quit();
 }
 
 /// Nor one that is in its handshake when the client, which has never resumed yet, comes.

@@ -191,11 +191,12 @@ struct Candidates<'a> {
 impl<'a> Candidates<'a> {
     fn new(door: &'a Door, tls: DataTls, asked: Asked, no_strangers: bool) -> Self {
         let (sender, outcomes) = mailbox(CONNECTIONS_MAX as usize);
+        let contest = Contest::new(tls.policy.data_proof_timeout);
         Self {
             door,
             tls,
             asked,
-            contest: Contest::default(),
+            contest,
             no_strangers,
             tasks: Vec::new(),
             sender,
@@ -302,8 +303,8 @@ impl<'a> Candidates<'a> {
                 let reason = secured.facts.resumption.to_string();
                 self.refuse(stream, Some(secured), TransferError::NotResumed(reason));
             }
-            Verdict::Unproven { patience } => {
-                if self.contest.unproven(candidate, now, patience) {
+            Verdict::Unproven { expected } => {
+                if self.contest.unproven(candidate, now, expected) {
                     self.settled = Some((stream, secured));
                 } else {
                     self.settled = None;

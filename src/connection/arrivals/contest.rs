@@ -5,7 +5,8 @@
 //! - One that proves itself gets it at once.
 //! - One that does not, and may have it all the same, gets it only after the transfer command, when
 //!   no other is in its handshake, or none of those has proved itself for [`OTHERS_MAX`]. With a
-//!   client that can be expected to prove itself it waits a moment more for that client to come.
+//!   client that can be expected to prove itself it waits for that client to come, for
+//!   `limits.data_proof_timeout`.
 //! - Of two that do not, nobody knows which is the client's: neither gets it.
 //! - Where one was refused or has failed, the client's own may still come.
 
@@ -19,9 +20,6 @@ pub(crate) const CONNECTIONS_MAX: u32 = 64;
 
 /// How long one without proof waits for others that are in their handshake.
 const OTHERS_MAX: Duration = Duration::from_secs(2);
-
-/// How long the client's own connection may come later than one that is not accepted, or not yet.
-pub(crate) const LATER_BY: Duration = Duration::from_millis(500);
 
 /// One of the connections, in the order they came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,8 +37,11 @@ pub(crate) enum Decision {
 }
 
 /// The connections of one announcement.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Contest {
+    /// How much later the client's own connection may come than one that is not accepted, or not
+    /// yet.
+    later_by: Duration,
     joined: u32,
     /// When the transfer command came.
     wanted: Option<Instant>,
@@ -56,6 +57,20 @@ pub(crate) struct Contest {
 }
 
 impl Contest {
+    /// Without connections. The client's own may come `later_by` after another one.
+    pub(crate) const fn new(later_by: Duration) -> Self {
+        Self {
+            later_by,
+            joined: 0,
+            wanted: None,
+            shaking: Vec::new(),
+            proven: None,
+            unproven: None,
+            ambiguous: false,
+            lost: None,
+        }
+    }
+
     /// One more begins its handshake. Gives the one that has to go for it, if there are too many.
     pub(crate) fn join(&mut self) -> (Candidate, Option<Candidate>) {
         let candidate = Candidate(self.joined);
@@ -91,20 +106,16 @@ impl Contest {
         self.proven.get_or_insert(candidate);
     }
 
-    /// `candidate` has made its handshake and proved nothing; the client itself, if that is another
-    /// one, may be later by `patience`. False when it is the second such.
-    pub(crate) fn unproven(
-        &mut self,
-        candidate: Candidate,
-        now: Instant,
-        patience: Duration,
-    ) -> bool {
+    /// `candidate` has made its handshake and proved nothing; whether the client itself, if that is
+    /// another one, is `expected`. False when it is the second such.
+    pub(crate) fn unproven(&mut self, candidate: Candidate, now: Instant, expected: bool) -> bool {
         self.leave(candidate);
         if self.ambiguous || self.unproven.take().is_some() {
             self.ambiguous = true;
             self.lost = Some(now);
             return false;
         }
+        let patience = if expected { self.later_by } else { Duration::ZERO };
         self.unproven = Some((candidate, now, patience));
         true
     }
@@ -132,7 +143,7 @@ impl Contest {
                 (since, patience.max(others), Decision::Take(candidate))
             }
             // Those that are still in their handshake have until the deadline of the whole.
-            (None, Some(lost)) if alone => (lost, LATER_BY, Decision::Refuse),
+            (None, Some(lost)) if alone => (lost, self.later_by, Decision::Refuse),
             _ => return Decision::Wait(None),
         };
         let due = since.max(wanted) + span;
@@ -145,7 +156,7 @@ mod tests {
     use super::*;
     use crate::clock;
 
-    const NONE: Duration = Duration::ZERO;
+    const LATER_BY: Duration = Duration::from_millis(700);
 
     fn millis(count: u64) -> Duration {
         Duration::from_millis(count)
@@ -153,7 +164,7 @@ mod tests {
 
     /// A contest with so many in their handshake.
     fn contest<const N: usize>() -> (Contest, [Candidate; N], Instant) {
-        let mut contest = Contest::default();
+        let mut contest = Contest::new(LATER_BY);
         let candidates = [(); N].map(|()| contest.join().0);
         (contest, candidates, clock::now())
     }
@@ -161,7 +172,7 @@ mod tests {
     #[test]
     fn proof_wins_at_once_also_before_the_command() {
         let (mut contest, [stranger, own], now) = contest();
-        assert!(contest.unproven(stranger, now, NONE));
+        assert!(contest.unproven(stranger, now, false));
         contest.proven(own);
         assert_eq!(contest.decide(now), Decision::Take(own));
         assert!(contest.is_proven() && !contest.is_open() && !contest.is_alone());
@@ -170,7 +181,7 @@ mod tests {
     #[test]
     fn without_proof_the_command_is_waited_for_and_then_nobody() {
         let (mut contest, [only], now) = contest();
-        contest.unproven(only, now, NONE);
+        contest.unproven(only, now, false);
         assert_eq!(contest.decide(now + millis(90_000)), Decision::Wait(None));
         contest.want(now);
         assert_eq!(contest.decide(now), Decision::Take(only));
@@ -181,7 +192,7 @@ mod tests {
     fn a_client_that_can_be_expected_to_prove_itself_may_come_later() {
         let (mut contest, [only], now) = contest();
         let wanted = now + millis(100);
-        contest.unproven(only, now, LATER_BY);
+        contest.unproven(only, now, true);
         contest.want(wanted);
         assert_eq!(contest.decide(wanted), Decision::Wait(Some(wanted + LATER_BY)));
         assert_eq!(contest.decide(wanted + LATER_BY), Decision::Take(only));
@@ -195,7 +206,7 @@ mod tests {
     fn one_without_proof_waits_for_those_in_their_handshake() {
         let (mut contest, [first, silent], now) = contest();
         contest.want(now);
-        contest.unproven(first, now, NONE);
+        contest.unproven(first, now, false);
         assert_eq!(contest.decide(now), Decision::Wait(Some(now + OTHERS_MAX)));
         assert_eq!(contest.decide(now + OTHERS_MAX), Decision::Take(first));
         contest.lost(silent, now);
@@ -206,14 +217,14 @@ mod tests {
     fn of_two_without_proof_neither_gets_it() {
         let (mut contest, [first, second], now) = contest();
         contest.want(now);
-        assert!(contest.unproven(first, now, NONE));
-        assert!(!contest.unproven(second, now, NONE));
+        assert!(contest.unproven(first, now, false));
+        assert!(!contest.unproven(second, now, false));
         assert_eq!(contest.decide(now), Decision::Wait(Some(now + LATER_BY)));
         assert_eq!(contest.decide(now + LATER_BY), Decision::Refuse);
         // Nor does a third, but the client itself may still.
         let (third, _) = contest.join();
         assert_eq!(contest.decide(now + LATER_BY), Decision::Wait(None));
-        assert!(!contest.unproven(third, now, NONE));
+        assert!(!contest.unproven(third, now, false));
         let (own, _) = contest.join();
         contest.proven(own);
         assert_eq!(contest.decide(now), Decision::Take(own));
@@ -231,7 +242,7 @@ mod tests {
 
     #[test]
     fn many_make_the_oldest_go_and_end() {
-        let mut contest = Contest::default();
+        let mut contest = Contest::new(LATER_BY);
         for number in 0..CONNECTIONS_MAX {
             assert!(contest.is_open());
             let (_, evicted) = contest.join();

@@ -8,7 +8,7 @@ use super::proof::{Proof, Verdict};
 use crate::buffer::RecvBuffer;
 use crate::clock;
 use crate::metrics::{Counters, Gauge, Held};
-use crate::protocol::policy::DataResumption;
+use crate::protocol::policy::Policy;
 use crate::protocol::session::TransferError;
 use crate::runtime::Stream;
 use crate::tls::{
@@ -19,8 +19,8 @@ use crate::tls::{
 #[derive(Clone)]
 pub(crate) struct DataTls {
     pub(crate) server: Arc<ServerTls>,
-    /// Whether a data connection must resume the session.
-    pub(crate) resumption: DataResumption,
+    /// Whether a data connection must resume the session, and how long one is waited for that does.
+    pub(crate) policy: Arc<Policy>,
     pub(crate) counters: Rc<Counters>,
     /// Counts them while they last.
     pub(crate) in_progress: Gauge,
@@ -33,7 +33,7 @@ pub(crate) struct DataTls {
 impl DataTls {
     /// Whether the data connection with this handshake may have the transfer.
     pub(crate) fn judge(&self, facts: &HandshakeFacts) -> Verdict {
-        self.proof.judge(self.resumption, facts, clock::now())
+        self.proof.judge(self.policy.data_resumption, facts, clock::now())
     }
 }
 

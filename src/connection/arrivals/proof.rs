@@ -3,9 +3,8 @@
 //! at the client's address who reaches the port first looks the same.
 
 use std::cell::Cell;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use super::contest::LATER_BY;
 use crate::protocol::policy::DataResumption;
 use crate::tls::{HandshakeFacts, Resumption, TicketMark};
 
@@ -32,10 +31,10 @@ pub(crate) enum Verdict {
     /// It is the session's.
     Proven,
     /// It may be anybody's at the client's address, and gets the transfer if none is there that
-    /// proves more, nor comes within `patience`.
+    /// proves more, nor comes in time.
     Unproven {
-        /// How much later the client's own may be expected.
-        patience: Duration,
+        /// The client's own may be expected to come and to prove itself.
+        expected: bool,
     },
     /// It gets no transfer.
     Refused,
@@ -98,7 +97,7 @@ impl Proof {
             return Verdict::Refused;
         }
         let expected = self.last.get().is_some() && !self.runs_out.get();
-        Verdict::Unproven { patience: if expected { LATER_BY } else { Duration::ZERO } }
+        Verdict::Unproven { expected }
     }
 
     /// A data connection has resumed the session, with the ticket of this mark. Those of TLS 1.2
@@ -120,14 +119,16 @@ impl Proof {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::clock;
     use DataResumption::{Off, Prefer, Require};
     use Resumption::{NotOffered, OtherSession, ThisSession};
     use Verdict::{Proven, Refused};
 
-    const AT_ONCE: Verdict = Verdict::Unproven { patience: Duration::ZERO };
-    const LATER: Verdict = Verdict::Unproven { patience: LATER_BY };
+    const AT_ONCE: Verdict = Verdict::Unproven { expected: false };
+    const LATER: Verdict = Verdict::Unproven { expected: true };
 
     /// Resumed; nothing; a stranger's ticket; the certificate; another one; a stranger's ticket
     /// with the certificate.

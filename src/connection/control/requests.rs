@@ -153,7 +153,7 @@ impl Control {
         let context = &self.context;
         DataTls {
             server: context.parts.tls.clone(),
-            resumption: context.policy().data_resumption,
+            policy: context.policy().clone(),
             counters: context.counters.clone(),
             in_progress: context.gauges.handshakes.clone(),
             session: self.tls_session.clone(),
