@@ -1,5 +1,5 @@
-//! Every hard bound of the server on one page, with its unit and its reason. Values an operator
-//! can change live in `config`; these cannot be changed and bound what a client can cost.
+//! Every hard bound of the server on one page, with its unit and its reason. Values that an
+//! operator can change are in `config`; these are fixed and bound what a client can cost.
 
 use std::time::Duration;
 
@@ -35,8 +35,8 @@ pub const TLS_HANDSHAKE_BYTES_MAX: usize = 64 * 1024;
 /// octets and the client's certificate chain.
 pub const TLS_STORED_SESSION_BYTES_MAX: usize = 16 * 1024;
 
-/// TLS records in a row that carry no data (empty, warnings, key updates) before the connection
-/// is ended: each costs us a decryption, a key update costs four hashes and an answer.
+/// TLS records in a row that carry no data (empty, warnings, key updates) before the connection is
+/// ended: each costs a decryption, a key update four hashes and an answer.
 pub const TLS_QUIET_RECORDS_MAX: u32 = 32;
 
 /// Alerts in the clear that a client may send in a TLS handshake and go on: warnings of TLS 1.2
@@ -51,32 +51,32 @@ pub const TLS_DRAIN_BYTES_MAX: usize = 256 * 1024;
 /// (smaller batches cost 15 to 40 % more CPU time per byte, 1 MiB falls out of the L2 cache).
 pub const TRANSFER_BATCH_BYTES: usize = 256 * 1024;
 
-/// Bytes before a restart marker that one call of a helper thread copies: some ten milliseconds,
-/// and some hundred where the disk has to keep up.
+/// Bytes before a restart marker that one call of a helper thread copies: ≈ 10 ms from the page
+/// cache, ≈ 100 ms where the disk limits.
 pub const COPY_PIECE_BYTES: u64 = 16 * 1024 * 1024;
 
-/// Bytes that one upload may bring while others of its shard wait, if they are few: some 10 ms. By
-/// far more than a socket holds, so that most of them are read while they are warm.
+/// Most bytes that one upload may receive before another upload of the shard gets its turn (≈ 10
+/// ms): well above what a socket buffers, so most of it is read while still in the CPU's caches.
 pub const UPLOAD_TURN_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// Bytes after which each upload that waited has had its turn, unless they are so many that each
-/// has but a batch: some 50 ms.
+/// Bytes in which every waiting upload gets a turn (≈ 50 ms), unless there are so many that each
+/// gets a single batch.
 pub const UPLOAD_ROUND_BYTES: usize = 64 * 1024 * 1024;
 
-/// Bytes of a fast upload that one wait is for: a block. Waiting for each segment or two was
+/// Bytes for which one wait of a fast upload is: a block. Waking for every one or two segments was
 /// measured to cost half as much again.
 pub const UPLOAD_LOW_WATER_BYTES: usize = TRANSFER_BATCH_BYTES;
 
-/// How long a wait for [`UPLOAD_LOW_WATER_BYTES`] may take, so who is fast enough: 50 MB/s. It is
-/// also what a client's last octets wait if it does not close the connection behind them.
+/// Longest wait for [`UPLOAD_LOW_WATER_BYTES`]; uploads below 50 MB/s are read as data arrives. The
+/// last octets of an upload wait as long if the client does not close the connection behind them.
 pub const UPLOAD_PATIENCE: Duration = Duration::from_millis(5);
 
-/// Bytes of an upload that are dropped after storage or policy has refused it, so that the client
-/// gets to reading why: many look for the reply only when they have sent all. Dropping costs less
-/// than what the client pays for sending, and less than storing would have.
+/// Bytes of an upload that are dropped after storage or policy has refused it: many clients read
+/// the reply only after they have sent everything. Dropping costs less than sending, and less than
+/// storing would have.
 pub const REFUSED_UPLOAD_BYTES_MAX: u64 = 1 << 30;
 
-/// How long such an upload may go on.
+/// How long the rest of a refused upload is dropped.
 pub const REFUSED_UPLOAD_SPAN: Duration = Duration::from_secs(30);
 
 /// Largest file sent in one write with its TLS ticket and close_notify: what fits into a socket's
@@ -86,22 +86,22 @@ pub const WHOLE_FILE_BYTES_MAX: usize = TRANSFER_BATCH_SMALL_BYTES;
 /// Batch used when the shard's pool of large blocks is exhausted.
 pub const TRANSFER_BATCH_SMALL_BYTES: usize = 32 * 1024;
 
-/// Large blocks per shard: 64 MiB, enough for 128 transfers with two blocks each; the 129th goes on
-/// with small blocks. An upload that storage holds up has up to six for a while: what arrived, what
-/// fills, and [`WRITE_BEHIND_BLOCKS_MAX`].
+/// Large blocks per shard: 64 MiB, enough for 128 transfers with two blocks each; the 129th gets
+/// small blocks. An upload that waits for storage has up to six: one received, one being filled,
+/// and [`WRITE_BEHIND_BLOCKS_MAX`].
 pub const TRANSFER_BLOCKS_PER_SHARD: usize = 256;
 
 /// Bytes of one read that waits for a disk: as many whole records as one block takes.
 pub const READ_AHEAD_BYTES: usize = TRANSFER_BATCH_BYTES - TLS_FRAGMENT_BYTES_MAX;
 
-/// The same when the shard reads ahead as much as it may.
+/// Bytes of one read when the shard already reads ahead as much as it may.
 pub const READ_AHEAD_SMALL_BYTES: usize = TRANSFER_BATCH_SMALL_BYTES - TLS_FRAGMENT_BYTES_MAX;
 
-/// Reads that wait for a disk at the same time, per transfer: enough to keep an NVMe busy.
+/// Reads from disk in flight per transfer: enough to keep an NVMe busy.
 pub const READ_AHEAD_DEPTH: usize = 8;
 
-/// Such reads per shard, those included whose octets wait to be sent: 30 MiB. Beyond, a transfer
-/// has one small read at a time.
+/// Reads from disk in flight per shard, including those whose octets wait to be sent: 30 MiB.
+/// Beyond it, a transfer has one small read at a time.
 pub const READ_AHEAD_PER_SHARD: usize = 128;
 
 /// Data connections per shard that stay open for a slow reader after their transfer: each is a
@@ -114,27 +114,27 @@ pub const LINGERING_PER_SHARD: usize = 256;
 /// the next.
 pub const KEPT_CONNECTIONS_PER_SHARD_MAX: usize = 1024;
 
-/// Blocks of one upload that are full and not yet stored. One is being written while the next one
-/// fills; the others even out a disk that pauses. Past this the server stops reading.
+/// Blocks of one upload that are full and not yet stored. One is written while the next one fills;
+/// the others bridge pauses of the disk. Beyond it the server stops reading.
 pub const WRITE_BEHIND_BLOCKS_MAX: usize = 4;
 
-/// Closed passive ports per shard that wait for their session's next transfer: a descriptor each.
-/// The one that has rested longest is freed for the next.
+/// Closed passive ports per shard that are kept for their session's next transfer: a descriptor
+/// each. The oldest is freed for the next.
 pub const PASSIVE_PARKED_PER_SHARD_MAX: usize = 1024;
 
-/// Octets of names that one listing keeps to sort them: some 10,000 entries. A larger directory is
+/// Octets of names that one listing keeps to sort them: ≈ 10,000 entries. A larger directory is
 /// listed in its own order.
 pub const LISTING_SORT_BYTES_MAX: usize = 256 * 1024;
 
-/// Work on names in one call of a listing (octets of each name, times those of the pattern): some
-/// milliseconds, also where no name matches.
+/// Pattern matching in one call of a listing (octets of each name times those of the pattern): a
+/// few milliseconds, also where no name matches.
 pub const LISTING_NAMES_WORK_MAX: usize = 1024 * 1024;
 
-/// Octets of the names of directories found and not yet listed by one LIST -R: some 10,000
-/// directories. Past this it ends with an error.
+/// Octets of the names of directories found and not yet listed by one LIST -R: ≈ 10,000
+/// directories. Beyond it the listing ends with an error.
 pub const LISTING_DIRECTORIES_BYTES_MAX: usize = 1024 * 1024;
 
-/// Entries looked at for the one that a listing shows by a name: some 10 ms.
+/// Entries searched for the one that a listing shows by a name: ≈ 10 ms.
 pub const SHOWN_NAME_ENTRIES_MAX: usize = 100_000;
 
 /// Bytes of listing text formatted before they are handed to the data connection.
@@ -146,50 +146,50 @@ pub const CONTROL_LISTING_BYTES_MAX: usize = 256 * 1024;
 /// Largest file whose exact ASCII size SIZE will compute by reading it (RFC 3659 §4.1).
 pub const ASCII_SIZE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
-/// Helper threads per shard for file work that the kernel cannot promise to do at once. They start
-/// when they are wanted, and cost a stack each.
+/// Helper threads per shard for file work that may wait for a disk. They start on demand, and cost
+/// a stack each.
 pub const HELPER_THREADS_PER_SHARD: usize = 8;
 
-/// The same when those are held by work that is [`HELPER_STUCK_AFTER`] old: for each of these there
-/// is one more, until there are so many. Five devices that hang then leave two.
+/// Helper threads per shard when some are held by work older than [`HELPER_STUCK_AFTER`]: each of
+/// those gets a replacement, up to this number. Five devices that hang leave two threads.
 pub const HELPER_THREADS_PER_SHARD_MAX: usize = 32;
 
 /// Helper threads that the work of one device may hold in a shard: a file system that does not
-/// answer keeps so many and leaves the others.
+/// answer leaves the others free.
 pub const HELPERS_PER_DEVICE_MAX: usize = 6;
 
-/// Helper threads that the work of one user may hold in a shard, wherever it is.
+/// Helper threads that the work of one user may hold in a shard, on all devices together.
 pub const HELPERS_PER_USER_MAX: usize = 4;
 
-/// How old work on a thread is when it counts as stuck: ten times a busy disk's slowest answers.
+/// Age at which work on a thread counts as stuck: ten times the slowest answers of a busy disk.
 pub const HELPER_STUCK_AFTER: Duration = Duration::from_millis(500);
 
-/// Devices below homes whose kind a shard remembers.
+/// Devices below homes of which a shard remembers whether their file system is local.
 pub const DEVICES_PER_SHARD_MAX: usize = 1024;
 
 /// Helper threads per shard for long work: digests, sizes of texts, long listings, copies before a
 /// restart marker.
 pub const LONG_THREADS_PER_SHARD: usize = 3;
 
-/// The same when they are stuck.
+/// Threads for long work per shard when some are stuck.
 pub const LONG_THREADS_PER_SHARD_MAX: usize = 8;
 
-/// Long work that waits or runs takes turns piece by piece; so many pieces of one device at a time.
+/// Pieces of long work of one device at the same time; long work takes turns piece by piece.
 pub const LONG_PER_DEVICE_MAX: usize = 2;
 
-/// Pieces of long work of one user at a time: the others' digests go on.
+/// Pieces of long work of one user at the same time: the digests of others go on.
 pub const LONG_PER_USER_MAX: usize = 1;
 
-/// Octets of an upload that was announced (ALLO) for which blocks are reserved at a time, and never
-/// more than an eighth of what is free: the announcement of one client is nobody else's loss.
+/// Octets of an announced upload (ALLO) for which blocks are reserved at a time, and never more
+/// than an eighth of what is free: an announcement must not take the space from other uploads.
 pub const RESERVE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
-/// File work of one user that waits in a shard. A session has one request and one transfer; past
-/// this, sessions that left their work behind in a file system that hangs are too many, and
-/// further requests are refused (450).
+/// Queued file work of one user per shard. A session has one request and one transfer; more than
+/// this comes from ended sessions whose work still waits for a file system that hangs. Beyond it
+/// requests are refused (450).
 pub const FILE_WORK_WAITING_PER_USER_MAX: usize = 4096;
 
-/// File work that waits in a shard, of all users.
+/// Queued file work per shard, of all users.
 pub const FILE_WORK_WAITING_MAX: usize = 64 * 1024;
 
 /// Homes up to which every shard has handles of its own. The kernel counts references to a handle
@@ -197,41 +197,40 @@ pub const FILE_WORK_WAITING_MAX: usize = 64 * 1024;
 /// homes each would need 640,000 descriptors. More homes than this are opened once for all shards.
 pub const HOMES_PER_SHARD_MAX: usize = 256;
 
-/// Password hashes computed at the same time per shard, on threads of their own: no file work holds
-/// them up, and a flood of log-ins holds up no file work.
+/// Password hashes computed at the same time per shard, on threads of their own: file work does not
+/// delay them, and a flood of log-ins does not delay file work.
 pub const HASHING_PER_SHARD_MAX: usize = 3;
 
 /// Longest password checked, octets; a longer one is wrong. SHA-crypt's time grows with it.
 pub const PASSWORD_BYTES_MAX: usize = 512;
 
-/// Log-ins that wait for their turn to be hashed, per shard: each is a session that holds its name
-/// and password and nothing else. Beyond, an address of which some wait already is told to come
-/// back (421).
+/// Log-ins per shard that wait for a password hash: each is a session that holds its name and
+/// password. Beyond it, log-ins from an address that has others waiting are refused (421).
 pub const LOGINS_WAITING_MAX: usize = 16 * 1024;
 
-/// The same of one client address: more than the sessions of a site that come back at once.
+/// Log-ins of one client address that wait for a password hash: more than the sessions of a site
+/// that reconnect at once.
 pub const LOGINS_WAITING_PER_NETWORK_MAX: usize = 2 * 1024;
 
-/// Client addresses per shard whose wrong passwords are counted: some 2 MiB. The one that has been
-/// quiet for longest is forgotten for the next.
+/// Client addresses per shard whose wrong passwords are counted: ≈ 2 MiB. The least recently used
+/// is evicted.
 pub const FAILING_NETWORKS_MAX: usize = 16 * 1024;
 
-/// Right passwords remembered per shard, as keyed digests: some 3 MiB. The oldest is forgotten for
-/// the next.
+/// Correct passwords remembered per shard, as keyed digests: ≈ 3 MiB. The oldest is evicted.
 pub const PROOFS_PER_SHARD_MAX: usize = 16 * 1024;
 
-/// Wrong passwords for a name at an address until the right one is forgotten there: each is a guess
-/// that may be right without a hash. One log-in that waits is two.
+/// Wrong passwords for a name from an address before the remembered one is forgotten: each is a
+/// guess that is checked without a hash. A log-in that waits counts twice.
 pub const PROOF_MISSES_MAX: u8 = 8;
 
-/// How long nobody must have touched what seems to be a killed server's temporary file, on a file
-/// system that has no locks to tell: longer than any upload lives without an octet.
+/// Age at which a temporary file counts as left by a killed server where the file system has no
+/// locks: longer than an upload may live without receiving an octet.
 pub const LEFTOVER_AGE_WITHOUT_LOCKS: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
-/// Octets of entries read by one piece of a sweep: some thousand names, a millisecond.
+/// Octets of entries read by one step of a sweep: ≈ 1,000 names, 1 ms.
 pub const SWEEP_READ_BYTES: usize = 32 * 1024;
 
-/// Entries that a sweep looks at in one home.
+/// Entries that a sweep examines in one home.
 pub const SWEEP_ENTRIES_MAX: u64 = 100_000_000;
 
 /// Octets of names of directories that a sweep has still to read.

@@ -1,5 +1,5 @@
-//! Whom this program may load, and how hard. A load generator is a weapon when it is pointed at
-//! somebody else: without a word from the operator it only measures this host.
+//! Which targets may be loaded, and how hard. Pointed at a foreign host, a load generator is a
+//! weapon: without an explicit option it only measures this host.
 
 use std::{
     net::{IpAddr, SocketAddr, ToSocketAddrs},
@@ -26,7 +26,7 @@ pub enum GuardError {
         /// The resolver's answer.
         cause: String,
     },
-    /// Another host, and nobody said that it may be loaded.
+    /// Another host that was not declared as the operator's own.
     #[error(
         "{host} ({address}) is not this host: loading somebody else's server is an attack; if it \
          is yours to load, say so: --i-own-this-target {host}"

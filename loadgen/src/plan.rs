@@ -38,14 +38,14 @@ impl Plan {
 /// What makes an operation begin.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Load {
-    /// The end of the one before: so many clients, each with one operation at a time.
+    /// The end of the one before: each client has one operation at a time.
     Closed {
         /// Clients.
         clients: u64,
         /// Pause of a client after each operation.
         think: Duration,
     },
-    /// The clock, whatever became of the operations before.
+    /// The clock, independent of the operations before.
     Open {
         /// How arrivals are spread around the rate.
         arrivals: Arrivals,

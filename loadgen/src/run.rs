@@ -38,9 +38,9 @@ pub struct RunSpec {
     pub plan: Plan,
     /// What they do.
     pub workload: Workload,
-    /// To whom.
+    /// The target.
     pub endpoint: Endpoint,
-    /// From where; empty: the system's choice.
+    /// Source addresses; empty: the system's choice.
     pub sources: Vec<IpAddr>,
     /// Silent connections beside the workload.
     pub silent: u64,

@@ -40,8 +40,8 @@ impl BlockPool {
         Block { bytes, pool: Some(self.clone()) }
     }
 
-    /// Lends memory of [`TRANSFER_BATCH_BYTES`] that starts at a page for the length of a call:
-    /// what every transfer needs, but none while it waits. It holds what the call before left.
+    /// Lends page-aligned memory of [`TRANSFER_BATCH_BYTES`] for the length of a call: every
+    /// transfer needs it, but not while it waits. Its contents are those of the call before.
     pub fn with_scratch<R>(&self, work: impl FnOnce(&mut [u8]) -> R) -> R {
         // Taken out, so that a call within a call has memory of its own.
         let mut bytes = std::mem::take(&mut self.inner.borrow_mut().scratch);
@@ -54,7 +54,7 @@ impl BlockPool {
         result
     }
 
-    /// Whether blocks are there for what is not needed yet.
+    /// Whether there are spare blocks for reading ahead.
     #[must_use]
     pub fn is_ample(&self) -> bool {
         self.lent() < TRANSFER_BLOCKS_PER_SHARD / 2
@@ -125,7 +125,7 @@ impl Drop for Block {
 /// Reads from the page cache to misaligned memory were measured to cost up to 1.5 times as much.
 const PAGE_BYTES: usize = 4096;
 
-/// Blocks kept while nobody needs them: 4 MiB per shard.
+/// Idle blocks kept: 4 MiB per shard.
 const SPARE_BLOCKS_MAX: usize = 16;
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! Gauges of one shard: how much of something there is at this moment. Each unit is held by a
-//! value that gives it back when dropped, so that no way out of a session is forgotten.
+//! Gauges of one shard. Each unit is held by a guard that gives it back when dropped, on every way
+//! out of a session.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -60,12 +60,12 @@ pub struct Level(Cell<u64>);
 impl Level {
     const KIND: Kind = Kind::Gauge;
 
-    /// Takes what there is.
+    /// Sets the value.
     pub fn set(&self, value: u64) {
         self.0.set(value);
     }
 
-    /// What there was when it was last asked for.
+    /// The value when it was last set.
     #[must_use]
     pub fn get(&self) -> u64 {
         self.0.get()

@@ -1,9 +1,8 @@
-//! Counters and gauges of one shard: plain cells, no atomics, because nobody else touches them.
+//! Counters and gauges of one shard: plain cells, no atomics, because no other thread uses them.
 
 use std::cell::Cell;
 
-/// Makes a set of values, whose types and doc comments are what they are and mean to those who
-/// read them.
+/// Defines a set of metrics: a field's type is its Prometheus type, its doc comment its HELP text.
 macro_rules! values {
     (
         #[doc = $about:literal]
@@ -161,12 +160,12 @@ values! {
     passive_accept_pauses: Counter,
 }
 
-/// How a value changes, which decides what may be computed from it.
+/// Prometheus type of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// It only grows, by what is added: rates and sums are meant.
+    /// Only grows: rates and sums make sense.
     Counter,
-    /// It stands for itself: what there is now, or the most there was.
+    /// A current amount, or a maximum.
     Gauge,
 }
 

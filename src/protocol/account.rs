@@ -7,12 +7,12 @@
 pub struct Permissions {
     /// RETR, SIZE, MDTM, HASH and the X-hash commands.
     pub read: bool,
-    /// STOR and STOU under names that nobody has.
+    /// STOR and STOU under free names.
     pub create: bool,
     /// STOR over an existing file, REST + STOR below its end, RNTO over an existing file.
     pub overwrite: bool,
-    /// APPE, also to a name that nobody has yet. Together with `create` or `overwrite` also STOR
-    /// that continues at the end of an existing file.
+    /// APPE, also to a free name. Together with `create` or `overwrite` also STOR that continues at
+    /// the end of an existing file.
     pub append: bool,
     /// DELE and RMD.
     pub delete: bool,
@@ -42,7 +42,7 @@ impl Permissions {
         mtime: false,
         list: false,
     };
-    /// What a user gets unless the configuration says more: fetch and list.
+    /// The default: read and list.
     pub const READ_ONLY: Self = Self { read: true, list: true, ..Self::NONE };
     /// Everything.
     pub const ALL: Self = Self {
@@ -58,7 +58,8 @@ impl Permissions {
         list: true,
     };
 
-    /// Whether RNTO may take a name from an existing file. Who may delete could do so in two steps.
+    /// Whether RNTO may take a name from an existing file. With the right to delete it could be
+    /// done in two steps.
     #[must_use]
     pub const fn may_replace_by_rename(&self) -> bool {
         self.overwrite || self.delete
@@ -74,7 +75,7 @@ impl Permissions {
 /// What an upload may do to names. APPE needs neither: it adds to what is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StoreRights {
-    /// Take a name that nobody has.
+    /// Take a free name.
     pub create: bool,
     /// Take a name from an existing file.
     pub overwrite: bool,

@@ -156,7 +156,7 @@ pub enum FileRequest {
         path: VirtualPath,
         /// New modification time.
         modified: Option<FileTime>,
-        /// New permission bits; storage takes only those that give nobody another's rights.
+        /// New permission bits; storage ignores set-user-id, and set-group-id of files.
         mode: Option<u32>,
     },
     /// HASH, XCRC, XMD5, XSHA…: digest of `[start, end)`; `end` `None` is the end of file.
@@ -221,7 +221,7 @@ pub enum FileReply {
     Listing(Vec<u8>),
 }
 
-/// The parts, each for the requests that it answers; `None` of any other answer.
+/// The content, by the kind of answer; `None` for another kind.
 impl FileReply {
     pub(super) fn done(self) -> Option<()> {
         matches!(self, Self::Done).then_some(())
@@ -377,16 +377,17 @@ pub struct ListRequest {
     pub now: i64,
 }
 
-/// How an upload relates to what has the name already.
+/// How an upload relates to an existing file of that name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StoreMode {
     /// STOR: takes the name when complete, as far as the rights go.
     Replace,
     /// REST n + STOR (or APPE): octets before `n` stay, the rest is replaced when complete.
     At(u64),
-    /// APPE: after the last octet of what has the name at the end; creates the file when absent.
+    /// APPE: after the last octet of the file that has the name when the upload ends; creates the
+    /// file when absent.
     Append,
-    /// STOU: a name nobody has, made from the given one.
+    /// STOU: a free name, made from the given one.
     Unique,
 }
 

@@ -1,4 +1,4 @@
-//! The argument of HOST (RFC 7151 §3.1). Which names are ours is policy.
+//! The argument of HOST (RFC 7151 §3.1). Which names are served is policy.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 

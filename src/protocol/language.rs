@@ -1,4 +1,4 @@
-//! Language tags of LANG (RFC 2640 §4.1, RFC 1766). We speak English only.
+//! Language tags of LANG (RFC 2640 §4.1, RFC 1766). All texts are English.
 
 /// A tag of correct syntax.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,8 +24,8 @@ pub fn parse(argument: &[u8]) -> Result<Tag, TagError> {
     Ok(Tag(text.to_ascii_lowercase()))
 }
 
-/// Whether English texts serve who asked for `tag`: `en` in any variety (RFC 2640 §4.1: the server
-/// may match by the primary tag alone) [LANG-02].
+/// Whether English texts satisfy `tag`: `en` in any variety (RFC 2640 §4.1: the server may match by
+/// the primary tag alone) [LANG-02].
 #[must_use]
 pub fn is_english(tag: &Tag) -> bool {
     tag.0.split('-').next() == Some("en")

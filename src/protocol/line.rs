@@ -10,7 +10,7 @@
 //!   anything else is data. A lone LF is data [SYN-03], and so is a NUL that follows no CR: the
 //!   session refuses it, because cutting the name there would name another file [SYN-08 SYN-09].
 //! - A line over [`COMMAND_LINE_BYTES_MAX`] becomes one [`Line::TooLong`] when its CR LF arrives;
-//!   nothing of it is parsed [SYN-07]. Decoding at most halves data, so this also bounds the data
+//!   nothing of it is parsed [SYN-07a]. Decoding at most halves data, so this also bounds the data
 //!   before decoding to twice as many octets; Telnet commands leave nothing and count nothing.
 //! - A line without its CR LF is never handed out [SYN-20].
 
@@ -38,12 +38,12 @@ pub enum Line {
     TooLong,
 }
 
-/// Turns received octets into a bounded queue of lines.
+/// Makes a bounded queue of lines from received octets.
 ///
 /// Invariants: a queued line has at most [`COMMAND_LINE_BYTES_MAX`] octets; octets are consumed
 /// only while the queue costs less than [`PIPELINE_BYTES_MAX`], so that it never holds more than
 /// that plus one line. A line equal to the one before it is counted and costs nothing: keep-alives
-/// behind a long transfer never fill the queue, and what comes behind them is still seen.
+/// behind a long transfer never fill the queue, and commands behind them are still seen.
 #[derive(Debug)]
 pub struct LineReader {
     queue: VecDeque<Queued>,
@@ -226,8 +226,8 @@ impl LineReader {
         if command && octet == SE {
             Telnet::Data
         } else if seen == SUBNEGOTIATION_BYTES_MAX {
-            // It would swallow commands for ever. What is data and what is not can no longer be
-            // told, so nothing is parsed up to the next CR LF.
+            // It would swallow commands for ever. Data can no longer be told from Telnet, so
+            // nothing is parsed up to the next CR LF.
             self.overrun();
             self.carriage_return = octet == b'\r';
             Telnet::Data
@@ -523,7 +523,7 @@ mod tests {
         assert_eq!(reader.queued, 0);
     }
 
-    /// Keep-alives of a day leave room for what matters, and none of them is lost.
+    /// A day of keep-alives leaves room for other commands, and none of them is lost.
     #[test]
     fn equal_lines_are_counted() {
         const TIMES: usize = 100_000;

@@ -1,9 +1,9 @@
 //! Lines of LIST, NLST and MLSD and the facts of MLST, one name at a time. Which names, in which
-//! order and over which connection is for others to say.
+//! order and over which connection is decided elsewhere.
 //!
 //! Names are octets; on the data connection 0xFF is not doubled, since nothing there is Telnet.
-//! Control characters in them are shown as `?`: an entry is one line for every client, whatever it
-//! takes for a line's end (see [`shown`](super::shown)) [SYN-17].
+//! Control characters in them are shown as `?`: an entry is one line for every client, whatever the
+//! client accepts as a line end (see [`shown`](super::shown)) [SYN-17].
 
 use super::account::Permissions;
 use super::digits::{push_decimal, push_hex, push_octal};
@@ -15,8 +15,8 @@ use super::shown::push_shown;
 use super::timestamp::{push_ls_date, push_utc};
 
 /// Appends a line of LIST, as `ls -l` prints it: the form that clients parse. Owner and group are
-/// always `ftp`: the system's names are no business of the client. `now_seconds`, since the epoch,
-/// chooses the form of the date [LIST-01]. A symbolic link ends in ` -> ` and `link`, its text.
+/// always `ftp`: the system's user names are not disclosed. `now_seconds`, since the epoch, chooses
+/// the form of the date [LIST-01]. A symbolic link ends in ` -> ` and `link`, its text.
 pub fn long_line(
     out: &mut Vec<u8>,
     metadata: &Metadata,

@@ -9,7 +9,7 @@ pub struct MlstOptionsError;
 /// Where a [`FactSet`] keeps whether a fact is selected.
 type Field = fn(&mut FactSet) -> &mut bool;
 
-/// Facts we have, as we spell them and in the order we send them.
+/// The facts supported, in the order in which they are sent.
 const FACTS: [(&str, Field); 7] = [
     ("type", |facts| &mut facts.kind),
     ("size", |facts| &mut facts.size),
@@ -20,8 +20,8 @@ const FACTS: [(&str, Field); 7] = [
     ("X.hash", |facts| &mut facts.hash),
 ];
 
-/// `fact;fact;` in any case, the last semicolon optional. Nothing selects nothing [OPTS-02]; facts
-/// we do not have are dropped [OPTS-07]. Spaces around the list are not inside it.
+/// `fact;fact;` in any case, the last semicolon optional. Nothing selects nothing [OPTS-02];
+/// unknown facts are ignored [OPTS-07]. Spaces around the list are not inside it.
 ///
 /// # Errors
 ///

@@ -1,4 +1,5 @@
-//! The server-PI of RFC 959 §2.2, sans-io: std only, no async, no clock, no socket, no file.
+//! The server-PI of RFC 959 §2.2, sans-io: std only, no async, no clock, no socket, no file. An id
+//! in brackets, such as `[PASV-02]`, names a requirement of `tests/conformance/requirements.toml`.
 
 pub mod account;
 pub mod ascii;

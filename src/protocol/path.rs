@@ -1,4 +1,4 @@
-//! Pathnames: what the client claims, and what we make of it.
+//! Pathnames: as sent by the client, and normalised.
 
 use crate::limits::{NAME_BYTES_MAX, PATH_BYTES_MAX};
 

@@ -1,5 +1,4 @@
-//! Events within one shard: a [`Flag`] that stays up, and a [`Notify`] that is used up by the one
-//! who sees it.
+//! Events within one shard: a [`Flag`] that stays set, and a [`Notify`] that one waiter consumes.
 
 use std::{
     cell::{Cell, RefCell},
@@ -25,7 +24,7 @@ impl Flag {
         self.0.waiters.wake_all();
     }
 
-    /// Takes the flag down again. A waiter that has not run since [`Flag::set`] goes on waiting.
+    /// Resets the flag. A waiter that has not run since [`Flag::set`] goes on waiting.
     pub fn reset(&self) {
         self.0.raised.set(false);
     }

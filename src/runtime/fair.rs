@@ -1,16 +1,16 @@
-//! Whose file work is next. Work is queued by device and, at each device, by user; devices take
-//! turns, and so do the users of a device. No device and no user may hold all threads, however
+//! The fair queue of file work. Work is queued by device and, within a device, by user; devices
+//! take turns, and so do the users of a device. No device and no user may hold all threads, however
 //! long its work takes.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-/// Whose file work it is, and where.
+/// The user and the device of file work.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Owner {
-    /// The user, as a number that nobody else has.
+    /// The user's number.
     pub user: u64,
-    /// The device (`st_dev`) that is asked, as far as it is known beforehand.
+    /// The device (`st_dev`), as far as it is known beforehand.
     pub device: u64,
 }
 
@@ -21,7 +21,7 @@ pub fn number_of(what: &(impl Hash + ?Sized)) -> u64 {
     hasher.finish()
 }
 
-/// How much may run at the same time, and how much may wait.
+/// Bounds of running and of queued work.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Shares {
     /// Pieces of work of one device on threads.
@@ -34,8 +34,8 @@ pub(super) struct Shares {
     pub(super) waiting: usize,
 }
 
-/// Work that waits, in the order of [`Owner`]s' turns. Finding the next piece takes as long as
-/// there are devices and users with their share on threads, and no longer with more that waits.
+/// Queued work, in the order of the [`Owner`]s' turns. Finding the next piece is linear in the
+/// devices and users that have their share on threads, whatever waits.
 pub(super) struct FairQueue<J> {
     shares: Shares,
     devices: BTreeMap<u64, Device<J>>,
@@ -69,7 +69,7 @@ impl<J> FairQueue<J> {
         }
     }
 
-    /// Whether the user may have one more wait.
+    /// Whether the user may queue one more.
     pub(super) fn has_room(&self, owner: Owner) -> bool {
         let waiting = self.users.get(&owner.user).map_or(0, |user| user.waiting);
         waiting < self.shares.waiting_per_user && self.waiting < self.shares.waiting
@@ -94,7 +94,7 @@ impl<J> FairQueue<J> {
         queue.push_back(job);
     }
 
-    /// The owner whose turn it is, if anybody may start something.
+    /// The owner whose turn it is, if one may start work.
     pub(super) fn next(&self) -> Option<Owner> {
         self.turns.iter().find_map(|&number| {
             let device = self.devices.get(&number)?;
@@ -118,7 +118,7 @@ impl<J> FairQueue<J> {
         Some((owner, job))
     }
 
-    /// A piece of work of `owner` runs no longer.
+    /// A piece of work of `owner` has ended.
     pub(super) fn done(&mut self, owner: Owner) {
         if let Some(device) = self.devices.get_mut(&owner.device) {
             device.running -= 1;
@@ -180,7 +180,7 @@ impl<J> FairQueue<J> {
     }
 }
 
-/// The turn of `number` is over; it has another one if it `stays`.
+/// The turn of `number` is over; it goes to the back of the queue if it `stays`.
 fn to_the_back(turns: &mut VecDeque<u64>, number: u64, stays: bool) {
     if let Some(at) = turns.iter().position(|turn| *turn == number) {
         turns.remove(at);
@@ -238,7 +238,7 @@ mod tests {
         assert_eq!(pops(&mut queue), [21]);
     }
 
-    /// What hangs keeps its places for ever, and everybody else has theirs.
+    /// Work that hangs keeps its threads for ever, and all others get theirs.
     #[test]
     fn work_that_never_ends_keeps_to_its_share() {
         let mut queue = FairQueue::new(SHARES);

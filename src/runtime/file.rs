@@ -34,8 +34,8 @@ impl FileReader {
         Self(Rc::new(adopt(file)))
     }
 
-    /// Starts to read up to `count` octets at `position`. Any number of reads may be under way;
-    /// each has a buffer of its own, which starts at a page, as `O_DIRECT` wants it.
+    /// Starts to read up to `count` octets at `position`. Any number of reads may be in flight;
+    /// each has a page-aligned buffer of its own, as `O_DIRECT` requires.
     pub fn start(&self, position: u64, count: usize) -> PendingRead {
         let file = self.0.clone();
         PendingRead(spawn(
@@ -50,8 +50,8 @@ impl fmt::Debug for FileReader {
     }
 }
 
-/// A read under way. Its output is what was read, short or empty at the end of the file, or the
-/// error of read(2). Dropping it gives the read up; the kernel has the buffer until then.
+/// A read in flight. Its output is what was read, short or empty at the end of the file, or the
+/// error of read(2). Dropping it cancels the read; the kernel owns the buffer until then.
 #[derive(Debug)]
 #[must_use = "dropping a read gives it up"]
 pub struct PendingRead(Task<io::Result<Octets>>);

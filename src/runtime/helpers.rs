@@ -1,5 +1,5 @@
-//! Blocking work off the shard: file work that the kernel cannot promise to do at once, and
-//! password hashes. Each has threads of its own, and file work is shared out fairly ([`Owner`]).
+//! Blocking work off the shard: file work that may wait for a disk, and password hashes. Each kind
+//! has threads of its own, and file work is scheduled fairly by [`Owner`].
 
 use std::{cell::Cell, fmt, io, rc::Rc, time::Duration};
 
@@ -23,9 +23,9 @@ use crate::{
 
 /// Access to the helper threads of one shard. Clones share them.
 ///
-/// A closure that started runs to its end, and its place is free only then. When the future was
-/// dropped meanwhile, the result is dropped on a helper thread, and with it the descriptors in it;
-/// what a closure that had not started holds, likewise.
+/// A closure that started runs to its end and holds its thread until then. When its future is
+/// dropped, the result, and the descriptors in it, are dropped on a helper thread; so is a closure
+/// that has not started.
 #[derive(Clone)]
 pub struct Helpers(Rc<Pools>);
 
@@ -33,13 +33,13 @@ struct Pools {
     files: Pool,
     long: Pool,
     hashes: Pool,
-    /// Threads that were started because others were stuck, as far as [`Helpers::added`] told.
+    /// Threads that were started because others were stuck, up to the last [`Helpers::added`].
     told: Cell<u64>,
     /// Ends with the last clone.
     _collector: Task<()>,
 }
 
-/// What the helper threads do at this moment.
+/// Load of the helper threads.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Load {
     /// Pieces of file work that wait for a thread.
@@ -113,8 +113,8 @@ impl Helpers {
         FileHelpers { helpers: self.clone(), owner }
     }
 
-    /// Runs a password hash. Whose turn it is has been decided before: [`HASHING_PER_SHARD_MAX`] at
-    /// a time.
+    /// Runs a password hash, [`HASHING_PER_SHARD_MAX`] at a time. The caller decides whose turn it
+    /// is.
     ///
     /// # Errors
     ///
@@ -137,13 +137,13 @@ impl Helpers {
         }
     }
 
-    /// Waits until nothing runs and nothing waits, but no longer than `patience`: what a file
-    /// system that does not answer holds is left behind. Says whether there was nothing left.
+    /// Waits until nothing runs and nothing waits, but no longer than `patience`: work that a file
+    /// system does not answer is abandoned. True when nothing was left.
     pub async fn end(&self, patience: Duration) -> bool {
         timeout_at(clock::now() + patience, self.idle()).await.is_ok()
     }
 
-    /// What they do.
+    /// Their load.
     #[must_use]
     pub fn load(&self) -> Load {
         let now = clock::now();
@@ -199,7 +199,7 @@ impl FileHelpers {
         self.helpers.0.long.run(self.owner, work).await
     }
 
-    /// Drops `rest` on a helper thread: closing a file may wait for whoever keeps it.
+    /// Drops `rest` on a helper thread: closing a file may wait for a remote file system.
     pub fn dispose(&self, rest: impl Send + 'static) {
         self.helpers.0.files.dispose(self.owner, rest);
     }
@@ -252,8 +252,8 @@ mod tests {
         spawn(async move { files.run(work).await })
     }
 
-    /// A device that does not answer, asked by one user and by many, holds up neither the work
-    /// elsewhere nor the password checks; the place of work that nobody waits for stays taken.
+    /// A device that does not answer, used by one user and by many, delays neither work on other
+    /// devices nor password checks; abandoned work still holds its thread.
     #[test]
     fn what_hangs_keeps_its_share_of_the_threads() {
         on_shard(|| async {
@@ -271,7 +271,7 @@ mod tests {
                 assert_eq!(helpers.run_hash(|| 9).await, Ok(9));
             };
             ask().await;
-            // Going away frees no thread: the work still runs.
+            // Dropping the future frees no thread: the work still runs.
             for task in tasks.drain(..10) {
                 task.cancel().await;
             }
@@ -289,7 +289,7 @@ mod tests {
         });
     }
 
-    /// Many devices hang: there are more threads then, not without end, and they go again.
+    /// Many devices hang: more threads are started, within the bound, and end afterwards.
     #[test]
     fn threads_are_added_for_those_that_are_stuck() {
         on_shard(|| async {
@@ -334,7 +334,7 @@ mod tests {
             assert!(eventually(|| helpers.0.hashes.counts().0 == HASHING_PER_SHARD_MAX).await);
             assert_eq!(helpers.run_hash(|| ()).await, Err(HelperError::Overloaded));
             assert_eq!(helpers.of(owner(1, 0)).run(|| 7).await, Ok(7));
-            // One who goes away while waiting makes room at once.
+            // Dropping the future of queued work makes room at once.
             tasks.pop().unwrap().cancel().await;
             let mut next = Box::pin(helpers.run_hash(|| 8));
             assert!(poll_once(&mut next).await.is_none());

@@ -146,8 +146,8 @@ impl Listener {
     }
 }
 
-/// Waits until `stream` has a descriptor below `reserved`. The kernel always gives the lowest that
-/// is free, so a number tells how many are in use, by all shards, and nobody has to count.
+/// Waits until `stream` has a descriptor below `reserved`. The kernel always gives the lowest free
+/// number, so the number tells how many are in use by all shards, without a counter.
 async fn lower(
     mut stream: Stream,
     reserved: RawFd,
@@ -335,7 +335,7 @@ mod tests {
         });
     }
 
-    /// [checklist §23] A client that resets at once does not end the loop.
+    /// A client that resets at once does not end the loop.
     #[test]
     fn connections_reset_at_once_do_not_end_the_loop() {
         on_shard(|| async {

@@ -1,5 +1,5 @@
-//! The seam to the executor: the only module that names glommio. Shards, streams, listeners,
-//! timers and helper threads for everybody above; no FTP, no TLS, no policy.
+//! The interface to the executor: the only module that names glommio. Shards, streams, listeners,
+//! timers and helper threads for the modules above; no FTP, no TLS, no policy.
 //!
 //! What the executor (glommio 0.9.0) does and how each of its traps is met:
 //! - Sockets are read, written and accepted by non-blocking system calls; io_uring carries the
@@ -18,8 +18,8 @@
 //! - When its preemption timer fires before the first task of a round it goes to sleep with tasks
 //!   ready. The timer is kept long, which makes that rare, [`Pacer`] gives the short turns, and
 //!   `sys::rings` lets no sleep last longer than 50 ms.
-//! - It looks for input only when no task is ready or a time slice is over. [`give_way`] makes it
-//!   look each millisecond.
+//! - It polls for input only when no task is ready or a time slice is over. [`give_way`] makes it
+//!   poll each millisecond.
 //! - A thread inherits the pinning of the shard that starts it; [`Helpers`]' undo it.
 
 mod connect;

@@ -1,4 +1,4 @@
-//! Work that waits for a thread, work that has one, and those who wait for its result.
+//! A pool of threads: queued work, running work, and the tasks that wait for its results.
 
 use std::{
     cell::{Cell, RefCell},
@@ -31,16 +31,16 @@ pub enum HelperError {
     Panicked,
 }
 
-/// How many threads there are.
+/// Numbers of threads.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Sizes {
     /// When no work is stuck.
     pub(super) threads: usize,
-    /// With one more for each piece of work that is.
+    /// With a replacement for each piece of work that is stuck.
     pub(super) threads_max: usize,
 }
 
-/// The threads of one kind and what waits for them.
+/// The threads of one kind and their queue.
 #[derive(Clone)]
 pub(super) struct Pool(Rc<Shared>);
 
@@ -53,7 +53,7 @@ struct Shared {
     next_id: Cell<u64>,
     /// Threads started beyond the usual ones.
     added: Cell<u64>,
-    /// Somebody will look again when the oldest work is stuck.
+    /// A timer runs for the moment at which the oldest work counts as stuck.
     watched: Cell<bool>,
     idle: Flag,
 }
@@ -67,7 +67,7 @@ struct Job {
 
 struct Running {
     owner: Owner,
-    /// When it was asked for, and when it got its thread.
+    /// When it was queued, and when it got its thread.
     since: Instant,
     started: Instant,
     done: Rc<Completion>,
@@ -107,7 +107,7 @@ impl Pool {
         let (answer, result) = mpsc::sync_channel(1);
         let work = move || {
             let result = catch_unwind(AssertUnwindSafe(work));
-            // The receiver may be gone; then the result dies here.
+            // The receiver may be gone; then the result is dropped here.
             let _ = answer.send(result);
         };
         let (id, done) = self.push(owner, Box::new(work));
@@ -123,7 +123,7 @@ impl Pool {
         let work = move || {
             let _ = catch_unwind(AssertUnwindSafe(|| drop(rest)));
         };
-        // Not bounded here: what is dropped was asked for, and that is bounded.
+        // Not bounded here: what is dropped was opened by a request, and those are bounded.
         self.push(owner, Box::new(work));
     }
 
@@ -158,7 +158,7 @@ impl Pool {
         Some(now.saturating_duration_since(first))
     }
 
-    /// How much waits, and how much runs.
+    /// Queued and running pieces of work.
     pub(super) fn counts(&self) -> (usize, usize) {
         (self.0.waiting.borrow().len(), self.0.running.borrow().len())
     }
@@ -181,7 +181,7 @@ impl Pool {
 }
 
 impl Shared {
-    /// Puts work on free threads, and has more of these as far as there may be.
+    /// Gives queued work to idle threads, and starts more threads within the bound.
     fn start_waiting(self: &Rc<Self>) {
         while self.waiting.borrow().next().is_some() {
             if !self.threads.borrow().has_idle() && !self.add_thread() {
@@ -239,7 +239,7 @@ impl Shared {
         }
     }
 
-    /// Looks for a thread again when the work that holds one is stuck by then.
+    /// Schedules again when the running work may count as stuck.
     fn look_again(self: &Rc<Self>) {
         if self.watched.replace(true) {
             return;
@@ -254,7 +254,7 @@ impl Shared {
     }
 }
 
-/// Somebody waits for a result.
+/// A task that waits for a result.
 struct Asked<'a, R: Send + 'static> {
     pool: &'a Pool,
     owner: Owner,

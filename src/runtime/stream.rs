@@ -130,8 +130,8 @@ impl Stream {
         Ok(())
     }
 
-    /// Waits until something fits, sends what fits of `bytes` and returns how many octets. For the
-    /// caller that must know how far it came when a future is dropped.
+    /// Waits until something fits, sends what fits of `bytes` and returns how many octets. For
+    /// callers that must know how much was sent when a future is dropped.
     ///
     /// # Errors
     ///
@@ -159,8 +159,8 @@ impl Stream {
         self.send(bytes, SendFlags::empty())
     }
 
-    /// Returns when the socket takes bytes again, or has failed: for those who send by other means
-    /// than [`Stream::write`]. May return early; callers try again and bound the whole.
+    /// Returns when the socket takes bytes again, or has failed: for callers that send by other
+    /// means than [`Stream::write`]. May return early; callers try again and bound the whole.
     ///
     /// # Errors
     ///
@@ -176,8 +176,8 @@ impl Stream {
         watch.wait().await
     }
 
-    /// Returns when the connection has failed (reset above all), for those who cannot read for
-    /// now. The end of what the peer sends is no failure.
+    /// Returns when the connection has failed (usually by a reset), for callers that do not read at
+    /// the moment. The end of what the peer sends is no failure.
     ///
     /// # Errors
     ///
@@ -194,7 +194,7 @@ impl Stream {
     }
 
     /// As [`Stream::try_write`], but the last segment may wait for what follows, and leaves with
-    /// it: more octets, or the FIN. For the caller who sends either at once.
+    /// it: more octets, or the FIN. For callers that send either at once.
     ///
     /// # Errors
     ///
@@ -227,11 +227,10 @@ impl Stream {
         false
     }
 
-    /// Has what came acknowledged at once, and what comes next. To be called before a wait for a
-    /// peer that may have more to send than it has sent, while nothing goes to it that would bring
-    /// the acknowledgement along.
+    /// Acknowledges received data at once, and the next as well. Call it before waiting for a peer
+    /// that may have more to send, when nothing is sent to it that would carry the acknowledgement.
     pub fn acknowledge(&self) {
-        // A help that the kernel may refuse.
+        // Best effort: the kernel may refuse.
         let _ = socket::acknowledge(&self.watched);
     }
 
@@ -363,7 +362,8 @@ mod tests {
         });
     }
 
-    /// Below the mark nobody is woken; at it, at the end, and when it is lowered, who waits is.
+    /// Below the mark the reader is not woken; at the mark, at the end, and when it is lowered, it
+    /// is.
     #[test]
     fn a_wait_for_many_octets() {
         const MARK: usize = 10_000;
@@ -420,8 +420,8 @@ mod tests {
         });
     }
 
-    /// Whoever answers has its acknowledgements go with the answers; a peer that must not wait for
-    /// one that does not come is heard by the option. The kernel tells whether it would wait.
+    /// Acknowledgements go with answers where there are any; without one the option sends them at
+    /// once. The kernel tells whether it would delay them.
     #[test]
     fn acknowledgements_do_not_wait() {
         on_shard(|| async {

@@ -31,25 +31,25 @@ pub async fn yield_if_needed() {
 }
 
 thread_local! {
-    /// When a task that gives way last saw that the executor had looked for input.
+    /// When a task that gives way last saw that the executor had polled for input.
     static LOOKED: Cell<Option<Instant>> = const { Cell::new(None) };
 }
 
-/// Longest time between two looks for input while tasks go on that [`give_way`]. A look costs some
-/// ten microseconds.
+/// Longest time between two polls for input while tasks that [`give_way`] are running. A poll costs
+/// some ten microseconds.
 const LOOK_INTERVAL: Duration = Duration::from_millis(1);
 
-/// Lets every other task that is ready run, and from time to time the executor look for input, so
-/// that others become ready. It does so by itself when its time slice is over, which is ten times
-/// as long: half a dozen round trips beside a task that is always ready would take half a dozen of
+/// Lets every other ready task run, and from time to time the executor poll for input, so that
+/// others become ready. It does so by itself when its time slice is over, which is ten times as
+/// long: half a dozen round trips beside a task that is always ready would take half a dozen of
 /// them. Loops that move much call it after each piece.
 pub async fn give_way() {
     let now = clock::now();
-    // The executor counts from the last call on, at each look.
+    // The executor counts from the last call on, at each poll.
     let looked = !glommio::executor().executor_stats().total_runtime().is_zero();
     match LOOKED.get() {
         Some(last) if !looked && now - last >= LOOK_INTERVAL => {
-            // Not reached before it has looked.
+            // Not reached before it has polled.
             super::sleep_until(now + Duration::from_micros(1)).await;
         }
         last => {
@@ -105,9 +105,9 @@ impl TaskGroup {
         Self { live: Rc::default(), empty, ending: Flag::new() }
     }
 
-    /// Starts `future` as a task of the calling shard and of this group. In a group that is
-    /// ending it runs to its first await only. A panic ends this task alone: it is a fault of ours,
-    /// but other sessions of the shard must not pay for it.
+    /// Starts `future` as a task of the calling shard and of this group. In a group that is ending
+    /// it runs to its first await only. A panic ends this task alone; other sessions of the shard
+    /// go on.
     pub fn spawn(&self, future: impl Future<Output = ()> + 'static) {
         spawn(self.member(future)).detach();
     }

@@ -1,6 +1,6 @@
 //! Threads for blocking work of one shard. They are the server's own and not the executor's,
 //! because a shard may have to end while one of them is held by a file system that does not answer:
-//! nobody waits for a thread to end.
+//! no shard waits for a thread to end.
 
 use std::{collections::BTreeMap, io, sync::mpsc, thread};
 
@@ -73,7 +73,7 @@ impl Threads {
         let run = move || {
             cpu::unpin_current_thread();
             if kind == Kind::Long {
-                // Only a help: where it is refused, the long work is not that polite.
+                // Best effort: where it is refused, long work runs at normal priority.
                 let _ = rustix::process::nice(LONG_NICENESS);
             }
             while let Ok(work) = work.recv() {

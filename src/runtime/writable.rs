@@ -51,8 +51,8 @@ impl Watch {
     pub(super) async fn failed(&self) -> io::Result<()> {
         loop {
             self.wait().await?;
-            // The kernel wakes for a FIN, too, without a word about what came, and io_uring takes
-            // its word that the instance is readable. Asked again, it says that nothing is.
+            // The kernel wakes for a FIN, too, without saying why, and io_uring concludes that the
+            // instance is readable. Polled again, it is not.
             let mut events = [MaybeUninit::uninit()];
             let (found, _) = epoll::wait(&self.epoll, &mut events, Some(&Timespec::default()))?;
             if !found.is_empty() {

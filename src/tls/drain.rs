@@ -22,10 +22,10 @@ pub enum DrainProgress {
 
 /// The receiving half of a session whose close_notify we have sent.
 ///
-/// Data of the old session is decrypted and dropped: nothing that was sent under the old rights
-/// may run under the new ones (checklist §7.4, REIN-06, REIN-11, REIN-12). Nothing is sent: TLS
-/// forbids it after close_notify, and in the clear an alert would be garbage to the client. The
-/// caller sets a deadline.
+/// Data of the old session is decrypted and dropped: nothing that was sent under the old rights may
+/// run under the new ones [REIN-06 REIN-11 REIN-12]. Nothing is sent: TLS forbids it after
+/// close_notify, and in the clear an alert would be garbage to the client. The caller sets a
+/// deadline.
 #[derive(Debug)]
 pub struct Drain {
     channel: Channel,

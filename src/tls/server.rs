@@ -34,7 +34,7 @@ const CONTROL_PROTOCOLS: &[&[u8]] = &[b"ftp", b"x-filezilla-ftp"];
 /// control connection.
 const DATA_PROTOCOLS: &[&[u8]] = &[b"ftp-data", b"ftp", b"x-filezilla-ftp"];
 
-/// Protocol versions offered. There is nothing below TLS 1.2 to enable (checklist TLS-01).
+/// Protocol versions offered. There is nothing below TLS 1.2 to enable [TLS-01].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TlsVersions {
     /// RFC 5246.

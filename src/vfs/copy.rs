@@ -10,7 +10,7 @@ use crate::limits::{COPY_PIECE_BYTES, TRANSFER_BATCH_BYTES};
 use crate::protocol::file::FileError;
 
 /// A copy under way, made in pieces: a helper thread that copied all of a large file at once would
-/// be kept from everybody else, and would go on for a client that has left.
+/// be unavailable to others, and would go on for a client that has left.
 #[derive(Debug)]
 pub(super) struct Prefix {
     source: OwnedFd,

@@ -1,5 +1,4 @@
-//! The one table from `errno` to [`FileError`]. What a refusal means for a command is the
-//! session's business.
+//! The one table from `errno` to [`FileError`]. The reply to a refusal is chosen by the session.
 
 use rustix::io::Errno;
 

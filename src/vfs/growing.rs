@@ -148,8 +148,8 @@ impl Growing {
         if f_blocks > 0 && f_bavail.saturating_mul(f_frsize) < octets {
             return Err(FileError::NoSpace);
         }
-        // A part, renewed as the upload goes on: what a client announces and never sends is not
-        // kept from everybody else.
+        // A part, renewed as the upload goes on: space that a client announces and never uses stays
+        // available to others.
         let first = octets.min(share(f_bavail.saturating_mul(f_frsize)));
         if first == 0 {
             return Ok(());
@@ -157,7 +157,7 @@ impl Growing {
         match fallocate(&self.file, FallocateFlags::KEEP_SIZE, self.base, first) {
             Ok(()) => (self.reserved, self.announced) = (first, octets),
             Err(errno @ (Errno::NOSPC | Errno::DQUOT | Errno::FBIG)) => return Err(errno.into()),
-            // Not on this filesystem: the announcement was only a help.
+            // Not on this filesystem: the reservation is best effort.
             Err(_) => {}
         }
         Ok(())
@@ -168,8 +168,8 @@ impl Growing {
         self.reserved < self.announced && self.written + count > self.reserved
     }
 
-    /// Reserves the next part of what was announced when `count` more octets need it. Only a help:
-    /// where it fails, the write says so, or goes on without.
+    /// Reserves the next part of what was announced when `count` more octets need it. Best effort:
+    /// where it fails, the write reports it, or goes on without.
     fn renew_reservation(&mut self, count: u64) {
         if !self.wants_room(count) {
             return;
@@ -184,17 +184,17 @@ impl Growing {
         self.reserved = if renewed { from + more } else { self.announced };
     }
 
-    /// Has the kernel write to the disk already what the end will wait for, so that it waits less.
+    /// Starts writing to disk early, so that the final fsync waits less.
     fn start_writeback(&mut self) {
         let ahead = self.written - self.writeback;
         if self.durable && ahead >= WRITEBACK_BYTES {
-            // Only a help: what it cannot do, the end does.
+            // Best effort: the final fsync writes whatever this did not.
             let _ = start_writeback(&self.file, self.base + self.writeback, ahead);
             self.writeback = self.written;
         }
     }
 
-    /// Gives back what ALLO reserved and nobody wrote.
+    /// Frees blocks that ALLO reserved and that were not written.
     pub(super) fn release_reservation(&mut self) -> Result<(), FileError> {
         let reserved = std::mem::take(&mut self.reserved) > 0;
         if reserved && facts::stat_handle(&self.file, false)?.stx_size == self.end() {

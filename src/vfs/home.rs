@@ -43,8 +43,8 @@ impl Home {
         self.enter(directory, id)
     }
 
-    /// Whether the pathname surely leads to `root`, told without waiting: two system calls and a
-    /// close. False also when that is not known; ask [`Home::look`] then.
+    /// Whether the pathname certainly leads to `root`, without waiting: two system calls and a
+    /// close. False also when that is unknown; call [`Home::look`] then.
     #[must_use]
     pub fn surely_is(&self, root: &Root) -> bool {
         // The root of a mount may be asked for elsewhere even when its name is known here.

@@ -1,5 +1,5 @@
-//! What a server that was killed left under reserved names (see `temporary`): told from the files
-//! of living servers, and removed.
+//! Files that a killed server left under reserved names (see `temporary`): distinguished from the
+//! files of living servers, and removed.
 //!
 //! The owner of a temporary file has it locked (flock(2)) from its creation until it has its name.
 //! The kernel gives the lock back when the owner ends, however it ends, so a file that can be
@@ -42,8 +42,8 @@ impl Swept {
     }
 }
 
-/// Removes `name` from `directory` if it is a leftover of ours that nobody has touched for `age`.
-/// What is in doubt, stays.
+/// Removes `name` from `directory` if it is a leftover of this server and older than `age`. In
+/// doubt, it stays.
 pub(super) fn remove_leftover(directory: &OwnedFd, name: &[u8], age: Duration) -> Swept {
     if !is_made_here(name) {
         return Swept::default();
@@ -111,8 +111,9 @@ pub(super) fn remove_all(directory: &OwnedFd) -> Result<Swept, FileError> {
     Ok(swept)
 }
 
-/// Removes `name` unless somebody owns it. Race-free among those who lock: while the lock is held
-/// here, nobody else gives the file a name, and only the name that leads to this file is removed.
+/// Removes `name` unless a living server owns it. Race-free among servers, which all lock: while
+/// the lock is held here, no other gives the file a name, and only the name that leads to this file
+/// is removed.
 fn remove_unowned(directory: &OwnedFd, name: &[u8]) -> Result<Swept, FileError> {
     require_file(&facts::stat_name(directory, name)?)?;
     let flags = QUIETLY | OFlags::NOFOLLOW;

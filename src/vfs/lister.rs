@@ -31,8 +31,8 @@ const ENTRIES_BYTES: usize = 32 * 1024;
 /// Every entry that exists from beginning to end is listed exactly once; one that vanishes
 /// meanwhile is left out; the server's temporary names never appear. Entries are sorted by name
 /// where their names fit into the memory, else in the directory's order. A symbolic link is shown
-/// as itself and never gone through, so that nobody takes what it leads to for a part of the tree;
-/// but size and time are those of the file, if it leads to one.
+/// as itself and never followed, so that clients do not take its target for a part of the tree; but
+/// size and time are those of the file, if it leads to one.
 pub struct Lister {
     root: Arc<Root>,
     request: ListRequest,
@@ -560,8 +560,8 @@ mod tests {
         assert!(list(b"sub", b"sub", FactSet::NONE).is_empty());
     }
 
-    /// [MLSD-07]: a link is a link, wherever it leads: who deletes or walks a tree by what is
-    /// listed must not take what lies behind it for a part of the tree.
+    /// [MLSD-07]: a link is a link, wherever it leads: a client that deletes or walks a tree by its
+    /// listing must not follow it.
     #[test]
     fn links_are_shown_as_links() {
         let home = Home::new();

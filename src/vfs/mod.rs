@@ -4,8 +4,8 @@
 //! shard's thread; they answer `None` when the kernel cannot promise that the answer is cached.
 //! All others may wait for a disk and belong on a helper thread.
 //!
-//! Here is no reply code, no buffering policy and no conversion of line ends (except to count for
-//! SIZE in TYPE A): that is the session's and the server-DTP's business.
+//! No reply codes, no buffering policy and no conversion of line ends (except to count for SIZE in
+//! TYPE A): those belong to the session and the server-DTP.
 
 mod copy;
 mod error;

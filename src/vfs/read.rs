@@ -27,11 +27,11 @@ pub struct ReadFile {
     inline: Inline,
     wanted: FileRule,
     device: u64,
-    /// Whatever is asked of it may wait for somebody else, closing it included.
+    /// Any operation on it may wait for a remote host, closing included.
     remote: bool,
 }
 
-/// What a shard's own thread may ask of the file.
+/// The reads that a shard's own thread may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Inline {
     /// What is in the page cache (`RWF_NOWAIT`).
@@ -62,7 +62,7 @@ impl ReadFile {
             return Err(FileError::BeyondEnd);
         }
         let mut wanted = root.rule_of(path);
-        // A link's file may lie where nobody vouches for it.
+        // A link may lead out of the directory that the operator declared immutable.
         wanted.immutable = wanted.immutable && root.has_no_links(path, lookup);
         let inline = if wanted.cache == FileCache::Direct && set_direct(&file, true).is_ok() {
             Inline::Direct
@@ -109,8 +109,8 @@ impl ReadFile {
         self.device
     }
 
-    /// Its file system may wait for somebody else: from now on nothing is asked of the file on the
-    /// shard's thread, and whoever has it drops it on a helper thread.
+    /// Its file system may wait for a remote host: from now on the shard's thread neither reads nor
+    /// closes the file; both are done on a helper thread.
     pub const fn set_remote(&mut self) {
         self.remote = true;
     }
@@ -215,7 +215,7 @@ impl ReadFile {
         self.wanted.cache == FileCache::Direct && !self.is_direct()
     }
 
-    /// Whether the operator vouches that the file does not change while it is sent.
+    /// Whether the operator declared that the file does not change while it is sent.
     #[must_use]
     pub fn is_immutable(&self) -> bool {
         self.wanted.immutable

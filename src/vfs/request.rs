@@ -215,7 +215,7 @@ fn rename(
     }
 }
 
-/// A rename in two steps: whoever takes the new name meanwhile keeps it; linking never replaces.
+/// A rename in two steps that never replaces: linking fails when the new name is taken.
 fn link_over(
     old_parent: impl AsFd,
     old: &[u8],
@@ -241,9 +241,9 @@ fn is_link(parent: impl AsFd, name: &[u8]) -> bool {
     facts::stat_name(parent, name).is_ok_and(|stat| facts::kind(&stat).is_none())
 }
 
-/// The permission bits a client may set. Set-user-id and set-group-id would give whoever runs the
-/// file the server's own rights; on a directory, set-group-id only says whose group new files get,
-/// and the sticky bit who may remove them.
+/// The permission bits a client may set. Set-user-id and set-group-id would run the file with the
+/// server's own rights; on a directory, set-group-id only says whose group new files get, and the
+/// sticky bit who may remove them.
 fn settable_bits(stat: &Statx) -> u32 {
     if facts::kind(stat) == Some(FileKind::Directory) { 0o3777 } else { 0o777 }
 }

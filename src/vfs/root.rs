@@ -2,7 +2,7 @@
 //!
 //! Every lookup goes through `openat2` with `RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS` from the
 //! root's handle, so `..`, absolute links, `/proc` links and renames during the walk cannot lead
-//! out (checklist §18, TRAV, LINK). Names are raw octets.
+//! out [TRAV-* LINK-*]. Names are raw octets.
 
 use std::fmt;
 use std::os::fd::{AsFd, OwnedFd};
@@ -451,7 +451,7 @@ pub(super) fn join(parent: &[u8], name: &[u8]) -> Vec<u8> {
     [parent, b"/", name].concat()
 }
 
-/// The server's own temporary names are not the clients' to touch.
+/// Clients must not touch the server's own temporary names.
 fn refuse_temporary(name: Option<&[u8]>) -> Result<(), FileError> {
     if name.is_some_and(is_temporary) { Err(FileError::PermissionDenied) } else { Ok(()) }
 }

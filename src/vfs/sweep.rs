@@ -59,8 +59,8 @@ impl Tree {
 }
 
 impl Sweep {
-    /// Begins at what the pathname of `home` leads to now, for leftovers that nobody has touched
-    /// for `age`.
+    /// Begins at the directory that the pathname of `home` leads to now, for leftovers older than
+    /// `age`.
     ///
     /// # Errors
     ///
@@ -166,7 +166,7 @@ mod tests {
         sweep.report()
     }
 
-    /// What has an owner, is young, is no file of ours or lies behind a link, stays.
+    /// Files with a living owner, young files, foreign files and files behind a link stay.
     #[test]
     fn nothing_but_leftovers_is_removed() {
         let directory = tempfile::tempdir().unwrap();

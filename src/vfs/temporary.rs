@@ -33,7 +33,7 @@ pub(super) fn is_made_here(name: &[u8]) -> bool {
     is_temporary(name) && !name.iter().any(u8::is_ascii_uppercase)
 }
 
-/// A reserved name nobody can foresee.
+/// A reserved name that cannot be guessed.
 pub(super) fn random_name() -> Result<Vec<u8>, FileError> {
     Ok(with_digits(&random_digits()?))
 }
@@ -74,7 +74,7 @@ pub(super) fn create_hidden(directory: &OwnedFd, hidden: &[u8]) -> Result<OwnedF
     Ok(file)
 }
 
-/// Gives an unnamed file a name that nobody has.
+/// Gives an unnamed file a free name.
 pub(super) fn link_unnamed(
     file: &OwnedFd,
     directory: &OwnedFd,
@@ -90,7 +90,7 @@ pub(super) fn link_unnamed(
     }
 }
 
-/// Renames within `directory` to a name that nobody has.
+/// Renames within `directory` to a free name.
 pub(super) fn rename_new(directory: &OwnedFd, hidden: &[u8], name: &[u8]) -> Result<(), FileError> {
     match renameat_with(directory, hidden, directory, name, RenameFlags::NOREPLACE) {
         // NFS does not know the flag, but can link, which never replaces either.

@@ -1,10 +1,10 @@
-//! STOU: a name nobody has, held from the 150 that announces it to the end of the upload.
+//! STOU: a free name, held from the 150 that announces it to the end of the upload.
 //!
 //! The name is held by a reserved hidden name derived from it (see `temporary`), which is also
 //! where the octets go: whoever creates that name (`O_EXCL`) and then finds the wanted name absent
 //! owns the wanted name among all sessions and processes of this server, and the final rename
-//! replaces nothing. Anybody else who takes the name meanwhile keeps it, and the upload fails. A
-//! reservation left by a crash makes later STOUs take the next name until it is old enough to be
+//! replaces nothing. If another process takes the name meanwhile, it keeps it and the upload fails.
+//! A reservation left by a crash makes later STOUs take the next name until it is old enough to be
 //! removed (see `leftovers`).
 
 use std::os::fd::OwnedFd;
@@ -34,8 +34,8 @@ pub(super) struct Claim {
     pub(super) swept: Swept,
 }
 
-/// Holds the first name nobody has: `wanted`, `wanted.1`, and so on.
-/// Leftovers that nobody has touched for `age` do not count.
+/// Holds the first free name: `wanted`, `wanted.1`, and so on. Leftovers older than `age` do not
+/// count.
 pub(super) fn claim(directory: &OwnedFd, wanted: &[u8], age: Duration) -> Result<Claim, FileError> {
     let mut swept = sweep_beginning(directory, age);
     for attempt in 0..2 * UNIQUE_TRIES_MAX {
@@ -52,8 +52,8 @@ pub(super) fn claim(directory: &OwnedFd, wanted: &[u8], age: Duration) -> Result
     Err(FileError::AlreadyExists)
 }
 
-/// Holds `name` for a STOU if nobody has it: first the reservation, then the look, so that of two
-/// only one gets it. `None` when it is taken.
+/// Holds `name` for a STOU if it is free: the reservation is made before the check, so that only
+/// one of two sessions gets it. `None` when it is taken.
 fn reserve_name(directory: &OwnedFd, name: &[u8]) -> Result<Option<(OwnedFd, Vec<u8>)>, FileError> {
     let hidden = reservation_of(name);
     let file = match create_hidden(directory, &hidden) {

@@ -3,10 +3,10 @@
 //! A new or replaced file is written to an unnamed file (`O_TMPFILE`) in its own directory and
 //! linked when complete; where the filesystem has no unnamed files, to a reserved hidden name (see
 //! `temporary`) that is renamed when complete. The directory is held open from the beginning, so
-//! later steps cannot be led elsewhere. Only appending at the end changes a file in place, under
-//! an exclusive `flock`, and is a success only if the name is still that file's at the end. An
-//! APPE whose name was free is a new file like any other; should somebody have taken the name by
-//! its end, its octets are added to what is there.
+//! later steps cannot be led elsewhere. Only appending at the end changes a file in place, under an
+//! exclusive `flock`, and is a success only if the name is still that file's at the end. An APPE
+//! whose name was free is a new file like any other; if the name is taken by its end, its octets
+//! are added to the file that has it.
 //!
 //! Linking an unnamed file needs Linux 6.10 or `/proc`. What a crash leaves under a hidden name,
 //! `leftovers` removes; what it leaves of an APPE in place stays in the file.
@@ -43,7 +43,7 @@ pub struct StorePolicy {
     pub durability: Durability,
     /// Digests to make of whole uploads and to keep with the file.
     pub hashes: HashAlgorithms,
-    /// How long nobody must have touched what a killed server left, before it is removed.
+    /// Age of files left by a killed server at which they are removed.
     pub leftover_age: Duration,
 }
 
@@ -330,8 +330,8 @@ impl Upload {
             _ if self.place == Place::AtEnd => {
                 let stat = facts::stat_handle(&self.content.file, false)?;
                 if !has_name(&stat, &self.directory, &self.name) {
-                    // Who gave the name to something else did not know these octets. Drop takes
-                    // them back, so that the client's next try does not store them twice.
+                    // The file lost its name before it had these octets. Drop removes them, so that
+                    // the client's next try does not store them twice.
                     return Err(FileError::Busy);
                 }
                 self.place = Place::Settled;
@@ -340,8 +340,9 @@ impl Upload {
             Goal::Unique => self.publish_new(),
             Goal::Replace => self.publish_over(),
             Goal::Add => self.publish_or_add(),
-            // The name may have come to be meanwhile: who may overwrite replaces it all the same.
-            // So also on a filesystem that has no way to take a name only if it is free.
+            // The name may have been taken meanwhile: with the right to overwrite, the file is
+            // replaced all the same; also on a filesystem that cannot take a name only if it is
+            // free.
             Goal::Create => match self.publish_new() {
                 Err(
                     FileError::AlreadyExists | FileError::Unsupported | FileError::PermissionDenied,
@@ -385,7 +386,7 @@ impl Upload {
         }
     }
 
-    /// Takes the name only if nobody has it.
+    /// Takes the name only if it is free.
     fn publish_new(&mut self) -> Result<(), FileError> {
         match &self.place {
             Place::Unnamed => link_unnamed(&self.content.file, &self.directory, &self.name)?,
@@ -464,14 +465,15 @@ impl Upload {
 
 impl Drop for Upload {
     fn drop(&mut self) {
-        // Nobody is left to be told of a failure here.
+        // There is nowhere to report a failure here.
         match &self.place {
             Place::Hidden(hidden) => {
                 let _ = unlinkat(&self.directory, hidden.as_slice(), AtFlags::empty());
             }
             Place::AtEnd if self.content.written() > 0 || self.content.reserved() > 0 => {
                 let size = facts::stat_handle(&self.content.file, false).map(|stat| stat.stx_size);
-                // Somebody who does not take our lock appended as well: theirs is not ours to cut.
+                // A process that does not take the lock appended as well: its octets must not be
+                // cut.
                 if size == Ok(self.content.end()) {
                     let _ = ftruncate(&self.content.file, self.content.base());
                 }

@@ -1,7 +1,9 @@
 //! Holds `requirements.toml` against the sources: every requirement is met by a test that exists
-//! and cites it, or is excepted with a reason; every cited id is a requirement.
+//! and cites it, or is excepted with a reason; every cited id is a requirement, in `src` as well.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
 
 use toml::{Table, Value};
 
@@ -68,6 +70,48 @@ fn every_cited_id_is_a_requirement() {
             assert!(listed, "{id} does not list {test}");
         }
     }
+}
+
+/// Every id in the server's own sources is a requirement.
+#[test]
+fn every_id_in_the_server_is_a_requirement() {
+    let requirements = requirements();
+    let family = |id: &str| id.split_once('-').map(|(family, _)| family.to_owned());
+    let families: BTreeSet<String> = requirements.keys().filter_map(|id| family(id)).collect();
+    let mut seen = 0;
+    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let text = fs::read_to_string(&path).unwrap();
+                let brackets = text.split('[').skip(1).filter_map(|part| part.split_once(']'));
+                let words = brackets.flat_map(|(inside, _)| {
+                    inside.split(|c: char| !c.is_alphanumeric() && !matches!(c, '-' | '*'))
+                });
+                for id in words.filter(|word| is_id(word)) {
+                    // SHA-256 is none.
+                    if !family(id).is_some_and(|family| families.contains(&family)) {
+                        continue;
+                    }
+                    assert!(requirements.contains_key(id), "{}: {id}", path.display());
+                    seen += 1;
+                }
+            }
+        }
+    }
+    assert!(seen > 100, "found only {seen} ids: the walk is broken");
+}
+
+/// Whether `word` has the form of `AUTH-01`, `SYN-07a` or `PRE-*`.
+fn is_id(word: &str) -> bool {
+    word.split_once('-').is_some_and(|(family, number)| {
+        family.len() > 1
+            && family.bytes().all(|octet| octet.is_ascii_uppercase())
+            && (number == "*" || number.starts_with(|first: char| first.is_ascii_digit()))
+    })
 }
 
 /// Every test of the listed sources cites a requirement.

@@ -9,7 +9,8 @@ use crate::engine::{net::Stream, yield_if_needed};
 /// await between.
 const READ_BYTES: usize = 64 * 1024;
 
-/// Octets counted with one system call, where nobody looks at them. Memory that is never touched.
+/// Octets counted with one system call, where the contents are ignored. The memory is never
+/// touched.
 const COUNTED_BYTES: usize = 1024 * 1024;
 
 thread_local! {
@@ -33,7 +34,7 @@ pub struct Channel {
     /// Plaintext that came with the last octets of the handshake.
     early: Vec<u8>,
     out: Vec<u8>,
-    /// Nobody looks at what is received in clear.
+    /// Contents received in clear are ignored.
     counts_only: bool,
 }
 

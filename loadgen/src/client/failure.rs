@@ -48,7 +48,7 @@ impl fmt::Display for Failure {
     }
 }
 
-/// How one connection failed, before anybody knows in which phase.
+/// How one connection failed, without the phase.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectionError {
     /// A system call failed.

@@ -60,7 +60,7 @@ pub enum ResumeMode {
     Always,
 }
 
-/// A server and how to speak to it.
+/// A server and the protocol options for it.
 #[derive(Debug, Clone)]
 pub struct Endpoint {
     /// The control connection's address.
@@ -171,7 +171,7 @@ impl Client {
         Ok(session)
     }
 
-    /// Opens the TCP connection alone; for clients that never speak.
+    /// Opens the TCP connection alone, for silent clients.
     ///
     /// # Errors
     ///

@@ -207,7 +207,7 @@ impl Session {
         if mode == DataMode::Pasv {
             return Ok(SocketAddr::new(peer.ip(), port));
         }
-        // A server must not send this load to somebody else.
+        // A server must not direct this load to another host.
         if peer.ip() != ip && !(ip.is_loopback() && peer.ip().is_loopback()) {
             return Err(Failure::new(PHASE, ErrorKind::ReplyParse, format!("points at {ip}")));
         }

@@ -63,7 +63,7 @@ pub(super) struct Driver {
     /// Whether cut operations are the server's failures.
     blame: Cell<bool>,
     tasks: TaskGroup,
-    /// Connections that never speak.
+    /// Silent connections: they never send an octet.
     pub(super) silent: TaskGroup,
 }
 
@@ -190,7 +190,8 @@ impl Driver {
         measured.await;
     }
 
-    /// Ends the run early: operations under way get a moment, and nobody is blamed for the rest.
+    /// Ends the run early: operations in flight get a moment, and those cut are not counted as
+    /// failures.
     pub(super) fn interrupt(&self) {
         self.blame.set(false);
         self.stop.set();
@@ -213,7 +214,7 @@ impl Driver {
         }
     }
 
-    /// Connections that never speak, beside the workload.
+    /// Silent connections beside the workload.
     pub(super) fn hold_silent(self: &Rc<Self>, connections: u64) {
         for local in 0..share(connections, self.thread, self.threads) {
             let client = self.client(self.number(local));
@@ -224,7 +225,8 @@ impl Driver {
                     if let Ok(mut session) = client.connect(&mut trace).await {
                         let _ = session.stay_silent().await;
                     }
-                    // The server had enough, or has no room: try again, without haste.
+                    // The server closed the connection, or accepts no more: try again after a
+                    // pause.
                     sleep_until(Instant::now() + FAILURE_PAUSE).await;
                 }
             });
@@ -379,7 +381,7 @@ impl Driver {
             }
             Some(Ok(Done::Quit(session))) => {
                 trace.succeed();
-                // The operation is over; a server that cannot say 221 has failed nobody.
+                // The operation is over; a missing 221 is not a failure of it.
                 let _ = race(session.quit(), async {
                     self.cut.wait().await;
                     Ok(())

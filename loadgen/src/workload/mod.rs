@@ -62,7 +62,7 @@ pub enum Kind {
     },
     /// A weighted mix.
     Mixed(Scenario),
-    /// Connections that never speak.
+    /// Silent connections: they never send an octet.
     Silent,
     /// All sessions cut at once, and back.
     ReconnectStorm {

@@ -70,7 +70,8 @@ impl Workload {
             }
             Kind::Silent => {
                 let mut session = roving(slot).connect(trace).await?;
-                // Cut or ended in order: the server has had enough, which is what is measured.
+                // Cut or closed in order: the server ended the connection, and the time until then
+                // is measured.
                 let _ = session.stay_silent().await;
                 Ok(Done::Kept)
             }

@@ -1,5 +1,5 @@
-//! One thread of a run from its preparation to its record. It tells the main thread what it does
-//! through [`Event`]s and is told when to begin and to end through [`Control`].
+//! One thread of a run from its preparation to its record. It reports to the main thread through
+//! [`Event`]s and gets its commands through [`Control`].
 
 use std::{
     cell::{Cell, RefCell},
@@ -23,7 +23,7 @@ use crate::{
     plan::Plan,
 };
 
-/// How often a thread looks at what it is told.
+/// How often a thread polls [`Control`].
 const LOOK: Duration = Duration::from_millis(5);
 
 /// How often a thread closes intervals in which nothing ended.
@@ -32,7 +32,7 @@ const TICK: Duration = Duration::from_millis(250);
 /// The time frame until the run begins: nothing is measured and no interval passes.
 const BEFORE: Duration = Duration::from_secs(365 * 86_400);
 
-/// What the main thread tells.
+/// Commands of the main thread.
 #[derive(Debug, Default)]
 pub struct Control {
     /// When the first operation is to begin.
@@ -43,7 +43,7 @@ pub struct Control {
     pub release: AtomicBool,
 }
 
-/// What a thread tells.
+/// Reports of a thread.
 #[derive(Debug)]
 pub enum Event {
     /// Its sessions are open.
@@ -57,7 +57,7 @@ pub enum Event {
     },
 }
 
-/// What a thread is given.
+/// The input of a thread.
 pub struct ShardSetup {
     /// The plan of the whole run.
     pub plan: Plan,
@@ -79,7 +79,7 @@ pub struct ShardSetup {
     pub live: Option<SyncSender<LiveUpdate>>,
 }
 
-/// What a thread leaves.
+/// The output of a thread.
 #[derive(Debug)]
 pub struct ShardResult {
     /// Its record.
@@ -106,7 +106,7 @@ pub async fn run_shard(setup: ShardSetup) -> ShardResult {
     driver.hold_silent(silent);
     let prepared = driver.prepare().await;
     let good = prepared.is_ok();
-    // The main thread outlives this one; if it is gone nobody wants the answer.
+    // The main thread outlives this one; if it is gone the report is not needed.
     let _ = events.send(Event::Ready(prepared));
     let start = if good { begun(&control).await } else { None };
     let mut used = ThreadUse::default();

@@ -1,5 +1,5 @@
-//! CWD, PWD, MKD, RMD, DELE, RNFR, RNTO, SIZE, MDTM, MFMT, MFF, MLST, HASH and its kin, AVBL:
-//! commands that storage answers with one look.
+//! CWD, PWD, MKD, RMD, DELE, RNFR, RNTO, SIZE, MDTM, MFMT, MFF, MLST, HASH and the X-hash commands,
+//! AVBL: commands that need one request to storage.
 
 use std::ops::Range;
 
@@ -24,7 +24,7 @@ pub(super) enum HashForm {
     Md5,
 }
 
-/// MFMT, MFF and their kin: the facts to set.
+/// The facts to set by MFMT, MFF, SITE CHMOD and SITE UTIME.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct NewFacts {
     pub(super) modified: Option<FileTime>,
@@ -40,7 +40,8 @@ impl Session {
 
     pub(super) fn cwd(&mut self, argument: &[u8]) {
         let Some(path) = self.resolve(argument, 550) else { return };
-        // Clients of old send what a shell would have expanded. A name of that form comes first.
+        // Old clients send what a shell would have expanded. An entry of that very name comes
+        // first.
         let home = match argument {
             b"~" => Some(VirtualPath::root()),
             [b'~', b'/', below @ ..] => VirtualPath::root().resolve(below).ok(),
@@ -259,7 +260,7 @@ impl Session {
 
     pub(super) fn mlst(&mut self, argument: &[u8]) {
         let may = self.permissions();
-        // A digest says what is in a file, so it takes the right to read.
+        // A digest reveals contents, so it needs the right to read.
         let digests = self.parameters.facts.hash && may.read;
         let Some(path) = self.resolve_if(may.list, argument) else { return };
         let request = FileRequest::Facts { path: path.clone(), digests };

@@ -39,16 +39,16 @@ pub enum Input {
     Timeout,
     /// The shard shuts down: finish the transfer in hand, then 421.
     Drain,
-    /// The client sends nothing more (FIN or close_notify), and all that it sent was fed. It still
-    /// reads, as far as anybody knows: what is queued is executed, and a transfer goes on if a QUIT
-    /// waits for it (RFC 959 §4.1.1); then the session closes. Nothing may be fed after it.
+    /// The client sends nothing more (FIN or close_notify), and all that it sent was fed. It may
+    /// still read: what is queued is executed, and a transfer goes on if a QUIT waits for it (RFC
+    /// 959 §4.1.1); then the session closes. Nothing may be fed after it.
     SendingEnded,
     /// The connection is gone (reset, TLS beyond repair, the end of the server): effective ABOR
     /// and QUIT.
     Disconnected,
 }
 
-/// What the handshake on the control connection found out.
+/// Results of the TLS handshake on the control connection.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ControlTls {
     /// Server name indication, to be held against HOST (RFC 7151 §3.3).
@@ -62,7 +62,7 @@ pub struct ControlTls {
 /// Why a log-in failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AuthenticationError {
-    /// Unknown user or wrong password; which of them is nobody's business.
+    /// Unknown user or wrong password; the client must not learn which.
     Rejected,
     /// The queue of passwords to check is full.
     Overloaded,
@@ -84,7 +84,7 @@ pub enum PassiveUnavailable {
 /// Why a transfer ended early, and so which reply it gets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TransferError {
-    /// Nobody connected in time, or connecting failed: 425.
+    /// No connection in time, or connecting failed: 425.
     NotOpened,
     /// The TLS handshake on the data connection failed: 522.
     HandshakeFailed,
@@ -136,7 +136,7 @@ pub enum Rendezvous {
 /// Something worth a line in the log or a counter. Never holds a password.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// A user is in.
+    /// A user logged in.
     LoggedIn {
         /// As configured.
         user: String,
@@ -150,7 +150,7 @@ pub enum Event {
         /// Failures on this control connection so far.
         failures: u32,
     },
-    /// Octets stood behind AUTH in the clear: an injection attempt or a broken client.
+    /// Octets followed AUTH in the clear: an injection attempt or a broken client.
     PlaintextBehindAuth,
     /// A timeout ended the session.
     TimedOut(&'static str),

@@ -111,8 +111,7 @@ impl Session {
     }
 }
 
-/// The options of `ls` that are obeyed. Of the others, those about the order and the columns say
-/// what this server cannot know the client needs, and are passed over.
+/// The options of `ls` that have an effect. Others, about order and columns, are ignored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct ListOptions {
     /// `-a`, `-A`.

@@ -11,7 +11,7 @@ use crate::protocol::path::VirtualPath;
 /// How far the log-in has come.
 #[derive(Debug)]
 pub(super) enum Login {
-    /// Nobody.
+    /// No log-in yet.
     Out,
     /// USER was given; PASS must follow.
     Named(Vec<u8>),
@@ -154,7 +154,7 @@ impl Session {
         });
     }
 
-    /// Nobody is logged in any more; what the old user had in hand is gone.
+    /// Ends the log-in, and forgets the old user's pending parameters.
     fn log_out(&mut self) {
         if self.account().is_some() {
             self.event(Event::LoggedOut);

@@ -57,7 +57,7 @@ pub use self::io::{
 };
 pub use self::security_state::{Security, SecurityError};
 
-/// Which port the client came to.
+/// The kind of port the client connected to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
     /// TLS from the first byte, port 990 (MS-FTPS).
@@ -66,7 +66,7 @@ pub enum Mode {
     Explicit,
 }
 
-/// What a session is told when its TCP connection is accepted.
+/// Facts about a TCP connection just accepted.
 #[derive(Clone, Debug)]
 pub struct SessionStart {
     /// The operator's decisions.
@@ -181,7 +181,7 @@ impl Session {
         }
     }
 
-    /// Tells the wall clock, in seconds since the Unix epoch; LIST shows dates relative to it.
+    /// Sets the wall-clock time, in seconds since the Unix epoch; LIST shows dates relative to it.
     pub fn set_unix_time(&mut self, seconds: i64) {
         self.unix_now = seconds;
     }
@@ -218,7 +218,7 @@ impl Session {
         if matches!(self.pending, Pending::Closed) {
             return;
         }
-        // Whatever was waited for has come: idle time counts from here.
+        // An answer has come: idle time counts from here.
         if !matches!(input, Input::Timeout | Input::Flushed | Input::Drain) {
             self.phase_started = self.now;
         }
@@ -295,7 +295,7 @@ impl Session {
         matches!(self.pending, Pending::Closed)
     }
 
-    /// Who is logged in.
+    /// The account that is logged in.
     #[must_use]
     pub fn account(&self) -> Option<&Account> {
         match &self.login {
@@ -316,7 +316,7 @@ impl Session {
         self.now = self.now.max(now);
     }
 
-    /// A transfer in hand goes on; a handshake has nothing to lose.
+    /// A transfer in progress goes on; a handshake is given up.
     fn drain(&mut self) {
         self.draining = true;
         if self.is_between_tls_states() {
@@ -396,7 +396,8 @@ impl Session {
         }
     }
 
-    /// Whether the client sends nothing more, and has not asked by QUIT to let what is in hand end.
+    /// Whether the client sends nothing more, and has not asked by QUIT to wait for what is in
+    /// progress.
     fn is_abandoned(&self) -> bool {
         self.ended && !self.lines.contains(|line| is(line, WhileBusy::Leaves))
     }
@@ -460,7 +461,7 @@ impl Session {
                 false
             }
         };
-        // RNTO has taken the name if it could. That of RNFR at hand comes with storage's answer.
+        // RNTO has taken the name by now. RNFR sets it later, when storage answers.
         if !keeps_rename {
             self.rename_from = None;
         }
@@ -472,7 +473,7 @@ impl Session {
         }
         match &self.pending {
             Pending::TlsHandshake | Pending::TlsShutdown(_) => {
-                // Nothing in clear may be said on a connection that was promised TLS.
+                // Nothing may be sent in clear on a connection that was promised TLS.
                 self.event(Event::TimedOut("handshake"));
                 self.close();
             }
@@ -499,7 +500,7 @@ impl Session {
         self.close();
     }
 
-    /// Ends the session; whatever is open is given up.
+    /// Ends the session and gives up open requests.
     fn close(&mut self) {
         if self.is_transferring() {
             self.output(Output::AbortTransfer);

@@ -1,5 +1,5 @@
-//! PASV, EPSV, PORT, EPRT: which data connection comes next (RFC 959 §3.3, RFC 2428), and to whom
-//! the server will not connect (RFC 2577 §3).
+//! PASV, EPSV, PORT, EPRT: which data connection comes next (RFC 959 §3.3, RFC 2428), and which
+//! addresses the server refuses to connect to (RFC 2577 §3).
 
 use std::net::{IpAddr, SocketAddr};
 

@@ -212,7 +212,7 @@ impl Situation {
     }
 }
 
-/// What a client is told about a storage error; no path, no errno.
+/// The text for a storage error; no path, no errno.
 pub(super) fn error_text(error: FileError) -> &'static str {
     match error {
         FileError::NotFound => "No such file or directory.",

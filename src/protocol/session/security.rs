@@ -20,8 +20,8 @@ impl Session {
         if let Err(error) = self.security.check_start() {
             return self.refuse_security(error);
         }
-        // Octets behind AUTH in the clear belong to nobody (RFC 3207 §6 has the flaw's history):
-        // be loud instead of guessing. A pipelined ClientHello is covered by the same rule.
+        // Octets behind AUTH in the clear may be injected (RFC 3207 §6 has the history): refuse
+        // instead of guessing. A pipelined ClientHello is covered by the same rule.
         if self.unfed || !self.lines.is_clean() {
             self.event(Event::PlaintextBehindAuth);
             self.say(Situation::PlaintextBehindAuth);

@@ -96,8 +96,8 @@ impl Session {
         self.open(kind, argument, TransferRequest::Store { path, mode, rights, ascii, announced });
     }
 
-    /// Checks common to all transfers, then asks storage. Nothing preliminary is said before
-    /// storage agreed.
+    /// Checks common to all transfers, then asks storage. The 150 follows only after storage has
+    /// agreed.
     pub(super) fn open(&mut self, kind: TransferKind, argument: &[u8], request: TransferRequest) {
         if self.policy.require_data_tls && self.security.level() == ProtectionLevel::Clear {
             return self.say(Situation::DataLevelTooLow);
@@ -194,8 +194,8 @@ impl Session {
         }
     }
 
-    /// ABOR with no transfer running; a running one was ended before this command is reached, so
-    /// its 426 (or 226, when it was done already) is out.
+    /// ABOR with no transfer in progress: one in progress was ended before this command is
+    /// executed, and its 426 (or 226, when it had completed) has been sent.
     pub(super) fn abor(&mut self) {
         self.close_next_data();
         self.say(Situation::AbortDone);

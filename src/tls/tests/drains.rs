@@ -1,4 +1,4 @@
-//! Leaving TLS to the byte (checklist §7.4).
+//! Leaving TLS to the byte.
 
 use std::io::Write as _;
 

@@ -341,7 +341,7 @@ fn the_client_is_gone() {
     assert!(shell.session.is_closed() && shell.session.poll_timeout().is_none());
 }
 
-/// [SYN-07a–e]: one 500, and the tail is never a command.
+/// [SYN-07a SYN-07b SYN-07c SYN-07d SYN-07e]: one 500, and the tail is never a command.
 #[test]
 fn long_lines() {
     let mut shell = logged_in();

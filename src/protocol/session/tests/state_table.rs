@@ -1,4 +1,4 @@
-//! Every command in every state: the table of checklist §21, and that a refusal changes nothing.
+//! Every command in every state, and that a refusal changes nothing.
 
 use super::*;
 use crate::protocol::session::command_table;
@@ -264,7 +264,8 @@ fn every_command_in_every_state() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// Checklist §21: R is P0 or PR on explicit, a fresh handshake and T on implicit [REIN-02 REIN-08].
+/// After REIN the state is P0 or PR on explicit, and TI with a fresh handshake on implicit [REIN-02
+/// REIN-08].
 #[test]
 fn every_command_after_rein() {
     let equal = [

@@ -1,4 +1,4 @@
-//! Deadlines with a virtual clock (RFC 1123 §4.1.3.2, checklist §20).
+//! Deadlines with a virtual clock (RFC 1123 §4.1.3.2).
 
 use super::*;
 
