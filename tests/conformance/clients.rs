@@ -21,6 +21,21 @@ fn clnt_is_welcome() {
     });
 }
 
+/// [FIELD-14] CSID is 200 with the server's name, before the log-in too: WinSCP sends it where FEAT
+/// has it, and shows the name.
+#[test]
+fn csid_names_the_server() {
+    let server = strict();
+    on_both(|listener| {
+        let mut client = Client::open(&server, listener);
+        assert!(client.expect("FEAT", 211).has_feature("CSID"));
+        let line = client.expect("CSID Name=WinSCP;Version=6.5;", 200).line();
+        assert!(line.starts_with("Name=ringftpd;"), "{line}");
+        client.expect("CSID", 501);
+        client.login().expect("CSID Name=WinSCP;Version=6.5;", 200);
+    });
+}
+
 /// [FIELD-02] XCRC, XMD5, XSHA1, XSHA256 and XSHA512 give the digest clients compare, of a range
 /// as well, and are listed in FEAT.
 #[test]

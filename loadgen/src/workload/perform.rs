@@ -70,8 +70,7 @@ impl Workload {
             }
             Kind::Silent => {
                 let mut session = roving(slot).connect(trace).await?;
-                // Cut or closed in order: the server ended the connection, and the time until then
-                // is measured.
+                // The server ended the connection: the time until then is measured.
                 let _ = session.stay_silent().await;
                 Ok(Done::Kept)
             }

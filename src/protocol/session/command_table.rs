@@ -200,7 +200,7 @@ const S959_ACCESS: &str = "RFC 959 §4.1.1";
 const S959_PARAMETER: &str = "RFC 959 §4.1.2";
 const S959_SERVICE: &str = "RFC 959 §4.1.3";
 const S2228: &str = "RFC 2228 §3";
-const AVBL_DRAFT: &str = "draft-peterson-streamlined-ftp";
+const STREAMLINED_DRAFT: &str = "draft-peterson-streamlined-ftp";
 const HASH_DRAFT: &str = "draft-bryan-ftpext-hash §3";
 const MFXX_DRAFT: &str = "draft-somers-ftp-mfxx §3";
 const PRACTICE: &str = "no standard";
@@ -276,7 +276,8 @@ static ROWS: &[Row] = &[
     row(&["XSHA512"], Pathname(|s, a| s.digest(HashAlgorithm::Sha512, HashForm::Extended, a)), "XSHA512 <pathname> [<start> [<end>]]", PRACTICE).feat(&[Line("XSHA512")]),
     row(&["MD5"], Pathname(|s, a| s.digest(HashAlgorithm::Md5, HashForm::Md5, a)), "MD5 <pathname>", "draft-twine-ftpmd5 §3").feat(&[Line("MD5")]),
     row(&["CLNT"], Optional(|session, _| session.reply(200, b"Noted.")), "CLNT <name>", PRACTICE).before_login().feat(&[Line("CLNT")]),
-    row(&["AVBL"], OptionalPathname(Session::avbl), "AVBL [<pathname>]", AVBL_DRAFT).feat(&[Line("AVBL")]),
+    row(&["CSID"], Required(Session::csid), "CSID Name=<name>;Version=<version>;", STREAMLINED_DRAFT).before_login().feat(&[Line("CSID")]),
+    row(&["AVBL"], OptionalPathname(Session::avbl), "AVBL [<pathname>]", STREAMLINED_DRAFT).feat(&[Line("AVBL")]),
 ];
 
 #[cfg(test)]
@@ -376,8 +377,8 @@ mod tests {
     #[test]
     fn only_these_work_before_login() {
         let open = names_of(|row| !row.login);
-        let expected = "ABOR ACCT ADAT AUTH CCC CLNT CONF ENC FEAT HELP HOST LANG MIC NOOP OPTS \
-                        PASS PBSZ PROT QUIT REIN SYST USER";
+        let expected = "ABOR ACCT ADAT AUTH CCC CLNT CONF CSID ENC FEAT HELP HOST LANG MIC NOOP \
+                        OPTS PASS PBSZ PROT QUIT REIN SYST USER";
         assert_eq!(open.join(" "), expected);
     }
 

@@ -24,6 +24,12 @@ impl Session {
         self.write(&bytes);
     }
 
+    /// CSID (draft-peterson-streamlined-ftp-command-extensions): client and server name themselves.
+    /// The version is not disclosed.
+    pub(super) fn csid(&mut self, _client: &[u8]) {
+        self.reply(200, b"Name=ringftpd; OS=Linux; CaseSensitive=1; DirSep=/;");
+    }
+
     pub(super) fn help(&mut self, argument: Option<&[u8]>) {
         let mut bytes = Vec::new();
         match argument.filter(|verb| !verb.is_empty()) {
