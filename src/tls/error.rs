@@ -168,7 +168,8 @@ fn alert_for(error: &rustls::Error) -> Option<AlertDescription> {
         E::PeerMisbehaved(_)
         | E::InappropriateMessage { .. }
         | E::InappropriateHandshakeMessage { .. } => AlertDescription::UnexpectedMessage,
-        E::PeerIncompatible(_) => AlertDescription::HandshakeFailure,
+        // The latter of a key that cannot sign in any way the client asks for.
+        E::PeerIncompatible(_) | E::General(_) => AlertDescription::HandshakeFailure,
         _ => AlertDescription::InternalError,
     })
 }

@@ -449,6 +449,33 @@ fn a_ticket_does_not_outlive_the_trust_in_its_certificate() {
     assert!(matches!(told, rustls::Error::AlertReceived(_)), "{told:?}");
 }
 
+/// The key is one of P-256.
+#[test]
+fn a_client_that_no_key_can_sign_for_is_told() {
+    let tls = server(options());
+    let mut provider = aws_lc_rs::default_provider();
+    let known = provider.signature_verification_algorithms.mapping;
+    let wanted = rustls::SignatureScheme::ECDSA_NISTP384_SHA384;
+    let mapping: Vec<_> = known.iter().filter(|(scheme, _)| *scheme == wanted).copied().collect();
+    provider.signature_verification_algorithms.mapping = mapping.leak();
+    for kind in [TLS12, TLS13] {
+        let mut roots = RootCertStore::empty();
+        roots.add(tls.certificates()[0].certified().cert[0].clone()).unwrap();
+        let config = ClientConfig::builder_with_provider(Arc::new(provider.clone()))
+            .with_protocol_versions(&[kind.version])
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let mut client = client(&Arc::new(config), "localhost");
+        let refused =
+            connect_in_pieces(&tls, Purpose::Control, &this_session(), &mut client, usize::MAX);
+        assert!(matches!(refused.err().unwrap(), TlsError::Handshake(_)));
+        let told = client.process_new_packets().unwrap_err();
+        let alert = rustls::AlertDescription::HandshakeFailure;
+        assert_eq!(told, rustls::Error::AlertReceived(alert));
+    }
+}
+
 /// `alert` is sent in the clear, for there are no keys.
 #[track_caller]
 fn check_opening(bytes: &[u8], expected: &TlsError, alert: Option<u8>) {
