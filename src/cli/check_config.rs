@@ -140,11 +140,11 @@ fn remark(config: &Config, shards: u32, key: &Key, shown: &str) -> Option<String
             Err(reason) => format!("{shown} (not available: {reason})"),
         },
         ("passive", "ports") => {
-            let each = share(settings.passive.ports?.count(), shards);
+            let each = per_shard(settings.passive.ports?.count(), shards);
             format!("{shown} ({each} ports on each shard)")
         }
         ("limits", "sessions") => {
-            format!("{shown} ({} on each shard)", share(settings.limits.sessions, shards))
+            format!("{shown} ({} on each shard)", per_shard(settings.limits.sessions, shards))
         }
         ("limits", "sessions_per_ip") if settings.shards.steering == Steering::Source => {
             return None;
@@ -207,7 +207,7 @@ fn describe_upload_eof(lax: Option<bool>) -> String {
 }
 
 /// What each shard gets of `total`.
-fn share(total: u32, shards: u32) -> String {
+fn per_shard(total: u32, shards: u32) -> String {
     let low = total / shards;
     if total.is_multiple_of(shards) { low.to_string() } else { format!("{low} to {}", low + 1) }
 }

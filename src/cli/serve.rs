@@ -455,10 +455,10 @@ fn start_shards(
             reserved_descriptors: means.reserved_descriptors,
             inbox,
         };
-        let bell = Bell { wakes: wakes.clone(), index };
+        let notice = EndNotice { wakes: wakes.clone(), index };
         let name = format!("shard-{index}");
         let main = move || async move {
-            let _bell = bell;
+            let _notice = notice;
             shard.run().await
         };
         let thread =
@@ -469,12 +469,12 @@ fn start_shards(
 }
 
 /// Tells the main thread that a shard has ended, however it did.
-struct Bell {
+struct EndNotice {
     wakes: mpsc::Sender<Wake>,
     index: usize,
 }
 
-impl Drop for Bell {
+impl Drop for EndNotice {
     fn drop(&mut self) {
         let _ = self.wakes.send(Wake::ShardEnded(self.index));
     }
