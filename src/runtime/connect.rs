@@ -25,6 +25,10 @@ pub async fn connect(
     source_port: Option<u16>,
 ) -> io::Result<Stream> {
     let peer = scoped(local, peer);
+    #[cfg(test)]
+    if let Some(simulation) = super::simulated::current() {
+        return simulation.connect(local, peer, source_port);
+    }
     if let Some(port) = source_port.filter(|port| *port != 0) {
         match connect_from(local, port, peer).await {
             Err(error) if port_unavailable(&error) => {}

@@ -21,7 +21,13 @@ use super::{Task, spawn};
 use crate::sys::adopt;
 
 /// An open file of a shard, read at positions.
-pub struct FileReader(Rc<BufferedFile>);
+pub struct FileReader(File);
+
+enum File {
+    Ring(Rc<BufferedFile>),
+    #[cfg(test)]
+    Simulated(Rc<OwnedFd>, super::simulated::Simulation),
+}
 
 impl FileReader {
     /// Takes over `file`, a regular file open for reading, with or without `O_DIRECT`.
@@ -31,16 +37,37 @@ impl FileReader {
     /// Outside a shard.
     #[must_use]
     pub fn new(file: OwnedFd) -> Self {
-        Self(Rc::new(adopt(file)))
+        #[cfg(test)]
+        if let Some(simulation) = super::simulated::current() {
+            return Self(File::Simulated(Rc::new(file), simulation));
+        }
+        Self(File::Ring(Rc::new(adopt(file))))
     }
 
     /// Starts to read up to `count` octets at `position`. Any number of reads may be in flight;
     /// each has a page-aligned buffer of its own, as `O_DIRECT` requires.
     pub fn start(&self, position: u64, count: usize) -> PendingRead {
-        let file = self.0.clone();
-        PendingRead(spawn(
-            async move { file.read_at(position, count).await.map(Octets).map_err(plain) },
-        ))
+        match &self.0 {
+            File::Ring(file) => {
+                let file = file.clone();
+                PendingRead(spawn(async move {
+                    let read = file.read_at(position, count).await;
+                    read.map(|read| Octets(Memory::Ring(read))).map_err(plain)
+                }))
+            }
+            #[cfg(test)]
+            File::Simulated(file, simulation) => {
+                let (file, simulation) = (file.clone(), simulation.clone());
+                PendingRead(spawn(async move {
+                    let done = crate::clock::now() + simulation.storage_time();
+                    simulation.sleep_until(done).await;
+                    let mut octets = vec![0; count];
+                    let read = rustix::io::pread(&*file, &mut octets, position)?;
+                    octets.truncate(read);
+                    Ok(Octets(Memory::Simulated(octets)))
+                }))
+            }
+        }
     }
 }
 
@@ -65,13 +92,23 @@ impl Future for PendingRead {
 }
 
 /// What a read brought, in memory of the executor's.
-pub struct Octets(ReadResult);
+pub struct Octets(Memory);
+
+enum Memory {
+    Ring(ReadResult),
+    #[cfg(test)]
+    Simulated(Vec<u8>),
+}
 
 impl Deref for Octets {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        &self.0
+        match &self.0 {
+            Memory::Ring(read) => read,
+            #[cfg(test)]
+            Memory::Simulated(octets) => octets,
+        }
     }
 }
 

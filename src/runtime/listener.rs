@@ -2,7 +2,7 @@
 
 use std::{
     cell::Cell,
-    io,
+    fmt, io,
     net::SocketAddr,
     os::fd::{AsFd, AsRawFd, OwnedFd, RawFd},
     rc::Rc,
@@ -13,6 +13,8 @@ use rustix::{
     io::Errno,
     net::{SocketAddrAny, SocketFlags},
 };
+
+use socket2::{Domain, Protocol, Type};
 
 use super::{Queue, Stream, Task, ready::ready, sleep_until, yield_if_needed};
 use crate::{clock, sys::socket};
@@ -27,15 +29,50 @@ const BACK_OFF_MAX: Duration = Duration::from_secs(1);
 ///
 /// Each wait is a poll on a duplicate of the descriptor, and accept4(2) does not block; so the
 /// futures here may be dropped at any time and lose no connection.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Listener {
-    socket: Rc<OwnedFd>,
+    socket: Rc<Socket>,
     /// Not shut down. A second shutdown(2) would mark the socket itself as closed, and every
     /// connection it accepts after [`Listener::listen_again`] would inherit that.
     listening: Rc<Cell<bool>>,
 }
 
+enum Socket {
+    Kernel(OwnedFd),
+    #[cfg(test)]
+    Simulated(super::simulated::Port),
+}
+
 impl Listener {
+    /// Listens on `address`; a port of 0 is any that the kernel chooses. Connections of an earlier
+    /// socket on this port may be in TIME_WAIT. What is accepted sends small segments at once.
+    ///
+    /// # Errors
+    ///
+    /// Those of socket(2), bind(2) and listen(2), `EADDRINUSE` when another socket has the port.
+    pub fn bind(address: SocketAddr, backlog: i32) -> io::Result<Self> {
+        #[cfg(test)]
+        if let Some(simulation) = super::simulated::current() {
+            return Ok(Self::new(Socket::Simulated(simulation.listen(address)?)));
+        }
+        let socket =
+            socket2::Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        // The option lets another process bind the port too, but only one of us can listen: the
+        // other gets EADDRINUSE there.
+        socket.set_reuse_address(true)?;
+        if address.is_ipv6() {
+            socket.set_only_v6(true)?;
+        }
+        socket.bind(&address.into())?;
+        socket::set_nodelay(&socket)?;
+        socket.listen(backlog)?;
+        Self::adopt(socket)
+    }
+
+    fn new(socket: Socket) -> Self {
+        Self { socket: Rc::new(socket), listening: Rc::new(Cell::new(true)) }
+    }
+
     /// Takes over a bound and listening socket, and makes it non-blocking.
     ///
     /// # Errors
@@ -44,7 +81,7 @@ impl Listener {
     pub fn adopt(socket: impl Into<OwnedFd>) -> io::Result<Self> {
         let socket = socket.into();
         rustix::io::ioctl_fionbio(&socket, true)?;
-        Ok(Self { socket: Rc::new(socket), listening: Rc::new(Cell::new(true)) })
+        Ok(Self::new(Socket::Kernel(socket)))
     }
 
     /// The address listened on.
@@ -53,15 +90,23 @@ impl Listener {
     ///
     /// Those of getsockname(2).
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        Ok(rustix::net::getsockname(&self.socket)?.try_into()?)
+        match &*self.socket {
+            Socket::Kernel(socket) => Ok(rustix::net::getsockname(socket)?.try_into()?),
+            #[cfg(test)]
+            Socket::Simulated(port) => Ok(port.address()),
+        }
     }
 
     /// Refuses connections from here on, also those in the backlog, and ends the accept loop on
     /// this socket. It is closed when the last clone of this value is dropped.
     pub fn shut_down(&self) {
         if self.listening.replace(false) {
-            // It cannot fail on a listening socket.
-            let _ = socket::shutdown_both(&self.socket);
+            match &*self.socket {
+                // It cannot fail on a listening socket.
+                Socket::Kernel(socket) => drop(socket::shutdown_both(socket)),
+                #[cfg(test)]
+                Socket::Simulated(port) => port.shut_down(),
+            }
         }
     }
 
@@ -72,7 +117,11 @@ impl Listener {
     ///
     /// Those of listen(2): another socket listens there now.
     pub fn listen_again(&self, backlog: i32) -> io::Result<()> {
-        rustix::net::listen(&self.socket, backlog)?;
+        match &*self.socket {
+            Socket::Kernel(socket) => rustix::net::listen(socket, backlog)?,
+            #[cfg(test)]
+            Socket::Simulated(port) => port.listen_again(),
+        }
         self.listening.set(true);
         Ok(())
     }
@@ -121,7 +170,7 @@ impl Listener {
                 Ok(Some(stream)) => return Some(stream),
                 // Gone before it could be taken.
                 Ok(None) => Errno::CONNABORTED,
-                Err(Errno::AGAIN) => match ready(&self.socket).await {
+                Err(Errno::AGAIN) => match self.ready().await {
                     Ok(()) => continue,
                     Err(error) => error,
                 },
@@ -135,14 +184,41 @@ impl Listener {
         }
     }
 
+    async fn ready(&self) -> rustix::io::Result<()> {
+        match &*self.socket {
+            Socket::Kernel(socket) => ready(socket).await,
+            #[cfg(test)]
+            Socket::Simulated(port) => {
+                port.ready().await;
+                Ok(())
+            }
+        }
+    }
+
     /// `Ok(None)` when the connection came without an address.
     fn try_accept(&self) -> rustix::io::Result<Option<Stream>> {
-        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        let (socket, peer) = rustix::net::acceptfrom_with(&self.socket, flags)?;
-        // The address comes with the connection: getpeername(2) would fail when the client has
-        // reset it already.
-        let peer = peer.and_then(|any: SocketAddrAny| SocketAddr::try_from(any).ok());
-        Ok(peer.map(|peer| Stream::adopt(socket, peer)))
+        match &*self.socket {
+            Socket::Kernel(socket) => accept(socket),
+            #[cfg(test)]
+            Socket::Simulated(port) => {
+                port.accept().map(|(socket, peer)| Some(Stream::adopt(socket, peer)))
+            }
+        }
+    }
+}
+
+fn accept(socket: &OwnedFd) -> rustix::io::Result<Option<Stream>> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let (socket, peer) = rustix::net::acceptfrom_with(socket, flags)?;
+    // The address comes with the connection: getpeername(2) would fail when the client has
+    // reset it already.
+    let peer = peer.and_then(|any: SocketAddrAny| SocketAddr::try_from(any).ok());
+    Ok(peer.map(|peer| Stream::adopt(socket, peer)))
+}
+
+impl fmt::Debug for Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Listener").field("address", &self.local_addr().ok()).finish_non_exhaustive()
     }
 }
 
@@ -381,7 +457,7 @@ mod tests {
             assert!(eventually(|| accepted.borrow().len() == 1).await);
             pause(5).await;
 
-            let client = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);
+            let client = socket2::Socket::new(Domain::IPV4, Type::STREAM, None);
             let client = client.unwrap();
             let limits = getrlimit(Resource::Nofile);
             let used = u64::try_from(open_files()).unwrap();

@@ -31,6 +31,7 @@ mod helpers;
 mod listener;
 mod mailbox;
 mod pacer;
+mod polled;
 mod pool;
 mod queue;
 mod ready;
@@ -60,8 +61,9 @@ pub use task::{Task, TaskGroup, give_way, spawn, yield_if_needed};
 pub use timer::{Elapsed, sleep_until, timeout_at};
 pub use turns::{Turn, Turns};
 
-/// The executor's stream stands for any descriptor that can be polled.
-type Watched = crate::sys::WatchedFd<glommio::net::TcpStream>;
+type Watched = crate::sys::WatchedFd<polled::Polled>;
 
+#[cfg(test)]
+pub(crate) mod simulated;
 #[cfg(test)]
 pub(crate) mod testing;

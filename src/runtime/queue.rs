@@ -12,7 +12,15 @@ use super::Task;
 /// in the queue of the caller. Queues with tasks to run take turns; how much is done in one is
 /// decided by [`end_turn`] and [`super::Pacer`].
 #[derive(Clone, Copy, Debug)]
-pub struct Queue(TaskQueueHandle);
+pub struct Queue(Handle);
+
+#[derive(Clone, Copy, Debug)]
+enum Handle {
+    Executor(TaskQueueHandle),
+    /// All tasks of a simulated shard are in one queue; the seed says which is next.
+    #[cfg(test)]
+    Simulated,
+}
 
 impl Queue {
     /// A new queue of the calling shard.
@@ -22,8 +30,12 @@ impl Queue {
     /// Outside a shard.
     #[must_use]
     pub fn new(name: &str) -> Self {
+        #[cfg(test)]
+        if super::simulated::current().is_some() {
+            return Self(Handle::Simulated);
+        }
         let (shares, latency) = (Shares::default(), Latency::NotImportant);
-        Self(glommio::executor().create_task_queue(shares, latency, name))
+        Self(Handle::Executor(glommio::executor().create_task_queue(shares, latency, name)))
     }
 
     /// Starts `future` as a task of this queue, which must be one of the calling shard.
@@ -32,17 +44,27 @@ impl Queue {
     ///
     /// Outside the shard that made the queue.
     pub fn spawn<T: 'static>(self, future: impl Future<Output = T> + 'static) -> Task<T> {
-        let task = glommio::spawn_local_into(future, self.0);
-        Task(task.expect("queues live as long as their shard"))
+        match self.0 {
+            Handle::Executor(queue) => {
+                let task = glommio::spawn_local_into(future, queue);
+                Task::new(task.expect("queues live as long as their shard"))
+            }
+            #[cfg(test)]
+            Handle::Simulated => super::spawn(future),
+        }
     }
 
     /// How long tasks of this queue have run since the last call.
     pub(super) fn take_runtime(self) -> Duration {
-        // The executor starts its own count again.
-        glommio::executor()
-            .task_queue_stats(self.0)
-            .map(|stats| stats.runtime())
-            .unwrap_or_default()
+        match self.0 {
+            // The executor starts its own count again.
+            Handle::Executor(queue) => glommio::executor()
+                .task_queue_stats(queue)
+                .map(|stats| stats.runtime())
+                .unwrap_or_default(),
+            #[cfg(test)]
+            Handle::Simulated => Duration::ZERO,
+        }
     }
 }
 
@@ -53,6 +75,10 @@ impl Queue {
 ///
 /// Outside a task of a shard.
 pub fn end_turn() {
+    #[cfg(test)]
+    if super::simulated::current().is_some() {
+        return;
+    }
     // The executor's future marks the queue in its first poll, and then would only have the task
     // itself go to the back of the queue.
     let executor = glommio::executor();

@@ -2,6 +2,7 @@
 
 use std::{
     cell::Cell,
+    fmt,
     future::Future,
     panic::AssertUnwindSafe,
     pin::Pin,
@@ -12,6 +13,8 @@ use std::{
 
 use futures_lite::FutureExt;
 
+#[cfg(test)]
+use super::simulated;
 use super::{Flag, Queue};
 use crate::clock;
 
@@ -21,12 +24,20 @@ use crate::clock;
 ///
 /// Outside a shard.
 pub fn spawn<T: 'static>(future: impl Future<Output = T> + 'static) -> Task<T> {
-    Task(glommio::spawn_local(future))
+    #[cfg(test)]
+    if let Some(simulation) = simulated::current() {
+        return Task(Handle::Simulated(simulation.spawn(future)));
+    }
+    Task::new(glommio::spawn_local(future))
 }
 
 /// Gives way to other tasks of the shard when this one has run for its time slice; otherwise
 /// returns at once. Loops that can be kept busy by a peer call it each round.
 pub async fn yield_if_needed() {
+    #[cfg(test)]
+    if simulated::current().is_some() {
+        return super::yield_now().await;
+    }
     glommio::yield_if_needed().await;
 }
 
@@ -44,6 +55,10 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(1);
 /// long: half a dozen round trips beside a task that is always ready would take half a dozen of
 /// them. Loops that move much call it after each piece.
 pub async fn give_way() {
+    #[cfg(test)]
+    if simulated::current().is_some() {
+        return super::yield_now().await;
+    }
     let now = clock::now();
     // The executor counts from the last call on, at each poll.
     let looked = !glommio::executor().executor_stats().total_runtime().is_zero();
@@ -62,20 +77,43 @@ pub async fn give_way() {
 }
 
 /// A running task. Awaiting it gives its result; dropping it ends it at its next await.
-#[derive(Debug)]
 #[must_use = "dropping a task ends it; detach it to let it run"]
-pub struct Task<T>(pub(super) glommio::Task<T>);
+pub struct Task<T>(Handle<T>);
+
+enum Handle<T> {
+    Executor(glommio::Task<T>),
+    #[cfg(test)]
+    Simulated(simulated::SimulatedTask<T>),
+}
+
+impl<T> fmt::Debug for Task<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Task").finish_non_exhaustive()
+    }
+}
 
 impl<T> Task<T> {
+    pub(super) const fn new(task: glommio::Task<T>) -> Self {
+        Self(Handle::Executor(task))
+    }
+
     /// Ends the task at the await it is in, waits until all it owned is dropped, and returns its
     /// result when it had already finished.
     pub async fn cancel(self) -> Option<T> {
-        self.0.cancel().await
+        match self.0 {
+            Handle::Executor(task) => task.cancel().await,
+            #[cfg(test)]
+            Handle::Simulated(task) => task.cancel().await,
+        }
     }
 
     /// Lets the task run on without an owner.
     pub fn detach(self) {
-        drop(self.0.detach());
+        match self.0 {
+            Handle::Executor(task) => drop(task.detach()),
+            #[cfg(test)]
+            Handle::Simulated(task) => task.detach(),
+        }
     }
 }
 
@@ -83,7 +121,11 @@ impl<T> Future for Task<T> {
     type Output = T;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
-        Pin::new(&mut self.0).poll(cx)
+        match &mut self.0 {
+            Handle::Executor(task) => Pin::new(task).poll(cx),
+            #[cfg(test)]
+            Handle::Simulated(task) => task.poll(cx),
+        }
     }
 }
 

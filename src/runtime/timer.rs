@@ -6,6 +6,10 @@ use crate::clock;
 
 /// Returns once `deadline` has passed.
 pub async fn sleep_until(deadline: Instant) {
+    #[cfg(test)]
+    if let Some(simulation) = super::simulated::current() {
+        return simulation.sleep_until(deadline).await;
+    }
     glommio::timer::Timer::new(deadline.saturating_duration_since(clock::now())).await;
 }
 

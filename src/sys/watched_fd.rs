@@ -4,7 +4,7 @@
 use std::{
     cell::RefCell,
     fmt, io,
-    os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
     pin::Pin,
     task::{Context, Poll},
 };
@@ -25,7 +25,7 @@ pub struct WatchedFd<W> {
     owner: RefCell<Owner<W>>,
 }
 
-impl<W: AsyncRead + AsyncWrite + FromRawFd + Unpin> WatchedFd<W> {
+impl<W: AsyncRead + AsyncWrite + From<OwnedFd> + Unpin> WatchedFd<W> {
     /// Takes over `fd`. Nothing is waited for, so no executor is needed yet.
     #[must_use]
     pub fn new(fd: OwnedFd) -> Self {
@@ -91,13 +91,12 @@ enum Owner<W> {
     Moving,
 }
 
-impl<W: FromRawFd> Owner<W> {
+impl<W: From<OwnedFd>> Owner<W> {
     fn adopted(&mut self) -> &mut W {
         if let Self::Plain(_) = self
             && let Self::Plain(fd) = std::mem::replace(self, Self::Moving)
         {
-            // SAFETY: the descriptor is open and owned, and its ownership moves into `W`.
-            *self = Self::Adopted(unsafe { W::from_raw_fd(fd.into_raw_fd()) });
+            *self = Self::Adopted(W::from(fd));
         }
         match self {
             Self::Adopted(stream) => stream,

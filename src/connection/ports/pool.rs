@@ -11,14 +11,9 @@ use std::{
     rc::Rc,
 };
 
-use socket2::{Domain, Protocol, Socket, Type};
-
 use super::shares::{ShareExceeded, Shares};
 use crate::{
-    limits::PASSIVE_PARKED_PER_SHARD_MAX,
-    metrics::Counters,
-    runtime::Listener,
-    sys::{host, socket},
+    limits::PASSIVE_PARKED_PER_SHARD_MAX, metrics::Counters, runtime::Listener, sys::host,
 };
 
 /// Connections waiting to be looked at. More than one, because a stranger's may come first.
@@ -100,11 +95,10 @@ impl PassivePorts {
     /// Listens on a random port [PASV-02] of `local`'s address (its own port does not matter).
     pub(crate) fn open(&self, local: SocketAddr) -> Result<BoundPort, PassiveError> {
         let mut lease = Lease { ports: Rc::clone(&self.0), port: None };
-        let (socket, lasting) = match &self.0.pool {
+        let (listener, lasting) = match &self.0.pool {
             None => bind_ephemeral(local, &self.0.ephemeral)?,
             Some(pool) => (lease.bind_one_of(local, pool)?, true),
         };
-        let listener = Listener::adopt(socket)?;
         let address = listener.local_addr()?;
         self.counters().passive_opened.increment();
         Ok(BoundPort { address, listener, announced: 1, lasting, _lease: lease })
@@ -251,16 +245,16 @@ impl Lease {
         &mut self,
         local: SocketAddr,
         pool: &RefCell<Pool>,
-    ) -> Result<Socket, PassiveError> {
+    ) -> Result<Listener, PassiveError> {
         // Each tried port is leased until the end, so that it is not drawn twice.
         let mut occupied = Vec::new();
         for _ in 0..ATTEMPTS_MAX {
             let Some(port) = self.draw(pool)? else { break };
             let lease = Self { ports: Rc::clone(&self.ports), port: Some(port) };
             match bind(local, port) {
-                Ok(socket) => {
+                Ok(listener) => {
                     *self = lease;
-                    return Ok(socket);
+                    return Ok(listener);
                 }
                 Err(error) if error.kind() == io::ErrorKind::AddrInUse => occupied.push(lease),
                 Err(error) => return Err(error.into()),
@@ -295,32 +289,22 @@ impl Drop for Lease {
 /// asked to choose only when some guesses were taken: its search is through all ports in TIME_WAIT,
 /// and after some thousand transfers it took 2.7 ms of the shard's time (measured) where a guess
 /// takes microseconds.
-fn bind_ephemeral(local: SocketAddr, ephemeral: &[u16]) -> io::Result<(Socket, bool)> {
+fn bind_ephemeral(local: SocketAddr, ephemeral: &[u16]) -> io::Result<(Listener, bool)> {
     for _ in 0..GUESSES_MAX.min(ephemeral.len()) {
         match bind(local, ephemeral[random_below(ephemeral.len())?]) {
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
-            bound => return bound.map(|socket| (socket, true)),
+            bound => return bound.map(|listener| (listener, true)),
         }
     }
-    bind(local, 0).map(|socket| (socket, false))
+    bind(local, 0).map(|listener| (listener, false))
 }
 
 /// A listening socket on `local`'s address and `port`.
-fn bind(local: SocketAddr, port: u16) -> io::Result<Socket> {
+fn bind(local: SocketAddr, port: u16) -> io::Result<Listener> {
     let mut address = local;
     address.set_ip(local.ip().to_canonical());
     address.set_port(port);
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    // Connections of the last transfer on this port may be in TIME_WAIT. The option lets another
-    // process bind the port too, but only one of us can listen: the other gets EADDRINUSE there.
-    socket.set_reuse_address(true)?;
-    if address.is_ipv6() {
-        socket.set_only_v6(true)?;
-    }
-    socket.bind(&address.into())?;
-    socket::set_nodelay(&socket)?;
-    socket.listen(BACKLOG)?;
-    Ok(socket)
+    Listener::bind(address, BACKLOG)
 }
 
 /// A uniform number below `bound`, which is not zero, from the kernel's generator.
