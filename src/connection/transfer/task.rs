@@ -13,6 +13,7 @@ use crate::connection::data::connection::DataConnection;
 use crate::connection::data::interrupts::Interrupts;
 use crate::connection::data::kept::KeptConnection;
 use crate::connection::data::open::{self, Origin, Refused};
+use crate::protocol::file::FileError;
 use crate::protocol::session::{Input, ProtectionLevel, TransferError};
 use crate::runtime::{Flag, Mailbox, MailboxSender, mailbox, race};
 use crate::sys::sendfile;
@@ -92,8 +93,12 @@ async fn run(
         over.wait().await;
         None
     };
+    let given_up = async {
+        interrupts.abort.wait().await;
+        Some(Err(FileError::Aborted))
+    };
     // What a session that is gone has asked for is closed where it is opened.
-    let Some(opened) = race(opening, gone).await else { return };
+    let Some(opened) = race(race(opening, gone), given_up).await else { return };
     let transfer = match opened {
         Ok((transfer, opened)) => {
             let _ = job.mailbox.send(Input::TransferOpened(Ok(opened)));

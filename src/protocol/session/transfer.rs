@@ -121,6 +121,9 @@ impl Session {
             Err(error) => {
                 // The client's half of the data connection goes with the refused command.
                 self.close_next_data();
+                if error == FileError::Aborted {
+                    return self.say(Situation::DataAborted);
+                }
                 let (code, text) = open_refusal(context.kind, error);
                 return self.say_code(code, text);
             }

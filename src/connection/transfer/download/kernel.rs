@@ -48,8 +48,9 @@ impl TransferTask<'_> {
             }
             let files = &self.job.files;
             let block = block.get_or_insert_with(|| self.job.context.blocks.lease());
-            let count = storage::read(files, &mut file, block).await;
-            let count = count.map_err(TransferError::Storage)?;
+            let reading = storage::read(files, &mut file, block);
+            let reading = async { reading.await.map_err(TransferError::Storage) };
+            let count = self.connection.guard(reading).await?;
             if count == 0 {
                 break;
             }

@@ -14,15 +14,22 @@ impl TransferTask<'_> {
     ) -> Result<(), TransferError> {
         let files = &self.job.files;
         let mut spare = Vec::new();
-        let mut read = storage::list(files, lister, Vec::new()).await;
+        let reading = storage::list(files, lister, Vec::new());
+        let reading = async { Ok(reading.await) };
+        // ABOR is answered although storage does not answer.
+        let mut read = self.connection.guard(reading).await?;
         loop {
             let (lister, text) = read.map_err(TransferError::Storage)?;
             let Some(lister) = lister else {
                 return self.send_contents(&text).await.map(drop);
             };
             let reading = storage::list_more(files, lister, spare);
-            let (next, sent) = both(reading, self.send(&text)).await;
-            sent?;
+            let interrupts = self.connection.interrupts.clone();
+            let sending = async {
+                let (next, sent) = both(reading, self.send(&text)).await;
+                sent.map(|()| next)
+            };
+            let next = interrupts.guard(sending).await?;
             (read, spare) = (next, text);
         }
     }

@@ -32,8 +32,9 @@ impl TransferTask<'_> {
             if left == 0 {
                 break;
             }
-            let count = storage::read(&self.job.files, &mut file, &mut block).await;
-            let count = count.map_err(TransferError::Storage)?.min(left);
+            let reading = storage::read(&self.job.files, &mut file, &mut block);
+            let reading = async { reading.await.map_err(TransferError::Storage) };
+            let count = self.connection.guard(reading).await?.min(left);
             if count == 0 {
                 return Err(TransferError::Storage(FileError::Shrunk));
             }
