@@ -63,7 +63,14 @@ const RESERVED: &[(&str, &[&str], &str)] = &[
     ),
     (
         "rustls",
-        &["src/tls/", "src/config/tls.rs", "tests/", "benches/", "loadgen/"],
+        &[
+            "src/tls/",
+            "src/config/tls.rs",
+            "src/connection/tests/",
+            "tests/",
+            "benches/",
+            "loadgen/",
+        ],
         "use what src/tls/ offers, or add to it",
     ),
     ("Instant::now", CLOCKS, "take `now` as an argument, or call clock::now"),
@@ -294,7 +301,8 @@ fn check_source(name: &str, text: &str, findings: &mut Vec<String>) {
     }
     findings.extend(found.iter().map(|(line, message)| finding(name, *line, message)));
     let room = name.strip_prefix("src/connection/").and_then(|inside| inside.split('/').next());
-    let room = room.map(|room| room.trim_end_matches(".rs")).filter(|room| *room != "mod");
+    let room = room.map(|room| room.trim_end_matches(".rs"));
+    let room = room.filter(|room| *room != "mod" && !is_test_folder(name));
     if let Some(room) = room.filter(|room| !CONNECTION_ROOMS.contains(room)) {
         let message = format!("{room} has no place in CONNECTION_ROOMS of tests/tidy.rs; add it");
         findings.push(finding(name, 1, &message));
@@ -330,7 +338,7 @@ fn layer_finding(module: &str, target: &str) -> Option<String> {
 
 /// What is wrong with a path from one room of `connection` to another.
 fn room_finding(name: &str, path: &PathUse<'_>, tokens: &[Token<'_>]) -> Option<String> {
-    let inside = name.strip_prefix("src/connection/")?;
+    let inside = name.strip_prefix("src/connection/").filter(|_| !is_test_folder(name))?;
     let room = inside.split('/').next()?.trim_end_matches(".rs");
     let own = CONNECTION_ROOMS.iter().position(|known| *known == room)?;
     let target = match *path.segments.first()? {

@@ -20,6 +20,9 @@ pub(crate) mod transfer;
 
 mod control;
 
+#[cfg(test)]
+mod tests;
+
 pub use context::{Context, ContextParts, Queues};
 pub use control::{Accepted, serve};
 pub use logins::homes::OpenedHome;

@@ -1,0 +1,10 @@
+//! The shipped shells in simulation: control loop, passive ports, handshakes, transfers and storage
+//! run as they are on a simulated shard (`runtime::simulated`), with clients beside them that are
+//! cut, slow, many or patient as a seed decides. A run that fails names its seed and repeats.
+
+mod client;
+mod cuts;
+mod dialogues;
+mod past_faults;
+mod shutdown;
+mod world;
