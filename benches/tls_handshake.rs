@@ -23,7 +23,8 @@ fn handshakes(criterion: &mut Criterion) {
             ends.connect(Purpose::Control);
             let facts = ends.connect(purpose).facts;
             assert_eq!(facts.resumption, expected, "{}", kind.name);
-            let agreed = format!("{} {} {}", facts.version, facts.cipher_suite, facts.resumption);
+            let agreed =
+                format!("{} {} {}", facts.version.name(), facts.cipher_suite, facts.resumption);
             support::report_work(&format!("{group_name}/{}", kind.name), agreed.as_bytes());
             group.bench_function(kind.name, |bencher| {
                 bencher.iter_custom(|count| {

@@ -26,5 +26,5 @@ mod tests;
 pub use context::{Context, ContextParts, Queues};
 pub use control::{Accepted, serve};
 pub use logins::homes::OpenedHome;
-pub use newcomers::permits::Place;
+pub use newcomers::permits::HandshakePermit;
 pub use ports::pool::{RangeTooSmall, split};

@@ -18,7 +18,9 @@ use std::time::Duration;
 use crate::auth::{ClientNetwork, UserTable};
 use crate::clock;
 use crate::config::Settings;
-use crate::connection::{self, Accepted, Context, ContextParts, OpenedHome, Place, Queues};
+use crate::connection::{
+    self, Accepted, Context, ContextParts, HandshakePermit, OpenedHome, Queues,
+};
 use crate::metrics::{self, Held};
 use crate::protocol::session::Mode;
 use crate::runtime::remote::{RemoteInbox, RemoteReceiver};
@@ -105,13 +107,13 @@ impl Shard {
         let handshake_percent = context.pacer.percent();
         tracing::debug!(shard = self.index, handshake_percent, "shard started");
         let admission = Admission::new(self.sessions_max, limits.sessions_per_ip.0);
-        let door = Rc::new(Door {
+        let acceptor = Rc::new(Acceptor {
             context: context.clone(),
             admission: RefCell::new(admission),
             reserved_descriptors: self.reserved_descriptors,
         });
         let tasks: Vec<ListenerTask> =
-            self.listeners.into_iter().filter_map(|bound| listen(&door, bound)).collect();
+            self.listeners.into_iter().filter_map(|bound| listen(&acceptor, bound)).collect();
         let sweeping = (self.index == 0).then(|| spawn(sweeper::run(context.clone())));
         let mut inbox = self.inbox.open();
         answer(self.index, &context, &mut inbox).await;
@@ -183,13 +185,13 @@ async fn drain(shard: usize, context: &Context, timeout: Duration) {
 }
 
 /// What the accept loops of one shard share.
-struct Door {
+struct Acceptor {
     context: Rc<Context>,
     admission: RefCell<Admission>,
     reserved_descriptors: RawFd,
 }
 
-fn listen(door: &Rc<Door>, bound: BoundListener) -> Option<ListenerTask> {
+fn listen(acceptor: &Rc<Acceptor>, bound: BoundListener) -> Option<ListenerTask> {
     let mode = match bound.kind {
         ListenerKind::Explicit => Mode::Explicit,
         ListenerKind::Implicit { .. } => Mode::Implicit,
@@ -201,7 +203,7 @@ fn listen(door: &Rc<Door>, bound: BoundListener) -> Option<ListenerTask> {
             return None;
         }
     };
-    let (entrance, pauses) = (door.clone(), door.clone());
+    let (admission, pauses) = (acceptor.clone(), acceptor.clone());
     let mut quiet_until = clock::now();
     let exhausted = move |error: &std::io::Error| {
         pauses.context.counters.accept_pauses.increment();
@@ -217,28 +219,28 @@ fn listen(door: &Rc<Door>, bound: BoundListener) -> Option<ListenerTask> {
              ulimit -n) or lower limits.sessions"
         );
     };
-    // A handshake has its place before the next connection is accepted: what is beyond the bound
+    // A handshake has its permit before the next connection is accepted: what is beyond the bound
     // waits in the kernel.
     let on_connection = async move |stream| {
-        entrance.context.pacer.turn().await;
-        let place = match mode {
-            Mode::Implicit => Some(entrance.context.handshakes.enter().await),
+        admission.context.pacer.turn().await;
+        let permit = match mode {
+            Mode::Implicit => Some(admission.context.handshakes.enter().await),
             Mode::Explicit => None,
         };
-        enter(&entrance, mode, stream, place);
+        enter(&admission, mode, stream, permit);
         end_turn();
     };
-    let (queue, reserved) = (door.context.queues().newcomers, door.reserved_descriptors);
+    let (queue, reserved) = (acceptor.context.queues().newcomers, acceptor.reserved_descriptors);
     Some(listener.run(queue, reserved, on_connection, exhausted))
 }
 
-fn enter(door: &Rc<Door>, mode: Mode, stream: Stream, place: Option<Place>) {
+fn enter(acceptor: &Rc<Acceptor>, mode: Mode, stream: Stream, permit: Option<HandshakePermit>) {
     let peer = stream.peer_addr();
     // The client may be gone again already.
     let Ok(local) = stream.local_addr() else { return };
     let address = ClientNetwork::of(peer.ip());
-    let verdict = door.admission.borrow_mut().enter(address);
-    let counters = &door.context.counters;
+    let verdict = acceptor.admission.borrow_mut().enter(address);
+    let counters = &acceptor.context.counters;
     counters.connections.increment();
     if verdict != Verdict::Welcome {
         counters.connections_refused.increment();
@@ -246,23 +248,31 @@ fn enter(door: &Rc<Door>, mode: Mode, stream: Stream, place: Option<Place>) {
     if verdict == Verdict::Drop {
         return;
     }
-    let counted = door.context.gauges.sessions.hold();
-    let guest = Box::new(Admitted { door: door.clone(), address, verdict, _counted: counted });
+    let counted = acceptor.context.gauges.sessions.hold();
+    let guard = Box::new(AdmissionGuard {
+        acceptor: acceptor.clone(),
+        address,
+        verdict,
+        _counted: counted,
+    });
     let refused = verdict == Verdict::Refuse;
-    connection::serve(&door.context, Accepted { stream, mode, local, peer, refused, place, guest });
+    connection::serve(
+        &acceptor.context,
+        Accepted { stream, mode, local, peer, refused, permit, guard },
+    );
 }
 
 /// A connection that counts, until it is dropped.
-struct Admitted {
-    door: Rc<Door>,
+struct AdmissionGuard {
+    acceptor: Rc<Acceptor>,
     address: ClientNetwork,
     verdict: Verdict,
     _counted: Held,
 }
 
-impl Drop for Admitted {
+impl Drop for AdmissionGuard {
     fn drop(&mut self) {
-        self.door.admission.borrow_mut().leave(self.address, self.verdict);
+        self.acceptor.admission.borrow_mut().leave(self.address, self.verdict);
     }
 }
 

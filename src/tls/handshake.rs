@@ -38,11 +38,31 @@ pub enum Progress {
     Established,
 }
 
+/// The versions of TLS that are spoken here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TlsVersion {
+    /// RFC 5246.
+    Tls12,
+    /// RFC 8446.
+    Tls13,
+}
+
+impl TlsVersion {
+    /// As the log and STAT name it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Tls12 => "TLSv1.2",
+            Self::Tls13 => "TLSv1.3",
+        }
+    }
+}
+
 /// What a finished handshake has agreed on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HandshakeFacts {
-    /// "TLSv1.2" or "TLSv1.3".
-    pub version: &'static str,
+    /// The version agreed on.
+    pub version: TlsVersion,
     /// IANA name of the cipher suite.
     pub cipher_suite: String,
     /// Name of the key exchange group; `None` when a TLS 1.2 session was resumed.
@@ -345,8 +365,8 @@ impl Handshake {
         let resumed = connection.handshake_kind() == Some(HandshakeKind::Resumed);
         HandshakeFacts {
             version: match connection.protocol_version() {
-                Some(ProtocolVersion::TLSv1_3) => "TLSv1.3",
-                _ => "TLSv1.2",
+                Some(ProtocolVersion::TLSv1_3) => TlsVersion::Tls13,
+                _ => TlsVersion::Tls12,
             },
             cipher_suite: connection.negotiated_cipher_suite().map(suite_name).unwrap_or_default(),
             group: connection

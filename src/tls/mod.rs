@@ -33,7 +33,7 @@ pub use client_certificate::{ClientCertificate, sha256_fingerprint};
 pub use control_session::ControlSession;
 pub use drain::{Drain, DrainProgress, is_tls_record};
 pub use error::{Culprit, TlsError, TlsSetupError};
-pub use handshake::{Handshake, HandshakeFacts, Progress};
+pub use handshake::{Handshake, HandshakeFacts, Progress, TlsVersion};
 pub use kernel::{Aead, KernelSender, ProtocolRecord, SendKeys};
 pub use probe::{Resumption, TicketMark};
 pub use profile::{GROUPS, POST_QUANTUM, TlsProfile};

@@ -28,7 +28,7 @@ use crate::runtime::{
 const UNWATCHED_MAX: Duration = Duration::from_millis(20);
 
 /// An announced port.
-pub(crate) struct Door {
+pub(crate) struct AnnouncedPort {
     pub(crate) listener: Listener,
     /// The client of the control connection [PASV-04].
     pub(crate) allowed_peer: IpAddr,
@@ -84,7 +84,7 @@ impl Asked {
     }
 }
 
-impl Door {
+impl AnnouncedPort {
     /// The next connection of the client, if one waits. Others are closed and counted, and clear
     /// `alone`.
     async fn waiting(&self, alone: &mut bool) -> Option<Stream> {
@@ -128,29 +128,29 @@ impl Door {
 /// [`TransferError::NotOpened`]: nobody came in time. [`TransferError::ConnectionLost`]: TLS was
 /// begun, and is no longer wanted.
 pub(crate) async fn arrive(
-    door: Door,
+    port: AnnouncedPort,
     tls: Option<DataTls>,
     asked: Asked,
 ) -> Result<Arrived, TransferError> {
     let mut alone = true;
-    let stream = match door.waiting(&mut alone).await {
+    let stream = match port.waiting(&mut alone).await {
         Some(stream) => Some(stream),
         None => {
             let over = async {
                 asked.over().await;
                 None
             };
-            race(async { Some(door.next(&mut alone).await) }, over).await
+            race(async { Some(port.next(&mut alone).await) }, over).await
         }
     };
     let stream = stream.ok_or(TransferError::NotOpened)?;
     let arrived = match tls {
         Some(tls) if !asked.wants_clear() => {
-            Candidates::new(&door, tls, asked, alone).choose(stream).await
+            Candidates::new(&port, tls, asked, alone).choose(stream).await
         }
         _ => Ok(Arrived { stream, alone, secured: None, refusal: None }),
     };
-    door.listener.shut_down();
+    port.listener.shut_down();
     arrived
 }
 
@@ -171,7 +171,7 @@ enum Event {
 }
 
 struct Candidates<'a> {
-    door: &'a Door,
+    port: &'a AnnouncedPort,
     tls: DataTls,
     asked: Asked,
     contest: Contest,
@@ -189,11 +189,11 @@ struct Candidates<'a> {
 }
 
 impl<'a> Candidates<'a> {
-    fn new(door: &'a Door, tls: DataTls, asked: Asked, no_strangers: bool) -> Self {
+    fn new(port: &'a AnnouncedPort, tls: DataTls, asked: Asked, no_strangers: bool) -> Self {
         let (sender, outcomes) = mailbox(CONNECTIONS_MAX as usize);
         let contest = Contest::new(tls.policy.data_proof_timeout);
         Self {
-            door,
+            port,
             tls,
             asked,
             contest,
@@ -223,7 +223,7 @@ impl<'a> Candidates<'a> {
                 Decision::Take(_) => {
                     // Whoever waits in the backlog came in time to be compared with.
                     if !self.contest.is_proven()
-                        && let Some(stream) = self.door.waiting(&mut self.no_strangers).await
+                        && let Some(stream) = self.port.waiting(&mut self.no_strangers).await
                     {
                         self.join(stream);
                         continue;
@@ -262,7 +262,7 @@ impl<'a> Candidates<'a> {
         self.tasks.retain(|(other, _)| Some(*other) != evicted);
         if !self.contest.is_open() {
             // Further ones are refused rather than left waiting.
-            self.door.listener.shut_down();
+            self.port.listener.shut_down();
         }
         let handshake = DataHandshake::new(&self.tls);
         self.go_on(candidate, stream, handshake);
@@ -316,15 +316,15 @@ impl<'a> Candidates<'a> {
     }
 
     fn refuse(&mut self, stream: Stream, secured: Option<Box<Secured>>, error: TransferError) {
-        self.door.counters.passive_refused.increment();
+        self.port.counters.passive_refused.increment();
         self.refused = Some((stream, secured, error));
     }
 
     async fn event(&mut self, due: Option<Instant>) -> Event {
-        let Self { door, asked, contest, no_strangers, outcomes, .. } = self;
+        let Self { port, asked, contest, no_strangers, outcomes, .. } = self;
         let coming = async {
             if contest.is_open() {
-                Event::Came(door.next(no_strangers).await)
+                Event::Came(port.next(no_strangers).await)
             } else {
                 std::future::pending().await
             }

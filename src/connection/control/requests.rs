@@ -16,7 +16,7 @@ use crate::connection::transfer::storage;
 use crate::connection::transfer::task::TransferHandle;
 use crate::protocol::file::{FileError, FileRequest, TransferRequest};
 use crate::protocol::session::{
-    Event, Input, Output, PassiveUnavailable, ProtectionLevel, Rendezvous, Secret,
+    Event, Input, Output, PassiveUnavailable, ProtectionLevel, Rendezvous, Secret, TimeoutPhase,
 };
 use crate::runtime::{Flag, spawn};
 use crate::vfs;
@@ -206,10 +206,10 @@ impl Control {
                 tracing::warn!(%peer, "octets behind AUTH in the clear; connection closed");
             }
             Event::TimedOut(phase) => {
-                if *phase == "handshake" {
+                if *phase == TimeoutPhase::Handshake {
                     counters.control_handshakes_failed.increment();
                 }
-                tracing::info!(%peer, phase, "session timed out");
+                tracing::info!(%peer, phase = phase.name(), "session timed out");
             }
             Event::ForeignProtocol => tracing::info!(%peer, "not FTP; connection closed"),
         }

@@ -97,7 +97,7 @@ impl Control {
 
     /// Moves buffered octets one step; false when more must arrive first.
     pub(super) fn step(&mut self) -> bool {
-        if self.stage() == Stage::Handshake && self.place.is_none() {
+        if self.stage() == Stage::Handshake && self.permit.is_none() {
             return false;
         }
         let now = clock::now();
@@ -105,10 +105,10 @@ impl Control {
         self.session.set_unix_time(unix);
         let step =
             self.wire.step(now, &mut self.session, &mut self.raw, &mut self.plain, &mut self.out);
-        if let (Wire::Handshake(handshake), Some(place)) = (&self.wire, &mut self.place)
+        if let (Wire::Handshake(handshake), Some(permit)) = (&self.wire, &mut self.permit)
             && handshake.has_hello()
         {
-            place.heard();
+            permit.on_client_hello();
         }
         match step {
             Ok(Step::NeedBytes) => return false,
@@ -123,16 +123,16 @@ impl Control {
     }
 
     pub(super) fn established(&mut self, facts: HandshakeFacts) {
-        self.place = None;
+        self.permit = None;
         self.handshaking = None;
         permits::count(&self.context.counters, &facts);
         tracing::debug!(
             peer = %self.peer.ip().to_canonical(),
-            tls = facts.version, suite = facts.cipher_suite, group = facts.group,
+            tls = facts.version.name(), suite = facts.cipher_suite, group = facts.group,
             resumption = %facts.resumption,
             "control connection protected"
         );
-        let description = format!("{} {}", facts.version, facts.cipher_suite);
+        let description = format!("{} {}", facts.version.name(), facts.cipher_suite);
         self.certificate = facts.client_certificate;
         let shown = self.certificate.as_ref().map(|shown| shown.sha256);
         self.proof.protected(shown, clock::now() + self.context.parts.tls.ticket_lifetime());
@@ -157,7 +157,7 @@ impl Control {
     pub(super) fn tls_failed(&mut self, error: &TlsError) {
         if matches!(self.wire, Wire::Handshake(_)) {
             self.context.counters.control_handshakes_failed.increment();
-            self.place = None;
+            self.permit = None;
         }
         self.log_tls_failure(error);
         self.session.handle_input(clock::now(), Input::Disconnected);
@@ -244,7 +244,7 @@ impl Control {
             while self.session.poll_output().is_some() {}
         }
         // Not kept from others while the client lingers, as after the deadline of a handshake.
-        self.place = None;
+        self.permit = None;
         self.handshaking = None;
         self.transfer = None;
         self.passive = None;

@@ -14,7 +14,7 @@ use crate::connection::arrivals::proof::Proof;
 use crate::connection::context::Context;
 use crate::connection::logins::checks::KeptProof;
 use crate::connection::logins::homes::FoundHome;
-use crate::connection::newcomers::permits::Place;
+use crate::connection::newcomers::permits::HandshakePermit;
 use crate::connection::ports::session::{PassiveListener, SessionPorts};
 use crate::connection::transfer::task::TransferHandle;
 use crate::metrics::Held;
@@ -36,10 +36,10 @@ pub struct Accepted {
     pub peer: SocketAddr,
     /// A session limit is reached: say 421 instead of 220.
     pub refused: bool,
-    /// The place for the handshake that an implicit connection begins with.
-    pub place: Option<Place>,
+    /// The permit for the handshake that an implicit connection begins with.
+    pub permit: Option<HandshakePermit>,
     /// Dropped when the connection has ended.
-    pub guest: Box<dyn Any>,
+    pub guard: Box<dyn Any>,
 }
 
 /// What a stretch of a control connection's life is spent on; each runs as a task of its own.
@@ -94,10 +94,10 @@ pub(super) struct Control {
     pub(super) client_sends: ClientSends,
     pub(super) closing: bool,
     /// Held through a TLS handshake.
-    pub(super) place: Option<Place>,
+    pub(super) permit: Option<HandshakePermit>,
     /// When the ClientHello must be there.
     pub(super) hello_due: Instant,
-    pub(super) _guest: Box<dyn Any>,
+    pub(super) _guard: Box<dyn Any>,
 }
 
 impl Control {
@@ -141,9 +141,9 @@ impl Control {
             drain_told: false,
             client_sends: ClientSends::More,
             closing: false,
-            place: accepted.place,
+            permit: accepted.permit,
             hello_due: clock::now(),
-            _guest: accepted.guest,
+            _guard: accepted.guard,
         })
     }
 
@@ -184,7 +184,7 @@ impl Drop for Control {
     }
 }
 
-/// Answers on their way at the same time: one request and one transfer, which speaks twice.
+/// Answers in flight: one for the request, two for the transfer (opened, finished).
 const ANSWERS_MAX: usize = 8;
 
 /// The earlier of two deadlines.

@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::state::{Control, Stage, earlier};
 use super::wire::ClientSends;
 use crate::clock;
-use crate::connection::newcomers::permits::Place;
+use crate::connection::newcomers::permits::HandshakePermit;
 use crate::protocol::session::Input;
 use crate::runtime::{end_turn, race, timeout_at};
 use crate::tls::TlsError;
@@ -15,11 +15,12 @@ impl Control {
     pub(super) async fn wait(&mut self, stage: Stage) {
         if stage == Stage::Session {
             self.release_buffers();
-        } else if self.place.as_ref().is_some_and(|place| !place.is_heard()) && self.read_ready() {
+        } else if self.permit.as_ref().is_some_and(|permit| !permit.is_heard()) && self.read_ready()
+        {
             // The kernel has kept an implicit connection back until its ClientHello was there.
             return self.context.pacer.turn().await;
         } else {
-            // What came out of this handshake so far was dear.
+            // This handshake step was expensive: let the other queues run.
             end_turn();
             // The client's next record may wait for the acknowledgement of its last.
             self.stream.acknowledge();
@@ -54,30 +55,30 @@ impl Control {
         };
         let events = race(answered, shutdown);
         let waiting = async {
-            match (stage, &self.place) {
+            match (stage, &self.permit) {
                 (Stage::Session, _) => race(events, received).await,
-                (Stage::Handshake, Some(place)) => {
-                    let shed = async {
-                        place.shed().await;
-                        Wake::Shed
+                (Stage::Handshake, Some(permit)) => {
+                    let evicted = async {
+                        permit.evicted().await;
+                        Wake::Evicted
                     };
-                    race(race(events, received), shed).await
+                    race(race(events, received), evicted).await
                 }
                 (Stage::Handshake, None) => {
-                    let entering = async { Wake::Place(self.context.handshakes.enter().await) };
+                    let entering = async { Wake::Permit(self.context.handshakes.enter().await) };
                     race(events, entering).await
                 }
             }
         };
-        let woken = match deadline {
+        let wake = match deadline {
             Some(deadline) => timeout_at(deadline, waiting).await.unwrap_or(Wake::Timeout),
             None => waiting.await,
         };
-        self.woken(stage, woken).await;
+        self.handle(stage, wake).await;
     }
 
-    pub(super) async fn woken(&mut self, stage: Stage, woken: Wake) {
-        match woken {
+    pub(super) async fn handle(&mut self, stage: Stage, wake: Wake) {
+        match wake {
             Wake::Received(received) => {
                 self.received(received);
                 if stage == Stage::Handshake {
@@ -89,16 +90,16 @@ impl Control {
             Wake::Answer(Some(input)) => self.answers.push_back(input),
             Wake::Answer(None) => {}
             Wake::Broken => self.answers.push_back(Input::Disconnected),
-            Wake::Place(place) => {
-                self.place = Some(place);
+            Wake::Permit(permit) => {
+                self.permit = Some(permit);
                 self.hello_due = clock::now() + self.context.settings().limits.client_hello_timeout;
             }
-            Wake::Shed if self.read_ready() => {
-                if let Some(place) = &self.place {
-                    place.spared();
+            Wake::Evicted if self.read_ready() => {
+                if let Some(permit) = &self.permit {
+                    permit.keep();
                 }
             }
-            Wake::Shed => {
+            Wake::Evicted => {
                 self.context.counters.handshakes_shed.increment();
                 self.tls_failed(&TlsError::Shed);
             }
@@ -133,10 +134,10 @@ impl Control {
         self.out = Vec::new();
     }
 
-    /// When a silent client has to be gone; nothing while it waits for a place.
+    /// When a silent client has to be gone; nothing while it waits for a permit.
     pub(super) fn hello_deadline(&self, stage: Stage) -> Option<Instant> {
-        let place = self.place.as_ref().filter(|_| stage == Stage::Handshake)?;
-        (!place.is_heard()).then_some(self.hello_due)
+        let permit = self.permit.as_ref().filter(|_| stage == Stage::Handshake)?;
+        (!permit.is_heard()).then_some(self.hello_due)
     }
 
     /// Reads what is there without waiting; false when nothing is.
@@ -153,7 +154,7 @@ impl Control {
 
 /// Why [`Control::wait`] returned.
 pub(super) enum Wake {
-    /// So many octets came; none is the end.
+    /// The number of octets that came; 0 is the end.
     Received(std::io::Result<usize>),
     /// The connection failed while it was not read from.
     Broken,
@@ -161,9 +162,9 @@ pub(super) enum Wake {
     Timeout,
     Shutdown,
     /// The handshake may begin.
-    Place(Place),
-    /// Others wait for this handshake's place.
-    Shed,
+    Permit(HandshakePermit),
+    /// The handshake is evicted: others wait.
+    Evicted,
 }
 
 /// Octets read from a control connection at once.

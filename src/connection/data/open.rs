@@ -11,7 +11,7 @@ use crate::connection::arrivals::proof::Verdict;
 use crate::connection::ports::session::{PassiveListener, ServedPort};
 use crate::protocol::session::TransferError;
 use crate::runtime::{Stream, connect, timeout_at};
-use crate::tls::HandshakeFacts;
+use crate::tls::{HandshakeFacts, TlsVersion};
 
 /// Where the data connection comes from.
 pub(crate) enum Origin {
@@ -119,7 +119,7 @@ async fn protect(
     tls.counters.data_handshakes.increment();
     if facts.resumption.is_this_session() {
         tls.counters.data_handshakes_resumed.increment();
-        tls.proof.resumed(facts.ticket, facts.version == "TLSv1.2");
+        tls.proof.resumed(facts.ticket, facts.version == TlsVersion::Tls12);
         port.into_iter().for_each(ServedPort::park);
     }
     if let Some(refusal) = refusal {

@@ -1,10 +1,9 @@
-//! How many TLS handshakes of control connections one shard has in progress, who waits for one to
-//! end, and who has to go. Sans-io: events and time in, [`Decision`]s out; nothing here knows a
+//! How many TLS handshakes of control connections one shard has in progress, which wait for one to
+//! end, and which is evicted. Sans-io: events and time in, [`Decision`]s out; nothing here knows a
 //! socket or a task.
 //!
-//! Every connection in progress waits for its client, or for the processor: only the first kind
-//! can be sent away, and only after the client had a fair time for its next word. First goes who
-//! has not sent a ClientHello, oldest first; then who has left a handshake half done for longest.
+//! A handshake is evicted only after its client had time to send the next flight: first those
+//! without a ClientHello, oldest first; then the longest unfinished.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -18,9 +17,9 @@ pub(crate) struct HandshakeId(u64);
 pub(crate) enum Decision {
     /// This one, which has waited, is in progress from now on.
     Admit(HandshakeId),
-    /// This one has to go unless there is something of its client to be read; say
+    /// This one is evicted unless there is something of its client to be read; call
     /// [`HandshakeBudget::heard`] or [`HandshakeBudget::leave`].
-    Shed(HandshakeId),
+    Evict(HandshakeId),
 }
 
 /// The handshakes of one shard. All operations take logarithmic time.
@@ -30,12 +29,12 @@ pub(crate) struct HandshakeBudget {
     next: u64,
     /// Admitted then, and no ClientHello so far.
     silent: BTreeMap<HandshakeId, Instant>,
-    /// ClientHello seen then, or spared since, and not established.
+    /// ClientHello seen then, or kept since, and not established.
     heard: BTreeMap<HandshakeId, Instant>,
-    /// The same by their times: who came later may have spoken earlier.
+    /// `heard`, ordered by time; arrival order can differ.
     heard_since: BTreeSet<(Instant, HandshakeId)>,
-    /// Told to go and not gone.
-    shed: BTreeSet<HandshakeId>,
+    /// Evicted, and not gone.
+    evicted: BTreeSet<HandshakeId>,
     waiting: BTreeSet<HandshakeId>,
 }
 
@@ -48,7 +47,7 @@ impl HandshakeBudget {
             silent: BTreeMap::new(),
             heard: BTreeMap::new(),
             heard_since: BTreeSet::new(),
-            shed: BTreeSet::new(),
+            evicted: BTreeSet::new(),
             waiting: BTreeSet::new(),
         }
     }
@@ -69,7 +68,7 @@ impl HandshakeBudget {
 
     /// The ClientHello has arrived.
     pub(crate) fn heard(&mut self, id: HandshakeId, now: Instant) {
-        if self.silent.remove(&id).is_some() || self.shed.remove(&id) {
+        if self.silent.remove(&id).is_some() || self.evicted.remove(&id) {
             self.heard.insert(id, now);
             self.heard_since.insert((now, id));
         }
@@ -77,7 +76,7 @@ impl HandshakeBudget {
 
     /// The handshake has ended, however it did, or does not wait any more.
     pub(crate) fn leave(&mut self, id: HandshakeId) {
-        let _ = self.remove(id) || self.shed.remove(&id) || self.waiting.remove(&id);
+        let _ = self.remove(id) || self.evicted.remove(&id) || self.waiting.remove(&id);
     }
 
     /// Whether it was in progress and not told to go.
@@ -97,7 +96,7 @@ impl HandshakeBudget {
             return Some(Decision::Admit(first));
         }
         // One goes for each that waits.
-        if self.shed.len() >= self.waiting.len() {
+        if self.evicted.len() >= self.waiting.len() {
             return None;
         }
         let (since_silent, since_heard) = self.oldest();
@@ -106,13 +105,13 @@ impl HandshakeBudget {
             .find_map(|(oldest, grace)| oldest.filter(|(_, since)| *since + grace <= now))?
             .0;
         self.remove(victim);
-        self.shed.insert(victim);
-        Some(Decision::Shed(victim))
+        self.evicted.insert(victim);
+        Some(Decision::Evict(victim))
     }
 
     /// When time alone makes a decision due; `None` while nobody waits.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        if self.shed.len() >= self.waiting.len() {
+        if self.evicted.len() >= self.waiting.len() {
             return None;
         }
         let (silent, heard) = self.oldest();
@@ -128,7 +127,7 @@ impl HandshakeBudget {
 
     /// Handshakes in progress.
     pub(crate) fn in_progress(&self) -> usize {
-        self.silent.len() + self.heard.len() + self.shed.len()
+        self.silent.len() + self.heard.len() + self.evicted.len()
     }
 
     /// The oldest silent one, and the oldest that is half done, with their times.
@@ -152,7 +151,7 @@ const HALF_DONE_GRACE: Duration = Duration::from_secs(2);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use Decision::{Admit, Shed};
+    use Decision::{Admit, Evict};
     use Event::{Arrive, Heard, Leave, Time};
 
     #[derive(Clone, Copy, Debug)]
@@ -231,10 +230,10 @@ mod tests {
                 (0, Arrive(true), &[]),
                 (100, Arrive(true), &[]),
                 (499, Arrive(false), &[]),
-                (500, Time, &[Shed(A)]),
+                (500, Time, &[Evict(A)]),
                 // One goes for one that waits.
                 (900, Time, &[]),
-                (901, Arrive(false), &[Shed(B)]),
+                (901, Arrive(false), &[Evict(B)]),
                 (902, Leave(0), &[Admit(C)]),
                 (903, Leave(1), &[Admit(D)]),
             ],
@@ -249,9 +248,9 @@ mod tests {
                 (0, Arrive(true), &[]),
                 (0, Heard(0), &[]),
                 (3_000, Arrive(true), &[]),
-                (3_600, Arrive(false), &[Shed(B)]),
+                (3_600, Arrive(false), &[Evict(B)]),
                 (3_601, Leave(1), &[Admit(C)]),
-                (3_602, Arrive(false), &[Shed(A)]),
+                (3_602, Arrive(false), &[Evict(A)]),
                 (3_603, Leave(0), &[Admit(D)]),
             ],
         );
@@ -266,7 +265,7 @@ mod tests {
                 (400, Heard(0), &[]),
                 (600, Arrive(false), &[]),
                 (2_399, Time, &[]),
-                (2_400, Time, &[Shed(A)]),
+                (2_400, Time, &[Evict(A)]),
                 (2_401, Leave(0), &[Admit(B)]),
             ],
         );
@@ -282,14 +281,14 @@ mod tests {
                 (0, Arrive(true), &[]),
                 (100, Heard(1), &[]),
                 (450, Heard(0), &[]),
-                (2_200, Arrive(false), &[Shed(B)]),
+                (2_200, Arrive(false), &[Evict(B)]),
                 (2_300, Arrive(false), &[]),
-                (2_450, Time, &[Shed(A)]),
+                (2_450, Time, &[Evict(A)]),
                 // Its octets were there already.
                 (2_460, Heard(0), &[]),
                 (2_470, Leave(1), &[Admit(C)]),
                 (2_480, Heard(2), &[]),
-                (4_460, Time, &[Shed(A)]),
+                (4_460, Time, &[Evict(A)]),
             ],
         );
     }
@@ -302,8 +301,8 @@ mod tests {
             &[
                 (0, Arrive(true), &[]),
                 (0, Arrive(true), &[]),
-                (600, Arrive(false), &[Shed(A)]),
-                (601, Heard(0), &[Shed(B)]),
+                (600, Arrive(false), &[Evict(A)]),
+                (601, Heard(0), &[Evict(B)]),
                 (602, Leave(1), &[Admit(C)]),
                 (603, Leave(0), &[]),
             ],
@@ -361,7 +360,7 @@ mod tests {
                             assert_eq!(waiting.remove(0), id, "seed {seed}");
                             inside.push(id);
                         }
-                        Shed(id) => assert!(inside.contains(&id), "seed {seed}"),
+                        Evict(id) => assert!(inside.contains(&id), "seed {seed}"),
                     }
                 }
                 assert_eq!(budget.in_progress(), inside.len(), "seed {seed}");

@@ -1,5 +1,5 @@
-//! The shard's handshakes of control connections: places for so many, and the tasks that wait for
-//! one. Who gets a place and who has to go is decided in `budget`.
+//! The shard's handshakes of control connections: a bounded number of permits, and the tasks that
+//! wait for one. `budget` decides which gets a permit and which is evicted.
 //!
 //! Handshakes of data connections are not counted here and run in the queue of the sessions: their
 //! client has proved itself, a transfer waits for them, and there is at most one a session.
@@ -13,7 +13,7 @@ use super::budget::{Decision, HandshakeBudget, HandshakeId};
 use crate::clock;
 use crate::metrics::Counters;
 use crate::runtime::{Notify, timeout_at};
-use crate::tls::HandshakeFacts;
+use crate::tls::{HandshakeFacts, TlsVersion};
 
 /// All handshakes of control connections of one shard. Clones share them.
 #[derive(Clone)]
@@ -21,22 +21,22 @@ pub struct Handshakes(Rc<Inner>);
 
 struct Inner {
     budget: RefCell<HandshakeBudget>,
-    /// What each is told.
-    told: RefCell<BTreeMap<HandshakeId, Told>>,
-    /// Who waits at the front of the line and keeps the time, and the time it was told.
-    keeper: Cell<(Option<HandshakeId>, Option<Instant>)>,
+    /// Pending signals, by handshake.
+    signals: RefCell<BTreeMap<HandshakeId, Signals>>,
+    /// The first waiter runs the timer for all: its id, and its deadline.
+    timer_owner: Cell<(Option<HandshakeId>, Option<Instant>)>,
     counters: Rc<Counters>,
 }
 
 #[derive(Clone, Default)]
-struct Told {
+struct Signals {
     admitted: bool,
-    shed: bool,
+    evicted: bool,
     news: Notify,
 }
 
-/// The right to one handshake, or a place in the line for it; given back when dropped.
-pub struct Place {
+/// The right to one handshake, or a turn in the queue for it; given back when dropped.
+pub struct HandshakePermit {
     id: HandshakeId,
     /// The ClientHello has been seen; said only once.
     heard: bool,
@@ -50,32 +50,32 @@ impl Handshakes {
     pub fn new(max: usize, counters: Rc<Counters>) -> Self {
         Self(Rc::new(Inner {
             budget: RefCell::new(HandshakeBudget::new(max)),
-            told: RefCell::default(),
-            keeper: Cell::default(),
+            signals: RefCell::default(),
+            timer_owner: Cell::default(),
             counters,
         }))
     }
 
     /// Returns when a handshake may begin. May be dropped at any time.
-    pub async fn enter(&self) -> Place {
+    pub async fn enter(&self) -> HandshakePermit {
         let (id, admitted) = self.0.budget.borrow_mut().arrive(clock::now());
         let news = Notify::new();
-        let told = Told { admitted, shed: false, news: news.clone() };
-        self.0.told.borrow_mut().insert(id, told);
-        let place = Place { id, heard: false, news, handshakes: self.clone() };
+        let signals = Signals { admitted, evicted: false, news: news.clone() };
+        self.0.signals.borrow_mut().insert(id, signals);
+        let permit = HandshakePermit { id, heard: false, news, handshakes: self.clone() };
         if !admitted {
             self.0.counters.handshakes_queued.increment();
         }
         loop {
             self.settle();
-            if self.0.told.borrow().get(&id).is_some_and(|told| told.admitted) {
-                return place;
+            if self.0.signals.borrow().get(&id).is_some_and(|signals| signals.admitted) {
+                return permit;
             }
-            // Who is next keeps the time for all who wait.
+            // The first waiter runs the timer for all.
             let due = self.0.budget.borrow().poll_timeout().filter(|_| self.is_next(id));
             match due {
-                Some(due) => drop(timeout_at(due, place.news.notified()).await),
-                None => place.news.notified().await,
+                Some(due) => drop(timeout_at(due, permit.news.notified()).await),
+                None => permit.news.notified().await,
             }
         }
     }
@@ -90,42 +90,42 @@ impl Handshakes {
         loop {
             let decision = inner.budget.borrow_mut().poll(clock::now());
             let Some(decision) = decision else { break };
-            let mut told = inner.told.borrow_mut();
-            let (Decision::Admit(id) | Decision::Shed(id)) = decision;
-            let Some(told) = told.get_mut(&id) else { continue };
+            let mut signals = inner.signals.borrow_mut();
+            let (Decision::Admit(id) | Decision::Evict(id)) = decision;
+            let Some(signals) = signals.get_mut(&id) else { continue };
             match decision {
-                Decision::Admit(_) => told.admitted = true,
-                Decision::Shed(_) => told.shed = true,
+                Decision::Admit(_) => signals.admitted = true,
+                Decision::Evict(_) => signals.evicted = true,
             }
-            told.news.notify();
+            signals.news.notify();
         }
         let budget = inner.budget.borrow();
         inner.counters.handshakes_most.raise_to(budget.in_progress());
-        // Not only when another one is next: who goes, or is spared, changes the time as well.
-        let keeper = (budget.next_waiting(), budget.poll_timeout());
-        if inner.keeper.replace(keeper) != keeper
-            && let (Some(next), _) = keeper
-            && let Some(told) = inner.told.borrow().get(&next)
+        // Also when the first waiter is the same: an eviction or a reprieve moves the deadline.
+        let timer_owner = (budget.next_waiting(), budget.poll_timeout());
+        if inner.timer_owner.replace(timer_owner) != timer_owner
+            && let (Some(next), _) = timer_owner
+            && let Some(signals) = inner.signals.borrow().get(&next)
         {
-            told.news.notify();
+            signals.news.notify();
         }
     }
 }
 
-impl Place {
-    /// The ClientHello has arrived. To be said as often as one likes.
-    pub(crate) fn heard(&mut self) {
+impl HandshakePermit {
+    /// Records that the ClientHello arrived. Idempotent.
+    pub(crate) fn on_client_hello(&mut self) {
         if !self.heard {
             self.heard = true;
-            self.spared();
+            self.keep();
         }
     }
 
-    /// There is something of the client after all: [`Place::shed`] is answered.
-    pub(crate) fn spared(&self) {
+    /// The client sent data after all: cancels a pending eviction.
+    pub(crate) fn keep(&self) {
         let inner = &self.handshakes.0;
-        if let Some(told) = inner.told.borrow_mut().get_mut(&self.id) {
-            told.shed = false;
+        if let Some(signals) = inner.signals.borrow_mut().get_mut(&self.id) {
+            signals.evicted = false;
         }
         inner.budget.borrow_mut().heard(self.id, clock::now());
         self.handshakes.settle();
@@ -136,11 +136,17 @@ impl Place {
         self.heard
     }
 
-    /// Returns when this connection has to go, unless its client has sent something meanwhile.
-    pub(crate) async fn shed(&self) {
+    /// Returns when this handshake is evicted, unless its client has sent something meanwhile.
+    pub(crate) async fn evicted(&self) {
         loop {
-            let shed = self.handshakes.0.told.borrow().get(&self.id).is_some_and(|told| told.shed);
-            if shed {
+            let evicted = self
+                .handshakes
+                .0
+                .signals
+                .borrow()
+                .get(&self.id)
+                .is_some_and(|signals| signals.evicted);
+            if evicted {
                 return;
             }
             self.news.notified().await;
@@ -148,10 +154,10 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for HandshakePermit {
     fn drop(&mut self) {
         let inner = &self.handshakes.0;
-        inner.told.borrow_mut().remove(&self.id);
+        inner.signals.borrow_mut().remove(&self.id);
         inner.budget.borrow_mut().leave(self.id);
         self.handshakes.settle();
     }
@@ -162,7 +168,7 @@ pub(crate) fn count(counters: &Counters, facts: &HandshakeFacts) {
     counters.control_handshakes.increment();
     for (counter, applies) in [
         (&counters.control_handshakes_resumed, facts.resumption.is_resumed()),
-        (&counters.control_handshakes_tls12, facts.version == "TLSv1.2"),
+        (&counters.control_handshakes_tls12, facts.version == TlsVersion::Tls12),
         (&counters.control_handshakes_post_quantum, facts.is_post_quantum()),
     ] {
         if applies {
@@ -181,9 +187,9 @@ mod tests {
         Handshakes::new(1, Rc::default())
     }
 
-    /// Whether the one in progress is told to go within a while.
-    async fn is_shed(place: &Place) -> bool {
-        timeout_at(clock::now() + Duration::from_secs(3), place.shed()).await.is_ok()
+    /// Whether the one in progress is signals to go within a while.
+    async fn is_evicted(permit: &HandshakePermit) -> bool {
+        timeout_at(clock::now() + Duration::from_secs(3), permit.evicted()).await.is_ok()
     }
 
     /// Who kept the time gives up: the next in line keeps it.
@@ -200,13 +206,13 @@ mod tests {
             });
             sleep_until(clock::now() + Duration::from_millis(20)).await;
             drop(first);
-            assert!(is_shed(&silent).await);
+            assert!(is_evicted(&silent).await);
             drop(silent);
             second.await;
         });
     }
 
-    /// One that was told to go and was spared falls silent again: its time is kept, too.
+    /// One that was signals to go and was spared falls silent again: its time is kept, too.
     #[test]
     fn the_time_is_kept_when_one_is_spared() {
         on_shard(|| async {
@@ -216,9 +222,9 @@ mod tests {
                 let handshakes = handshakes.clone();
                 async move { handshakes.enter().await }
             });
-            assert!(is_shed(&slow).await);
-            slow.heard();
-            assert!(is_shed(&slow).await);
+            assert!(is_evicted(&slow).await);
+            slow.on_client_hello();
+            assert!(is_evicted(&slow).await);
             drop(slow);
             next.await;
         });

@@ -26,7 +26,7 @@ use super::shares::Held;
 use crate::{
     clock,
     connection::arrivals::{
-        candidates::{Arrived, Asked, Door, arrive},
+        candidates::{AnnouncedPort, Arrived, Asked, arrive},
         handshake::DataTls,
     },
     protocol::session::TransferError,
@@ -193,12 +193,12 @@ impl PassiveListener {
         self.guard_due = None;
         let (sender, arrived) = mailbox(1);
         let asked = Asked::default();
-        let door = self.door();
+        let port = self.announced();
         let task = spawn({
             let asked = asked.clone();
             async move {
                 // Fails only when the listener is gone, and the connection goes with it.
-                let _ = sender.send(arrive(door, tls, asked).await);
+                let _ = sender.send(arrive(port, tls, asked).await);
             }
         });
         self.guard = Some(Guard { arrived, asked, _task: task });
@@ -223,7 +223,7 @@ impl PassiveListener {
         } else {
             let asked = Asked::default();
             asked.ask(tls.is_some(), deadline);
-            arrive(self.door(), tls, asked).await
+            arrive(self.announced(), tls, asked).await
         };
         let arrived = arrived?;
         let Self { port, session, _held: held, .. } = self;
@@ -231,8 +231,8 @@ impl PassiveListener {
         Ok((arrived, ServedPort { port, session, _held: held, alone }))
     }
 
-    fn door(&self) -> Door {
-        Door {
+    fn announced(&self) -> AnnouncedPort {
+        AnnouncedPort {
             listener: self.port.listener.clone(),
             allowed_peer: self.allowed_peer,
             counters: self.session.0.ports.counters().clone(),

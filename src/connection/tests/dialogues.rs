@@ -75,7 +75,7 @@ impl Actor {
         assert!(cut.is_some(), "{code} without cause: {}", self.client.last);
         let stored = self.stored(name);
         if let (true, Some(before)) = (verb == "APPE", &before) {
-            // An append in place leaves what had come (README).
+            // An append in permit leaves what had come (README).
             let stored = stored.unwrap();
             assert!(after.starts_with(&stored) && stored.len() >= before.len());
             self.model.insert(name, stored);

@@ -80,5 +80,5 @@ fn at_any_moment() {
         let patience = Duration::from_millis(if step % 3 == 0 { 1 } else { 30_000 });
         some[shut_down(step, after, patience)] += 1;
     }
-    assert!(some.iter().filter(|&&runs| runs > 0).count() >= 3, "always at one place: {some:?}");
+    assert!(some.iter().filter(|&&runs| runs > 0).count() >= 3, "always at one permit: {some:?}");
 }

@@ -139,8 +139,8 @@ impl World {
         let address = |octets: [u8; 4], port: u16| SocketAddr::from((octets, port));
         let (local, peer) = (address(SERVER, 21), address(CLIENT, 4_000));
         let stream = Stream::adopt(ours, peer);
-        let (refused, place, guest) = (false, None, Box::new(()));
-        serve(&self.context, Accepted { stream, mode, local, peer, refused, place, guest });
+        let (refused, permit, guard) = (false, None, Box::new(()));
+        serve(&self.context, Accepted { stream, mode, local, peer, refused, permit, guard });
         Stream::adopt(theirs, local)
     }
 

@@ -125,7 +125,9 @@ pub(super) fn log(
     let (command, path) = describe(&job.request);
     let milliseconds = (clock::now() - started).as_millis();
     let (tls, suite, resumption) = match &report.facts {
-        Some(facts) => (facts.version, facts.cipher_suite.as_str(), facts.resumption.to_string()),
+        Some(facts) => {
+            (facts.version.name(), facts.cipher_suite.as_str(), facts.resumption.to_string())
+        }
         None => match result {
             Err(TransferError::NotResumed(reason)) => ("none", "none", reason.clone()),
             _ => ("none", "none", "none".to_owned()),

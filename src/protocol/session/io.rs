@@ -153,7 +153,7 @@ pub enum Event {
     /// Octets followed AUTH in the clear: an injection attempt or a broken client.
     PlaintextBehindAuth,
     /// A timeout ended the session.
-    TimedOut(&'static str),
+    TimedOut(TimeoutPhase),
     /// A request that belongs to another protocol.
     ForeignProtocol,
     /// USER, REIN or AUTH ended the log-in.
@@ -221,5 +221,28 @@ pub struct Secret(pub Vec<u8>);
 impl std::fmt::Debug for Secret {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.write_str("Secret(…)")
+    }
+}
+
+/// What a session was in the middle of when its time was over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TimeoutPhase {
+    /// A TLS handshake, or leaving TLS.
+    Handshake,
+    /// From the greeting, or REIN, to a log-in.
+    Login,
+    /// Between two commands.
+    Idle,
+}
+
+impl TimeoutPhase {
+    /// The word of the log.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Handshake => "handshake",
+            Self::Login => "login",
+            Self::Idle => "idle",
+        }
     }
 }

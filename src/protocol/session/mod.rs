@@ -53,7 +53,7 @@ use crate::protocol::reply;
 
 pub use self::io::{
     AfterTls, AuthenticationError, ControlTls, Event, Input, Output, PassiveUnavailable,
-    ProtectionLevel, Rendezvous, Secret, TransferError,
+    ProtectionLevel, Rendezvous, Secret, TimeoutPhase, TransferError,
 };
 pub use self::security_state::{Security, SecurityError};
 
@@ -474,17 +474,17 @@ impl Session {
         match &self.pending {
             Pending::TlsHandshake | Pending::TlsShutdown(_) => {
                 // Nothing may be sent in clear on a connection that was promised TLS.
-                self.event(Event::TimedOut("handshake"));
+                self.event(Event::TimedOut(TimeoutPhase::Handshake));
                 self.close();
             }
             Pending::LoginDelay { until } if *until <= self.now => self.login_delay_over(),
             _ if self.account().is_none() && self.login_expired() => {
-                self.event(Event::TimedOut("login"));
+                self.event(Event::TimedOut(TimeoutPhase::Login));
                 self.say(Situation::LoginTimeout);
                 self.close();
             }
             _ => {
-                self.event(Event::TimedOut("idle"));
+                self.event(Event::TimedOut(TimeoutPhase::Idle));
                 self.say(Situation::IdleTimeout);
                 self.close();
             }

@@ -21,7 +21,7 @@ fn every_version_and_suite_in_any_pieces() {
             assert!(!client.is_handshaking());
             assert!(server.inbound.is_empty());
             let tls13 = *kind.version == version::TLS13;
-            assert_eq!(server.facts.version, if tls13 { "TLSv1.3" } else { "TLSv1.2" });
+            assert_eq!(server.facts.version.name(), if tls13 { "TLSv1.3" } else { "TLSv1.2" });
             assert_eq!(server.facts.cipher_suite, crate::tls::server::suite_name(kind.suite));
             assert_eq!(server.facts.group.as_deref(), Some("X25519"));
             assert_eq!(server.facts.server_name.as_deref(), Some("localhost"));

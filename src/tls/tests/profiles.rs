@@ -65,7 +65,7 @@ fn what_is_agreed_on() {
             let mut client = client(&config, "localhost");
             let (purpose, session) = (Purpose::Control, this_session());
             let ended = connect_in_pieces(&tls, purpose, &session, &mut client, piece).unwrap();
-            let agreed = (ended.facts.version, ended.facts.group.as_deref().unwrap());
+            let agreed = (ended.facts.version.name(), ended.facts.group.as_deref().unwrap());
             let kinds = versions.len();
             assert_eq!(agreed, expected, "{profile:?}, {kinds} versions, {groups:?}");
             assert_eq!(ended.facts.is_post_quantum(), expected.1 == POST_QUANTUM);

@@ -1,6 +1,7 @@
 //! Deadlines with a virtual clock (RFC 1123 §4.1.3.2).
 
 use super::*;
+use crate::protocol::session::TimeoutPhase;
 
 fn seconds(count: u64) -> Duration {
     Duration::from_secs(count)
@@ -16,7 +17,7 @@ fn a_login_takes_a_minute_at_most() {
     shell.check("USER ann", "331");
     assert_eq!(shell.sleep(), seconds(10));
     assert_eq!(shell.take(), "421 closed");
-    assert_eq!(shell.events, [Event::TimedOut("login")]);
+    assert_eq!(shell.events, [Event::TimedOut(TimeoutPhase::Login)]);
 }
 
 /// A password that is being checked does not stop the clock, nor does the delay after a wrong one.
@@ -55,7 +56,7 @@ fn idle_counts_from_the_last_command() {
     shell.feed(b"NO");
     assert_eq!(shell.sleep(), seconds(100));
     assert_eq!(shell.take(), "421 closed");
-    assert_eq!(shell.events.last(), Some(&Event::TimedOut("idle")));
+    assert_eq!(shell.events.last(), Some(&Event::TimedOut(TimeoutPhase::Idle)));
 }
 
 /// Suspended during a transfer and a storage request, then counted anew.
@@ -94,7 +95,7 @@ fn a_handshake_has_a_deadline() {
     for mut shell in [implicit, explicit] {
         assert_eq!(shell.sleep(), seconds(20));
         assert_eq!(shell.take(), "closed");
-        assert_eq!(shell.events, [Event::TimedOut("handshake")]);
+        assert_eq!(shell.events, [Event::TimedOut(TimeoutPhase::Handshake)]);
     }
 }
 
