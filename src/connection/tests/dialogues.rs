@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::client::{Client, Gone};
 use super::world::{Plan, World, run};
+use crate::clock;
 use crate::protocol::session::Mode;
 use crate::runtime::simulated::Weather;
 use crate::runtime::spawn;
@@ -203,4 +204,23 @@ fn many_clients_on_a_slow_disk() {
     }
     let Reached { uploads, failed_uploads, downloads, aborted, cut } = all;
     assert!([uploads, failed_uploads, downloads, aborted, cut].iter().all(|&n| n > 20), "{all:?}");
+}
+
+/// A seed decides everything but the octets of keys and the numbers of ports: two runs draw as many
+/// random numbers, and as much time passes.
+#[test]
+fn a_seed_repeats() {
+    for seed in 0..8 {
+        let took = || {
+            run(Plan { seed, ..Plan::default() }, |world| async move {
+                let start = clock::now();
+                let actors = [0, 1].map(|number| spawn(act(world.clone(), number)));
+                for actor in actors {
+                    actor.await;
+                }
+                (clock::now() - start, world.simulation.below(u64::MAX))
+            })
+        };
+        assert_eq!(took(), took(), "seed {seed}");
+    }
 }
