@@ -2,7 +2,7 @@
 //! wait for one. `budget` decides which gets a permit and which is evicted.
 //!
 //! Handshakes of data connections are not counted here and run in the queue of the sessions: their
-//! client has proved itself, a transfer waits for them, and there is at most one a session.
+//! client has proved itself, a transfer waits for them, and a port makes 8 at a time at most.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
