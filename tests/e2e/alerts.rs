@@ -375,6 +375,22 @@ fn open_data(client: &mut Client, command: &str, passive: bool) -> Wire {
     accept(&listener)
 }
 
+/// A row in the handshake of the data connection of `command`, which is told of its failure.
+fn check_data_handshake(
+    client: &mut Client,
+    command: &str,
+    passive: bool,
+    tls: &Tls,
+    until: Until,
+    row: Row,
+) {
+    let mut data = open_data(client, command, passive);
+    check_handshake(&mut data, tls, until, row);
+    drop(data);
+    let reply = client.reply();
+    assert!(matches!(reply.code, 425 | 426 | 522), "{row:?} {reply:?}");
+}
+
 /// Rows in handshakes of both kinds of connections.
 fn check_handshakes(
     versions: &'static [&'static SupportedProtocolVersion],
@@ -394,11 +410,7 @@ fn check_handshakes(
             check_handshake(&mut explicit.wire, &tls, until, row);
 
             let command = if index % 2 == 0 { "RETR file" } else { "STOR up" };
-            let mut data = open_data(&mut client, command, index % 5 == 0);
-            check_handshake(&mut data, &tls, until, row);
-            drop(data);
-            let reply = client.reply();
-            assert!(matches!(reply.code, 425 | 426 | 522), "{row:?} {reply:?}");
+            check_data_handshake(&mut client, command, index % 5 == 0, &tls, until, row);
             neighbour.goes_on();
         }
     }
@@ -437,11 +449,7 @@ fn in_a_resumed_handshake_of_tls12() {
     for (index, &row) in RESUMED_HANDSHAKE_OF_TLS12.iter().enumerate() {
         let mut wire = Wire::connect(server.address(Listener::Implicit));
         check_handshake(&mut wire, &tls, Until::Flight, row);
-        let mut data = open_data(&mut client, "STOR up", index % 5 == 0);
-        check_handshake(&mut data, &tls, Until::Flight, row);
-        drop(data);
-        let reply = client.reply();
-        assert!(matches!(reply.code, 425 | 426 | 522), "{row:?} {reply:?}");
+        check_data_handshake(&mut client, "STOR up", index % 5 == 0, &tls, Until::Flight, row);
         neighbour.goes_on();
     }
     client.quit();
