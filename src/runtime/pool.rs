@@ -104,6 +104,12 @@ impl Pool {
         if !self.0.waiting.borrow().has_room(owner) {
             return Err(HelperError::Overloaded);
         }
+        #[cfg(test)]
+        if self.0.kind != Kind::Hash
+            && let Some(error) = super::simulated::failing()
+        {
+            return Err(error);
+        }
         let (answer, result) = mpsc::sync_channel(1);
         let work = move || {
             let result = catch_unwind(AssertUnwindSafe(work));

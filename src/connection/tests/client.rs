@@ -344,7 +344,7 @@ impl Client {
 }
 
 /// Octets of the first reply, if it is whole (RFC 959 §4.2).
-fn reply_length(text: &[u8]) -> Option<usize> {
+pub(super) fn reply_length(text: &[u8]) -> Option<usize> {
     let mut length = 0;
     let code = text.get(..3)?;
     for line in text.split_inclusive(|&octet| octet == b'\n') {

@@ -186,7 +186,7 @@ fn many_clients_on_a_slow_disk() {
             socket_bytes: if seed % 2 == 0 { 0 } else { 16 * 1024 },
             ..Weather::default()
         };
-        let reached = run(Plan { seed, weather }, |world| async move {
+        let reached = run(Plan { seed, weather, ..Plan::default() }, |world| async move {
             let actors = [0, 1, 2].map(|number| spawn(act(world.clone(), number)));
             let mut all = Vec::new();
             for actor in actors {

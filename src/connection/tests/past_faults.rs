@@ -17,7 +17,7 @@ fn each(clients: impl AsyncFn(Rc<World>, Client) + Copy + 'static) {
     for seed in 0..SEEDS {
         let storage = Duration::from_millis(seed % 10 * 5 + 1);
         let weather = Weather { storage, ..Weather::default() };
-        run(Plan { seed, weather }, move |world| async move {
+        run(Plan { seed, weather, ..Plan::default() }, move |world| async move {
             let private = seed % 2 == 0;
             let mode = if private { Mode::Implicit } else { Mode::Explicit };
             let mut client = Client::connect(&world, mode, None);
@@ -80,7 +80,7 @@ fn fin_without_quit_gives_the_upload_up() {
 fn appends_to_one_new_name() {
     for seed in 0..SEEDS {
         let weather = Weather { storage: Duration::from_millis(15), ..Weather::default() };
-        run(Plan { seed, weather }, |world| async move {
+        run(Plan { seed, weather, ..Plan::default() }, |world| async move {
             let appends = [1_u8, 2, 3, 4].map(|octet| {
                 let world = world.clone();
                 spawn(async move {
@@ -135,7 +135,7 @@ fn abort_while_storage_hangs() {
     for (seed, command) in (0..SEEDS).zip(commands.into_iter().cycle()) {
         let weather =
             Weather { stuck_one_in: 1, stuck: Duration::from_secs(900), ..Weather::default() };
-        run(Plan { seed, weather }, move |world| async move {
+        run(Plan { seed, weather, ..Plan::default() }, move |world| async move {
             world.put("cold", CONTENT);
             let mut client = Client::connect(&world, Mode::Explicit, None);
             client.log_in(Mode::Explicit, false).await.unwrap();

@@ -34,7 +34,7 @@ async fn dialogue(
 /// acknowledged is stored, what was not is whole or absent, and all ends.
 fn shut_down(seed: u64, after: Duration, patience: Duration) -> usize {
     let weather = Weather { socket_bytes: 8_192, ..Weather::default() };
-    run(Plan { seed, weather }, move |world: Rc<World>| async move {
+    run(Plan { seed, weather, ..Plan::default() }, move |world: Rc<World>| async move {
         let private = seed.is_multiple_of(2);
         let mode = if private { Mode::Implicit } else { Mode::Explicit };
         let mut client = Client::connect(&world, mode, None);

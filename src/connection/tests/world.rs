@@ -2,9 +2,11 @@
 //! hold when all clients are gone.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fs;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock};
@@ -13,7 +15,9 @@ use std::time::Duration;
 use rustls::pki_types::CertificateDer;
 use rustls::{ClientConfig, RootCertStore};
 
-use crate::auth::{Anonymous, UserTable};
+use super::model::tree::Tree;
+use super::workload::{BIG, VAST};
+use crate::auth::{Anonymous, PasswordHash, User, UserTable};
 use crate::clock;
 use crate::config::Settings;
 use crate::connection::context::{Context, ContextParts, Queues};
@@ -56,7 +60,50 @@ static TLS: LazyLock<Arc<ServerTls>> = LazyLock::new(|| {
     .unwrap()
 });
 
-/// One shard, and the home of its one user.
+/// Whose directories there are.
+const HOMES: [&str; 3] = ["anonymous", "ann", "bob"];
+
+/// Anonymous and ann may do everything, bob may read. The passwords are "secret".
+static USERS: LazyLock<Arc<UserTable>> = LazyLock::new(|| {
+    const CHEAP: &str = "$5$rounds=1000$saltstring$AH5PD0i.riCRu4BNDy9v7OPV7u3dfLBApcXI6khquVA";
+    let user = |name: &str, home, permissions| User {
+        name: name.to_owned(),
+        password: Some(PasswordHash::parse(CHEAP).unwrap()),
+        certificate: None,
+        home: HomeId(home),
+        permissions,
+        lax_upload_eof: None,
+    };
+    let users = vec![user("ann", 1, Permissions::ALL), user("bob", 2, Permissions::READ_ONLY)];
+    let anonymous =
+        Anonymous { home: HomeId(0), permissions: Permissions::ALL, lax_upload_eof: None };
+    Arc::new(UserTable::new(users, Some(anonymous)).unwrap())
+});
+
+/// The octets of [`BIG`].
+static BIG_OCTETS: LazyLock<Vec<u8>> =
+    LazyLock::new(|| b"a line\n".iter().copied().cycle().take(250_000).collect());
+
+/// The length of the longest file that the file system of temporary files has; none where that is
+/// the end of all numbers, and to append to it is another fault.
+pub(super) fn vast_length() -> Option<u64> {
+    static LENGTH: LazyLock<Option<u64>> = LazyLock::new(|| {
+        let file = tempfile::tempfile().unwrap();
+        let all = i64::MAX.cast_unsigned();
+        if file.set_len(all).is_ok() {
+            return None;
+        }
+        let (mut good, mut bad) = (0, all);
+        while bad - good > 1 {
+            let length = good + (bad - good) / 2;
+            *if file.set_len(length).is_ok() { &mut good } else { &mut bad } = length;
+        }
+        Some(good)
+    });
+    *LENGTH
+}
+
+/// One shard, and the homes of its users.
 pub(super) struct World {
     pub(super) context: Rc<Context>,
     pub(super) simulation: Simulation,
@@ -68,6 +115,8 @@ pub(super) struct World {
 pub(super) struct Plan {
     pub(super) seed: u64,
     pub(super) weather: Weather,
+    /// Neither log-ins nor data connections in clear.
+    pub(super) require_tls: bool,
 }
 
 /// Counts what a shell logs as an error: a panic that was caught, above all.
@@ -99,7 +148,7 @@ pub(super) fn run<T: 'static, F: Future<Output = T> + 'static>(
         .finish();
     let outcome: Result<T, Stuck> = tracing::subscriber::with_default(subscriber, || {
         Simulation::run(plan.seed, plan.weather, |simulation| async move {
-            let world = Rc::new(World::new(simulation));
+            let world = Rc::new(World::new(simulation, plan));
             let result = clients(world.clone()).await;
             world.rest().await;
             result
@@ -111,20 +160,24 @@ pub(super) fn run<T: 'static, F: Future<Output = T> + 'static>(
 }
 
 impl World {
-    fn new(simulation: Simulation) -> Self {
+    fn new(simulation: Simulation, plan: Plan) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let home = Arc::new(Home::new(directory.path().to_owned(), Arc::new([])));
-        let root = Some(Arc::new(home.open().unwrap()));
-        let anonymous =
-            Anonymous { home: HomeId(0), permissions: Permissions::ALL, lax_upload_eof: None };
+        let homes = HOMES.map(|name| {
+            let path = directory.path().join(name);
+            fs::create_dir(&path).unwrap();
+            let home = Arc::new(Home::new(path, Arc::new([])));
+            let root = Some(Arc::new(home.open().unwrap()));
+            OpenedHome { home, root }
+        });
         let mut settings = Settings::default();
-        settings.policy.require_control_tls = false;
-        settings.policy.require_data_tls = false;
+        settings.policy.require_control_tls = plan.require_tls;
+        settings.policy.require_data_tls = plan.require_tls;
+        settings.policy.allow_ccc = true;
         let context = Context::new(ContextParts {
             settings: Arc::new(settings),
             tls: TLS.clone(),
-            users: Arc::new(Arc::new(UserTable::new(Vec::new(), Some(anonymous)).unwrap())),
-            homes: vec![OpenedHome { home, root }],
+            users: Arc::new(USERS.clone()),
+            homes: homes.into(),
             helpers: Helpers::new().unwrap(),
             passive_range: Some(50_000..=50_099),
             kernel_tls: None,
@@ -156,7 +209,11 @@ impl World {
     }
 
     pub(super) fn path(&self, name: &str) -> PathBuf {
-        self.directory.path().join(name)
+        self.path_of("anonymous", name)
+    }
+
+    pub(super) fn path_of(&self, user: &str, name: impl AsRef<Path>) -> PathBuf {
+        self.directory.path().join(user).join(name)
     }
 
     pub(super) fn put(&self, name: &str, octets: &[u8]) {
@@ -165,6 +222,63 @@ impl World {
 
     pub(super) fn get(&self, name: &str) -> Option<Vec<u8>> {
         fs::read(self.path(name)).ok()
+    }
+
+    /// Fills the homes of ann and bob. Gives what is in each, and whether ann's has besides a file
+    /// that is as long as its file system has them.
+    pub(super) fn furnish(&self) -> (Tree, bool) {
+        let tree = Tree::from([
+            (b"/".to_vec(), None),
+            (b"/dir".to_vec(), None),
+            (b"/a".to_vec(), Some(b"0123456789".to_vec())),
+            (BIG.to_vec(), Some(BIG_OCTETS.clone())),
+        ]);
+        for user in ["ann", "bob"] {
+            for (path, octets) in &tree {
+                match octets {
+                    Some(octets) => self.put_for(user, path, octets),
+                    None if path == b"/" => {}
+                    None => fs::create_dir(self.place_of(user, path)).unwrap(),
+                }
+            }
+        }
+        if let Some(length) = vast_length() {
+            let vast = fs::File::create(self.place_of("ann", VAST)).unwrap();
+            vast.set_len(length).unwrap();
+        }
+        (tree, vast_length().is_some())
+    }
+
+    fn place_of(&self, user: &str, path: &[u8]) -> PathBuf {
+        self.path_of(user, OsStr::from_bytes(&path[1..]))
+    }
+
+    pub(super) fn put_for(&self, user: &str, path: &[u8], octets: &[u8]) {
+        // The part of an upload to what is a directory by now.
+        let _ = fs::write(self.place_of(user, path), octets);
+    }
+
+    /// What is in a home, but for a file that is as long as its file system has them.
+    pub(super) fn tree_of(&self, user: &str) -> Tree {
+        let mut tree = Tree::from([(b"/".to_vec(), None)]);
+        let mut directories = vec![Vec::new()];
+        while let Some(directory) = directories.pop() {
+            let there = self.path_of(user, OsStr::from_bytes(&directory));
+            for entry in fs::read_dir(there).unwrap() {
+                let entry = entry.unwrap();
+                let mut path = [&directory[..], entry.file_name().as_bytes()].concat();
+                let facts = entry.metadata().unwrap();
+                if facts.is_dir() {
+                    tree.insert([b"/", &path[..]].concat(), None);
+                    path.push(b'/');
+                    directories.push(path);
+                } else if Some(facts.len()) != vast_length() {
+                    let octets = fs::read(entry.path()).unwrap();
+                    tree.insert([b"/", &path[..]].concat(), Some(octets));
+                }
+            }
+        }
+        tree
     }
 
     /// Every file below the home, hidden ones included, and its octets; a directory has none.
@@ -193,11 +307,13 @@ impl World {
 
     /// All clients are gone: whatever there was of them must end by itself, the longest timeout
     /// included, and leave nothing.
-    async fn rest(&self) {
+    pub(super) async fn rest(&self) {
         let context = &self.context;
         let ended =
             timeout_at(clock::now() + Duration::from_secs(3_600), context.tasks.idle()).await;
         assert!(ended.is_ok(), "{} tasks are left", context.tasks.len());
+        // What a session had started goes with it, each task in a step of its own.
+        self.pause(Duration::from_millis(1)).await;
         let held: Vec<_> = context.gauges.snapshot();
         let held: Vec<_> = held.into_iter().filter(|(_, count)| *count > 0).collect();
         assert!(held.is_empty(), "still held: {held:?}");

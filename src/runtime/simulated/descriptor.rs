@@ -6,7 +6,7 @@ use std::{
     collections::BTreeMap,
     io,
     os::fd::{AsFd, OwnedFd},
-    rc::Rc,
+    rc::{Rc, Weak},
     task::{Context, Poll, Waker},
 };
 
@@ -26,9 +26,16 @@ type Key = (u64, bool);
 pub(super) struct Interests {
     waiting: RefCell<BTreeMap<Key, (Rc<OwnedFd>, Waker)>>,
     next: Cell<u64>,
+    /// Open connections, by inode.
+    open: RefCell<BTreeMap<u64, Weak<OwnedFd>>>,
 }
 
 impl Interests {
+    /// The descriptor of that inode, if a stream has it.
+    pub(super) fn open(&self, inode: u64) -> Option<Rc<OwnedFd>> {
+        self.open.borrow().get(&inode).and_then(Weak::upgrade)
+    }
+
     /// Wakes all tasks whose descriptors are ready; false when none is.
     pub(super) fn look(&self) -> bool {
         let ready: Vec<Key> = {
@@ -51,6 +58,15 @@ impl Interests {
     }
 }
 
+/// The number of a socket.
+///
+/// # Errors
+///
+/// Those of fstat(2).
+pub(super) fn inode(fd: impl AsFd) -> io::Result<u64> {
+    Ok(rustix::fs::fstat(fd)?.st_ino)
+}
+
 /// Errors and hang-ups are readiness, too: the call that follows tells of them.
 fn is_ready(fd: &OwnedFd, flags: PollFlags) -> bool {
     let mut fds = [PollFd::new(fd, flags)];
@@ -69,7 +85,11 @@ impl Descriptor {
         let next = &simulation.0.interests.next;
         let number = next.get();
         next.set(number + 1);
-        Self { fd: Rc::new(fd), number, simulation }
+        let fd = Rc::new(fd);
+        if let Ok(inode) = inode(&fd) {
+            simulation.0.interests.open.borrow_mut().insert(inode, Rc::downgrade(&fd));
+        }
+        Self { fd, number, simulation }
     }
 
     /// Reads what is there, or a part of it; an empty `buffer` only waits.

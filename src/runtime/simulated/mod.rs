@@ -24,6 +24,7 @@ use descriptor::Interests;
 use network::Network;
 use tasks::Tasks;
 
+use super::HelperError;
 use crate::clock;
 
 pub(crate) use descriptor::Descriptor;
@@ -39,6 +40,9 @@ pub(crate) struct Weather {
     pub(crate) stuck_one_in: u64,
     /// How long stuck work takes.
     pub(crate) stuck: Duration,
+    /// One piece of file work in so many does not happen: it is refused, or lost with its thread; 0
+    /// for none.
+    pub(crate) failing_one_in: u64,
     /// Octets that a socket holds on its way, as setsockopt(2) takes it; 0 is the kernel's choice.
     pub(crate) socket_bytes: usize,
     /// One step of a task in so many is followed by a look at all sockets, whoever is ready.
@@ -51,10 +55,20 @@ impl Default for Weather {
             storage: Duration::from_millis(2),
             stuck_one_in: 0,
             stuck: Duration::ZERO,
+            failing_one_in: 0,
             socket_bytes: 0,
             look_one_in: 4,
         }
     }
+}
+
+/// File work that did not happen, so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Failures {
+    /// Because too much was waiting.
+    pub(crate) refused: u64,
+    /// Because its thread panicked.
+    pub(crate) lost: u64,
 }
 
 /// Why a run has no result.
@@ -85,6 +99,7 @@ pub(crate) struct Simulation(Rc<Inner>);
 struct Inner {
     random: Cell<u64>,
     weather: Cell<Weather>,
+    failures: Cell<Failures>,
     now: Cell<Instant>,
     tasks: Tasks,
     timers: RefCell<BTreeMap<(Instant, u64), Waker>>,
@@ -119,6 +134,7 @@ impl Simulation {
         let simulation = Self(Rc::new(Inner {
             random: Cell::new(seed),
             weather: Cell::new(weather),
+            failures: Cell::default(),
             now: Cell::new(start),
             tasks: Tasks::default(),
             timers: RefCell::default(),
@@ -214,6 +230,11 @@ impl Simulation {
         .await;
     }
 
+    /// What did not happen so far.
+    pub(crate) fn failures(&self) -> Failures {
+        self.0.failures.get()
+    }
+
     /// How long the next piece of storage work takes.
     pub(crate) fn storage_time(&self) -> Duration {
         let weather = self.0.weather.get();
@@ -223,6 +244,25 @@ impl Simulation {
         let most = u64::try_from(weather.storage.as_nanos()).unwrap_or(u64::MAX);
         Duration::from_nanos(self.below(most.max(1)))
     }
+}
+
+/// Whether the next piece of file work fails, and why.
+pub(crate) fn failing() -> Option<HelperError> {
+    let simulation = current()?;
+    let weather = simulation.0.weather.get();
+    if weather.failing_one_in == 0 || simulation.below(weather.failing_one_in) > 0 {
+        return None;
+    }
+    let mut failures = simulation.0.failures.get();
+    let error = if simulation.below(2) == 0 {
+        failures.refused += 1;
+        HelperError::Overloaded
+    } else {
+        failures.lost += 1;
+        HelperError::Panicked
+    };
+    simulation.0.failures.set(failures);
+    Some(error)
 }
 
 struct Timer<'a> {
@@ -346,7 +386,7 @@ mod tests {
             let files = helpers.of(rt::Owner::default());
             assert_eq!(files.run(|| 7).await, Ok(7));
             let panicked = files.run(|| panic!("on purpose")).await;
-            assert_eq!(panicked, Err::<(), _>(rt::HelperError::Panicked));
+            assert_eq!(panicked, Err::<(), _>(HelperError::Panicked));
             assert!(helpers.end(Duration::from_secs(1)).await);
             clock::now() - start
         });

@@ -12,10 +12,10 @@ use std::{
 
 use rustix::{
     io::Errno,
-    net::{AddressFamily, SocketFlags, SocketType, socketpair},
+    net::{AddressFamily, SendFlags, SocketFlags, SocketType, send, socketpair},
 };
 
-use super::Simulation;
+use super::{Simulation, descriptor::inode};
 use crate::runtime::{Notify, Stream};
 
 #[derive(Default)]
@@ -23,6 +23,8 @@ pub(super) struct Network {
     /// Bound ports, listening or not.
     ports: RefCell<BTreeMap<SocketAddr, Weak<Bound>>>,
     next_port: Cell<u16>,
+    /// The inodes of both ends of each connection.
+    ends: RefCell<BTreeMap<u64, u64>>,
 }
 
 struct Bound {
@@ -89,7 +91,20 @@ impl Simulation {
             rustix::net::sockopt::set_socket_send_buffer_size(&ours, octets)?;
             rustix::net::sockopt::set_socket_send_buffer_size(&theirs, octets)?;
         }
+        let (one, other) = (inode(&ours)?, inode(&theirs)?);
+        self.0.network.ends.borrow_mut().extend([(one, other), (other, one)]);
         Ok((ours, theirs))
+    }
+
+    /// Makes the close of `stream`, which must follow, a reset for its peer: the kernel resets a
+    /// pair of local sockets when one is closed with unread octets in it, as it does with TCP.
+    pub(crate) fn reset_on_close(&self, stream: &Stream) {
+        let peer =
+            inode(stream).ok().and_then(|inode| self.0.network.ends.borrow().get(&inode).copied());
+        if let Some(peer) = peer.and_then(|peer| self.0.interests.open(peer)) {
+            // When there is no room, there are unread octets.
+            let _ = send(&peer, b"unread", SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
+        }
     }
 
     fn any_port(&self) -> u16 {

@@ -1,6 +1,6 @@
 //! Tests of the session through its public contract, with a scripted shell in place of the real
 //! ones. The whole dialogue with random input, faults and cut connections is in
-//! `tests/simulation`.
+//! `connection::tests`.
 
 mod login;
 mod names;

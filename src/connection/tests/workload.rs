@@ -2,14 +2,14 @@
 
 /// Deterministic random numbers: SplitMix64.
 #[derive(Clone, Debug)]
-pub(crate) struct Random(u64);
+pub(super) struct Random(u64);
 
 impl Random {
-    pub(crate) fn new(seed: u64) -> Self {
+    pub(super) fn new(seed: u64) -> Self {
         Self(seed)
     }
 
-    pub(crate) fn next(&mut self) -> u64 {
+    pub(super) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -18,24 +18,30 @@ impl Random {
     }
 
     /// A number in `0..bound`.
-    pub(crate) fn below(&mut self, bound: usize) -> usize {
+    pub(super) fn below(&mut self, bound: usize) -> usize {
         usize::try_from(self.next() >> 33).unwrap() % bound
     }
 
-    pub(crate) fn one_in(&mut self, count: usize) -> bool {
+    pub(super) fn one_in(&mut self, count: usize) -> bool {
         self.below(count) == 0
     }
 
-    pub(crate) fn pick<T: Copy>(&mut self, choices: &[T]) -> T {
+    pub(super) fn pick<T: Copy>(&mut self, choices: &[T]) -> T {
         choices[self.below(choices.len())]
     }
 }
 
 /// Names clients use: a CR LF, a quote and 0xFF in one of them.
-pub(crate) const NAMES: [&[u8]; 6] = [b"a", b"b", b"dir", b"dir/x", b"/a", b"q\"\r\n\xff"];
+pub(super) const NAMES: [&[u8]; 6] = [b"a", b"b", b"dir", b"dir/x", b"/a", b"q\"\r\n\xff"];
+
+/// A file that is as long as its file system has them.
+pub(super) const VAST: &[u8] = b"/vast";
+
+/// A file that no socket holds.
+pub(super) const BIG: &[u8] = b"/big";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Command {
+pub(super) enum Command {
     /// The 220 of a new connection, which nobody asked for.
     Greeting,
     User(&'static str),
@@ -56,6 +62,8 @@ pub(crate) enum Command {
     Pasv,
     Port,
     Rest(u64),
+    /// ALLO of more octets than a disk has.
+    Allo,
     Retr(&'static [u8]),
     Stor(&'static [u8]),
     Appe(&'static [u8]),
@@ -74,7 +82,7 @@ pub(crate) enum Command {
 
 impl Command {
     /// The octets on the wire, Telnet-encoded, with CRLF.
-    pub(crate) fn line(self) -> Vec<u8> {
+    pub(super) fn line(self) -> Vec<u8> {
         let named = |verb: &str, name: &[u8]| {
             let mut line = format!("{verb} ").into_bytes();
             for &octet in name {
@@ -89,7 +97,7 @@ impl Command {
         let mut line = match self {
             Self::Greeting => return Vec::new(),
             Self::User(name) => named("USER", name.as_bytes()),
-            Self::Pass(right) => named("PASS", if right { b"right" } else { b"wrong" }),
+            Self::Pass(right) => named("PASS", if right { b"secret" } else { b"wrong" }),
             Self::Prot(level) => format!("PROT {level}").into_bytes(),
             Self::Type(code) => format!("TYPE {code}").into_bytes(),
             Self::Rest(marker) => format!("REST {marker}").into_bytes(),
@@ -119,6 +127,7 @@ impl Command {
             Self::Ccc => "CCC",
             Self::Rein => "REIN",
             Self::Quit => "QUIT",
+            Self::Allo => "ALLO 1000000000000000000",
             Self::Noop => "noop",
             Self::Feat => "FEAT",
             Self::Stat => "STAT",
@@ -132,43 +141,43 @@ impl Command {
         }
     }
 
-    pub(crate) fn is_transfer(self) -> bool {
+    pub(super) fn is_transfer(self) -> bool {
         matches!(self, Self::Retr(_) | Self::Stor(_) | Self::Appe(_) | Self::Mlsd)
     }
 
     /// Commands after which the next octet may belong to another state.
-    pub(crate) fn changes_wire(self) -> bool {
+    pub(super) fn changes_wire(self) -> bool {
         matches!(self, Self::Auth | Self::Rein | Self::Ccc | Self::Quit)
     }
 }
 
 /// One thing the client says, and whether it waits for every answer before it goes on.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Step {
-    pub(crate) command: Command,
-    pub(crate) wait: bool,
+pub(super) struct Step {
+    pub(super) command: Command,
+    pub(super) wait: bool,
 }
 
 /// What a seed does and does not do. Leaving whole groups out reaches states that a mixture of
 /// everything hardly ever reaches (swarm testing).
 #[derive(Clone, Debug)]
-pub(crate) struct Swarm {
-    pub(crate) implicit: bool,
-    pub(crate) tls_required: bool,
-    pub(crate) pipelining: bool,
-    pub(crate) storage_faults: bool,
-    pub(crate) data_faults: bool,
-    pub(crate) cut: bool,
+pub(super) struct Swarm {
+    pub(super) implicit: bool,
+    pub(super) tls_required: bool,
+    pub(super) pipelining: bool,
+    pub(super) storage_faults: bool,
+    pub(super) data_faults: bool,
+    pub(super) cut: bool,
     /// The client ends its sending direction behind its last command, and reads on.
-    pub(crate) half_close: bool,
-    pub(crate) drain: bool,
+    pub(super) half_close: bool,
+    pub(super) drain: bool,
     /// Commands behind AUTH, REIN and CCC.
-    pub(crate) behind: bool,
+    pub(super) behind: bool,
     groups: [bool; 6],
 }
 
 impl Swarm {
-    pub(crate) fn new(random: &mut Random) -> Self {
+    pub(super) fn new(random: &mut Random) -> Self {
         let mut groups = [false; 6];
         for group in &mut groups {
             *group = !random.one_in(3);
@@ -187,32 +196,19 @@ impl Swarm {
         }
     }
 
-    /// No fault, no TLS unless `implicit`, no random choice.
-    pub(crate) fn calm(implicit: bool) -> Self {
-        Self {
-            implicit,
-            tls_required: false,
-            pipelining: true,
-            storage_faults: false,
-            data_faults: false,
-            cut: true,
-            half_close: false,
-            drain: false,
-            behind: false,
-            groups: [false; 6],
-        }
-    }
-
     fn commands(&self, random: &mut Random) -> Vec<Command> {
         let name = random.pick(&NAMES);
         let transfers = [
             Command::Retr(name),
             Command::Retr(name),
+            Command::Retr(BIG),
             Command::Stor(name),
             Command::Stor(name),
             Command::Appe(name),
+            Command::Appe(random.pick(&[name, VAST])),
             Command::Mlsd,
             Command::Rest(random.next() % 12),
+            random.pick(&[Command::Noop, Command::Noop, Command::Allo]),
         ];
         let groups: [&[Command]; 6] = [
             &transfers,
@@ -239,7 +235,7 @@ impl Swarm {
     }
 
     /// The whole script: log-ins and random commands by turns, QUIT or not at the end.
-    pub(crate) fn script(&self, random: &mut Random) -> Vec<Step> {
+    pub(super) fn script(&self, random: &mut Random) -> Vec<Step> {
         let mut script = Vec::new();
         let say = |script: &mut Vec<Step>, command: Command| {
             script.push(Step { command, wait: true });
