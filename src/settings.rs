@@ -219,10 +219,11 @@ session {
         within Duration::from_secs(1)..=Duration::from_hours(24),
         since "0.1.0", change Restart;
     /// How much later than another connection to the same passive port the client's own may come,
-    /// if it can be expected to resume the TLS session: in a session that has resumed it before,
-    /// until it has once not come, and behind a connection that was refused. Clients on long ways
-    /// need their round trips (0.6 s each by satellite); a client that has stopped resuming waits
-    /// this long once in a session. "0s" waits for nobody.
+    /// if it can be expected to resume the TLS session: behind one that was refused, and, in a
+    /// session that has been resumed, behind one that resumes a session of nobody known, until it
+    /// has once not come. Clients on long ways need their round trips (0.6 s each by satellite); a
+    /// client that has stopped resuming is refused this long after it has come. "0s" waits for
+    /// nobody.
     data_proof_timeout: Duration = Duration::from_millis(500),
         within Duration::ZERO..=Duration::from_secs(60), since "0.1.0", change Restart;
     /// Time after which a transfer that moves no byte is ended (426); up to twice as long for a

@@ -160,6 +160,21 @@ impl Channel {
         sealed.map(drop)
     }
 
+    /// Appends a message of [`ServerTls::new_ticket`](super::ServerTls::new_ticket), sealed. Only
+    /// the channel of that control connection may. Adds nothing once our side is closed, and where
+    /// the next record has to be a KeyUpdate: a ticket is never worth a fault.
+    ///
+    /// # Errors
+    ///
+    /// [`TlsError::Internal`] only.
+    pub fn seal_ticket(&mut self, message: &[u8], out: &mut Vec<u8>) -> Result<(), TlsError> {
+        let possible = !self.send_closed && self.sealer.data_records_left() > 0;
+        if possible && self.schedule.is_some() {
+            self.seal_record(HANDSHAKE, message, out)?;
+        }
+        Ok(())
+    }
+
     /// Appends our close_notify (RFC 8446 §6.1); nothing can be sealed after it. A second call,
     /// or one after a fatal alert, adds nothing.
     ///

@@ -1,12 +1,16 @@
-//! What the connections of one control session have in common: its name inside tickets, and the one
-//! TLS 1.2 session that can be resumed by session ID.
+//! What the connections of one control session have in common: its name and its user's inside
+//! tickets, what further tickets are made of, and the one TLS 1.2 session that can be resumed by
+//! session ID.
 
 use std::fmt;
+use std::num::NonZeroU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use aws_lc_rs::rand;
+use aws_lc_rs::{digest, rand};
 
 use super::TlsError;
+use super::new_session_ticket::TicketSource;
 use crate::limits::TLS_STORED_SESSION_BYTES_MAX;
 
 /// One control session, from the start of TLS on the control connection to its end or REIN: what
@@ -19,6 +23,10 @@ use crate::limits::TLS_STORED_SESSION_BYTES_MAX;
 /// handshake on its control connection.
 pub struct ControlSession {
     id: SessionId,
+    /// Who is logged in, as [`UserMark`]; 0 is nobody.
+    user: AtomicU64,
+    /// Of the control connection, if that is TLS 1.3 and tickets are given.
+    source: OnceLock<TicketSource>,
     /// Written by the control connection's handshake, before any data connection can ask for it.
     kept: OnceLock<Kept>,
 }
@@ -36,11 +44,43 @@ impl ControlSession {
     }
 
     pub(super) const fn with_id(id: SessionId) -> Self {
-        Self { id, kept: OnceLock::new() }
+        Self { id, user: AtomicU64::new(0), source: OnceLock::new(), kept: OnceLock::new() }
     }
 
     pub(super) const fn id(&self) -> SessionId {
         self.id
+    }
+
+    /// From now on `user` is logged in, and named in the tickets.
+    pub fn logged_in(&self, user: &str) {
+        self.user.store(UserMark::of(user).0.get(), Ordering::Relaxed);
+    }
+
+    /// Who is logged in.
+    pub(super) fn user(&self) -> Option<UserMark> {
+        NonZeroU64::new(self.user.load(Ordering::Relaxed)).map(UserMark)
+    }
+
+    /// Keeps what further tickets are made of, unless there is something already.
+    pub(super) fn supply(&self, source: impl FnOnce() -> Option<TicketSource>) {
+        if self.source.get().is_none()
+            && let Some(source) = source()
+        {
+            // Only the control connection's handshake does this.
+            let _ = self.source.set(source);
+        }
+    }
+
+    /// Whether there is what [`ServerTls::new_ticket`](super::ServerTls::new_ticket) makes tickets
+    /// of.
+    #[must_use]
+    pub fn gives_tickets(&self) -> bool {
+        self.source.get().is_some()
+    }
+
+    /// What further tickets are made of.
+    pub(super) fn source(&self) -> Option<&TicketSource> {
+        self.source.get()
     }
 
     /// Keeps rustls' `session` under a session ID; false when there is one already or it is too
@@ -77,6 +117,32 @@ impl SessionId {
 
     pub(super) const fn as_bytes(&self) -> &[u8; Self::BYTES] {
         &self.0
+    }
+}
+
+/// Tells a user from others inside tickets: the beginning of the SHA-256 of the name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct UserMark(NonZeroU64);
+
+impl UserMark {
+    /// Octets of a mark.
+    pub(super) const BYTES: usize = 8;
+
+    fn of(user: &str) -> Self {
+        let digest = digest::digest(&digest::SHA256, user.as_bytes());
+        let start = digest.as_ref().first_chunk().map_or(1, |start| u64::from_be_bytes(*start));
+        Self(NonZeroU64::new(start).unwrap_or(NonZeroU64::MIN))
+    }
+
+    pub(super) const fn from_bytes(bytes: [u8; Self::BYTES]) -> Option<Self> {
+        match NonZeroU64::new(u64::from_be_bytes(bytes)) {
+            Some(mark) => Some(Self(mark)),
+            None => None,
+        }
+    }
+
+    pub(super) fn to_bytes(mark: Option<Self>) -> [u8; Self::BYTES] {
+        mark.map_or(0, |mark| mark.0.get()).to_be_bytes()
     }
 }
 

@@ -14,6 +14,7 @@ use rustls::server::{ClientHello, ProducesTickets, ResolvesServerCert, StoresSer
 use rustls::sign::CertifiedKey;
 
 use super::ControlSession;
+use super::new_session_ticket::{Derived, TicketSource};
 use super::shared::{Purpose, Shared};
 use super::ticket::{StepKey, TicketRefused};
 
@@ -22,6 +23,8 @@ use super::ticket::{StepKey, TicketRefused};
 pub enum Resumption {
     /// Resumed, and the ticket or the session ID was issued by this control session.
     ThisSession,
+    /// Resumed, but the ticket was issued by another control session, of the same user.
+    SameUser,
     /// Resumed, but the ticket was issued by another control session.
     OtherSession,
     /// Full handshake: resumption is switched off.
@@ -50,7 +53,7 @@ impl Resumption {
     /// Whether any earlier session was resumed.
     #[must_use]
     pub const fn is_resumed(self) -> bool {
-        matches!(self, Self::ThisSession | Self::OtherSession)
+        matches!(self, Self::ThisSession | Self::SameUser | Self::OtherSession)
     }
 }
 
@@ -58,6 +61,7 @@ impl fmt::Display for Resumption {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::ThisSession => "resumed",
+            Self::SameUser => "ticket of another session of this user",
             Self::OtherSession => "ticket of another session",
             Self::Off => "resumption is off",
             Self::NotOffered => "no ticket offered",
@@ -93,7 +97,8 @@ const OFFERED_EXPIRED: u8 = 1;
 const OFFERED_MALFORMED: u8 = 2;
 const OFFERED_UNKNOWN_ID: u8 = 3;
 const OFFERED_OTHER: u8 = 4;
-const OFFERED_THIS: u8 = 5;
+const OFFERED_SAME_USER: u8 = 5;
+const OFFERED_THIS: u8 = 6;
 
 /// See the module's head.
 pub(super) struct Probe {
@@ -172,8 +177,9 @@ impl Probe {
         // one looked at is the one that counts.
         match (self.offered.load(Ordering::Relaxed), resumed) {
             (OFFERED_THIS, true) => Resumption::ThisSession,
+            (OFFERED_SAME_USER, true) => Resumption::SameUser,
             (_, true) => Resumption::OtherSession,
-            (OFFERED_THIS | OFFERED_OTHER, false) => Resumption::Declined,
+            (OFFERED_THIS | OFFERED_SAME_USER | OFFERED_OTHER, false) => Resumption::Declined,
             (OFFERED_EXPIRED, false) => Resumption::ExpiredOrUnknownKey,
             (OFFERED_MALFORMED, false) => Resumption::Malformed,
             (OFFERED_UNKNOWN_ID, false) => Resumption::UnknownSessionId,
@@ -229,9 +235,13 @@ impl ProducesTickets for Probe {
     }
 
     fn encrypt(&self, session: &[u8]) -> Option<Vec<u8>> {
+        let derived = Derived::take();
         let keys = self.shared.tickets.as_ref().filter(|_| self.may_have_ticket())?;
+        if self.purpose == Purpose::Control {
+            self.session.supply(|| TicketSource::of(derived?, session));
+        }
         let key = self.seal_key.get_or_init(|| keys.current(self.shared.clock.unix_time()));
-        key.as_ref()?.seal(self.session.id(), session)
+        key.as_ref()?.seal(self.session.id(), self.session.user(), session)
     }
 
     fn decrypt(&self, ticket: &[u8]) -> Option<Vec<u8>> {
@@ -247,6 +257,9 @@ impl ProducesTickets for Probe {
             }
             Ok(opened) if opened.expired => (OFFERED_EXPIRED, None),
             Ok(opened) if opened.id == self.session.id() => (OFFERED_THIS, Some(opened.session)),
+            Ok(opened) if opened.user.is_some() && opened.user == self.session.user() => {
+                (OFFERED_SAME_USER, Some(opened.session))
+            }
             Ok(opened) => (OFFERED_OTHER, Some(opened.session)),
             Err(TicketRefused::ExpiredOrUnknownKey) => (OFFERED_EXPIRED, None),
             Err(TicketRefused::Malformed) => (OFFERED_MALFORMED, None),

@@ -17,13 +17,14 @@ use super::profile::{self, GROUPS, TlsProfile};
 use super::shared::{Clock, Purpose, Shared};
 use super::suites::SUITES;
 use super::ticket::{TICKET_LIFETIME_MAX, TicketKeys};
-use super::{PemText, ServerCertificate, TlsSetupError};
+use super::{ControlSession, PemText, ServerCertificate, TlsSetupError};
 use crate::clock;
 use crate::protocol::policy::DataResumption;
 
-/// TLS 1.3 tickets on a control connection. Some clients use each only once, so there are enough
-/// for a few data connections before a client has to do without.
-const CONTROL_TICKETS: usize = 4;
+/// TLS 1.3 tickets at the end of a control connection's handshake. More follow as they are used up
+/// ([`ServerTls::new_ticket`]), so one is for the next data connection, and one in its stead if
+/// that comes to nothing.
+const CONTROL_TICKETS: usize = 2;
 
 /// What a client may name in ALPN (RFC 7301): "ftp" is registered, the other is FileZilla's. One
 /// that names only others was led here by somebody in between who means another server's protocol
@@ -165,6 +166,18 @@ impl ServerTls {
     #[must_use]
     pub fn ticket_lifetime(&self) -> Duration {
         Duration::from_secs(self.shared.ticket_lifetime_seconds.into())
+    }
+
+    /// A message for the control connection of `session` that brings its client one ticket more, to
+    /// be sealed by [`Channel::seal_ticket`](super::Channel::seal_ticket). `None` if that
+    /// connection is not TLS 1.3, or tickets are not given.
+    #[must_use]
+    pub fn new_ticket(&self, session: &ControlSession) -> Option<Vec<u8>> {
+        let keys = self.shared.tickets.as_ref()?;
+        let material = session.source()?.next();
+        let key = keys.current(self.shared.clock.unix_time())?;
+        let ticket = key.seal(session.id(), session.user(), &material.session)?;
+        material.message(&ticket, self.shared.ticket_lifetime_seconds)
     }
 
     pub(super) fn shared(&self) -> Arc<Shared> {

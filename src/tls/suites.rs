@@ -1,4 +1,5 @@
-//! The cipher suites: rustls', whose decrypters are made to judge what a record may be inside.
+//! The cipher suites: rustls', whose decrypters are made to judge what a record may be inside, and
+//! whose HKDF is listened to (`new_session_ticket`).
 //!
 //! Until the handshake is done, rustls opens the records. For some it has no alert, or not the one
 //! that is due (RFC 8446 §5, §6): a record without a content type, an alert or a handshake message
@@ -19,6 +20,7 @@ use rustls::{
 
 use super::channel::USER_CANCELED;
 use super::messages::{CERTIFICATE, CERTIFICATE_VERIFY, FINISHED, Fault, Messages};
+use super::new_session_ticket::Listening;
 
 /// All suites, in the order preferred. AES-128 with SHA-256 first: its handshake costs a third
 /// less than SHA-384 on hardware with SHA extensions, and ChaCha20 four times more per byte.
@@ -38,7 +40,7 @@ macro_rules! tls13 {
     ($($name:ident)*) => {$(
         static $name: Tls13CipherSuite = Tls13CipherSuite {
             common: common(&of_tls13(&suite::$name).common),
-            hkdf_provider: of_tls13(&suite::$name).hkdf_provider,
+            hkdf_provider: &Listening(of_tls13(&suite::$name).hkdf_provider),
             aead_alg: &Tls13Aead {
                 aead: of_tls13(&suite::$name).aead_alg,
                 hash: of_tls13(&suite::$name).common.hash_provider,

@@ -1,8 +1,8 @@
 //! Keys of session tickets: one secret for all shards, a fresh key per time step, no shared state.
 //!
-//! A ticket is `step (8) || nonce (12) || AES-256-GCM(session id (16) || rustls' session)`, the
-//! step being additional data. The key of a step is HKDF-SHA256 of the secret and the step, so
-//! every shard derives the same one, and none has to tell another.
+//! A ticket is `step (8) || nonce (12) || AES-256-GCM(session id (16) || user (8) || rustls'
+//! session)`, the step being additional data. The key of a step is HKDF-SHA256 of the secret and
+//! the step, so every shard derives the same one, and none has to tell another.
 
 use std::fmt;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use std::time::Duration;
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use aws_lc_rs::{hkdf, rand};
 
-use super::control_session::SessionId;
+use super::control_session::{SessionId, UserMark};
 
 /// RFC 8446 §4.6.1.
 pub(super) const TICKET_LIFETIME_MAX: Duration = Duration::from_secs(7 * 24 * 60 * 60);
@@ -41,6 +41,8 @@ pub(super) struct StepKey {
 pub(super) struct OpenedTicket {
     /// The control session it belongs to.
     pub(super) id: SessionId,
+    /// Who was logged in on that when it was made.
+    pub(super) user: Option<UserMark>,
     /// rustls' part.
     pub(super) session: Vec<u8>,
     /// Its lifetime is over.
@@ -78,7 +80,7 @@ impl TicketKeys {
             ticket.split_first_chunk::<STEP_BYTES>().ok_or(TicketRefused::Malformed)?;
         let (nonce, sealed) =
             rest.split_first_chunk::<NONCE_BYTES>().ok_or(TicketRefused::Malformed)?;
-        if sealed.len() < SessionId::BYTES + TAG_BYTES {
+        if sealed.len() < SessionId::BYTES + UserMark::BYTES + TAG_BYTES {
             return Err(TicketRefused::Malformed);
         }
         let refused = TicketRefused::ExpiredOrUnknownKey;
@@ -94,9 +96,16 @@ impl TicketKeys {
         let plain = key
             .open_in_place(Nonce::assume_unique_for_key(*nonce), Aad::from(*step), &mut sealed)
             .map_err(|_| refused)?;
-        let (id, session) =
+        let (id, rest) =
             plain.split_first_chunk::<{ SessionId::BYTES }>().ok_or(TicketRefused::Malformed)?;
-        Ok(OpenedTicket { id: SessionId::from_bytes(*id), session: session.to_vec(), expired })
+        let (user, session) =
+            rest.split_first_chunk::<{ UserMark::BYTES }>().ok_or(TicketRefused::Malformed)?;
+        Ok(OpenedTicket {
+            id: SessionId::from_bytes(*id),
+            user: UserMark::from_bytes(*user),
+            session: session.to_vec(),
+            expired,
+        })
     }
 
     fn of_step(&self, step: u64) -> Option<StepKey> {
@@ -108,14 +117,20 @@ impl TicketKeys {
 }
 
 impl StepKey {
-    /// Seals a ticket of `session` for the control session `id`. The nonce is random: a collision
-    /// would need billions of tickets in one step.
-    pub(super) fn seal(&self, id: SessionId, session: &[u8]) -> Option<Vec<u8>> {
+    /// Seals a ticket of `session` for the control session `id`, on which `user` is logged in. The
+    /// nonce is random: a collision would need billions of tickets in one step.
+    pub(super) fn seal(
+        &self,
+        id: SessionId,
+        user: Option<UserMark>,
+        session: &[u8],
+    ) -> Option<Vec<u8>> {
         let step = self.step.to_be_bytes();
         let mut nonce = [0; NONCE_BYTES];
         rand::fill(&mut nonce).ok()?;
-        let mut plain = Vec::with_capacity(SessionId::BYTES + session.len());
+        let mut plain = Vec::with_capacity(SessionId::BYTES + UserMark::BYTES + session.len());
         plain.extend_from_slice(id.as_bytes());
+        plain.extend_from_slice(&UserMark::to_bytes(user));
         plain.extend_from_slice(session);
         let tag = self
             .key
@@ -149,17 +164,24 @@ mod tests {
 
     const LIFETIME: Duration = Duration::from_secs(1000);
     const ID: SessionId = SessionId::from_bytes([7; 16]);
+    const USER: Option<UserMark> = UserMark::from_bytes([9; 8]);
 
     #[track_caller]
     fn check(sealed_at: u64, opened_at: u64, expired: Result<bool, TicketRefused>) {
         let keys = TicketKeys::new(&[1; 32], LIFETIME);
-        let ticket =
-            keys.current(Duration::from_secs(sealed_at)).unwrap().seal(ID, b"session").unwrap();
+        let ticket = keys
+            .current(Duration::from_secs(sealed_at))
+            .unwrap()
+            .seal(ID, USER, b"session")
+            .unwrap();
         // Another shard derives its keys for itself.
         let other = TicketKeys::new(&[1; 32], LIFETIME);
         let opened = other.open(Duration::from_secs(opened_at), &ticket);
         let session = b"session".to_vec();
-        assert_eq!(opened, expired.map(|expired| OpenedTicket { id: ID, session, expired }));
+        assert_eq!(
+            opened,
+            expired.map(|expired| OpenedTicket { id: ID, user: USER, session, expired })
+        );
     }
 
     #[test]
@@ -179,7 +201,7 @@ mod tests {
     fn damaged_and_foreign_tickets_are_refused() {
         let keys = TicketKeys::new(&[1; 32], LIFETIME);
         let now = Duration::from_secs(10_000);
-        let ticket = keys.current(now).unwrap().seal(ID, b"session").unwrap();
+        let ticket = keys.current(now).unwrap().seal(ID, USER, b"session").unwrap();
         let foreign = TicketKeys::new(&[2; 32], LIFETIME);
         assert_eq!(foreign.open(now, &ticket), Err(TicketRefused::ExpiredOrUnknownKey));
         for bit in 0..ticket.len() * 8 {

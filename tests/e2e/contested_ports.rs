@@ -8,7 +8,7 @@ use crate::support::server::BOTH_LISTENERS;
 use crate::support::tls::{TLS12, TLS13};
 use crate::support::wait::{Stopwatch, pause};
 use crate::support::wire::{End, Wire};
-use crate::support::{Client, Server, Tls};
+use crate::support::{Client, Listener, Server, Tls, wait_until};
 
 const VERSIONS: [&[&rustls::SupportedProtocolVersion]; 2] = [TLS12, TLS13];
 
@@ -147,13 +147,12 @@ fn a_client_with_a_long_way_is_waited_for() {
     });
 }
 
-/// And with no time for it, a client that has just stopped resuming is served at once: of several
-/// sessions on a busy machine, some one is served in less than the default.
+/// And with no time for it, a client that has stopped resuming is refused at once: of several
+/// sessions on a busy machine, some one is in less than the default.
 #[test]
 fn nobody_is_waited_for_in_no_time() {
-    let config = "[limits]\ndata_proof_timeout = \"0s\"\n[tls]\nversions = [\"1.3\"]";
-    let server = configured(config);
-    let served_in = |()| {
+    let server = configured("[limits]\ndata_proof_timeout = \"0s\"");
+    let refused_in = |()| {
         let mut client = Client::implicit(&server).login();
         downloads(&mut client);
         client.data_tls = client.tls.clone().no_resumption();
@@ -162,12 +161,13 @@ fn nobody_is_waited_for_in_no_time() {
         let watch = Stopwatch::start();
         let mut data = Wire::connect(address);
         client.secure(&mut data);
-        assert_eq!(client.receive(data), b"content");
+        client.expect_reply(522);
         let elapsed = watch.elapsed();
+        assert_gets_nothing(data);
         client.quit();
         elapsed
     };
-    let fastest = [(); 5].map(served_in).into_iter().min().unwrap();
+    let fastest = [(); 5].map(refused_in).into_iter().min().unwrap();
     assert!(fastest < Duration::from_millis(400), "only after {fastest:?}");
 }
 
@@ -187,12 +187,12 @@ fn a_stranger_in_its_handshake_does_not_keep_the_client_out() {
     });
 }
 
-/// A ticket of another session is no proof, though it is one of the same user.
+/// A ticket of another session is no proof.
 #[test]
 fn a_ticket_of_another_session_is_no_proof() {
     let server = server("prefer");
     each_client(&server, true, |mut client, tls| {
-        let other = Client::open_with(&server, BOTH_LISTENERS[0], tls.fresh()).login();
+        let other = Client::open_with(&server, BOTH_LISTENERS[0], tls.fresh());
         let address = client.epsv();
         client.expect("RETR file", 150);
         let stranger = connect_and_shake(address, &other.tls);
@@ -223,28 +223,69 @@ fn of_two_without_proof_neither_gets_it() {
     });
 }
 
-/// A client that resumes with a ticket it keeps, as all do in TLS 1.2, has no reason to come
-/// without. One that uses each ticket once may have none left, and is served.
+/// Unless the user of both is the same, who shows in TLS 1.3 a ticket that was given after the
+/// log-in: clients with one store for all their sessions do.
 #[test]
-fn who_keeps_its_tickets_must_resume() {
+fn a_ticket_of_the_same_user_is_proof() {
+    let server = server("prefer");
+    for listener in BOTH_LISTENERS {
+        let own = server.tls().versions(TLS13);
+        let mut client = Client::open_with(&server, listener, own).login();
+        downloads(&mut client);
+        let other = server.tls().versions(TLS13);
+        let other = Client::open_with(&server, listener, other).login();
+        client.data_tls = other.tls.clone();
+        // The one that came with the log-in is used first.
+        downloads(&mut client);
+        client.quit();
+        other.quit();
+    }
+    let said = |line: &str| line.contains("ticket of another session of this user");
+    wait_until("the log says so", || server.log().lines().any(said));
+}
+
+/// A client that has resumed has no reason to come without, in any version: it is given what it
+/// needs for it.
+#[test]
+fn who_has_resumed_must() {
     let server = server("prefer");
     each_client(&server, true, |mut client, tls| {
-        let tls12 =
-            client.wire.tls().unwrap().protocol_version() == Some(rustls::ProtocolVersion::TLSv1_2);
-        client.data_tls = tls;
-        for _ in 0..2 {
+        let own = std::mem::replace(&mut client.data_tls, tls);
+        for command in ["RETR file", "STOR never", "MLSD"] {
             let mut data = client.passive();
-            client.expect("RETR file", 150);
+            client.expect(command, 150);
+            // In TLS 1.3 the client is done before the server has judged.
             client.secure(&mut data);
-            if tls12 {
-                assert_gets_nothing(data);
-                client.expect_reply(522);
-            } else {
-                assert_eq!(client.receive(data), b"content");
-            }
+            assert_gets_nothing(data);
+            client.expect_reply(522);
         }
+        assert!(!server.root().join("never").exists());
+        client.data_tls = own;
+        downloads(&mut client);
         client.quit();
     });
+}
+
+/// Once the control connection has left TLS there are no further tickets, and a client may run out.
+#[test]
+fn who_has_left_tls_may_run_out() {
+    let server = configured("[tls]\nversions = [\"1.3\"]\n[policy]\nallow_ccc = true");
+    let tls = server.tls().versions(TLS13);
+    let mut client = Client::open_with(&server, Listener::Explicit, tls).login();
+    client.expect("CCC", 200);
+    client.end_tls();
+    client.private = true;
+    let resumed = [(); 6].map(|()| {
+        let mut data = client.begin("STOR up");
+        data.send(b"content").unwrap();
+        data.close_notify().unwrap();
+        data.fin();
+        client.expect_reply(226);
+        data.resumed()
+    });
+    // Two tickets came with the handshake, one with the log-in.
+    assert_eq!(resumed, [true, true, true, false, false, false]);
+    client.quit();
 }
 
 /// However many come, one announcement takes a bounded number of them, and the session goes on.

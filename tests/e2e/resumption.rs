@@ -201,8 +201,8 @@ fn tickets_of_uploads_come_last() {
     client.quit();
 }
 
-/// Ten times as many uploads as there are tickets on the control connection, for a client that uses
-/// each ticket once.
+/// Twenty times as many uploads as there are tickets at first on the control connection, for a
+/// client that uses each once, whether it reads those that an upload brings or not.
 #[test]
 fn uploads_do_not_use_up_the_tickets() {
     let server = server("require");
@@ -211,6 +211,14 @@ fn uploads_do_not_use_up_the_tickets() {
         let mut client = Client::open_with(&server, Listener::Implicit, tls).login();
         for turn in 0..40 {
             assert!(store(&mut client, "up"), "upload {turn}");
+        }
+        for turn in 0..40 {
+            let mut data = client.begin("STOR up");
+            assert!(data.resumed(), "upload {turn} without its ticket");
+            data.send(b"content").unwrap();
+            data.close_notify().unwrap();
+            data.fin();
+            client.expect_reply(226);
         }
         client.quit();
     }

@@ -181,6 +181,31 @@ fn several_urls_on_one_connection() {
     }
 }
 
+/// Many uploads on one connection resume, too: curl uses each TLS 1.3 ticket once and reads none
+/// that an upload brings.
+#[test]
+fn many_uploads_on_one_connection() {
+    let site = Site::requiring_resumption();
+    for listener in BOTH_LISTENERS {
+        let url = site.url(listener, Family::V4);
+        let mut arguments = pinned("1.3");
+        let names: Vec<_> = (0..12).map(|number| format!("up {number}")).collect();
+        for (name, seed) in names.iter().zip(20..) {
+            content::write(&site.local(name), 10_000, seed);
+            let to = format!("{url}/{}", name.replace(' ', "%20"));
+            arguments.extend(["--upload-file".into(), text(&site, name), to]);
+        }
+        let finished = curl(&site, &arguments).success();
+        for name in &names {
+            let hash = content::sha256_of(&site.local(name));
+            assert_eq!(hash, content::sha256_of(&site.served(name)));
+            fs::remove_file(site.served(name)).unwrap();
+        }
+        assert_eq!(finished.count("< 230"), 1, "more than one log-in: {finished}");
+        assert_resumed(&finished, names.len());
+    }
+}
+
 /// Under `require` uploads work too, and the log calls every data connection resumed.
 #[test]
 fn uploads_resume_the_control_session() {

@@ -42,6 +42,30 @@ fn trees_both_ways() {
     }
 }
 
+/// Several sessions at once, with one store of tickets for all: each shows tickets of the others,
+/// and none is ever refused.
+#[test]
+fn many_sessions_with_one_store() {
+    let site = Site::start();
+    for listener in BOTH_LISTENERS {
+        let up = site.local("up");
+        fs::create_dir_all(&up).unwrap();
+        for number in 0..120 {
+            content::write(&up.join(format!("file {number}")), 5_000, number);
+        }
+        let up = up.display().to_string();
+        let many = ["--transfers", "8", "--low-level-retries", "1"];
+        let copied = |from: &str, to: &str| {
+            rclone(&site, listener, &[&["copy", from, to][..], &many].concat()).success();
+        };
+        copied(&up, ":ftp:/tree");
+        copied(":ftp:/tree", &site.local("down").display().to_string());
+        assert_eq!(content::tree(&site.local("down")), content::tree(&site.local("up")));
+        fs::remove_dir_all(site.local("down")).unwrap();
+        fs::remove_dir_all(site.served("tree")).unwrap();
+    }
+}
+
 fn rclone(site: &Site, listener: Listener, arguments: &[&str]) -> Finished {
     let address = site.address(listener, Family::V4);
     let tls = match listener {

@@ -4,8 +4,8 @@
 //!
 //! - One that proves itself gets it at once.
 //! - One that does not, and may have it all the same, gets it only after the transfer command, when
-//!   no other is in its handshake, or none of those has proved itself for [`OTHERS_MAX`]. With a
-//!   client that can be expected to prove itself it waits for that client to come, for
+//!   no other is in its handshake, or none of those has proved itself for [`OTHERS_MAX`]. Where the
+//!   client can be expected to prove itself it waits for that one to come, for
 //!   `limits.data_proof_timeout`.
 //! - Of two that do not, nobody knows which is the client's: neither gets it.
 //! - Where one was refused or has failed, the client's own may still come.

@@ -1,12 +1,17 @@
 //! What a data connection must prove before it gets a transfer (RFC 4217 §10.2). In TLS it proves
 //! that it is the session's by resuming it, for only its client has the keys; without that, anybody
-//! at the client's address who reaches the port first looks the same.
+//! at the client's address who reaches the port first looks the same. So the client is also to be
+//! kept in tickets: many use each but once.
 
 use std::cell::Cell;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::protocol::policy::DataResumption;
 use crate::tls::{HandshakeFacts, Resumption, TicketMark};
+
+/// How long clients are taken to keep what they resume, at most: GnuTLS shows no session that is
+/// older than an hour.
+const CLIENTS_KEEP: Duration = Duration::from_hours(1);
 
 /// What is known of one session's client. A session that begins TLS anew (REIN) begins a new one.
 #[derive(Debug, Default)]
@@ -19,10 +24,14 @@ pub(crate) struct Proof {
     last: Cell<Option<TicketMark>>,
     /// The client resumes with one ticket again and again: it does not run out of them.
     keeps_tickets: Cell<bool>,
-    /// When a client may take the tickets of the control connection for too old.
+    /// The client can be given further ones.
+    supplied: Cell<bool>,
+    /// It is about to use one, or has none, or one is worth more since the log-in.
+    ticket_due: Cell<bool>,
+    /// When a client may take those that it has for too old.
     tickets_end: Cell<Option<Instant>>,
     /// A connection without proof had no other beside it, though one with proof was waited for.
-    runs_out: Cell<bool>,
+    uses_others: Cell<bool>,
 }
 
 /// What a data connection's handshake is worth.
@@ -48,16 +57,48 @@ struct Shown {
 }
 
 impl Proof {
-    /// The control connection is protected. Its client has shown this certificate, and was given
-    /// tickets that are good until `tickets_end`.
-    pub(crate) fn protected(&self, certificate: Option<[u8; 32]>, tickets_end: Instant) {
+    /// The control connection is protected. Its client has shown this certificate; its tickets are
+    /// good for `lifetime`, and there are more of them if it is `supplied`.
+    pub(crate) fn protected(
+        &self,
+        certificate: Option<[u8; 32]>,
+        supplied: bool,
+        now: Instant,
+        lifetime: Duration,
+    ) {
         self.certificate.set(certificate);
-        self.tickets_end.set(Some(tickets_end));
+        self.supplied.set(supplied);
+        self.ticket_given(now, lifetime);
     }
 
-    /// A log-in, by certificate or not.
+    /// The control connection leaves TLS (CCC): no further tickets.
+    pub(crate) fn unprotected(&self) {
+        self.supplied.set(false);
+    }
+
+    /// A log-in, by certificate or not. A ticket that names the user is worth more than those the
+    /// client has.
     pub(crate) fn logged_in(&self, by_certificate: bool) {
         self.by_certificate.set(by_certificate);
+        self.ticket_due.set(true);
+    }
+
+    /// A protected transfer begins. Whatever becomes of it, the client may use a ticket for it, so
+    /// it is given one, unless it keeps those it has, or shows no interest in them.
+    pub(crate) fn transfer_begins(&self) {
+        if self.last.get().is_some() && !self.keeps_tickets.get() {
+            self.ticket_due.set(true);
+        }
+    }
+
+    /// Whether the client is to be given a ticket; once for each reason.
+    pub(crate) fn take_ticket_due(&self) -> bool {
+        self.supplied.get() && self.ticket_due.replace(false)
+    }
+
+    /// The client was given a ticket that is good for `lifetime`.
+    pub(crate) fn ticket_given(&self, now: Instant, lifetime: Duration) {
+        self.tickets_end.set(Some(now + lifetime.min(CLIENTS_KEEP)));
     }
 
     /// What the handshake of a data connection is worth at `now`.
@@ -68,36 +109,50 @@ impl Proof {
         now: Instant,
     ) -> Verdict {
         let certificate = facts.client_certificate.as_ref().map(|shown| shown.sha256);
-        self.weigh(policy, Shown { resumption: facts.resumption, certificate }, now)
+        let verdict = self.weigh(policy, Shown { resumption: facts.resumption, certificate }, now);
+        if verdict == Verdict::Refused {
+            // If it is the client's, it has lost its tickets.
+            self.ticket_due.set(true);
+        }
+        verdict
     }
 
     /// The rule:
     ///
     /// - A handshake that resumes the session is proof.
-    /// - One with the certificate of the control connection is, unless the policy is `require`.
-    /// - Any other is refused under `require`, and in a session that was logged in by certificate.
-    /// - A full handshake is refused where the client needs none: it has resumed with a ticket that
-    ///   it keeps, and that is good still.
-    ///
-    /// That a session has resumed before is no reason by itself: clients that use each ticket of
-    /// TLS 1.3 once and read none after an upload (curl, suppaftp) run out of them, and some show
-    /// the ticket of another of their own sessions (rclone). For them one that proves itself is
-    /// waited for, until it has once not come.
+    /// - So is, unless the policy is `require`, one that resumes another session of the same user
+    ///   (rclone keeps one ticket for all its sessions), or has the certificate of the control
+    ///   connection.
+    /// - Any other is refused under `require`, in a session that was logged in by certificate, and
+    ///   once the client has resumed: it can go on doing so, as long as it has tickets that are
+    ///   good.
+    /// - But one that resumes a session of nobody known is not refused for the last reason: clients
+    ///   with one store for all their sessions show the tickets of those that are not logged in
+    ///   yet, and in TLS 1.2 no ticket ever names a user. One with more proof is waited for, until
+    ///   it has once not come.
     fn weigh(&self, policy: DataResumption, shown: Shown, now: Instant) -> Verdict {
         let required = policy == DataResumption::Require;
         let certificate = shown.certificate;
         let same = certificate.is_some() && certificate == self.certificate.get();
-        if shown.resumption.is_this_session() || (same && !required) {
-            return Verdict::Proven;
+        match shown.resumption {
+            Resumption::ThisSession => return Verdict::Proven,
+            Resumption::SameUser if !required => return Verdict::Proven,
+            _ if same && !required => return Verdict::Proven,
+            _ => {}
         }
-        let needless = self.keeps_tickets.get()
-            && !shown.resumption.is_resumed()
-            && self.tickets_end.get().is_some_and(|end| now < end);
-        if required || self.by_certificate.get() || needless {
+        let must = self.must_resume(now);
+        let refused = must && !shown.resumption.is_resumed();
+        if required || self.by_certificate.get() || refused {
             return Verdict::Refused;
         }
-        let expected = self.last.get().is_some() && !self.runs_out.get();
-        Verdict::Unproven { expected }
+        Verdict::Unproven { expected: must && !self.uses_others.get() }
+    }
+
+    /// The client has shown that it resumes, and has what it needs for it.
+    fn must_resume(&self, now: Instant) -> bool {
+        self.last.get().is_some()
+            && (self.keeps_tickets.get() || self.supplied.get())
+            && self.tickets_end.get().is_some_and(|end| now < end)
     }
 
     /// A data connection has resumed the session, with the ticket of this mark. Those of TLS 1.2
@@ -105,6 +160,9 @@ impl Proof {
     pub(crate) fn resumed(&self, mark: Option<TicketMark>, tls12: bool) {
         if tls12 || (mark.is_some() && mark == self.last.get()) {
             self.keeps_tickets.set(true);
+        } else if self.last.get().is_none() {
+            // Some keep one and are without from now on.
+            self.ticket_due.set(true);
         }
         self.last.set(mark.or(self.last.get()));
     }
@@ -112,44 +170,49 @@ impl Proof {
     /// A connection without proof was the only one.
     pub(crate) fn came_alone(&self) {
         if self.last.get().is_some() {
-            self.runs_out.set(true);
+            self.uses_others.set(true);
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::clock;
+    use crate::tls::TlsVersion;
     use DataResumption::{Off, Prefer, Require};
-    use Resumption::{NotOffered, OtherSession, ThisSession};
+    use Resumption::{NotOffered, OtherSession, SameUser, ThisSession};
     use Verdict::{Proven, Refused};
 
-    const AT_ONCE: Verdict = Verdict::Unproven { expected: false };
-    const LATER: Verdict = Verdict::Unproven { expected: true };
+    const LIFETIME: Duration = Duration::from_secs(1000);
 
-    /// Resumed; nothing; a stranger's ticket; the certificate; another one; a stranger's ticket
-    /// with the certificate.
-    const SHOWN: [(Resumption, Option<[u8; 32]>); 6] = [
+    /// Resumed; a ticket of the same user; nothing; a stranger's ticket; the certificate; another
+    /// one; a stranger's ticket with the certificate.
+    const SHOWN: [(Resumption, Option<[u8; 32]>); 7] = [
         (ThisSession, None),
+        (SameUser, None),
         (NotOffered, None),
         (OtherSession, None),
         (NotOffered, Some([1; 32])),
         (NotOffered, Some([2; 32])),
         (OtherSession, Some([1; 32])),
     ];
+    const ANY: Verdict = Verdict::Unproven { expected: false };
+    const LATER: Verdict = Verdict::Unproven { expected: true };
+    const LOOSE: [Verdict; 7] = [Proven, Proven, ANY, ANY, Proven, ANY, Proven];
+    const MUST: [Verdict; 7] = [Proven, Proven, Refused, LATER, Proven, Refused, Proven];
+    const STRICT: [Verdict; 7] = [Proven, Proven, Refused, Refused, Proven, Refused, Proven];
+    const REQUIRED: [Verdict; 7] = [Proven, Refused, Refused, Refused, Refused, Refused, Refused];
 
-    fn proof(by_certificate: bool, tickets_end: Instant) -> Proof {
+    fn proof(by_certificate: bool, supplied: bool, now: Instant) -> Proof {
         let proof = Proof::default();
-        proof.protected(Some([1; 32]), tickets_end);
+        proof.protected(Some([1; 32]), supplied, now, LIFETIME);
         proof.logged_in(by_certificate);
         proof
     }
 
     #[track_caller]
-    fn check(proof: &Proof, policy: DataResumption, now: Instant, expected: [Verdict; 6]) {
+    fn check(proof: &Proof, policy: DataResumption, now: Instant, expected: [Verdict; 7]) {
         let seen = SHOWN.map(|(resumption, certificate)| {
             proof.weigh(policy, Shown { resumption, certificate }, now)
         });
@@ -159,56 +222,98 @@ mod tests {
     #[test]
     fn who_gets_a_transfer() {
         let now = clock::now();
-        let end = now + Duration::from_secs(1);
-        let refused = [Proven, Refused, Refused, Refused, Refused, Refused];
         for by_certificate in [false, true] {
-            check(&proof(by_certificate, end), Require, now, refused);
+            check(&proof(by_certificate, true, now), Require, now, REQUIRED);
         }
         for policy in [Off, Prefer] {
-            let any = [Proven, AT_ONCE, AT_ONCE, Proven, AT_ONCE, Proven];
-            check(&proof(false, end), policy, now, any);
-            let certificate = [Proven, Refused, Refused, Proven, Refused, Proven];
-            check(&proof(true, end), policy, now, certificate);
+            check(&proof(false, true, now), policy, now, LOOSE);
+            check(&proof(true, true, now), policy, now, STRICT);
         }
     }
 
     #[test]
-    fn who_keeps_its_ticket_is_not_short_of_them() {
+    fn who_has_resumed_must() {
         let now = clock::now();
-        let end = now + Duration::from_secs(1);
-        let strict = [Proven, Refused, LATER, Proven, Refused, Proven];
-        let loose = [Proven, LATER, LATER, Proven, LATER, Proven];
         for tls12 in [true, false] {
-            let proof = proof(false, end);
-            proof.resumed(Some(TicketMark::of(b"ticket 1")), tls12);
-            check(&proof, Prefer, now, if tls12 { strict } else { loose });
-            proof.resumed(Some(TicketMark::of(b"ticket 1")), tls12);
-            check(&proof, Prefer, now, strict);
-            // Too old to be shown.
-            check(&proof, Prefer, end, loose);
+            let proof = proof(false, !tls12, now);
+            for ticket in [b"ticket 1", b"ticket 2"] {
+                proof.resumed(Some(TicketMark::of(ticket)), tls12);
+                check(&proof, Prefer, now, MUST);
+                check(&proof, Require, now, REQUIRED);
+            }
+            // Its tickets are too old to be shown.
+            check(&proof, Prefer, now + LIFETIME, LOOSE);
+            check(&proof, Require, now + LIFETIME, REQUIRED);
+            proof.ticket_given(now + LIFETIME, LIFETIME);
+            check(&proof, Prefer, now + LIFETIME, MUST);
+            // It shows those of its other sessions.
+            proof.came_alone();
+            check(&proof, Prefer, now, [Proven, Proven, Refused, ANY, Proven, Refused, Proven]);
         }
     }
 
     #[test]
-    fn who_uses_each_ticket_once_may_run_out() {
+    fn tickets_are_kept_for_an_hour_at_most() {
         let now = clock::now();
-        let proof = proof(false, now + Duration::from_secs(1));
-        proof.came_alone();
+        let proof = Proof::default();
+        proof.protected(None, true, now, Duration::from_hours(24));
+        proof.resumed(Some(TicketMark::of(b"ticket")), false);
+        assert!(proof.must_resume(now + Duration::from_mins(59)));
+        assert!(!proof.must_resume(now + Duration::from_hours(1)));
+    }
+
+    #[test]
+    fn who_can_be_given_no_more_may_run_out() {
+        let now = clock::now();
+        let proof = proof(false, true, now);
+        proof.resumed(Some(TicketMark::of(b"ticket 1")), false);
+        proof.unprotected();
+        check(&proof, Prefer, now, LOOSE);
+        assert!(!proof.take_ticket_due());
+        // But not who needs no more.
+        proof.resumed(Some(TicketMark::of(b"ticket 1")), false);
+        check(&proof, Prefer, now, MUST);
+    }
+
+    #[test]
+    fn a_ticket_is_due_for_each_transfer_of_who_uses_them_up() {
+        let now = clock::now();
+        let proof = proof(false, true, now);
+        assert!(proof.take_ticket_due() && !proof.take_ticket_due(), "for the log-in");
+        proof.transfer_begins();
+        assert!(!proof.take_ticket_due(), "it may not resume at all");
         for ticket in [b"ticket 1", b"ticket 2"] {
             proof.resumed(Some(TicketMark::of(ticket)), false);
-            check(&proof, Prefer, now, [Proven, LATER, LATER, Proven, LATER, Proven]);
+            assert_eq!(
+                proof.take_ticket_due(),
+                ticket == b"ticket 1",
+                "the first was not foreseen"
+            );
+            proof.transfer_begins();
+            assert!(proof.take_ticket_due() && !proof.take_ticket_due());
         }
-        proof.came_alone();
-        check(&proof, Prefer, now, [Proven, AT_ONCE, AT_ONCE, Proven, AT_ONCE, Proven]);
+        proof.resumed(Some(TicketMark::of(b"ticket 2")), false);
+        proof.transfer_begins();
+        assert!(!proof.take_ticket_due(), "it keeps what it has");
     }
 
     #[test]
-    fn no_certificate_is_none_to_compare() {
-        let proof = Proof::default();
-        proof.logged_in(true);
-        for certificate in [None, Some([0; 32])] {
-            let shown = Shown { resumption: NotOffered, certificate };
-            assert_eq!(proof.weigh(Prefer, shown, clock::now()), Refused);
-        }
+    fn who_is_refused_is_given_what_it_needs() {
+        let now = clock::now();
+        let proof = proof(false, true, now);
+        proof.take_ticket_due();
+        let facts = HandshakeFacts {
+            version: TlsVersion::Tls13,
+            cipher_suite: String::new(),
+            group: None,
+            resumption: NotOffered,
+            ticket: None,
+            server_name: None,
+            client_certificate: None,
+        };
+        assert_eq!(proof.judge(Prefer, &facts, now), ANY);
+        assert!(!proof.take_ticket_due());
+        assert_eq!(proof.judge(Require, &facts, now), Refused);
+        assert!(proof.take_ticket_due());
     }
 }

@@ -170,6 +170,9 @@ impl Control {
         let Some((root, user, lax_upload_eof)) = opening else {
             return self.answers.push_back(Input::TransferOpened(Err(FileError::NotFound)));
         };
+        if self.session.security().level() == ProtectionLevel::Private {
+            self.proof.transfer_begins();
+        }
         let device = root.device_of(request.path());
         let files = self.context.files(&user, device);
         let local = self.context.is_local(&root, request.path(), &files, device);
@@ -194,6 +197,7 @@ impl Control {
             Event::LoggedIn { user, by_certificate } => {
                 counters.logins.increment();
                 self.proof.logged_in(*by_certificate);
+                self.tls_session.logged_in(user);
                 tracing::info!(target: LOG_IN, %peer, user, by_certificate, "logged in");
             }
             Event::LoginFailed { user, failures } => {

@@ -135,7 +135,9 @@ impl Control {
         let description = format!("{} {}", facts.version.name(), facts.cipher_suite);
         self.certificate = facts.client_certificate;
         let shown = self.certificate.as_ref().map(|shown| shown.sha256);
-        self.proof.protected(shown, clock::now() + self.context.parts.tls.ticket_lifetime());
+        let lifetime = self.context.parts.tls.ticket_lifetime();
+        let supplied = self.tls_session.gives_tickets();
+        self.proof.protected(shown, supplied, clock::now(), lifetime);
         // Its first command may wait for the acknowledgement of its Finished.
         if self.out.is_empty() {
             self.stream.acknowledge();
@@ -207,8 +209,11 @@ impl Control {
     pub(super) fn perform(&mut self) {
         while let Some(output) = self.session.poll_output() {
             let performed = match output {
-                Output::Reply(reply) => self.wire.send(&reply, &mut self.out),
+                Output::Reply(reply) => {
+                    self.give_ticket().and_then(|()| self.wire.send(&reply, &mut self.out))
+                }
                 Output::ShutdownTls(after) => {
+                    self.proof.unprotected();
                     self.plain.clear();
                     self.wire.shut_down_tls(after, &mut self.out)
                 }
@@ -223,6 +228,17 @@ impl Control {
                 self.closing = true;
             }
         }
+    }
+
+    /// In front of a reply, so that the client has read it before it can do anything next.
+    fn give_ticket(&mut self) -> Result<(), TlsError> {
+        if !self.proof.take_ticket_due() {
+            return Ok(());
+        }
+        let tls = &self.context.parts.tls;
+        let Some(message) = tls.new_ticket(&self.tls_session) else { return Ok(()) };
+        self.proof.ticket_given(clock::now(), tls.ticket_lifetime());
+        self.wire.send_ticket(&message, &mut self.out)
     }
 
     pub(super) fn start_tls(&mut self, host: Option<&str>) -> Result<(), TlsError> {

@@ -97,6 +97,22 @@ impl Wire {
         }
     }
 
+    /// Appends what brings the client one session ticket more.
+    ///
+    /// # Errors
+    ///
+    /// As [`Channel::seal_ticket`].
+    pub(crate) fn send_ticket(
+        &mut self,
+        message: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<(), TlsError> {
+        match self {
+            Self::Protected(channel) => channel.seal_ticket(message, out),
+            Self::Clear | Self::Handshake(_) | Self::Draining(_) => Ok(()),
+        }
+    }
+
     /// Starts leaving TLS: close_notify into `out`, then drain.
     ///
     /// # Errors

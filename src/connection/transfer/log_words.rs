@@ -110,7 +110,7 @@ mod tests {
         assert_eq!(rows("data_path"), sorted([ways, vec!["none"]].concat()));
         assert_eq!(rows("storage"), sorted(words_of(include_str!("report.rs"))));
         let resumption = words_of(include_str!("../../tls/probe.rs"));
-        assert!(resumption.len() == 8, "{resumption:?}");
+        assert!(resumption.len() == 9, "{resumption:?}");
         assert_eq!(rows("resumption"), sorted([resumption, vec!["none"]].concat()));
     }
 }

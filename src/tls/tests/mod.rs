@@ -5,6 +5,7 @@ mod handshakes;
 mod kernel;
 mod profiles;
 mod records;
+mod resumption;
 
 use std::cell::Cell;
 use std::collections::BTreeSet;
