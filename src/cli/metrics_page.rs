@@ -135,24 +135,15 @@ impl Page {
             let names = self.figures.first().map(|first| values(first).as_slice());
             for (index, (name, _)) in names.unwrap_or_default().iter().enumerate() {
                 let Some((kind, help)) = metrics::describe(name) else { continue };
-                let (kind, suffix) = match kind {
+                let (prometheus, suffix) = match kind {
                     Kind::Counter => ("counter", "_total"),
-                    Kind::Gauge => ("gauge", ""),
+                    Kind::Gauge | Kind::Span => ("gauge", ""),
                 };
-                // Times are in seconds on a page, as both formats would have it.
-                let time = name.strip_suffix("_milliseconds").map(|name| format!("{name}_seconds"));
-                let name = time.as_deref().unwrap_or(name);
-                text.family(name, kind, help);
+                text.family(name, prometheus, help);
                 let sample = format!("{name}{suffix}");
                 for figures in &self.figures {
                     let value = values(figures).get(index).map_or(0, |(_, value)| *value);
-                    match time {
-                        Some(_) => {
-                            let seconds = format!("{}.{:03}", value / 1000, value % 1000);
-                            text.sample(&sample, "shard", figures.shard, seconds);
-                        }
-                        None => text.sample(&sample, "shard", figures.shard, value),
-                    }
+                    text.sample(&sample, "shard", figures.shard, kind.written(value));
                 }
             }
         }
@@ -264,7 +255,7 @@ mod tests {
         let figures = |shard, logins, sessions| Figures {
             shard,
             counters: vec![("logins", logins), ("handshakes_most", 4), ("uploads", 0)],
-            gauges: vec![("sessions", sessions), ("helper_work_oldest_milliseconds", 1050)],
+            gauges: vec![("sessions", sessions), ("helper_work_oldest_seconds", 1050)],
         };
         let figures = vec![figures(0, 3, 1), figures(2, 5, 0)];
         let page = Page { shards: 3, figures, lines_dropped: 7 };

@@ -234,8 +234,7 @@ impl Context {
         self.counters.helper_threads_added.add(helpers.added());
         self.gauges.file_work_waiting.set(load.waiting as u64);
         self.gauges.file_work_running.set(load.running as u64);
-        let oldest = u64::try_from(load.oldest.as_millis()).unwrap_or(u64::MAX);
-        self.gauges.helper_work_oldest_milliseconds.set(oldest);
+        self.gauges.helper_work_oldest_seconds.set(load.oldest);
     }
 
     /// Counts a session of `user`; false when the user has all it may have.

@@ -3,6 +3,7 @@
 
 use std::cell::Cell;
 use std::rc::Rc;
+use std::time::Duration;
 
 use super::Kind;
 
@@ -29,7 +30,7 @@ values! {
     file_work_running: Level,
     /// How long the oldest work of helper threads, password hashes included, has waited and run: of
     /// seconds, a file system does not answer.
-    helper_work_oldest_milliseconds: Level,
+    helper_work_oldest_seconds: Span,
 }
 
 /// One gauge. Clones share it.
@@ -66,6 +67,25 @@ impl Level {
     }
 
     /// The value when it was last set.
+    #[must_use]
+    pub fn get(&self) -> u64 {
+        self.0.get()
+    }
+}
+
+/// A span of time that is brought up to date when it is asked for; milliseconds as a number.
+#[derive(Debug, Default)]
+pub struct Span(Cell<u64>);
+
+impl Span {
+    const KIND: Kind = Kind::Span;
+
+    /// Sets the span, which is cut to milliseconds.
+    pub fn set(&self, span: Duration) {
+        self.0.set(u64::try_from(span.as_millis()).unwrap_or(u64::MAX));
+    }
+
+    /// The milliseconds when it was last set.
     #[must_use]
     pub fn get(&self) -> u64 {
         self.0.get()

@@ -31,7 +31,7 @@ macro_rules! values {
 
 mod gauge;
 
-pub use gauge::{Gauge, Gauges, Held, Level};
+pub use gauge::{Gauge, Gauges, Held, Level, Span};
 
 values! {
     /// Events of one shard since its start.
@@ -167,6 +167,19 @@ pub enum Kind {
     Counter,
     /// A current amount, or a maximum.
     Gauge,
+    /// A current span of time, also a gauge: counted in milliseconds, written in seconds.
+    Span,
+}
+
+impl Kind {
+    /// `value` as everybody reads it, whether in the log or on a page.
+    #[must_use]
+    pub fn written(self, value: u64) -> String {
+        match self {
+            Self::Counter | Self::Gauge => value.to_string(),
+            Self::Span => format!("{}.{:03}", value / 1000, value % 1000),
+        }
+    }
 }
 
 /// Kind and meaning of a value; the meaning is one sentence or two.
@@ -176,11 +189,16 @@ pub fn describe(name: &str) -> Option<(Kind, &'static str)> {
     known.find(|(known, ..)| *known == name).map(|(_, kind, text)| (*kind, text.trim()))
 }
 
-/// Values for one line of the log: those that are not zero, as `name=value`.
+/// Values for one line of the log: those that are not zero, as `name=value`. Names and units are
+/// those of the page, which only adds a prefix and, to counters, `_total`.
 #[must_use]
 pub fn line(values: &[(&'static str, u64)]) -> String {
     let counted = values.iter().filter(|(_, value)| *value > 0);
-    counted.map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(" ")
+    let written = |(name, value): &(&'static str, u64)| {
+        let (kind, _) = describe(name)?;
+        Some(format!("{name}={}", kind.written(*value)))
+    };
+    counted.filter_map(written).collect::<Vec<_>>().join(" ")
 }
 
 /// One counter.
@@ -228,6 +246,8 @@ impl Maximum {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
@@ -262,7 +282,21 @@ mod tests {
         let others = Counters::DESCRIPTIONS.iter().filter(|(name, ..)| *name != "handshakes_most");
         others.for_each(|(name, kind, _)| assert_eq!(*kind, Kind::Counter, "{name}"));
         Gauges::DESCRIPTIONS.iter().for_each(|(name, kind, _)| {
-            assert_eq!(*kind, Kind::Gauge, "{name}");
+            let span = name.ends_with("_seconds");
+            assert_eq!(*kind, if span { Kind::Span } else { Kind::Gauge }, "{name}");
         });
+    }
+
+    /// A unit in a name is the base unit, as Prometheus would have it, and the one that is written.
+    #[test]
+    fn units() {
+        let (counters, gauges) = (Counters::default(), Gauges::default());
+        gauges.helper_work_oldest_seconds.set(Duration::from_micros(61_050_999));
+        assert_eq!(line(&gauges.snapshot()), "helper_work_oldest_seconds=61.050");
+        for (name, _) in counters.snapshot().into_iter().chain(gauges.snapshot()) {
+            for scaled in ["milli", "micro", "nano", "kilo", "mega", "kib", "minutes"] {
+                assert!(!name.contains(scaled), "{name}");
+            }
+        }
     }
 }

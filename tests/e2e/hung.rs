@@ -116,9 +116,7 @@ fn a_hung_file_system_stops_nobody_else() {
     assert!(watch.elapsed() < PATIENCE / 2, "held up: {:?}", watch.elapsed());
 
     server.signal(Signal::USR1);
-    wait_until("the oldest work is told", || {
-        server.log().contains("helper_work_oldest_milliseconds=")
-    });
+    wait_until("the oldest work is told", || age_of_oldest_work(&server).is_some());
     let watch = Stopwatch::start();
     server.terminate();
     assert!(server.wait().success());
@@ -126,6 +124,16 @@ fn a_hung_file_system_stops_nobody_else() {
     assert!(watch.elapsed() < Duration::from_secs(1 + 6 + 2), "{:?}", watch.elapsed());
     assert!(server.log().contains("a file system does not answer"));
     drop(hung);
+}
+
+/// As the log told it last.
+fn age_of_oldest_work(server: &Server) -> Option<Duration> {
+    let log = server.log();
+    let (_, told) = log.rsplit_once("helper_work_oldest_seconds=")?;
+    // In seconds, as on the page.
+    let age = Duration::from_secs_f64(told.split(['"', ' ']).next()?.parse().ok()?);
+    assert!(age < PATIENCE, "{age:?}");
+    Some(age)
 }
 
 /// Runs the test named `test` in a mount namespace of its own, where everybody may mount.
