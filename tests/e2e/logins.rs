@@ -85,6 +85,39 @@ fn wrong_passwords_from_one_address_lock_nobody_out() {
     assert!(counter(&log, "logins_queued") > CROWD as u64 / 2, "{log}");
 }
 
+/// However many addresses they come from: a good log-in from elsewhere waits for what is being
+/// checked, and not until each of them has had its turn.
+#[test]
+fn wrong_passwords_from_many_addresses_lock_nobody_out() {
+    const ADDRESSES: u8 = 64;
+    raise_descriptor_limit();
+    let server = costly(builder("remember_logins = \"0s\""), "carol").start();
+    let mut strangers: Vec<_> = (1..=ADDRESSES)
+        .cycle()
+        .take(CROWD)
+        .map(|last| come_from(&server, Ipv4Addr::new(127, 0, 2, last).into()))
+        .collect();
+    for (number, stranger) in strangers.iter_mut().enumerate() {
+        let name = if number % 2 == 0 { "carol".to_owned() } else { format!("nobody{number}") };
+        stranger.send_bytes(format!("USER {name}\r\nPASS wrong\r\n").as_bytes());
+        stranger.expect_reply(331);
+    }
+    let answered = || strangers.iter().filter(|stranger| has_answer(stranger)).count();
+    wait_until("a wrong password of each address", || answered() >= usize::from(ADDRESSES) + 3);
+    for listener in BOTH_LISTENERS {
+        let mut carol = Client::open(&server, listener);
+        carol.expect("USER carol", 331);
+        let before = answered();
+        carol.expect("PASS secret", 230);
+        // One runs beside it, and others while the counts are made.
+        let meanwhile = answered() - before;
+        assert!(meanwhile <= usize::from(ADDRESSES) / 8, "{meanwhile} were checked before");
+        carol.quit();
+    }
+    assert!(answered() < CROWD, "nobody was left");
+    strangers.into_iter().for_each(|stranger| stranger.wire.reset());
+}
+
 /// Anything but silence.
 fn has_answer(client: &Client) -> bool {
     let mut octet = [0];

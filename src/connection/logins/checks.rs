@@ -85,7 +85,7 @@ impl Logins {
         if inner.turns.borrow().is_delayed(network, clock::now()) {
             inner.counters.logins_delayed.increment();
         }
-        let id = inner.turns.borrow_mut().arrive(network, user)?;
+        let id = inner.turns.borrow_mut().arrive(network, user, clock::now())?;
         let told = Rc::<Told>::default();
         inner.told.borrow_mut().insert(id, told.clone());
         let turn = Turn { id, wrong: false, logins: self.clone() };

@@ -1,6 +1,7 @@
 //! Whose password is checked next. Addresses take turns, and so do the names tried from one
-//! address, so that a flood of wrong passwords from one place costs the others one turn; an address
-//! from which many came lately has one check at a time, with a pause behind each. Sans-io: events
+//! address, so that a flood of wrong passwords from one place costs the others one turn. Addresses
+//! from which a wrong one came lately are behind all others, however many they are, and have one
+//! check at a time between them; one from which many came has a pause behind each. Sans-io: events
 //! and time in, the next [`CheckId`] out.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -24,14 +25,25 @@ pub(crate) struct Turns {
     running_max: usize,
     next: u64,
     waiting: BTreeMap<ClientNetwork, Line>,
-    /// Those of `waiting` in the order of their turns, but for `resting`.
+    /// Those of `waiting` in the order of their turns, but for `suspects` and `resting`. Some may
+    /// have failed since they came here.
     turns: VecDeque<ClientNetwork>,
+    /// Those of `waiting` that failed lately, in the order of their turns.
+    suspects: VecDeque<ClientNetwork>,
+    /// Checks of others that have begun since the last one of a suspect, while some waited.
+    passed: u32,
     /// Those of `waiting` whose turn came in a pause, and when that ends.
     resting: BTreeSet<(Instant, ClientNetwork)>,
     /// Where each that waits is.
     places: BTreeMap<CheckId, (ClientNetwork, Name)>,
-    running: BTreeMap<CheckId, ClientNetwork>,
+    running: BTreeMap<CheckId, Running>,
     failing: Failures,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Running {
+    network: ClientNetwork,
+    suspect: bool,
 }
 
 /// A user's name as a number: names may be long, and many may wait. Two with one number would take
@@ -54,6 +66,8 @@ impl Turns {
             next: 0,
             waiting: BTreeMap::new(),
             turns: VecDeque::new(),
+            suspects: VecDeque::new(),
+            passed: 0,
             resting: BTreeSet::new(),
             places: BTreeMap::new(),
             running: BTreeMap::new(),
@@ -72,6 +86,7 @@ impl Turns {
         &mut self,
         network: ClientNetwork,
         name: Name,
+        now: Instant,
     ) -> Result<CheckId, TooMany> {
         let of_network = self.waiting.get(&network).map_or(0, |line| line.count);
         let full = self.places.len() >= LOGINS_WAITING_MAX && of_network > 0;
@@ -81,7 +96,7 @@ impl Turns {
         let id = CheckId(self.next);
         self.next += 1;
         if of_network == 0 {
-            self.turns.push_back(network);
+            self.queue(network, now);
         }
         self.waiting.entry(network).or_default().push(name, id);
         self.places.insert(id, (network, name));
@@ -96,13 +111,14 @@ impl Turns {
         if line.count == 0 {
             self.waiting.remove(&network);
             self.turns.retain(|turn| *turn != network);
+            self.suspects.retain(|turn| *turn != network);
             self.resting.retain(|(_, resting)| *resting != network);
         }
     }
 
     /// The check of one that [`Turns::poll`] gave has ended; `wrong` is what it found.
     pub(crate) fn finished(&mut self, id: CheckId, wrong: bool, now: Instant) {
-        let Some(network) = self.running.remove(&id) else { return };
+        let Some(Running { network, .. }) = self.running.remove(&id) else { return };
         if wrong {
             self.failing.note(network, now);
         }
@@ -119,18 +135,18 @@ impl Turns {
             && due <= now
         {
             self.resting.remove(&(due, network));
-            self.turns.push_back(network);
+            self.suspects.push_back(network);
         }
-        let network = self.next_network(now)?;
+        let (network, suspect) = self.next_network(now)?;
         let line = self.waiting.get_mut(&network)?;
         let id = line.pop()?;
         if line.count == 0 {
             self.waiting.remove(&network);
         } else {
-            self.turns.push_back(network);
+            self.queue(network, now);
         }
         self.places.remove(&id);
-        self.running.insert(id, network);
+        self.running.insert(id, Running { network, suspect });
         Some(id)
     }
 
@@ -153,12 +169,51 @@ impl Turns {
         self.places.len()
     }
 
-    /// Takes out the address whose turn it is. Those that have to pause rest until then; those that
-    /// may have one check at a time, and have it, keep their turns: no more than may run.
-    fn next_network(&mut self, now: Instant) -> Option<ClientNetwork> {
+    /// Puts an address behind the others of its kind.
+    fn queue(&mut self, network: ClientNetwork, now: Instant) {
+        let failed = self.failing.any(network, now);
+        let turns = if failed { &mut self.suspects } else { &mut self.turns };
+        turns.push_back(network);
+    }
+
+    /// Takes out the address whose turn it is, and says whether it is a suspect. Those have a turn
+    /// among the others now and then, for good clients may share an address with one that fails.
+    fn next_network(&mut self, now: Instant) -> Option<(ClientNetwork, bool)> {
+        let turn_of_suspect = self.passed >= SUSPECTS_PASSED_MAX;
+        let mut next = if turn_of_suspect { self.next_suspect(now) } else { None };
+        if next.is_none()
+            && let Some(network) = self.next_unsuspected(now)
+        {
+            self.passed = if self.suspects.is_empty() { 0 } else { self.passed.saturating_add(1) };
+            return Some((network, false));
+        }
+        next = next.or_else(|| self.next_suspect(now));
+        self.passed = 0;
+        Some((next?, true))
+    }
+
+    /// Takes out the next address that has not failed lately; puts those that have where they
+    /// belong, each once.
+    fn next_unsuspected(&mut self, now: Instant) -> Option<ClientNetwork> {
+        while let Some(network) = self.turns.pop_front() {
+            if !self.failing.any(network, now) {
+                return Some(network);
+            }
+            self.suspects.push_back(network);
+        }
+        None
+    }
+
+    /// Takes out the next address that has failed lately, unless one of them has a check already.
+    /// Those that have to pause rest until then; those that may have one check at a time, and have
+    /// it, keep their turns: no more than may run.
+    fn next_suspect(&mut self, now: Instant) -> Option<ClientNetwork> {
+        if self.running.values().filter(|running| running.suspect).count() >= SUSPECTS_RUNNING_MAX {
+            return None;
+        }
         let mut passed_over = Vec::new();
         let mut next = None;
-        while let Some(network) = self.turns.pop_front() {
+        while let Some(network) = self.suspects.pop_front() {
             if self.is_running(network) && self.failing.are_many(network, now) {
                 passed_over.push(network);
             } else if let Some(due) = self.failing.not_before(network).filter(|due| *due > now) {
@@ -169,13 +224,13 @@ impl Turns {
             }
         }
         for network in passed_over.into_iter().rev() {
-            self.turns.push_front(network);
+            self.suspects.push_front(network);
         }
         next
     }
 
     fn is_running(&self, network: ClientNetwork) -> bool {
-        self.running.values().any(|running| *running == network)
+        self.running.values().any(|running| running.network == network)
     }
 }
 
@@ -260,9 +315,16 @@ impl Failures {
         self.records.get(&network)?.not_before
     }
 
+    fn any(&self, network: ClientNetwork, now: Instant) -> bool {
+        self.count(network, now) > 0
+    }
+
     fn are_many(&self, network: ClientNetwork, now: Instant) -> bool {
-        let count = self.records.get(&network).map_or(0, |record| record.count_at(now));
-        pause_after(count).is_some()
+        pause_after(self.count(network, now)).is_some()
+    }
+
+    fn count(&self, network: ClientNetwork, now: Instant) -> u32 {
+        self.records.get(&network).map_or(0, |record| record.count_at(now))
     }
 }
 
@@ -272,6 +334,14 @@ fn pause_after(failures: u32) -> Option<Duration> {
     let factor = 1_u32.checked_shl(doublings).unwrap_or(u32::MAX);
     Some(PAUSE_MIN.saturating_mul(factor).min(PAUSE_MAX))
 }
+
+/// Checks at a time for addresses that failed lately, all together: a good log-in from elsewhere
+/// shares the CPU with one of them.
+const SUSPECTS_RUNNING_MAX: usize = 1;
+
+/// Checks of others that go before one of an address that failed lately, which thus has a fifth of
+/// the turns at least.
+const SUSPECTS_PASSED_MAX: u32 = 4;
 
 /// Wrong passwords lately that cost no pause: people mistype, and several share an address.
 const FREE: u32 = 5;
@@ -320,7 +390,7 @@ mod tests {
             let now = start + Duration::from_millis(*at);
             match *event {
                 Arrive(last, name) => {
-                    turns.arrive(network(last), name).unwrap();
+                    turns.arrive(network(last), name, now).unwrap();
                 }
                 Leave(id) => turns.leave(CheckId(id)),
                 Right(id) => turns.finished(CheckId(id), false, now),
@@ -331,7 +401,7 @@ mod tests {
             assert_eq!(&begun, expected, "line {line} of the story: {event:?}");
             assert!(turns.poll_timeout().is_none_or(|due| due > now), "line {line}: due before");
             let waiting: usize = turns.waiting.values().map(|line| line.count).sum();
-            let networks = turns.turns.len() + turns.resting.len();
+            let networks = turns.turns.len() + turns.suspects.len() + turns.resting.len();
             assert_eq!((turns.waiting(), networks), (waiting, turns.waiting.len()));
         }
     }
@@ -405,11 +475,65 @@ mod tests {
             (269, Time, &[]),
             (270, Time, &[9]),
             (280, Right(9), &[]),
-            // What is two failures is forgotten.
+            // What is two failures is forgotten, so that there is no pause; and then all of them.
             (20_400, Arrive(1, A), &[10]),
-            (20_400, Arrive(1, A), &[11]),
+            (20_400, Arrive(1, A), &[]),
+            (20_410, Right(10), &[11]),
+            (20_420, Right(11), &[]),
+            (71_000, Arrive(1, A), &[12]),
+            (71_000, Arrive(1, A), &[13]),
         ]);
         check(3, &story);
+    }
+
+    /// However many addresses guess, the first password from another is checked at once, and has
+    /// one of their checks beside it.
+    #[test]
+    fn addresses_that_failed_are_behind_all_others() {
+        let mut story: Vec<(u64, Event, &[u64])> = vec![
+            (0, Arrive(1, A), &[0]),
+            (0, Arrive(2, A), &[1]),
+            (0, Arrive(3, A), &[2]),
+            (0, Arrive(1, A), &[]),
+            (0, Arrive(2, A), &[]),
+            (0, Arrive(3, A), &[]),
+            (1, Wrong(0), &[4]),
+            (2, Wrong(1), &[5]),
+            // Of those that failed one, though two more may run: 4 and 5 began before.
+            (3, Wrong(2), &[3]),
+        ];
+        story.extend_from_slice(&[
+            (4, Wrong(4), &[]),
+            (5, Wrong(5), &[]),
+            (6, Arrive(2, A), &[]),
+            (6, Arrive(3, A), &[]),
+            (7, Arrive(4, A), &[8]),
+            (8, Arrive(5, A), &[9]),
+            (9, Arrive(6, A), &[]),
+            (10, Wrong(3), &[10]),
+            (11, Right(8), &[6]),
+            (12, Leave(7), &[]),
+        ]);
+        check(3, &story);
+    }
+
+    /// Good clients may share an address with one that fails: a fifth of the turns.
+    #[test]
+    fn addresses_that_failed_have_turns_too() {
+        let mut story: Vec<(u64, Event, &[u64])> =
+            vec![(0, Arrive(1, A), &[0]), (1, Wrong(0), &[]), (2, Arrive(9, A), &[1])];
+        story.extend((10..16).map(|last| (3, Arrive(last, A), &[][..])));
+        story.push((3, Arrive(1, A), &[]));
+        story.extend_from_slice(&[
+            (4, Right(1), &[2]),
+            (4, Right(2), &[3]),
+            (4, Right(3), &[4]),
+            (4, Right(4), &[5]),
+            (4, Right(5), &[8]),
+            (4, Right(8), &[6]),
+            (4, Right(6), &[7]),
+        ]);
+        check(1, &story);
     }
 
     #[test]
@@ -425,19 +549,21 @@ mod tests {
         let now = crate::clock::now();
         let mut turns = Turns::new(1);
         for _ in 0..LOGINS_WAITING_PER_NETWORK_MAX {
-            turns.arrive(network(1), A).unwrap();
+            turns.arrive(network(1), A, now).unwrap();
         }
-        assert_eq!(turns.arrive(network(1), B), Err(TooMany));
-        turns.arrive(network(2), A).unwrap();
+        assert_eq!(turns.arrive(network(1), B, now), Err(TooMany));
+        turns.arrive(network(2), A, now).unwrap();
         for last in 3.. {
             if turns.waiting() >= LOGINS_WAITING_MAX {
                 break;
             }
-            while turns.waiting() < LOGINS_WAITING_MAX && turns.arrive(network(last), A).is_ok() {}
+            while turns.waiting() < LOGINS_WAITING_MAX
+                && turns.arrive(network(last), A, now).is_ok()
+            {}
         }
-        assert_eq!(turns.arrive(network(2), A), Err(TooMany));
+        assert_eq!(turns.arrive(network(2), A, now), Err(TooMany));
         // One of an address of which none waits always may.
-        turns.arrive(network(255), A).unwrap();
+        turns.arrive(network(255), A, now).unwrap();
 
         let mut failures = Failures::default();
         for n in 0..u32::try_from(FAILING_NETWORKS_MAX).unwrap() + 10 {
