@@ -27,7 +27,8 @@ impl From<Errno> for FileError {
             // EAGAIN: another holder of the lock, a lease, a rename racing with `..`, or a cached
             // lookup that would have to block.
             Errno::TXTBSY | Errno::BUSY | Errno::AGAIN | Errno::DEADLK => Self::Busy,
-            Errno::OPNOTSUPP | Errno::NOSYS => Self::Unsupported,
+            // NOLCK: NFS without a lock server.
+            Errno::OPNOTSUPP | Errno::NOSYS | Errno::NOLCK => Self::Unsupported,
             Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::NOBUFS => Self::Overloaded,
             other => Self::Io(other.raw_os_error()),
         }
@@ -74,6 +75,7 @@ mod tests {
         check(Errno::TXTBSY, FileError::Busy);
         check(Errno::MFILE, FileError::Overloaded);
         check(Errno::NFILE, FileError::Overloaded);
+        check(Errno::NOLCK, FileError::Unsupported);
         check(Errno::IO, FileError::Io(5));
         assert_eq!(cross_device(Errno::XDEV), FileError::OtherFilesystem);
     }

@@ -131,7 +131,8 @@ fn remove_unowned(directory: &OwnedFd, name: &[u8]) -> Result<Swept, FileError> 
         Err(Errno::WOULDBLOCK) => return Err(FileError::Busy),
         // A file system without locks.
         Err(_) if untouched_for(&stat) >= LEFTOVER_AGE_WITHOUT_LOCKS => {}
-        Err(errno) => return Err(errno.into()),
+        // Not told from one that is being stored.
+        Err(_) => return Err(FileError::Busy),
     }
     if facts::unique(&facts::stat_name(directory, name)?) != facts::unique(&stat) {
         return Err(FileError::Busy);

@@ -160,7 +160,11 @@ pub fn remove_directory(root: &Root, path: &VirtualPath) -> Result<Swept, FileEr
     };
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let Ok(directory) = openat(&parent, name, flags, Mode::empty()) else { return Err(refusal) };
-    let swept = remove_all(&directory).map_err(|_| refusal)?;
+    let swept = remove_all(&directory).map_err(|error| match error {
+        // It lists as empty, and will be when the upload in it has ended.
+        FileError::Busy => error,
+        _ => refusal,
+    })?;
     unlinkat(&parent, name, AtFlags::REMOVEDIR).map_err(|_| refusal)?;
     Ok(swept)
 }
@@ -363,7 +367,7 @@ mod tests {
             announced: None,
         };
         let upload = crate::vfs::open(&home.root, &request, &Default::default()).unwrap();
-        assert_eq!(remove(), Err(FileError::NotEmpty), "an upload is under way");
+        assert_eq!(remove(), Err(FileError::Busy), "an upload is under way");
         drop(upload);
         assert_eq!(remove(), Ok(FileReply::Done));
     }

@@ -2,14 +2,22 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use rustix::process::Signal;
 
-use crate::seccomp::without_unnamed_files;
+use crate::hung::{Hung, alone};
+use crate::process::first_cpu;
+use crate::seccomp::{without_locks, without_unnamed_files};
 use crate::support::server::{Builder, counter};
+use crate::support::wait::{PATIENCE, Stopwatch};
 use crate::support::{Client, Server, wait_until};
 
 const ALL: [&str; 7] = ["read", "list", "write", "append", "delete", "rename", "mkdir"];
+
+/// Has the log tell of each walk through the homes, with [`WALKED`].
+const TELLING: &str = "[log]\nlevel = \"debug\"";
+const WALKED: &str = "swept the homes for leftovers";
 
 /// A server whose user carol sees `home`.
 fn with_home(home: &Path) -> Builder {
@@ -96,4 +104,82 @@ fn what_another_server_is_storing_remains() {
     assert_eq!(fs::read(home.join("new")).unwrap(), b"whole");
     other.stop();
     living.stop();
+}
+
+/// Where files can neither be locked nor be without a name, nothing tells a leftover from what
+/// another server stores: for a week it stays, and its directory with it. Uploads are whole all the
+/// same; to append to a file is refused, for two could not be told apart.
+#[test]
+fn without_locks_nothing_young_is_removed() {
+    let folder = tempfile::tempdir().unwrap();
+    let home = folder.path();
+    fs::create_dir(home.join("directory")).unwrap();
+    let leftover = home.join("directory/.ringftpd-00000001.part");
+    fs::write(&leftover, "left").unwrap();
+    fs::write(home.join("old"), "old").unwrap();
+    let server = with_home(home).toml(TELLING).through(&without_locks()).start();
+    let mut client = log_in(&server);
+    for upload in ["STOR new", "STOR old", "STOU", "APPE added"] {
+        client.store(upload, b"whole");
+    }
+    assert_eq!(fs::read(home.join("old")).unwrap(), b"whole");
+    assert_eq!(hidden(home), 0);
+    client.epsv();
+    assert_eq!(client.expect("APPE old", 550).text(), "Not available for this file.");
+    // Cut: here the server itself removes what it made.
+    let mut data = client.begin("STOR cut");
+    data.send(b"a part").unwrap();
+    assert_eq!(hidden(home), 1);
+    data.reset();
+    client.expect_reply(426);
+    assert_eq!(hidden(home), 0);
+    // The second walk finds what was there at the start old enough.
+    wait_until("two walks", || server.log().matches(WALKED).count() >= 2);
+    assert!(leftover.exists());
+    client.expect("RMD directory", 450);
+    client.quit();
+    let log = server.stop();
+    assert_eq!(counter(&log, "leftovers_removed"), 0);
+}
+
+/// The walk through a home that does not answer: everybody else works, also at long work, and the
+/// end comes in time.
+#[test]
+fn a_walk_that_hangs_holds_up_nobody() {
+    if !rustix::process::geteuid().is_root() {
+        return alone("leftovers::a_walk_that_hangs_holds_up_nobody");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let home = folder.path();
+    let config = format!(
+        "{TELLING}\n[shards]\ncpus = \"{}\"\n[limits]\nshutdown_timeout = \"1s\"",
+        first_cpu()
+    );
+    let mut server = with_home(home).toml(&config).user("dave", &ALL, "").start();
+    wait_until("the first walk", || server.log().contains(WALKED));
+    let hung = Hung::mount(home);
+    wait_until("a walk that hangs", || {
+        server.signal(Signal::USR1);
+        let log = server.log();
+        let (_, now) = log.rsplit_once("now=\"").unwrap_or_default();
+        now.contains("file_work_running=1") && now.contains("helper_work_oldest_seconds=")
+    });
+    let watch = Stopwatch::start();
+    for _ in 0..3 {
+        let mut dave = Client::implicit(&server).login_as("dave");
+        dave.expect("MKD d", 257);
+        dave.store("STOR d/f", b"content");
+        assert!(dave.expect("HASH d/f", 213).text().contains("SHA-256"));
+        dave.expect("TYPE A", 200);
+        dave.expect("SIZE d/f", 213);
+        dave.expect("DELE d/f", 250);
+        dave.expect("RMD d", 250);
+        dave.quit();
+    }
+    assert!(watch.elapsed() < PATIENCE / 2, "held up: {:?}", watch.elapsed());
+    let watch = Stopwatch::start();
+    server.terminate();
+    assert!(server.wait().success());
+    assert!(watch.elapsed() < Duration::from_secs(1 + 6 + 2), "{:?}", watch.elapsed());
+    drop(hung);
 }

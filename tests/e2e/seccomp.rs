@@ -36,3 +36,8 @@ pub(crate) fn refusing<'a>(errno: &'a str, calls: &'a str) -> [&'a str; 5] {
 pub(crate) fn without_unnamed_files() -> [&'static str; 5] {
     refusing("95", if cfg!(target_arch = "aarch64") { "56&4194304" } else { "257&4194304" })
 }
+
+/// The same, without locks (flock(2)), too.
+pub(crate) fn without_locks() -> [&'static str; 5] {
+    refusing("95", if cfg!(target_arch = "aarch64") { "56&4194304,32" } else { "257&4194304,73" })
+}
