@@ -11,6 +11,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+#[path = "support/rust_tokens.rs"]
+mod rust_tokens;
+
+use rust_tokens::{PathUse, Token, is_word, paths, tokens};
+
 /// What a layer may import besides itself.
 enum May {
     Import(&'static [&'static str]),
@@ -47,8 +52,18 @@ const CONNECTION_ROOMS: &[&str] =
 const RESERVED: &[(&str, &[&str], &str)] = &[
     (
         "unsafe",
-        &["src/sys/", "loadgen/src/sys.rs"],
+        &["src/sys/", "src/reactor/src/ring.rs", "loadgen/src/sys.rs"],
         "put the system call behind a safe function in src/sys/ (loadgen/src/sys.rs)",
+    ),
+    (
+        "io_uring",
+        &["src/reactor/src/ring.rs"],
+        "add an operation: the ring owns what it uses until it has ended",
+    ),
+    (
+        "ringftpd_reactor",
+        &["src/runtime/", "src/reactor/", "benches/"],
+        "use what src/runtime/ offers, or add to it",
     ),
     (
         "glommio",
@@ -92,7 +107,8 @@ const RESERVED: &[(&str, &[&str], &str)] = &[
 ];
 
 /// The load generator measures time, so it reads the clock wherever it measures.
-const CLOCKS: &[&str] = &["src/clock.rs", "tests/support/wait.rs", "loadgen/"];
+const CLOCKS: &[&str] =
+    &["src/clock.rs", "src/reactor/src/clock.rs", "tests/support/wait.rs", "loadgen/"];
 
 /// What the sans-io core must not name, and what to do instead.
 const PROTOCOL_BANS: &[(&str, &str)] = &[
@@ -403,8 +419,12 @@ fn row_of(module: &str) -> Option<Vec<&'static str>> {
     })
 }
 
-/// `src/vfs/root.rs` and `src/limits.rs` belong to `vfs` and `limits`; other files to none.
+/// `src/vfs/root.rs` and `src/limits.rs` belong to `vfs` and `limits`; other files to none, nor do
+/// those of the crate in `src/reactor`.
 fn module_of(name: &str) -> Option<&str> {
+    if name.starts_with("src/reactor/") {
+        return None;
+    }
     let first = name.strip_prefix("src/")?.split('/').next()?;
     let module = first.strip_suffix(".rs").unwrap_or(first);
     (module != "lib" && module != "main").then_some(module)
@@ -454,162 +474,6 @@ fn function_end(tokens: &[Token<'_>]) -> Option<usize> {
 
 fn finding(name: &str, line: usize, message: &str) -> String {
     format!("{name}:{line}: {message}")
-}
-
-/// A word (of a macro call with its `!`), `::`, one other character, or `"` for a literal of text.
-#[derive(Clone, Copy, Debug)]
-struct Token<'a> {
-    line: usize,
-    text: &'a str,
-}
-
-/// Where a path such as `std::fs::File` is used; `use a::{b, c}` uses `a::b` and `a::c`.
-struct PathUse<'a> {
-    /// Line of the last segment.
-    line: usize,
-    /// Index of the first token that is its own.
-    at: usize,
-    segments: Vec<&'a str>,
-}
-
-fn paths<'a>(tokens: &[Token<'a>]) -> Vec<PathUse<'a>> {
-    let mut paths = Vec::new();
-    let mut index = 0;
-    while index < tokens.len() {
-        if is_word(tokens[index].text) {
-            index = read_path(tokens, index, &[], &mut paths);
-        } else {
-            index += 1;
-        }
-    }
-    paths
-}
-
-/// Reads the path or `use` tree at `at`, under `prefix`; gives the index behind it.
-fn read_path<'a>(
-    tokens: &[Token<'a>],
-    at: usize,
-    prefix: &[&'a str],
-    paths: &mut Vec<PathUse<'a>>,
-) -> usize {
-    let mut segments = prefix.to_vec();
-    let mut index = at;
-    let mut line = tokens[at].line;
-    while let Some(token) = tokens.get(index) {
-        if token.text == "{" {
-            index += 1;
-            while let Some(inner) = tokens.get(index) {
-                match inner.text {
-                    "}" => return index + 1,
-                    "as" => index += 2,
-                    word if is_word(word) => index = read_path(tokens, index, &segments, paths),
-                    _ => index += 1,
-                }
-            }
-            return index;
-        }
-        if !is_word(token.text) {
-            break;
-        }
-        segments.push(token.text);
-        line = token.line;
-        index += 1;
-        if tokens.get(index).is_none_or(|next| next.text != "::") {
-            break;
-        }
-        index += 1;
-    }
-    paths.push(PathUse { line, at, segments });
-    index
-}
-
-fn is_word(text: &str) -> bool {
-    text.starts_with(|c: char| c.is_alphabetic() || c == '_')
-}
-
-/// Rust's tokens, as far as the checks need them, without comments.
-fn tokens(text: &str) -> Vec<Token<'_>> {
-    let mut tokens = Vec::new();
-    let mut rest = text;
-    let mut line = 1;
-    while let Some(first) = rest.chars().next() {
-        let word = rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len());
-        let (length, kept) = if rest.starts_with("//") {
-            (rest.find('\n').unwrap_or(rest.len()), None)
-        } else if rest.starts_with("/*") {
-            (block_comment_length(rest), None)
-        } else if let Some(length) = literal_length(rest) {
-            (length, Some("\""))
-        } else if first == '\'' {
-            // A lifetime.
-            (1, None)
-        } else if word > 0 {
-            let called = rest[word..].starts_with("!(") || rest[word..].starts_with("![");
-            let length = word + usize::from(called);
-            (length, Some(&rest[..length]))
-        } else if rest.starts_with("::") {
-            (2, Some("::"))
-        } else {
-            let length = first.len_utf8();
-            (length, (!first.is_whitespace()).then(|| &rest[..length]))
-        };
-        tokens.extend(kept.map(|text| Token { line, text }));
-        line += rest[..length].matches('\n').count();
-        rest = &rest[length..];
-    }
-    tokens
-}
-
-/// Octets of the comment at the front; such comments nest.
-fn block_comment_length(text: &str) -> usize {
-    let mut depth = 0;
-    let mut at = 0;
-    while at < text.len() {
-        let (step, change) = match &text.as_bytes()[at..] {
-            [b'/', b'*', ..] => (2, 1),
-            [b'*', b'/', ..] => (2, -1),
-            _ => (1, 0),
-        };
-        at += step;
-        depth += change;
-        if depth == 0 {
-            break;
-        }
-    }
-    at
-}
-
-/// Octets of the literal of text at the front, if there is one.
-fn literal_length(text: &str) -> Option<usize> {
-    let body = text.trim_start_matches(['b', 'c']);
-    let prefix = text.len() - body.len();
-    if prefix > 1 {
-        return None;
-    }
-    if let Some(raw) = body.strip_prefix('r') {
-        let hashes = raw.len() - raw.trim_start_matches('#').len();
-        let content = raw[hashes..].strip_prefix('"')?;
-        let end = format!("\"{}", "#".repeat(hashes));
-        let length = content.find(&end).map_or(content.len(), |at| at + end.len());
-        return Some(prefix + 1 + hashes + 1 + length);
-    }
-    let quote = body.chars().next().filter(|c| matches!(c, '"' | '\''))?;
-    let mut characters = body.char_indices().skip(1);
-    while let Some((at, character)) = characters.next() {
-        match character {
-            '\\' => drop(characters.next()),
-            // 'a is a lifetime, 'a' a character.
-            _ if quote == '\''
-                && at == 1
-                && !body[at + character.len_utf8()..].starts_with('\'') =>
-            {
-                return None;
-            }
-            _ if character == quote => return Some(prefix + at + 1),
-            _ => {}
-        }
-    }
-    Some(text.len())
 }
 
 /// Every file of text that belongs to the project, by its name relative to the root, in order.
@@ -686,6 +550,10 @@ fn reports_what_is_reserved_or_banned() {
     banned("src/vfs/x.rs", "fn f() { unsafe { g() } }", "unsafe");
     banned("tests/e2e/x.rs", "unsafe fn g() {}", "unsafe");
     check("src/sys/x.rs", "unsafe fn g() {}", &[]);
+    check("src/reactor/src/ring.rs", "use io_uring::opcode;\nunsafe fn g() {}", &[]);
+    banned("src/reactor/src/x.rs", "fn f() { unsafe { g() } }", "unsafe");
+    banned("src/reactor/src/x.rs", "use io_uring::opcode;", "io_uring");
+    banned("src/shard/x.rs", "use ringftpd_reactor::spawn;", "ringftpd_reactor");
     check("src/vfs/x.rs", "//! unsafe\n/* unsafe /* */ unsafe */\n#![deny(unsafe_code)]", &[]);
     banned("src/connection/data/x.rs", "use glommio::net::TcpStream;", "glommio");
     check("src/runtime/x.rs", "use glommio::net::TcpStream;", &[]);
