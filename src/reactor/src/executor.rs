@@ -1,0 +1,291 @@
+//! Building an executor and running it, and what its tasks ask of it.
+
+use std::fmt;
+use std::io;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use crate::core::Core;
+use crate::operation::RingCounters;
+use crate::refusal::{Level, Refusal};
+use crate::ring::KernelRing;
+use crate::task::Task;
+use crate::wake::Inbox;
+
+/// How an executor is made.
+#[derive(Clone, Debug)]
+pub struct Builder {
+    level: Option<Level>,
+    entries: u32,
+    budget: TurnBudget,
+}
+
+impl Builder {
+    /// The best the kernel has, and the budget of [`TurnBudget::default`].
+    #[must_use]
+    pub fn new() -> Self {
+        Self { level: None, entries: 1024, budget: TurnBudget::default() }
+    }
+
+    /// Insists on a level, for tests and for measuring.
+    #[must_use]
+    pub const fn level(mut self, level: Level) -> Self {
+        self.level = Some(level);
+        self
+    }
+
+    /// How many operations one io_uring_enter(2) can submit; more take more calls.
+    #[must_use]
+    pub const fn entries(mut self, entries: u32) -> Self {
+        self.entries = entries;
+        self
+    }
+
+    /// How long tasks run between two looks for input.
+    #[must_use]
+    pub const fn turn_budget(mut self, budget: TurnBudget) -> Self {
+        self.budget = budget;
+        self
+    }
+
+    /// Sets up a ring for the calling thread and uses it once. Where no level is insisted on, the
+    /// best one that the kernel knows.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal`], with cause and remedy.
+    pub fn build(&self) -> Result<Executor, Refusal> {
+        let levels = self.level.as_ref().map_or(&Level::ALL[..], std::slice::from_ref);
+        let mut refused = None;
+        for level in levels {
+            match KernelRing::new(*level, self.entries) {
+                Ok(ring) => {
+                    let inbox = Inbox::new();
+                    let inbox = inbox.map_err(|error| Refusal::new("eventfd", &error, *level))?;
+                    let core = Core::new(Box::new(ring), inbox, self.budget);
+                    return Ok(Executor { core, level: *level });
+                }
+                Err(refusal) if refusal.is_about_the_level() => refused = Some(refusal),
+                Err(refusal) => return Err(refusal),
+            }
+        }
+        Err(refused.unwrap_or_else(|| {
+            let error = io::Error::from_raw_os_error(libc::ENOSYS);
+            Refusal::new("io_uring_setup", &error, Level::Plain)
+        }))
+    }
+}
+
+impl Default for Builder {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// How long tasks run between two looks for input. A look costs nothing when nothing has come and
+/// nothing is to be submitted, and a system call otherwise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TurnBudget {
+    /// While no peer waits for an answer.
+    pub quiet: Duration,
+    /// While some do: the length of one expensive step, or a few cheap ones.
+    pub busy: Duration,
+    /// How long that is the case after [`note_input`].
+    pub busy_for: Duration,
+}
+
+impl TurnBudget {
+    /// The budget of a turn that begins now.
+    pub(crate) fn at(&self, now: Instant, last_input: Option<Instant>) -> Duration {
+        let busy =
+            last_input.is_some_and(|last| now.saturating_duration_since(last) < self.busy_for);
+        if busy { self.busy } else { self.quiet }
+    }
+}
+
+impl Default for TurnBudget {
+    fn default() -> Self {
+        let [quiet, busy] = [250, 40].map(Duration::from_micros);
+        Self { quiet, busy, busy_for: Duration::from_millis(100) }
+    }
+}
+
+/// A ring and its tasks, on one thread.
+pub struct Executor {
+    core: Rc<Core>,
+    level: Level,
+}
+
+impl Executor {
+    /// How the ring was set up.
+    #[must_use]
+    pub const fn level(&self) -> Level {
+        self.level
+    }
+
+    /// Runs `main` and the tasks it starts until `main` has its result. All other tasks end then:
+    /// their futures are dropped, and what they had under way in the kernel is waited for, up to
+    /// [`END_PATIENCE`].
+    ///
+    /// # Errors
+    ///
+    /// Those of io_uring_enter(2) that repetition does not mend; none is known to happen.
+    ///
+    /// # Panics
+    ///
+    /// When a task does: its panic goes through, after all tasks have been dropped.
+    pub fn run<T: 'static>(self, main: impl Future<Output = T> + 'static) -> io::Result<T> {
+        run(&self.core, main)
+    }
+
+    /// For a ring that is none of the kernel's.
+    #[cfg(test)]
+    pub(crate) fn over(ring: Box<dyn crate::operation::Ring>, budget: TurnBudget) -> Self {
+        let inbox = Inbox::new().expect("descriptors");
+        Self { core: Core::new(ring, inbox, budget), level: Level::Plain }
+    }
+}
+
+fn run<T: 'static>(core: &Rc<Core>, main: impl Future<Output = T> + 'static) -> io::Result<T> {
+    let _entered = core.enter();
+    let finished = Rc::clone(core);
+    let main = Task::start(core, core.queue.get(), async move {
+        let result = main.await;
+        finished.finished.set(true);
+        result
+    });
+    loop {
+        core.turn()?;
+        if let Some(result) = main.take() {
+            drop(main);
+            core.end(END_PATIENCE)?;
+            return Ok(result);
+        }
+    }
+}
+
+impl Drop for Executor {
+    fn drop(&mut self) {
+        // For a run that ended by a panic; the ring waits at its own end.
+        let _entered = self.core.enter();
+        let _ = self.core.end(Duration::ZERO);
+    }
+}
+
+impl fmt::Debug for Executor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Executor").field("core", &self.core).finish()
+    }
+}
+
+/// How long the end waits for what was cancelled in the kernel. Almost everything ends at once; a
+/// read of a disk that does not answer, never. What it owns is leaked then.
+pub const END_PATIENCE: Duration = Duration::from_secs(1);
+
+/// Tasks that share the executor's time with those of other queues by weight. A task stays in the
+/// queue it was started in, and [`spawn`] starts tasks in the queue of the caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Queue(u32);
+
+impl Queue {
+    /// The share of the queue that the main task is in.
+    pub const SHARE: u32 = 100;
+
+    /// A new queue: while others have work, it gets time as its share is to theirs.
+    ///
+    /// # Panics
+    ///
+    /// Outside of an executor.
+    #[must_use]
+    pub fn new(share: u32) -> Self {
+        Self(Core::current().queues.borrow_mut().add(share))
+    }
+
+    /// Starts `future` as a task of this queue, which must be one of the running executor.
+    ///
+    /// # Panics
+    ///
+    /// Outside of an executor.
+    pub fn spawn<T: 'static>(self, future: impl Future<Output = T> + 'static) -> Task<T> {
+        Task::start(&Core::current(), self.0, future)
+    }
+
+    /// How long its tasks have run since the last call.
+    ///
+    /// # Panics
+    ///
+    /// Outside of an executor.
+    #[must_use]
+    pub fn take_runtime(self) -> Duration {
+        Core::current().queues.borrow_mut().take_runtime(self.0)
+    }
+}
+
+/// Starts `future` as a task of the caller's queue.
+///
+/// # Panics
+///
+/// Outside of an executor.
+pub fn spawn<T: 'static>(future: impl Future<Output = T> + 'static) -> Task<T> {
+    let core = Core::current();
+    Task::start(&core, core.queue.get(), future)
+}
+
+/// Now, by the executor's clock, which deadlines are by.
+///
+/// # Panics
+///
+/// Outside of an executor.
+#[must_use]
+pub fn now() -> Instant {
+    Core::current().now()
+}
+
+/// Says that a peer has sent something and waits for an answer: for a while, turns are as short as
+/// [`TurnBudget::busy`].
+///
+/// # Panics
+///
+/// Outside of an executor.
+pub fn note_input() {
+    Core::current().note_input();
+}
+
+/// Lets every other task of the queue run that is ready, and the executor look for input if the
+/// turn's budget is spent.
+pub async fn yield_now() {
+    let mut yielded = false;
+    std::future::poll_fn(|cx| {
+        if std::mem::replace(&mut yielded, true) {
+            return std::task::Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        std::task::Poll::Pending
+    })
+    .await;
+}
+
+/// What the running executor has done and has.
+///
+/// # Panics
+///
+/// Outside of an executor.
+#[must_use]
+pub fn counters() -> Counters {
+    Core::current().counters()
+}
+
+/// What an executor has done since its beginning, and has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Of the ring.
+    pub ring: RingCounters,
+    /// Operations that the kernel has, those that were given up included.
+    pub in_flight: usize,
+    /// Tasks that have not ended.
+    pub tasks: usize,
+    /// Turns.
+    pub turns: u64,
+    /// Times a task was polled.
+    pub polls: u64,
+}

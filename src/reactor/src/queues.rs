@@ -1,0 +1,179 @@
+//! Which task is next. Tasks that are ready wait in queues; the queues share the executor's time by
+//! weights. Pure: what a task has taken is told, and no clock is read.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use crate::slab::Key;
+
+/// Ready tasks by queue.
+///
+/// Each queue has a virtual time, which goes on by the time its tasks take, divided by its share;
+/// the queue that is furthest behind is next. So queues that all have work get time in proportion
+/// to their shares, measured over all their tasks, however much one task takes at once; and a queue
+/// alone gets everything. Within a queue it is first come, first served.
+#[derive(Debug)]
+pub(crate) struct Queues {
+    queues: Vec<State>,
+    /// The virtual time of the queue that was last taken from. One that was idle begins here: an
+    /// idle queue saves nothing up, and starves none when it wakes.
+    front: u64,
+    ready: usize,
+}
+
+#[derive(Debug)]
+struct State {
+    share: u32,
+    /// Nanoseconds of tasks, times [`SCALE`], divided by the share.
+    virtual_time: u64,
+    tasks: VecDeque<Key>,
+    /// Since it was last asked for.
+    runtime: Duration,
+}
+
+/// Keeps the division by the share from losing what short tasks take.
+const SCALE: u64 = 256;
+
+impl Queues {
+    /// None.
+    pub(crate) const fn new() -> Self {
+        Self { queues: Vec::new(), front: 0, ready: 0 }
+    }
+
+    /// One more, with a share of at least 1.
+    pub(crate) fn add(&mut self, share: u32) -> u32 {
+        let state = State {
+            share: share.max(1),
+            virtual_time: self.front,
+            tasks: VecDeque::new(),
+            runtime: Duration::ZERO,
+        };
+        self.queues.push(state);
+        u32::try_from(self.queues.len() - 1).unwrap_or(u32::MAX)
+    }
+
+    /// The task is ready, and goes to the end of its queue.
+    pub(crate) fn push(&mut self, queue: u32, task: Key) {
+        let front = self.front;
+        let Some(state) = self.queues.get_mut(queue as usize) else { return };
+        if state.tasks.is_empty() {
+            state.virtual_time = state.virtual_time.max(front);
+        }
+        state.tasks.push_back(task);
+        self.ready += 1;
+    }
+
+    /// Takes out the task that is next, and says from which queue.
+    pub(crate) fn pop(&mut self) -> Option<(u32, Key)> {
+        let busy = self.queues.iter_mut().zip(0..).filter(|(state, _)| !state.tasks.is_empty());
+        // The first of equals: `min_by_key` keeps the order of the queues.
+        let (state, queue) = busy.min_by_key(|(state, _)| state.virtual_time)?;
+        let task = state.tasks.pop_front()?;
+        self.front = self.front.max(state.virtual_time);
+        self.ready -= 1;
+        Some((queue, task))
+    }
+
+    /// A task of the queue has run for `span`.
+    pub(crate) fn charge(&mut self, queue: u32, span: Duration) {
+        let Some(state) = self.queues.get_mut(queue as usize) else { return };
+        let nanoseconds = u64::try_from(span.as_nanos()).unwrap_or(u64::MAX / SCALE).max(1);
+        let cost = nanoseconds.saturating_mul(SCALE) / u64::from(state.share);
+        state.virtual_time = state.virtual_time.saturating_add(cost);
+        state.runtime += span;
+    }
+
+    /// How long tasks of the queue have run since the last call.
+    pub(crate) fn take_runtime(&mut self, queue: u32) -> Duration {
+        self.queues
+            .get_mut(queue as usize)
+            .map(|state| std::mem::take(&mut state.runtime))
+            .unwrap_or_default()
+    }
+
+    /// Whether no task is ready.
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.ready == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::slab::Slab;
+
+    fn tasks<const N: usize>() -> [Key; N] {
+        let mut slab = Slab::new();
+        [(); N].map(|()| slab.insert(()))
+    }
+
+    /// Microseconds each queue gets when one task of it is always ready and takes `step` of them.
+    #[track_caller]
+    fn check(shares: [u32; 2], steps: [u64; 2], total: u64, expected: [u64; 2]) {
+        let scale = if cfg!(miri) { 20 } else { 1 };
+        let (total, expected) = (total / scale, expected.map(|span| span / scale));
+        let mut queues = Queues::new();
+        let ids = shares.map(|share| queues.add(share));
+        let keys = tasks::<2>();
+        for (queue, key) in ids.into_iter().zip(keys) {
+            queues.push(queue, key);
+        }
+        let (mut got, mut spent) = ([0; 2], 0);
+        while spent < total {
+            let (queue, key) = queues.pop().unwrap();
+            let step = steps[queue as usize];
+            queues.charge(queue, Duration::from_micros(step));
+            queues.push(queue, key);
+            got[queue as usize] += step;
+            spent += step;
+        }
+        for (got, expected) in got.into_iter().zip(expected) {
+            let most = steps[0].max(steps[1]);
+            assert!(got.abs_diff(expected) <= 2 * most, "{got} for {expected}");
+        }
+    }
+
+    #[test]
+    fn queues_with_work_share_the_time() {
+        check([100, 100], [10, 10], 10_000, [5_000, 5_000]);
+        check([100, 100], [10, 500], 100_000, [50_000, 50_000]);
+        check([90, 10], [10, 100], 100_000, [90_000, 10_000]);
+        check([10, 90], [250, 40], 100_000, [10_000, 90_000]);
+    }
+
+    #[test]
+    fn an_idle_queue_saves_nothing_up_and_waits_for_one_task_at_most() {
+        let mut queues = Queues::new();
+        let [busy, other] = [100, 100].map(|share| queues.add(share));
+        let [a, b] = tasks();
+        queues.push(busy, a);
+        for _ in 0..1_000 {
+            assert_eq!(queues.pop(), Some((busy, a)));
+            queues.charge(busy, Duration::from_millis(1));
+            queues.push(busy, a);
+        }
+        queues.push(other, b);
+        assert_eq!(queues.pop(), Some((other, b)));
+        queues.charge(other, Duration::from_millis(2));
+        queues.push(other, b);
+        for expected in [busy, busy] {
+            let (queue, key) = queues.pop().unwrap();
+            assert_eq!(queue, expected);
+            queues.charge(queue, Duration::from_millis(1));
+            queues.push(queue, key);
+        }
+        assert_eq!(queues.take_runtime(busy), Duration::from_millis(1_002));
+        assert_eq!(queues.take_runtime(busy), Duration::ZERO);
+    }
+
+    #[test]
+    fn tasks_of_a_queue_run_in_order() {
+        let mut queues = Queues::new();
+        let queue = queues.add(0);
+        let keys = tasks::<3>();
+        keys.iter().for_each(|key| queues.push(queue, *key));
+        assert!(!queues.is_empty());
+        let order: Vec<_> = std::iter::from_fn(|| queues.pop()).map(|(_, key)| key).collect();
+        assert_eq!((order, queues.is_empty()), (keys.to_vec(), true));
+    }
+}

@@ -1,0 +1,106 @@
+//! Wakers. A task may be woken from its own thread, which puts it into its queue, and from any
+//! other, which puts it into the executor's inbox and ends the executor's sleep if it sleeps.
+//!
+//! Without `unsafe`: a waker is an `Arc`, as the standard library wants it.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
+use std::task::Wake;
+
+use rustix::event::{EventfdFlags, eventfd};
+
+use crate::core::Core;
+use crate::slab::Key;
+
+/// A task as its wakers know it: by number, for the task itself does not leave its thread.
+#[derive(Debug)]
+pub(crate) struct TaskWaker {
+    inbox: Arc<Inbox>,
+    queue: u32,
+    task: Key,
+    /// In its queue or in the inbox: it need not be put there again.
+    queued: AtomicBool,
+}
+
+impl TaskWaker {
+    pub(crate) const fn new(inbox: Arc<Inbox>, queue: u32, task: Key) -> Self {
+        Self { inbox, queue, task, queued: AtomicBool::new(false) }
+    }
+
+    /// The task is about to be polled: what wakes it from here on is for the next poll.
+    pub(crate) fn clear(&self) {
+        // An exchange: what was done before a wake that found the flag set is seen by the poll.
+        self.queued.swap(false, Ordering::AcqRel);
+    }
+
+    pub(crate) const fn queue(&self) -> u32 {
+        self.queue
+    }
+}
+
+impl Wake for TaskWaker {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        if self.queued.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let (queue, task) = (self.queue, self.task);
+        if !Core::push_if_current(&self.inbox, queue, task) {
+            self.inbox.push(queue, task);
+        }
+    }
+}
+
+/// Where other threads leave the tasks they have woken.
+///
+/// A sender puts a task in and then looks whether the executor sleeps; the executor says that it
+/// will sleep and then looks whether there is a task. Both do the one by an exchange on `sleeping`,
+/// so that whoever comes second sees what the first has done: no wake is lost, and only the first
+/// one to find a sleeper makes a system call.
+#[derive(Debug)]
+pub(crate) struct Inbox {
+    sender: mpsc::Sender<(u32, Key)>,
+    sleeping: AtomicBool,
+    /// An eventfd(2) that the ring reads from. (`IORING_OP_MSG_RING` would need a ring on the
+    /// sender's thread, and Linux 5.18.)
+    bell: OwnedFd,
+}
+
+/// The executor's end of an [`Inbox`].
+pub(crate) type Woken = mpsc::Receiver<(u32, Key)>;
+
+impl Inbox {
+    /// # Errors
+    ///
+    /// Those of eventfd(2) and fcntl(2), no descriptors being the likely one.
+    pub(crate) fn new() -> io::Result<(Arc<Self>, Woken, OwnedFd)> {
+        let bell = eventfd(0, EventfdFlags::CLOEXEC)?;
+        let heard = bell.as_fd().try_clone_to_owned()?;
+        let (sender, woken) = mpsc::channel();
+        Ok((Arc::new(Self { sender, sleeping: AtomicBool::new(false), bell }), woken, heard))
+    }
+
+    fn push(&self, queue: u32, task: Key) {
+        // An executor that is gone has no use for it.
+        let _ = self.sender.send((queue, task));
+        if self.sleeping.swap(false, Ordering::AcqRel) {
+            // It cannot fail, nor wait: the executor reads before it sleeps again.
+            let _ = rustix::io::write(&self.bell, &1_u64.to_ne_bytes());
+        }
+    }
+
+    /// The executor is going to sleep, unless it finds something in the inbox after this.
+    pub(crate) fn sleep(&self) {
+        self.sleeping.swap(true, Ordering::AcqRel);
+    }
+
+    /// The executor is awake, and nobody need ring.
+    pub(crate) fn awake(&self) {
+        self.sleeping.store(false, Ordering::Relaxed);
+    }
+}
