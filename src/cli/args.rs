@@ -226,7 +226,8 @@ pub(super) struct AddArguments {
 #[derive(Clone, Debug, Args)]
 #[group(required = true, multiple = false)]
 pub(super) struct UserTarget {
-    /// Configuration file with the users, or with the users file (process.users_file) that has them
+    /// Configuration file with the users, or with the users file (process.users_file) that has
+    /// them; `user add` makes that one if it is not there
     #[arg(long, value_name = "FILE")]
     pub(super) config: Option<PathBuf>,
     /// Users file; `user add` makes it if it is not there

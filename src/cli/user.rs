@@ -50,7 +50,8 @@ fn add(arguments: &AddArguments) -> Result<String, String> {
     }
     let home = home.to_str().ok_or("--home: the name is not UTF-8, which TOML needs")?;
     let path = users_path(target)?;
-    let may_create = target.file.is_some();
+    // Users alone may be in a file of their own; a configuration is not made of them.
+    let may_create = target.config.as_deref() != Some(path.as_path());
     not_beside_anonymous(name, target.config.as_deref().unwrap_or(&path))?;
     let is_new = |users: &ArrayOfTables| match position(users, name) {
         Some(_) => Err(format!("{}: there is a user {name:?} already", path.display())),
@@ -512,6 +513,22 @@ home = \"/\"
         fs::write(&config, TEXT).unwrap();
         remove(&target, "alice").unwrap();
         assert!(!fs::read_to_string(&config).unwrap().contains("alice"));
+    }
+
+    /// The first user of a fresh configuration.
+    #[test]
+    fn a_users_file_that_is_named_and_not_there_is_made() {
+        let folder = Folder::with(TEXT);
+        let config = folder.0.path().join("ringftpd.toml");
+        fs::write(&config, "process.users_file = \"users.toml\"\n").unwrap();
+        fs::remove_file(folder.path()).unwrap();
+        let target = UserTarget { config: Some(config.clone()), file: None };
+        add(&AddArguments { target: target.clone(), ..folder.add("carol") }).unwrap();
+        assert!(folder.text().starts_with("[[users]]\nname = \"carol\""), "{}", folder.text());
+        assert_eq!(fs::metadata(folder.path()).unwrap().mode() & 0o777, 0o600);
+        fs::remove_file(&config).unwrap();
+        let message = add(&AddArguments { target, ..folder.add("dave") }).unwrap_err();
+        assert!(message.contains("ringftpd.toml") && !config.exists(), "{message}");
     }
 
     #[track_caller]
