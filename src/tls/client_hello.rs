@@ -1,6 +1,8 @@
 //! What a ClientHello offers, as far as a [`TlsProfile`](super::TlsProfile) wants to know before
 //! rustls sees it. It decides nothing, and what it cannot read it leaves to rustls to refuse.
 
+use bytes::Buf;
+
 /// `supported_groups` (RFC 8422 §5.1.1), `extended_master_secret` (RFC 7627 §5.1) and
 /// `supported_versions` (RFC 8446 §4.2.1).
 const SUPPORTED_GROUPS: u16 = 10;
@@ -30,28 +32,28 @@ impl<'a> Offer<'a> {
     /// well-formed ClientHello; a ClientHello may be spread over several records, but no client is
     /// known to do it.
     pub(super) fn parse(record_body: &'a [u8]) -> Option<Self> {
-        let mut message = Reader(record_body);
-        if message.number(1)? != u32::from(CLIENT_HELLO) {
+        let mut message = record_body;
+        if message.try_get_u8().ok()? != CLIENT_HELLO {
             return None;
         }
-        let mut hello = Reader(message.vector(3)?);
-        let legacy_version = hello.number(2)?;
-        hello.take(RANDOM_BYTES)?;
-        hello.vector(1)?;
-        let suites = hello.vector(2)?;
-        hello.vector(1)?;
-        let old = legacy_version >= u32::from(TLS12);
+        let mut hello = vector(&mut message, 3)?;
+        let legacy_version = hello.try_get_u16().ok()?;
+        hello.split_off(..RANDOM_BYTES)?;
+        vector(&mut hello, 1)?;
+        let suites = vector(&mut hello, 2)?;
+        vector(&mut hello, 1)?;
+        let old = legacy_version >= TLS12;
         let mut offer =
             Self { tls12: old, tls13: false, extended_master_secret: false, suites, groups: &[] };
-        let mut extensions = Reader(if hello.0.is_empty() { &[] } else { hello.vector(2)? });
-        while !extensions.0.is_empty() {
-            let kind = extensions.number(2)?;
-            let mut body = Reader(extensions.vector(2)?);
-            match u16::try_from(kind).ok()? {
-                SUPPORTED_GROUPS => offer.groups = body.vector(2)?,
+        let mut extensions = if hello.is_empty() { hello } else { vector(&mut hello, 2)? };
+        while extensions.has_remaining() {
+            let kind = extensions.try_get_u16().ok()?;
+            let mut body = vector(&mut extensions, 2)?;
+            match kind {
+                SUPPORTED_GROUPS => offer.groups = vector(&mut body, 2)?,
                 EXTENDED_MASTER_SECRET => offer.extended_master_secret = true,
                 SUPPORTED_VERSIONS => {
-                    let versions = body.vector(1)?;
+                    let versions = vector(&mut body, 1)?;
                     offer.tls12 = contains(versions, TLS12);
                     offer.tls13 = contains(versions, TLS13);
                 }
@@ -77,26 +79,10 @@ fn contains(list: &[u8], number: u16) -> bool {
     list.chunks_exact(2).any(|pair| pair == number.to_be_bytes())
 }
 
-/// The presentation language of TLS (RFC 8446 §3).
-struct Reader<'a>(&'a [u8]);
-
-impl<'a> Reader<'a> {
-    fn take(&mut self, count: usize) -> Option<&'a [u8]> {
-        let (taken, rest) = self.0.split_at_checked(count)?;
-        self.0 = rest;
-        Some(taken)
-    }
-
-    /// A number of up to 3 octets.
-    fn number(&mut self, octets: usize) -> Option<u32> {
-        Some(self.take(octets)?.iter().fold(0, |value, octet| value << 8 | u32::from(*octet)))
-    }
-
-    /// A vector behind its length, which has so many octets.
-    fn vector(&mut self, length_octets: usize) -> Option<&'a [u8]> {
-        let length = usize::try_from(self.number(length_octets)?).ok()?;
-        self.take(length)
-    }
+/// A vector behind its length, which has so many octets (RFC 8446 §3.4).
+fn vector<'a>(octets: &mut &'a [u8], length_octets: usize) -> Option<&'a [u8]> {
+    let length = octets.try_get_uint(length_octets).ok()?;
+    octets.split_off(..usize::try_from(length).ok()?)
 }
 
 #[cfg(test)]

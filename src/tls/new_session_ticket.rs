@@ -17,6 +17,7 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use aws_lc_rs::rand;
+use bytes::BufMut;
 use rustls::Error;
 use rustls::crypto::ActiveKeyExchange;
 use rustls::crypto::hmac::Tag;
@@ -110,21 +111,19 @@ impl Material {
         // Only early data, which is not taken, would have us know the client's age of the ticket.
         let mut age_add = [0; 4];
         rand::fill(&mut age_add).ok()?;
-        let ticket_length = u16::try_from(ticket.len()).ok()?.to_be_bytes();
-        let no_extensions = [0; 2];
-        let body: [&[u8]; 7] = [
-            &lifetime_seconds.to_be_bytes(),
-            &age_add,
-            &[NONCE_BYTES],
-            &self.nonce,
-            &ticket_length,
-            ticket,
-            &no_extensions,
-        ];
-        let length = body.iter().map(|field| field.len()).sum::<usize>();
-        let mut head = u32::try_from(length).ok()?.to_be_bytes();
-        head[0] = NEW_SESSION_TICKET;
-        Some([&head[..], &body.concat()].concat())
+        let mut body = Vec::new();
+        body.put_u32(lifetime_seconds);
+        body.put_slice(&age_add);
+        body.put_u8(NONCE_BYTES);
+        body.put_slice(&self.nonce);
+        body.put_u16(u16::try_from(ticket.len()).ok()?);
+        body.put_slice(ticket);
+        body.put_u16(0); // octets of extensions
+        let mut message = Vec::new();
+        message.put_u8(NEW_SESSION_TICKET);
+        message.put_uint(u64::try_from(body.len()).ok()?, 3);
+        message.put_slice(&body);
+        Some(message)
     }
 }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use aws_lc_rs::{hkdf, rand};
+use bytes::BufMut;
 
 use super::control_session::{SessionId, UserMark};
 
@@ -18,6 +19,10 @@ pub(super) const TICKET_LIFETIME_MAX: Duration = Duration::from_secs(7 * 24 * 60
 const STEP_BYTES: usize = 8;
 const NONCE_BYTES: usize = 12;
 const TAG_BYTES: usize = 16;
+/// Octets of a ticket around rustls' session.
+const OVERHEAD_BYTES: usize =
+    STEP_BYTES + NONCE_BYTES + SessionId::BYTES + UserMark::BYTES + TAG_BYTES;
+
 const LABEL: &[u8] = b"ringftpd session ticket";
 
 /// Steps a lifetime is divided into. A ticket is good for its own step and this many later ones,
@@ -80,7 +85,7 @@ impl TicketKeys {
             ticket.split_first_chunk::<STEP_BYTES>().ok_or(TicketRefused::Malformed)?;
         let (nonce, sealed) =
             rest.split_first_chunk::<NONCE_BYTES>().ok_or(TicketRefused::Malformed)?;
-        if sealed.len() < SessionId::BYTES + UserMark::BYTES + TAG_BYTES {
+        if ticket.len() < OVERHEAD_BYTES {
             return Err(TicketRefused::Malformed);
         }
         let refused = TicketRefused::ExpiredOrUnknownKey;
@@ -125,22 +130,19 @@ impl StepKey {
         user: Option<UserMark>,
         session: &[u8],
     ) -> Option<Vec<u8>> {
-        let step = self.step.to_be_bytes();
         let mut nonce = [0; NONCE_BYTES];
         rand::fill(&mut nonce).ok()?;
-        let mut plain = Vec::with_capacity(SessionId::BYTES + UserMark::BYTES + session.len());
-        plain.extend_from_slice(id.as_bytes());
-        plain.extend_from_slice(&UserMark::to_bytes(user));
-        plain.extend_from_slice(session);
-        let tag = self
-            .key
-            .seal_in_place_separate_tag(
-                Nonce::assume_unique_for_key(nonce),
-                Aad::from(step),
-                &mut plain,
-            )
-            .ok()?;
-        Some([&step[..], &nonce, &plain, tag.as_ref()].concat())
+        let mut ticket = Vec::with_capacity(OVERHEAD_BYTES + session.len());
+        ticket.put_u64(self.step);
+        ticket.put_slice(&nonce);
+        ticket.put_slice(id.as_bytes());
+        ticket.put_slice(&UserMark::to_bytes(user));
+        ticket.put_slice(session);
+        let (head, plain) = ticket.split_at_mut(STEP_BYTES + NONCE_BYTES);
+        let (aad, nonce) = (Aad::from(&head[..STEP_BYTES]), Nonce::assume_unique_for_key(nonce));
+        let tag = self.key.seal_in_place_separate_tag(nonce, aad, plain).ok()?;
+        ticket.put_slice(tag.as_ref());
+        Some(ticket)
     }
 }
 

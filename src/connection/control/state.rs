@@ -7,6 +7,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
+use bytes::BytesMut;
+
 use super::wire::{ClientSends, Wire};
 use crate::buffer::RecvBuffer;
 use crate::clock;
@@ -64,7 +66,7 @@ pub(super) struct Control {
     pub(super) wire: Wire,
     pub(super) raw: RecvBuffer,
     /// Decrypted octets the session had no room for yet.
-    pub(super) plain: Vec<u8>,
+    pub(super) plain: BytesMut,
     /// Octets to send, as they go on the wire.
     pub(super) out: Vec<u8>,
     /// Answers known at once.
@@ -120,7 +122,7 @@ impl Control {
             proof: Rc::default(),
             wire: Wire::Clear,
             raw: RecvBuffer::new(),
-            plain: Vec::new(),
+            plain: BytesMut::new(),
             out: Vec::new(),
             answers: VecDeque::from([Input::Connected]),
             mailbox: receiver,

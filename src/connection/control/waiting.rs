@@ -2,6 +2,8 @@
 
 use std::time::Instant;
 
+use bytes::BytesMut;
+
 use super::state::{Control, Stage, earlier};
 use super::wire::ClientSends;
 use crate::clock;
@@ -129,7 +131,7 @@ impl Control {
     pub(super) fn release_buffers(&mut self) {
         self.raw.release_if_empty();
         if self.plain.is_empty() {
-            self.plain = Vec::new();
+            self.plain = BytesMut::new();
         }
         self.out = Vec::new();
     }

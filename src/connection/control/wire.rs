@@ -3,6 +3,8 @@
 
 use std::time::Instant;
 
+use bytes::{Buf, BytesMut};
+
 use crate::buffer::RecvBuffer;
 use crate::protocol::session::{AfterTls, Session};
 use crate::tls::{
@@ -48,7 +50,7 @@ impl Wire {
         now: Instant,
         session: &mut Session,
         raw: &mut RecvBuffer,
-        plain: &mut Vec<u8>,
+        plain: &mut BytesMut,
         out: &mut Vec<u8>,
     ) -> Result<Step, TlsError> {
         match self {
@@ -159,7 +161,7 @@ fn feed_protected(
     channel: &mut Channel,
     session: &mut Session,
     raw: &mut RecvBuffer,
-    plain: &mut Vec<u8>,
+    plain: &mut BytesMut,
     out: &mut Vec<u8>,
 ) -> Result<Step, TlsError> {
     if !session.wants_bytes() {
@@ -167,7 +169,7 @@ fn feed_protected(
     }
     if !plain.is_empty() {
         let taken = session.feed(now, plain);
-        plain.drain(..taken);
+        plain.advance(taken);
         return Ok(Step::Progress);
     }
     match channel.open(raw.filled_mut(), out)? {

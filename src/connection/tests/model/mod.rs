@@ -60,14 +60,20 @@ pub(super) struct Moved {
     pub(super) whole: bool,
 }
 
+/// Failures of storage so far: work that was refused, and work that was lost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Failures {
+    pub(super) refused: u64,
+    pub(super) lost: u64,
+}
+
 /// A reply, and what is known when it comes.
 pub(super) struct Heard<'a> {
     pub(super) code: u16,
     pub(super) text: &'a [u8],
     /// A timeout or a drain may be the reason of a 421.
     pub(super) may_close: bool,
-    /// Work of storage that failed so far.
-    pub(super) failures: u64,
+    pub(super) failures: Failures,
     /// How the transfer went that the reply ends, if it ends one.
     pub(super) moved: Option<Moved>,
 }
@@ -115,11 +121,9 @@ pub(super) struct Model {
     request: Option<Request>,
     /// There is a file that cannot grow.
     vast: bool,
-    /// Work of storage that failed so far.
-    failures: u64,
-    /// Failures that a reply was the answer to. The server may be further than the replies that
-    /// were heard, so nobody knows which.
-    explained: u64,
+    failures: Failures,
+    /// Those of the failures that a reply was the answer to.
+    explained: Failures,
     pub(super) trees: [Tree; 2],
     /// The client sends nothing more.
     ended: bool,
@@ -155,8 +159,8 @@ impl Model {
             rename_from: None,
             request: None,
             vast,
-            failures: 0,
-            explained: 0,
+            failures: Failures::default(),
+            explained: Failures::default(),
             trees: [tree.clone(), tree.clone()],
             ended: false,
             over: false,
@@ -300,9 +304,14 @@ impl Model {
     }
 
     /// A failure of storage that no reply has told of yet.
-    fn explain(&mut self) -> bool {
-        let left = self.failures > self.explained;
-        self.explained += u64::from(left);
+    fn explain(&mut self, refused: bool) -> bool {
+        let (all, told) = if refused {
+            (self.failures.refused, &mut self.explained.refused)
+        } else {
+            (self.failures.lost, &mut self.explained.lost)
+        };
+        let left = all > *told;
+        *told += u64::from(left);
         left
     }
 
@@ -396,7 +405,7 @@ impl Model {
             }
             _ if self.user.is_none() || self.logged_in => 503,
             // The home is looked for.
-            Command::Pass(true) if code == 530 && self.explain() => {
+            Command::Pass(true) if code == 530 && (self.explain(true) || self.explain(false)) => {
                 self.user = None;
                 530
             }
@@ -500,7 +509,9 @@ impl Model {
 
     /// Whether a command on files was answered by a failure of storage instead.
     fn is_failure(&mut self, code: u16, due: u16, refusal: u16) -> bool {
-        code != due && (code == 450 || code == refusal) && self.explain()
+        let told = code != due;
+        (told && code == 450 && self.explain(true))
+            || (told && code == refusal && self.explain(false))
     }
 
     fn file(&mut self, command: Command, code: u16) -> Result<u16, String> {
