@@ -29,11 +29,13 @@ use crate::vfs::{Home, Root, Swept};
 
 /// Values a shard's context is built from.
 pub struct ContextParts {
-    /// The operator's decisions; the shard's own copy, for each session counts references to it.
+    /// The operator's decisions. Each shard has its own copy: sessions count references to it, and
+    /// shards share no counter.
     pub settings: Arc<Settings>,
     /// Certificates, suites, tickets.
     pub tls: Arc<ServerTls>,
-    /// Accounts; the outer reference is the shard's own, and the one that log-ins count.
+    /// Accounts. The outer `Arc` is the shard's own, so that log-ins do not count references to a
+    /// value that other shards use.
     pub users: Arc<Arc<UserTable>>,
     /// Home directories, by [`HomeId`](crate::protocol::account::HomeId).
     pub homes: Vec<OpenedHome>,
@@ -41,7 +43,7 @@ pub struct ContextParts {
     pub helpers: Helpers,
     /// This shard's part of the passive range; `None` is any ephemeral port.
     pub passive_range: Option<RangeInclusive<u16>>,
-    /// What the kernel's TLS can do; `None` when there is none, or it shall not be used.
+    /// What the kernel's TLS can do; `None` when it cannot be used, or the settings forbid it.
     pub kernel_tls: Option<ktls::Abilities>,
     /// Where the shard's tasks run.
     pub queues: Queues,
@@ -82,17 +84,17 @@ pub struct Context {
     pub(crate) blocks: BlockPool,
     /// Password checks.
     pub(crate) checks: PasswordChecks,
-    /// Reads ahead of what is sent, from disks.
+    /// Permits for blocks read ahead from disks.
     pub(crate) read_ahead: Semaphore,
-    /// Data connections that wait for a slow reader after their transfer.
+    /// Permits for data connections that wait for a slow reader after their transfer.
     pub(crate) lingering: Semaphore,
-    /// All that outlive their transfer.
+    /// All data connections that outlive their transfer.
     pub(crate) kept: Kept,
-    /// Uploads that are longer than a batch.
+    /// Turns of the uploads that are longer than a batch.
     pub(crate) uploads: Turns,
     /// Events counted since the start.
     pub counters: Rc<Counters>,
-    /// What there is at this moment.
+    /// Values as they are now.
     pub gauges: Gauges,
     /// Handshakes of control connections.
     pub handshakes: Handshakes,
@@ -100,7 +102,7 @@ pub struct Context {
     pub pacer: Pacer,
     /// Set when the shard shuts down: sessions end when idle.
     pub drain: Flag,
-    /// Set when the shutdown deadline passed: transfers end, too.
+    /// Set when the shutdown deadline has passed: transfers end as well.
     pub cut: Flag,
     pub(crate) homes: Homes,
     sessions_by_user: RefCell<BTreeMap<String, u32>>,
@@ -157,7 +159,7 @@ impl Context {
         &self.parts.settings
     }
 
-    /// Those that sessions obey.
+    /// The part of the settings that sessions use.
     #[must_use]
     pub const fn policy(&self) -> &Arc<Policy> {
         &self.policy
@@ -179,7 +181,7 @@ impl Context {
         self.parts.helpers.of(Owner { user: number_of(&("sweep", device)), device })
     }
 
-    /// Every home, with the device it was on when it was last seen; 0 when it was not.
+    /// Every home, with the device it is on; 0 for a home that is not open.
     pub fn homes(&self) -> Vec<(Arc<Home>, u64)> {
         self.homes.all()
     }
@@ -195,9 +197,9 @@ impl Context {
         }
     }
 
-    /// Whether files at `device`, where `path` is, may be opened and closed on this thread: their
-    /// file system asks nobody else. One that is met first is looked at, and not trusted until
-    /// then.
+    /// Whether files at `device`, where `path` is, may be opened and closed on this thread, because
+    /// their file system never waits for another host. False for a device seen for the first time;
+    /// a helper thread then examines it.
     pub(crate) fn is_local(
         self: &Rc<Self>,
         root: &Arc<Root>,
@@ -237,7 +239,7 @@ impl Context {
         self.gauges.helper_work_oldest_seconds.set(load.oldest);
     }
 
-    /// Counts a session of `user`; false when the user has all it may have.
+    /// Counts a session of `user`; false when the user has reached its limit of sessions.
     pub(crate) fn enter_user(&self, user: &str) -> bool {
         let mut sessions = self.sessions_by_user.borrow_mut();
         let count = sessions.entry(user.to_owned()).or_insert(0);

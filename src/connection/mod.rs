@@ -1,6 +1,6 @@
-//! The shells of one session: they move octets and perform what the session asks; they decide
-//! nothing about the protocol. What a shell has to decide itself is in files without I/O, with
-//! table tests: `newcomers::budget`, `logins::turns`, `arrivals::contest`, `transfer::path`.
+//! The shells of one session. They move octets and do what the session asks for, and decide nothing
+//! about the protocol. Decisions of their own are in files without I/O, with table tests:
+//! `newcomers::budget`, `logins::turns`, `arrivals::contest`, `transfer::path`.
 //!
 //! Each room uses only the rooms above it in this list (`tests/tidy.rs` holds it):
 

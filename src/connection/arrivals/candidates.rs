@@ -1,9 +1,10 @@
-//! The connections that come to one announced port: accepts them, has each make its handshake, and
-//! does what `contest` decides. Without TLS nothing tells them apart, and the first is taken.
+//! The candidates for one data connection: accepts the connections that come to an announced port,
+//! makes their TLS handshakes and does what `contest` decides. Without TLS candidates cannot be
+//! told apart, and the first one is taken.
 //!
-//! Nearly always there is one. So its handshake is made here first, with nothing else watched; only
-//! one that takes long, or that proves nothing, costs tasks and timers, and those who came in the
-//! meantime wait in the backlog.
+//! Nearly always there is a single candidate. So the first handshake is made in this task, with
+//! nothing else watched; tasks and timers are used only if it is slow or proves nothing.
+//! Connections that come meanwhile wait in the backlog.
 
 use std::{
     cell::Cell,
@@ -24,7 +25,7 @@ use crate::runtime::{
     yield_if_needed,
 };
 
-/// How long a handshake is made with nothing else watched.
+/// How long the first handshake runs with nothing else watched.
 const UNWATCHED_MAX: Duration = Duration::from_millis(20);
 
 /// An announced port.
@@ -35,18 +36,18 @@ pub(crate) struct AnnouncedPort {
     pub(crate) counters: Rc<Counters>,
 }
 
-/// The connection that the transfer gets, or the last of those that do not get it.
+/// The connection chosen for the transfer, or the last one that was refused.
 pub(crate) struct Arrived {
     pub(crate) stream: Stream,
-    /// Nobody else has connected.
+    /// There was no other candidate.
     pub(crate) alone: bool,
-    /// Its TLS, when a handshake was wanted and is made.
+    /// Its TLS, if a handshake was wanted and is complete.
     pub(crate) secured: Option<Box<Secured>>,
-    /// Why it does not get it.
+    /// Why it was refused; `None` for the chosen one.
     pub(crate) refusal: Option<TransferError>,
 }
 
-/// What the transfer command tells those who look after the port. Clones share it.
+/// What the transfer command passes to the task that guards the port. Clones share it.
 #[derive(Clone, Default)]
 pub(crate) struct Asked(Rc<Order>);
 
@@ -58,7 +59,8 @@ struct Order {
 }
 
 impl Asked {
-    /// The transfer command is there: with TLS or not, and until when the connection may come.
+    /// The transfer command has come. `private` says whether the data connection uses TLS; it must
+    /// have come by `deadline`.
     pub(crate) fn ask(&self, private: bool, deadline: Instant) {
         self.0.private.set(private);
         self.0.deadline.set(Some(deadline));
@@ -77,7 +79,7 @@ impl Asked {
         self.0.deadline.get().is_some_and(|deadline| deadline <= clock::now())
     }
 
-    /// Returns when the time for the connection is over.
+    /// Returns at the deadline of the data connection.
     async fn over(&self) {
         self.0.came.wait().await;
         sleep_until(self.0.deadline.get().unwrap_or_else(clock::now)).await;
@@ -85,8 +87,8 @@ impl Asked {
 }
 
 impl AnnouncedPort {
-    /// The next connection of the client, if one waits. Others are closed and counted, and clear
-    /// `alone`.
+    /// The next connection from the client's address, if one waits in the backlog. Connections from
+    /// other addresses are closed and counted, and clear `alone`.
     async fn waiting(&self, alone: &mut bool) -> Option<Stream> {
         while let Some(stream) = self.listener.accept_waiting() {
             if self.admits(&stream) {
@@ -98,7 +100,7 @@ impl AnnouncedPort {
         None
     }
 
-    /// The same, waited for.
+    /// As [`AnnouncedPort::waiting`], but returns only when there is one.
     async fn next(&self, alone: &mut bool) -> Stream {
         let counters = &self.counters;
         let mut starved = |_: &io::Error| counters.passive_accept_pauses.increment();
@@ -121,12 +123,13 @@ impl AnnouncedPort {
     }
 }
 
-/// The connection that the transfer gets; then the port is closed, and all others with it.
+/// Chooses the data connection, or gives the last candidate that was refused. The port and all
+/// other candidates are closed.
 ///
 /// # Errors
 ///
-/// [`TransferError::NotOpened`]: nobody came in time. [`TransferError::ConnectionLost`]: TLS was
-/// begun, and is no longer wanted.
+/// [`TransferError::NotOpened`]: no connection came in time. [`TransferError::ConnectionLost`]: a
+/// handshake had begun when the transfer command asked for a clear connection.
 pub(crate) async fn arrive(
     port: AnnouncedPort,
     tls: Option<DataTls>,
@@ -154,7 +157,7 @@ pub(crate) async fn arrive(
     arrived
 }
 
-/// What has become of a candidate's handshake; nothing, when it was stopped.
+/// How a candidate's handshake ended; without a `result` it was stopped.
 struct Outcome {
     candidate: Candidate,
     stream: Stream,
@@ -166,7 +169,7 @@ struct Outcome {
 enum Event {
     Came(Stream),
     Ended(Option<Box<Outcome>>),
-    /// Asked for, or time is up.
+    /// The transfer command came, or a deadline passed.
     Due,
 }
 
@@ -176,15 +179,15 @@ struct Candidates<'a> {
     asked: Asked,
     contest: Contest,
     no_strangers: bool,
-    /// Those in their handshake, the oldest first.
+    /// Candidates in their handshake, the oldest first.
     tasks: Vec<(Candidate, Task<()>)>,
     sender: MailboxSender<Box<Outcome>>,
     outcomes: Mailbox<Box<Outcome>>,
-    /// The handshakes are to come back as they are.
+    /// Stops the handshakes: each task gives its connection back as it is.
     stop: Flag,
-    /// The one that has proved itself, or that waits without proof.
+    /// The candidate that has proved itself, or that waits without proof.
     settled: Option<(Stream, Box<Secured>)>,
-    /// The last one that does not get the transfer.
+    /// The last candidate that was refused.
     refused: Option<(Stream, Option<Box<Secured>>, TransferError)>,
 }
 
@@ -221,7 +224,7 @@ impl<'a> Candidates<'a> {
             }
             let due = match self.contest.decide(clock::now()) {
                 Decision::Take(_) => {
-                    // Whoever waits in the backlog came in time to be compared with.
+                    // Connections in the backlog came in time to be compared.
                     if !self.contest.is_proven()
                         && let Some(stream) = self.port.waiting(&mut self.no_strangers).await
                     {
@@ -241,7 +244,7 @@ impl<'a> Candidates<'a> {
         }
     }
 
-    /// The first handshake, alone, until it is over or takes long.
+    /// Makes the first handshake, until it ends or [`UNWATCHED_MAX`] has passed.
     async fn shake_hands_unwatched(&mut self, stream: Stream) {
         let (candidate, _) = self.contest.join();
         let mut handshake = DataHandshake::new(&self.tls);
@@ -261,7 +264,7 @@ impl<'a> Candidates<'a> {
         let (candidate, evicted) = self.contest.join();
         self.tasks.retain(|(other, _)| Some(*other) != evicted);
         if !self.contest.is_open() {
-            // Further ones are refused rather than left waiting.
+            // Further connections are refused rather than left waiting.
             self.port.listener.shut_down();
         }
         let handshake = DataHandshake::new(&self.tls);
@@ -360,7 +363,7 @@ impl<'a> Candidates<'a> {
         Ok(Arrived { stream, alone, secured: Some(secured), refusal: None })
     }
 
-    /// Nobody gets the transfer. One connection stays open for the reason to arrive.
+    /// Refuses all candidates. One connection stays open until the reply with the reason is out.
     async fn give_up(mut self) -> Result<Arrived, TransferError> {
         if self.refused.is_none()
             && let Some((stream, _)) = self.stopped().await
@@ -371,7 +374,7 @@ impl<'a> Candidates<'a> {
         Ok(Arrived { stream, alone: false, secured, refusal: Some(error) })
     }
 
-    /// TLS is not wanted after all (PROT C behind PASV).
+    /// The transfer command asks for a clear connection after all (PROT C behind PASV).
     async fn in_clear(mut self) -> Result<Arrived, TransferError> {
         let alone = self.is_alone();
         match self.stopped().await {
@@ -380,7 +383,7 @@ impl<'a> Candidates<'a> {
         }
     }
 
-    /// The oldest of those in their handshake, and whether that has not begun.
+    /// The oldest candidate in its handshake, and whether nothing of that was read or sent.
     async fn stopped(&mut self) -> Option<(Stream, bool)> {
         let (oldest, _) = self.tasks.first()?;
         let oldest = *oldest;

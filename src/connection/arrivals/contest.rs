@@ -1,63 +1,63 @@
-//! Which of the connections at an announced port gets the transfer, when several come from the
-//! client's address: what a port scanner, a neighbour behind the same NAT or a second program of
-//! the same user can bring about (RFC 2577 §8). Takes what happened and when, gives what to do.
+//! Which candidate at an announced port gets the transfer when several come from the client's
+//! address, be it a port scanner, a neighbour behind the same NAT or a second program of the same
+//! user (RFC 2577 §8). Events and time in, decisions out.
 //!
-//! - One that proves itself gets it at once.
-//! - One that does not, and may have it all the same, gets it only after the transfer command, when
-//!   no other is in its handshake, or none of those has proved itself for [`OTHERS_MAX`]. Where the
-//!   client can be expected to prove itself it waits for that one to come, for
-//!   `limits.data_proof_timeout`.
-//! - Of two that do not, nobody knows which is the client's: neither gets it.
-//! - Where one was refused or has failed, the client's own may still come.
+//! - A candidate that proves itself gets the transfer at once.
+//! - A candidate without proof, if the policy admits it, gets it only after the transfer command,
+//!   and only when no other is in its handshake, or none of those has proved itself for
+//!   [`OTHERS_MAX`]. Where the client can be expected to prove itself, it waits
+//!   `limits.data_proof_timeout` for a candidate with proof.
+//! - Of two candidates without proof neither gets the transfer: nothing tells which is the
+//!   client's.
+//! - After a candidate was refused or has failed, the client's own may still come.
 
 use std::time::{Duration, Instant};
 
-/// Connections of one port that are in their handshake at the same time.
+/// Candidates of one port that are in their handshake at the same time.
 pub(crate) const SHAKING_MAX: usize = 8;
 
-/// Connections of one port in all.
+/// Candidates of one port in all.
 pub(crate) const CONNECTIONS_MAX: u32 = 64;
 
-/// How long one without proof waits for others that are in their handshake.
+/// How long a candidate without proof waits for others that are in their handshake.
 const OTHERS_MAX: Duration = Duration::from_secs(2);
 
-/// One of the connections, in the order they came.
+/// A connection at the announced port; numbers are in the order of arrival.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Candidate(u32);
 
 /// What to do now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Decision {
-    /// Nothing before the next event, or this time.
+    /// Wait for the next event, or until this time.
     Wait(Option<Instant>),
-    /// The transfer is this one's.
+    /// Give this candidate the transfer.
     Take(Candidate),
-    /// Nobody gets it.
+    /// Refuse all candidates.
     Refuse,
 }
 
-/// The connections of one announcement.
+/// The candidates for one data connection.
 #[derive(Debug)]
 pub(crate) struct Contest {
-    /// How much later the client's own connection may come than one that is not accepted, or not
-    /// yet.
+    /// How long after an unproven or refused candidate the client's own connection may still come.
     later_by: Duration,
     joined: u32,
     /// When the transfer command came.
     wanted: Option<Instant>,
-    /// The oldest first.
+    /// Candidates in their handshake, the oldest first.
     shaking: Vec<Candidate>,
     proven: Option<Candidate>,
-    /// Without proof, since when, and how long it waits for the client to come at all.
+    /// The candidate without proof, since when, and how long it waits for one with proof to come.
     unproven: Option<(Candidate, Instant, Duration)>,
-    /// There were two without proof.
+    /// There were two candidates without proof.
     ambiguous: bool,
-    /// When the last one was refused or failed.
+    /// When a candidate was last refused or failed.
     lost: Option<Instant>,
 }
 
 impl Contest {
-    /// Without connections. The client's own may come `later_by` after another one.
+    /// No candidates yet; see the field for `later_by`.
     pub(crate) const fn new(later_by: Duration) -> Self {
         Self {
             later_by,
@@ -71,7 +71,8 @@ impl Contest {
         }
     }
 
-    /// One more begins its handshake. Gives the one that has to go for it, if there are too many.
+    /// A candidate begins its handshake. Also gives the candidate evicted for it, if there were too
+    /// many.
     pub(crate) fn join(&mut self) -> (Candidate, Option<Candidate>) {
         let candidate = Candidate(self.joined);
         self.joined += 1;
@@ -80,22 +81,22 @@ impl Contest {
         (candidate, evicted)
     }
 
-    /// Whether one more may join.
+    /// Whether another candidate may join.
     pub(crate) const fn is_open(&self) -> bool {
         self.joined < CONNECTIONS_MAX && self.proven.is_none()
     }
 
-    /// Nobody else has come so far.
+    /// Whether at most one candidate has come so far.
     pub(crate) const fn is_alone(&self) -> bool {
         self.joined <= 1
     }
 
-    /// One has proved itself.
+    /// Whether a candidate has proved itself.
     pub(crate) const fn is_proven(&self) -> bool {
         self.proven.is_some()
     }
 
-    /// The transfer command is there.
+    /// The transfer command has come.
     pub(crate) fn want(&mut self, now: Instant) {
         self.wanted.get_or_insert(now);
     }
@@ -106,8 +107,8 @@ impl Contest {
         self.proven.get_or_insert(candidate);
     }
 
-    /// `candidate` has made its handshake and proved nothing; whether the client itself, if that is
-    /// another one, is `expected`. False when it is the second such.
+    /// `candidate` has made its handshake and proved nothing; `expected` says whether a candidate
+    /// with proof may still come. False when it is the second without proof.
     pub(crate) fn unproven(&mut self, candidate: Candidate, now: Instant, expected: bool) -> bool {
         self.leave(candidate);
         if self.ambiguous || self.unproven.take().is_some() {
@@ -130,7 +131,7 @@ impl Contest {
         self.shaking.retain(|&other| other != candidate);
     }
 
-    /// What is to be done at `now`. To be asked again after each event.
+    /// What to do at `now`. Call again after each event.
     pub(crate) fn decide(&self, now: Instant) -> Decision {
         if let Some(candidate) = self.proven {
             return Decision::Take(candidate);
@@ -142,7 +143,7 @@ impl Contest {
                 let others = if alone { Duration::ZERO } else { OTHERS_MAX };
                 (since, patience.max(others), Decision::Take(candidate))
             }
-            // Those that are still in their handshake have until the deadline of the whole.
+            // Candidates still in their handshake have until the deadline of the data connection.
             (None, Some(lost)) if alone => (lost, self.later_by, Decision::Refuse),
             _ => return Decision::Wait(None),
         };

@@ -15,18 +15,18 @@ use crate::tls::{
     Channel, ControlSession, Handshake, HandshakeFacts, Progress, Purpose, ServerTls, TlsError,
 };
 
-/// What the handshakes of one session's data connections are made with.
+/// What the handshakes of a session's data connections need.
 #[derive(Clone)]
 pub(crate) struct DataTls {
     pub(crate) server: Arc<ServerTls>,
-    /// Whether a data connection must resume the session, and how long one is waited for that does.
+    /// Whether a data connection must resume the session, and how long to wait for one that does.
     pub(crate) policy: Arc<Policy>,
     pub(crate) counters: Rc<Counters>,
-    /// Counts them while they last.
+    /// Counts handshakes in progress.
     pub(crate) in_progress: Gauge,
-    /// What they resume.
+    /// The control session that data connections resume.
     pub(crate) session: Arc<ControlSession>,
-    /// What they must prove.
+    /// What data connections must prove.
     pub(crate) proof: Rc<Proof>,
 }
 
@@ -37,29 +37,29 @@ impl DataTls {
     }
 }
 
-/// A handshake at work.
+/// A handshake in progress.
 #[derive(Debug)]
 pub(crate) struct DataHandshake {
     handshake: Handshake,
-    /// What the client sent: at the end, what it sent behind the handshake.
+    /// What the client sent and is not used yet; after the handshake, what follows it.
     raw: RecvBuffer,
     out: Vec<u8>,
     untouched: bool,
     _counted: Held,
 }
 
-/// A finished one.
+/// A finished handshake.
 pub(crate) struct Secured {
     pub(crate) channel: Channel,
     pub(crate) facts: HandshakeFacts,
-    /// Octets behind the handshake.
+    /// Octets that followed the handshake.
     pub(crate) raw: RecvBuffer,
-    /// What is still to be sent: in TLS 1.3 tickets, which the client can do without.
+    /// What is still to be sent: in TLS 1.3 tickets, which the client does not wait for.
     pub(crate) out: Vec<u8>,
 }
 
 impl DataHandshake {
-    /// One that has not begun.
+    /// A handshake that has not begun.
     pub(crate) fn new(tls: &DataTls) -> Self {
         Self {
             handshake: Handshake::new(&tls.server, Purpose::Data, &tls.session, None),
@@ -75,9 +75,9 @@ impl DataHandshake {
         self.untouched
     }
 
-    /// Goes on until the client has nothing more to wait for. A ClientHello that came early waits
-    /// in the socket. The future may be dropped at any time, and the next one goes on; after an
-    /// error every further one gives an error. Bounded by the caller.
+    /// Drives the handshake until the client waits for nothing more. A ClientHello that came early
+    /// is still in the socket. The future may be dropped at any time, and the next one continues;
+    /// after an error every further call gives an error. The caller sets the deadline.
     pub(crate) async fn run(&mut self, stream: &Stream) -> Result<(), TransferError> {
         loop {
             let progress = self.handshake.advance(&mut self.raw, &mut self.out);
@@ -88,7 +88,7 @@ impl DataHandshake {
             while !self.out.is_empty() {
                 let sent = stream.write(&self.out).await;
                 let sent = sent.map_err(|_| TransferError::HandshakeFailed)?;
-                // What was sent is not sent again by the next future.
+                // Drop what was sent, so that the next future does not send it again.
                 self.out.drain(..sent);
             }
             progress.map_err(|error| handshake_failed(&error))?;
@@ -106,7 +106,7 @@ impl DataHandshake {
         }
     }
 
-    /// What was agreed on, and the octets in both directions that come next.
+    /// What was agreed on, and the pending octets of both directions.
     pub(crate) fn finish(self) -> Result<Secured, TransferError> {
         let finished = self.handshake.finish();
         let (channel, facts) = finished.map_err(|error| handshake_failed(&error))?;

@@ -1,7 +1,7 @@
-//! What a data connection must prove before it gets a transfer (RFC 4217 §10.2). In TLS it proves
-//! that it is the session's by resuming it, for only its client has the keys; without that, anybody
-//! at the client's address who reaches the port first looks the same. So the client is also to be
-//! kept in tickets: many use each but once.
+//! What a data connection must prove before it gets a transfer (RFC 4217 §10.2). Under TLS it
+//! proves that it belongs to the session by resuming it, since only the session's client has the
+//! keys. Without that proof, anyone at the client's address who reaches the port first looks the
+//! same. So the client must never run out of tickets: many clients use each ticket once.
 
 use std::cell::Cell;
 use std::time::{Duration, Instant};
@@ -9,47 +9,48 @@ use std::time::{Duration, Instant};
 use crate::protocol::policy::DataResumption;
 use crate::tls::{HandshakeFacts, Resumption, TicketMark};
 
-/// How long clients are taken to keep what they resume, at most: GnuTLS shows no session that is
-/// older than an hour.
+/// How long clients keep the sessions they resume, at most: GnuTLS offers no session older than an
+/// hour.
 const CLIENTS_KEEP: Duration = Duration::from_hours(1);
 
-/// What is known of one session's client. A session that begins TLS anew (REIN) begins a new one.
+/// What is known of one session's client. Reset when the session begins TLS anew (REIN).
 #[derive(Debug, Default)]
 pub(crate) struct Proof {
-    /// SHA-256 of the certificate that the client has shown on the control connection.
+    /// SHA-256 of the certificate that the client showed on the control connection.
     certificate: Cell<Option<[u8; 32]>>,
     /// The log-in was by that certificate.
     by_certificate: Cell<bool>,
-    /// What the last data connection that resumed the session has resumed it with.
+    /// The ticket or session ID with which a data connection last resumed the session.
     last: Cell<Option<TicketMark>>,
-    /// The client resumes with one ticket again and again: it does not run out of them.
+    /// The client reuses one ticket again and again: it does not run out of them.
     keeps_tickets: Cell<bool>,
-    /// The client can be given further ones.
+    /// Further tickets can be issued to the client.
     supplied: Cell<bool>,
-    /// It is about to use one, or has none, or one is worth more since the log-in.
+    /// The client should get a ticket: it is about to use one, has none, or has one from before the
+    /// log-in.
     ticket_due: Cell<bool>,
-    /// When a client may take those that it has for too old.
+    /// When a client may discard its tickets as too old.
     tickets_end: Cell<Option<Instant>>,
-    /// A connection without proof had no other beside it, though one with proof was waited for.
+    /// A connection without proof was the only candidate, although one with proof was waited for.
     uses_others: Cell<bool>,
 }
 
 /// What a data connection's handshake is worth.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// It is the session's.
+    /// It belongs to the session.
     Proven,
-    /// It may be anybody's at the client's address, and gets the transfer if none is there that
-    /// proves more, nor comes in time.
+    /// Anyone at the client's address may have made it. It gets the transfer if no candidate with
+    /// proof is there or comes in time.
     Unproven {
-        /// The client's own may be expected to come and to prove itself.
+        /// The client's own connection may be expected to come and to prove itself.
         expected: bool,
     },
     /// It gets no transfer.
     Refused,
 }
 
-/// What counts of a handshake.
+/// The facts of a handshake that count.
 #[derive(Clone, Copy)]
 struct Shown {
     resumption: Resumption,
@@ -57,8 +58,8 @@ struct Shown {
 }
 
 impl Proof {
-    /// The control connection is protected. Its client has shown this certificate; its tickets are
-    /// good for `lifetime`, and there are more of them if it is `supplied`.
+    /// The control connection is protected. `certificate` is what its client showed; its tickets
+    /// are valid for `lifetime`, and further ones can be issued if it is `supplied`.
     pub(crate) fn protected(
         &self,
         certificate: Option<[u8; 32]>,
@@ -76,15 +77,15 @@ impl Proof {
         self.supplied.set(false);
     }
 
-    /// A log-in, by certificate or not. A ticket that names the user is worth more than those the
-    /// client has.
+    /// A log-in, by certificate or not. A ticket that names the user proves more than those the
+    /// client has, so a new one is due.
     pub(crate) fn logged_in(&self, by_certificate: bool) {
         self.by_certificate.set(by_certificate);
         self.ticket_due.set(true);
     }
 
-    /// A protected transfer begins. Whatever becomes of it, the client may use a ticket for it, so
-    /// it is given one, unless it keeps those it has, or shows no interest in them.
+    /// A protected transfer begins. The client may use up a ticket for it, even if the transfer
+    /// fails, so it gets a new one, unless it reuses its tickets or does not resume at all.
     pub(crate) fn transfer_begins(&self) {
         if self.last.get().is_some() && !self.keeps_tickets.get() {
             self.ticket_due.set(true);
@@ -96,7 +97,7 @@ impl Proof {
         self.supplied.get() && self.ticket_due.replace(false)
     }
 
-    /// The client was given a ticket that is good for `lifetime`.
+    /// The client was given a ticket that is valid for `lifetime`.
     pub(crate) fn ticket_given(&self, now: Instant, lifetime: Duration) {
         self.tickets_end.set(Some(now + lifetime.min(CLIENTS_KEEP)));
     }
@@ -111,7 +112,7 @@ impl Proof {
         let certificate = facts.client_certificate.as_ref().map(|shown| shown.sha256);
         let verdict = self.weigh(policy, Shown { resumption: facts.resumption, certificate }, now);
         if verdict == Verdict::Refused {
-            // If it is the client's, it has lost its tickets.
+            // If it is the client's connection, the client has lost its tickets.
             self.ticket_due.set(true);
         }
         verdict
@@ -124,12 +125,11 @@ impl Proof {
     ///   (rclone keeps one ticket for all its sessions), or has the certificate of the control
     ///   connection.
     /// - Any other is refused under `require`, in a session that was logged in by certificate, and
-    ///   once the client has resumed: it can go on doing so, as long as it has tickets that are
-    ///   good.
-    /// - But one that resumes a session of nobody known is not refused for the last reason: clients
-    ///   with one store for all their sessions show the tickets of those that are not logged in
-    ///   yet, and in TLS 1.2 no ticket ever names a user. One with more proof is waited for, until
-    ///   it has once not come.
+    ///   once the client has resumed: it can resume again as long as it has valid tickets.
+    /// - Exception to the last reason: a handshake that resumes a session without a known user.
+    ///   Clients with one store for all their sessions offer tickets of sessions that are not
+    ///   logged in yet, and TLS 1.2 tickets never name a user. Such a connection waits for a
+    ///   candidate with proof, until one has failed to come once.
     fn weigh(&self, policy: DataResumption, shown: Shown, now: Instant) -> Verdict {
         let required = policy == DataResumption::Require;
         let certificate = shown.certificate;
@@ -148,26 +148,26 @@ impl Proof {
         Verdict::Unproven { expected: must && !self.uses_others.get() }
     }
 
-    /// The client has shown that it resumes, and has what it needs for it.
+    /// The client has resumed before and still has valid tickets.
     fn must_resume(&self, now: Instant) -> bool {
         self.last.get().is_some()
             && (self.keeps_tickets.get() || self.supplied.get())
             && self.tickets_end.get().is_some_and(|end| now < end)
     }
 
-    /// A data connection has resumed the session, with the ticket of this mark. Those of TLS 1.2
-    /// are made to be used more than once.
+    /// A data connection has resumed the session with the ticket of this mark. TLS 1.2 tickets are
+    /// meant to be used more than once.
     pub(crate) fn resumed(&self, mark: Option<TicketMark>, tls12: bool) {
         if tls12 || (mark.is_some() && mark == self.last.get()) {
             self.keeps_tickets.set(true);
         } else if self.last.get().is_none() {
-            // Some keep one and are without from now on.
+            // Some clients keep a single ticket, and now have none.
             self.ticket_due.set(true);
         }
         self.last.set(mark.or(self.last.get()));
     }
 
-    /// A connection without proof was the only one.
+    /// A connection without proof was the only candidate.
     pub(crate) fn came_alone(&self) {
         if self.last.get().is_some() {
             self.uses_others.set(true);

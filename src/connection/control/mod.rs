@@ -1,5 +1,5 @@
-//! The control connection. One task a session; requests that may wait run as tasks of their own and
-//! answer through the mailbox.
+//! The control connection: one task per session. Requests that may wait run as tasks of their own
+//! and answer through the mailbox.
 
 mod requests;
 mod run;

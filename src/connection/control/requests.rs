@@ -1,5 +1,5 @@
-//! What the session wants done: each request is answered at once, or runs as a task of its own and
-//! answers through the mailbox.
+//! Requests of the session: each is answered at once, or runs as a task of its own and answers
+//! through the mailbox.
 
 use std::time::Instant;
 
@@ -124,18 +124,18 @@ impl Control {
         self.answers.push_back(Input::PassiveListening(result));
     }
 
-    /// When [`Control::tend_ports`] has something to do.
+    /// When [`Control::service_ports`] has something to do.
     pub(super) fn ports_due(&self) -> Option<Instant> {
         match &self.passive {
-            // Behind a command, storage may take its time.
+            // Storage may delay a transfer whose command has come: only the guard is due then.
             Some(passive) if self.session.is_transferring() => passive.guard_due(),
             Some(passive) => earlier(passive.guard_due(), Some(self.passive_until)),
             None => self.ports.parked_until(),
         }
     }
 
-    /// Looks after a port whose connection or next transfer is late.
-    pub(super) fn tend_ports(&mut self) {
+    /// Closes or guards a passive port whose transfer is late, and frees a parked one.
+    pub(super) fn service_ports(&mut self) {
         let private = self.session.security().level() == ProtectionLevel::Private;
         let tls = self.data_tls();
         match &mut self.passive {

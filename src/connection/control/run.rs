@@ -12,8 +12,8 @@ use crate::protocol::session::{ControlTls, Input, Mode, Output};
 use crate::runtime::{end_turn, timeout_at, yield_if_needed};
 use crate::tls::{ControlSession, Handshake, HandshakeFacts, Purpose, TlsError};
 
-/// Serves one control connection to its end, in tasks of the shard: those of its TLS handshakes
-/// run in the queue of the newcomers, so that a flood of them cannot starve established sessions.
+/// Serves one control connection to its end, in tasks of the shard. TLS handshakes run in the queue
+/// of the newcomers, so that a flood of them cannot starve established sessions.
 pub fn serve(context: &Rc<Context>, accepted: Accepted) {
     let stage = match accepted.mode {
         Mode::Implicit => Stage::Handshake,
@@ -42,8 +42,8 @@ fn go_on(mut control: Box<Control>, stage: Stage) {
 }
 
 impl Control {
-    /// Mutate once, perform everything that came out, flush; then the next input. Returns at the
-    /// end of the connection, or when another stage begins.
+    /// Each round feeds one input to the session, does everything the session asks for and sends
+    /// the replies. Returns at the end of the connection, or when another stage begins.
     pub(super) async fn run(&mut self, stage: Stage) -> Option<Stage> {
         loop {
             let mut moved = true;
@@ -59,9 +59,9 @@ impl Control {
                     }
                 }
             }
-            // What is known already goes out in the same segment: the greeting with the tickets of
-            // the handshake, above all, since two small segments meet a delayed acknowledgement,
-            // and the replies of pipelined commands, that of a transfer included.
+            // Replies are sent only when nothing more is known now, so that they share a segment:
+            // the greeting with the tickets of the handshake (two small segments would meet a
+            // delayed acknowledgement), and the replies of pipelined commands, transfers included.
             let here = self.stage() == stage;
             let more = moved && here && self.out.len() < REPLIES_TOGETHER_BYTES_MAX;
             if (more || !self.answers.is_empty()) && !self.closing {
@@ -80,7 +80,8 @@ impl Control {
     }
 
     pub(super) fn tell(&mut self, input: Input) {
-        // What is left of a failed one goes with the next, or with the session.
+        // A transfer that failed is kept: its connection is closed by the next one, or with the
+        // session.
         if matches!(input, Input::TransferFinished(Ok(())) | Input::TransferOpened(Err(_))) {
             self.transfer = None;
         }
@@ -95,7 +96,7 @@ impl Control {
         self.perform();
     }
 
-    /// Moves buffered octets one step; false when more must arrive first.
+    /// Processes buffered octets, one step; false when more must arrive first.
     pub(super) fn step(&mut self) -> bool {
         if self.stage() == Stage::Handshake && self.permit.is_none() {
             return false;
@@ -138,7 +139,7 @@ impl Control {
         let lifetime = self.context.parts.tls.ticket_lifetime();
         let supplied = self.tls_session.gives_tickets();
         self.proof.protected(shown, supplied, clock::now(), lifetime);
-        // Its first command may wait for the acknowledgement of its Finished.
+        // The client's first command may wait for the acknowledgement of its Finished.
         if self.out.is_empty() {
             self.stream.acknowledge();
         }
@@ -173,7 +174,8 @@ impl Control {
         tracing::info!(%peer, %error, "control connection TLS failed");
     }
 
-    /// Once all that came before the end has been fed; part of a line or record may be left.
+    /// Reports the end of the client's sending, once all that came before it was processed; part of
+    /// a line or record may be left.
     pub(super) fn tell_of_end(&mut self) {
         let fed = self.session.wants_bytes() || self.wire.is_between_states();
         if self.client_sends == ClientSends::NoMore && fed {
@@ -189,7 +191,7 @@ impl Control {
         }
     }
 
-    /// Sends what is to be sent; false when the client is gone or does not read.
+    /// Sends what is pending; false when the client is gone or does not read.
     pub(super) async fn flush(&mut self) -> bool {
         if self.out.is_empty() {
             return true;
@@ -230,7 +232,7 @@ impl Control {
         }
     }
 
-    /// In front of a reply, so that the client has read it before it can do anything next.
+    /// The ticket goes before a reply, so that the client has it before it can act on the reply.
     fn give_ticket(&mut self) -> Result<(), TlsError> {
         if !self.proof.take_ticket_due() {
             return Ok(());
@@ -243,7 +245,7 @@ impl Control {
 
     pub(super) fn start_tls(&mut self, host: Option<&str>) -> Result<(), TlsError> {
         let tls = &self.context.parts.tls;
-        // What an earlier log-in on this connection was given to resume ends here (REIN).
+        // Data connections can no longer resume the TLS session of an earlier log-in (REIN).
         self.tls_session = ControlSession::new()?;
         self.proof = Rc::default();
         let handshake = Handshake::new(tls, Purpose::Control, &self.tls_session, host);
@@ -253,13 +255,14 @@ impl Control {
         Ok(())
     }
 
-    /// Last words out, FIN, and a moment for the client to read them; everything else is dropped.
+    /// Sends the last reply and FIN, and gives the client a moment to read them; everything else is
+    /// dropped.
     pub(super) async fn end(&mut self) {
         if !self.closing {
             self.session.handle_input(clock::now(), Input::Disconnected);
             while self.session.poll_output().is_some() {}
         }
-        // Not kept from others while the client lingers, as after the deadline of a handshake.
+        // Released before lingering: others may be waiting for a permit.
         self.permit = None;
         self.handshaking = None;
         self.transfer = None;
@@ -274,7 +277,7 @@ impl Control {
     }
 }
 
-/// Octets of replies that wait for those of the commands behind them.
+/// Replies of at least this many octets are not kept back for those of further pipelined commands.
 const REPLIES_TOGETHER_BYTES_MAX: usize = 2 * 1024;
 
 const LINGER: Duration = Duration::from_secs(1);

@@ -44,7 +44,7 @@ pub struct Accepted {
     pub guard: Box<dyn Any>,
 }
 
-/// What a stretch of a control connection's life is spent on; each runs as a task of its own.
+/// The stages of a control connection; each runs as a task of its own, in its own queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stage {
     /// A TLS handshake, from the first octet to the flush of the greeting.
@@ -59,9 +59,9 @@ pub(super) struct Control {
     pub(super) peer: SocketAddr,
     pub(super) local: SocketAddr,
     pub(super) session: Session,
-    /// What data connections resume.
+    /// The control session that data connections resume.
     pub(super) tls_session: Arc<ControlSession>,
-    /// What they must prove.
+    /// What data connections must prove.
     pub(super) proof: Rc<Proof>,
     pub(super) wire: Wire,
     pub(super) raw: RecvBuffer,
@@ -69,27 +69,28 @@ pub(super) struct Control {
     pub(super) plain: BytesMut,
     /// Octets to send, as they go on the wire.
     pub(super) out: Vec<u8>,
-    /// Answers known at once.
+    /// Inputs for the session that are known already.
     pub(super) answers: VecDeque<Input>,
     pub(super) mailbox: Mailbox<Input>,
     pub(super) sender: MailboxSender<Input>,
-    /// The one request that runs off this task, and what ends it if it can be given up.
+    /// The request that runs as a task of its own, at most one.
     pub(super) request: Option<Task<()>>,
     pub(super) give_up: Flag,
     pub(super) ports: SessionPorts,
     pub(super) passive: Option<PassiveListener>,
-    /// How long it waits for a transfer.
+    /// When `passive` is closed if no transfer command has come.
     pub(super) passive_until: Instant,
     pub(super) transfer: Option<TransferHandle>,
-    /// What the log-in in hand has found.
+    /// The home found by the log-in in progress.
     pub(super) found_home: FoundHome,
-    /// The directory of the user who is in: that of the log-in, whatever becomes of its name.
+    /// The home of the user who is logged in, as it was found at log-in, even if its pathname
+    /// changes.
     pub(super) home: Option<Arc<Root>>,
     pub(super) certificate: Option<ClientCertificate>,
-    /// Counted under this name.
+    /// The name under which the session is counted.
     pub(super) user: Option<String>,
     pub(super) logged_in: Option<Held>,
-    /// The proof of its password.
+    /// The password proof of this log-in, kept for the end of the session.
     pub(super) kept_proof: KeptProof,
     pub(super) handshaking: Option<Held>,
     pub(super) drain_told: bool,
@@ -97,7 +98,7 @@ pub(super) struct Control {
     pub(super) closing: bool,
     /// Held through a TLS handshake.
     pub(super) permit: Option<HandshakePermit>,
-    /// When the ClientHello must be there.
+    /// Deadline for the ClientHello.
     pub(super) hello_due: Instant,
     pub(super) _guard: Box<dyn Any>,
 }
@@ -168,7 +169,7 @@ impl Control {
         Ok(account)
     }
 
-    /// Also when a panic ends the session.
+    /// Runs on drop too, so that a panic does not leave the user counted.
     pub(super) fn leave_user(&mut self) {
         if let Some(user) = self.user.take() {
             self.ports.enter(None);

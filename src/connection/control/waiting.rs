@@ -19,7 +19,8 @@ impl Control {
             self.release_buffers();
         } else if self.permit.as_ref().is_some_and(|permit| !permit.is_heard()) && self.read_ready()
         {
-            // The kernel has kept an implicit connection back until its ClientHello was there.
+            // Accept was deferred until data came, so the ClientHello of an implicit connection is
+            // here: no wait is needed, only a turn.
             return self.context.pacer.turn().await;
         } else {
             // This handshake step was expensive: let the other queues run.
@@ -30,6 +31,7 @@ impl Control {
         let ports_due = self.ports_due();
         let deadline = earlier(self.session.poll_timeout(), self.hello_deadline(stage));
         let deadline = earlier(deadline, ports_due);
+        // Nothing is read while the session takes no commands: a client that pipelines has to wait.
         let reading = self.client_sends == ClientSends::More
             && (self.session.wants_bytes() || self.wire.is_between_states());
         let (stream, raw) = (&self.stream, &mut self.raw);
@@ -40,13 +42,15 @@ impl Control {
             } else if self.logged_in.is_some() && stream.broken().await.is_ok() {
                 Wake::Broken
             } else {
-                // No descriptor to watch with, for strangers least of all: what is sent will tell.
+                // Do not watch: `broken` needs a second descriptor, which a client that is not
+                // logged in does not get. A failed send will reveal a broken connection.
                 std::future::pending().await
             }
         };
         let answered = async { Wake::Answer(self.mailbox.recv().await) };
         let (drain, cut) = (&self.context.drain, &self.context.cut);
         let drain_told = self.drain_told;
+        // The drain is reported to the session once; after that only the cut ends a wait.
         let shutdown = async {
             if drain_told {
                 cut.wait().await
@@ -66,6 +70,7 @@ impl Control {
                     };
                     race(race(events, received), evicted).await
                 }
+                // Without a permit nothing is read: a waiting handshake costs no buffer.
                 (Stage::Handshake, None) => {
                     let entering = async { Wake::Permit(self.context.handshakes.enter().await) };
                     race(events, entering).await
@@ -96,6 +101,7 @@ impl Control {
                 self.permit = Some(permit);
                 self.hello_due = clock::now() + self.context.settings().limits.client_hello_timeout;
             }
+            // The client has sent something since the eviction was decided.
             Wake::Evicted if self.read_ready() => {
                 if let Some(permit) = &self.permit {
                     permit.keep();
@@ -110,7 +116,7 @@ impl Control {
                 self.tls_failed(&TlsError::NoClientHello);
             }
             Wake::Timeout if self.ports_due().is_some_and(|due| due <= clock::now()) => {
-                self.tend_ports();
+                self.service_ports();
             }
             Wake::Timeout => self.answers.push_back(Input::Timeout),
             Wake::Shutdown if self.context.cut.is_set() => {
@@ -136,13 +142,13 @@ impl Control {
         self.out = Vec::new();
     }
 
-    /// When a silent client has to be gone; nothing while it waits for a permit.
+    /// Deadline for the ClientHello; `None` while the handshake waits for a permit.
     pub(super) fn hello_deadline(&self, stage: Stage) -> Option<Instant> {
         let permit = self.permit.as_ref().filter(|_| stage == Stage::Handshake)?;
         (!permit.is_heard()).then_some(self.hello_due)
     }
 
-    /// Reads what is there without waiting; false when nothing is.
+    /// Reads what has arrived, without waiting; false when nothing has.
     pub(super) fn read_ready(&mut self) -> bool {
         let room = self.raw.spare(CONTROL_READ_BYTES);
         match self.stream.try_read(room) {
@@ -156,7 +162,7 @@ impl Control {
 
 /// Why [`Control::wait`] returned.
 pub(super) enum Wake {
-    /// The number of octets that came; 0 is the end.
+    /// Octets received; 0 is the end.
     Received(std::io::Result<usize>),
     /// The connection failed while it was not read from.
     Broken,
@@ -165,7 +171,7 @@ pub(super) enum Wake {
     Shutdown,
     /// The handshake may begin.
     Permit(HandshakePermit),
-    /// The handshake is evicted: others wait.
+    /// The handshake is evicted: others wait for its permit.
     Evicted,
 }
 

@@ -38,9 +38,8 @@ pub(crate) enum Step {
 }
 
 impl Wire {
-    /// Takes the next piece of `raw`: at most one record, or what the session has room for.
-    /// `plain` keeps decrypted octets the session had no room for; `out` receives what TLS itself
-    /// has to say.
+    /// Takes the next piece of `raw`: at most one record, or what the session has room for. `plain`
+    /// keeps decrypted octets the session had no room for; messages of TLS itself go to `out`.
     ///
     /// # Errors
     ///
@@ -91,7 +90,7 @@ impl Wire {
                 Ok(())
             }
             Self::Protected(channel) => channel.seal(reply, out),
-            // The session says nothing while TLS comes or goes.
+            // The session sends no reply while TLS begins or ends.
             Self::Handshake(_) | Self::Draining(_) => {
                 debug_assert!(false, "a reply between two TLS states");
                 Ok(())
@@ -99,7 +98,7 @@ impl Wire {
         }
     }
 
-    /// Appends what brings the client one session ticket more.
+    /// Appends a message that gives the client another session ticket.
     ///
     /// # Errors
     ///
@@ -194,13 +193,13 @@ fn feed_protected(
     }
 }
 
-/// Whether more octets may come.
+/// What the client still sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ClientSends {
-    /// As far as is known.
+    /// More octets may come.
     More,
-    /// FIN or close_notify came.
+    /// FIN or close_notify came; the session does not know yet.
     NoMore,
-    /// The session knows of it.
+    /// As `NoMore`, and the session knows.
     NoMoreTold,
 }

@@ -13,16 +13,16 @@ use crate::tls::{Channel, Opened, TlsError};
 pub(crate) struct DataConnection {
     pub(crate) stream: Stream,
     pub(super) protection: Protection,
-    /// The end of what we send is told by close_notify, and the client has a moment to close first.
+    /// A download: our close_notify marks its end, and the client gets a moment to close first.
     pub(super) client_ends: bool,
-    /// The client will say nothing more.
+    /// The client will send nothing more.
     pub(super) heard_all: bool,
-    /// What the client sent, and nobody has opened yet.
+    /// Octets received and not opened yet.
     pub(crate) raw: RecvBuffer,
-    /// What TLS has sealed, and nobody has sent yet.
+    /// Sealed records not sent yet.
     pub(crate) out: Vec<u8>,
-    /// Records that were sealed before those in `out`, and wait until they can do no harm: tickets,
-    /// while the client sends and does not read.
+    /// Records sealed before those in `out` that are kept back: tickets, while the client sends and
+    /// may not read.
     held: Vec<u8>,
     pub(crate) interrupts: Interrupts,
 }
@@ -31,14 +31,14 @@ pub(crate) struct DataConnection {
 pub(super) enum Protection {
     /// Nothing (PROT C).
     Clear,
-    /// TLS whose records are sealed and opened here.
+    /// TLS whose records are sealed and opened in user space.
     Records(Box<Channel>),
-    /// TLS whose records the kernel seals. What the client says is opened here.
+    /// TLS whose records the kernel seals. The client's records are opened in user space.
     Kernel(Box<KernelTls>),
 }
 
 impl DataConnection {
-    /// One in clear.
+    /// A connection in clear.
     pub(super) const fn clear(stream: Stream, interrupts: Interrupts) -> Self {
         Self {
             stream,
@@ -52,13 +52,13 @@ impl DataConnection {
         }
     }
 
-    /// The handshake is over: `raw` came behind it, and `out` is still to be sent.
+    /// The handshake is complete: `raw` is what followed it, `out` what is still to be sent.
     pub(super) fn protect(&mut self, channel: Channel, raw: RecvBuffer, out: Vec<u8>) {
         self.protection = Protection::Records(Box::new(channel));
         (self.raw, self.out) = (raw, out);
     }
 
-    /// What seals and opens records here.
+    /// The record layer, where records are sealed and opened in user space.
     pub(crate) fn channel(&mut self) -> Option<&mut Channel> {
         match &mut self.protection {
             Protection::Records(channel) => Some(channel),
@@ -66,7 +66,8 @@ impl DataConnection {
         }
     }
 
-    /// What follows goes to the client, which is the one to close then.
+    /// Marks this as a download: from here on the server sends, and under TLS the client closes
+    /// first.
     pub(crate) fn sends(&mut self) {
         if let Protection::Records(channel) = &mut self.protection {
             channel.answer_with_data();
@@ -74,9 +75,9 @@ impl DataConnection {
         }
     }
 
-    /// Sends all octets of a transfer that are few, and ends it. Under TLS, what the handshake left
-    /// to send, the octets and close_notify leave in one write; in clear, the FIN goes with the
-    /// last octets. Gives whether one write took them.
+    /// Sends a small transfer whole, and its end. Under TLS the rest of the handshake, the data and
+    /// close_notify leave in one write; in clear the FIN goes with the last octets. Returns whether
+    /// one write took everything.
     pub(crate) async fn send_whole(&mut self, octets: &[u8]) -> Result<bool, TransferError> {
         self.hear()?;
         let Protection::Records(channel) = &mut self.protection else {
@@ -142,14 +143,14 @@ impl DataConnection {
         self.stream.shutdown_write().map_err(|_| TransferError::ConnectionLost)
     }
 
-    /// Keeps tickets back while the client sends: one that does not read them before it closes
-    /// would have its kernel answer with RST, and that takes along what we have not read. Once
-    /// everything is in, they can do no harm. In TLS 1.2 there are none.
+    /// Keeps tickets back while the client sends. A client that closes without reading them sends
+    /// RST, which also discards data we have not read yet. After the last data tickets are
+    /// harmless. TLS 1.2 has none here.
     pub(crate) fn hold_tickets(&mut self) {
         std::mem::swap(&mut self.held, &mut self.out);
     }
 
-    /// What was kept back goes before what is to be sent, as it was sealed.
+    /// Puts the records kept back in front of `out`: the order in which they were sealed.
     pub(crate) fn release_held(&mut self) {
         if !self.held.is_empty() {
             self.held.append(&mut self.out);
@@ -157,13 +158,13 @@ impl DataConnection {
         }
     }
 
-    /// Whether records are sealed here.
+    /// Whether records are sealed in user space.
     pub(crate) const fn is_protected(&self) -> bool {
         matches!(self.protection, Protection::Records(_))
     }
 
-    /// Seals octets into records at the front of `wire`, which has room for them; gives the
-    /// records' length. They must be sent in the order they were sealed.
+    /// Seals octets into records at the front of `wire`, which must have room for them; returns the
+    /// length of the records. Send them in the order they were sealed.
     pub(crate) fn seal_into(
         &mut self,
         octets: &[u8],
@@ -173,7 +174,7 @@ impl DataConnection {
         channel.seal_into(octets, wire).map_err(|error| failed(&error))
     }
 
-    /// Opens the record at the front of `raw` into `room`; answers of TLS go to `out`.
+    /// Opens the record at the front of `raw` into `room`; replies of the TLS layer go to `out`.
     ///
     /// # Errors
     ///
@@ -210,7 +211,7 @@ impl DataConnection {
         self.interrupts.guard(work).await
     }
 
-    /// Sends what TLS itself has to say.
+    /// Sends `out`: records that carry no data of the transfer, or its last ones.
     pub(crate) async fn flush(&mut self) -> Result<(), TransferError> {
         let sealed = std::mem::take(&mut self.out);
         let sent = self.write_all(&sealed).await;

@@ -1,9 +1,9 @@
-//! What the client says while it is sent to: key updates, alerts, the end of its own half (RFC 8446
-//! §4.6.3, §6). Data is no part of a download: what comes all the same is opened, for it has to
-//! authenticate, and dropped. In the clear nothing is looked at before the end.
+//! What the client sends during a download: key updates, alerts, the end of its half (RFC 8446
+//! §4.6.3, §6). Data does not belong there: it is opened, since it has to authenticate, and
+//! dropped. In clear nothing is read before the end.
 //!
-//! One read without waiting is made before each batch is sealed, and while the socket is full
-//! whatever arrives ends the wait.
+//! One read without waiting precedes each batch that is sealed, and while the socket is full, a
+//! read runs beside the wait for room.
 
 use std::io;
 use std::time::Instant;
@@ -14,7 +14,7 @@ use crate::protocol::session::TransferError;
 use crate::runtime::{Stream, give_way, race};
 use crate::tls::Opened;
 
-/// Octets of one read: what a client says in passing is much less.
+/// Octets of one read: what a client sends during a download is much less.
 const READ_BYTES: usize = 4 * 1024;
 
 /// What ended a wait.
@@ -24,8 +24,8 @@ enum Event<T> {
 }
 
 impl DataConnection {
-    /// Deals with what the client has said, one read's worth. All records that were sealed have
-    /// been sent, or are in `out`.
+    /// Processes what the client has sent, at most one read. All sealed records must have been sent
+    /// or be in `out`, so that an alert follows them.
     pub(crate) fn hear(&mut self) -> Result<(), TransferError> {
         if !self.hears() {
             return Ok(());
@@ -35,11 +35,11 @@ impl DataConnection {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
             Err(_) => return Err(TransferError::ConnectionLost),
         };
-        self.heard(read).inspect_err(|_| self.say_why(&[]))
+        self.heard(read).inspect_err(|_| self.send_alert(&[]))
     }
 
-    /// Sends some of `octets`, at least one; waits for room. `behind` was sealed after them. An
-    /// alert of ours can only follow both.
+    /// Sends some of `octets`, at least one, waiting for room. `behind` are records sealed after
+    /// `octets`: an alert of ours has to follow both.
     pub(crate) async fn write_some(
         &mut self,
         octets: &[u8],
@@ -47,7 +47,7 @@ impl DataConnection {
     ) -> Result<usize, TransferError> {
         let deadline = clock::now() + self.interrupts.stall;
         let written = self.hearing(deadline, async |stream| stream.write(octets).await).await;
-        written.inspect_err(|_| self.say_why(&[octets, behind]))
+        written.inspect_err(|_| self.send_alert(&[octets, behind]))
     }
 
     /// Sends all of `octets`. Each piece has its own deadline: a slow reader is not a stalled one.
@@ -68,8 +68,8 @@ impl DataConnection {
         self.hearing(deadline, async |stream| stream.writable().await).await
     }
 
-    /// Socket work that waits, and hears the client meanwhile. What it says does not move the
-    /// deadline.
+    /// Does socket work that waits, and reads from the client meanwhile. What the client sends does
+    /// not extend the deadline.
     async fn hearing<T>(
         &mut self,
         deadline: Instant,
@@ -88,7 +88,7 @@ impl DataConnection {
                 Event::Done(value) => return Ok(value),
                 Event::Heard(count) => self.heard(Some(count))?,
             }
-            // A client that always has something to say is not the only one.
+            // A client that sends all the time must not keep other tasks from running.
             give_way().await;
         }
     }
@@ -98,10 +98,11 @@ impl DataConnection {
         !self.heard_all && !matches!(self.protection, Protection::Clear)
     }
 
-    /// So many octets came, 0 at the end; deals with the whole records among them.
+    /// `read` octets came, 0 at the end, `None` for no read; processes the whole records among what
+    /// is buffered.
     fn heard(&mut self, read: Option<usize>) -> Result<(), TransferError> {
         match read {
-            // The client may end its half first; that it has closed both shows when we send.
+            // The client may end its half first. If it closed both, a send will show it.
             Some(0) => self.heard_all = true,
             Some(count) => self.raw.commit(count),
             None => {}
@@ -127,8 +128,9 @@ impl DataConnection {
         Ok(())
     }
 
-    /// Sends the alert that `out` ends with, as far as it fits: first what was sealed before it.
-    fn say_why(&self, sealed: &[&[u8]]) {
+    /// Sends the alert at the end of `out`, if the socket has room, after the records sealed before
+    /// it.
+    fn send_alert(&self, sealed: &[&[u8]]) {
         if self.out.is_empty() {
             return;
         }

@@ -1,4 +1,4 @@
-//! What ends a wait on a data connection: ABOR, the end of the server, a stall.
+//! What ends a wait on a data connection early: ABOR, shutdown, a stall.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -7,19 +7,19 @@ use crate::clock;
 use crate::protocol::session::TransferError;
 use crate::runtime::{Flag, race, timeout_at};
 
-/// What ends a wait on the data connection before its time.
+/// The events that end a wait on the data connection early.
 #[derive(Clone)]
 pub(crate) struct Interrupts {
-    /// ABOR, or the control connection is gone.
+    /// ABOR came, or the control connection is gone.
     pub(crate) abort: Flag,
     /// The shutdown deadline of the shard has passed.
     pub(crate) cut: Flag,
-    /// Longest time without a byte moved.
+    /// Longest time without an octet moved.
     pub(crate) stall: Duration,
 }
 
 impl Interrupts {
-    /// `work`, unless ABOR or the end of the server comes first.
+    /// Runs `work`, unless ABOR or shutdown comes first.
     pub(crate) async fn guard<T>(
         &self,
         work: impl Future<Output = Result<T, TransferError>>,
@@ -35,7 +35,7 @@ impl Interrupts {
         race(race(aborted, cut), work).await
     }
 
-    /// The same, between two steps that do not wait.
+    /// As `guard`, for work that does not wait.
     pub(crate) fn check(&self) -> Result<(), TransferError> {
         match (self.abort.is_set(), self.cut.is_set()) {
             (true, _) => Err(TransferError::Aborted),
@@ -44,7 +44,7 @@ impl Interrupts {
         }
     }
 
-    /// One step of socket work: it must move something within the stall timeout.
+    /// Runs one step of socket work, which must move something within the stall timeout.
     pub(crate) async fn step<T>(
         &self,
         work: impl Future<Output = io::Result<T>>,
@@ -52,7 +52,7 @@ impl Interrupts {
         self.step_until(clock::now() + self.stall, work).await
     }
 
-    /// The same, with a deadline that was set before.
+    /// As `step`, with a deadline that was set before.
     pub(crate) async fn step_until<T>(
         &self,
         deadline: Instant,

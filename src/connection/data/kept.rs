@@ -1,6 +1,6 @@
-//! Data connections that outlive their transfer: their client may have to read the rest, and is to
-//! close first. Each is a descriptor. They are counted, and when there are too many, the one that
-//! has been kept for longest is closed.
+//! Data connections that outlive their transfer, because the client may still have to read and is
+//! to close first. Each costs a descriptor, so their number is bounded: beyond it, the connection
+//! kept longest is closed.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -10,7 +10,7 @@ use crate::limits::KEPT_CONNECTIONS_PER_SHARD_MAX;
 use crate::metrics::{Gauge, Held};
 use crate::runtime::Flag;
 
-/// Those of a shard, in the order they came.
+/// The kept connections of a shard, in the order they came.
 #[derive(Default)]
 pub(crate) struct Kept(Rc<RefCell<Inner>>);
 
@@ -20,7 +20,7 @@ struct Inner {
     crowded_out: BTreeMap<u64, Flag>,
 }
 
-/// One of them, until it is dropped.
+/// A kept connection, until it is dropped.
 pub(crate) struct KeptConnection {
     kept: Rc<RefCell<Inner>>,
     number: Cell<u64>,
@@ -29,7 +29,7 @@ pub(crate) struct KeptConnection {
 }
 
 impl KeptConnection {
-    /// One of `kept`, counted by `gauge`.
+    /// Adds a connection to `kept`, counted by `gauge`.
     pub(crate) fn new(kept: &Kept, gauge: &Gauge) -> Self {
         let kept = kept.0.clone();
         let crowded_out = Flag::new();
@@ -37,17 +37,17 @@ impl KeptConnection {
         Self { kept, number, crowded_out, _counted: gauge.hold() }
     }
 
-    /// Returns when too many came after it.
+    /// Returns when this connection has to go for later ones.
     pub(crate) async fn crowded_out(&self) {
         self.crowded_out.wait().await;
     }
 
-    /// It is bounded otherwise for now, and does not go when others come.
+    /// Exempts this connection from eviction, while a permit bounds it instead.
     pub(crate) fn stay(&self) {
         self.kept.borrow_mut().crowded_out.remove(&self.number.get());
     }
 
-    /// After [`KeptConnection::stay`]: it is as one that has just come.
+    /// Ends the exemption of [`KeptConnection::stay`]; the connection counts as the newest.
     pub(crate) fn stay_no_longer(&self) {
         self.number.set(self.kept.borrow_mut().add(&self.crowded_out));
     }

@@ -1,5 +1,5 @@
-//! What a data connection does otherwise when the kernel seals its records: handing the keys over,
-//! sendfile(2), keys that change on the way, and the end.
+//! What differs when the kernel seals the records of a data connection: handing the keys over,
+//! sendfile(2), key changes on the way, and the end.
 
 use std::io;
 
@@ -18,8 +18,8 @@ use crate::vfs::ReadFile;
 const CALLS_PER_CHUNK_MAX: u64 = 1024;
 
 impl DataConnection {
-    /// Gives the session's sending half to the kernel. After an error nothing has changed for the
-    /// client: a socket with the kernel's TLS but without keys is what it was.
+    /// Gives the keys of the sending half to the kernel. An error changes nothing for the client: a
+    /// socket with the kernel's TLS but without keys works as before.
     pub(crate) fn hand_over(&mut self, rekey: bool) -> io::Result<()> {
         let protection = std::mem::replace(&mut self.protection, Protection::Clear);
         let Protection::Records(channel) = protection else {
@@ -35,8 +35,8 @@ impl DataConnection {
         result
     }
 
-    /// The AEAD of records that the kernel could seal from here on: those that were sealed here
-    /// are on their way.
+    /// The AEAD of the session, if the kernel could seal its records from here on; the records
+    /// sealed in user space must all have been sent.
     pub(crate) fn kernel_cipher(&self) -> Option<ktls::Cipher> {
         match &self.protection {
             Protection::Records(channel) if self.out.is_empty() => cipher_of(channel),
@@ -51,8 +51,8 @@ impl DataConnection {
         }
     }
 
-    /// Sends up to `count` octets of the file, at least one; waits for room. 0 is the end of the
-    /// file, `None` a file that must be read instead.
+    /// Sends up to `count` octets of the file, at least one, waiting for room. 0 is the end of the
+    /// file; `None`: sendfile(2) cannot send this file, read it instead.
     pub(crate) async fn send_from(
         &mut self,
         file: &ReadFile,
@@ -61,7 +61,7 @@ impl DataConnection {
         let count = usize::try_from(count).unwrap_or(usize::MAX);
         let deadline = clock::now() + self.interrupts.stall;
         let sent = loop {
-            // Again after each wait: the client may have asked for new keys.
+            // After each wait too: the client may have asked for new keys.
             self.before_data(count).await?;
             match sendfile::sendfile(&self.stream, file, file.position(), count) {
                 Ok(sent) => break Some(sent),
@@ -78,8 +78,8 @@ impl DataConnection {
         Ok(sent.map(|sent| sent as u64))
     }
 
-    /// Under the kernel's TLS: deals with what the client has said, and sees to keys, before
-    /// `octets` more are sent. Without it, nothing.
+    /// Under the kernel's TLS: processes what the client has sent, and changes keys if due, before
+    /// `octets` more are sent. Otherwise does nothing.
     pub(super) async fn before_data(&mut self, octets: usize) -> Result<(), TransferError> {
         if self.kernel().is_none() {
             return Ok(());
@@ -91,8 +91,8 @@ impl DataConnection {
             return Ok(());
         }
         if !kernel.rekey {
-            // Nothing may follow under the old keys (RFC 8446 §4.6.3, §5.5), and the kernel takes
-            // no new ones: the client sees a stream without close_notify, and 426.
+            // Nothing may follow under the old keys (RFC 8446 §4.6.3, §5.5), and this kernel takes
+            // no new ones. So the client sees a stream without close_notify, and 426.
             tracing::debug!(update, "the kernel cannot change keys");
             return Err(TransferError::Protection);
         }
@@ -106,13 +106,13 @@ impl DataConnection {
         })
     }
 
-    /// The end of what the kernel seals: close_notify, and all of it in the socket's queue, where
-    /// the FIN that follows cannot overtake it.
+    /// Ends what the kernel seals: close_notify, and then a wait until all of it is in the socket's
+    /// queue, where the FIN that follows cannot overtake it.
     pub(super) async fn end_kernel_tls(&mut self) -> Result<(), TransferError> {
         if self.kernel().is_some_and(|kernel| kernel.rekey) {
             self.before_data(0).await?;
         } else {
-            // A KeyUpdate that cannot be answered is due before data only, and none follows.
+            // A KeyUpdate is only owed before further data, and none follows.
             self.hear()?;
         }
         let deadline = clock::now() + self.interrupts.stall;
@@ -122,7 +122,8 @@ impl DataConnection {
             if self.has_room_to_finish()? {
                 break;
             }
-            // Writable, but not by enough: the kernel tells no more than that.
+            // Writable does not mean room enough, and the kernel gives no other event: check again
+            // later.
             let soon = clock::now() + pause;
             let paused = async {
                 sleep_until(soon).await;
@@ -154,11 +155,11 @@ impl DataConnection {
         Ok(())
     }
 
-    /// Gives the kernel leave to send from the page cache itself. It need not take it.
+    /// Allows the kernel to send from the page cache without a copy. It may copy all the same.
     ///
     /// # Errors
     ///
-    /// It does not.
+    /// The kernel refused: it copies what it sends.
     pub(crate) fn allow_zerocopy(&self) -> io::Result<()> {
         ktls::allow_zerocopy(&self.stream)
     }
@@ -171,7 +172,7 @@ impl DataConnection {
 const FLUSH_PAUSE_MIN: std::time::Duration = std::time::Duration::from_millis(1);
 const FLUSH_PAUSE_MAX: std::time::Duration = std::time::Duration::from_millis(50);
 
-/// Errors of sendfile(2) that the file cannot have caused.
+/// Errors of sendfile(2) that come from the connection, not from the file.
 fn is_of_the_connection(error: Errno) -> bool {
     matches!(
         error,

@@ -1,4 +1,4 @@
-//! The sending half of a TLS session that the kernel seals for.
+//! The sending half of a TLS session whose records the kernel seals.
 
 use std::io;
 
@@ -19,8 +19,8 @@ impl KernelTls {
     ///
     /// # Errors
     ///
-    /// Nothing has changed for the client: a socket with the kernel's TLS but without keys is what
-    /// it was. The channel comes back.
+    /// The kernel refused. Nothing has changed for the client: a socket with the kernel's TLS but
+    /// without keys works as before. The channel is given back.
     pub(super) fn hand_over(
         channel: Channel,
         stream: &Stream,
@@ -36,13 +36,13 @@ impl KernelTls {
         }
     }
 
-    /// Opens the record at the front of `records`. What is wrong with it is told to the client.
+    /// Opens the record at the front of `records`. If it is not valid, the client gets an alert.
     pub(super) fn open(&mut self, records: &mut [u8], stream: &Stream) -> Result<Opened, TlsError> {
         let opened = self.sender.open(records);
         if let Err(error) = &opened
             && let Some((kind, content)) = KernelSender::fatal_alert(error)
         {
-            // The session is lost, whether the client learns why or not.
+            // The session is lost, whether or not the alert reaches the client.
             let _ = ktls::send_record(stream, kind, &content);
         }
         opened
@@ -54,7 +54,7 @@ impl KernelTls {
     }
 }
 
-/// The kernel's name for the AEAD of `channel`, where its keys can be had.
+/// The AEAD of `channel` in the kernel's terms; `None` if its keys cannot be exported.
 pub(super) fn cipher_of(channel: &Channel) -> Option<ktls::Cipher> {
     channel.send_keys().map(|keys| cipher(keys.aead))
 }

@@ -1,6 +1,7 @@
-//! The end of a data connection whose transfer went well. A close with unread octets, or octets
-//! that arrive after it, makes the kernel reset the connection, and the client loses what it has
-//! not read: a KeyUpdate is enough. So the connection stays while the socket holds unsent octets.
+//! The end of a data connection whose transfer succeeded. A close with unread octets, or octets
+//! that arrive after the close, makes the kernel reset the connection, and the client loses what it
+//! has not read; a KeyUpdate is enough for that. So the connection stays while the socket holds
+//! unsent octets.
 
 use std::time::Duration;
 
@@ -11,23 +12,23 @@ use crate::clock;
 use crate::runtime::{give_way, race, sleep_until, timeout_at};
 use crate::sys::socket;
 
-/// How long the client may take to close after our close_notify, before we do: clients that wait
-/// for our FIN lose no more than this.
+/// How long the client may take to close after our close_notify before we send FIN. Clients that
+/// wait for our FIN lose no more than this.
 const CLIENT_FIN: Duration = Duration::from_millis(100);
 
 const LINGER: Duration = Duration::from_secs(2);
 const LINGER_BYTES_MAX: usize = 256 * 1024;
 
-/// How often a slow reader's progress is looked at.
+/// How often the progress of a slow reader is checked.
 const TICK: Duration = Duration::from_millis(250);
 
-/// Octets dropped a turn.
+/// Octets dropped per read.
 const SINK_BYTES: usize = 4 * 1024;
 
 impl DataConnection {
-    /// Gives the client the time it needs to read the rest, and a moment to close first. Whoever
-    /// sends the first FIN keeps the connection in TIME_WAIT for a minute: after close_notify that
-    /// need not be us.
+    /// Waits until the client has read the rest, and a moment for it to close first. The side that
+    /// sends the first FIN keeps the connection in TIME_WAIT for a minute; after close_notify that
+    /// need not be the server.
     pub(crate) async fn linger(self, slow_readers: &Semaphore, kept: &KeptConnection) {
         let cut = self.interrupts.cut.clone();
         race(cut.wait(), self.see_off(slow_readers, kept)).await;
@@ -42,9 +43,9 @@ impl DataConnection {
             let _ = self.stream.shutdown_write();
         }
         if self.is_unsent()
-            && let Some(_share) = slow_readers.try_acquire()
+            && let Some(_permit) = slow_readers.try_acquire()
         {
-            // Bounded by the shares.
+            // The permits bound these, so they need not be evicted.
             kept.stay();
             self.await_reader().await;
             kept.stay_no_longer();
@@ -52,7 +53,7 @@ impl DataConnection {
         self.stream.linger(LINGER, LINGER_BYTES_MAX).await;
     }
 
-    /// Returns when the client's end has everything, or has taken nothing for the stall timeout.
+    /// Returns when the client has everything, or has taken nothing for the stall timeout.
     async fn await_reader(&self) {
         let mut sink = vec![0; SINK_BYTES];
         let mut open = true;

@@ -1,5 +1,5 @@
-//! How a data connection comes about (RFC 959 §3.2): the client connects to the announced port, or
-//! we connect; then its TLS handshake, and what that proves.
+//! How a data connection is made (RFC 959 §3.2): the client connects to the announced port, or the
+//! server connects; then the TLS handshake, and what that proves.
 
 use std::net::SocketAddr;
 use std::time::Instant;
@@ -17,7 +17,7 @@ use crate::tls::{HandshakeFacts, TlsVersion};
 pub(crate) enum Origin {
     /// The client connects to this port.
     Passive(PassiveListener),
-    /// The server connects to this address, from this port if it may.
+    /// The server connects to this address, from the port of RFC 959 §5.2 if it may.
     Active {
         /// Checked address of PORT or EPRT.
         peer: SocketAddr,
@@ -28,10 +28,10 @@ pub(crate) enum Origin {
     Nothing,
 }
 
-/// No data connection for the transfer.
+/// Why there is no data connection for the transfer.
 pub(crate) struct Refused {
-    /// The connection that does not get it, if there is one: it is to stay until the client has
-    /// read the reply.
+    /// The connection that was refused, if there is one. It stays open until the client has read
+    /// the reply.
     pub(crate) connection: Option<DataConnection>,
     pub(crate) error: TransferError,
 }
@@ -39,19 +39,19 @@ pub(crate) struct Refused {
 /// What a transfer moves over, and what its handshake agreed on.
 pub(crate) type Connected = (DataConnection, Option<HandshakeFacts>);
 
-/// A connection before its TLS.
+/// A data connection before its TLS.
 struct Raw {
     stream: Stream,
-    /// Where it came in, until it is known whether the port serves again.
+    /// The port it came to, until it is known whether that serves again.
     port: Option<ServedPort>,
-    /// The handshake that was made where it came in.
+    /// The handshake, if it was made at the port.
     secured: Option<Box<Secured>>,
     /// Why it does not get the transfer.
     refusal: Option<TransferError>,
 }
 
-/// Waits for the client, or connects to it, until `deadline`. With `tls`, the handshake is made
-/// and judged, and with `hold`, the tickets of TLS 1.3 wait for the next octets sent.
+/// Waits for the client, or connects to it, until `deadline`. With `tls` the handshake is made and
+/// judged; with `hold` TLS 1.3 tickets are kept back until the next octets are sent.
 ///
 /// # Errors
 ///
@@ -66,7 +66,8 @@ pub(crate) async fn open(
     let opened = interrupts.guard(open_raw(origin, tls, deadline)).await;
     let raw = opened.map_err(|error| Refused { connection: None, error })?;
     let mut connection = DataConnection::clear(raw.stream, interrupts);
-    // In clear nothing proves whose the connection is: its port is drawn anew for the next.
+    // In clear nothing proves that the client made the connection, so its port does not serve
+    // again.
     let Some(tls) = tls else { return Ok((connection, None)) };
     let made = (raw.secured, raw.refusal);
     match protect(&mut connection, made, raw.port, tls, deadline, hold).await {
@@ -131,7 +132,7 @@ async fn protect(
     Ok(facts)
 }
 
-/// A handshake with nobody to compare it with: we have connected, or the port is closed.
+/// A handshake without other candidates: the server has connected, or the port is closed.
 async fn shake_hands(
     connection: &DataConnection,
     tls: &DataTls,

@@ -1,7 +1,7 @@
-//! The end of a data connection whose transfer has failed. Closing a socket with unread octets
-//! resets the connection, and a client that is still sending takes the reset for the result: it
-//! never reads the reply that says why. So the FIN goes out, the reply goes its own way, and what
-//! the client still sends is dropped, within bounds.
+//! The end of a data connection whose transfer failed. Closing a socket with unread octets resets
+//! the connection; a client that is still sending takes the reset for the result and never reads
+//! the reply that says why. So the FIN goes out, and what the client still sends is dropped, within
+//! bounds, while the reply goes out on the control connection.
 
 use std::time::Duration;
 
@@ -22,17 +22,17 @@ struct Bounds {
 /// For clients that read the control connection while they send.
 const SHORT: Bounds = Bounds { span: Duration::from_secs(2), bytes_max: 256 * 1024 };
 
-/// For an upload: many clients look for a reply only when they have sent everything.
+/// For uploads: many clients read the reply only after sending everything.
 const REFUSED_UPLOAD: Bounds =
     Bounds { span: REFUSED_UPLOAD_SPAN, bytes_max: REFUSED_UPLOAD_BYTES_MAX };
 
-/// After so long a silence nothing more is expected.
+/// A client silent for this long is taken to have finished.
 const SILENCE: Duration = Duration::from_secs(2);
 
 /// Octets dropped at once.
 const SINK_BYTES: usize = 64 * 1024;
 
-/// How to part from a client after `error`; `None` when it is gone, or the server goes.
+/// The bounds after `error`; `None` when the client is gone or the server shuts down.
 fn bounds(error: &TransferError, upload: bool) -> Option<Bounds> {
     match error {
         TransferError::NotOpened
@@ -50,11 +50,12 @@ fn bounds(error: &TransferError, upload: bool) -> Option<Bounds> {
 }
 
 impl DataConnection {
-    /// Closes the connection of a transfer that ended with `error`, after its reply: a session that
-    /// begins another transfer, or ends, sets `over`, and has one such connection at most.
+    /// Closes the connection of a transfer that ended with `error`, leaving the client time to read
+    /// the reply. A session has at most one such connection: it sets `over` when it begins another
+    /// transfer, or ends.
     pub(crate) async fn part(mut self, error: &TransferError, upload: bool, over: &Flag) {
         let Some(bounds) = bounds(error, upload) else { return };
-        // The end of a download that failed must not look like a proper one.
+        // A failed download must not end like a complete one.
         if upload && let Protection::Records(channel) = &mut self.protection {
             self.out.clear();
             if channel.seal_close_notify(&mut self.out).is_ok() {
@@ -65,14 +66,14 @@ impl DataConnection {
         if self.stream.shutdown_write().is_err() {
             return;
         }
-        // A fast upload's waits were for many octets at once.
+        // The low-water mark of a fast upload would delay reads here.
         let _ = set_low_water(&self.stream, 1);
         let cut = self.interrupts.cut.clone();
         let given_up = async { race(over.wait(), cut.wait()).await };
         race(given_up, self.drop_octets(bounds)).await;
     }
 
-    /// Until the client closes, falls silent, or has used up the bounds.
+    /// Drops octets until the client closes, is silent, or the bounds are used up.
     async fn drop_octets(&self, bounds: Bounds) {
         let deadline = clock::now() + bounds.span;
         let mut sink = vec![0; SINK_BYTES];

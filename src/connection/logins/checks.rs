@@ -1,4 +1,4 @@
-//! The shard's password checks: the tasks that wait for one, and what is remembered of earlier
+//! Password checks of a shard: the tasks that wait for one, and the proofs remembered of earlier
 //! ones. Whose check is next is decided in `turns`, what is remembered in `auth`.
 
 use std::cell::{Cell, RefCell};
@@ -23,27 +23,27 @@ pub(crate) struct Logins(Rc<Inner>);
 struct Inner {
     turns: RefCell<Turns>,
     proofs: RefCell<Proofs>,
-    /// Those that wait, and what tells them to begin.
-    told: RefCell<BTreeMap<CheckId, Rc<Told>>>,
-    /// When the earliest timer ends that waits for a pause to be over.
+    /// Waiting checks, and the signals that let them begin.
+    signals: RefCell<BTreeMap<CheckId, Rc<Signal>>>,
+    /// When the earliest timer fires that waits for a pause to end.
     timer: Cell<Option<Instant>>,
     counters: Rc<Counters>,
 }
 
 #[derive(Default)]
-struct Told {
+struct Signal {
     begin: Cell<bool>,
     news: Notify,
 }
 
-/// The right to check one password, or a place in the line for it; given back when dropped.
+/// A permit for one password check, or a place in the queue for it; given back when dropped.
 struct Turn {
     id: CheckId,
     wrong: bool,
     logins: Logins,
 }
 
-/// What a log-in may leave behind: its proof, to be remembered again at the end of the session.
+/// The proof that a log-in leaves, to be remembered again at the end of the session.
 pub(crate) type KeptProof = Rc<Cell<Option<PasswordProof>>>;
 
 impl Logins {
@@ -52,20 +52,20 @@ impl Logins {
         Self(Rc::new(Inner {
             turns: RefCell::new(Turns::new(HASHING_PER_SHARD_MAX)),
             proofs: RefCell::new(Proofs::new(remembered)),
-            told: RefCell::default(),
+            signals: RefCell::default(),
             timer: Cell::default(),
             counters,
         }))
     }
 
-    /// Remembers the proof of a session that ends, for its client may be back soon.
+    /// Remembers the proof of a session that ends: its client may be back soon.
     pub(crate) fn remember(&self, proof: Option<PasswordProof>) {
         if let Some(proof) = proof {
             self.0.proofs.borrow_mut().remember(&proof, clock::now());
         }
     }
 
-    /// The proof that this password would be, and the account if it was right a while ago.
+    /// The proof that this password would give, and the account if it was right a while ago.
     fn recall(
         &self,
         users: &UserTable,
@@ -79,35 +79,35 @@ impl Logins {
         (proof, account)
     }
 
-    /// Returns when a check may begin. May be dropped at any time.
+    /// Returns when the check may begin. May be dropped at any time.
     async fn enter(&self, network: ClientNetwork, user: u64) -> Result<Turn, TooMany> {
         let inner = &self.0;
         if inner.turns.borrow().is_delayed(network, clock::now()) {
             inner.counters.logins_delayed.increment();
         }
         let id = inner.turns.borrow_mut().arrive(network, user, clock::now())?;
-        let told = Rc::<Told>::default();
-        inner.told.borrow_mut().insert(id, told.clone());
+        let signal = Rc::<Signal>::default();
+        inner.signals.borrow_mut().insert(id, signal.clone());
         let turn = Turn { id, wrong: false, logins: self.clone() };
         self.settle();
-        if !told.begin.get() {
+        if !signal.begin.get() {
             inner.counters.logins_queued.increment();
         }
-        while !told.begin.get() {
-            told.news.notified().await;
+        while !signal.begin.get() {
+            signal.news.notified().await;
         }
         Ok(turn)
     }
 
-    /// Tells those whose turn it is, and has the time kept for the next.
+    /// Signals the checks whose turn it is, and sets the timer for the next.
     fn settle(&self) {
         let inner = &self.0;
         loop {
             let next = inner.turns.borrow_mut().poll(clock::now());
             let Some(next) = next else { break };
-            if let Some(told) = inner.told.borrow_mut().remove(&next) {
-                told.begin.set(true);
-                told.news.notify();
+            if let Some(signal) = inner.signals.borrow_mut().remove(&next) {
+                signal.begin.set(true);
+                signal.news.notify();
             }
         }
         let Some(due) = inner.turns.borrow().poll_timeout() else { return };
@@ -130,7 +130,7 @@ impl Logins {
 impl Drop for Turn {
     fn drop(&mut self) {
         let inner = &self.logins.0;
-        inner.told.borrow_mut().remove(&self.id);
+        inner.signals.borrow_mut().remove(&self.id);
         let mut turns = inner.turns.borrow_mut();
         turns.leave(self.id);
         turns.finished(self.id, self.wrong, clock::now());
@@ -139,7 +139,7 @@ impl Drop for Turn {
     }
 }
 
-/// What a password is checked with. Clones share it.
+/// What a password check needs. Clones share it.
 #[derive(Clone)]
 pub(crate) struct PasswordChecks {
     #[expect(clippy::redundant_allocation, reason = "the outer count is the shard's own")]
@@ -150,12 +150,12 @@ pub(crate) struct PasswordChecks {
     pub(crate) waiting: Gauge,
 }
 
-/// Checks a password. A hash never runs on this thread; one that has begun runs to its end, and
-/// counts for its address, when the client is gone meanwhile.
+/// Checks a password, with the hash on a helper thread. A hash that has begun runs to its end and
+/// counts for its address, even when the client has gone meanwhile.
 ///
 /// # Errors
 ///
-/// It is wrong, there is no such user, or too many wait already.
+/// The password is wrong, there is no such user, or too many checks wait already.
 pub(crate) async fn check(
     checks: &PasswordChecks,
     network: ClientNetwork,
@@ -178,7 +178,7 @@ pub(crate) async fn check(
         logins.0.counters.logins_overloaded.increment();
         return Err(AuthenticationError::Overloaded);
     };
-    // The same log-in may have been checked while this one waited: a crowd costs one hash.
+    // The same log-in may have been checked meanwhile: a crowd of equal log-ins costs one hash.
     let (proof, account) = logins.recall(users, (network, &user, &password));
     if let Some(account) = account {
         kept.set(proof);
@@ -196,7 +196,7 @@ pub(crate) async fn check(
         if result.is_ok() {
             logins.remember(proof);
         }
-        // The next one's turn begins before the answer goes out.
+        // The next check begins before the reply goes out.
         drop(turn);
         let _ = answer.send(result);
     })
@@ -240,7 +240,7 @@ mod tests {
             drop(given_up);
             assert!(next.await);
             assert_eq!(logins.0.turns.borrow().waiting(), 0);
-            assert!(logins.0.told.borrow().is_empty());
+            assert!(logins.0.signals.borrow().is_empty());
             assert!(logins.0.counters.logins_delayed.get() >= 2);
         });
     }

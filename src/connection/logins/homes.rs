@@ -1,5 +1,6 @@
-//! The users' directories as one shard knows them. Each log-in looks whether the pathname of its
-//! home still leads to the directory that is known here; who is in keeps what was found then.
+//! The users' home directories as known to a shard. Each log-in checks that the pathname of its
+//! home still leads to the directory known here; a session that is logged in keeps the directory it
+//! found.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -14,7 +15,7 @@ use crate::runtime::{FileHelpers, Helpers, Owner, number_of};
 use crate::tls::ClientCertificate;
 use crate::vfs::{Home, Root, RootError};
 
-/// A home, and what its pathname led to at the start.
+/// A home, and the directory its pathname led to at the start.
 #[derive(Clone, Debug)]
 pub struct OpenedHome {
     /// As configured.
@@ -23,7 +24,7 @@ pub struct OpenedHome {
     pub root: Option<Arc<Root>>,
 }
 
-/// What a log-in found, on its way to the session.
+/// The home a log-in found, on its way to the session.
 pub(crate) type FoundHome = Rc<Cell<Option<Arc<Root>>>>;
 
 /// The homes of one shard, by [`HomeId`].
@@ -33,17 +34,17 @@ pub(crate) struct Homes {
     counters: Rc<Counters>,
 }
 
-/// What a pathname led to when it was last looked at.
+/// What a pathname led to when it was last checked.
 enum Known {
     Held(Arc<Root>),
-    /// Only as long as a session has it: so many homes are opened once for all shards, and one
-    /// that was replaced must not take a descriptor of each.
+    /// Held only while a session uses it. With this many homes, those of the start are opened once
+    /// for all shards, and one that was replaced must not cost a descriptor per shard.
     Lent(Weak<Root>),
     Absent,
 }
 
 impl Homes {
-    /// What was opened at the start; `helpers` look again.
+    /// The homes as opened at the start; `helpers` check them again.
     pub(crate) fn new(homes: Vec<OpenedHome>, helpers: Helpers, counters: Rc<Counters>) -> Self {
         let known =
             |opened: OpenedHome| (opened.home, opened.root.map_or(Known::Absent, Known::Held));
@@ -51,8 +52,8 @@ impl Homes {
         Self { known, helpers, counters }
     }
 
-    /// The helper threads for a look at a home that was on `device` when it was last seen. What is
-    /// mounted there by now, and does not answer, must not cost that device's other users their
+    /// The helper threads that open a home last seen on `device`. They are apart from those of the
+    /// device's users: a mount that has replaced it and does not answer must not cost them their
     /// threads.
     fn files(&self, user: &str, device: u64) -> FileHelpers {
         let device = number_of(&("home", device));
@@ -70,8 +71,8 @@ impl Homes {
         Some((home.clone(), root))
     }
 
-    /// Remembers what was found, and gives the handle to use: of several that were opened at once,
-    /// all log-ins get one.
+    /// Remembers what was found, and returns the handle to use: log-ins that opened the same
+    /// directory at once share one.
     fn keep(&self, id: HomeId, found: Root) -> Arc<Root> {
         let known = self.get(id).and_then(|(_, known)| known);
         if let Some(known) = known.filter(|known| known.is_same(&found)) {
@@ -85,7 +86,7 @@ impl Homes {
         found
     }
 
-    /// Lets go of a directory that is not there any more, so that it can be unmounted.
+    /// Forgets a directory that is gone, so that it can be unmounted.
     fn forget(&self, id: HomeId) {
         self.set(id, Known::Absent);
     }
@@ -98,7 +99,7 @@ impl Homes {
         }
     }
 
-    /// Every home, with the device it was on when it was last seen; 0 when it was not.
+    /// Every home, with the device it is on; 0 for a home that is not open.
     pub(crate) fn all(&self) -> Vec<(Arc<Home>, u64)> {
         let count = u32::try_from(self.known.borrow().len()).unwrap_or(u32::MAX);
         let known = (0..count).filter_map(|id| self.get(HomeId(id)));
@@ -106,7 +107,7 @@ impl Homes {
     }
 }
 
-/// The account of `user`, if `certificate` is all the proof it takes.
+/// The account of `user`, if it needs no proof but `certificate`.
 pub(crate) fn account_of(
     users: &UserTable,
     certificate: Option<&ClientCertificate>,
@@ -121,7 +122,7 @@ pub(crate) fn account_of(
     users.by_certificate(user, &identity)
 }
 
-/// Looks for the home of an account whose proof was right.
+/// Finds the home of an account whose proof was right.
 pub(crate) async fn seek(
     homes: &Homes,
     proved: Result<Account, AuthenticationError>,
@@ -132,12 +133,12 @@ pub(crate) async fn seek(
     Ok(account)
 }
 
-/// The directory that the home of `account` is by now. The kernel's caches know it most of the
-/// time; where they do not, a helper thread looks.
+/// The directory that the home of `account` is now. Usually the kernel's caches tell; otherwise a
+/// helper thread looks it up.
 ///
 /// # Errors
 ///
-/// That there is none, which the log has with the reason, or that nobody could look.
+/// There is no such directory, for a reason that is logged, or no helper thread was free.
 async fn find(homes: &Homes, account: &Account) -> Result<Arc<Root>, AuthenticationError> {
     let id = account.home;
     let Some((home, known)) = homes.get(id) else {
@@ -178,5 +179,5 @@ async fn find(homes: &Homes, account: &Account) -> Result<Arc<Root>, Authenticat
     }
 }
 
-/// Of what has to do with log-ins.
+/// The log target of everything about log-ins.
 pub(crate) const LOG_IN: &str = "ringftpd::login";

@@ -1,8 +1,8 @@
 //! Whose password is checked next. Addresses take turns, and so do the names tried from one
-//! address, so that a flood of wrong passwords from one place costs the others one turn. Addresses
-//! from which a wrong one came lately are behind all others, however many they are, and have one
-//! check at a time between them; one from which many came has a pause behind each. Sans-io: events
-//! and time in, the next [`CheckId`] out.
+//! address, so that a flood of wrong passwords from one address costs the others one turn.
+//! Addresses that sent a wrong password lately (suspects) are served after all others, one check at
+//! a time in all; a suspect with many failures pauses after each check. Sans-io: events and time
+//! in, the next [`CheckId`] out.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
@@ -10,31 +10,32 @@ use std::time::{Duration, Instant};
 use crate::auth::ClientNetwork;
 use crate::limits::{FAILING_NETWORKS_MAX, LOGINS_WAITING_MAX, LOGINS_WAITING_PER_NETWORK_MAX};
 
-/// One check of a password, from its arrival to its end.
+/// One password check, from its arrival to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct CheckId(u64);
 
-/// Too many wait already: the client is told to come back (421).
+/// Too many checks wait already: the client is told to come back (421).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TooMany;
 
-/// The checks of one shard. Each step takes time in the logarithm of what waits, but for one that
-/// goes away before its turn: that is looked for among the addresses, and among those of its name.
+/// The checks of one shard. Each step takes logarithmic time, except for a check that leaves before
+/// its turn: it is searched for among the addresses and among the checks of its name.
 #[derive(Debug)]
 pub(crate) struct Turns {
     running_max: usize,
     next: u64,
     waiting: BTreeMap<ClientNetwork, Line>,
-    /// Those of `waiting` in the order of their turns, but for `suspects` and `resting`. Some may
-    /// have failed since they came here.
+    /// The addresses of `waiting` in the order of their turns, except `suspects` and `resting`.
+    /// Some may have become suspects since they were put here.
     turns: VecDeque<ClientNetwork>,
-    /// Those of `waiting` that failed lately, in the order of their turns.
+    /// The suspects of `waiting`, in the order of their turns.
     suspects: VecDeque<ClientNetwork>,
-    /// Checks of others that have begun since the last one of a suspect, while some waited.
+    /// Checks of other addresses that have begun since the last one of a suspect, while suspects
+    /// waited.
     passed: u32,
-    /// Those of `waiting` whose turn came in a pause, and when that ends.
+    /// The suspects of `waiting` that pause, and when each pause ends.
     resting: BTreeSet<(Instant, ClientNetwork)>,
-    /// Where each that waits is.
+    /// The address and name of each waiting check.
     places: BTreeMap<CheckId, (ClientNetwork, Name)>,
     running: BTreeMap<CheckId, Running>,
     failing: Failures,
@@ -46,11 +47,11 @@ struct Running {
     suspect: bool,
 }
 
-/// A user's name as a number: names may be long, and many may wait. Two with one number would take
-/// one turn.
+/// Hash of a user name: names may be long, and many may wait. Names with equal hashes share one
+/// turn.
 type Name = u64;
 
-/// What waits of one address.
+/// The waiting checks of one address.
 #[derive(Debug, Default)]
 struct Line {
     by_name: BTreeMap<Name, VecDeque<CheckId>>,
@@ -75,13 +76,14 @@ impl Turns {
         }
     }
 
-    /// A client of `network` gave a password for `name`; the check waits for [`Turns::poll`].
+    /// A client of `network` sent a password for `name`; the check waits until [`Turns::poll`]
+    /// returns it.
     /// [`Turns::leave`] or [`Turns::finished`] must follow.
     ///
     /// # Errors
     ///
-    /// [`TooMany`] of this address wait, or too many in all; in that case one of an address of
-    /// which none waits still may.
+    /// [`TooMany`] checks wait: of this address, or in all. In the latter case an address without a
+    /// waiting check may still add one.
     pub(crate) fn arrive(
         &mut self,
         network: ClientNetwork,
@@ -103,7 +105,7 @@ impl Turns {
         Ok(id)
     }
 
-    /// One that waited does so no more.
+    /// A check stops waiting.
     pub(crate) fn leave(&mut self, id: CheckId) {
         let Some((network, name)) = self.places.remove(&id) else { return };
         let Some(line) = self.waiting.get_mut(&network) else { return };
@@ -116,7 +118,7 @@ impl Turns {
         }
     }
 
-    /// The check of one that [`Turns::poll`] gave has ended; `wrong` is what it found.
+    /// A check that [`Turns::poll`] returned has ended; `wrong` is its result.
     pub(crate) fn finished(&mut self, id: CheckId, wrong: bool, now: Instant) {
         let Some(Running { network, .. }) = self.running.remove(&id) else { return };
         if wrong {
@@ -125,7 +127,7 @@ impl Turns {
         self.failing.pause(network, now);
     }
 
-    /// The next check that may begin, to be asked until there is none, after each event and at
+    /// The next check that may begin. Call until it gives none, after each event and at
     /// [`Turns::poll_timeout`].
     pub(crate) fn poll(&mut self, now: Instant) -> Option<CheckId> {
         if self.running.len() >= self.running_max {
@@ -150,7 +152,7 @@ impl Turns {
         Some(id)
     }
 
-    /// When time alone lets a check begin.
+    /// When the next pause ends, if only that delays a check.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         if self.running.len() >= self.running_max {
             return None;
@@ -158,7 +160,7 @@ impl Turns {
         self.resting.first().map(|(due, _)| *due)
     }
 
-    /// Whether `network` has to wait for its pause at `now`.
+    /// Whether a pause delays the next check of `network` at `now`.
     pub(crate) fn is_delayed(&self, network: ClientNetwork, now: Instant) -> bool {
         self.failing.not_before(network).is_some_and(|due| due > now)
     }
@@ -169,15 +171,15 @@ impl Turns {
         self.places.len()
     }
 
-    /// Puts an address behind the others of its kind.
+    /// Puts an address at the end of the queue of suspects or of that of the others.
     fn queue(&mut self, network: ClientNetwork, now: Instant) {
         let failed = self.failing.any(network, now);
         let turns = if failed { &mut self.suspects } else { &mut self.turns };
         turns.push_back(network);
     }
 
-    /// Takes out the address whose turn it is, and says whether it is a suspect. Those have a turn
-    /// among the others now and then, for good clients may share an address with one that fails.
+    /// Takes the address whose turn it is, and whether it is a suspect. Suspects also get a turn
+    /// among the others now and then: good clients may share an address with a bad one.
     fn next_network(&mut self, now: Instant) -> Option<(ClientNetwork, bool)> {
         let turn_of_suspect = self.passed >= SUSPECTS_PASSED_MAX;
         let mut next = if turn_of_suspect { self.next_suspect(now) } else { None };
@@ -192,8 +194,7 @@ impl Turns {
         Some((next?, true))
     }
 
-    /// Takes out the next address that has not failed lately; puts those that have where they
-    /// belong, each once.
+    /// Takes the next address that is no suspect; moves suspects it meets to their own queue.
     fn next_unsuspected(&mut self, now: Instant) -> Option<ClientNetwork> {
         while let Some(network) = self.turns.pop_front() {
             if !self.failing.any(network, now) {
@@ -204,9 +205,9 @@ impl Turns {
         None
     }
 
-    /// Takes out the next address that has failed lately, unless one of them has a check already.
-    /// Those that have to pause rest until then; those that may have one check at a time, and have
-    /// it, keep their turns: no more than may run.
+    /// Takes the next suspect, unless a suspect's check is running. Suspects that pause go to
+    /// `resting`; those limited to one check at a time whose check is running keep their places (no
+    /// more of them than may run).
     fn next_suspect(&mut self, now: Instant) -> Option<ClientNetwork> {
         if self.running.values().filter(|running| running.suspect).count() >= SUSPECTS_RUNNING_MAX {
             return None;
@@ -268,8 +269,7 @@ impl Line {
     }
 }
 
-/// Wrong passwords lately, by address. Bounded: the address that has been quiet for longest is
-/// forgotten first.
+/// Recent wrong passwords, by address. Bounded: the address quiet for longest is forgotten first.
 #[derive(Debug, Default)]
 struct Failures {
     records: BTreeMap<ClientNetwork, Record>,
@@ -328,34 +328,33 @@ impl Failures {
     }
 }
 
-/// How long the next check of an address waits after so many wrong passwords lately.
+/// The pause before the next check of an address with this many recent failures.
 fn pause_after(failures: u32) -> Option<Duration> {
     let doublings = failures.checked_sub(FREE + 1)?;
     let factor = 1_u32.checked_shl(doublings).unwrap_or(u32::MAX);
     Some(PAUSE_MIN.saturating_mul(factor).min(PAUSE_MAX))
 }
 
-/// Checks at a time for addresses that failed lately, all together: a good log-in from elsewhere
-/// shares the CPU with one of them.
+/// Checks of suspects at a time, of all together: a good log-in from elsewhere shares the CPU with
+/// one of them at most.
 const SUSPECTS_RUNNING_MAX: usize = 1;
 
-/// Checks of others that go before one of an address that failed lately, which thus has a fifth of
-/// the turns at least.
+/// Checks of others that go before one of a suspect; so suspects get at least a fifth of the turns.
 const SUSPECTS_PASSED_MAX: u32 = 4;
 
-/// Wrong passwords lately that cost no pause: people mistype, and several share an address.
+/// Recent failures without a pause: people mistype, and several people share an address.
 const FREE: u32 = 5;
 
-/// Pause after the first beyond; each further one doubles it.
+/// The pause after the first failure beyond [`FREE`]; each further failure doubles it.
 const PAUSE_MIN: Duration = Duration::from_millis(50);
 
-/// The longest pause: others behind the same address still get in, one check in two seconds.
+/// The longest pause: others at the same address still get one check in two seconds.
 const PAUSE_MAX: Duration = Duration::from_secs(2);
 
-/// One failure is forgotten in this time, so all of them in less than three minutes.
+/// Seconds in which one failure is forgotten; all of them are after less than three minutes.
 const FORGET_SECONDS: u64 = 10;
 
-/// Failures counted at most; some more than make [`PAUSE_MAX`].
+/// Failures counted at most; a few more than lead to [`PAUSE_MAX`].
 const COUNT_MAX: u32 = 16;
 
 #[cfg(test)]

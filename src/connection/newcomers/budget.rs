@@ -8,16 +8,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-/// One handshake, from its arrival to its end. Later ones are greater.
+/// One handshake, from its arrival to its end. Later handshakes have greater ids.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct HandshakeId(u64);
 
 /// What is to be done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Decision {
-    /// This one, which has waited, is in progress from now on.
+    /// This handshake has waited and gets a permit now.
     Admit(HandshakeId),
-    /// This one is evicted unless there is something of its client to be read; call
+    /// This handshake is evicted, unless octets from its client are ready to be read; call
     /// [`HandshakeBudget::heard`] or [`HandshakeBudget::leave`].
     Evict(HandshakeId),
 }
@@ -27,13 +27,13 @@ pub(crate) enum Decision {
 pub(crate) struct HandshakeBudget {
     max: usize,
     next: u64,
-    /// Admitted then, and no ClientHello so far.
+    /// Handshakes without a ClientHello, by when they were admitted.
     silent: BTreeMap<HandshakeId, Instant>,
-    /// ClientHello seen then, or kept since, and not established.
+    /// Handshakes past the ClientHello, by when it came or the last eviction was cancelled.
     heard: BTreeMap<HandshakeId, Instant>,
     /// `heard`, ordered by time; arrival order can differ.
     heard_since: BTreeSet<(Instant, HandshakeId)>,
-    /// Evicted, and not gone.
+    /// Evicted handshakes that have not ended yet.
     evicted: BTreeSet<HandshakeId>,
     waiting: BTreeSet<HandshakeId>,
 }
@@ -52,8 +52,8 @@ impl HandshakeBudget {
         }
     }
 
-    /// A handshake that wants to begin: true if it may at once, else it waits for
-    /// [`Decision::Admit`]. [`Self::leave`] must follow in either case.
+    /// A handshake wants to begin: true if it may at once, else it waits for [`Decision::Admit`].
+    /// [`Self::leave`] must follow in either case.
     pub(crate) fn arrive(&mut self, now: Instant) -> (HandshakeId, bool) {
         let id = HandshakeId(self.next);
         self.next += 1;
@@ -74,7 +74,7 @@ impl HandshakeBudget {
         }
     }
 
-    /// The handshake has ended, however it did, or does not wait any more.
+    /// The handshake has ended, however it did, or stops waiting.
     pub(crate) fn leave(&mut self, id: HandshakeId) {
         let _ = self.remove(id) || self.evicted.remove(&id) || self.waiting.remove(&id);
     }

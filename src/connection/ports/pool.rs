@@ -1,6 +1,6 @@
-//! The ports of passive data connections: each shard owns a part of the configured range, so that
-//! a data connection always reaches the shard of its control connection. Owns which port is free;
-//! who may connect to it is `session`'s business, PASV and EPSV are `protocol`'s.
+//! The ports of passive data connections. Each shard owns a part of the configured range, so that a
+//! data connection always reaches the shard of its control connection. Decides which port is free;
+//! who may connect to it is decided in `session`, PASV and EPSV in `protocol`.
 
 use std::{
     cell::RefCell,
@@ -16,10 +16,10 @@ use crate::{
     limits::PASSIVE_PARKED_PER_SHARD_MAX, metrics::Counters, runtime::Listener, sys::host,
 };
 
-/// Connections waiting to be looked at. More than one, because a stranger's may come first.
+/// Connections in the backlog of a port: more than one, because a stranger's may come first.
 pub(crate) const BACKLOG: i32 = 32;
 
-/// Random ports tried before the kernel is asked.
+/// Random ports tried before the kernel chooses.
 const GUESSES_MAX: usize = 16;
 
 /// Ports tried for one listener while other processes hold them; bounds the time of one PASV.
@@ -92,7 +92,7 @@ impl PassivePorts {
         }))
     }
 
-    /// Listens on a random port [PASV-02] of `local`'s address (its own port does not matter).
+    /// Listens on a random port [PASV-02] at the address of `local`, whose own port is ignored.
     pub(crate) fn open(&self, local: SocketAddr) -> Result<BoundPort, PassiveError> {
         let mut lease = Lease { ports: Rc::clone(&self.0), port: None };
         let (listener, lasting) = match &self.0.pool {
@@ -109,7 +109,7 @@ impl PassivePorts {
         &self.0.parked
     }
 
-    /// Who holds how many ports.
+    /// The ports each user holds.
     pub(crate) fn shares(&self) -> &Shares {
         &self.0.shares
     }
@@ -120,21 +120,21 @@ impl PassivePorts {
 }
 
 /// A socket bound to a port of this shard; it may listen or not. Dropping it frees the port at
-/// once, and costs one descriptor until then.
+/// once; until then it costs a descriptor.
 #[derive(Debug)]
 pub(crate) struct BoundPort {
     pub(crate) address: SocketAddr,
     pub(crate) listener: Listener,
-    /// Times it was told to a client.
+    /// How often the port was announced to a client.
     pub(crate) announced: u32,
-    /// The socket keeps the port when it is shut down. One that the kernel chose it does not.
+    /// The socket keeps its port when it stops listening; a port chosen by the kernel is lost then.
     pub(crate) lasting: bool,
     _lease: Lease,
 }
 
 impl Drop for BoundPort {
     fn drop(&mut self) {
-        // A task may hold the descriptor for a turn more; the port is free from here on.
+        // A task may hold the descriptor for another turn; the port is free from here on.
         self.listener.shut_down();
     }
 }
@@ -159,13 +159,13 @@ impl ParkedPorts {
         self.ports.remove(&id)
     }
 
-    /// Whether none is parked.
+    /// Whether no port is parked.
     #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
         self.ports.is_empty()
     }
 
-    /// Takes the port that was parked first from its session.
+    /// Evicts the port that was parked first.
     pub(super) fn evict(&mut self) -> Option<BoundPort> {
         self.ports.pop_first().map(|(_, port)| port)
     }
@@ -181,7 +181,7 @@ pub(crate) enum PassiveError {
     /// All ports of this shard are taken.
     #[error("no passive port is free; widen the passive port range")]
     Exhausted,
-    /// What is left of this shard's ports is kept for users who hold none.
+    /// The rest of this shard's ports is kept for users who hold none.
     #[error("{0}; widen the passive port range")]
     Share(#[from] ShareExceeded),
     /// The socket could not be made.
@@ -192,16 +192,16 @@ pub(crate) enum PassiveError {
 #[derive(Debug)]
 struct Ports {
     pool: Option<RefCell<Pool>>,
-    /// What the kernel would choose from, for when there is no pool.
+    /// The kernel's range of ephemeral ports, for a server without a configured range.
     ephemeral: Vec<u16>,
     shares: Shares,
     parked: RefCell<ParkedPorts>,
     counters: Rc<Counters>,
 }
 
-/// The ports of a range that no listener holds. `free` ones are drawn at random; a released one
-/// cools until half of the range has been released after it, so that a late connection meant for
-/// the last transfer does not meet the next one.
+/// The ports of a range that no listener holds. `free` ones are drawn at random. A released port
+/// cools until half of the range has been released after it, so that a late connection for its last
+/// transfer does not reach the next one.
 #[derive(Debug)]
 struct Pool {
     free: Vec<u16>,
@@ -232,7 +232,7 @@ impl Pool {
     }
 }
 
-/// A port held by one listener; `None` when it is of no range of ours.
+/// A port held by one listener; `None` when it is not of a configured range.
 #[derive(Debug)]
 struct Lease {
     ports: Rc<Ports>,
@@ -264,11 +264,11 @@ impl Lease {
         Err(PassiveError::Exhausted)
     }
 
-    /// A port nobody needs; the oldest that is parked for a session goes before none is left.
+    /// A random free port; when there is none, the port parked first is evicted.
     fn draw(&self, pool: &RefCell<Pool>) -> io::Result<Option<u16>> {
         loop {
             let drawn = pool.borrow_mut().draw()?;
-            // Bound first: what is evicted gives its port back to the pool when dropped.
+            // Bound to a variable so that it is dropped here, and gives its port back to the pool.
             let evicted = drawn.is_none().then(|| self.ports.parked.borrow_mut().evict()).flatten();
             if drawn.is_some() || evicted.is_none() {
                 return Ok(drawn);
@@ -285,10 +285,10 @@ impl Drop for Lease {
     }
 }
 
-/// A listening socket on a random port of `ephemeral`, and whether it was guessed. The kernel is
-/// asked to choose only when some guesses were taken: its search is through all ports in TIME_WAIT,
-/// and after some thousand transfers it took 2.7 ms of the shard's time (measured) where a guess
-/// takes microseconds.
+/// A listening socket on a random port of `ephemeral`, and whether that was guessed. The kernel
+/// chooses only when some guesses were taken: it searches through all ports in TIME_WAIT, which
+/// after some thousand transfers took 2.7 ms of the shard's time (measured), where a guess takes
+/// microseconds.
 fn bind_ephemeral(local: SocketAddr, ephemeral: &[u16]) -> io::Result<(Listener, bool)> {
     for _ in 0..GUESSES_MAX.min(ephemeral.len()) {
         match bind(local, ephemeral[random_below(ephemeral.len())?]) {

@@ -1,18 +1,18 @@
-//! The passive ports of one session: one that waits for a data connection, or one that is parked
-//! until the next. Owns who may connect, and when a port serves again; which ports there are
-//! belongs to `pool`.
+//! The passive port of one session: listening for a data connection, or parked until the next
+//! transfer. Decides who may connect and when a port serves again; the ports themselves belong to
+//! `pool`.
 //!
-//! A port that has served is not thrown away: it is closed, and only its socket stays bound, so
-//! that the next EPSV costs one listen(2) instead of a socket, its options and a search for a port.
-//! While it is parked every connection is refused, and those that waited at its closing were reset:
-//! none can be taken for that of the next transfer.
+//! A port that has served is parked: it is closed, but its socket stays bound, so that the next
+//! EPSV costs one listen(2) instead of a socket, its options and a search for a port. While it is
+//! parked every connection is refused, and those in its backlog were reset when it closed, so none
+//! can be taken for that of the next transfer.
 //!
-//! What is known in advance is where the next transfer will be (RFC 2577 §8). So a port serves
-//! again only its own session, only [`ANNOUNCED_MAX`] times, and only after a transfer that nobody
-//! else tried to reach and whose TLS proved to belong to the session. Somebody at the client's own
-//! address who finds an open port by half-open scanning can then reckon with it for the rest of its
-//! uses, where he otherwise had to scan for each; `data_resumption = "require"` refuses him both
-//! ways.
+//! The price is that the port of the next transfer can be predicted (RFC 2577 §8). So a port serves
+//! again only its own session, only [`ANNOUNCED_MAX`] times, and only after a transfer without
+//! other candidates whose TLS proved that it belongs to the session. Somebody at the client's own
+//! address who finds an open port by half-open scanning can then use that knowledge for the rest of
+//! its announcements, instead of scanning for each transfer; `data_resumption = "require"` refuses
+//! such connections in both cases.
 
 use std::{
     cell::{Cell, RefCell},
@@ -33,15 +33,16 @@ use crate::{
     runtime::{Mailbox, Task, mailbox, spawn},
 };
 
-/// Times one port is told to its client before another is drawn: the price of a new port is spread
-/// thin by then, and it stays short-lived.
+/// How often a port is announced before another is drawn: by then the price of a new port hardly
+/// counts, and the port stays short-lived.
 const ANNOUNCED_MAX: u32 = 16;
 
 /// How long a port is parked for its session's next transfer.
 const PARKED_MAX: Duration = Duration::from_secs(5);
 
-/// How long connections may wait for the transfer command before a task looks at them. Clients send
-/// the command right after they connect; a task, a duplicate and a poll are saved then.
+/// How long connections may wait for the transfer command before a task guards the port. Clients
+/// send the command right after they connect, which saves the task, a duplicate descriptor and a
+/// poll.
 const UNGUARDED_MAX: Duration = Duration::from_millis(20);
 
 /// The passive ports of one session. Clones share them.
@@ -51,9 +52,9 @@ pub(crate) struct SessionPorts(Rc<Inner>);
 #[derive(Debug)]
 struct Inner {
     ports: PassivePorts,
-    /// The port that is parked for this session, unless it was evicted, and how long it may.
+    /// The port parked for this session, unless it was evicted, and until when.
     parked: Cell<Option<(u64, Instant)>>,
-    /// Who is logged in, for the share of the ports.
+    /// The user whose share of the ports counts.
     user: RefCell<Option<Rc<str>>>,
 }
 
@@ -94,23 +95,23 @@ impl SessionPorts {
         })
     }
 
-    /// Whose session it is, from a log-in to the next.
+    /// The user of the session changes: a log-in, or its end.
     pub(crate) fn enter(&self, user: Option<&str>) {
         *self.0.user.borrow_mut() = user.map(Rc::from);
     }
 
-    /// Until when a port is parked here.
+    /// Until when a port is parked for this session.
     #[must_use]
     pub(crate) fn parked_until(&self) -> Option<Instant> {
         self.0.parked.get().map(|(_, until)| until)
     }
 
-    /// Frees the port that is parked here.
+    /// Frees the port parked for this session.
     pub(crate) fn free(&self) {
         self.0.free();
     }
 
-    /// The parked port, listening again. Another socket may have got hold of it meanwhile.
+    /// The parked port, listening again; `None` when another socket has taken it meanwhile.
     fn unparked(&self, local: SocketAddr) -> Option<BoundPort> {
         let mut port = self.0.take()?;
         if port.address.ip() != local.ip().to_canonical()
@@ -127,7 +128,7 @@ impl SessionPorts {
         self.free();
         let id = self.0.ports.parked().borrow_mut().add(port);
         self.0.parked.set(Some((id, clock::now() + PARKED_MAX)));
-        // Outside the borrow: a dropped port goes back to the pool.
+        // Outside the borrow: dropping a port gives it back to the pool.
         let evicted = self.0.ports.parked().borrow_mut().evict_surplus();
         drop(evicted);
     }
@@ -161,7 +162,7 @@ pub(crate) struct PassiveListener {
     guard: Option<Guard>,
 }
 
-/// The task that looks at connections before they are asked for.
+/// The task that guards the port before the transfer command comes.
 struct Guard {
     arrived: Mailbox<Result<Arrived, TransferError>>,
     asked: Asked,
@@ -179,16 +180,16 @@ impl PassiveListener {
         }
     }
 
-    /// When [`PassiveListener::guard`] is to be called, if nobody asked for the connection before.
+    /// When to call [`PassiveListener::guard`], unless the transfer command comes first.
     #[must_use]
     pub(crate) const fn guard_due(&self) -> Option<Instant> {
         self.guard_due
     }
 
-    /// From here on strangers are closed as they come, and the port closes with the client's
-    /// connection, although nobody asked for it yet [PASV-05]. With `tls` handshakes are made
-    /// meanwhile: some clients finish theirs before they send the command. Costs a task and a
-    /// descriptor.
+    /// Guards the port although no transfer command has come [PASV-05]: from here on connections of
+    /// strangers are closed as they come, and the port closes with the client's connection. With
+    /// `tls` the handshake is made meanwhile: some clients finish it before they send the command.
+    /// Costs a task and a descriptor.
     pub(crate) fn guard(&mut self, tls: Option<DataTls>) {
         self.guard_due = None;
         let (sender, arrived) = mailbox(1);
@@ -204,14 +205,15 @@ impl PassiveListener {
         self.guard = Some(Guard { arrived, asked, _task: task });
     }
 
-    /// The connection from the control connection's client, also when it came earlier, and the
-    /// port, which is closed to further ones [PASV-13]. With `tls` it has made its handshake, and
-    /// `contest` chose it.
+    /// The connection from the control connection's client, which may have come earlier, and the
+    /// port, which takes no further ones [PASV-13]. With `tls` it has made its handshake and was
+    /// chosen by `contest`.
     ///
     /// # Errors
     ///
-    /// [`TransferError::NotOpened`]: nobody came until `deadline`; ConnectionLost: it began a
-    /// handshake, and TLS is no longer wanted.
+    /// [`TransferError::NotOpened`]: no connection until `deadline`.
+    /// [`TransferError::ConnectionLost`]: a handshake had begun when the transfer command asked for
+    /// a clear connection.
     pub(crate) async fn connection(
         mut self,
         tls: Option<DataTls>,
@@ -240,7 +242,7 @@ impl PassiveListener {
     }
 }
 
-/// A port that has had its connection, closed. Dropping it frees it.
+/// A port whose data connection has come, closed. Dropping it frees the port.
 #[derive(Debug)]
 pub(crate) struct ServedPort {
     port: BoundPort,
@@ -250,8 +252,8 @@ pub(crate) struct ServedPort {
 }
 
 impl ServedPort {
-    /// Keeps the port for the session's next transfer. For the caller who knows that the connection
-    /// was the session's own.
+    /// Parks the port for the session's next transfer. Call only when the data connection was the
+    /// session's own.
     pub(crate) fn park(self) {
         if self.alone && self.port.lasting && self.port.announced < ANNOUNCED_MAX {
             self.session.park(self.port);

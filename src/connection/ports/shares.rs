@@ -2,16 +2,17 @@
 
 use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
 
-/// Of a shard's ports one in so many is kept for users who hold none; of fewer none.
+/// One part in this many of a shard's ports is kept for users who hold none; with fewer ports,
+/// none.
 const KEPT_PART: usize = 4;
 
-/// What is left of this shard's ports is kept for users who hold none.
+/// The rest of this shard's ports is kept for users who hold none.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "user {user} holds {held} of this shard's {ports} passive ports, and the rest is kept for others"
 )]
 pub(crate) struct ShareExceeded {
-    /// The user with no port more.
+    /// The user who gets no further port.
     pub(super) user: String,
     /// Ports of that user.
     pub(super) held: usize,
@@ -19,12 +20,12 @@ pub(crate) struct ShareExceeded {
     pub(super) ports: usize,
 }
 
-/// How many ports each user holds. One that is parked for a session is not held: it is taken away
-/// when somebody needs it.
+/// How many ports each user holds. A port parked for a session does not count: it is evicted when a
+/// port is needed.
 #[derive(Debug, Clone)]
 pub(crate) struct Shares {
     held: Rc<RefCell<BTreeMap<Rc<str>, usize>>>,
-    /// Ports of the shard; `None` when they are the kernel's, and there is nothing to share.
+    /// Ports of the shard; `None` without a configured range: then users have no share.
     ports: Option<usize>,
 }
 
@@ -40,7 +41,7 @@ impl Shares {
         Self { held: Rc::default(), ports }
     }
 
-    /// One port more for `user`.
+    /// Takes another port for `user`.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! One transfer: what it was started with, and what it is while octets move.
+//! One transfer: its input, and its state while octets move.
 
 use std::cell::Cell;
 use std::net::SocketAddr;
@@ -14,16 +14,16 @@ use crate::protocol::session::{Input, TransferError};
 use crate::runtime::{FileHelpers, MailboxSender, give_way};
 use crate::vfs::Root;
 
-/// What a transfer is told when it is started.
+/// The input of a transfer.
 pub(crate) struct Job {
     pub(crate) context: Rc<Context>,
     pub(crate) root: Arc<Root>,
-    /// The helper threads, for work of this user at what the request names.
+    /// The helper threads for work of this user at the file or directory of the request.
     pub(crate) files: FileHelpers,
-    /// Whether what it names may be opened on this thread.
+    /// Whether the file or directory may be opened on this thread.
     pub(crate) local: bool,
     pub(crate) request: TransferRequest,
-    /// What the handshake of its data connection is made with.
+    /// What the handshake of the data connection needs.
     pub(crate) tls: DataTls,
     pub(crate) user: String,
     pub(crate) peer: SocketAddr,
@@ -59,7 +59,7 @@ impl TransferTask<'_> {
         for piece in octets.chunks(TRANSFER_BATCH_BYTES) {
             self.connection.send(piece).await?;
             self.moved(piece.len());
-            // A client faster than storage never lets a write wait, where ABOR would be seen.
+            // When the client is faster than storage, no write waits, so ABOR has to be seen here.
             self.connection.check()?;
             give_way().await;
         }

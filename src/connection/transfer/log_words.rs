@@ -1,5 +1,5 @@
-//! The words for how a transfer went, as they stand in the log: closed lists, the same in
-//! README.md, that filters and alarms may be built on.
+//! How a transfer ended, in the words of the log: closed lists, the same in README.md, for filters
+//! and alarms to rely on.
 
 use crate::protocol::file::FileError;
 use crate::protocol::session::TransferError;
@@ -21,7 +21,7 @@ pub(crate) const fn end(result: &Result<(), TransferError>) -> &'static str {
     }
 }
 
-/// The field `refused` of one that did not begin, and `end` where storage was the reason.
+/// The field `refused` of a transfer that did not begin, and `end` where storage was the reason.
 pub(crate) const fn refusal(error: FileError) -> &'static str {
     match error {
         FileError::NotFound => "not_found",
@@ -50,7 +50,7 @@ pub(crate) const fn refusal(error: FileError) -> &'static str {
     }
 }
 
-/// The field `errno`: the number that `io_error` stands for.
+/// The field `errno`: the number behind the word `io_error`.
 pub(crate) const fn errno(error: FileError) -> Option<i32> {
     match error {
         FileError::Io(errno) => Some(errno),

@@ -1,5 +1,5 @@
-//! The server-DTP (RFC 959 §2.2): one task a transfer, moving octets between storage and a data
-//! connection. When it may start and what it is answered with are the session's business.
+//! The server-DTP (RFC 959 §2.2): one task per transfer, which moves octets between storage and a
+//! data connection. When it may start and what the replies are is decided by the session.
 
 mod download;
 pub(crate) mod job;

@@ -1,10 +1,10 @@
-//! Which way the octets of a transfer take between storage and the data connection, and why: a
-//! decision without side effects, made once a transfer.
+//! Which path the octets of a transfer take between storage and the data connection, and why: a
+//! decision without side effects, made once per transfer.
 
 use crate::protocol::file::TransferRequest;
 use crate::sys::ktls;
 
-/// The way of a transfer's octets; the log and the counters name it.
+/// The path of a transfer's octets, as named in the log and the counters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum TransferPath {
     /// PROT C, TYPE I: the kernel moves them from the page cache to the socket.
@@ -32,20 +32,21 @@ impl TransferPath {
     }
 }
 
-/// What is known about a transfer when its data connection stands.
+/// What is known about a transfer once its data connection is open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Circumstances {
     /// What moves.
     pub(crate) content: Content,
-    /// RETR of a file that goes in one write: the kernel's calls cost more than so few octets.
+    /// RETR of a file that goes in one write: the system calls of the kernel's paths would cost
+    /// more.
     pub(crate) whole: bool,
     /// PROT P.
     pub(crate) protected: bool,
-    /// What the kernel can seal; `None` when it cannot, or shall not.
+    /// What the kernel's TLS can do; `None` when it cannot be used, or the settings forbid it.
     pub(crate) kernel_tls: Option<ktls::Abilities>,
-    /// The session's AEAD, where its sending half could be handed over.
+    /// The session's AEAD, if its sending half could be handed over.
     pub(crate) cipher: Option<ktls::Cipher>,
-    /// Whether the page cache tells what it holds: without that a cold file would stop the shard.
+    /// Whether it is known what the page cache holds: else a file not in it would stop the shard.
     pub(crate) cache_tells: bool,
 }
 
@@ -73,7 +74,7 @@ impl Content {
     }
 }
 
-/// Chooses the way.
+/// Chooses the path.
 pub(crate) fn choose(circumstances: &Circumstances) -> TransferPath {
     let user_space =
         if circumstances.protected { TransferPath::Records } else { TransferPath::Blocks };
@@ -91,7 +92,7 @@ pub(crate) fn choose(circumstances: &Circumstances) -> TransferPath {
     let (Some(abilities), Some(cipher)) = (circumstances.kernel_tls, circumstances.cipher) else {
         return user_space;
     };
-    // User space changes keys in time; a kernel that cannot would have to break the transfer off.
+    // User space changes keys in time. A kernel that cannot would have to end the transfer early.
     let lasts = abilities.rekey || octets <= KERNEL_TLS_BYTES_MAX;
     if abilities.has(cipher) && octets >= KERNEL_TLS_BYTES_MIN && lasts {
         TransferPath::KernelTls
@@ -100,11 +101,11 @@ pub(crate) fn choose(circumstances: &Circumstances) -> TransferPath {
     }
 }
 
-/// Below, one read and one send. Not measured together with the question to the page cache.
+/// Below this, one read and one send. Not measured together with the query of the page cache.
 const SENDFILE_BYTES_MIN: u64 = 64 * 1024;
 
-/// Below, handing keys to the kernel (three system calls and its allocation of a cipher) is assumed
-/// to cost more than the copies saved; not measured.
+/// Below this, handing over the keys (three system calls, and the kernel's allocation of a cipher)
+/// is assumed to cost more than the saved copies; not measured.
 const KERNEL_TLS_BYTES_MIN: u64 = 1024 * 1024;
 
 /// What 2^24 records of 16 KiB hold (RFC 8446 §5.5), less than a tenth for records that are not

@@ -1,4 +1,4 @@
-//! What the log and the counters say of a transfer.
+//! What is logged and counted about a transfer.
 
 use std::time::Instant;
 
@@ -12,18 +12,18 @@ use crate::protocol::file::{FileError, TransferRequest};
 use crate::protocol::session::TransferError;
 use crate::tls::HandshakeFacts;
 
-/// What the log says about a transfer beside its result.
+/// What is logged about a transfer besides its result.
 #[derive(Default)]
 pub(super) struct TransferReport {
     pub(super) facts: Option<HandshakeFacts>,
     pub(super) path: Option<TransferPath>,
-    /// Downloads in user space: how the octets came from storage.
+    /// Downloads in user space: how the octets were read from storage.
     pub(super) reads: Option<Reads>,
-    /// Uploads: how the octets got to storage.
+    /// Uploads: how the octets were written to storage.
     pub(super) storage: Option<WritePath>,
 }
 
-/// How the octets of an upload got to storage, for the log.
+/// How the octets of an upload were written to storage, for the log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum WritePath {
     /// Nothing was written.
@@ -46,14 +46,14 @@ impl WritePath {
     }
 }
 
-/// Downloads: octets by the way they were read.
+/// Downloads: octets by how they were read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Reads {
     /// From the page cache, on the shard's thread.
     pub(super) cached: u64,
     /// Through the page cache, waiting for the disk.
     pub(super) cold: u64,
-    /// Past the page cache.
+    /// From the disk, without the page cache.
     pub(super) direct: u64,
 }
 
@@ -82,12 +82,12 @@ pub(super) fn count(
     }
 }
 
-/// Whether anybody wants the lines below; otherwise nothing is put into words for them.
+/// Whether transfer logging is on; formatting is skipped otherwise.
 fn is_logged() -> bool {
     tracing::enabled!(target: "ringftpd::transfer", Level::INFO)
 }
 
-/// Either the connection was cut, or this client ends all its uploads so.
+/// Either the connection was cut, or this client ends all its uploads without close_notify.
 pub(super) fn warn_of_truncation(job: &Job) {
     let (_, path) = describe(&job.request);
     tracing::warn!(
@@ -134,7 +134,7 @@ pub(super) fn log(
         },
     };
     let data_path = report.path.map_or("none", TransferPath::name);
-    // Only what there was: a hot download says nothing of disks.
+    // Only ways that were used: a download from the page cache logs nothing about disks.
     let read = |way: fn(Reads) -> u64| report.reads.map(way).filter(|&octets| octets > 0);
     let errno = match result {
         Err(TransferError::Storage(error)) => log_words::errno(*error),

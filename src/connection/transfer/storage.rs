@@ -53,7 +53,7 @@ pub(crate) async fn perform(
     }
 }
 
-/// `answer`, unless it is given up before.
+/// `answer`, unless it is given up first.
 pub(crate) async fn unless(
     given_up: &Flag,
     answer: impl Future<Output = Result<FileReply, FileError>>,
@@ -65,9 +65,9 @@ pub(crate) async fn unless(
     race(aborted, answer).await
 }
 
-/// What a step of long work left.
+/// The result of a step of long work.
 enum Piece<W> {
-    /// The work is dropped: closing its file may wait.
+    /// The answer. The work is dropped on the helper thread: closing its file may wait.
     Last(FileReply),
     More(W),
 }
@@ -80,8 +80,8 @@ fn piece<W>(
     Ok(step(&mut work)?.map_or_else(|| Piece::More(work), Piece::Last))
 }
 
-/// The steps after the first, behind everything else. A session that ends, or gives up, stops the
-/// work between two of them, and other work gets its turn.
+/// The steps after the first, at the lowest priority. The work stops between two steps when the
+/// session ends or gives it up, and other work runs between them.
 async fn rest<W: Send + 'static>(
     files: &FileHelpers,
     mut last: Piece<W>,
@@ -95,8 +95,8 @@ async fn rest<W: Send + 'static>(
     }
 }
 
-/// Opens the file or directory of a transfer. What a restart marker has copied is copied piece by
-/// piece, unless the transfer is to `stop`: then it is handed over to be given up.
+/// Opens the file or directory of a transfer. The octets before a restart marker are copied piece
+/// by piece; when the transfer is to `stop`, the unfinished upload is returned, to be abandoned.
 pub(crate) async fn open(
     job: &Job,
     policy: StorePolicy,
@@ -162,7 +162,7 @@ impl OpenFile {
         Self { file: Some(file), files: files.clone() }
     }
 
-    /// Up to `count` octets from the position on, which stays, read by a helper thread.
+    /// Up to `count` octets from the position, which does not move, read by a helper thread.
     pub(crate) async fn peek(&mut self, count: usize) -> Result<Vec<u8>, FileError> {
         let Some(mut reading) = self.file.take() else { return Err(FileError::Io(0)) };
         let (reading, answer) = on_helper(&self.files, move || {
@@ -210,7 +210,7 @@ pub(crate) async fn list(
     on_helper(files, move || next_lines(lister, text)).await
 }
 
-/// The same of a listing that proved long: it gives way to everything else.
+/// As [`list`], for a listing that proved long: at the lowest priority.
 pub(crate) async fn list_more(
     files: &FileHelpers,
     lister: Lister,
@@ -233,9 +233,9 @@ pub(crate) async fn finish(files: &FileHelpers, upload: Upload) -> Result<(), Fi
     on_helper(files, move || upload.finish()).await
 }
 
-/// Gives an incomplete upload up, as policy says.
+/// Abandons an incomplete upload, as the policy says.
 pub(crate) async fn abandon(files: &FileHelpers, upload: Upload) {
-    // Nobody is left to tell; storage did what it could.
+    // Nobody is left to report a failure to; storage did what it could.
     let _ = on_helper(files, move || {
         upload.abandon();
         Ok(())
@@ -260,7 +260,7 @@ pub(crate) async fn on_helper<T: Send + 'static>(
     answered(files.run(work).await)
 }
 
-/// Runs a piece of long work there, behind everything else.
+/// Runs a step of long work on a helper thread, at the lowest priority.
 async fn on_helper_slowly<T: Send + 'static>(
     files: &FileHelpers,
     work: impl FnOnce() -> Result<T, FileError> + Send + 'static,

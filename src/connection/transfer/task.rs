@@ -19,8 +19,8 @@ use crate::runtime::{Flag, Mailbox, MailboxSender, mailbox, race};
 use crate::sys::sendfile;
 use crate::vfs::{ReadFile, StorePolicy, Transfer};
 
-/// The session's hold on its transfer. Dropping it ends the transfer as ABOR does, and closes what
-/// is left of one that failed.
+/// The session's handle of its transfer. Dropping it ends the transfer as ABOR does, and closes the
+/// connection of a transfer that failed.
 pub(crate) struct TransferHandle {
     abort: Flag,
     over: Flag,
@@ -28,7 +28,7 @@ pub(crate) struct TransferHandle {
     start: MailboxSender<Go>,
 }
 
-/// The 150 is out: move.
+/// The 150 is out: the data connection may be opened.
 struct Go {
     origin: Origin,
     level: ProtectionLevel,
@@ -52,7 +52,7 @@ impl TransferHandle {
     }
 
     pub(crate) fn run(&self, origin: Origin, level: ProtectionLevel) {
-        // A transfer that is gone already has said so through the mailbox.
+        // If the transfer has ended already, the mailbox has its result.
         let _ = self.start.send(Go { origin, level });
     }
 
@@ -97,7 +97,8 @@ async fn run(
         interrupts.abort.wait().await;
         Some(Err(FileError::Aborted))
     };
-    // What a session that is gone has asked for is closed where it is opened.
+    // Without a session the transfer ends here; what storage still opens is closed by its helper
+    // thread.
     let Some(opened) = race(race(opening, gone), given_up).await else { return };
     let transfer = match opened {
         Ok((transfer, opened)) => {
@@ -141,7 +142,7 @@ async fn run(
     race(kept.crowded_out(), parting).await;
 }
 
-/// How a transfer ended, and the connection that is left of it.
+/// How a transfer ended, and the connection that must still be closed.
 type Ended = (Result<(), TransferError>, Option<DataConnection>);
 
 async fn transfer_octets(
@@ -154,7 +155,7 @@ async fn transfer_octets(
 ) -> Ended {
     let _running = job.context.gauges.transfers.hold();
     let whole = download::is_one_write(job, &transfer);
-    // On an upload they wait until everything is in, see `DataConnection::hold_tickets`.
+    // On an upload tickets wait until all data is in, see [`DataConnection::hold_tickets`].
     let hold_tickets = whole || !matches!(transfer, Transfer::Read(_));
     let deadline = clock::now() + job.context.policy().data_timeout;
     let tls = (go.level == ProtectionLevel::Private).then_some(&job.tls);
@@ -187,7 +188,7 @@ async fn transfer_octets(
     (result, Some(task.connection))
 }
 
-/// There is no data connection.
+/// Gives up a transfer without a data connection.
 async fn give_up(job: &Job, transfer: Transfer) {
     match transfer {
         Transfer::Write(upload) => storage::abandon(&job.files, upload).await,
@@ -195,7 +196,7 @@ async fn give_up(job: &Job, transfer: Transfer) {
     }
 }
 
-/// Decides which way the octets go, and hands the keys over where that is part of it.
+/// Chooses the path of the octets, and hands the keys to the kernel where the path needs it.
 fn choose_path(task: &mut TransferTask<'_>, transfer: &Transfer, whole: bool) -> TransferPath {
     let context = &task.job.context;
     let file = if let Transfer::Read(file) = transfer { Some(file) } else { None };
@@ -220,7 +221,7 @@ fn choose_path(task: &mut TransferTask<'_>, transfer: &Transfer, whole: bool) ->
     }
     let rekey = kernel_tls.is_some_and(|abilities| abilities.rekey);
     if let Err(error) = task.connection.hand_over(rekey) {
-        // The session is what it was: user space goes on sealing.
+        // The session is unchanged: user space goes on sealing.
         tracing::debug!(%error, "the kernel refused a TLS session");
         context.counters.ktls_fallbacks.increment();
         return TransferPath::Records;

@@ -1,4 +1,4 @@
-//! Downloads the kernel sends: sendfile(2) from the page cache to the data connection, in the clear
+//! Downloads sent by the kernel: sendfile(2) from the page cache to the data connection, in clear
 //! or through the kernel's TLS. What is not in the page cache is read by a helper thread and sent
 //! from a block, so that no disk stops the shard.
 
@@ -14,7 +14,7 @@ use crate::vfs::ReadFile;
 const CHUNK_BYTES: u64 = 1024 * 1024;
 
 impl TransferTask<'_> {
-    /// Sends the file to its end without a copy, where the page cache has it.
+    /// Sends the rest of the file, without a copy where the page cache has it.
     pub(in super::super) async fn send_by_kernel(
         &mut self,
         file: ReadFile,
@@ -24,7 +24,8 @@ impl TransferTask<'_> {
         let in_memory = file.is_memory();
         let mut file = OpenFile::new(file, &self.job.files);
         let mut block = None;
-        // Set off by a filesystem that cannot do it; reading also finds out what an error is about.
+        // Cleared by a filesystem without sendfile; a read also shows whether an error is the
+        // file's.
         let mut sendfile_works = true;
         loop {
             if sendfile_works && file.left() > 0 {
@@ -56,7 +57,7 @@ impl TransferTask<'_> {
             }
             self.send(&block.as_slice()[..count]).await?;
         }
-        // A file that was cut meanwhile is not what SIZE had promised.
+        // A file that was truncated meanwhile is shorter than SIZE promised.
         if file.position() < size {
             return Err(TransferError::Storage(FileError::Shrunk));
         }

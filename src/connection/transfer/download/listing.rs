@@ -1,4 +1,4 @@
-//! Sending a listing: its next lines are read on a helper thread while the last are sent.
+//! Sending a listing: its next lines are read on a helper thread while the last ones are sent.
 
 use crate::connection::transfer::job::TransferTask;
 use crate::connection::transfer::storage;
@@ -16,7 +16,7 @@ impl TransferTask<'_> {
         let mut spare = Vec::new();
         let reading = storage::list(files, lister, Vec::new());
         let reading = async { Ok(reading.await) };
-        // ABOR is answered although storage does not answer.
+        // Guarded, so that ABOR is answered even when storage does not answer.
         let mut read = self.connection.guard(reading).await?;
         loop {
             let (lister, text) = read.map_err(TransferError::Storage)?;

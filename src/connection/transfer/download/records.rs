@@ -15,10 +15,10 @@ use crate::protocol::session::TransferError;
 use crate::runtime::give_way;
 use crate::vfs::ReadFile;
 
-/// What one turn sends.
+/// A batch: what one turn sends.
 struct Batch {
     block: Block,
-    /// Octets of `block` that are to be sent, and were.
+    /// Octets of `block` to send.
     length: usize,
     sent: usize,
     /// Octets of the file in it.
@@ -31,7 +31,7 @@ impl Batch {
     }
 }
 
-/// What can be had without waiting.
+/// What can be assembled without waiting.
 enum Assembled {
     Batch(Batch),
     End,
@@ -55,7 +55,7 @@ impl TransferTask<'_> {
         };
         report.reads = Some(source.reads());
         sent?;
-        // A file that was cut meanwhile is not what SIZE had promised.
+        // A file that was truncated meanwhile is shorter than SIZE promised.
         if source.position() < size {
             return Err(TransferError::Storage(FileError::Shrunk));
         }
@@ -104,7 +104,7 @@ impl TransferTask<'_> {
             self.moved.set(self.moved.get() + batch.content as u64);
             drop(batch);
             connection.check()?;
-            // One batch a turn: whoever became ready meanwhile goes first.
+            // One batch a turn: tasks that became ready meanwhile go first.
             give_way().await;
         }
     }
@@ -132,7 +132,7 @@ impl TransferTask<'_> {
                 let waiting = async { source.wait().await.map_err(TransferError::Storage) };
                 self.connection.guard(waiting).await?;
             } else if text.is_empty() {
-                // What lies before the marker is not sent, but is as much work.
+                // Octets before the marker are not sent, but cost as much work.
                 self.connection.check()?;
                 give_way().await;
             }
@@ -145,7 +145,7 @@ impl TransferTask<'_> {
     }
 }
 
-/// The next batch as it goes over the wire. A block is leased only when there is something to put
+/// The next batch as it goes on the wire. A block is leased only when there is something to put
 /// into it.
 fn assemble(
     connection: &mut DataConnection,
@@ -159,8 +159,8 @@ fn assemble(
     }
 }
 
-/// Reads to where memory is warm and seals from there into the block: not an octet is copied
-/// besides, and the block alone is held while the client reads.
+/// Reads into memory that is still in the CPU's cache, and seals from there into the block: no
+/// further copy, and only the block is held while the client reads.
 fn assemble_records(
     connection: &mut DataConnection,
     source: &mut Source,
@@ -196,8 +196,8 @@ fn assemble_clear(source: &mut Source, blocks: &BlockPool) -> Result<Assembled, 
     Ok(Assembled::Batch(Batch { block, length, sent: 0, content: length }))
 }
 
-/// Octets of the file whose records fit into a block of `room` octets: whole records, and one less
-/// than would fit without their headers and tags.
+/// Octets of the file whose records fit into a block of `room` octets: whole records only, one less
+/// than would fit without headers and tags.
 const fn content_room(room: usize) -> usize {
     (room / TLS_FRAGMENT_BYTES_MAX - 1) * TLS_FRAGMENT_BYTES_MAX
 }

@@ -12,12 +12,12 @@ use crate::vfs::{ReadFile, Transfer};
 pub(in super::super) fn is_one_write(job: &Job, transfer: &Transfer) -> bool {
     let image = matches!(job.request, TransferRequest::Retrieve { ascii: false, .. });
     let Transfer::Read(file) = transfer else { return false };
-    // Past the page cache there are no whole files, only aligned blocks.
+    // Direct reads give aligned blocks only, not the whole file.
     image && !file.is_direct() && file.left() <= WHOLE_FILE_BYTES_MAX as u64
 }
 
 impl TransferTask<'_> {
-    /// Sends a file as it was when it was opened.
+    /// Sends a file whole, with the size it had when it was opened.
     pub(in super::super) async fn send_in_one_write(
         &mut self,
         file: ReadFile,
@@ -56,7 +56,8 @@ impl TransferTask<'_> {
         Ok(())
     }
 
-    /// Sends the last octets of a transfer, or all; gives whether one write took them and the end.
+    /// Sends the last octets of a transfer, or all; returns whether one write took them and the
+    /// end.
     pub(in super::super) async fn send_contents(
         &mut self,
         octets: &[u8],

@@ -1,5 +1,5 @@
 //! The octets of a file in order: at once where the page cache has them, else by reads that wait
-//! for the disk while what came before is sent. What becomes of them is the sender's business.
+//! for the disk while earlier octets are sent. What is done with them is up to the sender.
 
 use std::collections::VecDeque;
 use std::ops::Deref;
@@ -23,21 +23,21 @@ pub(crate) struct Source {
     context: Rc<Context>,
     file: OpenFile,
     reader: Option<FileReader>,
-    /// Read and not yet taken.
+    /// Octets read and not taken yet.
     chunk: Option<Chunk>,
     pending: VecDeque<Pending>,
     /// Where the next read ahead begins.
     ahead: u64,
-    /// Nothing comes after `chunk`.
+    /// The file ends after `chunk`.
     ended: bool,
     reads: Reads,
 }
 
-/// What [`Source::next`] has.
+/// What [`Source::next`] returns.
 pub(crate) enum Piece<'a> {
-    /// So many octets, at the front of the caller's room.
+    /// This many octets, at the front of the caller's room.
     InRoom(usize),
-    /// Octets in memory of their own.
+    /// Octets that were read ahead, in memory of their own.
     Ahead(&'a [u8]),
     /// Nothing more.
     End,
@@ -49,7 +49,7 @@ struct Pending {
     read: PendingRead,
     position: u64,
     count: usize,
-    /// Octets before the position that is wanted, because direct reads are aligned.
+    /// Octets before the wanted position: direct reads are aligned.
     skip: usize,
     permit: Option<Permit>,
 }
@@ -57,7 +57,7 @@ struct Pending {
 struct Chunk {
     octets: Read,
     taken: usize,
-    /// Its part of what the shard may read ahead.
+    /// Counts against what the shard may read ahead.
     _permit: Option<Permit>,
 }
 
@@ -139,7 +139,7 @@ impl Source {
         }
     }
 
-    /// Returns when [`Source::next`] has something to say.
+    /// Returns when [`Source::next`] has something to return.
     pub(crate) async fn wait(&mut self) -> Result<(), FileError> {
         if self.file.is_remote() {
             return self.wait_for_helper().await;
@@ -152,7 +152,7 @@ impl Source {
                 self.pending.clear();
                 let errno = Errno::from_io_error(&error).unwrap_or(Errno::IO);
                 if errno == Errno::INVAL && self.file.is_direct() {
-                    // A device with larger sectors, or a file that changed its ways.
+                    // A device with larger sectors, or a file that no longer takes direct reads.
                     self.file.leave_direct();
                     self.reader = None;
                     return Ok(());
@@ -161,7 +161,7 @@ impl Source {
             }
         };
         if octets.len() < pending.count {
-            // The end, or less than asked for: what was read behind it is not what comes next.
+            // A short read, or the end: what was read ahead behind it is not what comes next.
             self.pending.clear();
             self.ahead = pending.position + octets.len() as u64;
             self.ended = is_all(&self.file, self.ahead);
@@ -175,12 +175,12 @@ impl Source {
             taken: pending.skip,
             _permit: pending.permit,
         });
-        // The disk goes on while the chunk is sent.
+        // Keep the disk busy while the chunk is sent.
         self.read_ahead()
     }
 
-    /// Reads where a read may wait for somebody who is gone: those of io_uring would keep the
-    /// kernel's few threads from reads of other files.
+    /// Reads on a helper thread from a file whose file system may wait for a remote host: io_uring
+    /// would keep the kernel's few threads from reads of other files.
     async fn wait_for_helper(&mut self) -> Result<(), FileError> {
         let permit = self.context.read_ahead.try_acquire();
         let count = if permit.is_some() { READ_AHEAD_BYTES } else { READ_AHEAD_SMALL_BYTES };
@@ -201,7 +201,7 @@ impl Source {
         self.reads
     }
 
-    /// Starts the read that is waited for, and as many behind it as there may be.
+    /// Starts the read at the position, and as many reads ahead as are permitted.
     fn read_ahead(&mut self) -> Result<(), FileError> {
         if self.pending.is_empty() && self.chunk.is_none() {
             self.ahead = self.file.position();
@@ -245,13 +245,13 @@ impl Drop for Source {
     }
 }
 
-/// Whether a short read up to `position` says that there is no more: a file that was longer when it
-/// was opened, or claims to be empty, may still have something to say.
+/// Whether a short read that ended at `position` is the end of the file. Not for a file that was
+/// longer when it was opened, or one of size 0 (as in /proc), which may have more.
 const fn is_all(file: &ReadFile, position: u64) -> bool {
     position >= file.size() && file.size() > 0
 }
 
-// A read ahead is a batch: records of it are whole, and direct reads keep their alignment.
+// A read ahead is one batch: its records are whole, and direct reads stay aligned.
 const _: () = assert!(READ_AHEAD_BYTES.is_multiple_of(TLS_FRAGMENT_BYTES_MAX));
 const _: () = assert!((TLS_FRAGMENT_BYTES_MAX as u64).is_multiple_of(DIRECT_ALIGNMENT));
 const _: () = assert!(READ_AHEAD_SMALL_BYTES.is_multiple_of(TLS_FRAGMENT_BYTES_MAX));

@@ -1,24 +1,24 @@
-//! How much of an upload one wait is for. Decides; the socket is the caller's.
+//! How many octets one wait of an upload is for. Decides only; the caller sets the socket's option.
 //!
-//! A client that is fast, but not as fast as the shard, would wake the task for every segment or
-//! two, and each wake-up costs as much as it brings. While it brings [`UPLOAD_LOW_WATER_BYTES`] in
-//! less than [`UPLOAD_PATIENCE`], waits are for as many. The wait that did not get them in that
-//! time is the last of these, and what is there is taken.
+//! A client that is fast, but slower than the shard, would wake the task for every segment or two,
+//! and each wake-up costs as much as the data it brings. While [`UPLOAD_LOW_WATER_BYTES`] arrive
+//! within [`UPLOAD_PATIENCE`], waits are for that many octets. A wait that times out takes what has
+//! arrived, and later waits are for one octet again.
 
 use std::time::Instant;
 
 use crate::limits::{UPLOAD_LOW_WATER_BYTES, UPLOAD_PATIENCE};
 
-/// One upload's mark.
+/// The low-water mark of one upload.
 pub(crate) struct LowWater {
     raised: bool,
-    /// Since when so many octets came.
+    /// Since when `octets` arrived.
     since: Instant,
     octets: usize,
 }
 
 impl LowWater {
-    /// For an upload that begins; waits are for one octet.
+    /// For an upload that begins: waits are for one octet.
     pub(crate) const fn new(now: Instant) -> Self {
         Self { raised: false, since: now, octets: 0 }
     }
@@ -29,7 +29,7 @@ impl LowWater {
         self.raised
     }
 
-    /// `octets` came. True when the mark is raised by that.
+    /// `octets` arrived. True when the mark was raised by that.
     pub(crate) fn took(&mut self, octets: usize, now: Instant) -> bool {
         self.octets += octets;
         if self.raised || self.octets < UPLOAD_LOW_WATER_BYTES {
@@ -40,7 +40,7 @@ impl LowWater {
         self.raised
     }
 
-    /// They did not come in time, or the socket refused: waits are for one octet again.
+    /// The wait timed out, or the socket refused the mark: waits are for one octet again.
     pub(crate) fn lower(&mut self, now: Instant) {
         self.raised = false;
         self.begin(now);

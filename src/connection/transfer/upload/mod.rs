@@ -1,4 +1,4 @@
-//! Receiving: octets off the data connection into blocks, and blocks into storage behind them.
+//! Receiving: octets from the data connection into blocks, and blocks into storage behind them.
 
 mod low_water;
 mod receive;

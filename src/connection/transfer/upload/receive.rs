@@ -1,9 +1,9 @@
-//! Receiving an upload: records off the data connection, opened into blocks of the pool, and full
+//! Receiving an upload: records from the data connection, opened into blocks of the pool, and full
 //! blocks handed to [`WriteBehind`] while the next one fills.
 //!
-//! Under TLS there are two blocks at work, one with what the wire brought and one that takes the
-//! plaintext of whole records, packed, so that storage gets long runs from aligned memory and no
-//! octet is copied but by the cipher and the kernel. In clear the kernel fills the second at once.
+//! Under TLS two blocks are in use: records arrive in one, and the plaintext of whole records is
+//! packed into the other, so that storage gets long runs from aligned memory and only the cipher
+//! and the kernel copy octets. In clear the kernel fills the second block directly.
 
 use std::io;
 
@@ -28,8 +28,7 @@ use crate::tls::{Channel, Opened};
 use crate::vfs::Upload;
 
 impl TransferTask<'_> {
-    /// Receives everything and makes it visible; or says why not, and leaves what policy wants
-    /// left.
+    /// Receives the whole upload and publishes it; on an error it is abandoned as the policy says.
     pub(in super::super) async fn receive_file(
         &mut self,
         upload: Upload,
@@ -76,6 +75,7 @@ impl TransferTask<'_> {
             if block.len() - filled < connection.room_min() {
                 let full = std::mem::replace(&mut block, context.blocks.lease());
                 let octets = std::mem::take(&mut filled);
+                // A wait for storage must not keep other uploads from their turns.
                 if intake.writer.is_full() {
                     intake.turn.pause();
                 }
@@ -101,10 +101,10 @@ impl TransferTask<'_> {
             }
             give_way().await;
         };
-        // Storage may be waited for below, and others need not wait for it, too.
+        // Storage may be waited for below; other uploads must not wait for that too.
         intake.turn.pause();
         lent.take_back(connection);
-        // What came before a failure is stored, too: policy may keep it.
+        // What came before a failure is stored too: the policy may keep it.
         let stored = match conversion {
             Some(conversion) => store_last(writer, block, filled, conversion).await,
             None => store(writer, block, filled, None).await,
@@ -113,10 +113,10 @@ impl TransferTask<'_> {
     }
 }
 
-/// What decides how an upload's octets are taken.
+/// The state and settings by which an upload's octets are received.
 struct Intake<'a, 'b> {
     writer: &'a mut WriteBehind<'b>,
-    /// Whether a bare FIN is an end under TLS.
+    /// Whether a bare FIN ends an upload under TLS.
     lax: bool,
     turn: UploadTurn,
     mark: LowWater,
@@ -124,7 +124,7 @@ struct Intake<'a, 'b> {
 
 impl Intake<'_, '_> {
     fn raise(&mut self, stream: &Stream) {
-        // A help that the kernel may refuse.
+        // An optimisation that the kernel may refuse.
         if set_low_water(stream, UPLOAD_LOW_WATER_BYTES).is_err() {
             self.mark.lower(clock::now());
         }
@@ -136,7 +136,7 @@ impl Intake<'_, '_> {
     }
 }
 
-/// What [`DataConnection::receive`] brought.
+/// The result of [`DataConnection::receive`].
 enum Received {
     /// This many octets were put into the block.
     Octets(usize),
@@ -145,15 +145,15 @@ enum Received {
 }
 
 impl DataConnection {
-    /// Room without which [`DataConnection::receive`] cannot go on, octets; one of it stays free
-    /// for the conversion of TYPE A.
+    /// Octets of room that [`DataConnection::receive`] needs; one of them stays free for the
+    /// conversion of TYPE A.
     const fn room_min(&self) -> usize {
         if self.is_protected() { Channel::OPEN_ROOM_BYTES + 1 } else { 2 }
     }
 
-    /// Receives at least one octet into `room`, or finds the end. Under TLS only close_notify is
-    /// an end (RFC 8446 §6.1), unless `lax` accepts a bare FIN. What the writer has in hand goes
-    /// on meanwhile, and its failure ends the wait.
+    /// Receives at least one octet into `room`, or the end of the upload. Under TLS only
+    /// close_notify is an end (RFC 8446 §6.1), unless `lax` accepts a bare FIN. The blocks already
+    /// handed to the writer are stored meanwhile; a failure there ends the wait.
     async fn receive(
         &mut self,
         room: &mut [u8],
@@ -177,17 +177,18 @@ impl DataConnection {
                 Records::NeedBytes => {}
             }
             if !self.out.is_empty() {
-                // The answer to a KeyUpdate. It waits for a client that does not read.
+                // The answer to a KeyUpdate, whose write may wait for the client: let other uploads
+                // go first.
                 intake.turn.pause();
                 self.release_held();
                 write(&self.stream, &self.interrupts, &self.out).await?;
                 self.out.clear();
             }
-            // All of the memory but what a started record takes of it.
+            // All of the memory except the room that a record already begun may need.
             let spare = self.raw.spare(self.raw.memory() - TLS_RECORD_BYTES_MAX);
             match read(&self.stream, &self.interrupts, spare, intake).await? {
                 0 if intake.lax && self.raw.is_empty() => return Ok(Received::End),
-                // Inside a record nobody ends an upload on purpose.
+                // A FIN inside a record is never meant as the end of an upload.
                 0 if !self.raw.is_empty() => return Err(TransferError::ConnectionLost),
                 0 => return Err(TransferError::Truncated),
                 count => self.raw.commit(count),
@@ -195,7 +196,7 @@ impl DataConnection {
         }
     }
 
-    /// Opens whole records as long as there is room for the next one, but no more than a turn's.
+    /// Opens whole records while there is room for the next one, at most [`RECORDS_PER_TURN`].
     fn open_records(&mut self, room: &mut [u8]) -> Result<Records, TransferError> {
         let mut filled = 0;
         for _ in 0..RECORDS_PER_TURN {
@@ -209,7 +210,7 @@ impl DataConnection {
                     filled += plaintext.len();
                     self.raw.consume(consumed);
                 }
-                // Data before it is handed over first; the next call finds it again.
+                // Return the data before it first; the next call finds close_notify again.
                 Ok(Opened::CloseNotify { .. }) if filled > 0 => break,
                 Ok(Opened::CloseNotify { .. }) => return Ok(Records::End),
                 Err(error) => {
@@ -224,21 +225,21 @@ impl DataConnection {
     }
 }
 
-/// What [`DataConnection::open_records`] found.
+/// The result of [`DataConnection::open_records`].
 enum Records {
     Octets(usize),
     End,
     NeedBytes,
 }
 
-/// The block that the records arrive in, on loan to a data connection.
+/// The block that records arrive in, lent to a data connection as its receive buffer.
 struct LentBlock(Option<Block>);
 
 impl LentBlock {
     fn lend(context: &Context, connection: &mut DataConnection) -> Self {
         Self(connection.is_protected().then(|| {
             let mut block = context.blocks.lease();
-            // What came with the end of the handshake comes along.
+            // Octets received behind the handshake are carried over.
             connection.raw.change_memory(block.take());
             block
         }))
@@ -270,14 +271,14 @@ async fn store(
         text.clear();
         converter.convert(&block.as_slice()[..count], text);
         // A CR held back from the last block can make the text one octet longer than what came:
-        // the octet that was left free.
+        // `room_min` left that octet free.
         count = text.len();
         block.as_mut_slice()[..count].copy_from_slice(text);
     }
     writer.write(block, count).await.map_err(TransferError::Storage)
 }
 
-/// The end of a text: a CR that was held back comes out.
+/// Stores the end of a text, with a CR that was held back.
 async fn store_last(
     writer: &mut WriteBehind<'_>,
     mut block: Block,
@@ -291,7 +292,7 @@ async fn store_last(
     writer.write(block, text.len()).await.map_err(TransferError::Storage)
 }
 
-/// Reads from the socket. What is there already costs neither a timer nor a wait.
+/// Reads from the socket. Octets already there cost neither a timer nor a wait.
 async fn read(
     stream: &Stream,
     interrupts: &Interrupts,
@@ -305,6 +306,8 @@ async fn read(
         Err(_) => return Err(TransferError::ConnectionLost),
     }
     intake.turn.pause();
+    // With the mark raised the socket wakes this task only for many octets, so the wait is short;
+    // the plain wait below has the stall timeout instead.
     if intake.mark.is_raised() {
         let soon = timeout_at(clock::now() + UPLOAD_PATIENCE, stream.read(room));
         let reading = async {
@@ -320,12 +323,12 @@ async fn read(
         }
         intake.lower(stream)?;
     }
-    // What comes in large pieces, above, does not wait for acknowledgements.
+    // Small reads: the client may wait for the acknowledgement. Large ones, above, need none.
     stream.acknowledge();
     let failing = async { Err(TransferError::Storage(intake.writer.failure().await)) };
     race(interrupts.step(stream.read(room)), failing).await
 }
 
-/// Records opened before other tasks get their turn: 4 MiB of full ones are never there at once,
-/// and as many of one octet each take some ten microseconds.
+/// Records opened before other tasks run: 256 full records (4 MiB) are never buffered at once, and
+/// 256 records of one octet each take some ten microseconds.
 const RECORDS_PER_TURN: usize = 256;

@@ -1,18 +1,18 @@
 //! Which upload of a shard has the turn.
 //!
-//! The socket of a client that is as fast as the shard fills while others are served, by a MiB or
-//! more. Were there one batch for each in turn, whatever is read would have left the CPU's caches
-//! before: four uploads cost a quarter more (`benches/README.md`). So one goes on until its socket
-//! is empty, or for its share of a round. Its batches stay as short: everything else of the shard
-//! has its turn between them, short uploads included.
+//! The socket of a client that is as fast as the shard fills, by a MiB or more, while other uploads
+//! are served. With one batch per upload in turn, data would have left the CPU's caches before it
+//! is read: four uploads cost a quarter more (`benches/README.md`). So an upload keeps its turn
+//! until its socket is empty, or for its share of a round. Its batches stay as short: everything
+//! else on the shard runs between them, short uploads included.
 
 use crate::limits::{TRANSFER_BATCH_BYTES, UPLOAD_ROUND_BYTES, UPLOAD_TURN_BYTES_MAX};
 use crate::runtime::{Turn, Turns};
 
-/// One upload's part in this.
+/// The turns of one upload.
 pub(crate) struct UploadTurn {
     turn: Turn,
-    /// Octets it may still bring before others have their turn.
+    /// Octets it may still receive before other uploads have their turn.
     left: usize,
 }
 
@@ -33,7 +33,7 @@ impl UploadTurn {
         self.left = share(self.turn.come().await);
     }
 
-    /// Says that it brought `octets`.
+    /// Counts `octets` received.
     pub(crate) fn took(&mut self, octets: usize) {
         self.left = self.left.saturating_sub(octets);
         if self.left == 0 {
@@ -41,7 +41,7 @@ impl UploadTurn {
         }
     }
 
-    /// Ends the turn before it waits for something else.
+    /// Ends the turn before a wait for something else.
     pub(crate) fn pause(&mut self) {
         // The first batch never waits for a turn, so its remainder is kept.
         if self.turn.end() {

@@ -1,10 +1,10 @@
 //! Storing an upload while it is being received: blocks in order, one helper thread at a time, a
-//! bounded number of blocks under way.
+//! bounded number of blocks in flight.
 //!
 //! Where the kernel promises not to wait (`Upload::try_write`), a block is written at once, from a
-//! warm cache and without a change of thread. Else it goes to a helper thread; while that writes,
-//! the receiver fills the next block, and all blocks that are full when the thread is done go
-//! together. A failure is remembered: nothing is written after it, and the upload cannot succeed.
+//! warm cache and without a change of thread. Otherwise it goes to a helper thread; meanwhile the
+//! receiver fills further blocks, and all that are full when the thread is done go together. A
+//! failure is remembered: nothing is written after it, and the upload cannot succeed.
 
 use std::future::{Future, pending};
 use std::ops::Range;
@@ -19,15 +19,15 @@ use crate::protocol::file::FileError;
 use crate::runtime::{FileHelpers, poll_once, yield_now};
 use crate::vfs::Upload;
 
-/// An upload and its blocks on their way to storage. Its futures may be dropped at any time; a
-/// helper thread that has started writes its blocks to the end.
+/// An upload and its blocks in flight to storage. Its futures may be dropped at any time; a helper
+/// thread that has started writes its blocks to the end.
 pub(crate) struct WriteBehind<'a> {
     context: &'a Context,
     files: &'a FileHelpers,
     /// `None` while a helper thread has it, or after one has lost it.
     upload: Option<Upload>,
     job: Option<Writing>,
-    /// The blocks a helper thread has, without their octets: places in the pool.
+    /// The blocks whose octets a helper thread has: they keep their places in the pool.
     away: Vec<Block>,
     /// Full blocks for the next job, in order.
     waiting: Vec<(Block, Range<usize>)>,
@@ -59,14 +59,14 @@ impl<'a> WriteBehind<'a> {
         }
     }
 
-    /// Writes the first `count` octets of `block`, or lets them follow those before them. Waits
-    /// only while [`WRITE_BEHIND_BLOCKS_MAX`] blocks are under way.
+    /// Writes the first `count` octets of `block`, or queues them behind the blocks before. Waits
+    /// only while [`WRITE_BEHIND_BLOCKS_MAX`] blocks are in flight.
     ///
     /// # Errors
     ///
-    /// What writing this block or one before it said.
+    /// The failure of this block's write, or of an earlier one.
     pub(crate) async fn write(&mut self, block: Block, count: usize) -> Result<(), FileError> {
-        self.look().await;
+        self.poll_job().await;
         while self.failed.is_none() && self.is_full() {
             self.context.counters.write_behind_waits.increment();
             self.finish_job().await;
@@ -86,13 +86,13 @@ impl<'a> WriteBehind<'a> {
         self.path = WritePath::Behind;
         self.waiting.push((block, done..count));
         self.start_job();
-        self.look().await;
-        // The helper thread gets its work when other tasks get their turn.
+        self.poll_job().await;
+        // The helper thread gets its work when other tasks run.
         yield_now().await;
         Ok(())
     }
 
-    /// Goes on storing what is under way, and returns only when that fails.
+    /// Goes on storing what is in flight, and returns only when that fails.
     pub(crate) async fn failure(&mut self) -> FileError {
         loop {
             if let Some(error) = self.failed {
@@ -110,8 +110,8 @@ impl<'a> WriteBehind<'a> {
         self.path
     }
 
-    /// Waits until everything is stored, or given up after a failure; the upload comes back unless
-    /// a helper thread has lost it.
+    /// Waits until everything is stored, or dropped after a failure; returns the upload, unless a
+    /// helper thread has lost it.
     pub(crate) async fn finish(mut self) -> (Result<Upload, FileError>, Result<(), FileError>) {
         while self.job.is_some() {
             self.finish_job().await;
@@ -129,7 +129,7 @@ impl<'a> WriteBehind<'a> {
         self.away.len() + self.waiting.len()
     }
 
-    /// Writes what can be written at once and says how much that is.
+    /// Writes what can be written at once, and returns how many octets that was.
     fn write_inline(&mut self, octets: &[u8]) -> Result<usize, FileError> {
         let Some(upload) = &mut self.upload else { return Ok(0) };
         let mut done = 0;
@@ -146,8 +146,8 @@ impl<'a> WriteBehind<'a> {
         Ok(done)
     }
 
-    /// Sees whether the helper thread is done, without waiting.
-    async fn look(&mut self) {
+    /// Checks without waiting whether the helper thread is done.
+    async fn poll_job(&mut self) {
         if let Some(job) = &mut self.job
             && let Some(written) = poll_once(job).await
         {
