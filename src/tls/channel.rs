@@ -74,7 +74,7 @@ pub struct Channel {
     answers_with_data: bool,
     /// A KeyUpdate came that asks for one in return, and none was sealed here since.
     update_owed: bool,
-    /// The KeyUpdate of which the rest is in records to come.
+    /// A KeyUpdate whose rest is still to come.
     message: Message,
 }
 
@@ -160,9 +160,9 @@ impl Channel {
         sealed.map(drop)
     }
 
-    /// Appends a message of [`ServerTls::new_ticket`](super::ServerTls::new_ticket), sealed. Only
-    /// the channel of that control connection may. Adds nothing once our side is closed, and where
-    /// the next record has to be a KeyUpdate: a ticket is never worth a fault.
+    /// Appends a message of [`ServerTls::new_ticket`](super::ServerTls::new_ticket), sealed; `self`
+    /// must be the channel of that control connection. Adds nothing once our side is closed, or
+    /// where the next record has to be a KeyUpdate: a missing ticket is never an error.
     ///
     /// # Errors
     ///
@@ -234,14 +234,14 @@ impl Channel {
     pub const OPEN_ROOM_BYTES: usize = OPEN_ROOM_BYTES;
 
     /// From here on a KeyUpdate that asks for one in return is answered in front of the next data,
-    /// or of close_notify, and several are with one (RFC 8446 §4.6.3). For those who have records
-    /// sealed ahead: an answer in between would be out of its order.
+    /// or of close_notify, and several are answered by one (RFC 8446 §4.6.3). For callers that have
+    /// sealed records ahead: an answer in between would be out of order.
     pub const fn answer_with_data(&mut self) {
         self.answers_with_data = true;
     }
 
-    /// Ends the sending side without a word: [`Drain`](super::Drain) only receives, and for
-    /// [`KernelSender`](super::KernelSender) somebody else sends.
+    /// Closes the sending side without an alert: [`Drain`](super::Drain) only receives, and for
+    /// [`KernelSender`](super::KernelSender) the kernel sends.
     pub(super) const fn close_send(&mut self) {
         self.send_closed = true;
     }
@@ -269,7 +269,7 @@ impl Channel {
             .map_err(|_| TlsError::Internal("key schedule refused an update"))
     }
 
-    /// Whether the peer waits for a KeyUpdate that was not sealed here; asking settles it.
+    /// Whether the peer waits for a KeyUpdate that was not sealed here; the call clears that.
     pub(super) const fn take_update_owed(&mut self) -> bool {
         std::mem::replace(&mut self.update_owed, false)
     }

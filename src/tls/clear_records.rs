@@ -1,5 +1,5 @@
-//! What the client's records may be before rustls is shown them: their headers in the whole
-//! handshake, and their contents as long as they are in the clear (RFC 8446 §5, RFC 5246 §6.2.1).
+//! Checks of the client's records before rustls sees them: headers during the whole handshake,
+//! contents as long as they are in clear (RFC 8446 §5, RFC 5246 §6.2.1).
 
 use rustls::AlertDescription;
 
@@ -58,8 +58,8 @@ impl Stage {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Show {
     Now,
-    /// With the one that ends its message: what comes in between would find rustls without an
-    /// alert for it.
+    /// Together with the record that ends its message: for what comes in between, rustls has no
+    /// alert.
     WithTheNext,
 }
 

@@ -1,5 +1,5 @@
-//! Whose client certificates are accepted: those a configured CA vouches for, and those the
-//! operator has listed by fingerprint. Requested only if there is one of the two, never demanded.
+//! Which client certificates are accepted: those issued by a configured CA, and those the operator
+//! has listed by fingerprint. One is requested only if either is configured, and never required.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

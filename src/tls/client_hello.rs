@@ -1,5 +1,5 @@
-//! What a ClientHello offers, as far as a [`TlsProfile`](super::TlsProfile) wants to know before
-//! rustls sees it. It decides nothing, and what it cannot read it leaves to rustls to refuse.
+//! What a ClientHello offers, as far as a [`TlsProfile`](super::TlsProfile) needs it before rustls
+//! sees it. Decides nothing; a ClientHello that it cannot read is left to rustls to refuse.
 
 use bytes::Buf;
 
@@ -79,7 +79,7 @@ fn contains(list: &[u8], number: u16) -> bool {
     list.chunks_exact(2).any(|pair| pair == number.to_be_bytes())
 }
 
-/// A vector behind its length, which has so many octets (RFC 8446 §3.4).
+/// A vector behind its length, which takes `length_octets` octets (RFC 8446 §3.4).
 fn vector<'a>(octets: &mut &'a [u8], length_octets: usize) -> Option<&'a [u8]> {
     let length = octets.try_get_uint(length_octets).ok()?;
     octets.split_off(..usize::try_from(length).ok()?)

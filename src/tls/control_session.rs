@@ -1,6 +1,5 @@
-//! What the connections of one control session have in common: its name and its user's inside
-//! tickets, what further tickets are made of, and the one TLS 1.2 session that can be resumed by
-//! session ID.
+//! What the connections of one control session share: its id and its user's mark inside tickets,
+//! the source of further tickets, and the one TLS 1.2 session that can be resumed by session ID.
 
 use std::fmt;
 use std::num::NonZeroU64;
@@ -51,7 +50,7 @@ impl ControlSession {
         self.id
     }
 
-    /// From now on `user` is logged in, and named in the tickets.
+    /// Tickets made from now on name `user`, who has logged in.
     pub fn logged_in(&self, user: &str) {
         self.user.store(UserMark::of(user).0.get(), Ordering::Relaxed);
     }
@@ -61,7 +60,7 @@ impl ControlSession {
         NonZeroU64::new(self.user.load(Ordering::Relaxed)).map(UserMark)
     }
 
-    /// Keeps what further tickets are made of, unless there is something already.
+    /// Keeps the source of further tickets, unless there is one already.
     pub(super) fn supply(&self, source: impl FnOnce() -> Option<TicketSource>) {
         if self.source.get().is_none()
             && let Some(source) = source()
@@ -78,7 +77,7 @@ impl ControlSession {
         self.source.get().is_some()
     }
 
-    /// What further tickets are made of.
+    /// The source of further tickets.
     pub(super) fn source(&self) -> Option<&TicketSource> {
         self.source.get()
     }
@@ -120,7 +119,7 @@ impl SessionId {
     }
 }
 
-/// Tells a user from others inside tickets: the beginning of the SHA-256 of the name.
+/// Distinguishes users inside tickets: the beginning of the SHA-256 of the name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct UserMark(NonZeroU64);
 

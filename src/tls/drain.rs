@@ -89,7 +89,7 @@ impl Drain {
 }
 
 /// Whether bytes can be the start of a TLS connection: a handshake record of any TLS version. For
-/// the plaintext port, to tell a client that begins with TLS from one that says nothing sensible.
+/// the plaintext port, to recognise a client that begins with TLS.
 #[must_use]
 pub const fn is_tls_record(first_bytes: &[u8]) -> bool {
     match first_bytes {

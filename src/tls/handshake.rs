@@ -3,8 +3,8 @@
 //! Application data may follow the client's Finished in the same segment, and belongs to our
 //! record layer; so rustls is never shown a byte beyond the record at hand.
 //!
-//! Whatever ends a handshake, the client is told by an alert if one is due. rustls has its own for
-//! most. What it has none for, or not the right one, is found before it sees a record
+//! When a handshake fails, the client gets an alert if one is due. rustls has its own for most
+//! failures. Those for which it has none, or not the right one, are found before it sees a record
 //! (`clear_records`) or where it opens one (`suites`).
 
 use std::fmt;
@@ -87,24 +87,25 @@ impl HandshakeFacts {
 
 /// A TLS handshake in progress, as server.
 pub struct Handshake {
-    /// Made when the ClientHello is there, for that decides about its configuration; and a silent
+    /// Made only when the ClientHello is there: its configuration depends on that, and a silent
     /// client costs less.
     connection: Option<UnbufferedServerConnection>,
     probe: Arc<Probe>,
     tls: Arc<ServerTls>,
     purpose: Purpose,
-    /// Octets at the front of the inbound buffer rustls has been shown and has not let go.
+    /// Octets at the front of the inbound buffer that rustls has been shown and has not consumed.
     /// Invariant: the end of a record.
     offered: usize,
-    /// Octets behind those that it is shown together with the record that ends their message.
+    /// Octets behind `offered` that rustls is shown together with the record that ends their
+    /// message.
     withheld: usize,
     bytes_seen: usize,
     clear_records: ClearRecords,
-    /// What we send is sealed from here on.
+    /// Whether what we send is sealed from here on.
     sealing: bool,
-    /// TLS 1.2: so is what the client sends.
+    /// TLS 1.2: whether what the client sends is sealed.
     client_sealing: bool,
-    /// The client was told why the handshake failed.
+    /// The client has been sent the alert for the failure.
     told: bool,
     established: bool,
     client_certificate: Option<ClientCertificate>,
@@ -296,7 +297,7 @@ impl Handshake {
         }
     }
 
-    /// The handshake is done but for our own judgement.
+    /// Completes the handshake after rustls has: our own checks.
     fn establish(&mut self, out: &mut Vec<u8>) -> Result<(), TlsError> {
         let Some(connection) = &self.connection else { return Err(TlsError::NotEstablished) };
         match self.judge_certificate(connection.peer_certificates()) {
@@ -316,10 +317,10 @@ impl Handshake {
         Ok(())
     }
 
-    /// Appends the alert that tells the client why the handshake has failed. In the clear, if that
-    /// is how we send: rustls has made no record since, and goes on to make none. Else rustls has
-    /// to seal it, for the keys and the number of the next record are with it: it is shown a record
-    /// that it refuses in this way.
+    /// Appends the alert that tells the client why the handshake has failed. If we send in clear,
+    /// the record is made here: rustls has made none since, and will make none. Otherwise rustls
+    /// has to seal it, since it holds the keys and the number of the next record: it is shown a
+    /// record that it refuses with this alert.
     fn tell(&mut self, alert: AlertDescription, inbound: &RecvBuffer, out: &mut Vec<u8>) {
         self.told = true;
         if !self.sealing {
@@ -327,13 +328,13 @@ impl Handshake {
             return;
         }
         let stage = self.stage();
-        // That a fault is ours it cannot be made to say.
+        // rustls cannot be made to send `internal_error`.
         let sayable = alert != AlertDescription::InternalError;
         let Some(connection) = self.connection.as_mut().filter(|_| sayable) else { return };
-        // What it has been shown of a message it wants to see again.
+        // rustls has to be shown again the part of a message that it has seen.
         let mut records = inbound.filled()[..self.offered].to_vec();
         if stage == Stage::Tls12Clear {
-            // We seal, the client does not yet: a resumed session.
+            // We seal, and the client does not yet: a resumed session.
             records.extend_from_slice(&[CHANGE_CIPHER_SPEC, 3, 3, 0, 1, 1]);
         }
         records.extend_from_slice(&notice(alert));

@@ -35,13 +35,13 @@ pub struct SendKeys<'a> {
     pub sequence: u64,
 }
 
-/// A session that seals nothing here any more: its records are sealed by whoever was given the
-/// keys, and by nobody else. Two that seal under one key would use a nonce twice.
+/// A session whose records are sealed only by the holder of the keys that were handed over. Two
+/// that seal under one key would use a nonce twice.
 pub struct KernelSender {
     channel: Channel,
     /// Records sent under the present key, at least.
     records: u64,
-    /// Keeps the last secrets alive for the caller's look at them.
+    /// Keeps the secrets alive that the caller was last lent.
     secrets: Option<ConnectionTrafficSecrets>,
 }
 

@@ -1,11 +1,11 @@
 //! Further tickets for a control session (RFC 8446 §4.6.1), whenever its client may be short of
 //! them.
 //!
-//! rustls gives tickets at the end of the handshake and never again. A client that uses each of
-//! them once, as it should (§C.4), and keeps its control connection for hundreds of files would
-//! run out, and could not be told from a stranger any more. So what rustls makes its tickets of is
-//! kept, one copy for each control session, and made into new ones here; the record layer that
-//! carries them is ours anyway.
+//! rustls gives tickets at the end of the handshake and never again. A client that uses each ticket
+//! once, as it should (§C.4), and keeps its control connection for hundreds of files would run out,
+//! and could no longer be told from a stranger. So the values that rustls makes its tickets from
+//! are kept, one copy per control session, and made into new tickets here; our record layer sends
+//! them.
 //!
 //! Two things are needed, and both pass through what rustls is given of us: the session as rustls
 //! encodes it goes through its ticketer (`probe`), and the resumption secret through HKDF
@@ -27,7 +27,7 @@ use crate::limits::TLS_STORED_SESSION_BYTES_MAX;
 
 thread_local! {
     /// What the last PSK of this thread was derived from. rustls derives it and has the ticket made
-    /// in one call; nothing else gets between.
+    /// in one call, so nothing comes between.
     static DERIVED: Cell<Option<Derived>> = const { Cell::new(None) };
 }
 
@@ -77,9 +77,9 @@ pub(super) struct Material {
 }
 
 impl TicketSource {
-    /// Of the `session` that rustls is having a ticket made of, with the PSK that it has just
-    /// derived. `None` if that is not to be found, or more than once, and for a session that is too
-    /// large to be kept.
+    /// The source for the `session` that rustls is having a ticket made of, with the PSK it has
+    /// just derived. `None` if the PSK is not found in it, or more than once, and for a session
+    /// that is too large to keep.
     pub(super) fn of(Derived { hkdf, secret, psk }: Derived, session: &[u8]) -> Option<Self> {
         let psk = psk.as_ref();
         let mut found = session.windows(psk.len()).enumerate().filter(|(_, part)| *part == psk);
@@ -108,7 +108,7 @@ impl Material {
     /// The message that brings `ticket` to the client. `None` without random numbers, or if the
     /// ticket is longer than a message can say.
     pub(super) fn message(&self, ticket: &[u8], lifetime_seconds: u32) -> Option<Vec<u8>> {
-        // Only early data, which is not taken, would have us know the client's age of the ticket.
+        // Not kept: only early data, which is not accepted, needs the age that the client reports.
         let mut age_add = [0; 4];
         rand::fill(&mut age_add).ok()?;
         let mut body = Vec::new();

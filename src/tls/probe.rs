@@ -1,5 +1,5 @@
-//! One connection's ear inside rustls: it chooses the certificate, makes and reads the tickets,
-//! and remembers what it saw.
+//! Callbacks of one connection inside rustls: choose the certificate, make and read tickets, and
+//! record what rustls does not report.
 //!
 //! rustls' unbuffered server connection tells neither the server name nor which session was
 //! resumed. Both pass through callbacks of its configuration, so every connection gets its own
@@ -141,15 +141,15 @@ impl Probe {
         }
     }
 
-    /// Tells how far rustls has come; to be called before it is given more octets.
+    /// Records how far rustls has come; call before it is given more octets.
     pub(super) fn note(&self, kind: Option<HandshakeKind>) {
         let full = !matches!(kind, None | Some(HandshakeKind::Resumed));
         self.full.store(full, Ordering::Relaxed);
     }
 
     /// Whether this connection may be given a ticket that proves it belongs to the control session.
-    /// A data connection must have proved that itself: else whoever reached the passive port first
-    /// would be refused once, and take the proof for the next time along.
+    /// A data connection must have proved that itself: otherwise anyone who reached the passive
+    /// port first would be refused once, but keep a ticket that proves it the next time.
     fn may_have_ticket(&self) -> bool {
         self.purpose == Purpose::Control
             || (self.offered.load(Ordering::Relaxed) == OFFERED_THIS
@@ -171,7 +171,7 @@ impl Probe {
         self.server_name.get().map(String::as_str)
     }
 
-    /// `resumed` is rustls' own word on the handshake.
+    /// How this handshake relates to an earlier session; `resumed` is what rustls reports.
     pub(super) fn resumption(&self, resumed: bool) -> Resumption {
         // rustls looks at the offered tickets in turn and stops at the one it takes, so the last
         // one looked at is the one that counts.
@@ -218,9 +218,9 @@ impl ResolvesServerCert for Probe {
 }
 
 impl ProducesTickets for Probe {
-    /// A data connection of TLS 1.2 that resumes is given no new ticket. The one it came with goes
-    /// on being good, and a client with OpenSSL that is given another retires the session it has
-    /// resumed; if it keeps but that one, as PHP and Ruby do, it resumes once and never again.
+    /// A data connection of TLS 1.2 that resumes is given no new ticket. The one it used stays
+    /// valid, and a client with OpenSSL that is given another retires the session it has resumed;
+    /// if it keeps only that one, as PHP and Ruby do, it would resume once and never again.
     ///
     /// This can only be refused here, and rustls does not say for which version it asks. In TLS 1.3
     /// it asks before it shows a ticket, in TLS 1.2 only when it answers the ClientHello.

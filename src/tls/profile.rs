@@ -1,8 +1,8 @@
-//! Named answers to the question which of the costs of TLS an operator minds most.
+//! TLS profiles: what to optimise for.
 //!
-//! rustls takes TLS 1.3 whenever both ends have it, and among the groups it knows the one the
-//! client likes best. A profile that wants it otherwise looks at the ClientHello first, and shows
-//! rustls a configuration that leaves it no choice.
+//! rustls takes TLS 1.3 whenever both ends have it, and of the groups it knows the one the client
+//! prefers. A profile that wants something else reads the ClientHello first, and gives rustls a
+//! configuration without other choices.
 
 use rustls::crypto::SupportedKxGroup;
 use rustls::crypto::aws_lc_rs;
@@ -29,11 +29,11 @@ pub enum TlsProfile {
 /// Names of all key exchange groups, as in the IANA registry.
 pub const GROUPS: [&str; 4] = ["X25519", "secp256r1", "secp384r1", POST_QUANTUM];
 
-/// The one that holds out against a quantum computer.
+/// The group that resists a quantum computer.
 pub const POST_QUANTUM: &str = "X25519MLKEM768";
 
 impl TlsProfile {
-    /// Whether `offer` lets the profile have its way, given what the operator allows.
+    /// Whether the client's `offer` and the operator's settings allow what the profile prefers.
     pub(super) fn applies(
         self,
         offer: &Offer<'_>,
@@ -64,7 +64,7 @@ pub(super) fn group_by_name(name: &str) -> Option<&'static dyn SupportedKxGroup>
     all_groups().into_iter().find(|group| group.name().as_str() == Some(name))
 }
 
-/// Those that rustls would take, in its order.
+/// The groups rustls accepts, in its order.
 pub(super) fn all_groups() -> Vec<&'static dyn SupportedKxGroup> {
     aws_lc_rs::default_provider().kx_groups
 }

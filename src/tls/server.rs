@@ -22,8 +22,8 @@ use crate::clock;
 use crate::protocol::policy::DataResumption;
 
 /// TLS 1.3 tickets at the end of a control connection's handshake. More follow as they are used up
-/// ([`ServerTls::new_ticket`]), so one is for the next data connection, and one in its stead if
-/// that comes to nothing.
+/// ([`ServerTls::new_ticket`]), so one is for the next data connection, and one is a spare if that
+/// connection fails.
 const CONTROL_TICKETS: usize = 2;
 
 /// What a client may name in ALPN (RFC 7301): "ftp" is registered, the other is FileZilla's. One
@@ -94,8 +94,8 @@ pub struct ServerTls {
     shared: Arc<Shared>,
     profile: TlsProfile,
     usual: ServerConfig,
-    /// What a client is shown whose offer lets the profile have its way; `None` for a profile that
-    /// asks for nothing, so that no offer need be read.
+    /// The configuration for clients whose offer allows what the profile prefers; `None` for a
+    /// profile without preferences, so that no offer need be read.
     preferred: Option<ServerConfig>,
     client_trust: Option<Arc<ClientTrust>>,
 }
@@ -244,7 +244,7 @@ fn base_config(
         Some(trust) => builder.with_client_cert_verifier(trust),
         None => builder.with_no_client_auth(),
     };
-    // Every connection puts its own probe in the place of this resolver, and of the storage when
+    // Every connection replaces this resolver by its own probe, and the session storage too when
     // sessions can be resumed.
     let mut config = builder.with_cert_resolver(Arc::new(ResolvesServerCertUsingSni::new()));
     config.ignore_client_order = true;

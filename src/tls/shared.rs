@@ -1,5 +1,5 @@
-//! What the configured server and each of its connections look down upon: certificates, ticket
-//! keys, the clock, and what a connection is for.
+//! What the configured server and its connections both use: certificates, ticket keys, the clock,
+//! and the purpose of a connection.
 
 use std::time::Duration;
 

@@ -1,11 +1,11 @@
-//! The cipher suites: rustls', whose decrypters are made to judge what a record may be inside, and
-//! whose HKDF is listened to (`new_session_ticket`).
+//! The cipher suites: those of rustls, with decrypters that also check what is inside a record, and
+//! an HKDF whose inputs are recorded (`new_session_ticket`).
 //!
 //! Until the handshake is done, rustls opens the records. For some it has no alert, or not the one
 //! that is due (RFC 8446 §5, §6): a record without a content type, an alert or a handshake message
-//! without content, a record between the pieces of a message. Only rustls has the keys its own
-//! alerts are sealed with, and only it counts those records. So the judgement is made inside of it,
-//! where records are opened, and comes as one of the errors it has the right alert for.
+//! without content, a record between the pieces of a message. Only rustls has the keys and the
+//! record numbers for its alerts. So the check is made inside rustls, where records are opened, and
+//! reports one of the errors for which rustls has the right alert.
 
 use rustls::crypto::aws_lc_rs::cipher_suite as suite;
 use rustls::crypto::cipher::{
@@ -236,21 +236,21 @@ fn judge_tls13_alert(content: &[u8]) -> Result<(), Error> {
     }
 }
 
-/// The error of a record that has no place where it is. It stands for all of them because rustls
-/// answers it, in both versions, with `unexpected_message`.
+/// The error of a record that has no place where it is. One error stands for all such records
+/// because rustls answers it, in both versions, with `unexpected_message`.
 pub(super) fn misplaced() -> Error {
     PeerMisbehaved::IllegalMiddleboxChangeCipherSpec.into()
 }
 
-/// A record that no client gets past us (RFC 6520 is not offered): shown to rustls where the
-/// client's records are sealed, it is refused with this alert, under the keys the client expects.
-/// `decode_error`, `record_overflow` and `unexpected_message` can be had, and the last stands for
-/// all others.
+/// A record that is never accepted from a client (RFC 6520 is not offered): shown to rustls where
+/// the client's records are sealed, it is refused with this alert, under the keys the client
+/// expects. `decode_error`, `record_overflow` and `unexpected_message` are possible, and the last
+/// stands for all others.
 pub(super) fn notice(alert: AlertDescription) -> [u8; 6] {
     [u8::from(ContentType::Heartbeat), 3, 3, 0, 1, u8::from(alert)]
 }
 
-/// The error that rustls has the alert of a [`notice`] for.
+/// The error with which rustls sends the alert of a [`notice`].
 fn noticed(content: &[u8]) -> Error {
     match content.first().map(|&alert| AlertDescription::from(alert)) {
         Some(AlertDescription::RecordOverflow) => Error::PeerSentOversizedRecord,

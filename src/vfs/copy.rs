@@ -1,4 +1,4 @@
-//! The octets before a restart marker, copied into the file that will replace theirs.
+//! Copies the octets before a restart marker into the file that will replace the old one.
 
 use std::os::fd::OwnedFd;
 
@@ -9,8 +9,8 @@ use super::facts;
 use crate::limits::{COPY_PIECE_BYTES, TRANSFER_BATCH_BYTES};
 use crate::protocol::file::FileError;
 
-/// A copy under way, made in pieces: a helper thread that copied all of a large file at once would
-/// be unavailable to others, and would go on for a client that has left.
+/// A copy in progress, made in pieces: a helper thread that copied a large file at once would be
+/// unavailable to others, and would go on after the client has left.
 #[derive(Debug)]
 pub(super) struct Prefix {
     source: OwnedFd,
@@ -75,7 +75,7 @@ fn copy_piece(
             Err(errno @ (Errno::NOSPC | Errno::DQUOT | Errno::FBIG | Errno::IO)) => {
                 return Err(errno.into());
             }
-            // Not between these two, or not here at all.
+            // Not possible between these two files, or not on this filesystem.
             Ok(0) | Err(_) => return copy_octets(source, copy, position, end),
             Ok(copied) => position += copied as u64,
         }

@@ -1,5 +1,5 @@
 //! Answers that may take long and are made in bounded steps, as digests are (`hash`): SIZE in TYPE
-//! A, and the listing of STAT. Dropping one between two steps gives it up.
+//! A, and the listing of STAT. Dropping one between two steps cancels it.
 
 use std::sync::Arc;
 

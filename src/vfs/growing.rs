@@ -1,6 +1,6 @@
-//! The content of an upload while it grows: writing with and without waiting, room reserved ahead,
-//! early writing to the disk, digests on the way. Names and what becomes of the file are
-//! `upload`'s.
+//! The content of an upload while it is written: with and without waiting, space reserved ahead,
+//! early writing to the disk, digests. Names, and what becomes of the file, are decided in
+//! `upload`.
 
 use std::io::IoSlice;
 use std::os::fd::OwnedFd;
@@ -23,7 +23,7 @@ pub(super) struct Growing {
     /// Octets written since.
     written: u64,
     waits: Waits,
-    /// Digests of all octets so far; none when the file begins with octets that did not go by
+    /// Digests of all octets so far; none when the file begins with octets that were not written
     /// here.
     digesting: Digesting,
     /// Whether the end will wait for the disk.
@@ -142,7 +142,7 @@ impl Growing {
         if !fits {
             return Err(FileError::TooBig);
         }
-        // Asked first: some filesystems (ext4) take all there is before they find it too little,
+        // Checked first: some filesystems (ext4) take all there is before they report too little,
         // and until that is given back nobody else has room. Some report no size at all.
         let StatVfs { f_blocks, f_bavail, f_frsize, .. } = fstatvfs(&self.file)?;
         if f_blocks > 0 && f_bavail.saturating_mul(f_frsize) < octets {
@@ -163,7 +163,7 @@ impl Growing {
         Ok(())
     }
 
-    /// Whether so many more octets need a further reservation.
+    /// Whether `count` more octets need a further reservation.
     const fn wants_room(&self, count: u64) -> bool {
         self.reserved < self.announced && self.written + count > self.reserved
     }
@@ -204,7 +204,8 @@ impl Growing {
     }
 }
 
-/// What may be reserved at a time of `free` octets; all of it where nothing is told (0).
+/// What may be reserved at a time of `free` octets; all that is wanted where the filesystem reports
+/// no size (0).
 const fn share(free: u64) -> u64 {
     match free / 8 {
         0 => RESERVE_BYTES_MAX,

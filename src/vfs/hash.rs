@@ -25,7 +25,7 @@ pub struct Hasher {
     known: Option<Vec<u8>>,
 }
 
-/// Digests of octets that go by.
+/// Digests of octets as they are written.
 pub(super) struct Digesting(Vec<(HashAlgorithm, State)>);
 
 enum State {
@@ -99,7 +99,7 @@ impl Digesting {
         Self(algorithms.iter().map(|algorithm| (algorithm, State::new(algorithm))).collect())
     }
 
-    /// Whether it makes none.
+    /// Whether no digest is made.
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -110,7 +110,7 @@ impl Digesting {
         }
     }
 
-    /// The digests; afterwards it begins anew.
+    /// Returns the digests, and begins anew.
     pub(super) fn finish(&mut self) -> Vec<NamedDigest> {
         self.0.iter_mut().map(|(algorithm, state)| (*algorithm, state.finish())).collect()
     }

@@ -1,10 +1,10 @@
 //! Digests of whole files, kept with the file in the extended attribute `user.ringftpd.hash`.
 //!
-//! There, because shards share no memory and clients come back on another one: the kernel shares
-//! the attribute among all shards and across restarts, it follows the file through renames and
-//! goes with it, and a file has one, so that nothing grows. Filesystems without such attributes
-//! (tmpfs before Linux 6.6, some network ones) keep nothing, and digests are computed when asked
-//! for.
+//! The attribute is where it is because shards share no memory and clients come back on another
+//! one: the kernel shares it among all shards and across restarts, it follows the file through
+//! renames, is deleted with it, and there is one per file, so nothing grows. Filesystems without
+//! such attributes (tmpfs before Linux 6.6, some network ones) keep nothing; there digests are
+//! computed on request.
 //!
 //! What is kept holds only while inode, size and modification time (to the nanosecond) are those
 //! of the file; the device is the one that it is kept on. So in-place appends and everything else
@@ -44,8 +44,7 @@ pub(super) fn kept(handle: BorrowedFd<'_>, stat: &Statx) -> Vec<NamedDigest> {
     }
 }
 
-/// Lets what holds for `before` hold for the file as it is now: its times were set, not its
-/// octets.
+/// Makes digests valid for `before` valid for the file as it is now: only its times were set.
 pub(super) fn renew(handle: &OwnedFd, before: &Statx, now: &Statx) {
     let digests = kept(handle.as_fd(), before);
     if !digests.is_empty() && before.stx_size == now.stx_size {

@@ -1,5 +1,5 @@
-//! Files that a killed server left under reserved names (see `temporary`): distinguished from the
-//! files of living servers, and removed.
+//! Files that a killed server left under reserved names (see `temporary`): recognised, told from
+//! the files of living servers, and removed.
 //!
 //! The owner of a temporary file has it locked (flock(2)) from its creation until it has its name.
 //! The kernel gives the lock back when the owner ends, however it ends, so a file that can be

@@ -1,5 +1,5 @@
-//! Entries by the form a listing shows: a name with control characters is shown with `?` in their
-//! place, and what a client was shown it can delete and rename.
+//! Finds entries by the form a listing shows: control characters in a name are shown as `?`, and a
+//! client can delete and rename what it was shown.
 
 use std::borrow::Cow;
 use std::mem::MaybeUninit;

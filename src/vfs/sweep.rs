@@ -32,7 +32,7 @@ pub struct Sweep {
     report: SweepReport,
 }
 
-/// What a walk has come to so far.
+/// The results of a walk so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SweepReport {
     /// What was removed.
@@ -43,7 +43,7 @@ pub struct SweepReport {
     pub incomplete: bool,
 }
 
-/// The part of a file system that a walk goes through.
+/// The part of a file system that a walk covers.
 #[derive(Clone, Debug)]
 pub struct Tree {
     path: PathBuf,
@@ -74,19 +74,19 @@ impl Sweep {
         Ok(Self { root, age, tree, pending, held: 0, reading: None, report })
     }
 
-    /// Where it goes.
+    /// The part of a file system it covers.
     #[must_use]
     pub const fn tree(&self) -> &Tree {
         &self.tree
     }
 
-    /// What it has come to so far.
+    /// The results so far.
     #[must_use]
     pub const fn report(&self) -> SweepReport {
         self.report
     }
 
-    /// Looks at the next entries; false when there are none.
+    /// Examines the next entries; false when there are none.
     pub fn step(&mut self) -> bool {
         let Some((directory, path)) = self.reading.take().or_else(|| self.open_next()) else {
             return false;

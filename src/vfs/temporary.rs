@@ -1,6 +1,6 @@
 //! Files that do not have their name yet: unnamed ones, and ones under a reserved hidden name,
 //! `.ringftpd-XXXXXXXX.part` with eight hexadecimal digits, which is never listed and never
-//! reachable by clients. What becomes of them is `upload`'s to say.
+//! reachable by clients. What becomes of them is decided in `upload`.
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
