@@ -366,7 +366,7 @@ fn print(text: &str) -> Result<(), Problem> {
     }
 }
 
-/// Words of a command line, for everybody to read.
+/// The words of a command line without the password, for reports.
 fn without_password(words: impl Iterator<Item = String>) -> Vec<String> {
     let mut hide = false;
     words

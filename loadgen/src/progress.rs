@@ -167,8 +167,8 @@ impl Screen {
         let mut begin_s = interval.index * interval.seconds;
         let mut threads = 1;
         if begin_s < self.given_until_s {
-            // Of a thread that stayed behind: what it did shows late, its connections show when it
-            // has caught up.
+            // From a thread that is behind: its counts are shown late, its connections once it has
+            // caught up.
             begin_s = self.given_until_s;
             interval.connections = ConnectionStates::default();
             threads = 0;

@@ -17,10 +17,12 @@ use crate::{
     measure::{Ending, LiveUpdate, ProcessSample, Recording, ServerProcesses, ServerUse},
     plan::{Load, Plan},
     sys,
-    workload::{Control, Event, ShardResult, ShardSetup, Workload, clean_up, prepare, run_shard},
+    workload::{
+        RunCommands, ShardResult, ShardSetup, ThreadReport, Workload, clean_up, prepare, run_shard,
+    },
 };
 
-/// How often the main thread looks at the clock and at Ctrl-C.
+/// How often the main thread polls the clock and Ctrl-C.
 const LOOK: Duration = Duration::from_millis(20);
 
 /// From the last thread's readiness to the first operation, and more of it for each client, whose
@@ -28,7 +30,7 @@ const LOOK: Duration = Duration::from_millis(20);
 const COUNTDOWN: Duration = Duration::from_millis(20);
 const COUNTDOWN_PER_CLIENT: Duration = Duration::from_micros(50);
 
-/// How long beyond its end a run may take before its threads are taken for dead.
+/// How long beyond its end a run may take before its threads are given up as dead.
 const GRACE: Duration = Duration::from_secs(30);
 
 /// Everything that makes a run.
@@ -116,10 +118,10 @@ fn measure(
     live: Option<&SyncSender<LiveUpdate>>,
 ) -> Result<(Finished, Vec<u64>), String> {
     let mut server = ServerWatch::new(spec.server.clone())?;
-    let control = Arc::new(Control::default());
-    let threads = Threads::start(spec, &control, live)?;
+    let commands = Arc::new(RunCommands::default());
+    let threads = Threads::start(spec, &commands, live)?;
     if let Err(error) = threads.ready(interrupted) {
-        control.stop.store(true, Ordering::Relaxed);
+        commands.stop.store(true, Ordering::Relaxed);
         // The failure of the preparation is the better answer than that of a thread.
         let _ = threads.join();
         return Err(error);
@@ -134,10 +136,10 @@ fn measure(
     let started =
         SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default() + countdown;
     // Set once, here.
-    let _ = control.start.set(start);
-    let (ended, open) = threads.measured(spec, start, interrupted, &control, &mut server);
+    let _ = commands.start.set(start);
+    let (ended, open) = threads.measured(spec, start, interrupted, &commands, &mut server);
     server.end(open);
-    control.release.store(true, Ordering::Relaxed);
+    commands.release.store(true, Ordering::Relaxed);
     let (recording, clients) = threads.join()?;
     let elapsed = start.elapsed();
     let sent = ended.saturating_duration_since(start + spec.plan.warmup);
@@ -165,16 +167,16 @@ fn ending(spec: &RunSpec, recording: &Recording, interrupted: &AtomicBool) -> En
 
 struct Threads {
     running: Vec<EngineThread<ShardResult>>,
-    events: Receiver<Event>,
+    reports: Receiver<ThreadReport>,
 }
 
 impl Threads {
     fn start(
         spec: &RunSpec,
-        control: &Arc<Control>,
+        commands: &Arc<RunCommands>,
         live: Option<&SyncSender<LiveUpdate>>,
     ) -> Result<Self, String> {
-        let (sender, events) = channel();
+        let (sender, reports) = channel();
         let mut running = Vec::new();
         let threads = spec.threads();
         for (thread, cpu) in (0..threads).zip(&spec.cpus) {
@@ -185,33 +187,33 @@ impl Threads {
                 sources: spec.sources.clone(),
                 silent: spec.silent,
                 place: (thread, threads),
-                control: Arc::clone(control),
-                events: sender.clone(),
+                commands: Arc::clone(commands),
+                reports: sender.clone(),
                 live: live.cloned(),
             };
             let name = format!("ringload-{thread}");
             match engine::start(&name, Some(*cpu), move || run_shard(setup)) {
                 Ok(thread) => running.push(thread),
                 Err(error) => {
-                    control.stop.store(true, Ordering::Relaxed);
-                    let _ = Self { running, events }.join();
+                    commands.stop.store(true, Ordering::Relaxed);
+                    let _ = Self { running, reports }.join();
                     return Err(error.to_string());
                 }
             }
         }
-        Ok(Self { running, events })
+        Ok(Self { running, reports })
     }
 
     /// Waits until every thread has opened its sessions.
     fn ready(&self, interrupted: &AtomicBool) -> Result<(), String> {
         let mut waiting = self.running.len();
         while waiting > 0 {
-            match self.events.recv_timeout(LOOK) {
-                Ok(Event::Ready(Ok(()))) => waiting -= 1,
-                Ok(Event::Ready(Err(failure))) => {
+            match self.reports.recv_timeout(LOOK) {
+                Ok(ThreadReport::Ready(Ok(()))) => waiting -= 1,
+                Ok(ThreadReport::Ready(Err(failure))) => {
                     return Err(format!("cannot open the sessions: {failure}"));
                 }
-                Ok(Event::Measured { .. }) | Err(RecvTimeoutError::Timeout) => {}
+                Ok(ThreadReport::Measured { .. }) | Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return Err("the threads died".to_owned()),
             }
             if interrupted.load(Ordering::Relaxed) {
@@ -228,30 +230,30 @@ impl Threads {
         spec: &RunSpec,
         start: Instant,
         interrupted: &AtomicBool,
-        control: &Control,
+        commands: &RunCommands,
         server: &mut ServerWatch,
     ) -> (Instant, u64) {
         let warm = start + spec.plan.warmup;
         let latest = start + spec.plan.length() + spec.plan.drain + GRACE;
         let (mut waiting, mut ended, mut open) = (self.running.len(), start, 0);
         while waiting > 0 && Instant::now() < latest {
-            // The server's use is read at the end of the warm-up, not up to a look later.
+            // The server's use is read at the end of the warm-up, not up to one poll later.
             let now = Instant::now();
             let look = if now < warm { LOOK.min(warm - now) } else { LOOK };
-            match self.events.recv_timeout(look) {
-                Ok(Event::Measured { open: connections, at }) => {
+            match self.reports.recv_timeout(look) {
+                Ok(ThreadReport::Measured { open: connections, at }) => {
                     waiting -= 1;
                     open += connections;
                     ended = ended.max(at);
                 }
-                Ok(Event::Ready(_)) | Err(RecvTimeoutError::Timeout) => {}
+                Ok(ThreadReport::Ready(_)) | Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
             if Instant::now() >= warm {
                 server.begin();
             }
             if interrupted.load(Ordering::Relaxed) {
-                control.stop.store(true, Ordering::Relaxed);
+                commands.stop.store(true, Ordering::Relaxed);
             }
         }
         (ended, open)

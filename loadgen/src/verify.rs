@@ -110,9 +110,9 @@ impl Content {
 /// What a download must be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Expected {
-    /// Not looked at.
+    /// Nothing is checked.
     Anything,
-    /// So many octets, whatever they are: pure speed.
+    /// This many octets, whose values are not checked: for pure speed.
     Length(u64),
     /// These contents.
     Content(Content),
@@ -132,7 +132,7 @@ impl Expected {
     }
 }
 
-/// Looks at a download as it comes.
+/// Checks a download as it comes.
 pub struct Check {
     expected: Expected,
     received: u64,
@@ -173,7 +173,7 @@ impl Check {
         }
     }
 
-    /// Whether nothing but a limit tells where the octets must end.
+    /// Whether only a limit tells where the octets must end.
     #[must_use]
     pub const fn is_open_ended(&self) -> bool {
         matches!(self.expected, Expected::Anything | Expected::Sha256(_))

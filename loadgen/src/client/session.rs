@@ -12,8 +12,8 @@ use std::{
 use rustls::ClientConfig;
 
 use super::{
-    Channel, ConnectionError, DataMode, Failure, Presence, Received, Reply, ReplyParser,
-    TicketStore, TlsSettings, Trace, timeout_kind,
+    Channel, ConnectionError, DataMode, Failure, OperationRecord, Presence, Received, Reply,
+    ReplyParser, TicketStore, TlsSettings, timeout_kind,
 };
 use crate::{
     engine::{net, timeout_at},
@@ -144,16 +144,16 @@ impl Client {
     /// # Errors
     ///
     /// [`Failure`]; nothing is left open.
-    pub async fn open(&self, trace: &mut Trace) -> Result<Session, Failure> {
-        let mut session = self.connect(trace).await?;
+    pub async fn open(&self, record: &mut OperationRecord) -> Result<Session, Failure> {
+        let mut session = self.connect(record).await?;
         match self.endpoint.opening {
             Opening::Implicit => {
-                session.start_tls(trace).await?;
-                session.greeting(trace).await?;
+                session.start_tls(record).await?;
+                session.greeting(record).await?;
             }
             Opening::Explicit(word) => {
-                session.greeting(trace).await?;
-                session.authenticate(word, trace).await?;
+                session.greeting(record).await?;
+                session.authenticate(word, record).await?;
             }
         }
         Ok(session)
@@ -164,10 +164,10 @@ impl Client {
     /// # Errors
     ///
     /// As [`Self::open`].
-    pub async fn log_in(&self, trace: &mut Trace) -> Result<Session, Failure> {
-        let mut session = self.open(trace).await?;
-        session.log_in(trace).await?;
-        session.settle(trace).await?;
+    pub async fn log_in(&self, record: &mut OperationRecord) -> Result<Session, Failure> {
+        let mut session = self.open(record).await?;
+        session.log_in(record).await?;
+        session.settle(record).await?;
         Ok(session)
     }
 
@@ -176,13 +176,13 @@ impl Client {
     /// # Errors
     ///
     /// As [`Self::open`].
-    pub async fn connect(&self, trace: &mut Trace) -> Result<Session, Failure> {
-        let presence = Presence::new(trace.recorder());
+    pub async fn connect(&self, record: &mut OperationRecord) -> Result<Session, Failure> {
+        let presence = Presence::new(record.recorder());
         let endpoint = &self.endpoint;
         let connecting = net::connect(self.source, endpoint.target);
         let stream =
             within(Phase::TcpConnect, endpoint.timeout, async { Ok(connecting.await?) }).await?;
-        trace.phase(Phase::TcpConnect);
+        record.phase(Phase::TcpConnect);
         Ok(Session {
             client: self.clone(),
             channel: Channel::new(stream),
@@ -196,7 +196,7 @@ impl Client {
         &self,
         channel: &mut Channel,
         which: Which,
-        trace: &Trace,
+        record: &OperationRecord,
     ) -> Result<(), Failure> {
         let (phase, config, mode) = match which {
             Which::Control => (Phase::TlsHandshake, &self.control, self.endpoint.resume_control),
@@ -215,8 +215,8 @@ impl Client {
         let Some(facts) = channel.tls().map(|tls| tls.facts(which)) else {
             return Ok(());
         };
-        trace.tls(facts);
-        if !trace.is_recorded() {
+        record.tls(facts);
+        if !record.is_recorded() {
             // What prepares a run is where the first sessions to resume come from.
             return Ok(());
         }
@@ -248,7 +248,7 @@ impl Session {
     /// # Errors
     ///
     /// [`Failure`].
-    pub async fn log_in(&mut self, trace: &mut Trace) -> Result<(), Failure> {
+    pub async fn log_in(&mut self, record: &mut OperationRecord) -> Result<(), Failure> {
         const PHASE: Phase = Phase::Login;
         self.presence.set(ConnectionState::LoggingIn);
         let endpoint = Rc::clone(&self.client.endpoint);
@@ -259,7 +259,7 @@ impl Session {
         if !reply.is_completion() {
             return Err(Failure::unexpected(PHASE, &reply));
         }
-        trace.phase(PHASE);
+        record.phase(PHASE);
         self.presence.set(ConnectionState::Idle);
         Ok(())
     }
@@ -270,11 +270,11 @@ impl Session {
     /// # Errors
     ///
     /// [`Failure`].
-    pub async fn settle(&mut self, trace: &mut Trace) -> Result<(), Failure> {
+    pub async fn settle(&mut self, record: &mut OperationRecord) -> Result<(), Failure> {
         let endpoint = Rc::clone(&self.client.endpoint);
         self.protect(&endpoint).await?;
         self.expect(Phase::Login, "TYPE I", 200).await?;
-        trace.skip();
+        record.skip();
         Ok(())
     }
 
@@ -299,7 +299,7 @@ impl Session {
     /// # Errors
     ///
     /// [`Failure`].
-    pub async fn reinitialize(&mut self, trace: &mut Trace) -> Result<(), Failure> {
+    pub async fn reinitialize(&mut self, record: &mut OperationRecord) -> Result<(), Failure> {
         const PHASE: Phase = Phase::Greeting;
         self.expect(PHASE, "REIN", 220).await?;
         let timeout = self.client.endpoint.timeout;
@@ -309,11 +309,11 @@ impl Session {
         }
         match self.client.endpoint.opening {
             Opening::Implicit => {
-                self.start_tls(trace).await?;
-                self.greeting(trace).await
+                self.start_tls(record).await?;
+                self.greeting(record).await
             }
             // RFC 4217 §13: the control connection is in clear again, and REIN's 220 was the reply.
-            Opening::Explicit(word) => self.authenticate(word, trace).await,
+            Opening::Explicit(word) => self.authenticate(word, record).await,
         }
     }
 
@@ -387,8 +387,8 @@ impl Session {
         within(phase, timeout, self.channel.send(&line)).await
     }
 
-    /// What came behind the last reply would be taken for the reply to the next command. 421 may
-    /// come at any time (RFC 959 §4.2) and is told by its code, as any other whole reply.
+    /// Octets behind the last reply would be taken for the reply to the next command. A whole reply
+    /// there is reported by its code: 421 may come at any time (RFC 959 §4.2).
     fn nothing_unasked(&mut self, phase: Phase) -> Result<(), Failure> {
         match self.parser.next_reply() {
             Ok(Some(reply)) => Err(Failure::unexpected(phase, &reply)),
@@ -439,15 +439,15 @@ impl Session {
         &self.channel
     }
 
-    async fn start_tls(&mut self, trace: &mut Trace) -> Result<(), Failure> {
+    async fn start_tls(&mut self, record: &mut OperationRecord) -> Result<(), Failure> {
         self.presence.set(ConnectionState::Handshaking);
-        self.client.handshake(&mut self.channel, Which::Control, trace).await?;
-        trace.phase(Phase::TlsHandshake);
+        self.client.handshake(&mut self.channel, Which::Control, record).await?;
+        record.phase(Phase::TlsHandshake);
         Ok(())
     }
 
     /// Reads 220, after any 120 (RFC 959 §5.4).
-    async fn greeting(&mut self, trace: &mut Trace) -> Result<(), Failure> {
+    async fn greeting(&mut self, record: &mut OperationRecord) -> Result<(), Failure> {
         const PHASE: Phase = Phase::Greeting;
         self.presence.set(ConnectionState::LoggingIn);
         let mut reply = self.reply(PHASE).await?;
@@ -458,11 +458,15 @@ impl Session {
             return Err(Failure::unexpected(PHASE, &reply));
         }
         self.client.endpoint.greeting.get_or_init(|| reply.text);
-        trace.phase(PHASE);
+        record.phase(PHASE);
         Ok(())
     }
 
-    async fn authenticate(&mut self, word: AuthWord, trace: &mut Trace) -> Result<(), Failure> {
+    async fn authenticate(
+        &mut self,
+        word: AuthWord,
+        record: &mut OperationRecord,
+    ) -> Result<(), Failure> {
         const PHASE: Phase = Phase::TlsHandshake;
         let command = match word {
             AuthWord::Tls => "AUTH TLS",
@@ -472,7 +476,7 @@ impl Session {
         if !self.parser.is_empty() {
             return Err(behind(PHASE));
         }
-        self.start_tls(trace).await
+        self.start_tls(record).await
     }
 
     /// PBSZ and PROT, where the level asked for is not the one implied.

@@ -7,8 +7,8 @@ use std::{
 };
 
 use super::{
-    Channel, ConnectionError, DataMode, Endpoint, Failure, Protection, Received, Reply, Session,
-    Trace, active_command, parse_epsv, parse_pasv,
+    Channel, ConnectionError, DataMode, Endpoint, Failure, OperationRecord, Protection, Received,
+    Reply, Session, active_command, parse_epsv, parse_pasv,
     session::{late, within},
 };
 use crate::{
@@ -51,8 +51,8 @@ impl Listing {
 }
 
 impl Session {
-    /// RETR, checked against `expected`. With `abandon_after`, the client vanishes after so many
-    /// octets: both connections are cut, `Ok(false)`.
+    /// RETR, checked against `expected`. After `abandon_after` octets the client vanishes: both
+    /// connections are cut, and the result is `Ok(false)`.
     ///
     /// # Errors
     ///
@@ -63,9 +63,9 @@ impl Session {
         expected: Expected,
         pace: Pace,
         abandon_after: Option<u64>,
-        trace: &mut Trace,
+        record: &mut OperationRecord,
     ) -> Result<bool, Failure> {
-        let mut data = self.begin(&format!("RETR {name}"), trace).await?;
+        let mut data = self.begin(&format!("RETR {name}"), record).await?;
         let mut check = Check::new(expected);
         if matches!(expected, Expected::Anything | Expected::Length(_)) {
             data.count_only();
@@ -78,7 +78,7 @@ impl Session {
             wanted && !check.is_hopeless() && check.received() <= most
         };
         let whole =
-            self.receive_all(&mut data, bounds, trace, |octets| more(&mut check, octets)).await?;
+            self.receive_all(&mut data, bounds, record, |octets| more(&mut check, octets)).await?;
         let wrong =
             |detail: String| Failure::new(Phase::LastByte, ErrorKind::VerificationMismatch, detail);
         if !whole {
@@ -86,7 +86,7 @@ impl Session {
             if check.received() > most {
                 return Err(too_long(most));
             }
-            // A file that goes on beyond its end would go on for ever.
+            // A file longer than expected might never end.
             return if check.is_hopeless() {
                 check.finish().map_err(wrong).map(|()| false)
             } else {
@@ -94,7 +94,7 @@ impl Session {
             };
         }
         data.close().await;
-        self.complete(trace).await?;
+        self.complete(record).await?;
         check.finish().map_err(wrong)?;
         Ok(true)
     }
@@ -110,21 +110,21 @@ impl Session {
         content: Content,
         pace: Pace,
         abandon_after: Option<u64>,
-        trace: &mut Trace,
+        record: &mut OperationRecord,
     ) -> Result<bool, Failure> {
-        let mut data = self.begin(&format!("STOR {name}"), trace).await?;
+        let mut data = self.begin(&format!("STOR {name}"), record).await?;
         let bounds = Bounds::new(self.client.endpoint(), pace, content.size());
-        if !self.send_all(&mut data, content, bounds, abandon_after, trace).await? {
+        if !self.send_all(&mut data, content, bounds, abandon_after, record).await? {
             data.reset();
             return Ok(false);
         }
         let timeout = self.client.endpoint().timeout;
         within(Phase::LastByte, timeout, data.close_notify()).await?;
         data.stream().shutdown_write();
-        trace.phase(Phase::LastByte);
+        record.phase(Phase::LastByte);
         // The data connection stays until the reply: closing it with unread tickets in it would
         // reset it, and the server could lose the end of the file.
-        self.complete(trace).await?;
+        self.complete(record).await?;
         data.close_with_tickets();
         Ok(true)
     }
@@ -138,10 +138,10 @@ impl Session {
         &mut self,
         listing: Listing,
         path: &str,
-        trace: &mut Trace,
+        record: &mut OperationRecord,
     ) -> Result<u64, Failure> {
         let command = format!("{} {path}", listing.verb());
-        let mut data = self.begin(command.trim_end(), trace).await?;
+        let mut data = self.begin(command.trim_end(), record).await?;
         let most = self.client.endpoint().bytes_max;
         let bounds = Bounds::new(self.client.endpoint(), Pace::Full, 0);
         let (mut lines, mut received) = (0, 0);
@@ -150,22 +150,26 @@ impl Session {
             received += octets.len() as u64;
             received <= most
         };
-        if !self.receive_all(&mut data, bounds, trace, count).await? {
+        if !self.receive_all(&mut data, bounds, record, count).await? {
             data.reset();
             return Err(too_long(most));
         }
         data.close().await;
-        self.complete(trace).await?;
+        self.complete(record).await?;
         Ok(lines)
     }
 
     /// Agrees on a data connection, sends `command` and opens the connection.
-    async fn begin(&mut self, command: &str, trace: &mut Trace) -> Result<Channel, Failure> {
+    async fn begin(
+        &mut self,
+        command: &str,
+        record: &mut OperationRecord,
+    ) -> Result<Channel, Failure> {
         self.set_state(ConnectionState::Waiting);
         let mut data = match self.client.endpoint().data {
             DataMode::Epsv | DataMode::Pasv | DataMode::PasvReply => {
                 let address = self.passive().await?;
-                trace.phase(Phase::Epsv);
+                record.phase(Phase::Epsv);
                 let timeout = self.client.endpoint().timeout;
                 // From the control connection's own address: servers check it.
                 let source = self.client.source();
@@ -173,14 +177,14 @@ impl Session {
                     Ok(net::connect(source, address).await?)
                 })
                 .await?;
-                trace.phase(Phase::DataConnect);
+                record.phase(Phase::DataConnect);
                 self.preliminary(command).await?;
                 stream
             }
-            DataMode::Port | DataMode::Eprt => self.active(command, trace).await?,
+            DataMode::Port | DataMode::Eprt => self.active(command, record).await?,
         }
         .into();
-        self.protect_data(&mut data, trace).await?;
+        self.protect_data(&mut data, record).await?;
         self.set_state(ConnectionState::Transferring);
         Ok(data)
     }
@@ -215,7 +219,11 @@ impl Session {
     }
 
     /// PORT or EPRT, `command`, and the server's connection.
-    async fn active(&mut self, command: &str, trace: &mut Trace) -> Result<net::Stream, Failure> {
+    async fn active(
+        &mut self,
+        command: &str,
+        record: &mut OperationRecord,
+    ) -> Result<net::Stream, Failure> {
         let error = |error: std::io::Error| ConnectionError::from(error).during(Phase::Epsv);
         let control = self.channel().stream();
         let peer = control.peer_addr();
@@ -224,7 +232,7 @@ impl Session {
         let endpoint = self.client.endpoint();
         let (mode, timeout) = (endpoint.data, endpoint.timeout);
         self.expect(Phase::Epsv, &active_command(mode, listener.address()), 200).await?;
-        trace.phase(Phase::Epsv);
+        record.phase(Phase::Epsv);
         // Whether the server connects before or after its reply: the kernel keeps the connection.
         self.preliminary(command).await?;
         let stream = within(Phase::DataConnect, timeout, async {
@@ -236,7 +244,7 @@ impl Session {
             }
         })
         .await?;
-        trace.phase(Phase::DataConnect);
+        record.phase(Phase::DataConnect);
         Ok(stream)
     }
 
@@ -251,14 +259,18 @@ impl Session {
 
     /// TLS on the data connection, of which the server is the TLS server whoever connected
     /// (RFC 4217 §7).
-    async fn protect_data(&mut self, data: &mut Channel, trace: &mut Trace) -> Result<(), Failure> {
+    async fn protect_data(
+        &mut self,
+        data: &mut Channel,
+        record: &mut OperationRecord,
+    ) -> Result<(), Failure> {
         if self.client.endpoint().protection == Protection::Clear {
             return Ok(());
         }
-        if let Err(failure) = self.client.handshake(data, Which::Data, trace).await {
+        if let Err(failure) = self.client.handshake(data, Which::Data, record).await {
             return Err(self.explained(failure).await);
         }
-        trace.phase(Phase::DataTls);
+        record.phase(Phase::DataTls);
         Ok(())
     }
 
@@ -267,7 +279,7 @@ impl Session {
         &mut self,
         data: &mut Channel,
         bounds: Bounds,
-        trace: &mut Trace,
+        record: &mut OperationRecord,
         mut take: impl FnMut(&[u8]) -> bool,
     ) -> Result<bool, Failure> {
         let mut pacer = Pacer::new(bounds.pace);
@@ -281,13 +293,13 @@ impl Session {
             let failure = match bounds.within(phase, receiving).await {
                 Err(failure) => failure,
                 Ok(received) => {
-                    trace.bytes_down(count);
+                    record.bytes_down(count);
                     if count > 0 && phase == Phase::FirstByte {
-                        trace.phase(phase);
+                        record.phase(phase);
                         phase = Phase::LastByte;
                     }
                     if received == Received::End {
-                        trace.phase(Phase::LastByte);
+                        record.phase(Phase::LastByte);
                         return Ok(true);
                     }
                     if !more {
@@ -308,7 +320,7 @@ impl Session {
         content: Content,
         bounds: Bounds,
         abandon_after: Option<u64>,
-        trace: &mut Trace,
+        record: &mut OperationRecord,
     ) -> Result<bool, Failure> {
         let mut pacer = Pacer::new(bounds.pace);
         let mut buffer = vec![0; pacer.piece()];
@@ -322,9 +334,9 @@ impl Session {
             if let Err(failure) = bounds.within(phase, data.send(&buffer[..count])).await {
                 return Err(self.explained(failure).await);
             }
-            trace.bytes_up(count);
+            record.bytes_up(count);
             if offset == 0 {
-                trace.phase(Phase::FirstByte);
+                record.phase(Phase::FirstByte);
             }
             offset += count as u64;
             if abandon_after.is_some_and(|limit| offset >= limit) {
@@ -335,14 +347,14 @@ impl Session {
     }
 
     /// Reads the completion reply.
-    async fn complete(&mut self, trace: &mut Trace) -> Result<(), Failure> {
+    async fn complete(&mut self, record: &mut OperationRecord) -> Result<(), Failure> {
         const PHASE: Phase = Phase::Completion;
         self.set_state(ConnectionState::Waiting);
         let reply: Reply = self.reply(PHASE).await?;
         if reply.code != 226 && reply.code != 250 {
             return Err(Failure::unexpected(PHASE, &reply));
         }
-        trace.phase(PHASE);
+        record.phase(PHASE);
         self.set_state(ConnectionState::Idle);
         Ok(())
     }

@@ -130,7 +130,7 @@ impl Drop for Member {
     }
 }
 
-/// Waiting tasks keep one slot each, however often they are polled, and leave nothing behind.
+/// A waiting task keeps one waker, however often it is polled, and leaves nothing behind.
 #[derive(Debug, Default)]
 struct Signal {
     raised: Cell<bool>,
@@ -147,24 +147,25 @@ impl Signal {
     }
 
     async fn until(&self, mut done: impl FnMut() -> bool) {
-        let mut slot = Slot { signal: self, index: None };
+        let mut waiter = Waiter { signal: self, index: None };
         poll_fn(|cx| {
             if done() {
                 return Poll::Ready(());
             }
-            slot.register(cx.waker());
+            waiter.register(cx.waker());
             Poll::Pending
         })
         .await;
     }
 }
 
-struct Slot<'a> {
+/// A waiting task's place among the wakers.
+struct Waiter<'a> {
     signal: &'a Signal,
     index: Option<usize>,
 }
 
-impl Slot<'_> {
+impl Waiter<'_> {
     fn register(&mut self, waker: &Waker) {
         let mut wakers = self.signal.wakers.borrow_mut();
         let index = *self.index.get_or_insert_with(|| {
@@ -177,7 +178,7 @@ impl Slot<'_> {
     }
 }
 
-impl Drop for Slot<'_> {
+impl Drop for Waiter<'_> {
     fn drop(&mut self) {
         if let Some(index) = self.index {
             let waker = self.signal.wakers.borrow_mut()[index].take();

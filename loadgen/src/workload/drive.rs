@@ -12,11 +12,11 @@ use std::{
 
 use super::{
     Beat, Workload,
-    perform::{Done, Slot},
+    perform::{Done, SimulatedClient},
     source_of,
 };
 use crate::{
-    client::{Client, Endpoint, Failure, ResumeMode, SharedRecorder, TicketStore, Trace},
+    client::{Client, Endpoint, Failure, OperationRecord, ResumeMode, SharedRecorder, TicketStore},
     engine::{Flag, Notify, TaskGroup, race, sleep_until},
     measure::{ErrorKind, Phase},
     plan::{Load, Plan, Schedule, share},
@@ -50,7 +50,7 @@ pub(super) struct Driver {
     threads: u64,
     /// All clients of the thread share it where each connects again and again.
     shared_tickets: Arc<TicketStore>,
-    parked: RefCell<VecDeque<Slot>>,
+    parked: RefCell<VecDeque<SimulatedClient>>,
     freed: Notify,
     /// Clients made.
     made: Cell<u64>,
@@ -113,8 +113,8 @@ impl Driver {
         let resumes = self.endpoint.resume_control != ResumeMode::Never;
         if matches!(self.plan.load, Load::Closed { .. }) || resumes {
             for _ in 0..clients {
-                let slot = self.make_slot();
-                self.parked.borrow_mut().push_back(slot);
+                let simulated = self.make_client();
+                self.parked.borrow_mut().push_back(simulated);
             }
         }
         let keeps = self.workload.keeps_sessions();
@@ -131,9 +131,9 @@ impl Driver {
             group.spawn(async move {
                 while left.get() > 0 && !over.is_set() && !this.stop.is_set() {
                     left.set(left.get() - 1);
-                    let slot = this.parked.borrow_mut().pop_front();
-                    let Some(mut slot) = slot else { return };
-                    let prepared = race(this.prepare_slot(&mut slot, keeps), async {
+                    let simulated = this.parked.borrow_mut().pop_front();
+                    let Some(mut simulated) = simulated else { return };
+                    let prepared = race(this.prepare_client(&mut simulated, keeps), async {
                         race(over.wait(), this.stop.wait()).await;
                         Ok(())
                     });
@@ -141,7 +141,7 @@ impl Driver {
                         failed.borrow_mut().get_or_insert(failure);
                         over.set();
                     }
-                    this.parked.borrow_mut().push_back(slot);
+                    this.parked.borrow_mut().push_back(simulated);
                 }
             });
         }
@@ -205,10 +205,10 @@ impl Driver {
     /// Closes the sessions of clients that are not busy.
     pub(super) async fn close_sessions(&self) {
         loop {
-            let slot = self.parked.borrow_mut().pop_front();
-            match slot {
+            let simulated = self.parked.borrow_mut().pop_front();
+            match simulated {
                 None => return,
-                Some(Slot { session: Some(session), .. }) => session.close().await,
+                Some(SimulatedClient { session: Some(session), .. }) => session.close().await,
                 Some(_) => {}
             }
         }
@@ -221,8 +221,8 @@ impl Driver {
             let this = Rc::clone(self);
             self.silent.spawn(async move {
                 loop {
-                    let mut trace = Trace::unrecorded(&this.recorder);
-                    if let Ok(mut session) = client.connect(&mut trace).await {
+                    let mut record = OperationRecord::unrecorded(&this.recorder);
+                    if let Ok(mut session) = client.connect(&mut record).await {
                         let _ = session.stay_silent().await;
                     }
                     // The server closed the connection, or accepts no more: try again after a
@@ -234,20 +234,22 @@ impl Driver {
     }
 
     fn closed(self: &Rc<Self>, think: Duration, start: Instant, end: Instant) {
-        // Taken at once: a task runs to its first wait when it is spawned, and may park its slot.
-        for mut slot in self.parked.take() {
+        // Taken at once: a task runs to its first wait when it is spawned, and may park its client.
+        for mut simulated in self.parked.take() {
             let this = Rc::clone(self);
             self.tasks.spawn(async move {
                 race(sleep_until(start), this.stop.wait()).await;
                 while !this.stop.is_set() && Instant::now() < end {
                     let Some(number) = this.next_number() else { break };
-                    let good = this.operate(number, &mut slot, Trace::now(&this.recorder)).await;
+                    let good = this
+                        .operate(number, &mut simulated, OperationRecord::now(&this.recorder))
+                        .await;
                     let pause = if good { think } else { think.max(FAILURE_PAUSE) };
                     if !pause.is_zero() {
                         race(sleep_until(Instant::now() + pause), this.stop.wait()).await;
                     }
                 }
-                this.park(slot);
+                this.park(simulated);
             });
         }
     }
@@ -256,10 +258,10 @@ impl Driver {
         let Load::Closed { clients, .. } = self.plan.load else {
             unreachable!("the command line gives these workloads clients, no rate");
         };
-        for mut slot in self.parked.take() {
+        for mut simulated in self.parked.take() {
             let this = Rc::clone(self);
             let turn = if beat.in_turn {
-                let part = u32::try_from(slot.number).unwrap_or(u32::MAX);
+                let part = u32::try_from(simulated.number).unwrap_or(u32::MAX);
                 beat.every / u32::try_from(clients.max(1)).unwrap_or(u32::MAX) * part
             } else {
                 Duration::ZERO
@@ -272,16 +274,21 @@ impl Driver {
                         break;
                     }
                     let Some(number) = this.next_number() else { break };
-                    // What was due before the end is due, however late it begins.
+                    // Operations due before the end are begun, however late.
                     if this.cut.is_set() {
                         this.never_began(due);
                     } else {
                         this.recorder.borrow_mut().lateness(due, Instant::now());
-                        this.operate(number, &mut slot, Trace::new(&this.recorder, due)).await;
+                        this.operate(
+                            number,
+                            &mut simulated,
+                            OperationRecord::new(&this.recorder, due),
+                        )
+                        .await;
                     }
                     due += beat.every;
                 }
-                this.park(slot);
+                this.park(simulated);
             });
         }
     }
@@ -309,14 +316,14 @@ impl Driver {
                 if due >= held_until {
                     this.recorder.borrow_mut().lateness(due, Instant::now());
                 }
-                match this.free_slot(most).await {
-                    Some((slot, waited)) => {
-                        this.dispatch(number, slot, due);
+                match this.free_client(most).await {
+                    Some((simulated, waited)) => {
+                        this.dispatch(number, simulated, due);
                         if waited {
                             held_until = Instant::now();
                         }
                     }
-                    // Cut: all that was due and never began is the server's.
+                    // Cut: operations that were due and never began count as the server's failures.
                     None if this.blame.get() => this.never_began(due),
                     None => break,
                 }
@@ -324,7 +331,8 @@ impl Driver {
         });
     }
 
-    /// Ctrl-C ends the dispatcher; the end of the run does not, for what was due then is due.
+    /// Whether Ctrl-C ends the dispatcher. The end of the run does not: operations due before it
+    /// are begun.
     fn is_interrupted(&self) -> bool {
         !self.blame.get()
     }
@@ -339,23 +347,23 @@ impl Driver {
         }
     }
 
-    fn dispatch(self: &Rc<Self>, number: u64, mut slot: Slot, due: Instant) {
+    fn dispatch(self: &Rc<Self>, number: u64, mut simulated: SimulatedClient, due: Instant) {
         let this = Rc::clone(self);
         self.tasks.spawn(async move {
-            this.operate(number, &mut slot, Trace::new(&this.recorder, due)).await;
-            this.park(slot);
+            this.operate(number, &mut simulated, OperationRecord::new(&this.recorder, due)).await;
+            this.park(simulated);
         });
     }
 
     /// A client that is not busy, and whether it had to be waited for. `None`: cut.
-    async fn free_slot(&self, most: u64) -> Option<(Slot, bool)> {
+    async fn free_client(&self, most: u64) -> Option<(SimulatedClient, bool)> {
         let mut waited = false;
         while !self.cut.is_set() {
-            if let Some(slot) = self.take_parked() {
-                return Some((slot, waited));
+            if let Some(simulated) = self.take_parked() {
+                return Some((simulated, waited));
             }
             if self.made.get() < most {
-                return Some((self.make_slot(), waited));
+                return Some((self.make_client(), waited));
             }
             waited = true;
             race(self.freed.notified(), self.cut.wait()).await;
@@ -364,23 +372,30 @@ impl Driver {
     }
 
     /// One operation, recorded. False when it failed or was cut.
-    async fn operate(&self, number: u64, slot: &mut Slot, mut trace: Trace) -> bool {
+    async fn operate(
+        &self,
+        number: u64,
+        simulated: &mut SimulatedClient,
+        mut record: OperationRecord,
+    ) -> bool {
         let performed = race(
-            async { Some(self.workload.perform(number, slot, &self.sources, &mut trace).await) },
+            async {
+                Some(self.workload.perform(number, simulated, &self.sources, &mut record).await)
+            },
             async {
                 self.cut.wait().await;
                 None
             },
         );
         match performed.await {
-            Some(Ok(Done::Abandoned)) => trace.abandon(),
-            Some(Ok(Done::Kept)) => trace.succeed(),
+            Some(Ok(Done::Abandoned)) => record.abandon(),
+            Some(Ok(Done::Kept)) => record.succeed(),
             Some(Ok(Done::Close(session))) => {
-                trace.succeed();
+                record.succeed();
                 session.close().await;
             }
             Some(Ok(Done::Quit(session))) => {
-                trace.succeed();
+                record.succeed();
                 // The operation is over; a missing 221 is not a failure of it.
                 let _ = race(session.quit(), async {
                     self.cut.wait().await;
@@ -389,14 +404,14 @@ impl Driver {
                 .await;
             }
             Some(Err(failure)) => {
-                trace.fail(&failure);
-                slot.session = None;
+                record.fail(&failure);
+                simulated.session = None;
                 return false;
             }
             None => {
-                slot.session = None;
+                simulated.session = None;
                 if self.blame.get() {
-                    trace.fail(&unfinished());
+                    record.fail(&unfinished());
                 }
                 return false;
             }
@@ -405,15 +420,19 @@ impl Driver {
     }
 
     fn never_began(&self, due: Instant) {
-        Trace::new(&self.recorder, due).fail(&unfinished());
+        OperationRecord::new(&self.recorder, due).fail(&unfinished());
     }
 
-    async fn prepare_slot(&self, slot: &mut Slot, keep: bool) -> Result<(), Failure> {
+    async fn prepare_client(
+        &self,
+        simulated: &mut SimulatedClient,
+        keep: bool,
+    ) -> Result<(), Failure> {
         if keep {
-            slot.session(&mut Trace::preparation(&self.recorder)).await?;
+            simulated.session(&mut OperationRecord::preparation(&self.recorder)).await?;
         } else {
-            let mut trace = Trace::unrecorded(&self.recorder);
-            slot.client.open(&mut trace).await?.close().await;
+            let mut record = OperationRecord::unrecorded(&self.recorder);
+            simulated.identity.open(&mut record).await?.close().await;
         }
         Ok(())
     }
@@ -427,15 +446,15 @@ impl Driver {
         Some(self.number(begun))
     }
 
-    /// The number within the run of the thread's `local`th thing.
+    /// The number within the whole run of this thread's client or operation `local`.
     const fn number(&self, local: u64) -> u64 {
         local * self.threads + self.thread
     }
 
-    fn make_slot(&self) -> Slot {
+    fn make_client(&self) -> SimulatedClient {
         let number = self.number(self.made.get());
         self.made.set(self.made.get() + 1);
-        Slot { number, client: self.client(number), session: None }
+        SimulatedClient { number, identity: self.client(number), session: None }
     }
 
     fn client(&self, number: u64) -> Client {
@@ -447,12 +466,12 @@ impl Driver {
         Client::new(Rc::clone(&self.endpoint), source_of(&self.sources, number), tickets)
     }
 
-    fn take_parked(&self) -> Option<Slot> {
+    fn take_parked(&self) -> Option<SimulatedClient> {
         self.parked.borrow_mut().pop_front()
     }
 
-    fn park(&self, slot: Slot) {
-        self.parked.borrow_mut().push_back(slot);
+    fn park(&self, simulated: SimulatedClient) {
+        self.parked.borrow_mut().push_back(simulated);
         self.freed.notify();
     }
 }

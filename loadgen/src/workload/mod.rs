@@ -11,7 +11,7 @@ use std::{net::IpAddr, time::Duration};
 
 pub use prepare::{clean_up, prepare};
 pub use scenario::{Action, Choice, Scenario};
-pub use shard::{Control, Event, ShardResult, ShardSetup, run_shard};
+pub use shard::{RunCommands, ShardResult, ShardSetup, ThreadReport, run_shard};
 
 use crate::{
     client::{Listing, Pace},

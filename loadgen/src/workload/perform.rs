@@ -2,16 +2,16 @@
 
 use super::{Action, Files, Kind, Workload, source_of};
 use crate::{
-    client::{Client, Failure, Listing, Pace, Session, Trace},
+    client::{Client, Failure, Listing, OperationRecord, Pace, Session},
     measure::{ErrorKind, Phase},
     verify::{Content, Random},
 };
 
-/// One client and its session.
-pub(super) struct Slot {
+/// A simulated client: its number, addresses and tickets, and the session it keeps.
+pub(super) struct SimulatedClient {
     /// Its number within the whole run.
     pub(super) number: u64,
-    pub(super) client: Client,
+    pub(super) identity: Client,
     pub(super) session: Option<Session>,
 }
 
@@ -28,72 +28,71 @@ pub(super) enum Done {
 }
 
 impl Workload {
-    /// Operation `number` of the run, by the client in `slot`. On failure the slot's session is of
-    /// no more use.
+    /// Operation `number` of the run, by `client`. After a failure its session is of no more use.
     pub(super) async fn perform(
         &self,
         number: u64,
-        slot: &mut Slot,
+        client: &mut SimulatedClient,
         sources: &[std::net::IpAddr],
-        trace: &mut Trace,
+        record: &mut OperationRecord,
     ) -> Result<Done, Failure> {
-        let roving = |slot: &Slot| slot.client.at(source_of(sources, number));
+        let roving = |client: &SimulatedClient| client.identity.at(source_of(sources, number));
         match &self.kind {
-            Kind::Handshake => Ok(Done::Close(roving(slot).open(trace).await?)),
-            Kind::Login { rein: false } => log_in(&roving(slot), trace).await,
+            Kind::Handshake => Ok(Done::Close(roving(client).open(record).await?)),
+            Kind::Login { rein: false } => log_in(&roving(client), record).await,
             Kind::Login { rein: true } => {
-                let session = slot.session(trace).await?;
-                session.reinitialize(trace).await?;
-                session.log_in(trace).await?;
+                let session = client.session(record).await?;
+                session.reinitialize(record).await?;
+                session.log_in(record).await?;
                 Ok(Done::Kept)
             }
             Kind::Idle { .. } => {
-                let session = slot.session(trace).await?;
-                trace.skip();
+                let session = client.session(record).await?;
+                record.skip();
                 session.keep_alive().await?;
-                trace.phase(Phase::Completion);
+                record.phase(Phase::Completion);
                 Ok(Done::Kept)
             }
             Kind::Download(pace) => {
                 let index = Random::new(self.files.seed, number).next_u64() % self.files.count;
-                self.fetch(index, *pace, None, slot, trace).await
+                self.fetch(index, *pace, None, client, record).await
             }
-            Kind::Upload(pace) => self.store(number, number, *pace, None, slot, trace).await,
+            Kind::Upload(pace) => self.store(number, number, *pace, None, client, record).await,
             Kind::SmallFiles { upload: false } => {
-                self.fetch(number % self.files.count, Pace::Full, None, slot, trace).await
+                self.fetch(number % self.files.count, Pace::Full, None, client, record).await
             }
             Kind::SmallFiles { upload: true } => {
-                self.store(number, number, Pace::Full, None, slot, trace).await
+                self.store(number, number, Pace::Full, None, client, record).await
             }
             Kind::List { listing, path, entries } => {
-                list(*listing, path, *entries, slot, trace).await
+                list(*listing, path, *entries, client, record).await
             }
             Kind::Silent => {
-                let mut session = roving(slot).connect(trace).await?;
+                let mut session = roving(client).connect(record).await?;
                 // The server ended the connection: the time until then is measured.
                 let _ = session.stay_silent().await;
                 Ok(Done::Kept)
             }
             Kind::ReconnectStorm { .. } => {
-                if let Some(session) = slot.session.take() {
+                if let Some(session) = client.session.take() {
                     session.reset();
                 }
-                slot.session(trace).await?;
+                client.session(record).await?;
                 Ok(Done::Kept)
             }
             Kind::Mixed(scenario) => {
                 let choice = scenario.choose(self.files.seed, number);
-                let (index, abandon) = (choice.size_index as u64, choice.abandon_after);
+                let (index, vanish) = (choice.size_index as u64, choice.abandon_after);
                 match choice.action {
-                    Action::Download => self.fetch(index, Pace::Full, abandon, slot, trace).await,
+                    Action::Download => self.fetch(index, Pace::Full, vanish, client, record).await,
                     Action::Upload => {
-                        self.store(index, number, Pace::Full, abandon, slot, trace).await
+                        self.store(index, number, Pace::Full, vanish, client, record).await
                     }
-                    Action::List => list(Listing::List, "", 0, slot, trace).await,
-                    Action::Login => log_in(&roving(slot), trace).await,
+                    Action::List => list(Listing::List, "", 0, client, record).await,
+                    Action::Login => log_in(&roving(client), record).await,
                     Action::Noop => {
-                        slot.session(trace).await?.keep_alive().await?;
-                        trace.phase(Phase::Completion);
+                        client.session(record).await?.keep_alive().await?;
+                        record.phase(Phase::Completion);
                         Ok(Done::Kept)
                     }
                 }
@@ -106,16 +105,16 @@ impl Workload {
         index: u64,
         pace: Pace,
         abandon: Option<u64>,
-        slot: &mut Slot,
-        trace: &mut Trace,
+        client: &mut SimulatedClient,
+        record: &mut OperationRecord,
     ) -> Result<Done, Failure> {
         let (name, expected) = match &self.files.existing {
             Some((name, expected)) => (name.clone(), *expected),
             None => (self.files.name(index), self.files.expected(index)),
         };
-        let session = slot.session(trace).await?;
-        let whole = session.download(&name, expected, pace, abandon, trace).await?;
-        Ok(slot.ended(whole))
+        let session = client.session(record).await?;
+        let whole = session.download(&name, expected, pace, abandon, record).await?;
+        Ok(client.ended(whole))
     }
 
     /// `sized` chooses the size, `number` the contents.
@@ -125,24 +124,27 @@ impl Workload {
         number: u64,
         pace: Pace,
         abandon: Option<u64>,
-        slot: &mut Slot,
-        trace: &mut Trace,
+        client: &mut SimulatedClient,
+        record: &mut OperationRecord,
     ) -> Result<Done, Failure> {
         let Files { seed, .. } = self.files;
         let content = Content::new(seed, number, self.files.content(sized).size());
-        let name = self.files.upload_name(slot.number);
-        let session = slot.session(trace).await?;
-        let whole = session.upload(&name, content, pace, abandon, trace).await?;
-        Ok(slot.ended(whole))
+        let name = self.files.upload_name(client.number);
+        let session = client.session(record).await?;
+        let whole = session.upload(&name, content, pace, abandon, record).await?;
+        Ok(client.ended(whole))
     }
 }
 
-impl Slot {
+impl SimulatedClient {
     /// The session, opened if there is none.
-    pub(super) async fn session(&mut self, trace: &mut Trace) -> Result<&mut Session, Failure> {
+    pub(super) async fn session(
+        &mut self,
+        record: &mut OperationRecord,
+    ) -> Result<&mut Session, Failure> {
         let session = match self.session.take() {
             Some(session) => session,
-            None => self.client.log_in(trace).await?,
+            None => self.identity.log_in(record).await?,
         };
         Ok(self.session.insert(session))
     }
@@ -160,9 +162,9 @@ impl Slot {
 }
 
 /// A session of its own, to the reply that logs in.
-async fn log_in(client: &Client, trace: &mut Trace) -> Result<Done, Failure> {
-    let mut session = client.open(trace).await?;
-    session.log_in(trace).await?;
+async fn log_in(client: &Client, record: &mut OperationRecord) -> Result<Done, Failure> {
+    let mut session = client.open(record).await?;
+    session.log_in(record).await?;
     Ok(Done::Quit(session))
 }
 
@@ -170,10 +172,10 @@ async fn list(
     listing: Listing,
     path: &str,
     entries: u64,
-    slot: &mut Slot,
-    trace: &mut Trace,
+    client: &mut SimulatedClient,
+    record: &mut OperationRecord,
 ) -> Result<Done, Failure> {
-    let lines = slot.session(trace).await?.list(listing, path, trace).await?;
+    let lines = client.session(record).await?.list(listing, path, record).await?;
     if lines < entries {
         let detail = format!("{lines} lines instead of at least {entries}");
         return Err(Failure::new(Phase::LastByte, ErrorKind::VerificationMismatch, detail));

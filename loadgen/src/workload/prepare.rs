@@ -13,7 +13,9 @@ use std::{
 
 use super::{Kind, Workload, source_of};
 use crate::{
-    client::{Client, Endpoint, Failure, Pace, Session, SharedRecorder, TicketStore, Trace},
+    client::{
+        Client, Endpoint, Failure, OperationRecord, Pace, Session, SharedRecorder, TicketStore,
+    },
     engine::{self, race, sleep_until, timeout_at},
     measure::{Phase, Recorder, Window},
 };
@@ -24,7 +26,7 @@ const TICKETS: usize = 16;
 /// A warm-up that nothing outlasts: what prepares a run is measured nowhere.
 const FAR: Duration = Duration::from_secs(86_400);
 
-/// How often Ctrl-C is looked for.
+/// How often Ctrl-C is polled.
 const LOOK: Duration = Duration::from_millis(20);
 
 /// How long the deletion of what was made may take once somebody has pressed Ctrl-C.
@@ -136,10 +138,10 @@ impl Made {
 }
 
 async fn make(client: &Client, workload: &Workload, made: &RefCell<Made>) -> Result<(), Failure> {
-    let mut trace = unmeasured();
-    let mut session = client.log_in(&mut trace).await?;
+    let mut record = unmeasured();
+    let mut session = client.log_in(&mut record).await?;
     for (name, content) in needed(workload) {
-        make_file(&mut session, name, content, made, &mut trace).await?;
+        make_file(&mut session, name, content, made, &mut record).await?;
     }
     if workload.files.entries > 0 {
         let directory = workload.files.directory();
@@ -149,7 +151,7 @@ async fn make(client: &Client, workload: &Workload, made: &RefCell<Made>) -> Res
         for index in 0..workload.files.entries {
             let content = crate::verify::Content::new(0, index, 0);
             let name = format!("{directory}/{index}");
-            make_file(&mut session, name, content, made, &mut trace).await?;
+            make_file(&mut session, name, content, made, &mut record).await?;
         }
     }
     session.quit().await
@@ -160,11 +162,11 @@ async fn make_file(
     name: String,
     content: crate::verify::Content,
     made: &RefCell<Made>,
-    trace: &mut Trace,
+    record: &mut OperationRecord,
 ) -> Result<(), Failure> {
-    // Known before it is there: servers may keep part of an upload that fails.
+    // Noted before the upload: servers may keep part of one that fails.
     made.borrow_mut().names.push(name.clone());
-    session.upload(&name, content, Pace::Full, None, trace).await.map(drop)
+    session.upload(&name, content, Pace::Full, None, record).await.map(drop)
 }
 
 async fn delete(client: &Client, made: Made) -> Result<(), Failure> {
@@ -196,15 +198,15 @@ fn needed(workload: &Workload) -> Vec<(String, crate::verify::Content)> {
 }
 
 fn client(mut endpoint: Endpoint, source: Option<std::net::IpAddr>) -> Client {
-    // One that demands a resumed session may have none for its first handshake.
+    // Where resumption is required, the first handshake would have no session to resume.
     endpoint.resume_control = crate::client::ResumeMode::Never;
     Client::new(Rc::new(endpoint), source, Arc::new(TicketStore::new(TICKETS)))
 }
 
-fn unmeasured() -> Trace {
+fn unmeasured() -> OperationRecord {
     let window = Window { start: Instant::now(), warmup: FAR };
     let recorder: SharedRecorder = Rc::new(RefCell::new(Recorder::new(window)));
-    Trace::unrecorded(&recorder)
+    OperationRecord::unrecorded(&recorder)
 }
 
 fn on_a_thread<F>(run: impl FnOnce() -> F + Send + 'static) -> Result<(), String>

@@ -1,5 +1,5 @@
 //! One thread of a run from its preparation to its record. It reports to the main thread through
-//! [`Event`]s and gets its commands through [`Control`].
+//! [`ThreadReport`]s and gets its commands through [`RunCommands`].
 
 use std::{
     cell::{Cell, RefCell},
@@ -23,7 +23,7 @@ use crate::{
     plan::Plan,
 };
 
-/// How often a thread polls [`Control`].
+/// How often a thread polls [`RunCommands`].
 const LOOK: Duration = Duration::from_millis(5);
 
 /// How often a thread closes intervals in which nothing ended.
@@ -32,9 +32,9 @@ const TICK: Duration = Duration::from_millis(250);
 /// The time frame until the run begins: nothing is measured and no interval passes.
 const BEFORE: Duration = Duration::from_secs(365 * 86_400);
 
-/// Commands of the main thread.
+/// What the main thread tells all threads to do; they poll it.
 #[derive(Debug, Default)]
-pub struct Control {
+pub struct RunCommands {
     /// When the first operation is to begin.
     pub start: OnceLock<Instant>,
     /// Ctrl-C, or another thread could not prepare.
@@ -45,14 +45,14 @@ pub struct Control {
 
 /// Reports of a thread.
 #[derive(Debug)]
-pub enum Event {
+pub enum ThreadReport {
     /// Its sessions are open.
     Ready(Result<(), Failure>),
-    /// Its measured part has ended; so many connections are still open.
+    /// Its measured part has ended.
     Measured {
-        /// Control connections.
+        /// Control connections still open.
         open: u64,
-        /// When.
+        /// When it ended.
         at: Instant,
     },
 }
@@ -63,18 +63,18 @@ pub struct ShardSetup {
     pub plan: Plan,
     /// What to do.
     pub workload: Workload,
-    /// To whom.
+    /// The server.
     pub endpoint: Endpoint,
-    /// From where.
+    /// Source addresses; empty: the system's choice.
     pub sources: Vec<IpAddr>,
     /// Silent connections to hold, of the whole run.
     pub silent: u64,
-    /// Number of this thread, and of all.
+    /// The number of this thread, and how many there are.
     pub place: (u64, u64),
     /// From the main thread.
-    pub control: Arc<Control>,
+    pub commands: Arc<RunCommands>,
     /// To the main thread.
-    pub events: Sender<Event>,
+    pub reports: Sender<ThreadReport>,
     /// To the display.
     pub live: Option<SyncSender<LiveUpdate>>,
 }
@@ -90,7 +90,7 @@ pub struct ShardResult {
 
 /// Runs one thread's part.
 pub async fn run_shard(setup: ShardSetup) -> ShardResult {
-    let ShardSetup { plan, workload, endpoint, sources, silent, place, control, events, live } =
+    let ShardSetup { plan, workload, endpoint, sources, silent, place, commands, reports, live } =
         setup;
     let before = Window { start: Instant::now() + BEFORE, warmup: BEFORE };
     let recorder = Recorder::new(before);
@@ -102,13 +102,13 @@ pub async fn run_shard(setup: ShardSetup) -> ShardResult {
     let warmup = plan.warmup;
     let driver = Driver::new(plan, workload, endpoint, sources, place, Rc::clone(&recorder));
     let beside = TaskGroup::default();
-    watch(&beside, &driver, &control);
+    watch(&beside, &driver, &commands);
     driver.hold_silent(silent);
     let prepared = driver.prepare().await;
     let good = prepared.is_ok();
     // The main thread outlives this one; if it is gone the report is not needed.
-    let _ = events.send(Event::Ready(prepared));
-    let start = if good { begun(&control).await } else { None };
+    let _ = reports.send(ThreadReport::Ready(prepared));
+    let start = if good { begun(&commands).await } else { None };
     let mut used = ThreadUse::default();
     if let Some(start) = start {
         recorder.borrow_mut().begin(Window { start, warmup });
@@ -117,8 +117,8 @@ pub async fn run_shard(setup: ShardSetup) -> ShardResult {
         let measured = async {
             used = at_start.get().since();
             let open = recorder.borrow().connections().open();
-            let _ = events.send(Event::Measured { open, at: Instant::now() });
-            while !control.release.load(Ordering::Relaxed) {
+            let _ = reports.send(ThreadReport::Measured { open, at: Instant::now() });
+            while !commands.release.load(Ordering::Relaxed) {
                 sleep_until(Instant::now() + LOOK).await;
             }
         };
@@ -129,19 +129,19 @@ pub async fn run_shard(setup: ShardSetup) -> ShardResult {
     beside.end().await;
     let clients = driver.client_numbers();
     drop(driver);
-    // Every task has ended and given its share back; a fresh record would mean a fault of ours.
+    // Taken out of its cell, where an empty one stays.
     let window = recorder.borrow().window();
     let recorder = recorder.replace(Recorder::new(window));
     ShardResult { recording: recorder.finish(Instant::now(), used), clients }
 }
 
 /// Waits for the start; `None` when it will not come.
-async fn begun(control: &Control) -> Option<Instant> {
+async fn begun(commands: &RunCommands) -> Option<Instant> {
     loop {
-        if control.stop.load(Ordering::Relaxed) {
+        if commands.stop.load(Ordering::Relaxed) {
             return None;
         }
-        if let Some(start) = control.start.get() {
+        if let Some(start) = commands.start.get() {
             return Some(*start);
         }
         sleep_until(Instant::now() + LOOK).await;
@@ -149,17 +149,17 @@ async fn begun(control: &Control) -> Option<Instant> {
 }
 
 /// Passes Ctrl-C on.
-fn watch(tasks: &TaskGroup, driver: &Rc<Driver>, control: &Arc<Control>) {
-    let (driver, control) = (Rc::clone(driver), Arc::clone(control));
+fn watch(tasks: &TaskGroup, driver: &Rc<Driver>, commands: &Arc<RunCommands>) {
+    let (driver, commands) = (Rc::clone(driver), Arc::clone(commands));
     tasks.spawn(async move {
-        while !control.stop.load(Ordering::Relaxed) {
+        while !commands.stop.load(Ordering::Relaxed) {
             sleep_until(Instant::now() + LOOK).await;
         }
         driver.interrupt();
     });
 }
 
-/// Lets time pass in the record while nothing ends.
+/// Advances the record's intervals while nothing ends.
 fn tick(tasks: &TaskGroup, recorder: &SharedRecorder) {
     let recorder = Rc::clone(recorder);
     tasks.spawn(async move {

@@ -1,5 +1,5 @@
-//! What the client tells the recorder: phases of one operation, and in which state a control
-//! connection is. The only place of the client that reads the clock for measuring.
+//! What the client records: the phases of one operation, and the state of a control connection. The
+//! only place of the client that reads the clock for measuring.
 
 use std::{cell::RefCell, rc::Rc, time::Instant};
 
@@ -9,17 +9,17 @@ use crate::measure::{ConnectionState, Phase, Recorder, Timeline, TlsHandshake};
 /// The recorder of a thread, shared by its tasks.
 pub type SharedRecorder = Rc<RefCell<Recorder>>;
 
-/// One operation under measurement.
+/// The record of one operation while it runs: its phases, its result, and whether it counts.
 #[derive(Clone)]
-pub struct Trace {
+pub struct OperationRecord {
     recorder: SharedRecorder,
     timeline: Timeline,
     recorded: bool,
-    /// Whether TLS facts count.
+    /// Whether its TLS handshakes count.
     tls: bool,
 }
 
-impl Trace {
+impl OperationRecord {
     /// An operation planned for `intended`, beginning now.
     #[must_use]
     pub fn new(recorder: &SharedRecorder, intended: Instant) -> Self {
@@ -44,7 +44,7 @@ impl Trace {
         Self { recorded: false, ..Self::now(recorder) }
     }
 
-    /// Something beside the run that counts nowhere.
+    /// An operation outside the run, which counts nowhere.
     #[must_use]
     pub fn unrecorded(recorder: &SharedRecorder) -> Self {
         Self { recorded: false, tls: false, ..Self::now(recorder) }
@@ -69,7 +69,7 @@ impl Trace {
         }
     }
 
-    /// What passed since the last phase belongs to none.
+    /// The time since the last phase belongs to no phase.
     pub fn skip(&mut self) {
         self.timeline.skip(Instant::now());
     }
