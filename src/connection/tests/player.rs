@@ -285,13 +285,18 @@ impl Player {
         } else {
             Fault::None
         };
+        // A transfer that is asked for already may be connected.
+        let asked = port.is_none() && self.model.borrow().waits();
+        let fault = if asked && fault == Fault::NotOpened { Fault::None } else { fault };
         // Whom the server cannot connect to does not listen.
         match (port, fault) {
             (None, Fault::NotOpened) => self.listener.shut_down(),
             (None, _) => self.listener.listen_again(8).unwrap(),
             _ => {}
         }
-        let early = port.filter(|_| fault != Fault::NotOpened && random.one_in(2));
+        // The next announcement may name the same port, and take this connection for its own.
+        let again = self.model.borrow().waits_for(|it| matches!(it, Command::Epsv | Command::Pasv));
+        let early = port.filter(|_| fault != Fault::NotOpened && !again && random.one_in(2));
         let early = early.and_then(|port| connect_to(port).ok());
         self.rendezvous.replace(Some(Rendezvous { port, fault, early, late }));
     }
@@ -438,7 +443,9 @@ impl Player {
         }
         self.say(&line[..length]);
         self.model.borrow_mut().ends_sending();
-        self.deaf.set(self.deaf.get() || how != Leaving::EndsSending);
+        // The part of a line behind AUTH ends the connection, one way or another.
+        let behind_auth = self.model.borrow().waits_for(|command| command == Command::Auth);
+        self.deaf.set(self.deaf.get() || behind_auth || how != Leaving::EndsSending);
         self.line.leave(how);
     }
 }

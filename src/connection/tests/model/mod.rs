@@ -177,6 +177,11 @@ impl Model {
         !self.outstanding.is_empty()
     }
 
+    /// Whether a command like this waits for its reply.
+    pub(super) fn waits_for(&self, like: impl Fn(Command) -> bool) -> bool {
+        self.outstanding.iter().any(|outstanding| like(outstanding.command))
+    }
+
     /// Commands that wait for their reply.
     pub(super) fn waiting(&self) -> usize {
         self.outstanding.len()

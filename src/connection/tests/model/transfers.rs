@@ -141,7 +141,10 @@ impl Model {
         let Moved { end, octets, whole } = moved;
         match request {
             Request::Store { path, mode, ascii, .. } => {
-                let ended = *end == End::Clean || (*end == End::BareFin && !self.private);
+                // A reset that comes before the connection is accepted looks like a FIN here.
+                let early = *end == End::Reset && octets.is_empty();
+                let bare = (*end == End::BareFin || early) && !self.private;
+                let ended = *end == End::Clean || bare;
                 if !ended || (self.cannot_grow(request) && !octets.is_empty()) {
                     return Err(format!("226 to an upload that ended {end:?}"));
                 }
