@@ -71,6 +71,14 @@ pub const UPLOAD_LOW_WATER_BYTES: usize = TRANSFER_BATCH_BYTES;
 /// last octets of an upload wait as long if the client does not close the connection behind them.
 pub const UPLOAD_PATIENCE: Duration = Duration::from_millis(5);
 
+/// How long the reply to a transfer that failed waits for storage to give it up. A disk that
+/// answers does in less, so that the next command finds everything as it was before.
+pub const GIVING_UP_PATIENCE: Duration = Duration::from_millis(200);
+
+/// How long an upload that was received whole may still be written after ABOR, or the end of what
+/// the client sends. Longer than a busy disk takes; one that hangs gives no answer at all.
+pub const STORING_PATIENCE: Duration = Duration::from_secs(10);
+
 /// Bytes of an upload that are dropped after storage or policy has refused it: many clients read
 /// the reply only after they have sent everything. Dropping costs less than sending, and less than
 /// storing would have.

@@ -63,6 +63,19 @@ impl Wire {
         Ok(())
     }
 
+    /// Asks for new keys in both directions (RFC 8446 §4.6.3).
+    pub(super) async fn update_keys(&mut self) -> Result<(), Gone> {
+        if let Some(tls) = &mut self.tls {
+            tls.refresh_traffic_keys().unwrap();
+        }
+        self.flush().await
+    }
+
+    /// Sends a record that does not authenticate.
+    pub(super) async fn forge(&mut self) -> Result<(), Gone> {
+        self.put(&[&[23, 3, 3, 0, 32][..], &[0; 32]].concat()).await
+    }
+
     /// close_notify, where there is TLS, and FIN.
     pub(super) async fn end(&mut self) -> Result<(), Gone> {
         if let Some(tls) = &mut self.tls {

@@ -1,11 +1,16 @@
 //! The shipped shells in simulation: control loop, passive ports, handshakes, transfers and storage
 //! run as they are on a simulated shard (`runtime::simulated`), with clients beside them that are
 //! cut, slow, many or patient as a seed decides. A run that fails names its seed and repeats.
+//!
+//! The kernel's TLS is not simulated: a pair of local sockets has none, and what would seal between
+//! sendfile(2) and the socket in its place would be code of the tests alone. `tests/ktls` runs it
+//! under kernels that have it.
 
 mod carrier;
 mod client;
 mod cuts;
 mod dialogues;
+mod hung_storage;
 mod line;
 mod model;
 mod past_faults;

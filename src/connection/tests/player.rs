@@ -13,7 +13,7 @@ use rustls::ClientConfig;
 use super::carrier::{Carrier, Fault};
 use super::client::reply_length;
 use super::line::{Came, Leaving, Line};
-use super::model::{Canary, Failures, Heard, Model, Moved};
+use super::model::{Canary, Heard, Model, Moved};
 use super::workload::{Command, Random, Step, Swarm};
 use super::world::{CLIENT, SERVER, World};
 use crate::clock;
@@ -158,9 +158,9 @@ impl Player {
         self.trace.lines.borrow_mut().push(line);
     }
 
-    fn failures(&self) -> Failures {
+    fn failures(&self) -> u64 {
         let failures = self.world.simulation.failures();
-        Failures { refused: failures.refused, lost: failures.lost }
+        failures.refused + failures.lost
     }
 
     async fn drain(self: Rc<Self>) {

@@ -28,6 +28,7 @@ use crate::protocol::policy::DataResumption;
 use crate::protocol::session::Mode;
 use crate::runtime::simulated::{Simulation, Stuck, Weather, current};
 use crate::runtime::{Helpers, Stream, sleep_until, timeout_at};
+use crate::sys::sendfile::is_cached;
 use crate::tls::{PemText, ServerCertificate, ServerTls, TlsOptions, TlsProfile, TlsVersions};
 use crate::vfs::Home;
 
@@ -222,6 +223,14 @@ impl World {
 
     pub(super) fn get(&self, name: &str) -> Option<Vec<u8>> {
         fs::read(self.path(name)).ok()
+    }
+
+    /// Takes a file out of the page cache; false where there is no disk behind it.
+    pub(super) fn evict(&self, name: &str) -> bool {
+        let file = fs::File::open(self.path(name)).unwrap();
+        file.sync_all().unwrap();
+        rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).unwrap();
+        !is_cached(&file, 0, 1).unwrap_or(true)
     }
 
     /// Fills the homes of ann and bob. Gives what is in each, and whether ann's has besides a file

@@ -6,9 +6,11 @@ use std::sync::Arc;
 
 use super::job::Job;
 use crate::buffer::Block;
+use crate::clock;
 use crate::connection::context::Context;
+use crate::limits::GIVING_UP_PATIENCE;
 use crate::protocol::file::{FileError, FileReply, FileRequest, Opened};
-use crate::runtime::{FileHelpers, Flag, HelperError, race};
+use crate::runtime::{FileHelpers, Flag, HelperError, race, timeout_at};
 use crate::vfs::{
     self, ControlText, Hasher, Lister, ReadFile, Root, StorePolicy, TextSize, Transfer, Upload,
 };
@@ -243,13 +245,18 @@ pub(crate) async fn abandon(files: &FileHelpers, upload: Upload) {
     .await;
 }
 
-/// Drops something whose destructor may block.
-pub(crate) async fn discard(files: &FileHelpers, transfer: Transfer) {
-    let _ = on_helper(files, move || {
-        drop(transfer);
-        Ok(())
-    })
-    .await;
+/// Does what a failed transfer leaves to do as a task of the shard, and waits for it a moment: on a
+/// disk that answers it is done when the client is told of the failure, and one that hangs delays
+/// nobody. How many such tasks there are is bounded by the work of one user that may wait.
+pub(crate) async fn soon(context: &Context, work: impl Future<Output = ()> + 'static) {
+    let done = Flag::new();
+    let told = done.clone();
+    context.tasks.spawn(async move {
+        work.await;
+        told.set();
+    });
+    // Late is as good as done, for whoever waits.
+    let _ = timeout_at(clock::now() + GIVING_UP_PATIENCE, done.wait()).await;
 }
 
 /// Runs blocking work on a helper thread of the shard.

@@ -79,7 +79,6 @@ async fn run(
     moved: Rc<Cell<u64>>,
     over: Flag,
 ) {
-    let files = &job.files;
     let policy = job.context.policy();
     let store = StorePolicy {
         failed_upload: policy.failed_upload,
@@ -116,7 +115,7 @@ async fn run(
         None
     };
     let Some(go) = race(async { start.recv().await }, aborted).await else {
-        storage::discard(files, transfer).await;
+        give_up(&job, transfer).await;
         let _ = job.mailbox.send(Input::TransferFinished(Err(TransferError::Aborted)));
         return;
     };
@@ -188,11 +187,15 @@ async fn transfer_octets(
     (result, Some(task.connection))
 }
 
-/// Gives up a transfer without a data connection.
+/// Nothing was moved.
 async fn give_up(job: &Job, transfer: Transfer) {
     match transfer {
-        Transfer::Write(upload) => storage::abandon(&job.files, upload).await,
-        Transfer::Read(_) | Transfer::List(_) => storage::discard(&job.files, transfer).await,
+        Transfer::Write(upload) => {
+            let files = job.files.clone();
+            let giving_up = async move { storage::abandon(&files, upload).await };
+            storage::soon(&job.context, giving_up).await;
+        }
+        Transfer::Read(_) | Transfer::List(_) => job.files.dispose(transfer),
     }
 }
 

@@ -235,6 +235,13 @@ impl Simulation {
         self.0.failures.get()
     }
 
+    /// Changes how slow or narrow the shard is, from now on.
+    pub(crate) fn change(&self, change: impl FnOnce(&mut Weather)) {
+        let mut weather = self.0.weather.get();
+        change(&mut weather);
+        self.0.weather.set(weather);
+    }
+
     /// How long the next piece of storage work takes.
     pub(crate) fn storage_time(&self) -> Duration {
         let weather = self.0.weather.get();

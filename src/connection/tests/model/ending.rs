@@ -1,7 +1,7 @@
 //! The end of a connection in the model: commands without a reply were executed in their order, up
 //! to one of them, or not at all.
 
-use super::{Failures, Model, Moved, Outstanding, Request, Tree, Verdict};
+use super::{Model, Moved, Outstanding, Request, Tree, Verdict};
 use crate::connection::tests::workload::Command;
 
 impl Model {
@@ -11,7 +11,7 @@ impl Model {
         &mut self,
         actual: &[Tree; 2],
         cut_off: bool,
-        failures: Failures,
+        failures: u64,
         moved: Option<&Moved>,
     ) -> Verdict {
         self.failures = failures;

@@ -60,20 +60,14 @@ pub(super) struct Moved {
     pub(super) whole: bool,
 }
 
-/// Failures of storage so far: work that was refused, and work that was lost.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Failures {
-    pub(super) refused: u64,
-    pub(super) lost: u64,
-}
-
 /// A reply, and what is known when it comes.
 pub(super) struct Heard<'a> {
     pub(super) code: u16,
     pub(super) text: &'a [u8],
     /// A timeout or a drain may be the reason of a 421.
     pub(super) may_close: bool,
-    pub(super) failures: Failures,
+    /// Work of storage that failed so far.
+    pub(super) failures: u64,
     /// How the transfer went that the reply ends, if it ends one.
     pub(super) moved: Option<Moved>,
 }
@@ -121,9 +115,11 @@ pub(super) struct Model {
     request: Option<Request>,
     /// There is a file that cannot grow.
     vast: bool,
-    failures: Failures,
-    /// Those of the failures that a reply was the answer to.
-    explained: Failures,
+    /// Work of storage that failed so far.
+    failures: u64,
+    /// Failures that a reply was the answer to. The server may be further than the replies that
+    /// were heard, so nobody knows which.
+    explained: u64,
     pub(super) trees: [Tree; 2],
     /// The client sends nothing more.
     ended: bool,
@@ -159,8 +155,8 @@ impl Model {
             rename_from: None,
             request: None,
             vast,
-            failures: Failures::default(),
-            explained: Failures::default(),
+            failures: 0,
+            explained: 0,
             trees: [tree.clone(), tree.clone()],
             ended: false,
             over: false,
@@ -309,14 +305,9 @@ impl Model {
     }
 
     /// A failure of storage that no reply has told of yet.
-    fn explain(&mut self, refused: bool) -> bool {
-        let (all, told) = if refused {
-            (self.failures.refused, &mut self.explained.refused)
-        } else {
-            (self.failures.lost, &mut self.explained.lost)
-        };
-        let left = all > *told;
-        *told += u64::from(left);
+    fn explain(&mut self) -> bool {
+        let left = self.failures > self.explained;
+        self.explained += u64::from(left);
         left
     }
 
@@ -410,7 +401,7 @@ impl Model {
             }
             _ if self.user.is_none() || self.logged_in => 503,
             // The home is looked for.
-            Command::Pass(true) if code == 530 && (self.explain(true) || self.explain(false)) => {
+            Command::Pass(true) if code == 530 && self.explain() => {
                 self.user = None;
                 530
             }
@@ -514,9 +505,7 @@ impl Model {
 
     /// Whether a command on files was answered by a failure of storage instead.
     fn is_failure(&mut self, code: u16, due: u16, refusal: u16) -> bool {
-        let told = code != due;
-        (told && code == 450 && self.explain(true))
-            || (told && code == refusal && self.explain(false))
+        code != due && (code == 450 || code == refusal) && self.explain()
     }
 
     fn file(&mut self, command: Command, code: u16) -> Result<u16, String> {

@@ -93,7 +93,7 @@ impl Model {
             Wanted::Refused(code) => return Ok(code),
             Wanted::Request(request) => request,
         };
-        let failed = (code == 450 && self.explain(true)) || (code == 451 && self.explain(false));
+        let failed = matches!(code, 450 | 451) && self.explain();
         let given_up = code == 426 && self.gives_up();
         if failed || given_up {
             return Ok(code);
@@ -114,8 +114,8 @@ impl Model {
                 End::Reset | End::Stalled => true,
                 _ => self.gives_up(),
             },
-            450 if upload => self.explain(true),
-            451 => self.explain(true) || self.explain(false),
+            450 if upload => self.explain(),
+            451 => self.explain(),
             552 => self.cannot_grow(&request) && !moved.octets.is_empty(),
             554 => match &request {
                 Request::Retrieve { path, offset, ascii: true } => {

@@ -15,14 +15,17 @@ use crate::clock;
 use crate::connection::context::Context;
 use crate::connection::data::connection::{DataConnection, write};
 use crate::connection::data::interrupts::Interrupts;
-use crate::connection::transfer::job::TransferTask;
+use crate::connection::transfer::job::{Job, TransferTask};
 use crate::connection::transfer::report::TransferReport;
 use crate::connection::transfer::storage;
-use crate::limits::{TLS_RECORD_BYTES_MAX, UPLOAD_LOW_WATER_BYTES, UPLOAD_PATIENCE};
+use crate::limits::{
+    STORING_PATIENCE, TLS_RECORD_BYTES_MAX, UPLOAD_LOW_WATER_BYTES, UPLOAD_PATIENCE,
+};
 use crate::protocol::ascii::FromNetwork;
 use crate::protocol::file::TransferRequest;
+use crate::protocol::policy::FailedUpload;
 use crate::protocol::session::TransferError;
-use crate::runtime::{Stream, give_way, race, timeout_at};
+use crate::runtime::{Stream, give_way, race, sleep_until, timeout_at};
 use crate::sys::socket::set_low_water;
 use crate::tls::{Channel, Opened};
 use crate::vfs::Upload;
@@ -34,28 +37,50 @@ impl TransferTask<'_> {
         upload: Upload,
         report: &mut TransferReport,
     ) -> Result<(), TransferError> {
-        let context = &self.job.context;
-        let mut writer = WriteBehind::new(context, &self.job.files, upload);
-        let received = self.receive_all(&mut writer).await;
+        let job = self.job;
+        let mut writer = WriteBehind::new(&job.context, &job.files, upload);
+        let (received, rest) = self.receive_all(&mut writer).await;
+        let mut rest = Some(rest);
+        let stored = match received {
+            Ok(()) => {
+                let storing = async {
+                    if let Some(rest) = rest.take() {
+                        rest.store(&mut writer).await?;
+                    }
+                    writer.finish().await.map_err(TransferError::Storage)
+                };
+                self.while_wanted(storing).await
+            }
+            Err(error) => Err(error),
+        };
         report.storage = Some(writer.path());
-        let (upload, written) = writer.finish().await;
-        let files = &self.job.files;
-        match (received.and(written.map_err(TransferError::Storage)), upload) {
-            (Ok(()), Ok(upload)) => {
-                // Answer the client's close_notify before the file is synced: clients wait for it.
-                let _ = self.connection.end_sending().await;
-                storage::finish(files, upload).await.map_err(TransferError::Storage)
-            }
-            (Err(error), Ok(upload)) => {
-                storage::abandon(files, upload).await;
-                Err(error)
-            }
-            (Err(error), Err(_)) => Err(error),
-            (Ok(()), Err(lost)) => Err(TransferError::Storage(lost)),
+        if let Err(error) = stored {
+            give_up(job, writer, rest).await;
+            return Err(error);
         }
+        let upload = writer.into_upload().map_err(TransferError::Storage)?;
+        // Answer the client's close_notify before the file is synced: clients wait for it.
+        let _ = self.connection.end_sending().await;
+        storage::finish(&job.files, upload).await.map_err(TransferError::Storage)
     }
 
-    async fn receive_all(&mut self, writer: &mut WriteBehind<'_>) -> Result<(), TransferError> {
+    /// Stores what has been received whole. A slow disk may take its time although the client has
+    /// asked for the end meanwhile, one that does not answer may not.
+    async fn while_wanted(
+        &self,
+        storing: impl Future<Output = Result<(), TransferError>>,
+    ) -> Result<(), TransferError> {
+        let abort = &self.connection.interrupts.abort;
+        let given_up = async {
+            abort.wait().await;
+            sleep_until(clock::now() + STORING_PATIENCE).await;
+            Err(TransferError::Aborted)
+        };
+        race(storing, given_up).await
+    }
+
+    /// Receives everything, and says what storage has not got yet.
+    async fn receive_all(&mut self, writer: &mut WriteBehind) -> (Result<(), TransferError>, Rest) {
         let Self { job, moved, connection } = self;
         let context = &job.context;
         let ascii = matches!(job.request, TransferRequest::Store { ascii: true, .. });
@@ -104,25 +129,59 @@ impl TransferTask<'_> {
         // Storage may be waited for below; other uploads must not wait for that too.
         intake.turn.pause();
         lent.take_back(connection);
-        // What came before a failure is stored too: the policy may keep it.
-        let stored = match conversion {
-            Some(conversion) => store_last(writer, block, filled, conversion).await,
-            None => store(writer, block, filled, None).await,
-        };
-        received.and(stored)
+        (received, Rest { block, filled, conversion })
     }
 }
 
-/// The state and settings by which an upload's octets are received.
-struct Intake<'a, 'b> {
-    writer: &'a mut WriteBehind<'b>,
-    /// Whether a bare FIN ends an upload under TLS.
+/// What came last, and is not handed to storage yet.
+struct Rest {
+    block: Block,
+    filled: usize,
+    conversion: Option<Conversion>,
+}
+
+impl Rest {
+    async fn store(self, writer: &mut WriteBehind) -> Result<(), TransferError> {
+        let Self { block, filled, conversion } = self;
+        match conversion {
+            Some(conversion) => store_last(writer, block, filled, conversion).await,
+            None => store(writer, block, filled, None).await,
+        }
+    }
+}
+
+/// Leaves of a failed upload what policy says. A helper thread may hold a block for as long as a
+/// disk hangs; the upload goes when it comes back.
+async fn give_up(job: &Job, mut writer: WriteBehind, rest: Option<Rest>) {
+    // What came before the failure is stored only where it may be kept.
+    let kept = job.context.policy().failed_upload == FailedUpload::Keep;
+    if !kept {
+        writer.stop();
+    }
+    let rest = rest.filter(|_| kept);
+    let files = job.files.clone();
+    let giving_up = async move {
+        if let Some(rest) = rest {
+            let _ = rest.store(&mut writer).await;
+        }
+        let _ = writer.finish().await;
+        if let Ok(upload) = writer.into_upload() {
+            storage::abandon(&files, upload).await;
+        }
+    };
+    storage::soon(&job.context, giving_up).await;
+}
+
+/// What decides how an upload's octets are taken.
+struct Intake<'a> {
+    writer: &'a mut WriteBehind,
+    /// Whether a bare FIN is an end under TLS.
     lax: bool,
     turn: UploadTurn,
     mark: LowWater,
 }
 
-impl Intake<'_, '_> {
+impl Intake<'_> {
     fn raise(&mut self, stream: &Stream) {
         // An optimisation that the kernel may refuse.
         if set_low_water(stream, UPLOAD_LOW_WATER_BYTES).is_err() {
@@ -157,7 +216,7 @@ impl DataConnection {
     async fn receive(
         &mut self,
         room: &mut [u8],
-        intake: &mut Intake<'_, '_>,
+        intake: &mut Intake<'_>,
     ) -> Result<Received, TransferError> {
         if intake.turn.is_over() {
             let next = async {
@@ -262,7 +321,7 @@ struct Conversion {
 
 /// Hands the first `count` octets of `block` to storage, converted in TYPE A.
 async fn store(
-    writer: &mut WriteBehind<'_>,
+    writer: &mut WriteBehind,
     mut block: Block,
     mut count: usize,
     conversion: Option<&mut Conversion>,
@@ -280,7 +339,7 @@ async fn store(
 
 /// Stores the end of a text, with a CR that was held back.
 async fn store_last(
-    writer: &mut WriteBehind<'_>,
+    writer: &mut WriteBehind,
     mut block: Block,
     count: usize,
     Conversion { mut converter, mut text }: Conversion,
@@ -297,7 +356,7 @@ async fn read(
     stream: &Stream,
     interrupts: &Interrupts,
     room: &mut [u8],
-    intake: &mut Intake<'_, '_>,
+    intake: &mut Intake<'_>,
 ) -> Result<usize, TransferError> {
     interrupts.check()?;
     match stream.try_read(room) {

@@ -9,6 +9,7 @@
 use std::future::{Future, pending};
 use std::ops::Range;
 use std::pin::Pin;
+use std::rc::Rc;
 
 use crate::buffer::Block;
 use crate::connection::context::Context;
@@ -19,11 +20,11 @@ use crate::protocol::file::FileError;
 use crate::runtime::{FileHelpers, poll_once, yield_now};
 use crate::vfs::Upload;
 
-/// An upload and its blocks in flight to storage. Its futures may be dropped at any time; a helper
-/// thread that has started writes its blocks to the end.
-pub(crate) struct WriteBehind<'a> {
-    context: &'a Context,
-    files: &'a FileHelpers,
+/// An upload and its blocks on their way to storage. Its futures may be dropped at any time; a
+/// helper thread that has started writes its blocks to the end.
+pub(crate) struct WriteBehind {
+    context: Rc<Context>,
+    files: FileHelpers,
     /// `None` while a helper thread has it, or after one has lost it.
     upload: Option<Upload>,
     job: Option<Writing>,
@@ -44,12 +45,12 @@ struct Written {
     result: Result<(), FileError>,
 }
 
-impl<'a> WriteBehind<'a> {
-    pub(crate) fn new(context: &'a Context, files: &'a FileHelpers, upload: Upload) -> Self {
+impl WriteBehind {
+    pub(crate) fn new(context: &Rc<Context>, files: &FileHelpers, upload: Upload) -> Self {
         context.counters.bytes_preallocated.add(upload.reserved());
         Self {
-            context,
-            files,
+            context: context.clone(),
+            files: files.clone(),
             upload: Some(upload),
             job: None,
             away: Vec::new(),
@@ -110,14 +111,31 @@ impl<'a> WriteBehind<'a> {
         self.path
     }
 
-    /// Waits until everything is stored, or dropped after a failure; returns the upload, unless a
-    /// helper thread has lost it.
-    pub(crate) async fn finish(mut self) -> (Result<Upload, FileError>, Result<(), FileError>) {
+    /// Waits until everything is stored, or given up after a failure.
+    ///
+    /// # Errors
+    ///
+    /// The first failure.
+    pub(crate) async fn finish(&mut self) -> Result<(), FileError> {
         while self.job.is_some() {
             self.finish_job().await;
         }
-        let result = self.failed.map_or(Ok(()), Err);
-        (self.upload.take().ok_or(self.failed.unwrap_or(FileError::Io(0))), result)
+        self.failed.map_or(Ok(()), Err)
+    }
+
+    /// Gives up what no helper thread has begun with.
+    pub(crate) fn stop(&mut self) {
+        self.waiting.clear();
+        self.failed.get_or_insert(FileError::Aborted);
+    }
+
+    /// The upload, behind [`WriteBehind::finish`].
+    ///
+    /// # Errors
+    ///
+    /// A helper thread has lost it.
+    pub(crate) fn into_upload(self) -> Result<Upload, FileError> {
+        self.upload.ok_or(self.failed.unwrap_or(FileError::Io(0)))
     }
 
     /// Whether [`WriteBehind::write`] would wait, as far as is known.
