@@ -266,6 +266,30 @@ fn who_has_resumed_must() {
     });
 }
 
+/// A client that makes its handshake before the command has used a ticket up even when the command
+/// is refused, and is given another all the same.
+#[test]
+fn refused_commands_cost_no_ticket() {
+    let server = Server::builder()
+        .user("reader", &["read", "list"], "")
+        .toml("[tls]\ndata_resumption = \"require\"")
+        .start();
+    std::fs::write(server.root().join("file"), "content").unwrap();
+    for listener in BOTH_LISTENERS {
+        let tls = server.tls().versions(TLS13);
+        let mut client = Client::open_with(&server, listener, tls).login_as("reader");
+        downloads(&mut client);
+        for _ in 0..12 {
+            let mut data = client.passive();
+            client.secure(&mut data);
+            assert!(data.resumed());
+            client.expect("STOR refused", 553);
+        }
+        downloads(&mut client);
+        client.quit();
+    }
+}
+
 /// Once the control connection has left TLS there are no further tickets, and a client may run out.
 #[test]
 fn who_has_left_tls_may_run_out() {

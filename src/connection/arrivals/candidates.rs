@@ -298,6 +298,9 @@ impl<'a> Candidates<'a> {
         };
         match self.tls.judge(&secured.facts) {
             Verdict::Proven => {
+                if !self.asked.has_come() {
+                    self.tls.proof.uses_ticket();
+                }
                 self.contest.proven(candidate);
                 self.settled = Some((stream, secured));
             }

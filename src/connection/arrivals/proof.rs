@@ -84,9 +84,10 @@ impl Proof {
         self.ticket_due.set(true);
     }
 
-    /// A protected transfer begins. The client may use up a ticket for it, even if the transfer
-    /// fails, so it gets a new one, unless it reuses its tickets or does not resume at all.
-    pub(crate) fn transfer_begins(&self) {
+    /// A protected transfer begins, or the client has made its handshake before the command. It may
+    /// use up a ticket for it, even if the transfer fails or the command is refused, so it gets a
+    /// new one, unless it reuses its tickets or does not resume at all.
+    pub(crate) fn uses_ticket(&self) {
         if self.last.get().is_some() && !self.keeps_tickets.get() {
             self.ticket_due.set(true);
         }
@@ -280,7 +281,7 @@ mod tests {
         let now = clock::now();
         let proof = proof(false, true, now);
         assert!(proof.take_ticket_due() && !proof.take_ticket_due(), "for the log-in");
-        proof.transfer_begins();
+        proof.uses_ticket();
         assert!(!proof.take_ticket_due(), "it may not resume at all");
         for ticket in [b"ticket 1", b"ticket 2"] {
             proof.resumed(Some(TicketMark::of(ticket)), false);
@@ -289,11 +290,11 @@ mod tests {
                 ticket == b"ticket 1",
                 "the first was not foreseen"
             );
-            proof.transfer_begins();
+            proof.uses_ticket();
             assert!(proof.take_ticket_due() && !proof.take_ticket_due());
         }
         proof.resumed(Some(TicketMark::of(b"ticket 2")), false);
-        proof.transfer_begins();
+        proof.uses_ticket();
         assert!(!proof.take_ticket_due(), "it keeps what it has");
     }
 

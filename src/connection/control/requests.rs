@@ -171,7 +171,7 @@ impl Control {
             return self.answers.push_back(Input::TransferOpened(Err(FileError::NotFound)));
         };
         if self.session.security().level() == ProtectionLevel::Private {
-            self.proof.transfer_begins();
+            self.proof.uses_ticket();
         }
         let device = root.device_of(request.path());
         let files = self.context.files(&user, device);
