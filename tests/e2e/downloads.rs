@@ -221,7 +221,8 @@ fn a_large_download_lets_small_ones_pass() {
 }
 
 /// What a restart marker of TYPE A skips is read and counted (RFC 3659 §5.1), in turns like
-/// everything else: other sessions of the shard do not wait for all of it.
+/// everything else: other sessions of the shard do not wait for all of it. A busy machine may hold
+/// up any one round, but a shard that waits would hold up each.
 #[test]
 fn what_a_marker_skips_stops_nobody() {
     const SIZE: u64 = 512 << 20;
@@ -234,16 +235,21 @@ fn what_a_marker_skips_stops_nobody() {
     let mut skipping = Client::implicit(&server).login();
     let mut other = Client::implicit(&server).login();
     skipping.expect("TYPE A", 200);
-    skipping.expect(format!("REST {}", SIZE - 1), 350);
-    let mut data = skipping.begin("RETR big");
-    let mut longest = Duration::ZERO;
-    for _ in 0..20 {
-        let watch = Stopwatch::start();
-        other.expect("NOOP", 200);
-        longest = longest.max(watch.elapsed());
-    }
-    assert!(longest < Duration::from_millis(100), "a NOOP took {longest:?}");
-    data.fill_with_data().unwrap();
-    assert_eq!(data.received, [0]);
-    assert_eq!(skipping.receive(data), [0]);
+    let mut stops_nobody = || {
+        skipping.expect(format!("REST {}", SIZE - 1), 350);
+        let whole = Stopwatch::start();
+        let mut data = skipping.begin("RETR big");
+        let mut longest = Duration::ZERO;
+        for _ in 0..20 {
+            let watch = Stopwatch::start();
+            other.expect("NOOP", 200);
+            longest = longest.max(watch.elapsed());
+        }
+        data.fill_with_data().unwrap();
+        let whole = whole.elapsed();
+        assert_eq!(data.received, [0]);
+        assert_eq!(skipping.receive(data), [0]);
+        longest < whole / 2
+    };
+    assert!((0..5).any(|_| stops_nobody()), "in each of five rounds a NOOP waited for it");
 }
