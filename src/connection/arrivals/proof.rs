@@ -317,4 +317,14 @@ mod tests {
         assert_eq!(proof.judge(Require, &facts, now), Refused);
         assert!(proof.take_ticket_due());
     }
+
+    #[test]
+    fn no_certificate_is_none_to_compare() {
+        let proof = Proof::default();
+        proof.logged_in(true);
+        for certificate in [None, Some([0; 32])] {
+            let shown = Shown { resumption: NotOffered, certificate };
+            assert_eq!(proof.weigh(Prefer, shown, clock::now()), Refused);
+        }
+    }
 }

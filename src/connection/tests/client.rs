@@ -262,6 +262,14 @@ impl Client {
         Ok(Wire::new(stream, cut))
     }
 
+    /// A data connection for `line`, secured behind the command.
+    pub(super) async fn begin(&mut self, line: &str) -> Result<Wire, Gone> {
+        let mut data = self.data(None).await?;
+        self.send(line).await?;
+        self.secure(&mut data).await?;
+        Ok(data)
+    }
+
     /// `line` with `content` on its data connection, which may be cut; the final reply, and how
     /// many octets went over the data connection.
     pub(super) async fn store(

@@ -66,9 +66,7 @@ fn fin_behind_pipelined_commands() {
 #[test]
 fn fin_without_quit_gives_the_upload_up() {
     each(async |world, mut client| {
-        let mut data = client.data(None).await.unwrap();
-        client.send("STOR file").await.unwrap();
-        client.secure(&mut data).await.unwrap();
+        let mut data = client.begin("STOR file").await.unwrap();
         data.send(CONTENT).await.unwrap();
         client.control.end().await.unwrap();
         assert_eq!(client.final_reply().await, Ok(426), "{}", client.last);
@@ -183,9 +181,7 @@ fn put_big(world: &World) {
 /// A download that its client does not read, with keep-alives behind it.
 async fn stuck_download(world: &World, client: &mut Client) -> Wire {
     put_big(world);
-    let mut data = client.data(None).await.unwrap();
-    client.send("RETR big").await.unwrap();
-    client.secure(&mut data).await.unwrap();
+    let data = client.begin("RETR big").await.unwrap();
     client.control.send(&b"NOOP\r\n".repeat(KEEP_ALIVES)).await.unwrap();
     data
 }
@@ -228,9 +224,7 @@ fn a_reset_behind_many_keep_alives() {
 fn a_file_that_shrinks_while_it_is_sent() {
     each(async |world, mut client| {
         world.put("big", &vec![3; 8_000_000]);
-        let mut data = client.data(None).await.unwrap();
-        client.send("RETR big").await.unwrap();
-        client.secure(&mut data).await.unwrap();
+        let mut data = client.begin("RETR big").await.unwrap();
         assert!(data.receive().await.unwrap().is_some());
         let file = std::fs::File::options().write(true).open(world.path("big")).unwrap();
         file.set_len(1_000).unwrap();
@@ -250,9 +244,7 @@ fn keys_are_renewed_while_a_download_goes_on() {
             return;
         }
         put_big(&world);
-        let mut data = client.data(None).await.unwrap();
-        client.send("RETR big").await.unwrap();
-        client.secure(&mut data).await.unwrap();
+        let mut data = client.begin("RETR big").await.unwrap();
         let (mut octets, mut due) = (0, 0);
         while let Some(more) = data.receive().await.unwrap() {
             octets += more.len();
@@ -265,9 +257,7 @@ fn keys_are_renewed_while_a_download_goes_on() {
         data.end().await.unwrap();
         assert_eq!(client.final_reply().await, Ok(226), "{}", client.last);
         world.put("small", CONTENT);
-        let mut data = client.data(None).await.unwrap();
-        client.send("RETR small").await.unwrap();
-        client.secure(&mut data).await.unwrap();
+        let mut data = client.begin("RETR small").await.unwrap();
         assert_eq!(client.final_reply().await, Ok(226), "{}", client.last);
         for _ in 0..2 {
             world.pause(Duration::from_secs(4)).await;
@@ -290,9 +280,7 @@ fn a_forged_record_ends_a_download() {
             return;
         }
         put_big(&world);
-        let mut data = client.data(None).await.unwrap();
-        client.send("RETR big").await.unwrap();
-        client.secure(&mut data).await.unwrap();
+        let mut data = client.begin("RETR big").await.unwrap();
         assert!(data.receive().await.unwrap().is_some());
         data.forge().await.unwrap();
         while matches!(data.receive().await, Ok(Some(_))) {}
