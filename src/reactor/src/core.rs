@@ -14,7 +14,7 @@ use crate::block::Block;
 use crate::executor::{Counters, TurnBudget};
 use crate::operation::{Descriptor, Operation, Ring, Wait};
 use crate::operations::{Effect, For, Operations, Outcome};
-use crate::queues::Queues;
+use crate::queues::{Lane, Queues};
 use crate::slab::{Key, Slab};
 use crate::task::Run;
 use crate::timers::Timers;
@@ -32,7 +32,7 @@ pub(crate) struct Core {
     /// The ring reads the bell.
     listening: Cell<bool>,
     /// Of the task that runs.
-    pub(crate) queue: Cell<u32>,
+    pub(crate) lane: Cell<Lane>,
     /// The main task has finished: no more waits.
     pub(crate) finished: Cell<bool>,
     budget: TurnBudget,
@@ -64,7 +64,7 @@ impl Core {
             woken,
             bell: bell.into(),
             listening: Cell::new(false),
-            queue: Cell::new(queue),
+            lane: Cell::new(Lane { queue, group: 0 }),
             finished: Cell::new(false),
             budget,
             last_input: Cell::new(None),
@@ -85,12 +85,12 @@ impl Core {
     }
 
     /// Puts a task in its queue if its executor runs on this thread.
-    pub(crate) fn push_if_current(inbox: &Arc<Inbox>, queue: u32, task: Key) -> bool {
+    pub(crate) fn push_if_current(inbox: &Arc<Inbox>, lane: Lane, task: Key) -> bool {
         // No executor runs any more while the thread's values are destroyed.
         let pushed = CURRENT.try_with(|current| {
             let current = current.borrow();
             let core = current.as_ref().filter(|core| Arc::ptr_eq(&core.inbox, inbox))?;
-            core.queues.borrow_mut().push(queue, task);
+            core.queues.borrow_mut().push(lane, task);
             Some(())
         });
         pushed.ok().flatten().is_some()
@@ -166,8 +166,8 @@ impl Core {
     /// Tasks that other threads have woken; whether there were any.
     fn take_woken(&self) -> bool {
         let mut any = false;
-        while let Ok((queue, task)) = self.woken.try_recv() {
-            self.queues.borrow_mut().push(queue, task);
+        while let Ok((lane, task)) = self.woken.try_recv() {
+            self.queues.borrow_mut().push(lane, task);
             any = true;
         }
         any
@@ -184,13 +184,14 @@ impl Core {
             // Woken and then ended.
             let Some(task) = task else { continue };
             self.polls.set(self.polls.get() + 1);
-            let outer = self.queue.replace(task.queue());
+            let outer = self.lane.replace(task.lane());
             if task.run() {
                 let ended = self.tasks.borrow_mut().remove(key);
                 drop(ended);
             }
+            task.set_group(self.lane.get().group);
             drop(task);
-            self.queue.set(outer);
+            self.lane.set(outer);
             let end = self.now();
             self.queues.borrow_mut().charge(queue, end.saturating_duration_since(now));
             now = end;

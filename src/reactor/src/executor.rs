@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::core::Core;
 use crate::operation::RingCounters;
+use crate::queues::Lane;
 use crate::refusal::{Level, Refusal};
 use crate::ring::KernelRing;
 use crate::task::Task;
@@ -149,7 +150,7 @@ impl Executor {
 fn run<T: 'static>(core: &Rc<Core>, main: impl Future<Output = T> + 'static) -> io::Result<T> {
     let _entered = core.enter();
     let finished = Rc::clone(core);
-    let main = Task::start(core, core.queue.get(), async move {
+    let main = Task::start(core, core.lane.get(), async move {
         let result = main.await;
         finished.finished.set(true);
         result
@@ -182,8 +183,9 @@ impl fmt::Debug for Executor {
 /// read of a disk that does not answer, never. What it owns is leaked then.
 pub const END_PATIENCE: Duration = Duration::from_secs(1);
 
-/// Tasks that share the executor's time with those of other queues by weight. A task stays in the
-/// queue it was started in, and [`spawn`] starts tasks in the queue of the caller.
+/// Tasks that share the executor's time with those of other queues by weight, and the queue's time
+/// among themselves by [groups](set_group). A task stays in the queue it was started in, and
+/// [`spawn`] starts tasks in the queue of the caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Queue(u32);
 
@@ -207,7 +209,9 @@ impl Queue {
     ///
     /// Outside of an executor.
     pub fn spawn<T: 'static>(self, future: impl Future<Output = T> + 'static) -> Task<T> {
-        Task::start(&Core::current(), self.0, future)
+        let core = Core::current();
+        let lane = Lane { queue: self.0, ..core.lane.get() };
+        Task::start(&core, lane, future)
     }
 
     /// How long its tasks have run since the last call.
@@ -221,14 +225,27 @@ impl Queue {
     }
 }
 
-/// Starts `future` as a task of the caller's queue.
+/// Puts the running task into a group of its queue from its next wait on, and with it the tasks
+/// that it starts. Groups with ready tasks share the time of their queue evenly, however many tasks
+/// they have: a crowd of one user's tasks does not delay another user's. Tasks begin in the group
+/// of the one that started them, the main task in group 0.
+///
+/// # Panics
+///
+/// Outside of an executor.
+pub fn set_group(group: u64) {
+    let lane = &Core::current().lane;
+    lane.set(Lane { group, ..lane.get() });
+}
+
+/// Starts `future` as a task of the caller's queue and group.
 ///
 /// # Panics
 ///
 /// Outside of an executor.
 pub fn spawn<T: 'static>(future: impl Future<Output = T> + 'static) -> Task<T> {
     let core = Core::current();
-    Task::start(&core, core.queue.get(), future)
+    Task::start(&core, core.lane.get(), future)
 }
 
 /// Now, by the executor's clock, which deadlines are by.

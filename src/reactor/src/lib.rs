@@ -23,6 +23,7 @@
 //! ```text
 //!    ┌─▶ timers that are due, tasks woken by other threads        Timers, Inbox
 //!    │   tasks, by the shares of their queues,                    Queues
+//!    │         and of these by turns of their groups,             Groups
 //!    │         until none is ready or the budget is spent         TurnBudget
 //!    │   one io_uring_enter: submit what they have started,       Ring::turn
 //!    │         and, if none is ready, sleep until a completion,
@@ -77,6 +78,7 @@ mod block;
 mod clock;
 mod core;
 mod executor;
+mod groups;
 mod listener;
 mod operation;
 mod operations;
@@ -93,8 +95,8 @@ mod wake;
 
 pub use block::{Block, Home};
 pub use executor::{
-    Builder, Counters, END_PATIENCE, Executor, Queue, TurnBudget, counters, note_input, now, spawn,
-    yield_now,
+    Builder, Counters, END_PATIENCE, Executor, Queue, TurnBudget, counters, note_input, now,
+    set_group, spawn, yield_now,
 };
 pub use listener::{Accept, Accepting, Listener};
 pub use operation::{Descriptor, RingCounters};

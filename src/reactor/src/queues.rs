@@ -1,17 +1,25 @@
 //! Which task is next. Tasks that are ready wait in queues; the queues share the executor's time by
 //! weights. Pure: what a task has taken is told, and no clock is read.
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
+use crate::groups::Groups;
 use crate::slab::Key;
+
+/// Which tasks a task takes turns with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Lane {
+    pub(crate) queue: u32,
+    /// Within the queue.
+    pub(crate) group: u64,
+}
 
 /// Ready tasks by queue.
 ///
 /// Each queue has a virtual time, which goes on by the time its tasks take, divided by its share;
 /// the queue that is furthest behind is next. So queues that all have work get time in proportion
 /// to their shares, measured over all their tasks, however much one task takes at once; and a queue
-/// alone gets everything. Within a queue it is first come, first served.
+/// alone gets everything. Within a queue, [`Groups`] take turns.
 #[derive(Debug)]
 pub(crate) struct Queues {
     queues: Vec<State>,
@@ -26,7 +34,7 @@ struct State {
     share: u32,
     /// Nanoseconds of tasks, times [`SCALE`], divided by the share.
     virtual_time: u64,
-    tasks: VecDeque<Key>,
+    tasks: Groups,
     /// Since it was last asked for.
     runtime: Duration,
 }
@@ -45,21 +53,21 @@ impl Queues {
         let state = State {
             share: share.max(1),
             virtual_time: self.front,
-            tasks: VecDeque::new(),
+            tasks: Groups::default(),
             runtime: Duration::ZERO,
         };
         self.queues.push(state);
         u32::try_from(self.queues.len() - 1).unwrap_or(u32::MAX)
     }
 
-    /// The task is ready, and goes to the end of its queue.
-    pub(crate) fn push(&mut self, queue: u32, task: Key) {
+    /// The task is ready, and goes to the end of its lane.
+    pub(crate) fn push(&mut self, lane: Lane, task: Key) {
         let front = self.front;
-        let Some(state) = self.queues.get_mut(queue as usize) else { return };
+        let Some(state) = self.queues.get_mut(lane.queue as usize) else { return };
         if state.tasks.is_empty() {
             state.virtual_time = state.virtual_time.max(front);
         }
-        state.tasks.push_back(task);
+        state.tasks.push(lane.group, task);
         self.ready += 1;
     }
 
@@ -68,7 +76,7 @@ impl Queues {
         let busy = self.queues.iter_mut().zip(0..).filter(|(state, _)| !state.tasks.is_empty());
         // The first of equals: `min_by_key` keeps the order of the queues.
         let (state, queue) = busy.min_by_key(|(state, _)| state.virtual_time)?;
-        let task = state.tasks.pop_front()?;
+        let task = state.tasks.pop()?;
         self.front = self.front.max(state.virtual_time);
         self.ready -= 1;
         Some((queue, task))
@@ -81,6 +89,7 @@ impl Queues {
         let cost = nanoseconds.saturating_mul(SCALE) / u64::from(state.share);
         state.virtual_time = state.virtual_time.saturating_add(cost);
         state.runtime += span;
+        state.tasks.charge(span);
     }
 
     /// How long tasks of the queue have run since the last call.
@@ -102,6 +111,10 @@ mod tests {
     use super::*;
     use crate::slab::Slab;
 
+    fn lane(queue: u32) -> Lane {
+        Lane { queue, group: 0 }
+    }
+
     fn tasks<const N: usize>() -> [Key; N] {
         let mut slab = Slab::new();
         [(); N].map(|()| slab.insert(()))
@@ -116,14 +129,14 @@ mod tests {
         let ids = shares.map(|share| queues.add(share));
         let keys = tasks::<2>();
         for (queue, key) in ids.into_iter().zip(keys) {
-            queues.push(queue, key);
+            queues.push(lane(queue), key);
         }
         let (mut got, mut spent) = ([0; 2], 0);
         while spent < total {
             let (queue, key) = queues.pop().unwrap();
             let step = steps[queue as usize];
             queues.charge(queue, Duration::from_micros(step));
-            queues.push(queue, key);
+            queues.push(lane(queue), key);
             got[queue as usize] += step;
             spent += step;
         }
@@ -146,21 +159,21 @@ mod tests {
         let mut queues = Queues::new();
         let [busy, other] = [100, 100].map(|share| queues.add(share));
         let [a, b] = tasks();
-        queues.push(busy, a);
+        queues.push(lane(busy), a);
         for _ in 0..1_000 {
             assert_eq!(queues.pop(), Some((busy, a)));
             queues.charge(busy, Duration::from_millis(1));
-            queues.push(busy, a);
+            queues.push(lane(busy), a);
         }
-        queues.push(other, b);
+        queues.push(lane(other), b);
         assert_eq!(queues.pop(), Some((other, b)));
         queues.charge(other, Duration::from_millis(2));
-        queues.push(other, b);
+        queues.push(lane(other), b);
         for expected in [busy, busy] {
             let (queue, key) = queues.pop().unwrap();
             assert_eq!(queue, expected);
             queues.charge(queue, Duration::from_millis(1));
-            queues.push(queue, key);
+            queues.push(lane(queue), key);
         }
         assert_eq!(queues.take_runtime(busy), Duration::from_millis(1_002));
         assert_eq!(queues.take_runtime(busy), Duration::ZERO);
@@ -171,7 +184,7 @@ mod tests {
         let mut queues = Queues::new();
         let queue = queues.add(0);
         let keys = tasks::<3>();
-        keys.iter().for_each(|key| queues.push(queue, *key));
+        keys.iter().for_each(|key| queues.push(lane(queue), *key));
         assert!(!queues.is_empty());
         let order: Vec<_> = std::iter::from_fn(|| queues.pop()).map(|(_, key)| key).collect();
         assert_eq!((order, queues.is_empty()), (keys.to_vec(), true));

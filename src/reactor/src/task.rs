@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use crate::core::Core;
+use crate::queues::Lane;
 use crate::slab::Key;
 use crate::wake::TaskWaker;
 
@@ -23,8 +24,8 @@ pub struct Task<T> {
 }
 
 impl<T> Task<T> {
-    /// Starts `future` in a queue.
-    pub(crate) fn start<F>(core: &Rc<Core>, queue: u32, future: F) -> Self
+    /// Starts `future` in a lane.
+    pub(crate) fn start<F>(core: &Rc<Core>, lane: Lane, future: F) -> Self
     where
         F: Future<Output = T> + 'static,
         T: 'static,
@@ -33,7 +34,7 @@ impl<T> Task<T> {
         let future = RefCell::new(Some(Box::pin(future)));
         let mut started = None;
         let key = core.tasks.borrow_mut().insert_with(|key| {
-            let waker = Arc::new(TaskWaker::new(Arc::clone(&core.inbox), queue, key));
+            let waker = Arc::new(TaskWaker::new(Arc::clone(&core.inbox), lane, key));
             let body = Rc::new(Body {
                 future,
                 ended: Cell::new(false),
@@ -115,8 +116,11 @@ pub(crate) trait Run {
     /// Drops the future, now or, when it is being polled, after that.
     fn end(&self);
 
-    /// Its queue.
-    fn queue(&self) -> u32;
+    /// Its queue and group.
+    fn lane(&self) -> Lane;
+
+    /// From its next wait on.
+    fn set_group(&self, group: u64);
 }
 
 /// What its handle knows.
@@ -164,8 +168,12 @@ impl<F: Future> Run for Body<F> {
         drop(future);
     }
 
-    fn queue(&self) -> u32 {
-        self.waker.queue()
+    fn lane(&self) -> Lane {
+        self.waker.lane()
+    }
+
+    fn set_group(&self, group: u64) {
+        self.waker.set_group(group);
     }
 }
 

@@ -5,13 +5,14 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
 use std::task::Wake;
 
 use rustix::event::{EventfdFlags, eventfd};
 
 use crate::core::Core;
+use crate::queues::Lane;
 use crate::slab::Key;
 
 /// A task as its wakers know it: by number, for the task itself does not leave its thread.
@@ -19,14 +20,17 @@ use crate::slab::Key;
 pub(crate) struct TaskWaker {
     inbox: Arc<Inbox>,
     queue: u32,
+    /// Of its lane. A wake by another thread may still see the one before.
+    group: AtomicU64,
     task: Key,
     /// In its queue or in the inbox: it need not be put there again.
     queued: AtomicBool,
 }
 
 impl TaskWaker {
-    pub(crate) const fn new(inbox: Arc<Inbox>, queue: u32, task: Key) -> Self {
-        Self { inbox, queue, task, queued: AtomicBool::new(false) }
+    pub(crate) const fn new(inbox: Arc<Inbox>, Lane { queue, group }: Lane, task: Key) -> Self {
+        let (group, queued) = (AtomicU64::new(group), AtomicBool::new(false));
+        Self { inbox, queue, group, task, queued }
     }
 
     /// The task is about to be polled: what wakes it from here on is for the next poll.
@@ -35,8 +39,13 @@ impl TaskWaker {
         self.queued.swap(false, Ordering::AcqRel);
     }
 
-    pub(crate) const fn queue(&self) -> u32 {
-        self.queue
+    pub(crate) fn lane(&self) -> Lane {
+        Lane { queue: self.queue, group: self.group.load(Ordering::Relaxed) }
+    }
+
+    /// The task takes its turns with those of this group from its next wait on.
+    pub(crate) fn set_group(&self, group: u64) {
+        self.group.store(group, Ordering::Relaxed);
     }
 }
 
@@ -49,9 +58,9 @@ impl Wake for TaskWaker {
         if self.queued.swap(true, Ordering::AcqRel) {
             return;
         }
-        let (queue, task) = (self.queue, self.task);
-        if !Core::push_if_current(&self.inbox, queue, task) {
-            self.inbox.push(queue, task);
+        let (lane, task) = (self.lane(), self.task);
+        if !Core::push_if_current(&self.inbox, lane, task) {
+            self.inbox.push(lane, task);
         }
     }
 }
@@ -64,7 +73,7 @@ impl Wake for TaskWaker {
 /// one to find a sleeper makes a system call.
 #[derive(Debug)]
 pub(crate) struct Inbox {
-    sender: mpsc::Sender<(u32, Key)>,
+    sender: mpsc::Sender<(Lane, Key)>,
     sleeping: AtomicBool,
     /// An eventfd(2) that the ring reads from. (`IORING_OP_MSG_RING` would need a ring on the
     /// sender's thread, and Linux 5.18.)
@@ -72,7 +81,7 @@ pub(crate) struct Inbox {
 }
 
 /// The executor's end of an [`Inbox`].
-pub(crate) type Woken = mpsc::Receiver<(u32, Key)>;
+pub(crate) type Woken = mpsc::Receiver<(Lane, Key)>;
 
 impl Inbox {
     /// # Errors
@@ -85,9 +94,9 @@ impl Inbox {
         Ok((Arc::new(Self { sender, sleeping: AtomicBool::new(false), bell }), woken, heard))
     }
 
-    fn push(&self, queue: u32, task: Key) {
+    fn push(&self, lane: Lane, task: Key) {
         // An executor that is gone has no use for it.
-        let _ = self.sender.send((queue, task));
+        let _ = self.sender.send((lane, task));
         if self.sleeping.swap(false, Ordering::AcqRel) {
             // It cannot fail, nor wait: the executor reads before it sleeps again.
             let _ = rustix::io::write(&self.bell, &1_u64.to_ne_bytes());

@@ -14,8 +14,8 @@ use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use ringftpd_reactor::{
-    Builder, Level, Queue, TurnBudget, counters, note_input, now, readable, sleep_until, spawn,
-    timeout_at, yield_now,
+    Builder, Level, Queue, TurnBudget, counters, note_input, now, readable, set_group, sleep_until,
+    spawn, timeout_at, yield_now,
 };
 use support::{at_each_level, eventually, executors, pair, pause, poll_once, with_each_level};
 
@@ -320,6 +320,64 @@ fn queues_share_the_time() {
         let [most, least] = queues.map(Queue::take_runtime);
         assert!(most > 2 * least, "{most:?} to {least:?}");
     });
+}
+
+/// A user with many tasks that are always ready, and another's task that one of them wakes.
+#[test]
+fn groups_take_turns() {
+    at_each_level(async || {
+        // How many of the crowd have run, and when the other task was woken.
+        let run = Rc::new(Cell::new(0_u32));
+        let woken_at = Rc::new(Cell::new(None));
+        let (counted, waking) = (Rc::clone(&run), Rc::clone(&woken_at));
+        let other: Rc<RefCell<Option<Waker>>> = Rc::default();
+        let sleeper = Rc::clone(&other);
+        let crowd = spawn(async move {
+            set_group(1);
+            // They are in the group of the task that starts them.
+            let tasks: Vec<_> = (0..64)
+                .map(|_| {
+                    spawn(crowd_member(Rc::clone(&counted), Rc::clone(&other), Rc::clone(&waking)))
+                })
+                .collect();
+            std::future::pending::<()>().await;
+            drop(tasks);
+        });
+        let lonely = spawn(async move {
+            set_group(2);
+            let mut waited = Vec::new();
+            for _ in 0..20 {
+                woken_at.set(None);
+                let woken = poll_fn(|cx| {
+                    sleeper.replace(Some(cx.waker().clone()));
+                    woken_at.get().map_or(Poll::Pending, Poll::Ready)
+                });
+                let at = woken.await;
+                waited.push(run.get() - at);
+            }
+            waited
+        });
+        let waited = lonely.await;
+        drop(crowd);
+        // The one that woke it, not each of the 64.
+        assert!(waited.iter().all(|tasks| *tasks <= 2), "{waited:?}");
+    });
+}
+
+async fn crowd_member(
+    run: Rc<Cell<u32>>,
+    other: Rc<RefCell<Option<Waker>>>,
+    woken_at: Rc<Cell<Option<u32>>>,
+) {
+    loop {
+        work(Duration::from_micros(20));
+        if let Some(waker) = other.take() {
+            woken_at.set(Some(run.get()));
+            waker.wake();
+        }
+        run.set(run.get() + 1);
+        yield_now().await;
+    }
 }
 
 /// More operations at once than the submission queue has entries.
