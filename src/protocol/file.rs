@@ -287,6 +287,8 @@ pub enum FileError {
     BeyondEnd,
     /// The file became shorter while it was read; what was sent is not all of it.
     Shrunk,
+    /// Something is mounted over the name, which so can neither go nor be replaced.
+    MountPoint,
     /// A rename to another filesystem.
     OtherFilesystem,
     /// Not offered for this file or by this filesystem (also: too big for ASCII SIZE).

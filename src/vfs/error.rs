@@ -1,7 +1,10 @@
 //! The one table from `errno` to [`FileError`]. The reply to a refusal is chosen by the session.
 
+use std::os::fd::AsFd;
+
 use rustix::io::Errno;
 
+use super::facts;
 use crate::protocol::file::FileError;
 
 impl From<Errno> for FileError {
@@ -42,6 +45,15 @@ pub(super) fn cross_device(errno: Errno) -> FileError {
         Errno::XDEV => FileError::OtherFilesystem,
         Errno::INVAL | Errno::MLINK => FileError::Unsupported,
         other => other.into(),
+    }
+}
+
+/// For calls that remove, move or replace a name: EBUSY means that something is mounted there,
+/// which does not pass by itself, unless the file system has a reason of its own.
+pub(super) fn of_name(errno: Errno, directory: impl AsFd, name: &[u8]) -> FileError {
+    match cross_device(errno) {
+        FileError::Busy if facts::is_mount_point(directory, name) => FileError::MountPoint,
+        error => error,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::os::fd::AsFd;
 
-use rustix::fs::{AtFlags, FileType, FsWord, Statx, StatxFlags, fstatfs, statx};
+use rustix::fs::{AtFlags, FileType, FsWord, Statx, StatxAttributes, StatxFlags, fstatfs, statx};
 use rustix::io;
 use rustix::path::Arg;
 
@@ -106,6 +106,13 @@ pub(super) fn device(stat: &Statx) -> u64 {
 pub(super) fn stat_name(directory: impl AsFd, name: impl Arg) -> io::Result<Statx> {
     let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
     statx(directory, name, flags, StatxFlags::BASIC_STATS)
+}
+
+/// Whether another file system, or a part of one, is mounted over this name. (Not known before
+/// Linux 5.8: no.)
+pub(super) fn is_mount_point(directory: impl AsFd, name: impl Arg) -> bool {
+    stat_name(directory, name)
+        .is_ok_and(|stat| stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
 }
 
 /// What it is; `None` for a symbolic link, which is whatever it leads to.

@@ -9,7 +9,7 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
-use super::error::{cross_device, definite};
+use super::error::{cross_device, definite, of_name};
 use super::facts;
 use super::gradual::{ControlText, TextSize};
 use super::hash::Hasher;
@@ -156,7 +156,7 @@ pub fn remove_directory(root: &Root, path: &VirtualPath) -> Result<Swept, FileEr
         Err(Errno::NOTDIR) if is_link(&parent, name) => return Err(FileError::IsALink),
         // rmdir(2) may say either.
         Err(Errno::EXIST | Errno::NOTEMPTY) => FileError::NotEmpty,
-        Err(errno) => return Err(errno.into()),
+        Err(errno) => return Err(of_name(errno, &parent, name)),
     };
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let Ok(directory) = openat(&parent, name, flags, Mode::empty()) else { return Err(refusal) };
@@ -176,7 +176,7 @@ fn delete(root: &Root, path: &VirtualPath) -> Result<FileReply, FileError> {
         Ok(()) => Ok(FileReply::Done),
         // POSIX's answer for a directory, given by some filesystems.
         Err(Errno::PERM) if is_directory(&parent, &name) => Err(FileError::IsADirectory),
-        Err(errno) => Err(errno.into()),
+        Err(errno) => Err(of_name(errno, &parent, &name)),
     }
 }
 
@@ -193,6 +193,10 @@ fn rename(
     let (new_parent, new) = root.parent(to)?;
     let old = meant(&old_parent, old)?;
     let old = old.as_ref();
+    let refused = |errno| match of_name(errno, &old_parent, old) {
+        FileError::Busy => of_name(errno, &new_parent, new),
+        error => error,
+    };
     match renameat_with(&old_parent, old, &new_parent, new, RenameFlags::NOREPLACE) {
         Ok(()) => return Ok(FileReply::Done),
         // Two names of one file: rename(2) says that nothing is to be done.
@@ -202,7 +206,7 @@ fn rename(
         // EINVAL: NFS and others do not know the flag. Or `to` lies below `from`, and the second
         // call says so again.
         Err(Errno::EXIST | Errno::INVAL) => {}
-        Err(errno) => return Err(cross_device(errno)),
+        Err(errno) => return Err(refused(errno)),
     }
     let taken = facts::stat_name(&new_parent, new).is_ok();
     let directory = is_directory(&old_parent, old);
@@ -215,7 +219,7 @@ fn rename(
     match renameat(&old_parent, old, &new_parent, new) {
         Ok(()) => Ok(FileReply::Done),
         Err(Errno::ISDIR | Errno::NOTEMPTY) => Err(FileError::AlreadyExists),
-        Err(errno) => Err(cross_device(errno)),
+        Err(errno) => Err(refused(errno)),
     }
 }
 

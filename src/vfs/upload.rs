@@ -21,7 +21,7 @@ use rustix::fs::{
 use rustix::io::{Errno, pread, retry_on_intr};
 
 use super::copy::Prefix;
-use super::error::cross_device;
+use super::error::of_name;
 use super::facts;
 use super::growing::Growing;
 use super::leftovers::{Swept, sweep_beginning};
@@ -429,7 +429,7 @@ impl Upload {
         }
         if let Place::Hidden(hidden) = &self.place {
             renameat(&self.directory, hidden.as_slice(), &self.directory, self.name.as_slice())
-                .map_err(cross_device)?;
+                .map_err(|errno| of_name(errno, &self.directory, &self.name))?;
         }
         self.settle();
         Ok(())

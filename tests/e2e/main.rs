@@ -12,6 +12,7 @@ mod contested_ports;
 mod data_paths;
 mod downloads;
 mod durability;
+mod filesystems;
 mod half_closed;
 mod handshakes;
 mod heard_downloads;

@@ -42,6 +42,7 @@ pub(crate) const fn refusal(error: FileError) -> &'static str {
         FileError::Busy => "busy",
         FileError::BeyondEnd => "beyond_end",
         FileError::Shrunk => "shrunk",
+        FileError::MountPoint => "mount_point",
         FileError::OtherFilesystem => "other_filesystem",
         FileError::Unsupported => "unsupported",
         FileError::Overloaded => "overloaded",

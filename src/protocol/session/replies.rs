@@ -233,6 +233,7 @@ pub(super) fn error_text(error: FileError) -> &'static str {
         FileError::Busy => "File is busy; try again later.",
         FileError::BeyondEnd => "Restart marker or range beyond the end of the file.",
         FileError::Shrunk => "File became shorter while it was sent.",
+        FileError::MountPoint => "Another file system is mounted there.",
         FileError::OtherFilesystem => {
             "The new name is on another file system: copy the file and delete it here."
         }
