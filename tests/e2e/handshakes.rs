@@ -5,8 +5,11 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::thread;
 use std::time::Duration;
 
+use rustls::AlertDescription;
+
 use crate::process::first_cpu;
 use crate::support::server::{BOTH_LISTENERS, counter};
+use crate::support::tls::{TLS12, TLS13, Tls};
 use crate::support::wait::{PATIENCE, Stopwatch};
 use crate::support::{Client, End, Listener, Server, Wire, wait_until};
 
@@ -177,4 +180,45 @@ fn limits_per_address_are_exact_when_addresses_are_steered() {
         let wire = Wire::connect_from(source, address);
         Client::from_wire(&server, Listener::Explicit, wire).reply().code == 220
     });
+}
+
+/// ALPN (RFC 7301): who was meant for another server (ALPACA) is told so by the alert, and gets
+/// nothing, neither on the control connection nor on a data connection.
+#[test]
+fn clients_of_other_protocols_are_refused() {
+    let server = Server::start();
+    let refused = End::Tls(rustls::Error::AlertReceived(AlertDescription::NoApplicationProtocol));
+    for versions in [TLS12, TLS13] {
+        let offering = |names| Tls::clone(&server.tls()).versions(versions).protocols(names);
+        let [web, control, data] =
+            [&["h2", "http/1.1"][..], &["h2", "ftp"], &["ftp-data"]].map(offering);
+        let named = |wire: &Wire| {
+            wire.tls()
+                .unwrap()
+                .alpn_protocol()
+                .map(|name| String::from_utf8_lossy(name).into_owned())
+        };
+        for listener in BOTH_LISTENERS {
+            for stranger in [&web, &data] {
+                let mut client = Client::raw(&server, listener);
+                if listener == Listener::Explicit {
+                    client.expect_reply(220);
+                    client.expect("AUTH TLS", 234);
+                }
+                assert_eq!(client.wire.handshake(stranger), Err(refused.clone()), "{listener:?}");
+            }
+            let mut client = Client::open_with(&server, listener, control.clone()).login();
+            assert_eq!(named(&client.wire).as_deref(), Some("ftp"));
+            let mut wire = client.passive();
+            client.expect("LIST", 150);
+            assert_eq!(wire.handshake(&web), Err(refused.clone()), "{listener:?}");
+            client.expect_reply(522);
+            client.data_tls = data.clone();
+            let wire = client.begin("LIST");
+            assert_eq!(named(&wire).as_deref(), Some("ftp-data"));
+            client.receive(wire);
+            client.quit();
+        }
+    }
+    server.stop();
 }

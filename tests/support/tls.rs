@@ -32,6 +32,7 @@ pub struct Tls {
     suite: Option<CipherSuite>,
     forging: bool,
     resume: bool,
+    protocols: &'static [&'static str],
     resolver: Arc<Resolver>,
 }
 
@@ -59,8 +60,9 @@ impl Tls {
     pub fn trusting(authority: CertificateDer<'static>) -> Self {
         let name = ServerName::IpAddress(IpAddr::V4(Ipv4Addr::LOCALHOST).into());
         let (versions, suite, resolver) = (BOTH, None, Arc::new(Resolver::default()));
-        let config = build(&authority, versions, &all_suites(), true, &resolver);
-        Self { config, name, authority, versions, suite, forging: false, resume: true, resolver }
+        let config = Arc::new(build(&authority, versions, &all_suites(), true, &resolver));
+        let (forging, resume, protocols) = (false, true, &[][..]);
+        Self { config, name, authority, versions, suite, forging, resume, protocols, resolver }
     }
 
     /// Only these versions.
@@ -93,6 +95,12 @@ impl Tls {
         self.fresh()
     }
 
+    /// Names these protocols in ALPN (RFC 7301).
+    pub fn protocols(mut self, protocols: &'static [&'static str]) -> Self {
+        self.protocols = protocols;
+        self.fresh()
+    }
+
     /// Offers this certificate when asked.
     pub fn identity(mut self, identity: &Identity) -> Self {
         let key = any_supported_type(&identity.key()).unwrap();
@@ -108,7 +116,9 @@ impl Tls {
         if let Some(wanted) = self.suite {
             suites.retain(|suite| suite.suite() == wanted);
         }
-        self.config = build(&self.authority, self.versions, &suites, self.resume, resolver);
+        let mut config = build(&self.authority, self.versions, &suites, self.resume, resolver);
+        config.alpn_protocols = self.protocols.iter().map(|name| name.as_bytes().into()).collect();
+        self.config = Arc::new(config);
         self
     }
 
@@ -135,7 +145,7 @@ fn build(
     suites: &[SupportedCipherSuite],
     resume: bool,
     resolver: &Arc<Resolver>,
-) -> Arc<ClientConfig> {
+) -> ClientConfig {
     let mut provider: CryptoProvider = aws_lc_rs::default_provider();
     provider.cipher_suites = suites.to_vec();
     let mut roots = RootCertStore::empty();
@@ -147,5 +157,5 @@ fn build(
         .with_client_cert_resolver(Arc::clone(resolver) as Arc<dyn ResolvesClientCert>);
     config.resumption =
         if resume { Resumption::in_memory_sessions(64) } else { Resumption::disabled() };
-    Arc::new(config)
+    config
 }
