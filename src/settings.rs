@@ -66,11 +66,11 @@ start Tls {
     /// Certificate chain (PEM), the server's own certificate first; only together with `key`.
     certificate: Option<PathBuf> = None,
         unset "a self-signed one, made once and kept in the state directory",
-        example "\"/etc/ringftpd/chain.pem\"", since "0.1.0", change Restart;
+        example "\"/etc/ringftpd/chain.pem\"", since "0.1.0", change Reload;
     /// Private key (PEM) of the first certificate of the chain.
     key: Option<PathBuf> = None,
         unset "that of the self-signed certificate",
-        example "\"/etc/ringftpd/key.pem\"", since "0.1.0", change Restart;
+        example "\"/etc/ringftpd/key.pem\"", since "0.1.0", change Reload;
     /// What matters most. "balanced": TLS 1.3 where the client has it, key exchange as the client
     /// prefers. "throughput": TLS 1.2 for every client that offers it, because its resumed
     /// handshakes cost the server a seventh of the cryptography; gives up, for those, TLS 1.3 with
@@ -80,26 +80,26 @@ start Tls {
     /// 4.1.3, or it would refuse. "pq": X25519MLKEM768 for every client that has it, even if it
     /// prefers another group; gives up about 25 us of CPU time a handshake, 1.1 KiB more each way,
     /// and a round trip where the client did not guess it.
-    profile: TlsProfile = TlsProfile::Balanced, since "0.1.0", change Restart;
+    profile: TlsProfile = TlsProfile::Balanced, since "0.1.0", change Reload;
     /// Versions offered: "1.2", "1.3".
     versions: TlsVersions = TlsVersions::default(),
-        example "[\"1.3\"]", since "0.1.0", change Restart;
+        example "[\"1.3\"]", since "0.1.0", change Reload;
     /// Cipher suites in the server's order of preference.
     cipher_suites: Option<Vec<CipherSuite>> = None, unset "all, AES-128-GCM first",
         example "[\"TLS13_AES_128_GCM_SHA256\", \"TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256\"]",
-        since "0.1.0", change Restart;
+        since "0.1.0", change Reload;
     /// Key exchange groups allowed: X25519, secp256r1, secp384r1, X25519MLKEM768 (TLS 1.3 only).
     /// Among them the client's order decides, except with the profile "pq".
     groups: Option<Vec<GroupName>> = None,
-        unset "all", example "[\"X25519\", \"secp256r1\"]", since "0.1.0", change Restart;
+        unset "all", example "[\"X25519\", \"secp256r1\"]", since "0.1.0", change Reload;
     /// Authorities (PEM) whose client certificates (X.509 version 3) are asked for and verified.
     client_ca: Option<PathBuf> = None,
-        unset "none", example "\"/etc/ringftpd/clients.pem\"", since "0.1.0", change Restart;
+        unset "none", example "\"/etc/ringftpd/clients.pem\"", since "0.1.0", change Reload;
     /// How long a session ticket resumes. On data connections tickets and session IDs resume as
     /// long as their control connection lives.
     ticket_lifetime: Duration = Duration::from_hours(12),
         within Duration::from_secs(2)..=Duration::from_hours(7 * 24),
-        since "0.1.0", change Restart;
+        since "0.1.0", change Reload;
     /// Whether the kernel seals the records of downloads, so that files go from the page cache to
     /// the network without a copy: "auto" (TLS 1.3, where the kernel's `tls` module has the cipher;
     /// tried at the start) or "off".
@@ -113,38 +113,38 @@ session {
     /// one that does not; of two that do not, neither gets it. A client that never resumes cannot
     /// be told from another program at its address that is there first; PROT C has no such proof at
     /// all.
-    data_resumption: DataResumption = DataResumption::Prefer, since "0.1.0", change Restart;
+    data_resumption: DataResumption = DataResumption::Prefer, since "0.1.0", change Reload;
 }
 
 [policy]
 session {
     /// Text of the 220 greeting.
     greeting: String = "ringftpd ready".to_owned(),
-        within AtMost(200), example "\"The archive\"", since "0.1.0", change Restart;
+        within AtMost(200), example "\"The archive\"", since "0.1.0", change Reload;
     /// Explicit port: refuse USER before AUTH TLS (530, RFC 4217 §10.1).
-    require_control_tls: bool = true, since "0.1.0", change Restart;
+    require_control_tls: bool = true, since "0.1.0", change Reload;
     /// Refuse transfers at protection level Clear (522).
-    require_data_tls: bool = true, since "0.1.0", change Restart;
+    require_data_tls: bool = true, since "0.1.0", change Reload;
     /// Explicit port: let clients end TLS on the control connection with CCC (RFC 4217 §5).
-    allow_ccc: bool = false, since "0.1.0", change Restart;
+    allow_ccc: bool = false, since "0.1.0", change Reload;
     /// AUTH SSL also sets PBSZ 0 and PROT P, as clients older than RFC 4217 expect.
-    auth_ssl_implies_prot_p: bool = false, since "0.1.0", change Restart;
+    auth_ssl_implies_prot_p: bool = false, since "0.1.0", change Reload;
     /// Active mode: PORT and EPRT.
-    allow_active: bool = true, since "0.1.0", change Restart;
+    allow_active: bool = true, since "0.1.0", change Reload;
     /// PORT and EPRT may name another host than the client's (server-to-server transfers; a bounce
     /// risk, RFC 2577 §3).
-    allow_foreign_data_address: bool = false, since "0.1.0", change Restart;
+    allow_foreign_data_address: bool = false, since "0.1.0", change Reload;
     /// Count an upload as complete that ends without TLS close_notify, as some clients end it
     /// (Mono, wput, PyFilesystem, old Perl); then a cut connection passes for a complete file, and
     /// whoever can cut it decides where the file ends (RFC 8446 §6.1). Better set for the users of
     /// such clients alone, see [[users]].
-    lax_upload_eof: bool = false, since "0.1.0", change Restart;
+    lax_upload_eof: bool = false, since "0.1.0", change Reload;
     /// `MDTM 20260101000000 name` sets the time of a file, as some clients expect, where no file
     /// has that whole name.
-    mdtm_may_set: bool = true, since "0.1.0", change Restart;
+    mdtm_may_set: bool = true, since "0.1.0", change Reload;
     /// Names that HOST accepts (RFC 7151); [] accepts any.
     host_names: Vec<VirtualHost> = Vec::new(),
-        unset "any", example "[\"ftp.example.org\"]", since "0.1.0", change Restart;
+        unset "any", example "[\"ftp.example.org\"]", since "0.1.0", change Reload;
 }
 
 [passive]
@@ -156,27 +156,27 @@ start Passive {
     /// IPv4 address shown in the reply to PASV, for servers behind NAT.
     address: Option<Ipv4Addr> = None,
         unset "that of the control connection", example "\"203.0.113.7\"",
-        since "0.1.0", change Restart;
+        since "0.1.0", change Reload;
 }
 
 [limits]
 start Limits {
     /// Sessions of the whole process, divided evenly among the shards.
-    sessions: u32 = 20_000, within 1..=10_000_000, since "0.1.0", change Restart;
+    sessions: u32 = 20_000, within 1..=10_000_000, since "0.1.0", change Reload;
     /// Sessions of one client address (of IPv6: of one /64, from which a client may choose); 0 is
     /// no limit. Each shard counts its own, so the process may have as many times more as it has
     /// shards; with `shards.steering = "source"` all sessions of an address are on one shard, and
     /// its limit is exact.
     sessions_per_ip: Ceiling = Ceiling::NONE,
-        within 0..=10_000_000, since "0.1.0", change Restart;
+        within 0..=10_000_000, since "0.1.0", change Reload;
     /// Sessions of one user; 0 is no limit. Each shard counts its own.
     sessions_per_user: Ceiling = Ceiling::NONE,
-        within 0..=10_000_000, since "0.1.0", change Restart;
+        within 0..=10_000_000, since "0.1.0", change Reload;
     /// TLS handshakes of control connections at the same time, on each shard. Beyond it new
     /// connections wait, and a handshake whose client is silent is dropped for them, the one that
     /// has been silent for longest first: after 0.5 s without a ClientHello, or 2 s in the middle
     /// of the handshake.
-    handshakes: u32 = 1024, within 1..=1_000_000, since "0.1.0", change Restart;
+    handshakes: u32 = 1024, within 1..=1_000_000, since "0.1.0", change Reload;
     /// Time for the client's first TLS message, the ClientHello. On implicit ports the kernel first
     /// keeps a connection to itself until its client sends, which costs no shard; a silent one is
     /// handed over after this time, rounded up to 1, 3, 7 or 15 seconds and so on, and has this
@@ -189,35 +189,39 @@ start Limits {
     /// a keyed digest of address, name, password and the account's hash, in memory alone; some
     /// wrong passwords, and it is forgotten.
     remember_logins: Duration = Duration::from_mins(5),
-        within Duration::ZERO..=Duration::from_hours(1), since "0.1.0", change Restart;
+        within Duration::ZERO..=Duration::from_hours(1), since "0.1.0", change Reload;
     /// How long running transfers may take after SIGTERM.
     shutdown_timeout: Duration = Duration::from_secs(30),
-        within Duration::ZERO..=Duration::from_hours(24), since "0.1.0", change Restart;
+        within Duration::ZERO..=Duration::from_hours(24), since "0.1.0", change Reload;
 }
 session {
+    /// Whether the sessions of a user whom a reload removes or changes (password, certificate,
+    /// home, permissions) end at their next command, with 421. Their transfers in progress go on to
+    /// their end. Without it they go on as they began.
+    end_revoked: bool = true, since "0.1.0", change Reload;
     /// Failed log-ins on one connection until it is closed with 421.
-    login_failures: u32 = 3, within 1..=100, since "0.1.0", change Restart;
+    login_failures: u32 = 3, within 1..=100, since "0.1.0", change Reload;
     /// Delay of the reply to a failed log-in.
     login_failure_delay: Duration = Duration::from_secs(1),
-        within Duration::ZERO..=Duration::from_secs(60), since "0.1.0", change Restart;
+        within Duration::ZERO..=Duration::from_secs(60), since "0.1.0", change Reload;
     /// Time without a command on a control connection (RFC 1123 §4.1.3.2 asks for at least "5m").
     idle_timeout: Duration = Duration::from_mins(5),
         within Duration::from_secs(1)..=Duration::from_hours(24),
-        since "0.1.0", change Restart;
+        since "0.1.0", change Reload;
     /// Time from the greeting to a successful log-in.
     login_timeout: Duration = Duration::from_secs(60),
         within Duration::from_secs(1)..=Duration::from_hours(24),
-        since "0.1.0", change Restart;
+        since "0.1.0", change Reload;
     /// Time for a whole TLS handshake on the control connection. REIN and CCC have as long to leave
     /// TLS, and implicit FTPS then as long again for the new handshake.
     handshake_timeout: Duration = Duration::from_secs(20),
         within Duration::from_secs(1)..=Duration::from_hours(24),
-        since "0.1.0", change Restart;
+        since "0.1.0", change Reload;
     /// Time for a data connection to be established, its TLS handshake included; and how long a
     /// passive port waits for the command that makes use of it.
     data_timeout: Duration = Duration::from_secs(30),
         within Duration::from_secs(1)..=Duration::from_hours(24),
-        since "0.1.0", change Restart;
+        since "0.1.0", change Reload;
     /// How much later than another connection to the same passive port the client's own may come,
     /// if it can be expected to resume the TLS session: behind one that was refused, and, in a
     /// session that has been resumed, behind one that resumes a session of nobody known, until it
@@ -225,22 +229,22 @@ session {
     /// client that has stopped resuming is refused this long after it has come. "0s" waits for
     /// nobody.
     data_proof_timeout: Duration = Duration::from_millis(500),
-        within Duration::ZERO..=Duration::from_secs(60), since "0.1.0", change Restart;
+        within Duration::ZERO..=Duration::from_secs(60), since "0.1.0", change Reload;
     /// Time after which a transfer that moves no byte is ended (426); up to twice as long for a
     /// protected download, whose socket may take a little more at the first deadline.
     stall_timeout: Duration = Duration::from_mins(2),
         within Duration::from_secs(1)..=Duration::from_hours(24),
-        since "0.1.0", change Restart;
+        since "0.1.0", change Reload;
 }
 
 [storage]
 session {
     /// What is left of an upload that did not end cleanly: "delete" (nothing), "keep" (what
     /// arrived, if the name was free).
-    failed_upload: FailedUpload = FailedUpload::Delete, since "0.1.0", change Restart;
+    failed_upload: FailedUpload = FailedUpload::Delete, since "0.1.0", change Reload;
     /// What the 226 after an upload promises: "none" (survives a crash of the server), "data" (the
     /// contents survive a crash of the machine), "full" (so does the name).
-    durability: Durability = Durability::Data, since "0.1.0", change Restart;
+    durability: Durability = Durability::Data, since "0.1.0", change Reload;
     /// A server that is killed leaves the hidden files of STOU, and of every upload where the file
     /// system has no unnamed files (O_TMPFILE). They are removed when no process has them locked
     /// and nobody has touched them for this long: at the start, after this time, from then on after
@@ -248,13 +252,13 @@ session {
     /// other hosts have the same files and not their locks.
     leftover_age: Duration = Duration::from_hours(1),
         within Duration::from_secs(1)..=Duration::from_hours(30 * 24),
-        since "0.1.0", change Restart;
+        since "0.1.0", change Reload;
     /// Digests to make of each upload while it is stored: any of "SHA-256", "SHA-512", "SHA-1",
     /// "MD5" and "CRC32". They are kept with the file (extended attribute user.ringftpd.hash), and
     /// HASH, the X-hash commands and the fact X.hash of MLST are answered from there while inode,
     /// size and modification time are the same. Costs CPU time on the helper threads.
     hash_uploads: HashAlgorithms = HashAlgorithms::NONE,
-        unset "none", example "[\"SHA-256\"]", since "0.1.0", change Restart;
+        unset "none", example "[\"SHA-256\"]", since "0.1.0", change Reload;
 }
 
 [log]
@@ -283,7 +287,7 @@ start Process {
         unset "unchanged", example "\"ftp\"", since "0.1.0", change Restart;
     /// File with further [[users]] tables and nothing else; keep it readable by its owner alone.
     users_file: Option<PathBuf> = None,
-        unset "none", example "\"/etc/ringftpd/users.toml\"", since "0.1.0", change Restart;
+        unset "none", example "\"/etc/ringftpd/users.toml\"", since "0.1.0", change Reload;
 }
         }
     };

@@ -24,6 +24,9 @@ pub use proofs::{PasswordProof, Proofs};
 pub struct UserTable {
     users: BTreeMap<Vec<u8>, User>,
     anonymous: Option<Anonymous>,
+    /// From which generation of the configuration on each account is as it is, by its name; 0, the
+    /// start's, for those that are not here.
+    since: BTreeMap<Vec<u8>, u64>,
     /// What an unknown name is checked against: every hash of the table, or one fresh hash when
     /// there is none.
     decoys: Vec<PasswordHash>,
@@ -89,6 +92,17 @@ pub struct ClientIdentity {
 #[error("log-in refused")]
 pub struct AuthError;
 
+/// How the accounts of one table differ from those of an earlier one: numbers of accounts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AccountChanges {
+    /// That are new.
+    pub added: usize,
+    /// That are gone.
+    pub removed: usize,
+    /// That are others under the same name.
+    pub changed: usize,
+}
+
 /// Two users answer to one name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("user \"{0}\" is configured twice")]
@@ -128,7 +142,59 @@ impl UserTable {
         if decoys.is_empty() {
             decoys.push(PasswordHash::decoy());
         }
-        Ok(Self { users: table, anonymous, decoys, decoy_key: key.finalize().into() })
+        let (since, decoy_key) = (BTreeMap::new(), key.finalize().into());
+        Ok(Self { users: table, anonymous, since, decoys, decoy_key })
+    }
+
+    /// Makes this table the one of `generation`, after `old`: accounts that are the same in both
+    /// are as old as they were, all others begin now. `same_home` compares a home of this table
+    /// with one of the old, whose numbers mean nothing here.
+    pub fn succeed(
+        &mut self,
+        old: &Self,
+        generation: u64,
+        same_home: impl Fn(HomeId, HomeId) -> bool,
+    ) -> AccountChanges {
+        let mut changes = AccountChanges::default();
+        let mut since = BTreeMap::new();
+        for name in self.names() {
+            let before = old.account(name);
+            let same = before.zip(self.account(name)).is_some_and(|(before, now)| {
+                same_home(now.home(), before.home()) && now.is_same_but_home(before)
+            });
+            if !same {
+                since.insert(name.to_vec(), generation);
+            } else if let Some(generation) = old.since.get(name) {
+                since.insert(name.to_vec(), *generation);
+            }
+            changes.added += usize::from(before.is_none());
+            changes.changed += usize::from(before.is_some() && !same);
+        }
+        changes.removed = old.names().filter(|name| self.account(name).is_none()).count();
+        self.since = since;
+        changes
+    }
+
+    /// The generation of the configuration since which the account `name` is as it is; `None` when
+    /// there is none. `name` is that of an [`Account`].
+    #[must_use]
+    pub fn since(&self, name: &str) -> Option<u64> {
+        self.account(name.as_bytes())?;
+        Some(self.since.get(name.as_bytes()).copied().unwrap_or(0))
+    }
+
+    /// The names of all accounts.
+    fn names(&self) -> impl Iterator<Item = &[u8]> {
+        let anonymous = self.anonymous.is_some().then_some(ANONYMOUS_NAMES[0].as_bytes());
+        self.users.keys().map(Vec::as_slice).chain(anonymous)
+    }
+
+    fn account(&self, name: &[u8]) -> Option<Entry<'_>> {
+        let anonymous = || {
+            let anonymous = self.anonymous.as_ref();
+            anonymous.filter(|_| name == ANONYMOUS_NAMES[0].as_bytes()).map(Entry::Anonymous)
+        };
+        self.users.get(name).map(Entry::User).or_else(anonymous)
     }
 
     /// Whether a password for `name` costs a hash, so that the caller must take the helper
@@ -235,6 +301,37 @@ impl UserTable {
     }
 }
 
+/// An account of a table, of either kind.
+#[derive(Clone, Copy)]
+enum Entry<'a> {
+    User(&'a User),
+    Anonymous(&'a Anonymous),
+}
+
+impl Entry<'_> {
+    fn home(self) -> HomeId {
+        match self {
+            Self::User(user) => user.home,
+            Self::Anonymous(anonymous) => anonymous.home,
+        }
+    }
+
+    fn is_same_but_home(self, other: Self) -> bool {
+        match (self, other) {
+            (Self::User(one), Self::User(other)) => {
+                one.password == other.password
+                    && one.certificate == other.certificate
+                    && one.permissions == other.permissions
+                    && one.lax_upload_eof == other.lax_upload_eof
+            }
+            (Self::Anonymous(one), Self::Anonymous(other)) => {
+                one.permissions == other.permissions && one.lax_upload_eof == other.lax_upload_eof
+            }
+            (Self::User(_), Self::Anonymous(_)) | (Self::Anonymous(_), Self::User(_)) => false,
+        }
+    }
+}
+
 impl User {
     fn account(&self) -> Account {
         Account {
@@ -293,6 +390,49 @@ mod tests {
     fn check(table: &UserTable, name: &str, password: &str, expected: Option<&str>) {
         let account = table.verify(name.as_bytes(), password.as_bytes()).ok();
         assert_eq!(account.as_ref().map(|account| account.name.as_str()), expected);
+    }
+
+    /// Whoever is the same keeps the age, whatever number its home has got.
+    #[test]
+    fn accounts_are_as_old_as_they_are_the_same() {
+        let build = |users: &[(&str, u32, Permissions)], anonymous: Option<u32>| {
+            let users = users.iter().map(|&(name, home, permissions)| User {
+                home: HomeId(home),
+                permissions,
+                ..user(name, Some(CHEAP), None)
+            });
+            let permissions = Permissions::READ_ONLY;
+            let anonymous = anonymous.map(|home| Anonymous {
+                home: HomeId(home),
+                permissions,
+                lax_upload_eof: None,
+            });
+            UserTable::new(users.collect(), anonymous).unwrap()
+        };
+        let (all, some) = (Permissions::ALL, Permissions::READ_ONLY);
+        let shifted = |now: HomeId, before: HomeId| now.0 == before.0 + 10;
+        let first = build(&[("a", 1, all), ("b", 2, all), ("c", 3, all)], Some(4));
+        assert_eq!((first.since("a"), first.since("anonymous")), (Some(0), Some(0)));
+        assert_eq!(first.since("d"), None);
+        let users = [("a", 11, all), ("b", 12, some), ("d", 14, all)];
+        let mut second = build(&users, Some(14));
+        let changes = second.succeed(&first, 5, shifted);
+        assert_eq!(changes, AccountChanges { added: 1, removed: 1, changed: 1 });
+        let since =
+            |table: &UserTable| ["a", "b", "c", "d", "anonymous"].map(|name| table.since(name));
+        assert_eq!(since(&second), [Some(0), Some(5), None, Some(5), Some(0)]);
+        // Another home under the same permissions; the ages of the others are carried on.
+        let mut third = build(&[("a", 1, all), ("b", 2, some), ("d", 4, all)], None);
+        let changes = third.succeed(&second, 6, |now, before| now.0 + 10 == before.0 && now.0 != 1);
+        assert_eq!(changes, AccountChanges { added: 0, removed: 1, changed: 1 });
+        assert_eq!(since(&third), [Some(6), Some(5), None, Some(5), None]);
+        // A password, and a user in the place of the anonymous one.
+        let hash = "$5$rounds=1000$otherstring$AH5PD0i.riCRu4BNDy9v7OPV7u3dfLBApcXI6khquVA";
+        let mut other = user("anonymous", Some(hash), None);
+        other.home = HomeId(4);
+        let mut fourth = UserTable::new(vec![other], None).unwrap();
+        fourth.succeed(&first, 7, |_, _| true);
+        assert_eq!(fourth.since("anonymous"), Some(7));
     }
 
     #[test]

@@ -63,6 +63,27 @@ impl Proofs {
         Self { key, lifetime, known: BTreeMap::new(), ends: BTreeSet::new() }
     }
 
+    /// From `now` on each is remembered for `lifetime`. Those there are not remembered for longer
+    /// than that; zero forgets all.
+    pub fn set_lifetime(&mut self, lifetime: Duration, now: Instant) {
+        if lifetime == self.lifetime {
+            return;
+        }
+        if lifetime.is_zero() || self.key.is_none() {
+            *self = Self::new(lifetime);
+            return;
+        }
+        self.lifetime = lifetime;
+        let latest = now + lifetime;
+        while let Some((end, slot)) = self.ends.last().copied().filter(|(end, _)| *end > latest) {
+            self.ends.remove(&(end, slot));
+            self.ends.insert((latest, slot));
+            if let Some(known) = self.known.get_mut(&slot) {
+                known.end = latest;
+            }
+        }
+    }
+
     /// The proof that `password` would be for `name` with the stored `hash`, at `network`.
     pub(super) fn proof(
         &self,
@@ -247,6 +268,32 @@ mod tests {
         }
         assert_eq!(proofs.ends.len(), PROOFS_PER_SHARD_MAX);
         assert!(proofs.is_known(&one, start + MINUTE) && proofs.is_known(&fifth, start));
+    }
+
+    #[test]
+    fn a_shorter_lifetime_is_also_that_of_what_is_remembered() {
+        let start = crate::clock::now();
+        let mut proofs = Proofs::new(10 * MINUTE);
+        let (early, late) = (proof(&proofs, "secret"), {
+            proofs.proof(network(2), b"alice", b"secret", "$5$a").unwrap()
+        });
+        proofs.remember(&early, start);
+        proofs.remember(&late, start + 9 * MINUTE);
+        let now = start + 9 * MINUTE + MINUTE / 2;
+        proofs.set_lifetime(MINUTE, now);
+        assert!(proofs.is_known(&early, start + 10 * MINUTE - Duration::from_millis(1)));
+        assert!(!proofs.is_known(&early, start + 10 * MINUTE));
+        assert!(proofs.is_known(&late, now + MINUTE - Duration::from_millis(1)));
+        assert!(!proofs.is_known(&late, now + MINUTE));
+        assert_eq!((proofs.known.len(), proofs.ends.len()), (2, 2));
+        // A longer one makes nothing older.
+        proofs.set_lifetime(10 * MINUTE, now);
+        assert!(!proofs.is_known(&late, now + MINUTE));
+        proofs.set_lifetime(Duration::ZERO, now);
+        assert!(proofs.known.is_empty() && proofs.ends.is_empty());
+        assert!(proofs.proof(network(1), b"alice", b"secret", "$5$a").is_none());
+        proofs.set_lifetime(MINUTE, now);
+        assert!(proofs.proof(network(1), b"alice", b"secret", "$5$a").is_some());
     }
 
     #[test]

@@ -246,6 +246,7 @@ impl ServeArguments {
             directory: self.directory.clone(),
             user: self.user.clone(),
             password: if self.user.is_some() { password_of_environment()? } else { None },
+            password_hash: None,
             implicit: listeners("--implicit", &self.implicit)?,
             explicit: listeners("--explicit", &self.explicit)?,
             cpus: self.cpus.clone(),

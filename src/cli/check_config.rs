@@ -8,19 +8,19 @@ use super::args::ServeArguments;
 use super::{fail, load, print, report_warnings, tls_setup};
 use crate::clock;
 use crate::config::{
-    Accounts, Ceiling, CertificateSource, Config, Directory, Key, KeyValue, Settings, Steering,
-    Words, cpu_list_text, permission_words,
+    Accounts, Ceiling, CertificateSource, Change, Config, Directory, Key, KeyValue, Settings,
+    Steering, Words, cpu_list_text, keys, permission_words,
 };
 use crate::connection::split;
 use crate::limits::HOMES_PER_SHARD_MAX;
 use crate::sys::cpu::{self, CpuError};
 use crate::sys::host;
 use crate::sys::privileges::Identity;
-use crate::tls::TlsProfile;
+use crate::tls::{ServerCertificate, TlsProfile};
 
 pub(super) fn run(arguments: &ServeArguments) -> ExitCode {
     let config = match load(arguments) {
-        Ok(config) => config,
+        Ok((config, _)) => config,
         Err(message) => return fail(message),
     };
     let available = cpu::available();
@@ -32,9 +32,12 @@ pub(super) fn run(arguments: &ServeArguments) -> ExitCode {
         Err(error) => return fail(error),
     };
     let shards = room.shards;
-    let warnings = match examine(&config, &available, shards) {
+    let warnings = match examine(&config, tls_setup::check(&config), &available, shards) {
         Ok(warnings) => warnings.into_iter().chain(room.warning),
-        Err(message) => return fail(message),
+        Err(problems) => {
+            let lines = problems.iter().map(|(key, message)| format!("{key}: {message}"));
+            return fail(lines.collect::<Vec<_>>().join("\n"));
+        }
     };
     let config_warnings = config.warnings.iter().map(ToString::to_string);
     report_warnings(config_warnings.chain(warnings));
@@ -43,27 +46,33 @@ pub(super) fn run(arguments: &ServeArguments) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// What `serve` would refuse, all of it; nothing is bound, written or given up.
-fn examine(config: &Config, available: &[usize], shards: usize) -> Result<Vec<String>, String> {
+/// What `serve` and a reload would refuse, all of it, by key; nothing is bound, written or given
+/// up. `certificate` is what became of that.
+pub(super) fn examine(
+    config: &Config,
+    certificate: Result<Option<ServerCertificate>, tls_setup::Refused>,
+    available: &[usize],
+    shards: usize,
+) -> Result<Vec<String>, Vec<tls_setup::Refused>> {
     let settings = &config.settings;
     let mut problems = Vec::new();
-    let certificate = tls_setup::check(config).unwrap_or_else(|problem| {
+    let certificate = certificate.unwrap_or_else(|problem| {
         problems.push(problem);
         None
     });
-    problems.extend(missing_cpus(settings, available));
+    problems.extend(missing_cpus(settings, available).map(|problem| ("shards.cpus", problem)));
     if let Some(user) = &settings.process.user
         && let Err(error) = Identity::resolve(user)
     {
-        problems.push(format!("process.user: {error}"));
+        problems.push(("process.user", error.to_string()));
     }
     if let Some(range) = settings.passive.ports
         && let Err(error) = split(range.low()..=range.high(), 0, shards)
     {
-        problems.push(format!("passive.ports: {error}"));
+        problems.push(("passive.ports", error.to_string()));
     }
     if !problems.is_empty() {
-        return Err(problems.join("\n"));
+        return Err(problems);
     }
     let mut warnings = Vec::new();
     warnings.extend(certificate.and_then(|c| tls_setup::validity_warning(&c, clock::unix_time())));
@@ -77,7 +86,7 @@ pub(super) fn missing_cpus(settings: &Settings, available: &[usize]) -> Option<S
     let missing: Vec<_> = cpus.iter().copied().filter(|cpu| !available.contains(cpu)).collect();
     let refused = CpuError::Refused { cpus: cpu_list_text(&missing) };
     let here = cpu_list_text(available);
-    (!missing.is_empty()).then(|| format!("shards.cpus: {refused}; to be had are {here}"))
+    (!missing.is_empty()).then(|| format!("{refused}; to be had are {here}"))
 }
 
 /// What to say about shards that get no session.
@@ -104,6 +113,9 @@ fn describe(config: &Config, shards: u32) -> String {
     }
     describe_descriptors(&mut lines, config.accounts.homes.len(), shards);
     describe_accounts(&mut lines, &config.accounts);
+    let fixed = keys().into_iter().filter(|key| key.change == Change::Restart);
+    let fixed: Vec<_> = fixed.map(|key| key.path()).collect();
+    lines.add("changed by a restart only", fixed.join(", "));
     lines.0
 }
 
@@ -226,7 +238,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::config::{KernelTls, Overrides, keys};
+    use crate::config::{KernelTls, Overrides};
     use crate::protocol::policy::{FileCache, FileRule};
 
     fn config() -> Config {
@@ -300,9 +312,11 @@ mod tests {
 
     #[track_caller]
     fn check_problems(config: &Config, shards: usize, expected: &[&str]) {
-        let problems = examine(config, &[0, 1], shards).err().unwrap_or_default();
-        assert_eq!(problems.lines().count(), expected.len(), "{problems}");
-        for (problem, expected) in problems.lines().zip(expected) {
+        let problems = examine(config, tls_setup::check(config), &[0, 1], shards);
+        let problems = problems.err().unwrap_or_default();
+        assert_eq!(problems.len(), expected.len(), "{problems:?}");
+        for ((key, problem), expected) in problems.iter().zip(expected) {
+            let problem = format!("{key}: {problem}");
             assert!(problem.contains(expected), "{problem}");
         }
     }
@@ -405,7 +419,7 @@ mod tests {
     fn warns_of_what_serve_would_accept() {
         let mut config = config();
         config.settings.limits.sessions = 1;
-        let warnings = examine(&config, &[0, 1], 2).unwrap();
+        let warnings = examine(&config, tls_setup::check(&config), &[0, 1], 2).unwrap();
         let sessions = "limits.sessions: 1 for 2 shards; some shards would serve nobody";
         assert_eq!(warnings, [sessions]);
     }

@@ -5,12 +5,13 @@
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use super::metrics_page::{Format, Page};
+use super::reload::Results;
 use crate::clock;
 use crate::runtime::remote::RemoteSender;
 use crate::shard::{Figures, ListenError, Message};
@@ -38,7 +39,8 @@ impl Endpoint {
         self.address
     }
 
-    /// Serves for as long as the process lives; `lines_dropped` tells how many lines the log lost.
+    /// Serves for as long as the process lives; `lines_dropped` tells how many lines the log lost,
+    /// `reloads` how reloads ended.
     ///
     /// # Errors
     ///
@@ -47,8 +49,9 @@ impl Endpoint {
         self,
         shards: Vec<RemoteSender<Message>>,
         lines_dropped: impl Fn() -> usize + Send + Sync + 'static,
+        reloads: Arc<Results>,
     ) -> Result<(), String> {
-        let source = Arc::new(Source { shards, lines_dropped });
+        let source = Arc::new(Source { shards, lines_dropped, reloads });
         thread::Builder::new()
             .name("metrics".to_owned())
             .spawn(move || accept(&self.listener, &source))
@@ -76,6 +79,7 @@ const FIELDS_MAX: usize = 64;
 struct Source<F> {
     shards: Vec<RemoteSender<Message>>,
     lines_dropped: F,
+    reloads: Arc<Results>,
 }
 
 fn accept<F>(listener: &TcpListener, source: &Arc<Source<F>>)
@@ -197,7 +201,10 @@ impl<F: Fn() -> usize> Source<F> {
         let mut figures: Vec<Figures> = std::iter::from_fn(next).take(self.shards.len()).collect();
         figures.sort_by_key(|figures| figures.shard);
         let lines_dropped = (self.lines_dropped)();
-        Page { shards: self.shards.len(), figures, lines_dropped }
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let reloads = [&self.reloads.succeeded, &self.reloads.failed].map(count);
+        let unix_time = clock::unix_time();
+        Page { shards: self.shards.len(), figures, lines_dropped, reloads, unix_time }
     }
 }
 

@@ -1,6 +1,7 @@
 //! The counters as a page, in one of two formats, and which of them a request asks for.
 
 use std::fmt::{Display, Write};
+use std::time::Duration;
 
 use crate::metrics::{self, Kind};
 use crate::shard::Figures;
@@ -110,6 +111,10 @@ pub(super) struct Page {
     pub(super) shards: usize,
     pub(super) figures: Vec<Figures>,
     pub(super) lines_dropped: usize,
+    /// Reloads that succeeded, and that failed.
+    pub(super) reloads: [u64; 2],
+    /// When it is, since the Unix epoch.
+    pub(super) unix_time: Duration,
 }
 
 impl Page {
@@ -122,6 +127,18 @@ impl Page {
         let help = "Log lines lost because standard error was read too slowly.";
         text.family("log_lines_dropped", "counter", help);
         text.line("log_lines_dropped_total", self.lines_dropped);
+
+        let help = "Reloads of the configuration; one that failed has changed nothing.";
+        text.family("reloads", "counter", help);
+        for (result, count) in ["succeeded", "failed"].into_iter().zip(self.reloads) {
+            text.sample("reloads_total", "result", result, count);
+        }
+
+        if let Some(days) = self.certificate_days() {
+            let help = "Days until the certificate ends, the first of several; negative behind it.";
+            text.family("certificate_days_left", "gauge", help);
+            text.line("certificate_days_left", days);
+        }
 
         text.family("shard_up", "gauge", "Whether the shard answered.");
         for shard in 0..self.shards {
@@ -152,7 +169,18 @@ impl Page {
         }
         text.text
     }
+
+    /// Days until the first certificate ends that a shard has.
+    fn certificate_days(&self) -> Option<i64> {
+        let gauges = self.figures.iter().flat_map(|figures| &figures.gauges);
+        let ends = gauges.filter(|(name, _)| *name == "certificate_not_after");
+        let end = i64::try_from(ends.map(|(_, end)| *end).min()?).ok()?;
+        let now = i64::try_from(self.unix_time.as_secs()).ok()?;
+        Some((end - now).div_euclid(DAY_SECONDS))
+    }
 }
+
+const DAY_SECONDS: i64 = 24 * 60 * 60;
 
 /// A page in the making.
 struct Families {
@@ -177,7 +205,7 @@ impl Families {
         let _ = writeln!(self.text, "ringftpd_{name}{{{label}=\"{labelled}\"}} {value}");
     }
 
-    fn line(&mut self, name: &str, value: usize) {
+    fn line(&mut self, name: &str, value: impl Display) {
         let _ = writeln!(self.text, "ringftpd_{name} {value}");
     }
 }
@@ -255,10 +283,15 @@ mod tests {
         let figures = |shard, logins, sessions| Figures {
             shard,
             counters: vec![("logins", logins), ("handshakes_most", 4), ("uploads", 0)],
-            gauges: vec![("sessions", sessions), ("helper_work_oldest_seconds", 1050)],
+            gauges: vec![
+                ("sessions", sessions),
+                ("certificate_not_after", (12 + shard as u64) * 86_400),
+                ("helper_work_oldest_seconds", 1050),
+            ],
         };
         let figures = vec![figures(0, 3, 1), figures(2, 5, 0)];
-        let page = Page { shards: 3, figures, lines_dropped: 7 };
+        let unix_time = Duration::from_secs(10 * 86_400 + 1);
+        let page = Page { shards: 3, figures, lines_dropped: 7, reloads: [5, 2], unix_time };
         let samples = [
             "# TYPE ringftpd_helper_work_oldest_seconds gauge",
             "ringftpd_helper_work_oldest_seconds{shard=\"2\"} 1.050",
@@ -272,6 +305,10 @@ mod tests {
             "ringftpd_shard_up{shard=\"0\"} 1",
             "ringftpd_shard_up{shard=\"1\"} 0",
             "ringftpd_log_lines_dropped_total 7",
+            "ringftpd_reloads_total{result=\"succeeded\"} 5",
+            "ringftpd_reloads_total{result=\"failed\"} 2",
+            "# TYPE ringftpd_certificate_days_left gauge",
+            "ringftpd_certificate_days_left 1",
         ];
         for (format, own) in [
             (

@@ -8,6 +8,7 @@ mod log_line;
 pub mod logging;
 mod metrics_endpoint;
 mod metrics_page;
+mod reload;
 mod serve;
 mod signals;
 mod tls_setup;
@@ -19,10 +20,11 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::config::{self, Config};
+use crate::config::{self, Config, ConfigError, Files};
 
 pub use args::Arguments;
 use args::{Command, ServeArguments};
+use reload::Origin;
 
 /// Parses the command line and does what it says. Prints help, version and usage errors itself.
 #[must_use]
@@ -46,22 +48,22 @@ fn serve(arguments: &ServeArguments) -> ExitCode {
         Err(message) => return fail(message),
     };
     match load(arguments) {
-        Ok(config) => {
+        Ok((config, mut origin)) => {
             report_warnings(config.warnings.iter());
-            serve::run(config, signals)
+            origin.keep_password(&config);
+            serve::run(config, origin, signals)
         }
         Err(message) => fail(message),
     }
 }
 
-/// The configuration that the arguments ask for.
-fn load(arguments: &ServeArguments) -> Result<Config, String> {
+/// The configuration that the arguments ask for, and what to read it from again.
+fn load(arguments: &ServeArguments) -> Result<(Config, Origin), String> {
     let overrides = arguments.overrides()?;
-    match &arguments.config {
-        Some(path) => Config::load(path, &overrides),
-        None => Config::embedded(&overrides),
-    }
-    .map_err(|error| error.to_string())
+    let origin = Origin { path: arguments.config.clone(), overrides };
+    let config = origin.load(&Files::default());
+    let config = config.map_err(|problems| ConfigError(problems).to_string())?;
+    Ok((config, origin))
 }
 
 /// Writes lines for a person or a pipe to standard output. A reader that went away is no error of

@@ -11,13 +11,16 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::metrics_endpoint::Endpoint;
+use super::reload::{Origin, Reloader, Request, Results, Running};
 use super::signals::{self, Caught, Meaning};
+use super::tls_setup::TlsTexts;
 use super::{banner, check_config, fail, logging, tls_setup};
 use crate::clock;
-use crate::config::{Config, ListenAddress, Settings, Steering};
+use crate::config::{Config, Files, ListenAddress, Settings, Steering};
 use crate::connection::{OpenedHome, split};
 use crate::limits::HOMES_PER_SHARD_MAX;
 use crate::metrics;
+use crate::protocol::policy::FileRule;
 use crate::runtime::remote::{self, RemoteSender};
 use crate::runtime::{ShardThread, spawn_shard};
 use crate::shard::{
@@ -29,8 +32,8 @@ use crate::tls::{SelfSigned, ServerTls};
 use crate::vfs::{Home, RootError};
 
 /// Runs until SIGTERM or SIGINT.
-pub(super) fn run(config: Config, signals: Caught) -> ExitCode {
-    match start(config, signals).and_then(Server::wait) {
+pub(super) fn run(config: Config, origin: Origin, signals: Caught) -> ExitCode {
+    match start(config, origin, signals).and_then(Server::wait) {
         Ok(code) => code,
         Err(message) => fail(message),
     }
@@ -42,6 +45,7 @@ struct Server {
     wakes: mpsc::Receiver<Wake>,
     /// The longest that the end may take.
     patience: Duration,
+    reloads: mpsc::Sender<Request>,
     _log: logging::LogGuard,
 }
 
@@ -49,7 +53,15 @@ struct Server {
 type RunningShard = (RemoteSender<Message>, ShardThread<Report>);
 
 /// Why the main thread woke up.
-enum Wake {
+pub(super) enum Wake {
+    Signal(i32),
+    ShardEnded(usize),
+    /// A reload has set it.
+    ShutdownTimeout(Duration),
+}
+
+/// Why the server ends.
+enum Ending {
     Signal(i32),
     ShardEnded(usize),
 }
@@ -63,7 +75,7 @@ struct Listeners {
 
 /// Everything that needs root comes first, then root is given up, then threads are started: a
 /// thread started earlier would keep root's rights.
-fn start(config: Config, signals: Caught) -> Result<Server, String> {
+fn start(config: Config, origin: Origin, signals: Caught) -> Result<Server, String> {
     let settings = &config.settings;
     let mut cpus =
         settings.shards.cpus.as_ref().map_or_else(cpu::available, |list| list.as_slice().to_vec());
@@ -71,15 +83,15 @@ fn start(config: Config, signals: Caught) -> Result<Server, String> {
         return Err("no CPU to run on: the affinity mask of this process is empty".to_owned());
     }
     if let Some(problem) = check_config::missing_cpus(settings, &cpu::available()) {
-        return Err(problem);
+        return Err(format!("shards.cpus: {problem}"));
     }
     let room = host::check(cpus.len(), settings.process.user.is_some());
     let room = room.map_err(|error| error.to_string())?;
     cpus.truncate(room.shards);
     let files = host::raise_open_files().map_err(|error| error.to_string())?;
-    let (certificate, origin) = tls_setup::load_certificate(&config.certificate)?;
-    let certificates = tls_setup::load_copies(&certificate, &config.certificate, cpus.len())?;
-    let tls = tls_setup::build(&config, certificates)?;
+    let (running, tls) = prepare_tls(config, cpus.len())?;
+    let (config, settings) = (&running.config, &running.config.settings);
+    let certificate = running.texts.certificate().map_err(said)?;
     let listeners = bind(settings, &cpus)?;
     let endpoint = settings.metrics.listen.map(Endpoint::bind).transpose();
     let endpoint = endpoint.map_err(|error| format!("metrics.listen: {error}"))?;
@@ -88,7 +100,7 @@ fn start(config: Config, signals: Caught) -> Result<Server, String> {
     become_user(settings)?;
     // To another user it may be forbidden.
     host::check_io_uring().map_err(|error| error.to_string())?;
-    let (homes, absent) = open_homes(&config, cpus.len())?;
+    let (homes, absent) = open_homes(config, cpus.len())?;
 
     let log = logging::start(&settings.log)?;
     let sessions = u64::from(settings.limits.sessions);
@@ -108,56 +120,71 @@ fn start(config: Config, signals: Caught) -> Result<Server, String> {
     let (sender, wakes) = mpsc::channel();
     watch_signals(signals, sender.clone())?;
     let text = banner::Banner {
-        config: &config,
+        config,
         implicit: &listeners.implicit,
         explicit: &listeners.explicit,
         metrics: endpoint.as_ref().map(Endpoint::address),
         fingerprint: certificate.fingerprint(),
-        self_signed: origin.is_some(),
+        self_signed: running.texts.self_signed.is_some(),
         cpus: &cpus,
     }
     .to_string();
-    if let Some(SelfSigned::Created { reason }) = &origin {
+    if let Some(SelfSigned::Created { reason }) = &running.texts.self_signed {
         tracing::info!(reason, "made a self-signed certificate");
     }
     let own = tls.into_iter().zip(homes);
+    let results = Arc::<Results>::default();
     let means = Means { kernel_tls, reserved_descriptors: reserved.try_into().unwrap_or(i32::MAX) };
     let shards = start_shards(config, &cpus, listeners, own, means, &sender)?;
+    let inboxes: Vec<_> = shards.iter().map(|(inbox, _)| inbox.clone()).collect();
     if let Some(endpoint) = endpoint {
-        let inboxes = shards.iter().map(|(inbox, _)| inbox.clone()).collect();
-        endpoint.start(inboxes, log.dropped_lines())?;
+        endpoint.start(inboxes.clone(), log.dropped_lines(), results.clone())?;
     }
+    let reloader = Reloader { origin, running, shards: inboxes, wakes: sender, results };
+    let reloads = reloader.start()?;
     super::print(text);
-    Ok(Server { shards, wakes, patience, _log: log })
+    Ok(Server { shards, wakes, patience, reloads, _log: log })
+}
+
+/// The configuration with what its certificates are made of, and the TLS of each shard.
+fn prepare_tls(config: Config, shards: usize) -> Result<(Running, Vec<Arc<ServerTls>>), String> {
+    let texts = TlsTexts::read(&config, &Files::default(), None).map_err(said)?;
+    let ticket_secret = tls_setup::new_ticket_secret()?;
+    let tls = texts.build(&config, ticket_secret, shards).map_err(said)?;
+    Ok((Running { config, texts, ticket_secret }, tls))
+}
+
+fn said((key, message): tls_setup::Refused) -> String {
+    format!("{key}: {message}")
 }
 
 impl Server {
     /// Waits for the end: a signal drains the shards, a later SIGINT ends at once. SIGUSR1 asks for
     /// the counters at any time.
-    fn wait(self) -> Result<ExitCode, String> {
+    fn wait(mut self) -> Result<ExitCode, String> {
         let mut code = ExitCode::SUCCESS;
         match self.wake() {
-            Ok(Wake::Signal(signal)) => {
+            Ok(Ending::Signal(signal)) => {
                 tracing::info!(signal = signals::name(signal), "shutting down");
             }
-            Ok(Wake::ShardEnded(shard)) => {
+            Ok(Ending::ShardEnded(shard)) => {
                 tracing::error!(shard, "a shard ended by itself; shutting down");
                 code = ExitCode::FAILURE;
             }
             Err(mpsc::RecvError) => code = ExitCode::FAILURE,
         }
-        self.tell(&Message::Drain);
+        self.tell(|| Message::Drain);
         let deadline = clock::now() + self.patience;
         let mut running = self.shards.len();
         while running > 0 {
             match self.wake_before(deadline) {
-                Some(Wake::ShardEnded(_)) => running -= 1,
+                Some(Ending::ShardEnded(_)) => running -= 1,
                 // Whoever supervises us may repeat SIGTERM; only an impatient person cuts it short.
-                Some(Wake::Signal(signal)) if signals::meaning(signal) == Meaning::Interrupt => {
+                Some(Ending::Signal(signal)) if signals::meaning(signal) == Meaning::Interrupt => {
                     tracing::warn!("interrupted: transfers are cut off");
                     return Ok(ExitCode::FAILURE);
                 }
-                Some(Wake::Signal(_)) => {}
+                Some(Ending::Signal(_)) => {}
                 None => {
                     tracing::error!(
                         running,
@@ -178,40 +205,51 @@ impl Server {
     }
 
     /// The next event that has to do with the end.
-    fn wake(&self) -> Result<Wake, mpsc::RecvError> {
+    fn wake(&mut self) -> Result<Ending, mpsc::RecvError> {
         loop {
-            if let Some(wake) = self.sort(self.wakes.recv()?) {
-                return Ok(wake);
+            let wake = self.wakes.recv()?;
+            if let Some(ending) = self.sort(wake) {
+                return Ok(ending);
             }
         }
     }
 
     /// The same before `deadline`; nothing then, and when there is nobody left to wake us.
-    fn wake_before(&self, deadline: Instant) -> Option<Wake> {
+    fn wake_before(&mut self, deadline: Instant) -> Option<Ending> {
         loop {
             let left = deadline.saturating_duration_since(clock::now());
-            if let Some(wake) = self.sort(self.wakes.recv_timeout(left).ok()?) {
-                return Some(wake);
+            let wake = self.wakes.recv_timeout(left).ok()?;
+            if let Some(ending) = self.sort(wake) {
+                return Some(ending);
             }
         }
     }
 
     /// Gives back what has to do with the end, and does what all else asks for.
-    fn sort(&self, wake: Wake) -> Option<Wake> {
-        let Wake::Signal(signal) = wake else { return Some(wake) };
+    fn sort(&mut self, wake: Wake) -> Option<Ending> {
+        let signal = match wake {
+            Wake::Signal(signal) => signal,
+            Wake::ShardEnded(shard) => return Some(Ending::ShardEnded(shard)),
+            Wake::ShutdownTimeout(timeout) => {
+                self.patience = timeout + END_GRACE;
+                return None;
+            }
+        };
         match signals::meaning(signal) {
-            Meaning::Drain | Meaning::Interrupt => return Some(wake),
-            Meaning::Counters => self.tell(&Message::LogCounters),
+            Meaning::Drain | Meaning::Interrupt => return Some(Ending::Signal(signal)),
+            Meaning::Counters => self.tell(|| Message::LogCounters),
+            // Its thread lives as long as this one.
+            Meaning::Reload => drop(self.reloads.send(Request::Signal)),
             Meaning::Nothing => signals::log_ignored(signal),
         }
         None
     }
 
     /// Tells every shard.
-    fn tell(&self, message: &Message) {
+    fn tell(&self, message: impl Fn() -> Message) {
         for (inbox, _) in &self.shards {
             // A shard that is gone already is found out by its join.
-            let _ = inbox.send(message.clone());
+            let _ = inbox.send(message());
         }
     }
 }
@@ -365,9 +403,7 @@ fn open_homes(
     shards: usize,
 ) -> Result<(Vec<Vec<OpenedHome>>, Vec<String>), String> {
     let homes = &config.accounts.homes;
-    let directories = config.settings.directories.iter();
-    let rules: Arc<[_]> =
-        directories.map(|directory| (directory.path.clone(), directory.rule)).collect();
+    let rules = rules(config);
     let open = |path: &PathBuf| {
         let home = Arc::new(Home::new(path.clone(), rules.clone()));
         match home.open() {
@@ -396,6 +432,12 @@ fn open_homes(
     Ok((all, warnings))
 }
 
+/// The directories with rules of their own, as homes take them.
+pub(super) fn rules(config: &Config) -> Arc<[(PathBuf, FileRule)]> {
+    let directories = config.settings.directories.iter();
+    directories.map(|directory| (directory.path.clone(), directory.rule)).collect()
+}
+
 /// Descriptors that the homes hold: the shards may have handles of their own, or common ones.
 fn handles_of(homes: &[Vec<OpenedHome>]) -> u64 {
     let opened = homes.iter().flatten().filter_map(|home| home.root.as_ref());
@@ -420,7 +462,7 @@ struct Means {
 }
 
 fn start_shards(
-    config: Config,
+    config: &Config,
     cpus: &[usize],
     listeners: Listeners,
     own: impl Iterator<Item = (Arc<ServerTls>, Vec<OpenedHome>)>,
@@ -428,7 +470,6 @@ fn start_shards(
     wakes: &mpsc::Sender<Wake>,
 ) -> Result<Vec<RunningShard>, String> {
     let Config { settings, accounts, .. } = config;
-    let users = Arc::new(accounts.users);
     let count = u32::try_from(cpus.len()).unwrap_or(u32::MAX);
     let mut shards = Vec::new();
     let parts = cpus.iter().zip(listeners.per_shard).zip(own);
@@ -447,7 +488,7 @@ fn start_shards(
             listeners,
             settings: Arc::new(settings.clone()),
             tls,
-            users: Arc::new(users.clone()),
+            users: Arc::new(accounts.users.clone()),
             homes,
             passive,
             sessions_max: share(settings.limits.sessions, number, count),

@@ -11,6 +11,7 @@ use signal_hook::iterator::Signals;
 use signal_hook::low_level::signal_name;
 
 /// Signals that would end a process that says nothing about them, and that nobody means so here.
+/// SIGHUP comes for a reload, also to a server that still starts and has nothing to reload.
 /// SIGQUIT is not among them: it is the way to a core file of a running server.
 const HARMLESS: [i32; 6] = [SIGHUP, SIGUSR2, SIGALRM, SIGVTALRM, SIGPROF, SIGIO];
 
@@ -26,6 +27,8 @@ pub(super) enum Meaning {
     Interrupt,
     /// SIGUSR1: the counters, into the log.
     Counters,
+    /// SIGHUP: a reload.
+    Reload,
     /// Nothing; logged.
     Nothing,
 }
@@ -68,6 +71,7 @@ pub(super) const fn meaning(signal: i32) -> Meaning {
         SIGTERM => Meaning::Drain,
         SIGINT => Meaning::Interrupt,
         SIGUSR1 => Meaning::Counters,
+        SIGHUP => Meaning::Reload,
         _ => Meaning::Nothing,
     }
 }
@@ -79,17 +83,9 @@ pub(super) fn name(signal: i32) -> &'static str {
 
 /// Says that nothing follows from `signal`.
 pub(super) fn log_ignored(signal: i32) {
-    let signal_name = name(signal);
-    if signal == SIGHUP {
-        tracing::warn!(
-            signal = signal_name,
-            "the configuration is not read again while the server runs; restart the server for \
-             changes to it, to users and to certificates"
-        );
-    } else {
-        tracing::warn!(
-            signal = signal_name,
-            "this signal means nothing here; SIGTERM ends the server, SIGUSR1 logs its counters"
-        );
-    }
+    tracing::warn!(
+        signal = name(signal),
+        "this signal means nothing here; SIGTERM ends the server, SIGHUP reloads its \
+         configuration, SIGUSR1 logs its counters"
+    );
 }

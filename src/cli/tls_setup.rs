@@ -6,39 +6,117 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::{CertificateSource, CipherSuite, Config, GroupName, KernelTls, Tls};
+use crate::config::{CertificateSource, CipherSuite, Config, Files, GroupName, KernelTls, Tls};
 use crate::sys::ktls;
-use crate::tls::{PemText, SelfSigned, ServerCertificate, ServerTls, TlsOptions, Validity};
+use crate::tls::{
+    PemText, SelfSigned, ServerCertificate, ServerTls, TlsOptions, Validity, self_signed_chain,
+    self_signed_key,
+};
 
-/// The certificate to serve, and where a self-signed one came from.
-pub(super) fn load_certificate(
-    source: &CertificateSource,
-) -> Result<(ServerCertificate, Option<SelfSigned>), String> {
-    match source {
-        CertificateSource::Files { chain, key } => ServerCertificate::load(chain, key)
-            .map(|certificate| (certificate, None))
-            .map_err(|error| error.to_string()),
-        CertificateSource::SelfSigned { directory } => {
-            let mut names: Vec<String> =
-                ["localhost", "127.0.0.1", "::1"].map(str::to_owned).to_vec();
-            names.extend(host_name().filter(|name| name != "localhost"));
-            std::fs::create_dir_all(directory)
-                .map_err(|error| format!("cannot make {}: {error}", directory.display()))?;
-            ServerCertificate::load_or_create_self_signed(directory, &names)
-                .map(|(certificate, origin)| (certificate, Some(origin)))
-                .map_err(|error| error.to_string())
-        }
+/// Something about TLS that cannot be: the key that it concerns, and a sentence.
+pub(super) type Refused = (&'static str, String);
+
+/// The texts that TLS is made of. They are read once, so that every shard gets the same.
+#[derive(Clone, Debug)]
+pub(super) struct TlsTexts {
+    /// Chain and key.
+    certificate: (PemText, PemText),
+    client_ca: Option<PemText>,
+    /// Where a self-signed certificate came from.
+    pub(super) self_signed: Option<SelfSigned>,
+}
+
+impl TlsTexts {
+    /// Reads what `config` names. A self-signed certificate is made if there is none; the one that
+    /// `running` has stays.
+    pub(super) fn read(
+        config: &Config,
+        files: &Files,
+        running: Option<&Self>,
+    ) -> Result<Self, Refused> {
+        let (certificate, self_signed) = match &config.certificate {
+            CertificateSource::Files { chain, key } => (read_pair(files, chain, key)?, None),
+            CertificateSource::SelfSigned { directory } => match running {
+                Some(Self { certificate, self_signed: Some(_), .. }) => {
+                    (certificate.clone(), Some(SelfSigned::Reused))
+                }
+                _ => {
+                    let origin = make_self_signed(directory)?;
+                    let chain = self_signed_chain(directory);
+                    (read_pair(files, &chain, &self_signed_key(directory))?, Some(origin))
+                }
+            },
+        };
+        let client_ca = read_client_ca(config, files)?;
+        Ok(Self { certificate, client_ca, self_signed })
+    }
+
+    /// What of it differs from `running`, by key.
+    pub(super) fn difference(&self, running: &Self) -> Vec<&'static str> {
+        let octets = |text: &PemText| text.pem.clone();
+        let pair = |(chain, key): &(PemText, PemText)| (octets(chain), octets(key));
+        let ca = |texts: &Self| texts.client_ca.as_ref().map(octets);
+        let certificate = pair(&self.certificate) != pair(&running.certificate);
+        let mut keys = Vec::new();
+        keys.extend(certificate.then_some("tls.certificate"));
+        keys.extend((ca(self) != ca(running)).then_some("tls.client_ca"));
+        keys
+    }
+
+    /// The certificate that clients get.
+    pub(super) fn certificate(&self) -> Result<ServerCertificate, Refused> {
+        let (chain, key) = &self.certificate;
+        let certificate = ServerCertificate::from_pem(chain, key);
+        certificate.map_err(|error| ("tls.certificate", error.to_string()))
+    }
+
+    /// Everything TLS of a configuration, once for each shard. So every handshake counts
+    /// references, to certificate, key and configuration, that are its shard's own. The ticket
+    /// secret is common to all.
+    pub(super) fn build(
+        &self,
+        config: &Config,
+        ticket_secret: [u8; 32],
+        shards: usize,
+    ) -> Result<Vec<Arc<ServerTls>>, Refused> {
+        (0..shards).map(|_| build_one(config, self, ticket_secret)).collect()
     }
 }
 
-/// `first`, and the same loaded again for every shard but one. A clone would share its parts.
-pub(super) fn load_copies(
-    first: &ServerCertificate,
-    source: &CertificateSource,
-    shards: usize,
-) -> Result<Vec<ServerCertificate>, String> {
-    let again = || load_certificate(source).map(|(certificate, _)| certificate);
-    std::iter::once(Ok(first.clone())).chain((1..shards).map(|_| again())).collect()
+fn read_pair(files: &Files, chain: &Path, key: &Path) -> Result<(PemText, PemText), Refused> {
+    let read = |name, path: &Path, action| {
+        let text = PemText::take(path, action, files.read(path));
+        text.map_err(|error| (name, error.to_string()))
+    };
+    Ok((
+        read("tls.certificate", chain, "read the certificate file")?,
+        read("tls.key", key, "read the key file")?,
+    ))
+}
+
+fn read_client_ca(config: &Config, files: &Files) -> Result<Option<PemText>, Refused> {
+    let Some(path) = &config.settings.tls.client_ca else { return Ok(None) };
+    let text = PemText::take(path, "read tls.client_ca", files.read(path));
+    text.map(Some).map_err(|error| ("tls.client_ca", error.to_string()))
+}
+
+/// Sees to it that there is one in `directory`.
+fn make_self_signed(directory: &Path) -> Result<SelfSigned, Refused> {
+    let refused = |text: String| ("tls.certificate", text);
+    let mut names: Vec<String> = ["localhost", "127.0.0.1", "::1"].map(str::to_owned).to_vec();
+    names.extend(host_name().filter(|name| name != "localhost"));
+    std::fs::create_dir_all(directory)
+        .map_err(|error| refused(format!("cannot make {}: {error}", directory.display())))?;
+    ServerCertificate::load_or_create_self_signed(directory, &names)
+        .map(|(_, origin)| origin)
+        .map_err(|error| refused(error.to_string()))
+}
+
+/// What all ticket keys are made of; the same as long as the process lives.
+pub(super) fn new_ticket_secret() -> Result<[u8; 32], String> {
+    let mut secret = [0; 32];
+    aws_lc_rs::rand::fill(&mut secret).map_err(|_| "no random numbers".to_owned())?;
+    Ok(secret)
 }
 
 /// What the kernel's TLS can do, or why nothing; `None` when it shall not be used.
@@ -50,29 +128,14 @@ pub(super) fn kernel_tls(settings: &Tls) -> Option<Result<ktls::Abilities, Strin
     }
 }
 
-/// Everything TLS of a configuration, or what is wrong with it: once for each of `certificates`,
-/// which are the same one loaded once for each shard. So every handshake counts references, to
-/// certificate, key and configuration, that are its shard's own. The ticket secret is common to
-/// all.
-pub(super) fn build(
-    config: &Config,
-    certificates: Vec<ServerCertificate>,
-) -> Result<Vec<Arc<ServerTls>>, String> {
-    let mut ticket_secret = [0; 32];
-    aws_lc_rs::rand::fill(&mut ticket_secret).map_err(|_| "no random numbers".to_owned())?;
-    let one = |certificate| build_one(config, certificate, ticket_secret);
-    certificates.into_iter().map(one).collect()
-}
-
 fn build_one(
     config: &Config,
-    certificate: ServerCertificate,
+    texts: &TlsTexts,
     ticket_secret: [u8; 32],
-) -> Result<Arc<ServerTls>, String> {
+) -> Result<Arc<ServerTls>, Refused> {
     let settings = &config.settings;
-    let read_ca = |path: &Path| PemText::read(path, "read tls.client_ca");
-    let client_ca = settings.tls.client_ca.as_deref().map(read_ca).transpose();
-    let client_ca = client_ca.map_err(|error| error.to_string())?;
+    let certificate = texts.certificate()?;
+    let client_ca = texts.client_ca.clone();
     let client_fingerprints: BTreeSet<[u8; 32]> = config
         .accounts
         .users
@@ -95,23 +158,23 @@ fn build_one(
         ticket_secret,
         ticket_lifetime: settings.tls.ticket_lifetime,
     })
-    .map_err(|error| error.to_string())
+    .map_err(|error| ("tls", error.to_string()))
 }
 
-/// Checks all that [`load_certificate`] and [`build`] do, and writes nothing. Returns the
-/// certificate if it is the operator's; a self-signed one is made, or made anew, by `serve`.
-pub(super) fn check(config: &Config) -> Result<Option<ServerCertificate>, String> {
-    let files = match &config.certificate {
-        CertificateSource::Files { .. } => true,
-        CertificateSource::SelfSigned { .. } => false,
-    };
-    let certificate = if files {
-        load_certificate(&config.certificate)?.0
-    } else {
-        ServerCertificate::ephemeral().map_err(|error| error.to_string())?
-    };
-    build(config, vec![certificate.clone()])?;
-    Ok(files.then_some(certificate))
+/// Checks all that [`TlsTexts`] does, and writes nothing. Returns the certificate if it is the
+/// operator's; a self-signed one is made, or made anew, by `serve`.
+pub(super) fn check(config: &Config) -> Result<Option<ServerCertificate>, Refused> {
+    let files = Files::default();
+    if let CertificateSource::Files { .. } = &config.certificate {
+        let texts = TlsTexts::read(config, &files, None)?;
+        texts.build(config, [0; 32], 1)?;
+        return texts.certificate().map(Some);
+    }
+    let certificate = ServerCertificate::ephemeral_pair();
+    let certificate = certificate.map_err(|error| ("tls.certificate", error.to_string()))?;
+    let client_ca = read_client_ca(config, &files)?;
+    TlsTexts { certificate, client_ca, self_signed: None }.build(config, [0; 32], 1)?;
+    Ok(None)
 }
 
 /// What to say about a certificate that clients refuse, or will soon: the server's own, or one
@@ -144,12 +207,12 @@ fn validity_finding(validity: Validity, unix_time: Duration) -> Option<String> {
     if not_after < unix_time {
         let days = days_between(not_after, unix_time);
         return Some(format!(
-            "expired {days} days ago; clients will refuse it: renew it and restart the server"
+            "expired {days} days ago; clients will refuse it: renew it and reload the server"
         ));
     }
     let days = days_between(unix_time, not_after);
     (days < VALIDITY_DAYS_MIN)
-        .then(|| format!("ends in {days} days; renew it and restart the server"))
+        .then(|| format!("ends in {days} days; renew it and reload the server"))
 }
 
 const DAY_SECONDS: u64 = 24 * 60 * 60;

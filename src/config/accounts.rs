@@ -2,6 +2,7 @@
 //! from the configuration file, the users file or the command line.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use toml::de::DeValue;
 
@@ -21,7 +22,7 @@ use crate::protocol::hexadecimal;
 #[derive(Debug)]
 pub struct Accounts {
     /// The users.
-    pub users: UserTable,
+    pub users: Arc<UserTable>,
     /// Home directories; a [`HomeId`] is an index into them.
     pub homes: Vec<PathBuf>,
 }
@@ -31,14 +32,14 @@ pub(super) const ANONYMOUS: KeyTable = key_table! {
     /// The user "anonymous", also "ftp", with any password; exists only when this table does.
     [anonymous] "[anonymous]";
     /// The directory it sees as /.
-    home: String, example "\"/srv/ftp\"", since "0.1.0", change Restart;
+    home: String, example "\"/srv/ftp\"", since "0.1.0", change Reload;
     /// As in [[users]].
     permissions: Vec<String>,
         unset "[\"read\", \"list\"]", example "[\"read\", \"list\"]",
-        since "0.1.0", change Restart;
+        since "0.1.0", change Reload;
     /// As in [[users]].
     lax_upload_eof: bool,
-        unset "policy.lax_upload_eof", example "false", since "0.1.0", change Restart;
+        unset "policy.lax_upload_eof", example "false", since "0.1.0", change Reload;
 };
 
 /// The keys of `[[users]]`.
@@ -46,13 +47,13 @@ pub(super) const USERS: KeyTable = key_table! {
     /// One table a user. `ringftpd user add` writes them.
     [users] "[[users]]";
     /// The name.
-    name: String, example "\"alice\"", since "0.1.0", change Restart;
+    name: String, example "\"alice\"", since "0.1.0", change Reload;
     /// The directory alice sees as /. Each log-in looks where this pathname leads: a directory made
     /// anew, a mount or a symbolic link that was turned is seen by the next log-in, and sessions
     /// that are in keep what they have. While nothing is there, log-ins get 530 and the log says
     /// why. Who may rename in the directories above it, or turn a link on the way, decides what
     /// alice sees.
-    home: String, example "\"/srv/alice\"", since "0.1.0", change Restart;
+    home: String, example "\"/srv/alice\"", since "0.1.0", change Reload;
     /// All there are:
     ///   read       RETR, HASH
     ///   list       LIST, NLST, MLSD, MLST
@@ -71,17 +72,17 @@ pub(super) const USERS: KeyTable = key_table! {
     permissions: Vec<String>,
         unset "[\"read\", \"list\"]",
         example "[\"read\", \"list\", \"write\", \"append\", \"delete\", \"rename\", \"mkdir\"]",
-        since "0.1.0", change Restart;
+        since "0.1.0", change Reload;
     /// In place of policy.lax_upload_eof, for this user.
     lax_upload_eof: bool,
-        unset "policy.lax_upload_eof", example "false", since "0.1.0", change Restart;
+        unset "policy.lax_upload_eof", example "false", since "0.1.0", change Reload;
     /// A hash: argon2id, bcrypt ($2b$), scrypt ($scrypt$) or SHA-crypt ($5$, $6$).
     password: String,
         example concat!(
             "\"$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$",
             "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\""
         ),
-        since "0.1.0", change Restart;
+        since "0.1.0", change Reload;
     /// Log-in without password by client certificate: its SHA-256 fingerprint, or its subject; with
     /// both, both must match.
     certificate_sha256: String,
@@ -89,12 +90,12 @@ pub(super) const USERS: KeyTable = key_table! {
             "\"e3:b0:c4:42:98:fc:1c:14:9a:fb:f4:c8:99:6f:b9:24:",
             "27:ae:41:e4:64:9b:93:4c:a4:95:99:1b:78:52:b8:55\""
         ),
-        since "0.1.0", change Restart;
+        since "0.1.0", change Reload;
     /// The subject of such a certificate, which needs tls.client_ca. It is RFC 4514 text, most
     /// specific part first, all of its parts: `openssl x509 -noout -subject -nameopt RFC2253 -in
     /// FILE` prints it. Values are compared exactly; spaces around "," "+" "=" and the case of
     /// types do not matter.
-    certificate_subject: String, example "\"CN=alice,O=Example\"", since "0.1.0", change Restart;
+    certificate_subject: String, example "\"CN=alice,O=Example\"", since "0.1.0", change Reload;
 };
 
 /// A permission's word and its field.
@@ -238,7 +239,8 @@ impl Found {
     /// The table. Duplicates were reported when they were read.
     pub(super) fn into_accounts(self) -> Result<Accounts, DuplicateUser> {
         let users = self.users.into_iter().map(|found| found.user).collect();
-        Ok(Accounts { users: UserTable::new(users, self.anonymous)?, homes: self.homes })
+        let users = Arc::new(UserTable::new(users, self.anonymous)?);
+        Ok(Accounts { users, homes: self.homes })
     }
 
     fn check_name(&self, section: &Section<'_, '_>, name: &str) {

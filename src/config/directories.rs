@@ -24,11 +24,11 @@ pub(super) const DIRECTORIES: KeyTable = key_table! {
     /// lead to elsewhere do not follow.
     [directories] "[[directories]]";
     /// The directory.
-    path: String, example "\"/srv/archive\"", since "0.1.0", change Restart;
+    path: String, example "\"/srv/archive\"", since "0.1.0", change Reload;
     /// "page": through the kernel's page cache, as everywhere else. "direct": past it, straight
     /// from the disk (O_DIRECT), for downloads and for digests (HASH), so that a large tree that is
     /// read rarely does not push out what is read often.
-    cache: FileCache, unset "\"page\"", example "\"direct\"", since "0.1.0", change Restart;
+    cache: FileCache, unset "\"page\"", example "\"direct\"", since "0.1.0", change Reload;
     /// true: nobody changes a file here while it is sent, and until the client has all of it; the
     /// server takes your word. With a network card that seals TLS records, the kernel's TLS
     /// (`tls.ktls`) then sends from the page cache without a last copy; without such a card nothing
@@ -37,7 +37,7 @@ pub(super) const DIRECTORIES: KeyTable = key_table! {
     /// changes: uploads do it so, but for those that append (APPE, REST). A name that a symbolic
     /// link is part of is not taken as immutable. Not with cache = "direct", whose files never go
     /// that way.
-    immutable: bool, unset "false", example "false", since "0.1.0", change Restart;
+    immutable: bool, unset "false", example "false", since "0.1.0", change Reload;
 };
 
 /// Reads `[[directories]]`. `kernel_tls` is whether the kernel may seal anything at all.

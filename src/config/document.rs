@@ -2,6 +2,7 @@
 //! positions and the bookkeeping of known keys; knows no key itself.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -9,6 +10,7 @@ use std::path::{Path, PathBuf};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::files::Files;
 use super::value::string;
 
 /// One mistake, or one doubtful value, and where it stands.
@@ -55,11 +57,13 @@ impl fmt::Display for Problem {
 
 /// One TOML text under inspection: collects errors, warnings and the keys that were asked for.
 pub(super) struct Document<'a> {
+    files: &'a Files,
     path: &'a Path,
     text: &'a str,
     errors: RefCell<Vec<Problem>>,
     warnings: RefCell<Vec<Problem>>,
     known: RefCell<Vec<String>>,
+    lines: RefCell<BTreeMap<String, usize>>,
 }
 
 /// What a [`Document`] collected.
@@ -69,6 +73,8 @@ pub(super) struct Findings {
     pub(super) warnings: Vec<Problem>,
     /// Every key asked for, with its section.
     pub(super) known: Vec<String>,
+    /// Where keys stand that are there, with their sections.
+    pub(super) lines: BTreeMap<String, usize>,
 }
 
 /// One table of a document. Keys are taken out one by one; [`Section::finish`] refuses the rest.
@@ -81,9 +87,13 @@ pub(super) struct Section<'d, 'a> {
 }
 
 impl<'a> Document<'a> {
-    pub(super) fn new(path: &'a Path, text: &'a str) -> Self {
-        let (errors, warnings, known) = Default::default();
-        Self { path, text, errors, warnings, known }
+    pub(super) fn new(files: &'a Files, path: &'a Path, text: &'a str) -> Self {
+        let (errors, warnings, known, lines) = Default::default();
+        Self { files, path, text, errors, warnings, known, lines }
+    }
+
+    pub(super) fn files(&self) -> &'a Files {
+        self.files
     }
 
     /// Parses the text. Syntax errors are collected; then the rest is not looked at, for its
@@ -121,6 +131,7 @@ impl<'a> Document<'a> {
             errors: self.errors.into_inner(),
             warnings: self.warnings.into_inner(),
             known: self.known.into_inner(),
+            lines: self.lines.into_inner(),
         };
         findings.errors.sort();
         findings.warnings.sort();
@@ -208,6 +219,11 @@ impl<'d, 'a> Section<'d, 'a> {
         }
     }
 
+    /// Where the texts of files come from.
+    pub(super) fn files(&self) -> &'a Files {
+        self.document.files()
+    }
+
     /// A pathname; relative ones start at the directory of the file.
     pub(super) fn path(&self, value: &DeValue<'_>) -> Result<PathBuf, String> {
         string(value).map(|path| self.document.directory().join(path))
@@ -265,8 +281,11 @@ impl<'d, 'a> Section<'d, 'a> {
     pub(super) fn finish(&self) {
         let known = self.known.borrow();
         for (key, _) in self.table.into_iter().flatten() {
-            if !known.contains(&key.get_ref().as_ref()) {
-                let line = self.document.line(&key.span());
+            let line = self.document.line(&key.span());
+            if known.contains(&key.get_ref().as_ref()) {
+                let key = self.full_key(key.get_ref());
+                self.document.lines.borrow_mut().insert(key, line);
+            } else {
                 let message = format!("unknown key; known here: {}", known.join(", "));
                 self.document.error(line, &self.full_key(key.get_ref()), message);
             }

@@ -33,17 +33,15 @@ pub struct Key {
 
 /// When the server obeys a changed value of a key. The word is a promise to operators: a key is
 /// [`Change::Reload`] only if the code that obeys it takes the new value from a running server's
-/// reload. No reload exists yet, so every key is [`Change::Restart`].
+/// reload.
 ///
-/// A reload reads the file as a start does, and refuses it as a whole if anything is wrong. Then it
-/// compares each key with the running settings: of the `Reload` ones it hands the new values to the
-/// shards, and it names those `Restart` ones that differ in the log, for they stay as they are.
-/// Candidates are the keys in the blocks `session` of the table: each session holds the
-/// [`Policy`](crate::protocol::policy::Policy) it began with, so that a shard which gets a new one
-/// changes it for sessions to come and for no other.
+/// A reload reads the file as a start does, and refuses it as a whole if anything is wrong, or if a
+/// `Restart` key would change. Of the `Reload` ones it hands the values to the shards. Each session
+/// holds the [`Policy`](crate::protocol::policy::Policy) it began with, and each transfer that of
+/// its beginning, so that a shard which gets another changes it for those to come and for no other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// At a reload, by sessions that begin after it.
+    /// At a reload, by sessions and transfers that begin after it.
     Reload,
     /// At the next start.
     Restart,

@@ -11,7 +11,6 @@ use toml::de::DeValue;
 use tracing::level_filters::LevelFilter;
 
 use super::document::Section;
-use super::files::check_readable;
 use super::value::{
     CpuList, ListenAddress, PortRange, boolean, duration, duration_text, number, parsed, string,
     word,
@@ -272,7 +271,7 @@ impl Value for Option<PathBuf> {
     fn read(section: &Section<'_, '_>, key: &'static str, (): &()) -> Option<Self> {
         let readable = |value: &DeValue<'_>| {
             let path = section.path(value)?;
-            check_readable(&path).map(|()| path)
+            section.files().check_readable(&path).map(|()| path)
         };
         section.get(key, readable).map(Some)
     }

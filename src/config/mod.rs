@@ -3,6 +3,7 @@
 //! and homes it names exist and that somebody can log in. Binds, loads and starts nothing.
 
 mod accounts;
+mod difference;
 mod directories;
 mod document;
 mod files;
@@ -15,23 +16,25 @@ pub(crate) mod tests;
 mod tls;
 mod value;
 
+use std::collections::BTreeMap;
 use std::fmt;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use tracing::level_filters::LevelFilter;
 
 use accounts::{Found, nobody};
 use document::{Document, Findings, Section};
-use files::{check_directory, check_readable, exposed};
+use files::check_directory;
 
 use crate::auth::{Password, PasswordHash};
 
 pub use accounts::{
     Accounts, certificate_subject, parse_fingerprint, permission_word, permission_words, user_name,
 };
+pub use difference::Difference;
 pub use directories::Directory;
 pub use document::Problem;
+pub use files::{FileText, Files};
 pub use key::{Change, Key, KeyValue};
 pub use kind::{Ceiling, Percent, Words};
 pub use reference::{keys, reference};
@@ -55,6 +58,17 @@ pub struct Config {
     pub announced: Option<AnnouncedUser>,
     /// Values that work but deserve a second look.
     pub warnings: Vec<Problem>,
+    /// Its file, and where keys stand in it.
+    places: Places,
+}
+
+/// Where the keys of a configuration stand.
+#[derive(Debug, Default)]
+struct Places {
+    /// `None` without a file.
+    file: Option<PathBuf>,
+    /// Lines of the keys that are there.
+    lines: BTreeMap<String, usize>,
 }
 
 /// The user of `--user`.
@@ -79,6 +93,8 @@ pub struct Overrides {
     pub user: Option<String>,
     /// Password of `user`; generated when missing.
     pub password: Option<Password>,
+    /// Hash of that password, where it was made before.
+    pub password_hash: Option<PasswordHash>,
     /// Replaces `listen.implicit`.
     pub implicit: Option<Vec<ListenAddress>>,
     /// Replaces `listen.explicit`.
@@ -103,9 +119,6 @@ pub struct Overrides {
 const IMPLICIT_PORTS: [u16; 2] = [990, 9990];
 const EXPLICIT_PORTS: [u16; 2] = [21, 2121];
 
-/// Largest configuration file, octets.
-const FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
-
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, problem) in self.0.iter().enumerate() {
@@ -125,11 +138,24 @@ impl Config {
     ///
     /// Every mistake found, with file, line and key.
     pub fn load(path: &Path, overrides: &Overrides) -> Result<Self, ConfigError> {
+        Self::load_from(&Files::default(), path, overrides)
+    }
+
+    /// As [`Config::load`], with the texts of `files`.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn load_from(
+        files: &Files,
+        path: &Path,
+        overrides: &Overrides,
+    ) -> Result<Self, ConfigError> {
         let mut findings = Findings::default();
-        let Some((settings, found)) = read_files(path, &mut findings) else {
+        let Some((settings, found)) = read_files(files, path, &mut findings) else {
             return Err(ConfigError(findings.errors));
         };
-        Self::build(Some(path), settings, found, overrides, findings)
+        Self::build(files, Some(path), (settings, found), overrides, findings)
     }
 
     /// The configuration without a file: serves one directory, by default the working directory,
@@ -143,23 +169,24 @@ impl Config {
         let mut settings = Settings::default();
         settings.listen.implicit = vec![ListenAddress::any(&IMPLICIT_PORTS)];
         settings.listen.explicit = vec![ListenAddress::any(&EXPLICIT_PORTS)];
-        Self::build(None, settings, Found::default(), overrides, Findings::default())
+        let read = (settings, Found::default());
+        Self::build(&Files::default(), None, read, overrides, Findings::default())
     }
 
     fn build(
+        files: &Files,
         path: Option<&Path>,
-        mut settings: Settings,
-        mut found: Found,
+        (mut settings, mut found): (Settings, Found),
         overrides: &Overrides,
         findings: Findings,
     ) -> Result<Self, ConfigError> {
-        let Findings { mut errors, mut warnings, .. } = findings;
+        let Findings { mut errors, mut warnings, lines, .. } = findings;
         // Messages about the sum of file and flags name the file when there is one.
         let problem = |key: &str, message: String| match path {
             Some(path) => Problem::in_file(path, key, message),
             None => Problem::on_command_line("", message),
         };
-        apply(&mut settings, overrides, &mut errors);
+        apply(files, &mut settings, overrides, &mut errors);
         let certificate = certificate_source(&settings, overrides, &mut errors);
         let announced = add_given_accounts(path, &mut found, overrides, &mut errors);
         if settings.listen.implicit.is_empty() && settings.listen.explicit.is_empty() {
@@ -197,7 +224,8 @@ impl Config {
         let accounts = found
             .into_accounts()
             .map_err(|error| ConfigError(vec![problem("users", error.to_string())]))?;
-        Ok(Self { settings, certificate, accounts, announced, warnings })
+        let places = Places { file: path.map(Path::to_owned), lines };
+        Ok(Self { settings, certificate, accounts, announced, warnings, places })
     }
 }
 
@@ -207,9 +235,9 @@ fn is_root_name(user: &str) -> bool {
 }
 
 /// Reads the configuration file and the users file. `None` when there is nothing to go on with.
-fn read_files(path: &Path, findings: &mut Findings) -> Option<(Settings, Found)> {
-    let text = read_text(path, "").map_err(|problem| findings.errors.push(problem)).ok()?;
-    let document = Document::new(path, &text);
+fn read_files(files: &Files, path: &Path, findings: &mut Findings) -> Option<(Settings, Found)> {
+    let text = read_text(files, path).map_err(|problem| findings.errors.push(problem)).ok()?;
+    let document = Document::new(files, path, &text);
     let result = document.parse().map(|table| {
         let root = Section::root(&document, table.get_ref());
         let settings = Settings::read(&root);
@@ -224,13 +252,13 @@ fn read_files(path: &Path, findings: &mut Findings) -> Option<(Settings, Found)>
     findings.append(document.finish());
     let (settings, mut found, has_client_ca) = result?;
     if found.has_passwords()
-        && let Some(message) = exposed(path)
+        && let Some(message) = files.exposed(path)
     {
         findings.warnings.push(Problem::in_file(path, "", message));
     }
     if let Some(users_file) = &settings.process.users_file {
-        read_users_file(users_file, &mut found, has_client_ca, findings);
-        if let Some(message) = exposed(users_file) {
+        read_users_file(files, users_file, (&mut found, has_client_ca), findings);
+        if let Some(message) = files.exposed(users_file) {
             findings.warnings.push(Problem::in_file(users_file, "", message));
         }
     }
@@ -239,18 +267,24 @@ fn read_files(path: &Path, findings: &mut Findings) -> Option<(Settings, Found)>
 }
 
 /// Reads a file that has `[[users]]` and nothing else.
-fn read_users_file(path: &Path, found: &mut Found, has_client_ca: bool, findings: &mut Findings) {
-    let text = match read_text(path, "") {
+fn read_users_file(
+    files: &Files,
+    path: &Path,
+    (found, has_client_ca): (&mut Found, bool),
+    findings: &mut Findings,
+) {
+    let text = match read_text(files, path) {
         Ok(text) => text,
         Err(problem) => return findings.errors.push(problem),
     };
-    let document = Document::new(path, &text);
+    let document = Document::new(files, path, &text);
     if let Some(table) = document.parse() {
         let root = Section::root(&document, table.get_ref());
         found.read_users(&document, &root, has_client_ca);
         root.finish();
     }
-    findings.append(document.finish());
+    // Lines of the other file are not asked for.
+    findings.append(Findings { lines: BTreeMap::new(), ..document.finish() });
 }
 
 /// The users file that the configuration at `path` names, if any.
@@ -259,8 +293,9 @@ fn read_users_file(path: &Path, found: &mut Found, has_client_ca: bool, findings
 ///
 /// When the configuration cannot be read as TOML.
 pub fn users_file_of(path: &Path) -> Result<Option<PathBuf>, ConfigError> {
-    let text = read_text(path, "").map_err(|problem| ConfigError(vec![problem]))?;
-    let document = Document::new(path, &text);
+    let files = Files::default();
+    let text = read_text(&files, path).map_err(|problem| ConfigError(vec![problem]))?;
+    let document = Document::new(&files, path, &text);
     let users_file = document.parse().and_then(|table| {
         let root = Section::root(&document, table.get_ref());
         let process = root.section("process");
@@ -270,14 +305,9 @@ pub fn users_file_of(path: &Path) -> Result<Option<PathBuf>, ConfigError> {
     if errors.is_empty() { Ok(users_file) } else { Err(ConfigError(errors)) }
 }
 
-fn read_text(path: &Path, key: &str) -> Result<String, Problem> {
-    let problem = |message: String| Problem::in_file(path, key, message);
-    let failed = |error: std::io::Error| problem(format!("cannot read: {error}"));
-    let metadata = fs::metadata(path).map_err(failed)?;
-    if metadata.len() > FILE_BYTES_MAX {
-        return Err(problem("cannot read: larger than 16 MiB".to_owned()));
-    }
-    let octets = fs::read(path).map_err(failed)?;
+fn read_text(files: &Files, path: &Path) -> Result<String, Problem> {
+    let problem = |message: String| Problem::in_file(path, "", message);
+    let octets = files.read(path).map_err(|error| problem(format!("cannot read: {error}")))?;
     String::from_utf8(octets).map_err(|error| {
         let valid = error.utf8_error().valid_up_to();
         let line = error.as_bytes()[..valid].iter().filter(|&&octet| octet == b'\n').count() + 1;
@@ -285,7 +315,7 @@ fn read_text(path: &Path, key: &str) -> Result<String, Problem> {
     })
 }
 
-fn apply(settings: &mut Settings, overrides: &Overrides, errors: &mut Vec<Problem>) {
+fn apply(files: &Files, settings: &mut Settings, overrides: &Overrides, errors: &mut Vec<Problem>) {
     if let Some(addresses) = &overrides.implicit {
         settings.listen.implicit.clone_from(addresses);
     }
@@ -302,7 +332,7 @@ fn apply(settings: &mut Settings, overrides: &Overrides, errors: &mut Vec<Proble
     settings.log.level = overrides.log_level.unwrap_or(settings.log.level);
     if let Some((chain, key)) = &overrides.certificate {
         for (flag, path) in [("--cert", chain), ("--key", key)] {
-            if let Err(message) = check_readable(path) {
+            if let Err(message) = files.check_readable(path) {
                 errors.push(Problem::on_command_line(flag, message));
             }
         }
@@ -364,7 +394,7 @@ fn add_given_accounts(
         found.add_anonymous(directory);
         return None;
     };
-    match given_user(name, overrides.password.as_ref()) {
+    match given_user(name, overrides) {
         Ok((hash, generated)) => {
             found.add_user(name.clone(), hash, directory);
             Some(AnnouncedUser { name: name.clone(), generated })
@@ -378,9 +408,13 @@ fn add_given_accounts(
 
 fn given_user(
     name: &str,
-    password: Option<&Password>,
+    overrides: &Overrides,
 ) -> Result<(PasswordHash, Option<Password>), String> {
     user_name(name)?;
+    if let Some(hash) = &overrides.password_hash {
+        return Ok((hash.clone(), None));
+    }
+    let password = overrides.password.as_ref();
     let generated = match password {
         Some(_) => None,
         None => Some(Password::generate().map_err(|error| error.to_string())?),
@@ -395,5 +429,6 @@ impl Findings {
         self.errors.extend(other.errors);
         self.warnings.extend(other.warnings);
         self.known.extend(other.known);
+        self.lines.extend(other.lines);
     }
 }

@@ -20,7 +20,8 @@ reference-config` prints this file.
 Durations are text with a unit: \"300ms\", \"20s\", \"5m\", \"12h\", \"1d\".
 Relative pathnames start at the directory of this file.
 Check a configuration with `ringftpd check-config --config FILE`.
-What is changed is obeyed from the next start on.";
+SIGHUP has a running server read it again: new sessions and transfers obey what was changed. A \
+key that says so needs a restart instead, and a reload that would change it is refused.";
 
 /// Every key there is, in the order of the reference file.
 #[must_use]
@@ -69,8 +70,8 @@ fn describe(text: &mut String, key: &Key, comment: &str) {
     lines.extend(unset.as_deref());
     let since = (key.since != FIRST_VERSION).then(|| format!("Since {}.", key.since));
     lines.extend(since.as_deref());
-    if key.change == Change::Reload {
-        lines.push("A reload takes a changed value.");
+    if key.change == Change::Restart {
+        lines.push("A changed value needs a restart.");
     }
     explain(text, &lines);
     let name = key.name;

@@ -9,7 +9,6 @@ use rustls::SupportedCipherSuite;
 use toml::de::DeValue;
 
 use super::document::Section;
-use super::files::exposed;
 use super::kind::{Scalar, Value, Words, words, written};
 use super::settings::Tls;
 use super::value::{parsed, string};
@@ -179,7 +178,7 @@ impl Tls {
     pub(super) fn check(&self, tls: &Section<'_, '_>) {
         match (&self.certificate, &self.key) {
             (Some(_), Some(key)) => {
-                if let Some(message) = exposed(key) {
+                if let Some(message) = tls.files().exposed(key) {
                     tls.warn("key", message);
                 }
             }

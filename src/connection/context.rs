@@ -12,7 +12,7 @@ use crate::auth::UserTable;
 use crate::buffer::{BlockPool, Semaphore};
 use crate::config::Settings;
 use crate::connection::data::kept::Kept;
-use crate::connection::logins::checks::{Logins, PasswordChecks};
+use crate::connection::logins::checks::{Logins, PasswordChecks, Users};
 use crate::connection::logins::homes::{Homes, OpenedHome};
 use crate::connection::newcomers::permits::Handshakes;
 use crate::connection::ports::pool::PassivePorts;
@@ -76,10 +76,42 @@ impl Default for Queues {
     }
 }
 
+/// What a reload replaces, all of it at once. Who needs several values that belong together takes
+/// the state once: a log-in its accounts and their homes, a control connection its TLS.
+pub struct State {
+    /// Number of reloads before it; 0 is the start's.
+    pub generation: u64,
+    /// The operator's decisions.
+    pub settings: Arc<Settings>,
+    /// The part of them that sessions use.
+    pub policy: Arc<Policy>,
+    pub(crate) tls: Arc<ServerTls>,
+    pub(crate) users: Users,
+    pub(crate) homes: Homes,
+}
+
+/// What a reload brings a shard, each `Arc` its own.
+#[derive(Debug)]
+pub struct NewState {
+    /// Greater than that of the state there is.
+    pub generation: u64,
+    /// The operator's decisions. Those that only a restart changes are as they were.
+    pub settings: Arc<Settings>,
+    /// Certificates, suites, tickets.
+    pub tls: Arc<ServerTls>,
+    /// Accounts, as in [`ContextParts`].
+    pub users: Arc<Arc<UserTable>>,
+    /// Home directories, by [`HomeId`](crate::protocol::account::HomeId) of these accounts.
+    pub homes: Vec<Arc<Home>>,
+}
+
 /// One shard's common state.
 pub struct Context {
-    pub(crate) parts: ContextParts,
-    policy: Arc<Policy>,
+    state: RefCell<Rc<State>>,
+    helpers: Helpers,
+    /// What the kernel's TLS can do; `None` when it cannot be used, or shall not.
+    pub(crate) kernel_tls: Option<ktls::Abilities>,
+    queues: Queues,
     pub(crate) passive_ports: PassivePorts,
     pub(crate) blocks: BlockPool,
     /// Password checks.
@@ -104,7 +136,6 @@ pub struct Context {
     pub drain: Flag,
     /// Set when the shutdown deadline has passed: transfers end as well.
     pub cut: Flag,
-    pub(crate) homes: Homes,
     sessions_by_user: RefCell<BTreeMap<String, u32>>,
     /// Devices below homes, and whether their file systems are this host's own.
     devices: RefCell<BTreeMap<u64, bool>>,
@@ -115,28 +146,33 @@ pub struct Context {
 impl Context {
     /// A fresh context without sessions.
     #[must_use]
-    pub fn new(mut parts: ContextParts) -> Self {
-        let Settings { shards, limits, policy, .. } = &*parts.settings;
-        let handshakes_max = usize::try_from(limits.handshakes).unwrap_or(usize::MAX);
-        let handshake_percent = shards.handshake_percent.0;
-        let (policy, remember_logins) = (Arc::new(policy.clone()), limits.remember_logins);
+    pub fn new(parts: ContextParts) -> Self {
+        let ContextParts { settings, tls, users, homes, helpers, queues, .. } = parts;
+        let limits = &settings.limits;
         let counters = Rc::<Counters>::default();
-        let homes = std::mem::take(&mut parts.homes);
-        let homes = Homes::new(homes, parts.helpers.clone(), counters.clone());
         let gauges = Gauges::default();
         let checks = PasswordChecks {
-            users: parts.users.clone(),
-            helpers: parts.helpers.clone(),
-            logins: Logins::new(remember_logins, counters.clone()),
+            helpers: helpers.clone(),
+            logins: Logins::new(limits.remember_logins, counters.clone()),
             waiting: gauges.logins_waiting.clone(),
         };
+        let percent = settings.shards.handshake_percent.0;
         Self {
-            pacer: Pacer::new(parts.queues.newcomers, parts.queues.sessions, handshake_percent),
-            handshakes: Handshakes::new(handshakes_max, counters.clone()),
+            pacer: Pacer::new(queues.newcomers, queues.sessions, percent),
+            handshakes: Handshakes::new(handshakes_max(&settings), counters.clone()),
             checks,
-            passive_ports: PassivePorts::new(parts.passive_range.clone(), counters.clone()),
-            parts,
-            policy,
+            passive_ports: PassivePorts::new(parts.passive_range, counters.clone()),
+            state: RefCell::new(Rc::new(State {
+                generation: 0,
+                policy: Arc::new(settings.policy.clone()),
+                settings,
+                tls,
+                users,
+                homes: Homes::new(homes, helpers.clone(), counters.clone()),
+            })),
+            helpers,
+            kernel_tls: parts.kernel_tls,
+            queues,
             blocks: BlockPool::default(),
             read_ahead: Semaphore::new(READ_AHEAD_PER_SHARD),
             lingering: Semaphore::new(LINGERING_PER_SHARD),
@@ -146,44 +182,66 @@ impl Context {
             gauges,
             drain: Flag::new(),
             cut: Flag::new(),
-            homes,
             sessions_by_user: RefCell::default(),
             devices: RefCell::default(),
             tasks: TaskGroup::new(),
         }
     }
 
+    /// Takes what a reload has brought. Sessions to come and transfers to come see it; a session
+    /// keeps the policy and the TLS that it began with, and a transfer keeps its policy.
+    pub fn replace(&self, new: NewState) {
+        let NewState { generation, settings, tls, users, homes } = new;
+        self.handshakes.set_max(handshakes_max(&settings));
+        self.checks.logins.set_remembered(settings.limits.remember_logins);
+        let homes = self.state().homes.succeed(homes);
+        let policy = Arc::new(settings.policy.clone());
+        let state = State { generation, settings, policy, tls, users, homes };
+        *self.state.borrow_mut() = Rc::new(state);
+    }
+
+    /// What there is since the last reload. Not to be kept for long: it holds all of it in memory.
+    #[must_use]
+    pub fn state(&self) -> Rc<State> {
+        self.state.borrow().clone()
+    }
+
+    /// The generation of [`Context::state`].
+    pub(crate) fn generation(&self) -> u64 {
+        self.state.borrow().generation
+    }
+
     /// The operator's decisions.
     #[must_use]
-    pub fn settings(&self) -> &Settings {
-        &self.parts.settings
+    pub fn settings(&self) -> Arc<Settings> {
+        self.state.borrow().settings.clone()
     }
 
     /// The part of the settings that sessions use.
     #[must_use]
-    pub const fn policy(&self) -> &Arc<Policy> {
-        &self.policy
+    pub fn policy(&self) -> Arc<Policy> {
+        self.state.borrow().policy.clone()
     }
 
     /// Where the shard's tasks run.
     #[must_use]
     pub const fn queues(&self) -> Queues {
-        self.parts.queues
+        self.queues
     }
 
     /// The helper threads for work of `user` at `device`.
     pub(crate) fn files(&self, user: &str, device: u64) -> FileHelpers {
-        self.parts.helpers.of(Owner { user: number_of(user), device })
+        self.helpers.of(Owner { user: number_of(user), device })
     }
 
     /// The helper threads for the sweep of `device`.
     pub fn sweep_files(&self, device: u64) -> FileHelpers {
-        self.parts.helpers.of(Owner { user: number_of(&("sweep", device)), device })
+        self.helpers.of(Owner { user: number_of(&("sweep", device)), device })
     }
 
     /// Every home, with the device it is on; 0 for a home that is not open.
     pub fn homes(&self) -> Vec<(Arc<Home>, u64)> {
-        self.homes.all()
+        self.state.borrow().homes.all()
     }
 
     /// Counts and logs leftovers that were removed.
@@ -229,14 +287,23 @@ impl Context {
         false
     }
 
-    /// Brings the values about helper threads up to date.
-    pub fn look_at_helpers(&self) {
-        let helpers = &self.parts.helpers;
+    /// Brings the gauges up to date that are not counted: of helper threads and of the state.
+    pub fn bring_up_to_date(&self) {
+        let helpers = &self.helpers;
         let load = helpers.load();
         self.counters.helper_threads_added.add(helpers.added());
+        let state = self.state();
+        self.gauges.config_generation.set(state.generation);
+        self.gauges.certificate_not_after.set(state.tls.not_after().as_secs());
         self.gauges.file_work_waiting.set(load.waiting as u64);
         self.gauges.file_work_running.set(load.running as u64);
         self.gauges.helper_work_oldest_seconds.set(load.oldest);
+    }
+
+    /// The helper threads, to be ended with the shard.
+    #[cfg(test)]
+    pub(crate) const fn helpers(&self) -> &Helpers {
+        &self.helpers
     }
 
     /// Counts a session of `user`; false when the user has reached its limit of sessions.
@@ -257,4 +324,8 @@ impl Context {
             }
         }
     }
+}
+
+fn handshakes_max(settings: &Settings) -> usize {
+    usize::try_from(settings.limits.handshakes).unwrap_or(usize::MAX)
 }

@@ -23,7 +23,7 @@ mod control;
 #[cfg(test)]
 mod tests;
 
-pub use context::{Context, ContextParts, Queues};
+pub use context::{Context, ContextParts, NewState, Queues, State};
 pub use control::{Accepted, serve};
 pub use logins::homes::OpenedHome;
 pub use newcomers::permits::HandshakePermit;

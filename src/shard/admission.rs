@@ -39,6 +39,11 @@ impl Admission {
         }
     }
 
+    /// From now on these limits; sessions above them go on.
+    pub fn set_limits(&mut self, sessions_max: u32, per_address_max: Option<u32>) {
+        (self.sessions_max, self.per_address_max) = (sessions_max, per_address_max);
+    }
+
     /// Decides about a connection and counts it; [`Admission::leave`] must follow unless the
     /// verdict is [`Verdict::Drop`].
     pub fn enter(&mut self, address: ClientNetwork) -> Verdict {
@@ -117,6 +122,27 @@ mod tests {
         assert_eq!(admission.enter(b), Verdict::Welcome);
         assert_eq!(admission.enter(b), Verdict::Refuse);
         admission.leave(a, Verdict::Welcome);
+        assert_eq!(admission.enter(b), Verdict::Welcome);
+    }
+
+    /// Who is in stays in, is counted on, and leaves room only for as many as are allowed by then.
+    #[test]
+    fn limits_change_for_those_who_come() {
+        let (a, b) = (client("127.0.0.1"), client("127.0.0.2"));
+        let mut admission = Admission::new(3, None);
+        for address in [a, a, b] {
+            assert_eq!(admission.enter(address), Verdict::Welcome);
+        }
+        admission.set_limits(4, Some(1));
+        assert_eq!(admission.enter(a), Verdict::Refuse);
+        admission.leave(a, Verdict::Welcome);
+        assert_eq!(admission.enter(a), Verdict::Refuse);
+        admission.leave(a, Verdict::Welcome);
+        assert_eq!(admission.enter(a), Verdict::Welcome);
+        admission.set_limits(1, None);
+        admission.leave(a, Verdict::Welcome);
+        assert_eq!(admission.enter(a), Verdict::Refuse);
+        admission.leave(b, Verdict::Welcome);
         assert_eq!(admission.enter(b), Verdict::Welcome);
     }
 

@@ -19,12 +19,14 @@ use crate::auth::{ClientNetwork, UserTable};
 use crate::clock;
 use crate::config::Settings;
 use crate::connection::{
-    self, Accepted, Context, ContextParts, HandshakePermit, OpenedHome, Queues,
+    self, Accepted, Context, ContextParts, HandshakePermit, NewState, OpenedHome, Queues,
 };
 use crate::metrics::{self, Held};
 use crate::protocol::session::Mode;
 use crate::runtime::remote::{RemoteInbox, RemoteReceiver};
-use crate::runtime::{Helpers, Listener, ListenerTask, Stream, end_turn, race, spawn, timeout_at};
+use crate::runtime::{
+    Helpers, Listener, ListenerTask, Stream, Task, end_turn, race, spawn, timeout_at,
+};
 use crate::sys::ktls;
 use crate::tls::ServerTls;
 
@@ -32,7 +34,7 @@ pub use self::admission::{Admission, Verdict, share};
 pub use self::listener::{BoundListener, ListenError, ListenerKind, SteerBy, bind_all};
 
 /// What the main thread tells a shard.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub enum Message {
     /// Accept nothing more, end when the sessions have ended, at the latest after the timeout.
     Drain,
@@ -40,6 +42,19 @@ pub enum Message {
     LogCounters,
     /// Send the counters here. The shard never waits for room: the asker brings it.
     Count(mpsc::SyncSender<Figures>),
+    /// Take this in place of what there is.
+    Reload(Box<Reload>),
+}
+
+/// What a reload brings one shard.
+#[derive(Debug)]
+pub struct Reload {
+    /// The shard's own copy.
+    pub state: NewState,
+    /// Its own part of `limits.sessions`.
+    pub sessions_max: u32,
+    /// Where it says that it has taken it: its number. The shard never waits for room.
+    pub taken: mpsc::SyncSender<usize>,
 }
 
 /// What one shard has counted, as it tells who asks.
@@ -93,7 +108,7 @@ impl Shard {
                 return Report::new();
             }
         };
-        let limits = self.settings.limits.clone();
+        let per_address_max = self.settings.limits.sessions_per_ip.0;
         let context = Rc::new(Context::new(ContextParts {
             settings: self.settings,
             tls: self.tls,
@@ -106,7 +121,7 @@ impl Shard {
         }));
         let handshake_percent = context.pacer.percent();
         tracing::debug!(shard = self.index, handshake_percent, "shard started");
-        let admission = Admission::new(self.sessions_max, limits.sessions_per_ip.0);
+        let admission = Admission::new(self.sessions_max, per_address_max);
         let acceptor = Rc::new(Acceptor {
             context: context.clone(),
             admission: RefCell::new(admission),
@@ -114,10 +129,14 @@ impl Shard {
         });
         let tasks: Vec<ListenerTask> =
             self.listeners.into_iter().filter_map(|bound| listen(&acceptor, bound)).collect();
-        let sweeping = (self.index == 0).then(|| spawn(sweeper::run(context.clone())));
-        let mut inbox = self.inbox.open();
-        answer(self.index, &context, &mut inbox).await;
-        if let Some(sweeping) = sweeping {
+        let mut mailbox = Inbox {
+            shard: self.index,
+            acceptor,
+            sweeping: (self.index == 0).then(|| spawn(sweeper::run(context.clone()))),
+            inbox: self.inbox.open(),
+        };
+        mailbox.answer().await;
+        if let Some(sweeping) = mailbox.sweeping.take() {
             sweeping.cancel().await;
         }
         for task in tasks {
@@ -125,10 +144,11 @@ impl Shard {
         }
         let answering = async {
             // Told again, or its sender is lost: the end is near either way.
-            answer(self.index, &context, &mut inbox).await;
+            mailbox.answer().await;
             pending::<()>().await;
         };
-        race(drain(self.index, &context, limits.shutdown_timeout), answering).await;
+        let timeout = context.settings().limits.shutdown_timeout;
+        race(drain(self.index, &context, timeout), answering).await;
         context.tasks.end().await;
         if !helpers.end(HELPERS_GRACE).await {
             let load = helpers.load();
@@ -140,33 +160,67 @@ impl Shard {
                 "file work is left behind: a file system does not answer"
             );
         }
-        context.look_at_helpers();
+        context.bring_up_to_date();
         context.counters.snapshot()
     }
 }
 
-/// Does what the main thread says until it says [`Message::Drain`]. A lost main thread means the
-/// same.
-async fn answer(shard: usize, context: &Context, inbox: &mut RemoteReceiver<Message>) {
-    while let Some(message) = inbox.recv().await {
-        context.counters.messages.increment();
-        match message {
-            Message::Drain => return,
-            Message::LogCounters => {
-                context.look_at_helpers();
-                tracing::info!(
-                    shard,
-                    counters = metrics::line(&context.counters.snapshot()),
-                    now = metrics::line(&context.gauges.snapshot()),
-                    "counters"
-                );
+/// The shard's end of the main thread's messages, and what they concern.
+struct Inbox {
+    shard: usize,
+    acceptor: Rc<Acceptor>,
+    /// On shard 0 until the drain.
+    sweeping: Option<Task<()>>,
+    inbox: RemoteReceiver<Message>,
+}
+
+impl Inbox {
+    /// Does what the main thread says until it says [`Message::Drain`]. A lost main thread means
+    /// the same.
+    async fn answer(&mut self) {
+        while let Some(message) = self.inbox.recv().await {
+            let context = &self.acceptor.context;
+            let shard = self.shard;
+            context.counters.messages.increment();
+            match message {
+                Message::Drain => return,
+                Message::LogCounters => {
+                    context.bring_up_to_date();
+                    tracing::info!(
+                        shard,
+                        counters = metrics::line(&context.counters.snapshot()),
+                        now = metrics::line(&context.gauges.snapshot()),
+                        "counters"
+                    );
+                }
+                Message::Count(asker) => {
+                    context.bring_up_to_date();
+                    let counters = context.counters.snapshot();
+                    let gauges = context.gauges.snapshot();
+                    // An asker that is gone, or that brought no room, has its reasons.
+                    let _ = asker.try_send(Figures { shard, counters, gauges });
+                }
+                Message::Reload(reload) => {
+                    let Reload { state, sessions_max, taken } = *reload;
+                    self.take(state, sessions_max).await;
+                    let _ = taken.try_send(shard);
+                }
             }
-            Message::Count(asker) => {
-                context.look_at_helpers();
-                let (counters, gauges) = (context.counters.snapshot(), context.gauges.snapshot());
-                // An asker that is gone, or that brought no room, has its reasons.
-                let _ = asker.try_send(Figures { shard, counters, gauges });
-            }
+        }
+    }
+
+    async fn take(&mut self, state: NewState, sessions_max: u32) {
+        let context = &self.acceptor.context;
+        let age = context.policy().leftover_age;
+        let per_address_max = state.settings.limits.sessions_per_ip.0;
+        context.replace(state);
+        self.acceptor.admission.borrow_mut().set_limits(sessions_max, per_address_max);
+        // It sleeps for as long as the age says.
+        if context.policy().leftover_age != age
+            && let Some(sweeping) = self.sweeping.take()
+        {
+            sweeping.cancel().await;
+            self.sweeping = Some(spawn(sweeper::run(self.acceptor.context.clone())));
         }
     }
 }

@@ -44,6 +44,12 @@ pub fn self_signed_chain(state_dir: &Path) -> PathBuf {
     state_dir.join(SELF_SIGNED_CERTIFICATE)
 }
 
+/// File of the key of [`self_signed_chain`].
+#[must_use]
+pub fn self_signed_key(state_dir: &Path) -> PathBuf {
+    state_dir.join(SELF_SIGNED_KEY)
+}
+
 /// A certificate chain with its key, and the names it is for.
 #[derive(Clone)]
 pub struct ServerCertificate {
@@ -77,7 +83,20 @@ impl PemText {
     ///
     /// Names the file and the cause.
     pub fn read(path: &Path, action: &'static str) -> Result<Self, TlsSetupError> {
-        match fs::read(path) {
+        Self::take(path, action, fs::read(path))
+    }
+
+    /// What was read of a file; `action` as in [`PemText::read`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn take(
+        path: &Path,
+        action: &'static str,
+        octets: io::Result<Vec<u8>>,
+    ) -> Result<Self, TlsSetupError> {
+        match octets {
             Ok(pem) => Ok(Self { origin: path.display().to_string(), pem }),
             Err(source) => Err(TlsSetupError::File { action, path: path.into(), source }),
         }
@@ -171,9 +190,19 @@ impl ServerCertificate {
     ///
     /// As [`TlsSetupError::SelfSigned`].
     pub fn ephemeral() -> Result<Self, TlsSetupError> {
+        let (chain, key) = Self::ephemeral_pair()?;
+        Self::from_pem(&chain, &key)
+    }
+
+    /// The texts of such a certificate and its key.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn ephemeral_pair() -> Result<(PemText, PemText), TlsSetupError> {
         let (certificate, key) = make_self_signed(&["localhost".to_owned()], clock::unix_time())?;
         let text = |pem: String| PemText { origin: "memory".to_owned(), pem: pem.into_bytes() };
-        Self::from_pem(&text(certificate), &text(key))
+        Ok((text(certificate), text(key)))
     }
 
     /// SHA-256 of the server's own certificate.

@@ -28,7 +28,9 @@ mod suites;
 mod tests;
 mod ticket;
 
-pub use certificate::{PemText, SelfSigned, ServerCertificate, Validity, self_signed_chain};
+pub use certificate::{
+    PemText, SelfSigned, ServerCertificate, Validity, self_signed_chain, self_signed_key,
+};
 pub use channel::{Channel, Opened};
 pub use client_certificate::{ClientCertificate, sha256_fingerprint};
 pub use control_session::ControlSession;

@@ -162,6 +162,14 @@ impl ServerTls {
         &self.shared.certificates
     }
 
+    /// When the first of the certificates served ends, or one behind it in its chain; time since
+    /// the Unix epoch.
+    #[must_use]
+    pub fn not_after(&self) -> Duration {
+        let all = self.shared.certificates.iter().flat_map(ServerCertificate::validity);
+        all.map(|validity| validity.not_after).min().unwrap_or_default()
+    }
+
     /// How long clients may use a ticket that is given now (RFC 8446 §4.6.1).
     #[must_use]
     pub fn ticket_lifetime(&self) -> Duration {

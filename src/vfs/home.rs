@@ -13,7 +13,7 @@ use super::root::{Root, RootError};
 use crate::protocol::policy::FileRule;
 
 /// A home directory as configured.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Home {
     path: PathBuf,
     rules: Arc<[(PathBuf, FileRule)]>,

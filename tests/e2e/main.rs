@@ -28,6 +28,7 @@ mod logins;
 mod metrics;
 mod operators;
 mod process;
+mod reload;
 mod resumption;
 #[path = "../interop/run.rs"]
 #[allow(dead_code, reason = "shared with the interoperability tests, each using its part")]

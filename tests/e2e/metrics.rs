@@ -16,10 +16,16 @@ const BIG: usize = 64 << 20;
 
 fn start() -> (Server, SocketAddr) {
     let server = Server::builder().toml("[metrics]\nlisten = \"127.0.0.1:0\"").start();
+    let address = endpoint(&server);
+    (server, address)
+}
+
+/// Where a server with `metrics.listen` has its counters.
+#[track_caller]
+pub(crate) fn endpoint(server: &Server) -> SocketAddr {
     let log = server.log();
     let printed = log.lines().find_map(|line| line.strip_prefix("metrics http://")).unwrap();
-    let address = printed.strip_suffix("/metrics").unwrap().parse().unwrap();
-    (server, address)
+    printed.strip_suffix("/metrics").unwrap().parse().unwrap()
 }
 
 fn connect(address: SocketAddr) -> TcpStream {
@@ -37,7 +43,7 @@ fn ask(address: SocketAddr, request: &str) -> String {
     answer
 }
 
-fn scrape(address: SocketAddr) -> String {
+pub(crate) fn scrape(address: SocketAddr) -> String {
     let answer = ask(address, "GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n");
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
     assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");

@@ -26,14 +26,13 @@ fn check_config(folder: &Path, text: &str) -> Finished {
     run(&mut program, DEADLINE)
 }
 
-/// Signals that a process dies of unless it says otherwise, and that nobody means so: SIGHUP is
-/// sent for a reload, SIGUSR2 by mistake for SIGUSR1.
+/// Signals that a process dies of unless it says otherwise, and that nobody means so: SIGUSR2 is
+/// sent by mistake for SIGUSR1.
 #[test]
 fn no_stray_signal_ends_the_server() {
     let server = Server::builder().start();
     let mut client = Client::implicit(&server).login();
     for (signal, name, remedy) in [
-        (Signal::HUP, "SIGHUP", "restart the server"),
         (Signal::USR2, "SIGUSR2", "SIGUSR1 logs its counters"),
         (Signal::ALARM, "SIGALRM", "means nothing here"),
         (Signal::VTALARM, "SIGVTALRM", "means nothing here"),

@@ -381,7 +381,7 @@ fn program(through: &[String], open_files: Option<u32>) -> Command {
 }
 
 /// Writes a file nobody else may read, as the server wants its secrets kept.
-fn write_private(path: &Path, contents: &str) {
+pub fn write_private(path: &Path, contents: &str) {
     let mut file =
         std::fs::File::options().write(true).create_new(true).mode(0o600).open(path).unwrap();
     file.write_all(contents.as_bytes()).unwrap();
@@ -415,7 +415,8 @@ fn complete(config: &mut Table, scratch: &Path) {
     }
 }
 
-fn merge(into: &mut Table, from: Table) {
+/// Merges tables; everything else is replaced.
+pub fn merge(into: &mut Table, from: Table) {
     for (key, value) in from {
         match (into.get_mut(&key), value) {
             (Some(Value::Table(old)), Value::Table(new)) => merge(old, new),

@@ -61,14 +61,15 @@ impl Control {
     }
 
     pub(super) fn identify(&mut self, user: &[u8]) {
-        let account = homes::account_of(&self.context.parts.users, self.certificate.as_ref(), user);
+        let state = self.context.state();
+        self.asked = Some(state.clone());
+        let account = homes::account_of(&state.users, self.certificate.as_ref(), user);
         let Some(account) = account else {
             return self.answers.push_back(Input::Identified(Ok(None)));
         };
-        let (context, sender) = (self.context.clone(), self.sender.clone());
-        let found = self.found_home.clone();
+        let (found, sender) = (self.found_home.clone(), self.sender.clone());
         self.request = Some(spawn(async move {
-            let result = homes::seek(&context.homes, Ok(account), &found).await.map(Some);
+            let result = homes::seek(&state.homes, Ok(account), &found).await.map(Some);
             let _ = sender.send(Input::Identified(result));
         }));
     }
@@ -77,9 +78,12 @@ impl Control {
         let (context, sender) = (self.context.clone(), self.sender.clone());
         let (network, kept) = (ClientNetwork::of(self.peer.ip()), self.kept_proof.clone());
         let found = self.found_home.clone();
+        let state = context.state();
+        self.asked = Some(state.clone());
         self.request = Some(spawn(async move {
-            let proved = checks::check(&context.checks, network, user, password, kept).await;
-            let result = homes::seek(&context.homes, proved, &found).await;
+            let (checks, given) = (&context.checks, (user, password));
+            let proved = checks::check(checks, &state.users, network, given, kept).await;
+            let result = homes::seek(&state.homes, proved, &found).await;
             let _ = sender.send(Input::Authenticated(result));
         }));
     }
@@ -152,8 +156,8 @@ impl Control {
     pub(super) fn data_tls(&self) -> DataTls {
         let context = &self.context;
         DataTls {
-            server: context.parts.tls.clone(),
-            policy: context.policy().clone(),
+            server: self.tls.clone(),
+            policy: self.tls_policy.clone(),
             counters: context.counters.clone(),
             in_progress: context.gauges.handshakes.clone(),
             session: self.tls_session.clone(),
@@ -162,9 +166,10 @@ impl Control {
     }
 
     pub(super) fn open_transfer(&mut self, request: TransferRequest) {
+        let policy = self.context.policy();
         let account = self.session.account();
         let opening = account.and_then(|account| {
-            let lax = account.lax_upload_eof.unwrap_or(self.context.policy().lax_upload_eof);
+            let lax = account.lax_upload_eof.unwrap_or(policy.lax_upload_eof);
             self.home.clone().map(|root| (root, account.name.clone(), lax))
         });
         let Some((root, user, lax_upload_eof)) = opening else {
@@ -178,6 +183,7 @@ impl Control {
         let local = self.context.is_local(&root, request.path(), &files, device);
         self.transfer = Some(TransferHandle::start(Job {
             context: self.context.clone(),
+            policy,
             root,
             files,
             local,

@@ -27,7 +27,7 @@ pub fn serve(context: &Rc<Context>, accepted: Accepted) {
 
 fn go_on(mut control: Box<Control>, stage: Stage) {
     let context = control.context.clone();
-    let queues = context.parts.queues;
+    let queues = context.queues();
     let queue = match stage {
         Stage::Handshake => queues.newcomers,
         Stage::Session => queues.sessions,
@@ -46,6 +46,10 @@ impl Control {
     /// the replies. Returns at the end of the connection, or when another stage begins.
     pub(super) async fn run(&mut self, stage: Stage) -> Option<Stage> {
         loop {
+            if self.is_revoked() {
+                self.session.handle_input(clock::now(), Input::Revoked);
+                self.perform();
+            }
             let mut moved = true;
             if let Some(input) = self.answers.pop_front() {
                 self.tell(input);
@@ -136,7 +140,7 @@ impl Control {
         let description = format!("{} {}", facts.version.name(), facts.cipher_suite);
         self.certificate = facts.client_certificate;
         let shown = self.certificate.as_ref().map(|shown| shown.sha256);
-        let lifetime = self.context.parts.tls.ticket_lifetime();
+        let lifetime = self.tls.ticket_lifetime();
         let supplied = self.tls_session.gives_tickets();
         self.proof.protected(shown, supplied, clock::now(), lifetime);
         // The client's first command may wait for the acknowledgement of its Finished.
@@ -237,18 +241,19 @@ impl Control {
         if !self.proof.take_ticket_due() {
             return Ok(());
         }
-        let tls = &self.context.parts.tls;
+        let tls = &self.tls;
         let Some(message) = tls.new_ticket(&self.tls_session) else { return Ok(()) };
         self.proof.ticket_given(clock::now(), tls.ticket_lifetime());
         self.wire.send_ticket(&message, &mut self.out)
     }
 
     pub(super) fn start_tls(&mut self, host: Option<&str>) -> Result<(), TlsError> {
-        let tls = &self.context.parts.tls;
+        let state = self.context.state();
+        (self.tls, self.tls_policy) = (state.tls.clone(), state.policy.clone());
         // Data connections can no longer resume the TLS session of an earlier log-in (REIN).
         self.tls_session = ControlSession::new()?;
         self.proof = Rc::default();
-        let handshake = Handshake::new(tls, Purpose::Control, &self.tls_session, host);
+        let handshake = Handshake::new(&self.tls, Purpose::Control, &self.tls_session, host);
         self.wire = Wire::Handshake(Box::new(handshake));
         self.hello_due = clock::now() + self.context.settings().limits.client_hello_timeout;
         self.handshaking = Some(self.context.gauges.handshakes.hold());

@@ -13,7 +13,7 @@ use super::wire::{ClientSends, Wire};
 use crate::buffer::RecvBuffer;
 use crate::clock;
 use crate::connection::arrivals::proof::Proof;
-use crate::connection::context::Context;
+use crate::connection::context::{Context, State};
 use crate::connection::logins::checks::KeptProof;
 use crate::connection::logins::homes::FoundHome;
 use crate::connection::newcomers::permits::HandshakePermit;
@@ -21,9 +21,10 @@ use crate::connection::ports::session::{PassiveListener, SessionPorts};
 use crate::connection::transfer::task::TransferHandle;
 use crate::metrics::Held;
 use crate::protocol::account::Account;
+use crate::protocol::policy::Policy;
 use crate::protocol::session::{AuthenticationError, Input, Mode, Session, SessionStart};
 use crate::runtime::{Flag, Mailbox, MailboxSender, Stream, Task, mailbox};
-use crate::tls::{ClientCertificate, ControlSession, TlsError};
+use crate::tls::{ClientCertificate, ControlSession, ServerTls, TlsError};
 use crate::vfs::Root;
 
 /// A control connection as the listener hands it over.
@@ -59,6 +60,11 @@ pub(super) struct Control {
     pub(super) peer: SocketAddr,
     pub(super) local: SocketAddr,
     pub(super) session: Session,
+    /// The certificates and rules of TLS on this connection and on its data connections, whatever
+    /// a reload brings meanwhile: clients compare the certificates of both.
+    pub(super) tls: Arc<ServerTls>,
+    /// What is asked of data connections; it goes with `tls`.
+    pub(super) tls_policy: Arc<Policy>,
     /// The control session that data connections resume.
     pub(super) tls_session: Arc<ControlSession>,
     /// What data connections must prove.
@@ -89,6 +95,12 @@ pub(super) struct Control {
     pub(super) certificate: Option<ClientCertificate>,
     /// The name under which the session is counted.
     pub(super) user: Option<String>,
+    /// What the log-in in progress is proved by.
+    pub(super) asked: Option<Rc<State>>,
+    /// Since when the account is as it was at log-in, by [`UserTable::since`].
+    pub(super) account_since: Option<u64>,
+    /// The generation of the configuration that the account was last looked at in.
+    pub(super) generation: u64,
     pub(super) logged_in: Option<Held>,
     /// The password proof of this log-in, kept for the end of the session.
     pub(super) kept_proof: KeptProof,
@@ -106,8 +118,9 @@ pub(super) struct Control {
 impl Control {
     pub(super) fn new(context: &Rc<Context>, accepted: Accepted) -> Result<Self, TlsError> {
         let (sender, receiver) = mailbox(ANSWERS_MAX);
+        let (state, policy) = (context.state(), context.policy());
         let start = SessionStart {
-            policy: context.policy().clone(),
+            policy: policy.clone(),
             mode: accepted.mode,
             local: accepted.local,
             peer: accepted.peer,
@@ -119,6 +132,8 @@ impl Control {
             peer: accepted.peer,
             local: accepted.local,
             session: Session::new(clock::now(), start),
+            tls: state.tls.clone(),
+            tls_policy: policy,
             tls_session: ControlSession::new()?,
             proof: Rc::default(),
             wire: Wire::Clear,
@@ -138,6 +153,9 @@ impl Control {
             home: None,
             certificate: None,
             user: None,
+            asked: None,
+            account_since: None,
+            generation: state.generation,
             logged_in: None,
             kept_proof: KeptProof::default(),
             handshaking: None,
@@ -160,6 +178,14 @@ impl Control {
     pub(super) fn enter_user(&mut self, account: Account) -> Result<Account, AuthenticationError> {
         self.leave_user();
         self.home = self.found_home.take();
+        // A reload may have come while the password was checked: what it was checked against may
+        // be no account any more, or another.
+        let now = self.context.state();
+        let since = self.asked.take().and_then(|asked| asked.users.since(&account.name));
+        if since.is_none() || since != now.users.since(&account.name) {
+            return Err(AuthenticationError::Rejected);
+        }
+        (self.account_since, self.generation) = (since, now.generation);
         if !self.context.enter_user(&account.name) {
             return Err(AuthenticationError::TooManySessions);
         }
@@ -167,6 +193,17 @@ impl Control {
         self.ports.enter(Some(&account.name));
         self.logged_in = Some(self.context.gauges.sessions_logged_in.hold());
         Ok(account)
+    }
+
+    /// Whether the account that is logged in is another since a reload, or gone. Tells it once.
+    pub(super) fn is_revoked(&mut self) -> bool {
+        if self.context.generation() == self.generation {
+            return false;
+        }
+        let now = self.context.state();
+        self.generation = now.generation;
+        let user = self.user.as_ref().filter(|_| now.policy.end_revoked);
+        user.is_some_and(|user| now.users.since(user) != self.account_since)
     }
 
     /// Runs on drop too, so that a panic does not leave the user counted.

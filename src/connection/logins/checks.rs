@@ -58,6 +58,11 @@ impl Logins {
         }))
     }
 
+    /// From now on proofs are remembered for `remembered`, and those there for no longer.
+    pub(crate) fn set_remembered(&self, remembered: Duration) {
+        self.0.proofs.borrow_mut().set_lifetime(remembered, clock::now());
+    }
+
     /// Remembers the proof of a session that ends: its client may be back soon.
     pub(crate) fn remember(&self, proof: Option<PasswordProof>) {
         if let Some(proof) = proof {
@@ -139,31 +144,32 @@ impl Drop for Turn {
     }
 }
 
-/// What a password check needs. Clones share it.
+/// The accounts, by a count of the shard's own: log-ins count references to them.
+pub(crate) type Users = Arc<Arc<UserTable>>;
+
+/// What a password check needs besides the accounts. Clones share it.
 #[derive(Clone)]
 pub(crate) struct PasswordChecks {
-    #[expect(clippy::redundant_allocation, reason = "the outer count is the shard's own")]
-    pub(crate) users: Arc<Arc<UserTable>>,
     pub(crate) helpers: Helpers,
     pub(crate) logins: Logins,
     /// Counts the log-ins that wait for a check.
     pub(crate) waiting: Gauge,
 }
 
-/// Checks a password, with the hash on a helper thread. A hash that has begun runs to its end and
-/// counts for its address, even when the client has gone meanwhile.
+/// Checks a password of `users`, with the hash on a helper thread. A hash that has begun runs to
+/// its end and counts for its address, even when the client has gone meanwhile.
 ///
 /// # Errors
 ///
 /// The password is wrong, there is no such user, or too many checks wait already.
 pub(crate) async fn check(
     checks: &PasswordChecks,
+    users: &Users,
     network: ClientNetwork,
-    user: Vec<u8>,
-    password: Vec<u8>,
+    (user, password): (Vec<u8>, Vec<u8>),
     kept: KeptProof,
 ) -> Result<Account, AuthenticationError> {
-    let PasswordChecks { users, logins, .. } = checks;
+    let logins = &checks.logins;
     if !users.needs_hashing(&user) {
         return users.verify(&user, &password).map_err(|_| AuthenticationError::Rejected);
     }
@@ -185,7 +191,8 @@ pub(crate) async fn check(
         return Ok(account);
     }
     let (answer, mut answers) = mailbox(1);
-    let PasswordChecks { users, helpers, logins, .. } = checks.clone();
+    let PasswordChecks { helpers, logins, .. } = checks.clone();
+    let users = users.clone();
     spawn(async move {
         let work = move || users.verify(&user, &password);
         let result = match helpers.run_hash(work).await {

@@ -3,6 +3,8 @@
 //! found.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::{Arc, Weak};
 
@@ -41,6 +43,8 @@ enum Known {
     /// for all shards, and one that was replaced must not cost a descriptor per shard.
     Lent(Weak<Root>),
     Absent,
+    /// A reload has brought it; the first log-in opens it.
+    Unseen,
 }
 
 impl Homes {
@@ -50,6 +54,34 @@ impl Homes {
             |opened: OpenedHome| (opened.home, opened.root.map_or(Known::Absent, Known::Held));
         let known = RefCell::new(homes.into_iter().map(known).collect());
         Self { known, helpers, counters }
+    }
+
+    /// The homes of a reload: those that are as they were keep what is known of them.
+    pub(crate) fn succeed(&self, homes: Vec<Arc<Home>>) -> Self {
+        let old = self.known.borrow();
+        let old: BTreeMap<&Path, _> =
+            old.iter().map(|(home, known)| (home.path(), (home, known))).collect();
+        let many = homes.len() > HOMES_PER_SHARD_MAX;
+        let known = |home: Arc<Home>| {
+            let same = old.get(home.path()).filter(|(known, _)| **known == home);
+            let known = match same.map(|(_, known)| known) {
+                Some(Known::Held(root)) if many => Known::Lent(Arc::downgrade(root)),
+                Some(Known::Held(root)) => Known::Held(root.clone()),
+                Some(Known::Lent(root)) => Known::Lent(root.clone()),
+                Some(Known::Absent) => Known::Absent,
+                Some(Known::Unseen) | None => Known::Unseen,
+            };
+            (home, known)
+        };
+        let known = RefCell::new(homes.into_iter().map(known).collect());
+        Self { known, helpers: self.helpers.clone(), counters: self.counters.clone() }
+    }
+
+    /// Whether nobody has looked at it since a reload brought it.
+    fn is_unseen(&self, id: HomeId) -> bool {
+        let homes = self.known.borrow();
+        let known = usize::try_from(id.0).ok().and_then(|index| homes.get(index));
+        matches!(known, Some((_, Known::Unseen)))
     }
 
     /// The helper threads that open a home last seen on `device`. They are apart from those of the
@@ -66,7 +98,7 @@ impl Homes {
         let root = match known {
             Known::Held(root) => Some(root.clone()),
             Known::Lent(root) => root.upgrade(),
-            Known::Absent => None,
+            Known::Absent | Known::Unseen => None,
         };
         Some((home.clone(), root))
     }
@@ -158,6 +190,7 @@ async fn find(homes: &Homes, account: &Account) -> Result<Arc<Root>, Authenticat
     match (found, known) {
         (Ok(None), Some(known)) => Ok(known),
         (Ok(None), None) => Err(AuthenticationError::NoHome),
+        (Ok(Some(found)), None) if homes.is_unseen(id) => Ok(homes.keep(id, found)),
         (Ok(Some(found)), known) => {
             homes.counters.homes_replaced.increment();
             let what = if known.is_some() { "another directory" } else { "there" };

@@ -52,6 +52,11 @@ impl HandshakeBudget {
         }
     }
 
+    /// From now on at most `max` in progress, at least 1. Those above it go on.
+    pub(crate) fn set_max(&mut self, max: usize) {
+        self.max = max.max(1);
+    }
+
     /// A handshake wants to begin: true if it may at once, else it waits for [`Decision::Admit`].
     /// [`Self::leave`] must follow in either case.
     pub(crate) fn arrive(&mut self, now: Instant) -> (HandshakeId, bool) {

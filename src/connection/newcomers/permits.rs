@@ -56,6 +56,12 @@ impl Handshakes {
         }))
     }
 
+    /// From now on at most `max` at a time. Those above it go on.
+    pub fn set_max(&self, max: usize) {
+        self.0.budget.borrow_mut().set_max(max);
+        self.settle();
+    }
+
     /// Returns when a handshake may begin. May be dropped at any time.
     pub async fn enter(&self) -> HandshakePermit {
         let (id, admitted) = self.0.budget.borrow_mut().arrive(clock::now());

@@ -326,7 +326,7 @@ impl World {
         let held: Vec<_> = context.gauges.snapshot();
         let held: Vec<_> = held.into_iter().filter(|(_, count)| *count > 0).collect();
         assert!(held.is_empty(), "still held: {held:?}");
-        assert!(context.parts.helpers.end(Duration::from_secs(3_600)).await, "helpers are at work");
+        assert!(context.helpers().end(Duration::from_secs(3_600)).await, "helpers are at work");
         let hidden: Vec<_> =
             self.tree().into_keys().filter(|name| name.contains(".ringftpd-")).collect();
         assert!(hidden.is_empty(), "left behind: {hidden:?}");

@@ -10,6 +10,7 @@ use crate::connection::context::Context;
 use crate::connection::data::connection::DataConnection;
 use crate::limits::TRANSFER_BATCH_BYTES;
 use crate::protocol::file::TransferRequest;
+use crate::protocol::policy::Policy;
 use crate::protocol::session::{Input, TransferError};
 use crate::runtime::{FileHelpers, MailboxSender, give_way};
 use crate::vfs::Root;
@@ -17,6 +18,8 @@ use crate::vfs::Root;
 /// The input of a transfer.
 pub(crate) struct Job {
     pub(crate) context: Rc<Context>,
+    /// As it was when the transfer began.
+    pub(crate) policy: Arc<Policy>,
     pub(crate) root: Arc<Root>,
     /// The helper threads for work of this user at the file or directory of the request.
     pub(crate) files: FileHelpers,

@@ -43,7 +43,7 @@ impl TransferHandle {
         let interrupts = Interrupts {
             abort: handle.abort.clone(),
             cut: job.context.cut.clone(),
-            stall: job.context.policy().stall_timeout,
+            stall: job.policy.stall_timeout,
         };
         let (moved, over) = (handle.moved.clone(), handle.over.clone());
         let tasks = job.context.tasks.clone();
@@ -79,7 +79,7 @@ async fn run(
     moved: Rc<Cell<u64>>,
     over: Flag,
 ) {
-    let policy = job.context.policy();
+    let policy = &job.policy;
     let store = StorePolicy {
         failed_upload: policy.failed_upload,
         durability: policy.durability,
@@ -156,7 +156,7 @@ async fn transfer_octets(
     let whole = download::is_one_write(job, &transfer);
     // On an upload tickets wait until all data is in, see [`DataConnection::hold_tickets`].
     let hold_tickets = whole || !matches!(transfer, Transfer::Read(_));
-    let deadline = clock::now() + job.context.policy().data_timeout;
+    let deadline = clock::now() + job.policy.data_timeout;
     let tls = (go.level == ProtectionLevel::Private).then_some(&job.tls);
     let (mut connection, facts) =
         match open::open(go.origin, tls, deadline, interrupts, hold_tickets).await {
@@ -204,7 +204,7 @@ fn choose_path(task: &mut TransferTask<'_>, transfer: &Transfer, whole: bool) ->
     let context = &task.job.context;
     let file = if let Transfer::Read(file) = transfer { Some(file) } else { None };
     let content = Content::of(&task.job.request, file.map_or(0, ReadFile::left));
-    let kernel_tls = context.parts.kernel_tls;
+    let kernel_tls = context.kernel_tls;
     let path = path::choose(&Circumstances {
         content,
         whole,

@@ -37,6 +37,9 @@ pub enum Input {
     Flushed,
     /// [`Session::poll_timeout`](super::Session::poll_timeout) has passed.
     Timeout,
+    /// The account that is logged in is gone, or another: the next command gets 421. A transfer in
+    /// progress goes on, and so does whatever else was asked for.
+    Revoked,
     /// The shard shuts down: finish the transfer in hand, then 421.
     Drain,
     /// The client sends nothing more (FIN or close_notify), and all that it sent was fed. It may

@@ -121,6 +121,8 @@ pub struct Session {
     /// [`Output::GiveUpFile`] was handed out.
     interrupting: bool,
     draining: bool,
+    /// [`Input::Revoked`] was given to this log-in.
+    revoked: bool,
     /// [`Input::SendingEnded`] was given.
     ended: bool,
     login_started: Option<Instant>,
@@ -175,6 +177,7 @@ impl Session {
             pending: Pending::Nothing,
             interrupting: false,
             draining: false,
+            revoked: false,
             ended: false,
             login_started: None,
             phase_started: now,
@@ -219,7 +222,7 @@ impl Session {
             return;
         }
         // An answer has come: idle time counts from here.
-        if !matches!(input, Input::Timeout | Input::Flushed | Input::Drain) {
+        if !matches!(input, Input::Timeout | Input::Flushed | Input::Drain | Input::Revoked) {
             self.phase_started = self.now;
         }
         match input {
@@ -236,6 +239,7 @@ impl Session {
             Input::Flushed => self.backlog = 0,
             Input::Timeout => self.timed_out(),
             Input::Drain => self.drain(),
+            Input::Revoked => self.revoked = self.account().is_some(),
             Input::SendingEnded => self.ended = true,
             Input::Disconnected => self.close(),
         }
@@ -386,6 +390,11 @@ impl Session {
                 break;
             };
             self.phase_started = self.now;
+            if self.revoked {
+                self.say(Situation::Revoked);
+                self.close();
+                break;
+            }
             match line {
                 Line::Command(line) => self.execute(&line),
                 Line::TooLong => {

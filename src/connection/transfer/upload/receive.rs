@@ -154,7 +154,7 @@ impl Rest {
 /// disk hangs; the upload goes when it comes back.
 async fn give_up(job: &Job, mut writer: WriteBehind, rest: Option<Rest>) {
     // What came before the failure is stored only where it may be kept.
-    let kept = job.context.policy().failed_upload == FailedUpload::Keep;
+    let kept = job.policy.failed_upload == FailedUpload::Keep;
     if !kept {
         writer.stop();
     }

@@ -34,6 +34,24 @@ fn commands_wait_in_order() {
     }
 }
 
+/// A transfer goes on; what comes behind it, or first of all, gets 421 and nothing more is heard.
+#[test]
+fn the_command_after_a_revocation_is_the_last() {
+    let mut shell = logged_in().running();
+    shell.feed(b"NOOP\r\nSYST\r\n");
+    shell.input(Input::Revoked);
+    assert_eq!(shell.take(), "");
+    shell.finish(Ok(()));
+    assert_eq!(shell.take(), "226 421 closed");
+    for command in ["NOOP", "QUIT", "USER bob", "REIN", "XYZZY"] {
+        let mut shell = logged_in();
+        shell.input(Input::Revoked);
+        assert_eq!(shell.take(), "");
+        shell.feed(format!("{command}\r\nNOOP\r\n").as_bytes());
+        assert_eq!(shell.take(), "421 closed", "{command}");
+    }
+}
+
 /// [XFER-22]: STAT with nothing before it is answered at once and has the octets so far.
 #[test]
 fn stat_during_a_transfer() {

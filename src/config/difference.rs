@@ -1,0 +1,76 @@
+//! What a reload of a configuration would change, and what it may not.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::document::Problem;
+use super::key::Change;
+use super::{Config, Settings};
+use crate::auth::AccountChanges;
+use crate::protocol::account::HomeId;
+
+/// How a configuration differs from the one that is in force.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Difference {
+    /// Keys with other values, in the order of the reference file; a table that may be there
+    /// several times is one of them.
+    pub keys: Vec<String>,
+}
+
+impl Config {
+    /// How it differs from `running`, accounts left out.
+    ///
+    /// # Errors
+    ///
+    /// Each key that differs and that only a restart changes, with its place.
+    pub fn difference(&self, running: &Settings) -> Result<Difference, Vec<Problem>> {
+        let mut difference = Difference::default();
+        let mut refused = Vec::new();
+        for (new, old) in self.settings.values().into_iter().zip(running.values()) {
+            if new.shown == old.shown {
+                continue;
+            }
+            let path = new.key.path();
+            match new.key.change {
+                Change::Reload => difference.keys.push(path),
+                Change::Restart => {
+                    let message = format!(
+                        "is \"{}\" in the running server, and only a restart changes it to \"{}\"",
+                        old.shown, new.shown
+                    );
+                    refused.push(self.problem(&path, message));
+                }
+            }
+        }
+        if self.settings.directories != running.directories {
+            difference.keys.push("directories".to_owned());
+        }
+        if refused.is_empty() { Ok(difference) } else { Err(refused) }
+    }
+
+    /// Makes the accounts those of `generation`, after the ones that are in force: who is the same
+    /// under the same home stays as old as it is.
+    pub fn succeed_accounts(&mut self, running: &Self, generation: u64) -> AccountChanges {
+        let (new, old) = (&mut self.accounts, &running.accounts);
+        let home = |homes: &[PathBuf], HomeId(id): HomeId| {
+            usize::try_from(id).ok().and_then(|index| homes.get(index)).cloned()
+        };
+        let homes = &new.homes;
+        let same = |now, before| home(homes, now) == home(&old.homes, before);
+        // Nobody else has it before it is in force.
+        let table = Arc::get_mut(&mut new.users);
+        table.map(|table| table.succeed(&old.users, generation, same)).unwrap_or_default()
+    }
+
+    /// Something that is wrong about `key`, with its place.
+    #[must_use]
+    pub fn problem(&self, key: &str, message: impl Into<String>) -> Problem {
+        match &self.places.file {
+            Some(file) => {
+                let line = self.places.lines.get(key).copied().unwrap_or(0);
+                Problem { line, ..Problem::in_file(file, key, message) }
+            }
+            None => Problem::on_command_line(key, message),
+        }
+    }
+}
