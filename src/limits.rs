@@ -75,8 +75,9 @@ pub const UPLOAD_PATIENCE: Duration = Duration::from_millis(5);
 /// answers does in less, so that the next command finds everything as it was before.
 pub const GIVING_UP_PATIENCE: Duration = Duration::from_millis(200);
 
-/// How long an upload that was received whole may still be written after ABOR, or the end of what
-/// the client sends. Longer than a busy disk takes; one that hangs gives no answer at all.
+/// How long an upload that was received whole may still be written, synced and named after ABOR, or
+/// the end of what the client sends. Longer than a busy disk takes; one that hangs gives no answer
+/// at all.
 pub const STORING_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Bytes of an upload that are dropped after storage or policy has refused it: many clients read

@@ -177,14 +177,26 @@ impl Upload {
         self.content.try_write(octets)
     }
 
-    /// The clean end: makes the octets as durable as the policy promises, then gives them their
-    /// name. Success is what 226 stands for \[XFER-26\].
+    /// [`Upload::finish_if`] whatever happens meanwhile.
     ///
     /// # Errors
     ///
-    /// Why nothing appeared. Only when the directory could not be synchronised
-    /// ([`Durability::Full`]) the file has its name already.
-    pub fn finish(mut self) -> Result<(), FileError> {
+    /// As [`Upload::finish_if`].
+    pub fn finish(self) -> Result<(), FileError> {
+        self.finish_if(|| true)
+    }
+
+    /// The clean end: makes the octets as durable as the policy promises, then gives them their
+    /// name. Success is what 226 stands for \[XFER-26\].
+    ///
+    /// `commit` is called once, when all is durable and before anything gets a name; after true
+    /// nothing stops the upload any more, after false it is abandoned.
+    ///
+    /// # Errors
+    ///
+    /// Why nothing appeared; [`FileError::Aborted`] after false. Only when the directory could not
+    /// be synchronised ([`Durability::Full`]) the file has its name already.
+    pub fn finish_if(mut self, commit: impl FnOnce() -> bool) -> Result<(), FileError> {
         while self.is_copying() {
             self.copy_some()?;
         }
@@ -194,6 +206,10 @@ impl Upload {
             Durability::None => {}
             Durability::Data => fdatasync(&self.content.file)?,
             Durability::Full => fsync(&self.content.file)?,
+        }
+        if !commit() {
+            self.abandon();
+            return Err(FileError::Aborted);
         }
         let new = self.place != Place::AtEnd;
         self.publish()?;

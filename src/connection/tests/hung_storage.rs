@@ -107,3 +107,38 @@ fn abort_while_storage_has_a_block() {
         }
     }
 }
+
+/// ABOR is answered although storage does not answer to what makes a whole upload visible, as long
+/// as that has not begun: then nothing of it appears, whenever storage comes back. What has begun
+/// is waited for, and ends in 226.
+#[test]
+fn abort_while_an_upload_is_made_visible() {
+    let (mut aborted, mut complete) = (0, 0);
+    for (seed, (mode, private)) in (0..SEEDS).zip(KINDS.into_iter().cycle()) {
+        for verb in ["STOR", "APPE"] {
+            let code = run(Plan { seed, ..Plan::default() }, move |world| async move {
+                world.put("old", b"what was there");
+                let before = world.tree();
+                let mut client = Client::connect(&world, mode, None);
+                client.log_in(mode, private).await.unwrap();
+                let mut data = client.begin(&format!("{verb} old")).await.unwrap();
+                data.send(CONTENT).await.unwrap();
+                data.end().await.unwrap();
+                // Until the octets are stored and the end has begun, or is over.
+                let span = Duration::from_micros(world.simulation.below(6_000));
+                world.pause(span).await;
+                hang(&world);
+                world.pause(Duration::from_millis(50)).await;
+                let patience = STORING_PATIENCE + Duration::from_secs(1);
+                let (code, _) = abort(&mut client, &mut data, patience).await;
+                client.quit().await.unwrap();
+                world.rest().await;
+                assert_eq!(world.tree() == before, code == 426, "{verb} {code}");
+                code
+            });
+            assert!(matches!(code, 226 | 426), "{verb}: {code}");
+            *if code == 226 { &mut complete } else { &mut aborted } += 1;
+        }
+    }
+    assert!(aborted > 10 && complete > 10, "{aborted} aborted, {complete} complete");
+}

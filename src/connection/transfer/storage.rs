@@ -3,6 +3,7 @@
 
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::job::Job;
 use crate::buffer::Block;
@@ -230,9 +231,38 @@ fn next_lines(
     Ok((more.then_some(lister), text))
 }
 
-/// Makes a complete upload visible.
-pub(crate) async fn finish(files: &FileHelpers, upload: Upload) -> Result<(), FileError> {
-    on_helper(files, move || upload.finish()).await
+/// Makes a complete upload visible, unless `given_up` returns before it begins to get its name:
+/// then it is abandoned, whenever its helper thread comes to that. What has begun to get its name
+/// cannot be stopped, and its end is waited for: whichever reply came earlier might be untrue.
+pub(crate) async fn finish(
+    context: &Context,
+    files: &FileHelpers,
+    upload: Upload,
+    given_up: impl Future<Output = ()>,
+) -> Result<(), FileError> {
+    let decided = Arc::new(AtomicBool::new(false));
+    // The first of the two decides; nothing else is read by who comes second.
+    let decide = |decided: &AtomicBool| !decided.swap(true, Ordering::Relaxed);
+    let (files, committed) = (files.clone(), decided.clone());
+    let mut finishing = Box::pin(async move {
+        on_helper(&files, move || upload.finish_if(|| decide(&committed))).await
+    });
+    let stopped = async {
+        given_up.await;
+        if !decide(&decided) {
+            std::future::pending::<()>().await;
+        }
+        None
+    };
+    let finished = async { Some(finishing.as_mut().await) };
+    if let Some(result) = race(finished, stopped).await {
+        return result;
+    }
+    let abandoning = async move {
+        let _ = finishing.await;
+    };
+    soon(context, abandoning).await;
+    Err(FileError::Aborted)
 }
 
 /// Abandons an incomplete upload, as the policy says.

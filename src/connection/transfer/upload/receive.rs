@@ -6,6 +6,7 @@
 //! and the kernel copy octets. In clear the kernel fills the second block directly.
 
 use std::io;
+use std::pin::pin;
 
 use super::low_water::LowWater;
 use super::turn::UploadTurn;
@@ -22,7 +23,7 @@ use crate::limits::{
     STORING_PATIENCE, TLS_RECORD_BYTES_MAX, UPLOAD_LOW_WATER_BYTES, UPLOAD_PATIENCE,
 };
 use crate::protocol::ascii::FromNetwork;
-use crate::protocol::file::TransferRequest;
+use crate::protocol::file::{FileError, TransferRequest};
 use crate::protocol::policy::FailedUpload;
 use crate::protocol::session::TransferError;
 use crate::runtime::{Stream, give_way, race, sleep_until, timeout_at};
@@ -41,6 +42,13 @@ impl TransferTask<'_> {
         let mut writer = WriteBehind::new(&job.context, &job.files, upload);
         let (received, rest) = self.receive_all(&mut writer).await;
         let mut rest = Some(rest);
+        // A slow disk may take its time although the client has asked for the end meanwhile, one
+        // that does not answer may not.
+        let abort = self.connection.interrupts.abort.clone();
+        let mut given_up = pin!(async move {
+            abort.wait().await;
+            sleep_until(clock::now() + STORING_PATIENCE).await;
+        });
         let stored = match received {
             Ok(()) => {
                 let storing = async {
@@ -49,7 +57,11 @@ impl TransferTask<'_> {
                     }
                     writer.finish().await.map_err(TransferError::Storage)
                 };
-                self.while_wanted(storing).await
+                let given_up = async {
+                    given_up.as_mut().await;
+                    Err(TransferError::Aborted)
+                };
+                race(storing, given_up).await
             }
             Err(error) => Err(error),
         };
@@ -61,22 +73,11 @@ impl TransferTask<'_> {
         let upload = writer.into_upload().map_err(TransferError::Storage)?;
         // Answer the client's close_notify before the file is synced: clients wait for it.
         let _ = self.connection.end_sending().await;
-        storage::finish(&job.files, upload).await.map_err(TransferError::Storage)
-    }
-
-    /// Stores what has been received whole. A slow disk may take its time although the client has
-    /// asked for the end meanwhile, one that does not answer may not.
-    async fn while_wanted(
-        &self,
-        storing: impl Future<Output = Result<(), TransferError>>,
-    ) -> Result<(), TransferError> {
-        let abort = &self.connection.interrupts.abort;
-        let given_up = async {
-            abort.wait().await;
-            sleep_until(clock::now() + STORING_PATIENCE).await;
-            Err(TransferError::Aborted)
-        };
-        race(storing, given_up).await
+        match storage::finish(&job.context, &job.files, upload, given_up).await {
+            Ok(()) => Ok(()),
+            Err(FileError::Aborted) => Err(TransferError::Aborted),
+            Err(error) => Err(TransferError::Storage(error)),
+        }
     }
 
     /// Receives everything, and says what storage has not got yet.
