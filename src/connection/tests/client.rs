@@ -29,24 +29,60 @@ pub(super) struct Wire {
     pub(super) cut: Option<usize>,
     /// Octets it has sent.
     pub(super) sent: usize,
+    /// What came of the record in progress, and how much of it is still to come.
+    record: (Vec<u8>, usize),
+    /// KeyUpdates that came, as their length tells (RFC 8446 §4.6.3): 5 octets of message, their
+    /// type and 16 of tag. No data that a test sends makes a record of that length.
+    pub(super) key_updates: usize,
 }
+
+const KEY_UPDATE_RECORD_BYTES: usize = 22;
 
 impl Wire {
     pub(super) const fn new(stream: Stream, cut: Option<usize>) -> Self {
-        Self { stream, tls: None, cut, sent: 0 }
+        Self { stream, tls: None, cut, sent: 0, record: (Vec::new(), 0), key_updates: 0 }
+    }
+
+    /// Walks over the headers of the records that came.
+    fn count_key_updates(&mut self, mut octets: &[u8]) {
+        let (header, left) = &mut self.record;
+        while let Some((&first, rest)) = octets.split_first() {
+            if *left > 0 {
+                let skipped = octets.len().min(*left);
+                *left -= skipped;
+                octets = &octets[skipped..];
+                continue;
+            }
+            header.push(first);
+            octets = rest;
+            if let [23, 3, 3, high, low] = header[..] {
+                *left = usize::from(high) << 8 | usize::from(low);
+                self.key_updates += usize::from(*left == KEY_UPDATE_RECORD_BYTES);
+            } else if let [_, _, _, high, low] = header[..] {
+                *left = usize::from(high) << 8 | usize::from(low);
+            }
+            if header.len() == 5 {
+                header.clear();
+            }
+        }
     }
 
     pub(super) async fn start_tls(&mut self, config: &Arc<ClientConfig>) -> Result<(), Gone> {
-        let name = ServerName::try_from("server.test").unwrap();
-        let tls = ClientConnection::new(config.clone(), name).unwrap();
-        self.tls = Some(Box::new(tls));
-        self.flush().await?;
+        self.say_hello(config).await?;
         while self.tls.as_ref().is_some_and(|tls| tls.is_handshaking()) {
             if !self.fill().await? {
                 return Err(Gone::Closed);
             }
         }
         Ok(())
+    }
+
+    /// The ClientHello, and no more yet.
+    pub(super) async fn say_hello(&mut self, config: &Arc<ClientConfig>) -> Result<(), Gone> {
+        let name = ServerName::try_from("server.test").unwrap();
+        let tls = ClientConnection::new(config.clone(), name).unwrap();
+        self.tls = Some(Box::new(tls));
+        self.flush().await
     }
 
     pub(super) async fn send(&mut self, octets: &[u8]) -> Result<(), Gone> {
@@ -114,6 +150,7 @@ impl Wire {
     async fn fill(&mut self) -> Result<bool, Gone> {
         let mut octets = vec![0; 4096];
         let count = self.stream.read(&mut octets).await.map_err(|_| Gone::Closed)?;
+        self.count_key_updates(&octets[..count]);
         let Some(tls) = &mut self.tls else { return Ok(count > 0) };
         let mut rest = &octets[..count];
         while !rest.is_empty() {
@@ -159,7 +196,9 @@ async fn put(
 pub(super) struct Client {
     pub(super) control: Wire,
     text: Vec<u8>,
-    config: Arc<ClientConfig>,
+    /// What its connections are made with, and the sessions that it can resume.
+    pub(super) config: Arc<ClientConfig>,
+    address: [u8; 4],
     private: bool,
     /// The last reply, whole.
     pub(super) last: String,
@@ -176,11 +215,19 @@ pub(super) struct Download {
 impl Client {
     /// A connection, before its greeting.
     pub(super) fn connect(world: &Rc<World>, mode: Mode, cut: Option<usize>) -> Self {
-        let stream = world.accept(mode);
+        let mut client = Self::connect_from(CLIENT, world, mode);
+        client.control.cut = cut;
+        client
+    }
+
+    /// The same, from another address.
+    pub(super) fn connect_from(address: [u8; 4], world: &Rc<World>, mode: Mode) -> Self {
+        let stream = world.accept_from(address, mode);
         Self {
-            control: Wire::new(stream, cut),
+            control: Wire::new(stream, None),
             text: Vec::new(),
             config: world.client_tls(),
+            address,
             private: false,
             last: String::new(),
         }
@@ -188,6 +235,30 @@ impl Client {
 
     /// Greeting, TLS where `private`, and log-in.
     pub(super) async fn log_in(&mut self, mode: Mode, private: bool) -> Result<(), Gone> {
+        self.log_in_as("anonymous", mode, private).await
+    }
+
+    /// The same, as `user`, whose password is "secret".
+    pub(super) async fn log_in_as(
+        &mut self,
+        user: &str,
+        mode: Mode,
+        private: bool,
+    ) -> Result<(), Gone> {
+        self.begin_session(mode, private).await?;
+        self.say(&format!("USER {user}"), 331).await?;
+        self.say("PASS secret", 230).await?;
+        self.say("TYPE I", 200).await?;
+        if private || mode == Mode::Implicit {
+            self.say("PBSZ 0", 200).await?;
+            self.say(if private { "PROT P" } else { "PROT C" }, 200).await?;
+            self.private = private;
+        }
+        Ok(())
+    }
+
+    /// Greeting, and TLS where `private`.
+    pub(super) async fn begin_session(&mut self, mode: Mode, private: bool) -> Result<(), Gone> {
         if mode == Mode::Implicit {
             self.control.start_tls(&self.config.clone()).await?;
         }
@@ -195,14 +266,6 @@ impl Client {
         if mode == Mode::Explicit && private {
             self.say("AUTH TLS", 234).await?;
             self.control.start_tls(&self.config.clone()).await?;
-        }
-        self.say("USER anonymous", 331).await?;
-        self.say("PASS x@y", 230).await?;
-        self.say("TYPE I", 200).await?;
-        if private || mode == Mode::Implicit {
-            self.say("PBSZ 0", 200).await?;
-            self.say(if private { "PROT P" } else { "PROT C" }, 200).await?;
-            self.private = private;
         }
         Ok(())
     }
@@ -246,14 +309,19 @@ impl Client {
 
     /// A data connection to the port that EPSV tells.
     pub(super) async fn data(&mut self, cut: Option<usize>) -> Result<Wire, Gone> {
-        self.say("EPSV", 229).await?;
-        let port = self.last.split('|').nth(3).unwrap().parse().unwrap();
+        let port = self.port().await?;
         self.data_at(port, cut).await
+    }
+
+    /// The port that EPSV tells.
+    pub(super) async fn port(&mut self) -> Result<u16, Gone> {
+        self.say("EPSV", 229).await?;
+        Ok(self.last.split('|').nth(3).unwrap().parse().unwrap())
     }
 
     pub(super) async fn data_at(&self, port: u16, cut: Option<usize>) -> Result<Wire, Gone> {
         let server = SocketAddr::new(Ipv4Addr::from(SERVER).into(), port);
-        let client = SocketAddr::new(Ipv4Addr::from(CLIENT).into(), 0);
+        let client = SocketAddr::new(Ipv4Addr::from(self.address).into(), 0);
         let stream = connect(client, server, None).await.map_err(|_| Gone::Closed)?;
         if cut == Some(0) {
             let _ = stream.shutdown_write();
@@ -314,6 +382,16 @@ impl Client {
         drop(data);
         let code = self.final_reply().await?;
         Ok(Download { code, octets, whole })
+    }
+
+    /// The lines of a listing, but for those of the directory itself (MLSD).
+    pub(super) async fn list(&mut self, line: &str) -> Vec<String> {
+        let listing = self.retrieve(line, None).await.unwrap();
+        assert!(listing.code == 226 && listing.whole, "{line}: {}", self.last);
+        let text = String::from_utf8(listing.octets).unwrap();
+        assert!(text.is_empty() || text.ends_with("\r\n"), "{text}");
+        let lines = text.split_terminator("\r\n").map(str::to_owned);
+        lines.filter(|line| !line.contains("type=cdir") && !line.contains("type=pdir")).collect()
     }
 
     async fn receive_all(

@@ -80,7 +80,7 @@ fn play(seed: u64, canary: Canary, echo: bool) -> Run {
         socket_bytes: random.pick(&[4_608, 16_384]),
         ..Weather::default()
     };
-    let plan = Plan { seed, weather, require_tls: swarm.tls_required };
+    let plan = Plan { seed, weather, require_tls: swarm.tls_required, ..Plan::default() };
     let trace = Rc::new(RefCell::new(Vec::new()));
     let kept = trace.clone();
     let playing = AssertUnwindSafe(|| {

@@ -45,7 +45,9 @@ static CERTIFICATE: LazyLock<(ServerCertificate, CertificateDer<'static>)> = Laz
     (server.unwrap(), certificate.der().clone())
 });
 
-static TLS: LazyLock<Arc<ServerTls>> = LazyLock::new(|| {
+static TLS: LazyLock<Arc<ServerTls>> = LazyLock::new(|| server_tls(DataResumption::Prefer));
+
+fn server_tls(resumption: DataResumption) -> Arc<ServerTls> {
     ServerTls::new(TlsOptions {
         certificates: vec![CERTIFICATE.0.clone()],
         profile: TlsProfile::Balanced,
@@ -54,17 +56,18 @@ static TLS: LazyLock<Arc<ServerTls>> = LazyLock::new(|| {
         cipher_suites: None,
         client_ca: None,
         client_fingerprints: std::collections::BTreeSet::new(),
-        resumption: DataResumption::Prefer,
+        resumption,
         ticket_secret: [7; 32],
         ticket_lifetime: Duration::from_secs(3_600),
     })
     .unwrap()
-});
+}
 
 /// Whose directories there are.
-const HOMES: [&str; 3] = ["anonymous", "ann", "bob"];
+const HOMES: [&str; 4] = ["anonymous", "ann", "bob", "limited"];
 
-/// Anonymous and ann may do everything, bob may read. The passwords are "secret".
+/// Anonymous and ann may do everything, bob may read; in one home, adder may append and mover may
+/// rename, and nothing else. The passwords are "secret".
 static USERS: LazyLock<Arc<UserTable>> = LazyLock::new(|| {
     const CHEAP: &str = "$5$rounds=1000$saltstring$AH5PD0i.riCRu4BNDy9v7OPV7u3dfLBApcXI6khquVA";
     let user = |name: &str, home, permissions| User {
@@ -75,7 +78,12 @@ static USERS: LazyLock<Arc<UserTable>> = LazyLock::new(|| {
         permissions,
         lax_upload_eof: None,
     };
-    let users = vec![user("ann", 1, Permissions::ALL), user("bob", 2, Permissions::READ_ONLY)];
+    let users = vec![
+        user("ann", 1, Permissions::ALL),
+        user("bob", 2, Permissions::READ_ONLY),
+        user("adder", 3, Permissions { append: true, ..Permissions::NONE }),
+        user("mover", 3, Permissions { rename: true, ..Permissions::NONE }),
+    ];
     let anonymous =
         Anonymous { home: HomeId(0), permissions: Permissions::ALL, lax_upload_eof: None };
     Arc::new(UserTable::new(users, Some(anonymous)).unwrap())
@@ -109,6 +117,7 @@ pub(super) struct World {
     pub(super) context: Rc<Context>,
     pub(super) simulation: Simulation,
     directory: tempfile::TempDir,
+    tls12: bool,
 }
 
 /// How one run is made.
@@ -118,6 +127,10 @@ pub(super) struct Plan {
     pub(super) weather: Weather,
     /// Neither log-ins nor data connections in clear.
     pub(super) require_tls: bool,
+    /// Clients have TLS 1.2 only.
+    pub(super) tls12: bool,
+    /// What else the configuration says.
+    pub(super) configure: Option<fn(&mut Settings)>,
 }
 
 /// Counts what a shell logs as an error: a panic that was caught, above all.
@@ -174,9 +187,16 @@ impl World {
         settings.policy.require_control_tls = plan.require_tls;
         settings.policy.require_data_tls = plan.require_tls;
         settings.policy.allow_ccc = true;
+        if let Some(configure) = plan.configure {
+            configure(&mut settings);
+        }
+        let tls = match settings.policy.data_resumption {
+            DataResumption::Prefer => TLS.clone(),
+            other => server_tls(other),
+        };
         let context = Context::new(ContextParts {
             settings: Arc::new(settings),
-            tls: TLS.clone(),
+            tls,
             users: Arc::new(USERS.clone()),
             homes: homes.into(),
             helpers: Helpers::new().unwrap(),
@@ -184,14 +204,19 @@ impl World {
             kernel_tls: None,
             queues: Queues::new(),
         });
-        Self { context: Rc::new(context), simulation, directory }
+        Self { context: Rc::new(context), simulation, directory, tls12: plan.tls12 }
     }
 
     /// A new control connection; the client's end.
     pub(super) fn accept(&self, mode: Mode) -> Stream {
+        self.accept_from(CLIENT, mode)
+    }
+
+    /// The same, from another address.
+    pub(super) fn accept_from(&self, client: [u8; 4], mode: Mode) -> Stream {
         let (theirs, ours) = self.simulation.pair().unwrap();
         let address = |octets: [u8; 4], port: u16| SocketAddr::from((octets, port));
-        let (local, peer) = (address(SERVER, 21), address(CLIENT, 4_000));
+        let (local, peer) = (address(SERVER, 21), address(client, 4_000));
         let stream = Stream::adopt(ours, peer);
         let (refused, permit, guard) = (false, None, Box::new(()));
         serve(&self.context, Accepted { stream, mode, local, peer, refused, permit, guard });
@@ -199,14 +224,20 @@ impl World {
     }
 
     /// What one client's connections are made with; it resumes its own sessions.
-    #[expect(clippy::unused_self, reason = "a client is one of a world")]
     pub(super) fn client_tls(&self) -> Arc<ClientConfig> {
         let mut roots = RootCertStore::empty();
         roots.add(CERTIFICATE.1.clone()).unwrap();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let builder = ClientConfig::builder_with_provider(provider);
-        let builder = builder.with_safe_default_protocol_versions().unwrap();
+        let versions =
+            if self.tls12 { &[&rustls::version::TLS12][..] } else { rustls::ALL_VERSIONS };
+        let builder = builder.with_protocol_versions(versions).unwrap();
         Arc::new(builder.with_root_certificates(roots).with_no_client_auth())
+    }
+
+    /// Whether clients have TLS 1.2 only.
+    pub(super) const fn is_tls12(&self) -> bool {
+        self.tls12
     }
 
     pub(super) fn path(&self, name: &str) -> PathBuf {
