@@ -11,7 +11,7 @@ use std::ops::Range;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use ringftpd::limits::{TLS_FRAGMENT_BYTES_MAX, TRANSFER_BATCH_BYTES};
-use ringftpd::tls::{Channel, Opened, Purpose};
+use ringftpd::tls::{Channel, OpenedRecord, Purpose};
 use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::io::{pwrite, pwritev};
 use support::Random;
@@ -86,7 +86,7 @@ fn in_place(
     work.pieces.clear();
     let mut at = 0;
     while at < records.len() {
-        let Opened::Data { consumed, plaintext } =
+        let OpenedRecord::Data { consumed, plaintext } =
             channel.open(&mut records[at..], &mut work.out).unwrap()
         else {
             panic!("not data")
@@ -108,7 +108,9 @@ fn elsewhere(
     let (mut at, mut filled) = (0, 0);
     while at < records.len() {
         let opened = channel.open_into(&records[at..], &mut work.block[filled..], &mut work.out);
-        let Opened::Data { consumed, plaintext } = opened.unwrap() else { panic!("not data") };
+        let OpenedRecord::Data { consumed, plaintext } = opened.unwrap() else {
+            panic!("not data")
+        };
         filled += plaintext.len();
         at += consumed;
     }

@@ -10,7 +10,7 @@ use std::io::Write as _;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use ringftpd::limits::{TLS_FRAGMENT_BYTES_MAX, TRANSFER_BATCH_BYTES};
-use ringftpd::tls::{Channel, Opened, Purpose};
+use ringftpd::tls::{Channel, OpenedRecord, Purpose};
 use support::Random;
 use support::tls::{Connected, Ends, KINDS, Kind, sent};
 
@@ -82,7 +82,7 @@ fn open_all(channel: &mut Channel, records: &mut [u8], mut take: impl FnMut(&[u8
     let mut at = 0;
     while at < records.len() {
         match channel.open(&mut records[at..], &mut out).unwrap() {
-            Opened::Data { consumed, plaintext } => {
+            OpenedRecord::Data { consumed, plaintext } => {
                 take(&records[at..][plaintext]);
                 at += consumed;
             }

@@ -33,7 +33,7 @@ pub(super) const KEY_UPDATE: [u8; 5] = [KEY_UPDATE_TYPE, 0, 0, 1, 0];
 
 /// What [`Channel::open`] found at the front of the record area.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Opened {
+pub enum OpenedRecord {
     /// No whole record yet; nothing was touched.
     Incomplete,
     /// Application data, decrypted in place. May be empty.
@@ -204,7 +204,11 @@ impl Channel {
     ///
     /// A record that does not authenticate, is too long, does not belong here, or is a fatal
     /// alert. The session is over.
-    pub fn open(&mut self, record_area: &mut [u8], out: &mut Vec<u8>) -> Result<Opened, TlsError> {
+    pub fn open(
+        &mut self,
+        record_area: &mut [u8],
+        out: &mut Vec<u8>,
+    ) -> Result<OpenedRecord, TlsError> {
         let opened = self.open_record(record_area, out);
         opened.inspect_err(|error| self.explain(error, out))
     }
@@ -224,7 +228,7 @@ impl Channel {
         record_area: &[u8],
         room: &mut [u8],
         out: &mut Vec<u8>,
-    ) -> Result<Opened, TlsError> {
+    ) -> Result<OpenedRecord, TlsError> {
         assert!(room.len() >= Self::OPEN_ROOM_BYTES, "no room for a record");
         let opened = self.open_record_into(record_area, room, out);
         opened.inspect_err(|error| self.explain(error, out))
@@ -283,11 +287,13 @@ impl Channel {
         &mut self,
         record_area: &mut [u8],
         out: &mut Vec<u8>,
-    ) -> Result<Opened, TlsError> {
+    ) -> Result<OpenedRecord, TlsError> {
         if self.receive_closed {
-            return Ok(Opened::CloseNotify { consumed: 0 });
+            return Ok(OpenedRecord::CloseNotify { consumed: 0 });
         }
-        let Some(consumed) = self.whole_record(record_area)? else { return Ok(Opened::Incomplete) };
+        let Some(consumed) = self.whole_record(record_area)? else {
+            return Ok(OpenedRecord::Incomplete);
+        };
         let record = &mut record_area[..consumed];
         let (kind, content) = self.opener.open(record)?;
         let dealt = self.deal_with(kind, &record[content.clone()], out)?;
@@ -299,11 +305,13 @@ impl Channel {
         record_area: &[u8],
         room: &mut [u8],
         out: &mut Vec<u8>,
-    ) -> Result<Opened, TlsError> {
+    ) -> Result<OpenedRecord, TlsError> {
         if self.receive_closed {
-            return Ok(Opened::CloseNotify { consumed: 0 });
+            return Ok(OpenedRecord::CloseNotify { consumed: 0 });
         }
-        let Some(consumed) = self.whole_record(record_area)? else { return Ok(Opened::Incomplete) };
+        let Some(consumed) = self.whole_record(record_area)? else {
+            return Ok(OpenedRecord::Incomplete);
+        };
         let (kind, length) = self.opener.open_into(&record_area[..consumed], room)?;
         let dealt = self.deal_with(kind, &room[..length], out)?;
         Ok(dealt.opened(consumed, 0..length))
@@ -498,11 +506,11 @@ enum Dealt {
 
 impl Dealt {
     /// What the caller learns of a record of `consumed` octets.
-    const fn opened(self, consumed: usize, plaintext: Range<usize>) -> Opened {
+    const fn opened(self, consumed: usize, plaintext: Range<usize>) -> OpenedRecord {
         match self {
-            Self::Data => Opened::Data { consumed, plaintext },
-            Self::CloseNotify => Opened::CloseNotify { consumed },
-            Self::Handled => Opened::Handled { consumed },
+            Self::Data => OpenedRecord::Data { consumed, plaintext },
+            Self::CloseNotify => OpenedRecord::CloseNotify { consumed },
+            Self::Handled => OpenedRecord::Handled { consumed },
         }
     }
 }

@@ -3,7 +3,7 @@
 //! Finds, to the byte, where the old session ends; what follows is left for the next state.
 
 use super::record::{ALERT, APPLICATION_DATA, HANDSHAKE, HEADER_BYTES, Header};
-use super::{Channel, Opened, TlsError};
+use super::{Channel, OpenedRecord, TlsError};
 use crate::buffer::RecvBuffer;
 use crate::limits::TLS_DRAIN_BYTES_MAX;
 use crate::protocol::session::AfterTls;
@@ -59,12 +59,12 @@ impl Drain {
                 bytes @ &[first, ..] => return self.without_close_notify(first, bytes),
             }
             match self.channel.open(inbound.filled_mut(), &mut unsent)? {
-                Opened::Incomplete => return Ok(DrainProgress::NeedBytes),
-                Opened::CloseNotify { consumed } => {
+                OpenedRecord::Incomplete => return Ok(DrainProgress::NeedBytes),
+                OpenedRecord::CloseNotify { consumed } => {
                     inbound.consume(consumed);
                     return Ok(DrainProgress::Finished);
                 }
-                Opened::Data { consumed, .. } | Opened::Handled { consumed } => {
+                OpenedRecord::Data { consumed, .. } | OpenedRecord::Handled { consumed } => {
                     inbound.consume(consumed);
                     self.bytes_seen += consumed;
                 }

@@ -9,7 +9,7 @@ use rustls::ConnectionTrafficSecrets;
 
 use super::channel::{CLOSING, FATAL, KEY_UPDATE};
 use super::record::{ALERT, HANDSHAKE};
-use super::{Channel, Opened, TlsError};
+use super::{Channel, OpenedRecord, TlsError};
 use crate::limits::TLS_FRAGMENT_BYTES_MAX;
 
 /// The AEAD of a session.
@@ -73,7 +73,7 @@ impl KernelSender {
     /// # Errors
     ///
     /// As [`Channel::open`].
-    pub fn open(&mut self, record_area: &mut [u8]) -> Result<Opened, TlsError> {
+    pub fn open(&mut self, record_area: &mut [u8]) -> Result<OpenedRecord, TlsError> {
         let mut unsent = Vec::new();
         let opened = self.channel.open(record_area, &mut unsent);
         debug_assert!(unsent.is_empty(), "a closed sender seals nothing");

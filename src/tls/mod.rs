@@ -31,7 +31,7 @@ mod ticket;
 pub use certificate::{
     PemText, SelfSigned, ServerCertificate, Validity, self_signed_chain, self_signed_key,
 };
-pub use channel::{Channel, Opened};
+pub use channel::{Channel, OpenedRecord};
 pub use client_certificate::{ClientCertificate, sha256_fingerprint};
 pub use control_session::ControlSession;
 pub use drain::{Drain, DrainProgress, is_tls_record};

@@ -150,7 +150,7 @@ impl Growing {
         }
         // A part, renewed as the upload goes on: space that a client announces and never uses stays
         // available to others.
-        let first = octets.min(share(f_bavail.saturating_mul(f_frsize)));
+        let first = octets.min(reserve_max(f_bavail.saturating_mul(f_frsize)));
         if first == 0 {
             return Ok(());
         }
@@ -177,7 +177,7 @@ impl Growing {
         let free = fstatvfs(&self.file)
             .map_or(0, |StatVfs { f_bavail, f_frsize, .. }| f_bavail.saturating_mul(f_frsize));
         let from = self.reserved.max(self.written);
-        let more = (self.announced.saturating_sub(from)).min(share(free).max(count));
+        let more = (self.announced.saturating_sub(from)).min(reserve_max(free).max(count));
         let at = self.base + from;
         let renewed =
             more > 0 && fallocate(&self.file, FallocateFlags::KEEP_SIZE, at, more).is_ok();
@@ -204,9 +204,9 @@ impl Growing {
     }
 }
 
-/// What may be reserved at a time of `free` octets; all that is wanted where the filesystem reports
-/// no size (0).
-const fn share(free: u64) -> u64 {
+/// Octets that may be reserved at a time: an eighth of `free`, [`RESERVE_BYTES_MAX`] at most. That
+/// bound alone counts where the filesystem reports no free octets (0).
+const fn reserve_max(free: u64) -> u64 {
     match free / 8 {
         0 => RESERVE_BYTES_MAX,
         part if part < RESERVE_BYTES_MAX => part,

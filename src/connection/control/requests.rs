@@ -11,7 +11,7 @@ use crate::connection::data::open::Origin;
 use crate::connection::logins::checks;
 use crate::connection::logins::homes::{self, LOG_IN};
 use crate::connection::ports::pool::PassiveError;
-use crate::connection::transfer::job::Job;
+use crate::connection::transfer::job::TransferJob;
 use crate::connection::transfer::storage;
 use crate::connection::transfer::task::TransferHandle;
 use crate::protocol::file::{FileError, FileRequest, TransferRequest};
@@ -181,7 +181,7 @@ impl Control {
         let device = root.device_of(request.path());
         let files = self.context.files(&user, device);
         let local = self.context.is_local(&root, request.path(), &files, device);
-        self.transfer = Some(TransferHandle::start(Job {
+        self.transfer = Some(TransferHandle::start(TransferJob {
             context: self.context.clone(),
             policy,
             root,

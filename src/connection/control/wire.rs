@@ -8,7 +8,7 @@ use bytes::{Buf, BytesMut};
 use crate::buffer::RecvBuffer;
 use crate::protocol::session::{AfterTls, Session};
 use crate::tls::{
-    Channel, Drain, DrainProgress, Handshake, HandshakeFacts, Opened, Progress, TlsError,
+    Channel, Drain, DrainProgress, Handshake, HandshakeFacts, OpenedRecord, Progress, TlsError,
 };
 
 /// What lies between the socket and the session.
@@ -172,16 +172,16 @@ fn feed_protected(
         return Ok(Step::Progress);
     }
     match channel.open(raw.filled_mut(), out)? {
-        Opened::Incomplete => Ok(Step::NeedBytes),
-        Opened::Handled { consumed } => {
+        OpenedRecord::Incomplete => Ok(Step::NeedBytes),
+        OpenedRecord::Handled { consumed } => {
             raw.consume(consumed);
             Ok(Step::Progress)
         }
-        Opened::CloseNotify { consumed } => {
+        OpenedRecord::CloseNotify { consumed } => {
             raw.consume(consumed);
             Ok(Step::Closed)
         }
-        Opened::Data { consumed, plaintext } => {
+        OpenedRecord::Data { consumed, plaintext } => {
             let octets = &raw.filled()[plaintext];
             if !octets.is_empty() {
                 let taken = session.feed(now, octets);

@@ -3,11 +3,11 @@
 use std::io;
 
 use super::interrupts::Interrupts;
-use super::kernel_tls::KernelTls;
+use super::kernel_tls::KernelTlsSender;
 use crate::buffer::RecvBuffer;
 use crate::protocol::session::TransferError;
 use crate::runtime::Stream;
-use crate::tls::{Channel, Opened, TlsError};
+use crate::tls::{Channel, OpenedRecord, TlsError};
 
 /// An open data connection.
 pub(crate) struct DataConnection {
@@ -34,7 +34,7 @@ pub(super) enum Protection {
     /// TLS whose records are sealed and opened in user space.
     Records(Box<Channel>),
     /// TLS whose records the kernel seals. The client's records are opened in user space.
-    Kernel(Box<KernelTls>),
+    Kernel(Box<KernelTlsSender>),
 }
 
 impl DataConnection {
@@ -179,7 +179,7 @@ impl DataConnection {
     /// # Errors
     ///
     /// As [`Channel::open_into`], or that there is no TLS.
-    pub(crate) fn open_record(&mut self, room: &mut [u8]) -> Result<Opened, TransferError> {
+    pub(crate) fn open_record(&mut self, room: &mut [u8]) -> Result<OpenedRecord, TransferError> {
         let opened = match &mut self.protection {
             Protection::Records(channel) => {
                 channel.open_into(self.raw.filled(), room, &mut self.out)

@@ -12,7 +12,7 @@ use super::connection::{DataConnection, Protection, failed};
 use crate::clock;
 use crate::protocol::session::TransferError;
 use crate::runtime::{Stream, give_way, race};
-use crate::tls::Opened;
+use crate::tls::OpenedRecord;
 
 /// Octets of one read: what a client sends during a download is much less.
 const READ_BYTES: usize = 4 * 1024;
@@ -115,11 +115,11 @@ impl DataConnection {
                 Protection::Clear => return Ok(()),
             };
             match opened.map_err(|error| failed(&error))? {
-                Opened::Incomplete => return Ok(()),
-                Opened::Data { consumed, .. } | Opened::Handled { consumed } => {
+                OpenedRecord::Incomplete => return Ok(()),
+                OpenedRecord::Data { consumed, .. } | OpenedRecord::Handled { consumed } => {
                     self.raw.consume(consumed);
                 }
-                Opened::CloseNotify { .. } => {
+                OpenedRecord::CloseNotify { .. } => {
                     self.heard_all = true;
                     self.raw.clear();
                 }

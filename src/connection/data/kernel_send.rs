@@ -6,7 +6,7 @@ use std::io;
 use rustix::io::Errno;
 
 use super::connection::{DataConnection, Protection, failed};
-use super::kernel_tls::{KernelTls, cipher_of, set_keys};
+use super::kernel_tls::{KernelTlsSender, cipher_of, set_keys};
 use crate::clock;
 use crate::protocol::session::TransferError;
 use crate::runtime::sleep_until;
@@ -26,7 +26,7 @@ impl DataConnection {
             self.protection = protection;
             return Err(io::ErrorKind::NotConnected.into());
         };
-        let handed = KernelTls::hand_over(*channel, &self.stream, rekey);
+        let handed = KernelTlsSender::hand_over(*channel, &self.stream, rekey);
         let (protection, result) = match handed {
             Ok(kernel) => (Protection::Kernel(Box::new(kernel)), Ok(())),
             Err((channel, error)) => (Protection::Records(channel), Err(error)),
@@ -44,7 +44,7 @@ impl DataConnection {
         }
     }
 
-    const fn kernel(&mut self) -> Option<&mut KernelTls> {
+    const fn kernel(&mut self) -> Option<&mut KernelTlsSender> {
         match &mut self.protection {
             Protection::Kernel(kernel) => Some(kernel),
             Protection::Clear | Protection::Records(_) => None,

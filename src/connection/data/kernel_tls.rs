@@ -4,17 +4,17 @@ use std::io;
 
 use crate::runtime::Stream;
 use crate::sys::ktls;
-use crate::tls::{Aead, Channel, KernelSender, Opened, SendKeys, TlsError};
+use crate::tls::{Aead, Channel, KernelSender, OpenedRecord, SendKeys, TlsError};
 
 /// The sending half of a data connection, once the kernel has its keys.
 #[derive(Debug)]
-pub(super) struct KernelTls {
+pub(super) struct KernelTlsSender {
     pub(super) sender: KernelSender,
     /// Whether keys can be replaced.
     pub(super) rekey: bool,
 }
 
-impl KernelTls {
+impl KernelTlsSender {
     /// Gives the sending half of `channel` to the kernel.
     ///
     /// # Errors
@@ -37,7 +37,11 @@ impl KernelTls {
     }
 
     /// Opens the record at the front of `records`. If it is not valid, the client gets an alert.
-    pub(super) fn open(&mut self, records: &mut [u8], stream: &Stream) -> Result<Opened, TlsError> {
+    pub(super) fn open(
+        &mut self,
+        records: &mut [u8],
+        stream: &Stream,
+    ) -> Result<OpenedRecord, TlsError> {
         let opened = self.sender.open(records);
         if let Err(error) = &opened
             && let Some((kind, content)) = KernelSender::fatal_alert(error)

@@ -24,8 +24,8 @@ pub(crate) struct TooMany;
 pub(crate) struct Turns {
     running_max: usize,
     next: u64,
-    waiting: BTreeMap<ClientNetwork, Line>,
-    /// The addresses of `waiting` in the order of their turns, except `suspects` and `resting`.
+    waiting: BTreeMap<ClientNetwork, WaitingChecks>,
+    /// The addresses of `waiting` in the order of their turns, except `suspects` and `paused`.
     /// Some may have become suspects since they were put here.
     turns: VecDeque<ClientNetwork>,
     /// The suspects of `waiting`, in the order of their turns.
@@ -34,7 +34,7 @@ pub(crate) struct Turns {
     /// waited.
     passed: u32,
     /// The suspects of `waiting` that pause, and when each pause ends.
-    resting: BTreeSet<(Instant, ClientNetwork)>,
+    paused: BTreeSet<(Instant, ClientNetwork)>,
     /// The address and name of each waiting check.
     places: BTreeMap<CheckId, (ClientNetwork, Name)>,
     running: BTreeMap<CheckId, Running>,
@@ -53,7 +53,7 @@ type Name = u64;
 
 /// The waiting checks of one address.
 #[derive(Debug, Default)]
-struct Line {
+struct WaitingChecks {
     by_name: BTreeMap<Name, VecDeque<CheckId>>,
     turns: VecDeque<Name>,
     count: usize,
@@ -69,7 +69,7 @@ impl Turns {
             turns: VecDeque::new(),
             suspects: VecDeque::new(),
             passed: 0,
-            resting: BTreeSet::new(),
+            paused: BTreeSet::new(),
             places: BTreeMap::new(),
             running: BTreeMap::new(),
             failing: Failures::default(),
@@ -114,7 +114,7 @@ impl Turns {
             self.waiting.remove(&network);
             self.turns.retain(|turn| *turn != network);
             self.suspects.retain(|turn| *turn != network);
-            self.resting.retain(|(_, resting)| *resting != network);
+            self.paused.retain(|(_, paused)| *paused != network);
         }
     }
 
@@ -133,10 +133,10 @@ impl Turns {
         if self.running.len() >= self.running_max {
             return None;
         }
-        while let Some((due, network)) = self.resting.first().copied()
+        while let Some((due, network)) = self.paused.first().copied()
             && due <= now
         {
-            self.resting.remove(&(due, network));
+            self.paused.remove(&(due, network));
             self.suspects.push_back(network);
         }
         let (network, suspect) = self.next_network(now)?;
@@ -157,7 +157,7 @@ impl Turns {
         if self.running.len() >= self.running_max {
             return None;
         }
-        self.resting.first().map(|(due, _)| *due)
+        self.paused.first().map(|(due, _)| *due)
     }
 
     /// Whether a pause delays the next check of `network` at `now`.
@@ -206,7 +206,7 @@ impl Turns {
     }
 
     /// Takes the next suspect, unless a suspect's check is running. Suspects that pause go to
-    /// `resting`; those limited to one check at a time whose check is running keep their places (no
+    /// `paused`; those limited to one check at a time whose check is running keep their places (no
     /// more of them than may run).
     fn next_suspect(&mut self, now: Instant) -> Option<ClientNetwork> {
         if self.running.values().filter(|running| running.suspect).count() >= SUSPECTS_RUNNING_MAX {
@@ -218,7 +218,7 @@ impl Turns {
             if self.is_running(network) && self.failing.are_many(network, now) {
                 passed_over.push(network);
             } else if let Some(due) = self.failing.not_before(network).filter(|due| *due > now) {
-                self.resting.insert((due, network));
+                self.paused.insert((due, network));
             } else {
                 next = Some(network);
                 break;
@@ -235,7 +235,7 @@ impl Turns {
     }
 }
 
-impl Line {
+impl WaitingChecks {
     fn push(&mut self, name: Name, id: CheckId) {
         if !self.by_name.contains_key(&name) {
             self.turns.push_back(name);
@@ -400,7 +400,7 @@ mod tests {
             assert_eq!(&begun, expected, "line {line} of the story: {event:?}");
             assert!(turns.poll_timeout().is_none_or(|due| due > now), "line {line}: due before");
             let waiting: usize = turns.waiting.values().map(|line| line.count).sum();
-            let networks = turns.turns.len() + turns.suspects.len() + turns.resting.len();
+            let networks = turns.turns.len() + turns.suspects.len() + turns.paused.len();
             assert_eq!((turns.waiting(), networks), (waiting, turns.waiting.len()));
         }
     }

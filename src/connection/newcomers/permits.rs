@@ -193,14 +193,14 @@ mod tests {
         Handshakes::new(1, Rc::default())
     }
 
-    /// Whether the one in progress is signals to go within a while.
+    /// Whether the handshake in progress is evicted within a while.
     async fn is_evicted(permit: &HandshakePermit) -> bool {
         timeout_at(clock::now() + Duration::from_secs(3), permit.evicted()).await.is_ok()
     }
 
-    /// Who kept the time gives up: the next in line keeps it.
+    /// The first waiter, which runs the timer, gives up: the next one runs it.
     #[test]
-    fn the_time_is_kept_when_the_first_of_the_line_leaves() {
+    fn the_timer_runs_on_when_the_first_waiter_leaves() {
         on_shard(|| async {
             let handshakes = one();
             let silent = handshakes.enter().await;
@@ -218,9 +218,9 @@ mod tests {
         });
     }
 
-    /// One that was signals to go and was spared falls silent again: its time is kept, too.
+    /// A handshake whose eviction was cancelled falls silent again: it is evicted all the same.
     #[test]
-    fn the_time_is_kept_when_one_is_spared() {
+    fn the_timer_runs_on_when_an_eviction_is_cancelled() {
         on_shard(|| async {
             let handshakes = one();
             let mut slow = handshakes.enter().await;

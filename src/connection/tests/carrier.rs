@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rustls::ClientConfig;
 
-use super::client::Wire;
+use super::client::Connection;
 use super::model::{End, Moved};
 use super::workload::Random;
 use super::world::World;
@@ -46,23 +46,23 @@ impl Carrier {
             moved.end = if self.fault == Fault::NotOpened { End::NotOpened } else { End::Broken };
             return moved;
         };
-        let mut wire = Wire::new(stream, None);
+        let mut connection = Connection::new(stream, None);
         if self.private && self.fault == Fault::BadHandshake {
-            let _ = wire.send(b"GET / HTTP/1.0\r\n\r\n").await;
-            while matches!(wire.receive().await, Ok(Some(_))) {}
+            let _ = connection.send(b"GET / HTTP/1.0\r\n\r\n").await;
+            while matches!(connection.receive().await, Ok(Some(_))) {}
             moved.end = End::BadHandshake;
             return moved;
         }
-        if self.private && wire.start_tls(&self.config).await.is_err() {
+        if self.private && connection.start_tls(&self.config).await.is_err() {
             return moved;
         }
         moved.end = if self.upload {
-            self.upload(&mut wire, &mut moved.octets).await
+            self.upload(&mut connection, &mut moved.octets).await
         } else {
-            self.download(&mut wire, &mut moved).await
+            self.download(&mut connection, &mut moved).await
         };
         if moved.end == End::Reset {
-            self.world.simulation.reset_on_close(&wire.stream);
+            self.world.simulation.reset_on_close(&connection.stream);
         }
         moved
     }
@@ -81,10 +81,10 @@ impl Carrier {
         chunks
     }
 
-    async fn upload(&mut self, wire: &mut Wire, sent: &mut Vec<u8>) -> End {
+    async fn upload(&mut self, connection: &mut Connection, sent: &mut Vec<u8>) -> End {
         for chunk in self.content() {
             self.pause(60).await;
-            if wire.send(&chunk).await.is_err() {
+            if connection.send(&chunk).await.is_err() {
                 return End::Broken;
             }
             sent.extend(chunk);
@@ -92,11 +92,11 @@ impl Carrier {
         self.pause(40).await;
         let ended = match self.fault {
             Fault::Reset => return End::Reset,
-            Fault::BareFin => wire.stream.shutdown_write().is_ok(),
+            Fault::BareFin => connection.stream.shutdown_write().is_ok(),
             Fault::Stall => true,
-            _ => wire.end().await.is_ok(),
+            _ => connection.end().await.is_ok(),
         };
-        while matches!(wire.receive().await, Ok(Some(_))) {}
+        while matches!(connection.receive().await, Ok(Some(_))) {}
         match self.fault {
             _ if !ended => End::Broken,
             Fault::BareFin => End::BareFin,
@@ -105,7 +105,7 @@ impl Carrier {
         }
     }
 
-    async fn download(&mut self, wire: &mut Wire, moved: &mut Moved) -> End {
+    async fn download(&mut self, connection: &mut Connection, moved: &mut Moved) -> End {
         let pieces = self.random.below(3);
         for piece in 0.. {
             self.pause(5).await;
@@ -114,7 +114,7 @@ impl Carrier {
                 Fault::Stall if piece == pieces => sleep_until(clock::now() + STALL).await,
                 _ => {}
             }
-            match wire.receive().await {
+            match connection.receive().await {
                 Ok(Some(octets)) => moved.octets.extend(octets),
                 Ok(None) => {
                     moved.whole = true;
@@ -124,8 +124,8 @@ impl Carrier {
             }
         }
         let end = match self.fault {
-            Fault::BareFin => wire.stream.shutdown_write().map_err(drop),
-            _ => wire.end().await.map_err(drop),
+            Fault::BareFin => connection.stream.shutdown_write().map_err(drop),
+            _ => connection.end().await.map_err(drop),
         };
         match self.fault {
             Fault::Stall => End::Stalled,

@@ -22,7 +22,7 @@ pub(super) enum Gone {
 }
 
 /// One connection of a client, clear or under TLS.
-pub(super) struct Wire {
+pub(super) struct Connection {
     pub(super) stream: Stream,
     tls: Option<Box<ClientConnection>>,
     /// Octets it sends before it ends its sending direction for good.
@@ -38,7 +38,7 @@ pub(super) struct Wire {
 
 const KEY_UPDATE_RECORD_BYTES: usize = 22;
 
-impl Wire {
+impl Connection {
     pub(super) const fn new(stream: Stream, cut: Option<usize>) -> Self {
         Self { stream, tls: None, cut, sent: 0, record: (Vec::new(), 0), key_updates: 0 }
     }
@@ -194,7 +194,7 @@ async fn put(
 
 /// A session of a client.
 pub(super) struct Client {
-    pub(super) control: Wire,
+    pub(super) control: Connection,
     text: Vec<u8>,
     /// What its connections are made with, and the sessions that it can resume.
     pub(super) config: Arc<ClientConfig>,
@@ -224,7 +224,7 @@ impl Client {
     pub(super) fn connect_from(address: [u8; 4], world: &Rc<World>, mode: Mode) -> Self {
         let stream = world.accept_from(address, mode);
         Self {
-            control: Wire::new(stream, None),
+            control: Connection::new(stream, None),
             text: Vec::new(),
             config: world.client_tls(),
             address,
@@ -308,7 +308,7 @@ impl Client {
     }
 
     /// A data connection to the port that EPSV tells.
-    pub(super) async fn data(&mut self, cut: Option<usize>) -> Result<Wire, Gone> {
+    pub(super) async fn data(&mut self, cut: Option<usize>) -> Result<Connection, Gone> {
         let port = self.port().await?;
         self.data_at(port, cut).await
     }
@@ -319,7 +319,7 @@ impl Client {
         Ok(self.last.split('|').nth(3).unwrap().parse().unwrap())
     }
 
-    pub(super) async fn data_at(&self, port: u16, cut: Option<usize>) -> Result<Wire, Gone> {
+    pub(super) async fn data_at(&self, port: u16, cut: Option<usize>) -> Result<Connection, Gone> {
         let server = SocketAddr::new(Ipv4Addr::from(SERVER).into(), port);
         let client = SocketAddr::new(Ipv4Addr::from(self.address).into(), 0);
         let stream = connect(client, server, None).await.map_err(|_| Gone::Closed)?;
@@ -327,11 +327,11 @@ impl Client {
             let _ = stream.shutdown_write();
             return Err(Gone::Cut);
         }
-        Ok(Wire::new(stream, cut))
+        Ok(Connection::new(stream, cut))
     }
 
     /// A data connection for `line`, secured behind the command.
-    pub(super) async fn begin(&mut self, line: &str) -> Result<Wire, Gone> {
+    pub(super) async fn begin(&mut self, line: &str) -> Result<Connection, Gone> {
         let mut data = self.data(None).await?;
         self.send(line).await?;
         self.secure(&mut data).await?;
@@ -361,7 +361,7 @@ impl Client {
         Ok((self.final_reply().await?, sent))
     }
 
-    async fn send_all(&self, data: &mut Wire, content: &[u8]) -> Result<(), Gone> {
+    async fn send_all(&self, data: &mut Connection, content: &[u8]) -> Result<(), Gone> {
         self.send_to(data, content).await?;
         data.end().await?;
         // Until the server ends its side, as clients do.
@@ -396,7 +396,7 @@ impl Client {
 
     async fn receive_all(
         &self,
-        data: &mut Wire,
+        data: &mut Connection,
         stop: Option<usize>,
         octets: &mut Vec<u8>,
     ) -> Result<(), Gone> {
@@ -431,12 +431,12 @@ impl Client {
     }
 
     /// TLS on a data connection, where the session has it so.
-    pub(super) async fn secure(&self, data: &mut Wire) -> Result<(), Gone> {
+    pub(super) async fn secure(&self, data: &mut Connection) -> Result<(), Gone> {
         if self.private { data.start_tls(&self.config).await } else { Ok(()) }
     }
 
     /// The same, and `content` without its end.
-    pub(super) async fn send_to(&self, data: &mut Wire, content: &[u8]) -> Result<(), Gone> {
+    pub(super) async fn send_to(&self, data: &mut Connection, content: &[u8]) -> Result<(), Gone> {
         self.secure(data).await?;
         data.send(content).await
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::client::{Client, Wire};
+use super::client::{Client, Connection};
 use super::world::{Plan, World, run};
 use crate::limits::STORING_PATIENCE;
 use crate::protocol::session::Mode;
@@ -24,7 +24,7 @@ fn hang(world: &World) {
 
 /// ABOR is answered within `patience`, by 426 and 226, and the session goes on. Gives the code of
 /// the transfer, and whether octets came.
-async fn abort(client: &mut Client, data: &mut Wire, patience: Duration) -> (u16, bool) {
+async fn abort(client: &mut Client, data: &mut Connection, patience: Duration) -> (u16, bool) {
     client.send("ABOR").await.unwrap();
     let start = crate::clock::now();
     let (first, second) = both(client.final_reply(), data.receive()).await;

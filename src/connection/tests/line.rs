@@ -36,7 +36,7 @@ pub(super) enum Came {
     End,
 }
 
-pub(super) struct Line {
+pub(super) struct ControlLine {
     stream: RefCell<Option<Rc<Stream>>>,
     tls: RefCell<Option<Box<ClientConnection>>>,
     raw: RefCell<Vec<u8>>,
@@ -50,7 +50,7 @@ pub(super) struct Line {
     random: RefCell<Random>,
 }
 
-impl Line {
+impl ControlLine {
     pub(super) fn new(stream: Stream, random: Random) -> Self {
         Self {
             stream: RefCell::new(Some(Rc::new(stream))),

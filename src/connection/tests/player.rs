@@ -12,7 +12,7 @@ use rustls::ClientConfig;
 
 use super::carrier::{Carrier, Fault};
 use super::client::reply_length;
-use super::line::{Came, Leaving, Line};
+use super::line::{Came, ControlLine, Leaving};
 use super::model::{Canary, Heard, Model, Moved};
 use super::workload::{Command, Random, Step, Swarm};
 use super::world::{CLIENT, SERVER, World};
@@ -44,7 +44,7 @@ pub(super) struct Player {
     canary: Canary,
     config: Arc<ClientConfig>,
     listener: Listener,
-    line: Line,
+    line: ControlLine,
     model: RefCell<Model>,
     random: RefCell<Random>,
     script: RefCell<VecDeque<Step>>,
@@ -93,7 +93,7 @@ impl Player {
             model: RefCell::new(Model::new(&swarm, canary, &tree, vast)),
             config: world.client_tls(),
             listener: Listener::bind(SocketAddr::from((CLIENT, ACTIVE_PORT)), 8).unwrap(),
-            line: Line::new(world.accept(mode), Random::new(random.next())),
+            line: ControlLine::new(world.accept(mode), Random::new(random.next())),
             world: world.clone(),
             swarm,
             canary,

@@ -16,7 +16,7 @@ use crate::runtime::{FileHelpers, MailboxSender, give_way};
 use crate::vfs::Root;
 
 /// The input of a transfer.
-pub(crate) struct Job {
+pub(crate) struct TransferJob {
     pub(crate) context: Rc<Context>,
     /// As it was when the transfer began.
     pub(crate) policy: Arc<Policy>,
@@ -36,7 +36,7 @@ pub(crate) struct Job {
     pub(crate) mailbox: MailboxSender<Input>,
 }
 
-impl Job {
+impl TransferJob {
     pub(super) const fn is_upload(&self) -> bool {
         matches!(self.request, TransferRequest::Store { .. })
     }
@@ -44,7 +44,7 @@ impl Job {
 
 /// A transfer whose octets move. The ways to move them are in `download` and `upload`.
 pub(super) struct TransferTask<'a> {
-    pub(super) job: &'a Job,
+    pub(super) job: &'a TransferJob,
     /// Octets of the file or listing so far.
     pub(super) moved: &'a Cell<u64>,
     pub(super) connection: DataConnection,

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use tracing::Level;
 
-use super::job::Job;
+use super::job::TransferJob;
 use super::log_words;
 use super::path::TransferPath;
 use crate::clock;
@@ -59,7 +59,7 @@ pub(super) struct Reads {
 
 /// Counts a transfer that has ended.
 pub(super) fn count(
-    job: &Job,
+    job: &TransferJob,
     moved: u64,
     path: Option<TransferPath>,
     result: &Result<(), TransferError>,
@@ -88,7 +88,7 @@ fn is_logged() -> bool {
 }
 
 /// Either the connection was cut, or this client ends all its uploads without close_notify.
-pub(super) fn warn_of_truncation(job: &Job) {
+pub(super) fn warn_of_truncation(job: &TransferJob) {
     let (_, path) = describe(&job.request);
     tracing::warn!(
         target: "ringftpd::transfer",
@@ -99,7 +99,7 @@ pub(super) fn warn_of_truncation(job: &Job) {
     );
 }
 
-pub(super) fn log_refusal(job: &Job, error: FileError) {
+pub(super) fn log_refusal(job: &TransferJob, error: FileError) {
     if !is_logged() {
         return;
     }
@@ -113,7 +113,7 @@ pub(super) fn log_refusal(job: &Job, error: FileError) {
 }
 
 pub(super) fn log(
-    job: &Job,
+    job: &TransferJob,
     started: Instant,
     bytes: u64,
     report: &TransferReport,

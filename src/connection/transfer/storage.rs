@@ -5,7 +5,7 @@ use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::job::Job;
+use super::job::TransferJob;
 use crate::buffer::Block;
 use crate::clock;
 use crate::connection::context::Context;
@@ -101,7 +101,7 @@ async fn rest<W: Send + 'static>(
 /// Opens the file or directory of a transfer. The octets before a restart marker are copied piece
 /// by piece; when the transfer is to `stop`, the unfinished upload is returned, to be abandoned.
 pub(crate) async fn open(
-    job: &Job,
+    job: &TransferJob,
     policy: StorePolicy,
     stop: impl Fn() -> bool,
 ) -> Result<(Transfer, Opened), FileError> {

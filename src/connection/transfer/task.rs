@@ -4,7 +4,7 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
-use super::job::{Job, TransferTask};
+use super::job::{TransferJob, TransferTask};
 use super::path::{self, Circumstances, Content, TransferPath};
 use super::report::{TransferReport, count, log, log_refusal, warn_of_truncation};
 use super::{download, storage};
@@ -36,7 +36,7 @@ struct Go {
 
 impl TransferHandle {
     /// Opens storage and reports [`Input::TransferOpened`].
-    pub(crate) fn start(job: Job) -> Self {
+    pub(crate) fn start(job: TransferJob) -> Self {
         let (sender, receiver) = mailbox(1);
         let moved = Rc::new(Cell::new(0));
         let handle = Self { abort: Flag::new(), over: Flag::new(), moved, start: sender };
@@ -73,7 +73,7 @@ impl Drop for TransferHandle {
 }
 
 async fn run(
-    job: Job,
+    job: TransferJob,
     mut start: Mailbox<Go>,
     interrupts: Interrupts,
     moved: Rc<Cell<u64>>,
@@ -145,7 +145,7 @@ async fn run(
 type Ended = (Result<(), TransferError>, Option<DataConnection>);
 
 async fn transfer_octets(
-    job: &Job,
+    job: &TransferJob,
     moved: &Cell<u64>,
     transfer: Transfer,
     go: Go,
@@ -188,7 +188,7 @@ async fn transfer_octets(
 }
 
 /// Nothing was moved.
-async fn give_up(job: &Job, transfer: Transfer) {
+async fn give_up(job: &TransferJob, transfer: Transfer) {
     match transfer {
         Transfer::Write(upload) => {
             let files = job.files.clone();

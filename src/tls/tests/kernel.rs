@@ -107,10 +107,10 @@ fn the_client_changes_keys_and_asks_for_new_ones() {
         client.refresh_traffic_keys().unwrap();
         client.writer().write_all(&[round; 10]).unwrap();
         let mut wire = sent(&mut client);
-        let Opened::Handled { consumed } = sender.open(&mut wire).unwrap() else { panic!() };
+        let OpenedRecord::Handled { consumed } = sender.open(&mut wire).unwrap() else { panic!() };
         assert!(sender.owes_update());
         let opened = sender.open(&mut wire[consumed..]).unwrap();
-        assert!(matches!(opened, Opened::Data { .. }), "{opened:?}");
+        assert!(matches!(opened, OpenedRecord::Data { .. }), "{opened:?}");
         let (kind, content) = KernelSender::key_update();
         let mut answer = stand.seal(kind, &content);
         stand = Stand::new(&sender.next_keys().unwrap());
@@ -140,7 +140,7 @@ fn what_the_client_says_meanwhile() {
     let (mut sender, _) = hand_over(server);
     client.send_close_notify();
     let opened = sender.open(&mut sent(&mut client)).unwrap();
-    assert!(matches!(opened, Opened::CloseNotify { .. }), "{opened:?}");
+    assert!(matches!(opened, OpenedRecord::CloseNotify { .. }), "{opened:?}");
 
     let (server, _) = download(TLS13);
     let (mut sender, _) = hand_over(server);

@@ -25,7 +25,7 @@ use rustls::{
 use super::control_session::SessionId;
 use super::shared::Clock;
 use super::{
-    Channel, ControlSession, Handshake, HandshakeFacts, Opened, PemText, Progress, Purpose,
+    Channel, ControlSession, Handshake, HandshakeFacts, OpenedRecord, PemText, Progress, Purpose,
     ServerCertificate, ServerTls, TlsError, TlsOptions, TlsProfile, TlsVersions,
 };
 use crate::buffer::RecvBuffer;
@@ -267,11 +267,11 @@ fn open_all_how(
             }
         };
         match opened {
-            Opened::Incomplete => {
+            OpenedRecord::Incomplete => {
                 assert_eq!(at, bytes.len(), "a record is left over");
                 return Ok((plain, false));
             }
-            Opened::Data { consumed, plaintext } => {
+            OpenedRecord::Data { consumed, plaintext } => {
                 if how == How::InPlace {
                     plain.extend_from_slice(&bytes[at..][plaintext]);
                 } else {
@@ -279,8 +279,8 @@ fn open_all_how(
                 }
                 at += consumed;
             }
-            Opened::Handled { consumed } => at += consumed,
-            Opened::CloseNotify { consumed } => {
+            OpenedRecord::Handled { consumed } => at += consumed,
+            OpenedRecord::CloseNotify { consumed } => {
                 assert_eq!(at + consumed, bytes.len(), "bytes behind close_notify");
                 return Ok((plain, true));
             }

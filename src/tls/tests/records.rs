@@ -62,7 +62,7 @@ fn close_notify_is_understood_and_ends_sending() {
         assert_eq!(opened, (b"last".to_vec(), true));
         let mut more = [23, 3, 3, 0, 1, 0];
         let opened = server.channel.open(&mut more, &mut Vec::new()).unwrap();
-        assert_eq!(opened, Opened::CloseNotify { consumed: 0 });
+        assert_eq!(opened, OpenedRecord::CloseNotify { consumed: 0 });
     }
 }
 
@@ -145,7 +145,7 @@ fn every_damaged_octet_is_refused_with_an_alert() {
                     assert!(!out.is_empty(), "an alert is due");
                 }
                 // A larger length waits for more and finds out then.
-                Ok(Opened::Incomplete) => assert!(matches!(position, 3 | 4)),
+                Ok(OpenedRecord::Incomplete) => assert!(matches!(position, 3 | 4)),
                 Ok(other) => panic!("{other:?} from a record damaged at {position}"),
             }
         }
@@ -198,7 +198,7 @@ fn partial_records_are_waited_for_and_not_touched() {
     for length in 0..wire.len() {
         let mut part = wire[..length].to_vec();
         let opened = server.channel.open(&mut part, &mut Vec::new());
-        assert_eq!(opened, Ok(Opened::Incomplete));
+        assert_eq!(opened, Ok(OpenedRecord::Incomplete));
         assert_eq!(part, wire[..length]);
     }
 }

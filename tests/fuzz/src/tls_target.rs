@@ -9,8 +9,8 @@ use ringftpd::buffer::RecvBuffer;
 use ringftpd::protocol::policy::DataResumption;
 use ringftpd::protocol::session::AfterTls;
 use ringftpd::tls::{
-    Channel, ControlSession, Drain, DrainProgress, Handshake, Opened, PemText, Progress, Purpose,
-    ServerCertificate, ServerTls, TlsOptions, TlsProfile, TlsVersions, is_tls_record,
+    Channel, ControlSession, Drain, DrainProgress, Handshake, OpenedRecord, PemText, Progress,
+    Purpose, ServerCertificate, ServerTls, TlsOptions, TlsProfile, TlsVersions, is_tls_record,
 };
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore};
@@ -157,12 +157,14 @@ fn receive(channel: &mut Channel, raw: &mut RecvBuffer) -> Vec<u8> {
     let mut received = Vec::new();
     loop {
         match channel.open(raw.filled_mut(), &mut Vec::new()) {
-            Ok(Opened::Data { consumed, plaintext }) => {
+            Ok(OpenedRecord::Data { consumed, plaintext }) => {
                 received.extend_from_slice(&raw.filled()[plaintext]);
                 raw.consume(consumed);
             }
-            Ok(Opened::Handled { consumed }) => raw.consume(consumed),
-            Ok(Opened::Incomplete | Opened::CloseNotify { .. }) | Err(_) => return received,
+            Ok(OpenedRecord::Handled { consumed }) => raw.consume(consumed),
+            Ok(OpenedRecord::Incomplete | OpenedRecord::CloseNotify { .. }) | Err(_) => {
+                return received;
+            }
         }
     }
 }

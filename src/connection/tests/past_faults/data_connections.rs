@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{CONTENT, each, each_configured};
 use crate::config::Settings;
-use crate::connection::tests::client::{Client, Wire};
+use crate::connection::tests::client::{Client, Connection};
 use crate::connection::tests::world::{Plan, World, run};
 use crate::protocol::policy::DataResumption;
 use crate::protocol::session::Mode;
@@ -64,7 +64,7 @@ fn of_two_without_proof_neither_gets_it() {
 }
 
 /// A data connection of a client that does not resume, for `line`.
-async fn begin_unresumed(world: &Rc<World>, client: &mut Client, line: &str) -> Wire {
+async fn begin_unresumed(world: &Rc<World>, client: &mut Client, line: &str) -> Connection {
     let mut data = client.data(None).await.unwrap();
     client.send(line).await.unwrap();
     data.start_tls(&world.client_tls()).await.unwrap();

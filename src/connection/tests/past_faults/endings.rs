@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::{CONTENT, each, put_big};
 use crate::clock;
-use crate::connection::tests::client::{Client, Wire};
+use crate::connection::tests::client::{Client, Connection};
 use crate::connection::tests::world::World;
 use crate::limits::PIPELINE_BYTES_MAX;
 
@@ -57,7 +57,7 @@ fn fin_without_quit_gives_the_upload_up() {
 }
 
 /// A download that its client does not read, with keep-alives behind it.
-async fn stuck_download(world: &World, client: &mut Client) -> Wire {
+async fn stuck_download(world: &World, client: &mut Client) -> Connection {
     put_big(world);
     let data = client.begin("RETR big").await.unwrap();
     client.control.send(&b"NOOP\r\n".repeat(KEEP_ALIVES)).await.unwrap();

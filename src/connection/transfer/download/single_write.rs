@@ -1,7 +1,7 @@
 //! Small files: read at once, sealed at once, and sent with everything that surrounds them in one
 //! write. At thousands of files a second the segments cost more than the octets.
 
-use crate::connection::transfer::job::{Job, TransferTask};
+use crate::connection::transfer::job::{TransferJob, TransferTask};
 use crate::connection::transfer::storage::{self, OpenFile};
 use crate::limits::WHOLE_FILE_BYTES_MAX;
 use crate::protocol::file::{FileError, TransferRequest};
@@ -9,7 +9,7 @@ use crate::protocol::session::TransferError;
 use crate::vfs::{ReadFile, Transfer};
 
 /// Whether `transfer` is a file that [`TransferTask::send_in_one_write`] sends.
-pub(in super::super) fn is_one_write(job: &Job, transfer: &Transfer) -> bool {
+pub(in super::super) fn is_one_write(job: &TransferJob, transfer: &Transfer) -> bool {
     let image = matches!(job.request, TransferRequest::Retrieve { ascii: false, .. });
     let Transfer::Read(file) = transfer else { return false };
     // Direct reads give aligned blocks only, not the whole file.

@@ -16,7 +16,7 @@ use crate::clock;
 use crate::connection::context::Context;
 use crate::connection::data::connection::{DataConnection, write};
 use crate::connection::data::interrupts::Interrupts;
-use crate::connection::transfer::job::{Job, TransferTask};
+use crate::connection::transfer::job::{TransferJob, TransferTask};
 use crate::connection::transfer::report::TransferReport;
 use crate::connection::transfer::storage;
 use crate::limits::{
@@ -28,7 +28,7 @@ use crate::protocol::policy::FailedUpload;
 use crate::protocol::session::TransferError;
 use crate::runtime::{Stream, give_way, race, sleep_until, timeout_at};
 use crate::sys::socket::set_low_water;
-use crate::tls::{Channel, Opened};
+use crate::tls::{Channel, OpenedRecord};
 use crate::vfs::Upload;
 
 impl TransferTask<'_> {
@@ -153,7 +153,7 @@ impl Rest {
 
 /// Leaves of a failed upload what policy says. A helper thread may hold a block for as long as a
 /// disk hangs; the upload goes when it comes back.
-async fn give_up(job: &Job, mut writer: WriteBehind, rest: Option<Rest>) {
+async fn give_up(job: &TransferJob, mut writer: WriteBehind, rest: Option<Rest>) {
     // What came before the failure is stored only where it may be kept.
     let kept = job.policy.failed_upload == FailedUpload::Keep;
     if !kept {
@@ -264,15 +264,15 @@ impl DataConnection {
                 break;
             }
             match self.open_record(&mut room[filled..]) {
-                Ok(Opened::Incomplete) => break,
-                Ok(Opened::Handled { consumed }) => self.raw.consume(consumed),
-                Ok(Opened::Data { consumed, plaintext }) => {
+                Ok(OpenedRecord::Incomplete) => break,
+                Ok(OpenedRecord::Handled { consumed }) => self.raw.consume(consumed),
+                Ok(OpenedRecord::Data { consumed, plaintext }) => {
                     filled += plaintext.len();
                     self.raw.consume(consumed);
                 }
                 // Return the data before it first; the next call finds close_notify again.
-                Ok(Opened::CloseNotify { .. }) if filled > 0 => break,
-                Ok(Opened::CloseNotify { .. }) => return Ok(Records::End),
+                Ok(OpenedRecord::CloseNotify { .. }) if filled > 0 => break,
+                Ok(OpenedRecord::CloseNotify { .. }) => return Ok(Records::End),
                 Err(error) => {
                     // The alert that explains it, if it fits: the connection is closed next.
                     self.release_held();

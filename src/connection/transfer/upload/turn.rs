@@ -30,7 +30,7 @@ impl UploadTurn {
 
     /// Returns when this upload has its next turn. May be dropped at any time.
     pub(crate) async fn come(&mut self) {
-        self.left = share(self.turn.come().await);
+        self.left = turn_bytes(self.turn.come().await);
     }
 
     /// Counts `octets` received.
@@ -51,7 +51,7 @@ impl UploadTurn {
 }
 
 /// Octets of one turn while `uploads` want turns.
-fn share(uploads: usize) -> usize {
+fn turn_bytes(uploads: usize) -> usize {
     (UPLOAD_ROUND_BYTES / uploads.max(1)).clamp(TRANSFER_BATCH_BYTES, UPLOAD_TURN_BYTES_MAX)
 }
 
@@ -62,10 +62,10 @@ mod tests {
 
     #[test]
     fn a_round_is_shared() {
-        assert_eq!(share(1), UPLOAD_TURN_BYTES_MAX);
-        assert_eq!(share(4), UPLOAD_TURN_BYTES_MAX);
-        assert_eq!(share(64), UPLOAD_ROUND_BYTES / 64);
-        assert_eq!(share(100_000), TRANSFER_BATCH_BYTES);
+        assert_eq!(turn_bytes(1), UPLOAD_TURN_BYTES_MAX);
+        assert_eq!(turn_bytes(4), UPLOAD_TURN_BYTES_MAX);
+        assert_eq!(turn_bytes(64), UPLOAD_ROUND_BYTES / 64);
+        assert_eq!(turn_bytes(100_000), TRANSFER_BATCH_BYTES);
     }
 
     #[test]
