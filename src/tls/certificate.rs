@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use aws_lc_rs::digest;
 use rcgen::{
     CertificateParams, DnType, ExtendedKeyUsagePurpose, KeyPair, KeyUsagePurpose,
     PKCS_ECDSA_P256_SHA256, date_time_ymd,
@@ -21,8 +22,8 @@ use rustls::{Error, InconsistentKeys};
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{ASN1Time, FromDer, X509Certificate, X509Version};
 
+use super::TlsSetupError;
 use super::error::explain;
-use super::{TlsSetupError, sha256_fingerprint};
 use crate::clock;
 
 /// File names of the self-signed pair in the state folder.
@@ -306,6 +307,14 @@ impl fmt::Debug for ServerCertificate {
             .field("validity", &self.validity)
             .finish_non_exhaustive()
     }
+}
+
+/// SHA-256 of a certificate (DER), the fingerprint people compare.
+#[must_use]
+pub fn sha256_fingerprint(der: &[u8]) -> [u8; 32] {
+    let mut fingerprint = [0; 32];
+    fingerprint.copy_from_slice(digest::digest(&digest::SHA256, der).as_ref());
+    fingerprint
 }
 
 fn parse_chain(pem: &[u8], origin: &str) -> Result<Vec<CertificateDer<'static>>, TlsSetupError> {

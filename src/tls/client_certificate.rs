@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aws_lc_rs::digest;
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
@@ -17,8 +16,9 @@ use x509_parser::asn1_rs::ToDer;
 use x509_parser::prelude::{FromDer, X509Certificate};
 use x509_parser::x509::{AttributeTypeAndValue, X509Name};
 
+use super::TlsSetupError;
+use super::certificate::{PemText, sha256_fingerprint};
 use super::error::explain;
-use super::{PemText, TlsSetupError};
 use crate::protocol::distinguished_name::{Attribute, AttributeValue, DistinguishedName};
 
 /// A client's certificate that was accepted; the client has proved to hold its key.
@@ -43,14 +43,6 @@ impl ClientCertificate {
             chain_verified: trusted == Trusted::Chain,
         }
     }
-}
-
-/// SHA-256 of a certificate (DER), the fingerprint people compare.
-#[must_use]
-pub fn sha256_fingerprint(der: &[u8]) -> [u8; 32] {
-    let mut fingerprint = [0; 32];
-    fingerprint.copy_from_slice(digest::digest(&digest::SHA256, der).as_ref());
-    fingerprint
 }
 
 /// Why a client certificate is accepted.

@@ -30,9 +30,10 @@ mod ticket;
 
 pub use certificate::{
     PemText, SelfSigned, ServerCertificate, Validity, self_signed_chain, self_signed_key,
+    sha256_fingerprint,
 };
 pub use channel::{Channel, OpenedRecord};
-pub use client_certificate::{ClientCertificate, sha256_fingerprint};
+pub use client_certificate::ClientCertificate;
 pub use control_session::ControlSession;
 pub use drain::{Drain, DrainProgress, is_tls_record};
 pub use error::{Culprit, TlsError, TlsSetupError};

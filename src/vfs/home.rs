@@ -90,6 +90,18 @@ impl Home {
 
 const DIRECTORY: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
+impl Root {
+    /// Opens `path` as a user's root. Call it after the process has dropped its privileges:
+    /// the effective user and groups are remembered for the `perm` fact.
+    ///
+    /// # Errors
+    ///
+    /// See [`RootError`].
+    pub fn open(path: &Path) -> Result<Self, RootError> {
+        Home::new(path.to_owned(), Arc::default()).open()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::fs;

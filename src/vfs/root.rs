@@ -8,7 +8,6 @@ use std::fmt;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use rustix::fs::{
     Mode, OFlags, ResolveFlags, StatVfsMountFlags, Statx, fstatvfs, openat, openat2, readlinkat,
@@ -87,16 +86,6 @@ pub(super) struct Target {
 }
 
 impl Root {
-    /// Opens `path` as a user's root. Call it after the process has dropped its privileges:
-    /// the effective user and groups are remembered for the `perm` fact.
-    ///
-    /// # Errors
-    ///
-    /// See [`RootError`].
-    pub fn open(path: &Path) -> Result<Self, RootError> {
-        super::Home::new(path.to_owned(), Arc::default()).open()
-    }
-
     /// The root that `directory` is, with the identity `id`, found when `path` was looked up.
     pub(super) fn of(directory: OwnedFd, id: DirectoryId, path: &Path) -> Result<Self, RootError> {
         let directory_error =
@@ -488,6 +477,7 @@ fn beyond_link(parent: &[u8], link: &[u8]) -> Result<(Vec<u8>, Vec<u8>), FileErr
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::sync::Arc;
     use std::sync::atomic::{AtomicBool, Ordering};
     use std::time::Duration;
 
