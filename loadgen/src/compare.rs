@@ -591,7 +591,7 @@ fn ratio_interval(sorted: &[f64]) -> (f64, f64) {
     (low.min((mean - half_width).exp()), high.max((mean + half_width).exp()))
 }
 
-/// Student's two-sided 95 % factors for so many values, up to where the sign test takes over.
+/// Student's two-sided 95 % factors by number of values, as far as the sign test is not used.
 const STUDENT: [(usize, f64); 3] = [(3, 4.303), (4, 3.182), (5, 2.776)];
 
 fn rounds_confidence(rounds: usize) -> f64 {

@@ -250,8 +250,8 @@ impl Channel {
         self.send_closed = true;
     }
 
-    /// What the sending half goes on with elsewhere: number of the next record, and the secrets if
-    /// they were kept and nothing forbids to go on.
+    /// The state for sealing elsewhere: the number of the next record and the secrets. `None` if
+    /// the secrets were not kept or nothing may be sent any more.
     pub(super) fn send_state(&self) -> Option<(u64, &ConnectionTrafficSecrets)> {
         let open = self.schedule.is_some() && !self.send_closed;
         let secrets = self.send_secrets.as_deref().filter(|_| open)?;

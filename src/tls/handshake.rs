@@ -38,7 +38,7 @@ pub enum Progress {
     Established,
 }
 
-/// The versions of TLS that are spoken here.
+/// The versions of TLS that the server supports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TlsVersion {
     /// RFC 5246.
@@ -150,7 +150,7 @@ impl Handshake {
     /// # Errors
     ///
     /// The handshake has failed. An alert that explains it was appended to `out`, if the peer
-    /// speaks TLS at all.
+    /// sent TLS at all.
     pub fn advance(
         &mut self,
         inbound: &mut RecvBuffer,
@@ -239,7 +239,7 @@ impl Handshake {
         self.sealing |= seals(&out[sent..], connection.protocol_version());
         match step {
             Ok(Step::Established) if connection.is_handshaking() => {
-                // Permission to write before the client's Finished; the server speaks later.
+                // rustls allows data before the client's Finished; the server sends none so early.
                 Ok(Step::Blocked)
             }
             Ok(Step::Established) if self.offered > 0 => Err(TlsError::TrailingHandshakeBytes),

@@ -23,7 +23,7 @@ pub enum Aead {
     ChaCha20Poly1305,
 }
 
-/// What seals the records from number `sequence` on. Has no `Debug`: it is a secret.
+/// The keys for records from number `sequence` on. No `Debug`: they are secret.
 pub struct SendKeys<'a> {
     /// The AEAD.
     pub aead: Aead,

@@ -9,7 +9,7 @@
 //!
 //! Two things are needed, and both pass through what rustls is given of us: the session as rustls
 //! encodes it goes through its ticketer (`probe`), and the resumption secret through HKDF
-//! ([`Listening`]). A new ticket is the old session with a new PSK in the place of the old one.
+//! ([`Listening`]). A new ticket is the old session with a new PSK instead of the old one.
 
 use std::cell::Cell;
 use std::fmt;
@@ -33,7 +33,7 @@ thread_local! {
 
 const NEW_SESSION_TICKET: u8 = 4;
 
-/// What HKDF is told for a PSK: one label in two pieces (RFC 8446 §7.1), as rustls hands them over.
+/// The label of a PSK in HKDF (RFC 8446 §7.1), in the two pieces that rustls passes.
 const PREFIX: &[u8] = b"tls13 ";
 const LABEL: &[u8] = b"resumption";
 const PREFIXED_LABEL_BYTES: u8 = 16;
@@ -57,7 +57,7 @@ impl Derived {
     }
 }
 
-/// What the further tickets of one control session are made of.
+/// The source of further tickets of one control session.
 pub(super) struct TicketSource {
     hkdf: &'static dyn Hkdf,
     secret: OkmBlock,
@@ -69,7 +69,7 @@ pub(super) struct TicketSource {
     made: AtomicU64,
 }
 
-/// What a ticket is sealed around, and what its client has to be told beside it.
+/// The content of a ticket, and what its client needs beside it (RFC 8446 §4.6.1).
 pub(super) struct Material {
     /// As rustls encodes it.
     pub(super) session: Vec<u8>,

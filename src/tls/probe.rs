@@ -91,7 +91,7 @@ impl TicketMark {
     }
 }
 
-/// What the last ticket or session ID looked at was.
+/// How the last ticket or session ID was judged.
 const OFFERED_NONE: u8 = 0;
 const OFFERED_EXPIRED: u8 = 1;
 const OFFERED_MALFORMED: u8 = 2;

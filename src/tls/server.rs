@@ -64,7 +64,7 @@ pub struct TlsOptions {
     pub cipher_suites: Option<Vec<String>>,
     /// The CAs that client certificates may be issued by.
     pub client_ca: Option<PemText>,
-    /// SHA-256 of client certificates (DER) that are accepted whoever issued them.
+    /// SHA-256 of client certificates (DER) that are accepted regardless of issuer.
     pub client_fingerprints: BTreeSet<[u8; 32]>,
     /// Whether sessions can be resumed at all; who is refused without is the caller's decision.
     pub resumption: DataResumption,

@@ -115,7 +115,7 @@ pub(super) fn is_mount_point(directory: impl AsFd, name: impl Arg) -> bool {
         .is_ok_and(|stat| stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
 }
 
-/// What it is; `None` for a symbolic link, which is whatever it leads to.
+/// The kind of an entry; `None` for a symbolic link, whose kind is that of its target.
 pub(super) fn kind(stat: &Statx) -> Option<FileKind> {
     match FileType::from_raw_mode(u32::from(stat.stx_mode)) {
         FileType::Directory => Some(FileKind::Directory),

@@ -214,5 +214,5 @@ const fn reserve_max(free: u64) -> u64 {
     }
 }
 
-/// Octets written before the kernel is told to bring them to the disk.
+/// Octets after which the kernel is asked to start writing them to the disk.
 const WRITEBACK_BYTES: u64 = 8 * 1024 * 1024;

@@ -298,7 +298,7 @@ impl Upload {
         Ok(upload)
     }
 
-    /// The file itself, locked against other appends; a second one is told [`FileError::Busy`].
+    /// The file itself, locked against other appends; a second one gets [`FileError::Busy`].
     fn in_place(target: Target, policy: StorePolicy) -> Result<Self, FileError> {
         let Target { directory, name, .. } = target;
         let (file, _) = open_file_in(&directory, &name, OFlags::WRONLY | OFlags::APPEND)?;

@@ -375,7 +375,7 @@ fn open_data(client: &mut Client, command: &str, passive: bool) -> Wire {
     accept(&listener)
 }
 
-/// A row in the handshake of the data connection of `command`, which is told of its failure.
+/// A row in the handshake of the data connection of `command`, whose reply says that it failed.
 fn check_data_handshake(
     client: &mut Client,
     command: &str,

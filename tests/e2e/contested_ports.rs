@@ -131,7 +131,7 @@ fn a_stranger_that_comes_first_gets_nothing() {
     }
 }
 
-/// Nor does it when the client has a long way, if the server is told to wait for it.
+/// Nor when the client has a long round trip, if `limits.data_proof_timeout` allows for that.
 #[test]
 fn a_client_with_a_long_way_is_waited_for() {
     let server = configured("[limits]\ndata_proof_timeout = \"20s\"");

@@ -34,8 +34,8 @@ fn waiting_for_tls(server: &Server) -> Client {
     client
 }
 
-/// The bound is reached by clients that say nothing: the oldest of them has to go, the others stay
-/// and can still speak, and the newcomer gets its handshake.
+/// The bound is reached by silent clients: the oldest of them is evicted, the others stay and can
+/// still make their handshakes, and the newcomer makes its own.
 #[test]
 fn the_oldest_silent_one_makes_room() {
     let server = one_shard("handshakes = 2");
@@ -132,8 +132,8 @@ fn the_client_hello_has_a_deadline() {
     assert_eq!(counters(server)("handshakes_silent"), 2);
 }
 
-/// What the configuration says is what each shard's scheduler reckons with; what comes of it is
-/// tested beside the scheduler, without a clock.
+/// Each shard's scheduler gets the configured percentage; its effect is tested beside the
+/// scheduler, without a clock.
 #[test]
 fn the_share_of_newcomers_is_the_configured_one() {
     for percent in [3, 97] {
@@ -182,8 +182,8 @@ fn limits_per_address_are_exact_when_addresses_are_steered() {
     });
 }
 
-/// ALPN (RFC 7301): who was meant for another server (ALPACA) is told so by the alert, and gets
-/// nothing, neither on the control connection nor on a data connection.
+/// ALPN (RFC 7301): a client meant for another server (ALPACA) gets the alert for that and nothing
+/// else, neither on the control connection nor on a data connection.
 #[test]
 fn clients_of_other_protocols_are_refused() {
     let server = Server::start();

@@ -55,7 +55,7 @@ fn plaintext_behind_auth() {
     }
 }
 
-/// Nobody speaks: closed at the deadline, and on the implicit port without an octet in clear
+/// A silent client is closed at the deadline, on the implicit port without an octet in clear
 /// \[BG-01, BG-02, BG-05, IMP-15\].
 #[test]
 fn silence_and_half_handshakes() {
@@ -287,7 +287,7 @@ fn pathnames_cannot_leave_the_root() {
     fs::create_dir_all(outside.join("vault")).unwrap();
     let secret = File::create(outside.join("secret.txt")).unwrap();
     (&secret).write_all(b"outside content").unwrap();
-    // Long ago, so that its time is told from that of a link to it.
+    // An old time, unlike that of a link to it.
     secret.set_modified(UNIX_EPOCH + Duration::from_secs(1_000_000_000)).unwrap();
     let root = server.root();
     fs::create_dir(root.join("sub")).unwrap();

@@ -295,8 +295,8 @@ fn abandoned_passive_listener() {
     other.quit();
 }
 
-/// A client that does not read what it is told of its keys, while it is the one that goes ahead,
-/// holds up no other upload of its shard.
+/// A client that asks for new keys and does not read the answers, while it is its upload's turn,
+/// delays no other upload of its shard.
 #[test]
 fn an_upload_that_reads_nothing_holds_up_no_other() {
     let config = format!("[shards]\ncpus = \"{}\"", first_cpu());

@@ -55,8 +55,8 @@ impl Drop for Hung {
     }
 }
 
-/// Each kind of request, from one user in many sessions; the other user logs in and works. The end
-/// comes in time, and what hangs is told of.
+/// Each kind of request, from one user in many sessions; the other user logs in and works. SIGTERM
+/// ends the process in time, and the log says what hangs.
 #[test]
 fn a_hung_file_system_stops_nobody_else() {
     if !rustix::process::geteuid().is_root() {

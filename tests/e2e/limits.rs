@@ -158,8 +158,8 @@ fn descriptor_exhaustion_backs_off() {
     later.quit();
 }
 
-/// Strangers get no more than what is for connections, and whoever is in works on as if they were
-/// not there: no 425, in either direction, from either listener.
+/// Strangers get no more descriptors than are for newcomers, and established sessions go on as if
+/// there were none: no 425, in either direction, from either listener.
 #[test]
 fn descriptors_are_kept_for_those_who_are_in() {
     raise_descriptor_limit();
@@ -204,8 +204,8 @@ fn descriptors_are_kept_for_those_who_are_in() {
     clients.into_iter().for_each(Client::quit);
 }
 
-/// A client that closes no data connection after its transfers keeps so many descriptors of the
-/// server and no more, and all of them had everything.
+/// A client that closes no data connection after its transfers holds a bounded number of the
+/// server's descriptors, and each of its downloads was complete.
 #[test]
 fn connections_kept_after_their_transfers_are_bounded() {
     // With those that have not acknowledged everything yet.

@@ -350,8 +350,8 @@ fn truncation_inside_a_record() {
     client.quit();
 }
 
-/// Storage that takes no more is told before 226, however much was received by then, and leaves
-/// nothing \[XFER-04\].
+/// A full disk is an error and never 226, however much was received by then, and nothing is left
+/// of the upload \[XFER-04\].
 #[test]
 fn a_full_disk_is_never_a_success() {
     let site = Site::start(clear());

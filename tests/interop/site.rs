@@ -65,7 +65,7 @@ impl Site {
         format!("{scheme}://{}", self.address(listener, family))
     }
 
-    /// The server's log must have so many transfers, every one of them over a resumed session.
+    /// Panics unless the log has this many transfers, each over a resumed TLS session.
     #[track_caller]
     pub(crate) fn assert_log_has_resumed(&self, transfers: usize) {
         let lines = |text: &str| {

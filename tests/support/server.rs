@@ -94,7 +94,7 @@ impl Builder {
         self
     }
 
-    /// Lets the server have so many descriptors and no more.
+    /// Limits the server to this many descriptors.
     #[must_use]
     pub fn open_files(mut self, limit: u32) -> Self {
         self.open_files = Some(limit);

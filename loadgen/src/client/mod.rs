@@ -2,7 +2,7 @@
 //! it does in an [`OperationRecord`]; decides nothing about load.
 //!
 //! `reply`, `rendezvous` and `tls` are sans-io: octets or text in, values out. `channel` moves
-//! octets, `session` speaks.
+//! octets, `session` runs the dialogue.
 
 mod channel;
 mod failure;

@@ -257,7 +257,7 @@ impl Session {
         Err(Failure::unexpected(Phase::FirstByte, &reply))
     }
 
-    /// TLS on the data connection, of which the server is the TLS server whoever connected
+    /// TLS on the data connection. The FTP server is the TLS server in active mode, too
     /// (RFC 4217 §7).
     async fn protect_data(
         &mut self,

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use super::Phase;
 
-/// Why an operation failed: what was seen, never whose fault it must have been. Where it was seen
-/// is told by the [`Phase`] recorded beside it.
+/// Why an operation failed: the symptom, never whose fault it must have been. The [`Phase`]
+/// recorded beside it says where it was seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ErrorKind {
     /// The certificate did not pass the chosen verification, or the peer could not prove that it

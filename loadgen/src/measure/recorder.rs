@@ -10,8 +10,8 @@ use super::histogram::{Latency, LatencyHistogram};
 use super::interval::{Interval, Series, merge_threads};
 use super::phase::Phase;
 
-/// The run's time frame. What belongs to the warm-up is seen in the intervals over time and counts
-/// nowhere else.
+/// The run's time frame. Warm-up operations appear in the intervals over time and count nowhere
+/// else.
 #[derive(Clone, Copy, Debug)]
 pub struct Window {
     /// When the first operation was to begin.
@@ -49,14 +49,14 @@ pub struct LiveUpdate {
     pub errors: Errors,
 }
 
-/// The way to the display, and what goes there next.
+/// The channel to the display, and the errors of the open interval.
 struct Live {
     sender: SyncSender<LiveUpdate>,
     errors: Errors,
 }
 
 impl Recorder {
-    /// An empty one (about 6 MiB of address space, touched as far as it is used).
+    /// An empty recorder (about 6 MiB of address space; memory as far as it is used).
     #[must_use]
     pub fn new(window: Window) -> Self {
         Self {

@@ -70,7 +70,7 @@ fn write_page(out: &mut String, result: &RunResult) -> fmt::Result {
     Ok(())
 }
 
-/// What makes all figures below doubtful stands above them.
+/// Warnings that make all figures doubtful come first.
 fn write_limit(out: &mut String, result: &RunResult) -> fmt::Result {
     let Some(heading) = super::text::limit_heading(&result.client) else {
         return Ok(());

@@ -16,7 +16,7 @@ const BOTTOM: f64 = 46.0;
 
 /// One plot.
 pub(super) struct Plot {
-    /// For those who cannot see it: what it shows.
+    /// Description for screen readers.
     pub(super) description: String,
     pub(super) x: Axis,
     pub(super) y: Axis,

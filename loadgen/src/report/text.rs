@@ -44,7 +44,7 @@ fn write_heading(out: &mut String, result: &RunResult) -> fmt::Result {
     writeln!(out, "{}\n", workload.meaning)
 }
 
-/// What a reader must know of how the run ended; nothing when it ended as asked.
+/// How the run ended, unless it ended as asked.
 pub(super) fn ending_note(ending: Ending) -> &'static str {
     match ending {
         Ending::Complete => "",
@@ -53,7 +53,7 @@ pub(super) fn ending_note(ending: Ending) -> &'static str {
     }
 }
 
-/// What makes the figures doubtful on the client's side; nothing when nothing does.
+/// Why the generator makes the figures doubtful; empty when it does not.
 pub(super) fn limit_heading(client: &ClientUse) -> Option<&'static str> {
     match (client.was_limit, client.was_starved) {
         (true, _) => Some("the client may have been the limit, not the server"),

@@ -84,7 +84,7 @@ fn rein_12_client_hello_without_close_notify() {
             client.writer().write_all(b"NOOP\r\n").unwrap();
             [sent(client), hello.clone()].concat()
         };
-        // Byte by byte, the drain ends as soon as the ClientHello is told; all of it is left.
+        // Byte by byte, the drain ends as soon as the ClientHello is recognised; all of it is left.
         check(kind, AfterTls::Implicit, send, &hello, Ok(DrainProgress::Finished));
     }
 }
