@@ -71,6 +71,10 @@ start Tls {
     key: Option<PathBuf> = None,
         unset "that of the self-signed certificate",
         example "\"/etc/ringftpd/key.pem\"", since "0.1.0", change Reload;
+    /// How often the files of certificate and key are looked at: a new pair that matches is taken
+    /// without a reload. "0s" is never.
+    watch: Duration = Duration::from_secs(60),
+        within Duration::ZERO..=Duration::from_hours(24), since "0.1.0", change Reload;
     /// What matters most. "balanced": TLS 1.3 where the client has it, key exchange as the client
     /// prefers. "throughput": TLS 1.2 for every client that offers it, because its resumed
     /// handshakes cost the server a seventh of the cryptography; gives up, for those, TLS 1.3 with
@@ -277,6 +281,16 @@ start Metrics {
     /// to the log.
     listen: Option<SocketAddr> = None,
         unset "off", example "\"127.0.0.1:9121\"", since "0.1.0", change Restart;
+}
+
+[control]
+start Control {
+    /// Where `ringftpd ctl` finds the server: a socket for its user and root alone, or "off". A
+    /// server without a configuration file has none unless it is asked for.
+    socket: Option<String> = None,
+        unset "ctl.sock in the service's runtime directory, else in /run/ringftpd (root) or \
+               $XDG_RUNTIME_DIR/ringftpd",
+        example "\"/run/ringftpd/ctl.sock\"", since "0.1.0", change Restart;
 }
 
 [process]

@@ -48,6 +48,8 @@ Examples:
       ringftpd serve --config /etc/ringftpd/ringftpd.toml
   Begin a configuration with all keys, explained:
       ringftpd reference-config > ringftpd.toml
+  Have the running server take a changed configuration, or say what is wrong with it:
+      ringftpd ctl reload
   Add a user to the configuration; the password is asked for:
       ringftpd user add --config /etc/ringftpd/ringftpd.toml bob --home /srv/bob
 
@@ -73,9 +75,43 @@ pub(super) enum Command {
     CheckConfig(ServeArguments),
     /// Print the reference configuration: every key with its default and its meaning
     ReferenceConfig,
+    /// Ask a running server
+    Ctl(CtlArguments),
     /// Add, change, remove and list users of a configuration
     #[command(subcommand)]
     User(UserCommand),
+}
+
+/// What is asked of a running server, and where.
+#[derive(Clone, Debug, Args)]
+pub(super) struct CtlArguments {
+    /// The server's `control.socket` [default: as there]
+    #[arg(long, value_name = "PATH", global = true)]
+    pub(super) socket: Option<PathBuf>,
+    #[command(subcommand)]
+    pub(super) command: CtlCommand,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+pub(super) enum CtlCommand {
+    /// Have it read configuration, users and certificates again
+    ///
+    /// Prints what changed, or every mistake with its file, line and key; then nothing has changed.
+    /// Run by root, it reads the files with root's rights and hands them over, for the server may
+    /// have given those up.
+    ///
+    /// Exit status: 0 when it is in force, else 1.
+    Reload {
+        /// Print the server's answer as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print what runs: version, uptime, shards, sessions, transfers
+    Status {
+        /// Print it as JSON
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 /// Flags of `serve`. Each wins over the configuration file.

@@ -1,9 +1,11 @@
 //! The program as its operator meets it: arguments, `serve`, `check-config`, `reference-config`,
-//! `user`, and the set-up of logging. Everything the server does itself is in other modules.
+//! `ctl`, `user`, and the set-up of logging. Everything the server does itself is in other modules.
 
 mod args;
 mod banner;
 mod check_config;
+mod control_socket;
+mod ctl;
 mod log_line;
 pub mod logging;
 mod metrics_endpoint;
@@ -38,6 +40,7 @@ pub fn run() -> ExitCode {
             print(config::reference().trim_end());
             ExitCode::SUCCESS
         }
+        Some(Command::Ctl(arguments)) => ctl::run(&arguments),
         Some(Command::User(command)) => user::run(&command),
     }
 }

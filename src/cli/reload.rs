@@ -2,17 +2,20 @@
 //! nothing changes and the log says why. On a thread of its own: reading may wait for a disk, and
 //! whoever asks for the end must not wait for that.
 
+use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::RecvTimeoutError;
 use std::sync::{Arc, mpsc};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::serve::Wake;
 use super::tls_setup::TlsTexts;
 use super::{check_config, serve};
 use crate::clock;
-use crate::config::{Config, Files, Overrides, Problem};
+use crate::config::{CertificateSource, Config, FileText, Files, Overrides, Problem};
 use crate::connection::NewState;
 use crate::runtime::remote::RemoteSender;
 use crate::shard::{Message, Reload, share};
@@ -78,6 +81,13 @@ pub(super) struct Reloader {
 pub(super) enum Request {
     /// SIGHUP came.
     Signal,
+    /// Somebody asks over the control socket.
+    Control {
+        /// What they may read and the server perhaps not.
+        files: BTreeMap<PathBuf, FileText>,
+        /// Has room.
+        answer: mpsc::SyncSender<Result<Reloaded, Vec<Problem>>>,
+    },
 }
 
 /// What a reload did.
@@ -107,10 +117,31 @@ impl Reloader {
         let (sender, requests) = mpsc::channel();
         let work = move || {
             let mut generation = 0;
-            for request in requests {
+            let mut watch = Watch::new(&self.running.config);
+            loop {
+                let request = match watch.due(&self.running.config) {
+                    None => requests.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                    Some(due) => requests.recv_timeout(due.saturating_duration_since(clock::now())),
+                };
+                let request = match request {
+                    Ok(request) => request,
+                    Err(RecvTimeoutError::Timeout) => {
+                        if watch.look(&self.running.config) {
+                            self.take_certificate(&mut generation);
+                        }
+                        continue;
+                    }
+                    Err(RecvTimeoutError::Disconnected) => return,
+                };
                 match request {
                     Request::Signal => drop(self.reload(&Files::default(), &mut generation)),
+                    Request::Control { files, answer } => {
+                        let done = self.reload(&Files::given(files), &mut generation);
+                        // Who asked may be gone; the log has it.
+                        let _ = answer.try_send(done);
+                    }
                 }
+                watch.seen(&self.running.config);
             }
         };
         thread::Builder::new()
@@ -125,16 +156,10 @@ impl Reloader {
         let next = *generation + 1;
         match self.prepare(files, next) {
             Ok(prepared) => {
-                let reloaded = prepared.reloaded.clone();
-                self.hand_over(prepared, next);
+                let Prepared { reloaded, config, texts, tls } = prepared;
+                self.hand_over(Some(config), texts, tls, next);
                 *generation = next;
-                self.results.succeeded.fetch_add(1, Ordering::Relaxed);
-                let changed = match reloaded.changed.as_slice() {
-                    [] => "nothing".to_owned(),
-                    changed => changed.join(", "),
-                };
-                reloaded.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
-                tracing::info!(target: RELOAD, generation = next, changed, "reload");
+                self.succeeded(&reloaded);
                 Ok(reloaded)
             }
             Err(problems) => {
@@ -143,6 +168,40 @@ impl Reloader {
                 Err(problems)
             }
         }
+    }
+
+    /// Takes a certificate whose files have changed, if they belong together.
+    fn take_certificate(&mut self, generation: &mut u64) {
+        let running = &self.running;
+        let built = running.texts.look_again(&running.config).and_then(|texts| {
+            let tls = texts.build(&running.config, running.ticket_secret, self.shards.len())?;
+            Ok((texts, tls))
+        });
+        match built {
+            Ok((texts, tls)) => {
+                let changed = texts.difference(&running.texts);
+                if changed.is_empty() {
+                    return;
+                }
+                *generation += 1;
+                self.hand_over(None, texts, tls, *generation);
+                let changed = changed.into_iter().map(str::to_owned).collect();
+                let (generation, warnings) = (*generation, Vec::new());
+                self.succeeded(&Reloaded { generation, changed, warnings });
+            }
+            // Looked at again when the files change again: a renewal may write one after the other.
+            Err((key, cause)) => {
+                tracing::warn!(target: RELOAD, key, cause, "changed files are not taken");
+            }
+        }
+    }
+
+    fn succeeded(&self, reloaded: &Reloaded) {
+        let Reloaded { generation, changed, warnings } = reloaded;
+        self.results.succeeded.fetch_add(1, Ordering::Relaxed);
+        let changed = if changed.is_empty() { "nothing".to_owned() } else { changed.join(", ") };
+        warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+        tracing::info!(target: RELOAD, generation, changed, "reload");
     }
 
     /// Reads and checks everything. Nothing is changed.
@@ -191,11 +250,17 @@ impl Reloader {
     }
 
     /// Gives each shard its copy, and waits until they have taken it.
-    fn hand_over(&mut self, prepared: Prepared, generation: u64) {
-        let Prepared { config, texts, tls, .. } = prepared;
+    fn hand_over(
+        &mut self,
+        new: Option<Config>,
+        texts: TlsTexts,
+        tls: Vec<Arc<ServerTls>>,
+        generation: u64,
+    ) {
+        let config = new.as_ref().unwrap_or(&self.running.config);
         let (taken, answers) = mpsc::sync_channel(self.shards.len());
         let count = u32::try_from(self.shards.len()).unwrap_or(u32::MAX);
-        let rules = serve::rules(&config);
+        let rules = serve::rules(config);
         for ((index, shard), tls) in (0..).zip(&self.shards).zip(tls) {
             let homes = config.accounts.homes.iter();
             let state = NewState {
@@ -221,9 +286,54 @@ impl Reloader {
             tracing::warn!(target: RELOAD, waiting, "shards that have not taken the reload yet");
         }
         // What was in force ends here, on this thread and not on a shard's.
-        self.running.config = config;
+        if let Some(config) = new {
+            self.running.config = config;
+        }
         self.running.texts = texts;
     }
+}
+
+/// The files of the certificate, looked at each `tls.watch`.
+struct Watch {
+    last: Instant,
+    seen: Option<Stamps>,
+}
+
+/// Of chain and key: inode, length, time of the last change in nanoseconds.
+type Stamps = [(u64, u64, i64); 2];
+
+impl Watch {
+    fn new(config: &Config) -> Self {
+        Self { last: clock::now(), seen: stamps(config) }
+    }
+
+    /// When to look next; `None` is never.
+    fn due(&self, config: &Config) -> Option<Instant> {
+        let interval = config.settings.tls.watch;
+        (!interval.is_zero()).then(|| self.last + interval)
+    }
+
+    /// Whether there is something new to be seen.
+    fn look(&mut self, config: &Config) -> bool {
+        let before = self.seen;
+        self.seen(config);
+        self.seen.is_some() && self.seen != before
+    }
+
+    fn seen(&mut self, config: &Config) {
+        (self.last, self.seen) = (clock::now(), stamps(config));
+    }
+}
+
+/// `None` where there are no such files, or not just now.
+fn stamps(config: &Config) -> Option<Stamps> {
+    let CertificateSource::Files { chain, key } = &config.certificate else { return None };
+    let stamp = |path: &PathBuf| {
+        let metadata = std::fs::metadata(path).ok()?;
+        let time = metadata.mtime().wrapping_mul(1_000_000_000) + metadata.mtime_nsec();
+        Some((metadata.ino(), metadata.len(), time))
+    };
+    Some([stamp(chain)?, stamp(key)?])
 }
 
 /// A configuration that may come into force.
@@ -238,5 +348,11 @@ struct Prepared {
 fn log_problem(problem: &Problem) {
     let Problem { file, line, key, message } = problem;
     let file = file.as_ref().map_or_else(String::new, |file| file.display().to_string());
-    tracing::error!(target: RELOAD, file, line, key, cause = message, "reload_failed");
+    let remedy = if message.contains("Permission denied") {
+        "; what only root may read is handed over by `ringftpd ctl reload` run by root"
+    } else {
+        ""
+    };
+    let cause = format!("{message}{remedy}");
+    tracing::error!(target: RELOAD, file, line, key, cause, "reload_failed");
 }

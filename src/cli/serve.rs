@@ -10,6 +10,7 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::control_socket::{self, ControlSocket, Subject};
 use super::metrics_endpoint::Endpoint;
 use super::reload::{Origin, Reloader, Request, Results, Running};
 use super::signals::{self, Caught, Meaning};
@@ -95,6 +96,7 @@ fn start(config: Config, origin: Origin, signals: Caught) -> Result<Server, Stri
     let listeners = bind(settings, &cpus)?;
     let endpoint = settings.metrics.listen.map(Endpoint::bind).transpose();
     let endpoint = endpoint.map_err(|error| format!("metrics.listen: {error}"))?;
+    let (control, no_control) = bind_control(settings, origin.path.is_some())?;
     // As root: then the kernel may load its module.
     let kernel_tls = tls_setup::kernel_tls(&settings.tls);
     become_user(settings)?;
@@ -108,13 +110,10 @@ fn start(config: Config, origin: Origin, signals: Caught) -> Result<Server, Stri
     let handles = handles_of(&homes);
     let warning = host::open_files_warning(files, sessions, shard_count, handles);
     let reserved = host::reserved_descriptors(files, shard_count, handles);
-    for warning in warning.into_iter().chain(room.warning).chain(absent) {
-        tracing::warn!("{warning}");
-    }
     let ending = tls_setup::validity_warning(&certificate, clock::unix_time());
-    for warning in ending.into_iter().chain(check_config::share_warning(settings, cpus.len())) {
-        tracing::warn!("{warning}");
-    }
+    let ending = ending.into_iter().chain(check_config::share_warning(settings, cpus.len()));
+    let warnings = warning.into_iter().chain(room.warning).chain(absent).chain(no_control);
+    warnings.chain(ending).for_each(|warning| tracing::warn!("{warning}"));
     let kernel_tls = kernel_tls.and_then(tell_kernel_tls);
     let patience = settings.limits.shutdown_timeout + END_GRACE;
     let (sender, wakes) = mpsc::channel();
@@ -141,9 +140,25 @@ fn start(config: Config, origin: Origin, signals: Caught) -> Result<Server, Stri
         endpoint.start(inboxes.clone(), log.dropped_lines(), results.clone())?;
     }
     let reloader = Reloader { origin, running, shards: inboxes, wakes: sender, results };
-    let reloads = reloader.start()?;
+    let reloads = start_control(reloader, control)?;
     super::print(text);
     Ok(Server { shards, wakes, patience, reloads, _log: log })
+}
+
+/// Starts what reloads, and the control socket if there is one.
+fn start_control(
+    reloader: Reloader,
+    control: Option<ControlSocket>,
+) -> Result<mpsc::Sender<Request>, String> {
+    let (shards, started) = (reloader.shards.clone(), clock::now());
+    let config = reloader.origin.path.clone();
+    let certificate = reloader.origin.overrides.certificate.clone();
+    let reloads = reloader.start()?;
+    if let Some(control) = control {
+        let reloads = reloads.clone();
+        control.start(Subject { shards, reloads, config, certificate, started })?;
+    }
+    Ok(reloads)
 }
 
 /// The configuration with what its certificates are made of, and the TLS of each shard.
@@ -152,6 +167,31 @@ fn prepare_tls(config: Config, shards: usize) -> Result<(Running, Vec<Arc<Server
     let ticket_secret = tls_setup::new_ticket_secret()?;
     let tls = texts.build(&config, ticket_secret, shards).map_err(said)?;
     Ok((Running { config, texts, ticket_secret }, tls))
+}
+
+/// The control socket, or what to say when there is none where nobody has asked for it.
+fn bind_control(
+    settings: &Settings,
+    wanted: bool,
+) -> Result<(Option<ControlSocket>, Option<String>), String> {
+    let user = settings.process.user.as_deref().filter(|_| rustix::process::geteuid().is_root());
+    let user = user.map(privileges::Identity::resolve).transpose();
+    let user = user.map_err(|error| format!("process.user: {error}"))?;
+    match settings.control.socket.as_deref() {
+        Some("off") => Ok((None, None)),
+        Some(path) => {
+            let path = std::path::Path::new(path);
+            ControlSocket::bind(path, user.as_ref()).map(|socket| (Some(socket), None))
+        }
+        None if !wanted => Ok((None, None)),
+        None => {
+            let Some(path) = control_socket::default_path() else { return Ok((None, None)) };
+            Ok(match ControlSocket::bind(&path, user.as_ref()) {
+                Ok(socket) => (Some(socket), None),
+                Err(error) => (None, Some(error)),
+            })
+        }
+    }
 }
 
 fn said((key, message): tls_setup::Refused) -> String {

@@ -51,6 +51,15 @@ impl TlsTexts {
         Ok(Self { certificate, client_ca, self_signed })
     }
 
+    /// The same with the certificate as it is on the disk now.
+    pub(super) fn look_again(&self, config: &Config) -> Result<Self, Refused> {
+        let CertificateSource::Files { chain, key } = &config.certificate else {
+            return Ok(self.clone());
+        };
+        let certificate = read_pair(&Files::default(), chain, key)?;
+        Ok(Self { certificate, ..self.clone() })
+    }
+
     /// What of it differs from `running`, by key.
     pub(super) fn difference(&self, running: &Self) -> Vec<&'static str> {
         let octets = |text: &PemText| text.pem.clone();
@@ -211,14 +220,12 @@ fn validity_finding(validity: Validity, unix_time: Duration) -> Option<String> {
         ));
     }
     let days = days_between(unix_time, not_after);
-    (days < VALIDITY_DAYS_MIN)
+    // What renews certificates does so with a third of their lifetime left.
+    (not_after - unix_time < (not_after - not_before) / 3)
         .then(|| format!("ends in {days} days; renew it and reload the server"))
 }
 
 const DAY_SECONDS: u64 = 24 * 60 * 60;
-
-/// Less is worth a warning: two weeks leave time to repair what should have renewed it.
-const VALIDITY_DAYS_MIN: u64 = 14;
 
 fn host_name() -> Option<String> {
     let name = rustix::system::uname().nodename().to_str().ok()?.to_owned();
@@ -240,8 +247,9 @@ mod tests {
             assert_eq!(warning.is_some(), expected.is_some());
             assert!(warning.unwrap_or_default().contains(expected.unwrap_or_default()));
         };
-        check(end - days(14), None);
-        check(end - days(14) + Duration::from_secs(1), Some("ends in 13 days"));
+        // It is good for 825 days.
+        check(end - days(275), None);
+        check(end - days(275) + Duration::from_secs(1), Some("ends in 274 days"));
         check(end, Some("ends in 0 days"));
         check(end + days(2), Some("expired 2 days ago"));
         let begin = certificate.validity()[0].not_before;

@@ -39,7 +39,8 @@ pub use key::{Change, Key, KeyValue};
 pub use kind::{Ceiling, Percent, Words};
 pub use reference::{keys, reference};
 pub use settings::{
-    Limits, Listen, Log, LogFormat, Metrics, Passive, Process, Settings, Shards, Steering, Tls,
+    Control, Limits, Listen, Log, LogFormat, Metrics, Passive, Process, Settings, Shards, Steering,
+    Tls,
 };
 pub use tls::{CertificateSource, CipherSuite, GroupName, KernelTls};
 pub use value::{CpuList, ListenAddress, PortRange, cpu_list_text, duration_text};

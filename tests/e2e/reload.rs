@@ -2,14 +2,17 @@
 //! refuses.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use ringftpd::config::{Change, Key, keys};
-use rustix::process::Signal;
+use rustix::process::{Signal, geteuid};
 use toml::{Table, Value};
 
 use crate::metrics::{endpoint, scrape};
 use crate::process::first_cpu;
+use crate::run::{DEADLINE, Finished, run};
 use crate::support::certificates::Identity;
 use crate::support::client::pasv_address;
 use crate::support::server::{counter, merge, write_private};
@@ -412,9 +415,11 @@ fn other_value(key: &Key, server: &Server) -> String {
     let file = |name: &str| format!("{:?}", server.scratch().join(name).display().to_string());
     match key.path().as_str() {
         "tls.certificate" => return file("other-chain.pem"),
+        "tls.watch" => return "\"5m\"".to_owned(),
         "tls.key" => return file("other-key.pem"),
         "tls.client_ca" => return file("authority.pem"),
         "process.users_file" => return file("users.toml"),
+        "control.socket" => return file("other.sock"),
         "process.user" => return "\"0\"".to_owned(),
         "shards.cpus" => return format!("[{}]", first_cpu()).replace(['[', ']'], "\""),
         "limits.login_failure_delay" | "limits.shutdown_timeout" => return "\"3s\"".to_owned(),
@@ -555,4 +560,89 @@ fn unresumed(server: &Server) -> String {
     client.expect_reply(150);
     data.read_to_end();
     client.reply().code.to_string()
+}
+
+/// `ringftpd ctl` at a server.
+fn ctl(server: &Server, words: &[&str]) -> Finished {
+    let mut program = Command::new(env!("CARGO_BIN_EXE_ringftpd"));
+    program.arg("ctl").args(words).arg("--socket").arg(server.scratch().join("ctl.sock"));
+    run(&mut program, DEADLINE)
+}
+
+#[test]
+fn ctl_reloads_and_says_what_came_of_it() {
+    let server = Server::builder().start();
+    let socket = fs::metadata(server.scratch().join("ctl.sock")).unwrap();
+    assert_eq!(socket.permissions().mode() & 0o777, 0o600);
+    set(&server, "[policy]\ngreeting = \"new\"");
+    ctl(&server, &["reload"]).success().says("generation 1: policy.greeting");
+    // In force when the program has ended.
+    assert_eq!(greeting(&server), "new");
+    set(&server, "[policy]\ngreeting = 7\n[limits]\nsesions = 1");
+    let failed = ctl(&server, &["reload"]).exits(1);
+    let file = configuration(&server).display().to_string();
+    let failed = failed.says(&format!("ringftpd: {file}:")).says("limits.sesions: unknown key");
+    failed.says("policy.greeting: ");
+    assert_eq!(greeting(&server), "new");
+    let mut client = Client::implicit(&server).login();
+    let status = ctl(&server, &["status", "--json"]).success();
+    let status: serde_json::Value = serde_json::from_slice(&status.stdout).unwrap();
+    let expected = [("pid", u64::from(server.pid())), ("generation", 1), ("sessions_logged_in", 1)];
+    for (key, value) in expected {
+        assert_eq!(status[key], value, "{status}");
+    }
+    client.expect("NOOP", 200);
+    let nobody = server.scratch().join("nobody.sock");
+    let nobody = nobody.to_str().unwrap();
+    let mut program = Command::new(env!("CARGO_BIN_EXE_ringftpd"));
+    program.args(["ctl", "status", "--socket", nobody]);
+    run(&mut program, DEADLINE).exits(1).says(nobody);
+}
+
+/// A server that has given up root cannot read root's files, and says so; root hands them over.
+#[test]
+fn root_hands_over_what_only_root_may_read() {
+    if !geteuid().is_root() {
+        return;
+    }
+    let config = "[process]\nuser = \"65534:65534\"\n";
+    let server = Server::builder().toml(config).start_with(|scratch| {
+        fs::set_permissions(scratch.path, fs::Permissions::from_mode(0o755)).unwrap();
+        String::new()
+    });
+    let renewed = renew(&server);
+    set(&server, "[policy]\ngreeting = \"new\"");
+    let file = format!("file=\"{}\"", configuration(&server).display());
+    refused(&server, &[&[&file, "Permission denied", "`ringftpd ctl reload` run by root"]]);
+    ctl(&server, &["reload"]).success().says("policy.greeting, tls.certificate");
+    assert_eq!(greeting(&server), "new");
+    assert_eq!(shown(&Client::implicit(&server)), &*renewed.certificate);
+}
+
+/// certbot's deploy hook as it is shipped.
+#[test]
+fn the_deploy_hook_brings_a_renewed_certificate() {
+    let server = Server::builder().start();
+    let renewed = renew(&server);
+    let hook = Path::new(env!("CARGO_MANIFEST_DIR")).join("tuning/files/certbot-deploy.sh");
+    let mut program = Command::new(hook);
+    program.env("RINGFTPD", env!("CARGO_BIN_EXE_ringftpd"));
+    program.env("RUNTIME_DIRECTORY", server.scratch());
+    run(&mut program, DEADLINE).success().says("tls.certificate");
+    assert_eq!(shown(&Client::implicit(&server)), &*renewed.certificate);
+}
+
+/// Nobody says a word: the files are looked at, and taken when they match.
+#[test]
+fn a_renewed_certificate_is_seen() {
+    let server = Server::builder().toml("[tls]\nwatch = \"100ms\"").start();
+    let first = shown(&Client::implicit(&server));
+    let identity = server.authority().server();
+    replace(&server.scratch().join("chain.pem"), &identity.certificate_pem);
+    wait_until("the warning", || server.log().contains("changed files are not taken"));
+    assert_eq!(shown(&Client::implicit(&server)), first);
+    replace(&server.scratch().join("key.pem"), &identity.key_pem);
+    wait_until("the certificate", || {
+        shown(&Client::implicit(&server)) == identity.certificate.to_vec()
+    });
 }

@@ -402,6 +402,8 @@ fn complete(config: &mut Table, scratch: &Path) {
         let user = Table::from_iter([("user".to_owned(), Value::from("root"))]);
         defaults.insert("process".into(), user.into());
     }
+    let control = Table::from_iter([("socket".to_owned(), file("ctl.sock"))]);
+    defaults.insert("control".into(), control.into());
     defaults.insert("listen".into(), listen.into());
     defaults.insert("tls".into(), tls.into());
     merge(&mut defaults, std::mem::take(config));

@@ -61,7 +61,8 @@ impl Ringftpd {
         let process = if is_root { "[process]\nuser = \"root\"\n" } else { "" };
         let config = format!(
             "[listen]\nimplicit = [\"{ip}:0\"]\nexplicit = [\"{ip}:0\"]\n[tls]\n{tls}\n\
-             {process}[shards]\ncpus = \"0\"\n[policy]\nrequire_data_tls = false\n\
+             {process}[control]\nsocket = \"off\"\n[shards]\ncpus = \"0\"\n[policy]\n\
+             require_data_tls = false\n\
              [[users]]\nname = \"alice\"\n{user}\nhome = {root:?}\n\
              permissions = [\"read\", \"list\", \"write\", \"append\", \"delete\", \"rename\", \
              \"mkdir\"]\n"

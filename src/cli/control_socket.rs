@@ -1,0 +1,221 @@
+//! The control socket: one request a connection, one line of JSON each way, from root or the
+//! server's own user. On a thread of its own, which asks the shards through their inboxes.
+
+use std::collections::BTreeMap;
+use std::env;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::unix::fs::{FileTypeExt, chown};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::fs::Mode;
+use rustix::process::{geteuid, umask};
+use serde_json::{Value, json};
+
+use super::reload::{Reloaded, Request};
+use crate::clock;
+use crate::config::{FileText, Problem};
+use crate::runtime::remote::RemoteSender;
+use crate::shard::{Figures, Message};
+use crate::sys::privileges::Identity;
+
+/// A request, octets: files of a configuration are in it.
+const REQUEST_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// How long a client may take for its request, and for reading the answer.
+const CLIENT_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// How long a reload may take until its client is told that it goes on.
+const RELOAD_TIME_MAX: Duration = Duration::from_secs(60);
+
+/// How long a shard may take to tell its figures.
+const SHARD_TIME_MAX: Duration = Duration::from_secs(1);
+
+/// Where the socket is when nothing says so: in the service's runtime directory, else in root's,
+/// else in the user's. `None` for a user who has none.
+pub(super) fn default_path() -> Option<PathBuf> {
+    let of = |variable| env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let directory = of("RUNTIME_DIRECTORY").or_else(|| {
+        let root = geteuid().is_root().then(|| PathBuf::from("/run/ringftpd"));
+        root.or_else(|| of("XDG_RUNTIME_DIR").map(|directory| directory.join("ringftpd")))
+    });
+    directory.map(|directory| directory.join("ctl.sock"))
+}
+
+/// The bound socket. Nobody is served before [`ControlSocket::start`].
+pub(super) struct ControlSocket {
+    listener: UnixListener,
+}
+
+/// What requests are about.
+pub(super) struct Subject {
+    pub(super) shards: Vec<RemoteSender<Message>>,
+    pub(super) reloads: mpsc::Sender<Request>,
+    /// The files that a reload reads, as far as the command line says it.
+    pub(super) config: Option<PathBuf>,
+    pub(super) certificate: Option<(PathBuf, PathBuf)>,
+    pub(super) started: Instant,
+}
+
+impl ControlSocket {
+    /// Binds it at `path`, for its owner alone from the first moment: `user`, whom the process will
+    /// become, or the one that it is. Only while no other thread makes files. One that a server has
+    /// left behind is replaced, one that a server listens at is not.
+    ///
+    /// # Errors
+    ///
+    /// A sentence that names the path.
+    pub(super) fn bind(path: &Path, user: Option<&Identity>) -> Result<Self, String> {
+        let bind = || -> io::Result<Self> {
+            if let Some(directory) = path.parent() {
+                std::fs::create_dir_all(directory)?;
+            }
+            let metadata = std::fs::symlink_metadata(path);
+            if metadata.is_ok_and(|metadata| metadata.file_type().is_socket()) {
+                if UnixStream::connect(path).is_ok() {
+                    return Err(io::Error::from(io::ErrorKind::AddrInUse));
+                }
+                std::fs::remove_file(path)?;
+            }
+            let before = umask(Mode::from_raw_mode(0o177));
+            let listener = UnixListener::bind(path);
+            umask(before);
+            let listener = listener?;
+            if let Some((uid, gid)) = user.map(|user| (user.uid, user.gid)) {
+                chown(path, Some(uid), Some(gid))?;
+            }
+            Ok(Self { listener })
+        };
+        bind().map_err(|error| format!("control.socket {}: {error}", path.display()))
+    }
+
+    /// Serves for as long as the process lives.
+    ///
+    /// # Errors
+    ///
+    /// No thread can be started.
+    pub(super) fn start(self, subject: Subject) -> Result<(), String> {
+        let serve = move || {
+            for stream in self.listener.incoming() {
+                match stream {
+                    // A client that went away has its reasons.
+                    Ok(stream) => drop(subject.serve(&stream)),
+                    Err(error) => {
+                        tracing::warn!(%error, "control socket: accepting pauses");
+                        thread::park_timeout(Duration::from_secs(1));
+                    }
+                }
+            }
+        };
+        thread::Builder::new()
+            .name("control".to_owned())
+            .spawn(serve)
+            .map(drop)
+            .map_err(|error| format!("cannot start a thread: {error}"))
+    }
+}
+
+impl Subject {
+    fn serve(&self, mut stream: &UnixStream) -> io::Result<()> {
+        stream.set_read_timeout(Some(CLIENT_TIME_MAX))?;
+        stream.set_write_timeout(Some(CLIENT_TIME_MAX))?;
+        let peer = rustix::net::sockopt::socket_peercred(stream)?.uid;
+        if !peer.is_root() && peer != geteuid() {
+            tracing::warn!(uid = peer.as_raw(), "control socket: refused");
+            return Ok(());
+        }
+        let mut line = String::new();
+        BufReader::new(stream).take(REQUEST_BYTES_MAX).read_line(&mut line)?;
+        let answer = match serde_json::from_str(&line) {
+            Ok(request) => self.answer(&request),
+            Err(error) => refusal(format!("not a request: {error}")),
+        };
+        stream.write_all(format!("{answer}\n").as_bytes())
+    }
+
+    fn answer(&self, request: &Value) -> Value {
+        match request["command"].as_str() {
+            Some("origin") => self.origin(),
+            Some("reload") => self.reload(files_of(request)),
+            Some("status") => self.status(),
+            other => refusal(format!("unknown command {other:?}; known: origin, reload, status")),
+        }
+    }
+
+    /// What a client has to read to hand it over.
+    fn origin(&self) -> Value {
+        let certificate = self.certificate.as_ref().map(|(chain, key)| json!([chain, key]));
+        let directory = env::current_dir().ok();
+        json!({
+            "ok": true, "config": self.config, "certificate": certificate, "directory": directory,
+        })
+    }
+
+    fn reload(&self, files: BTreeMap<PathBuf, FileText>) -> Value {
+        let (answer, answers) = mpsc::sync_channel(1);
+        if self.reloads.send(Request::Control { files, answer }).is_err() {
+            return refusal("the server ends".to_owned());
+        }
+        match answers.recv_timeout(RELOAD_TIME_MAX) {
+            Ok(Ok(Reloaded { generation, changed, warnings })) => json!({
+                "ok": true, "generation": generation, "changed": changed, "warnings": warnings,
+            }),
+            Ok(Err(problems)) => {
+                let problems: Vec<_> = problems.iter().map(problem_value).collect();
+                json!({ "ok": false, "problems": problems })
+            }
+            Err(_) => refusal("the reload still waits for a disk; the log will tell".to_owned()),
+        }
+    }
+
+    fn status(&self) -> Value {
+        let deadline = clock::now() + SHARD_TIME_MAX;
+        let (asker, answers) = mpsc::sync_channel(self.shards.len());
+        for shard in &self.shards {
+            let _ = shard.send(Message::Count(asker.clone()));
+        }
+        drop(asker);
+        let next = || answers.recv_timeout(deadline.saturating_duration_since(clock::now())).ok();
+        let figures: Vec<Figures> = std::iter::from_fn(next).take(self.shards.len()).collect();
+        let gauge = |figures: &Figures, name: &str| {
+            let found = figures.gauges.iter().find(|(known, _)| *known == name);
+            found.map_or(0, |(_, value)| *value)
+        };
+        let sum = |name| figures.iter().map(|figures| gauge(figures, name)).sum::<u64>();
+        let generations = figures.iter().map(|figures| gauge(figures, "config_generation"));
+        json!({
+            "ok": true,
+            "version": env!("CARGO_PKG_VERSION"),
+            "pid": std::process::id(),
+            "uptime_seconds": (clock::now() - self.started).as_secs(),
+            "generation": generations.min(),
+            "shards": self.shards.len(),
+            "shards_up": figures.len(),
+            "sessions": sum("sessions"),
+            "sessions_logged_in": sum("sessions_logged_in"),
+            "transfers": sum("transfers"),
+        })
+    }
+}
+
+fn refusal(error: String) -> Value {
+    json!({ "ok": false, "error": error })
+}
+
+fn problem_value(problem: &Problem) -> Value {
+    let Problem { file, line, key, message } = problem;
+    json!({ "file": file, "line": line, "key": key, "cause": message })
+}
+
+fn files_of(request: &Value) -> BTreeMap<PathBuf, FileText> {
+    let file = |(path, file): (&String, &Value)| {
+        let mode = u32::try_from(file["mode"].as_u64()?).ok()?;
+        let octets = file["text"].as_str()?.as_bytes().to_vec();
+        Some((PathBuf::from(path), FileText { octets, mode }))
+    };
+    let files = request["files"].as_object();
+    files.map(|files| files.iter().filter_map(file).collect()).unwrap_or_default()
+}
