@@ -97,7 +97,7 @@ pub(super) struct Control {
     pub(super) user: Option<String>,
     /// What the log-in in progress is proved by.
     pub(super) asked: Option<Rc<State>>,
-    /// Since when the account is as it was at log-in, by [`UserTable::since`].
+    /// Since when the account is as it was at log-in, by [`since`](crate::auth::UserTable::since).
     pub(super) account_since: Option<u64>,
     /// The generation of the configuration that the account was last looked at in.
     pub(super) generation: u64,
