@@ -128,15 +128,22 @@ fn certificates_that_clients_refuse() {
     let finished = finished.says("chain.pem is of X.509 version 1; version 3 is needed");
     assert_eq!(finished.count("OtherError"), 0, "{finished}");
     fs::copy(path.join("root.pem"), path.join("chain.pem")).unwrap();
-    check_config(path, tls).success().says("tls.certificate: ends in ");
-    make(
-        "version && : > index.txt; echo 01 > serial; printf '%s\\n' '[ca]' \
-         'default_ca=c' '[c]' 'database=index.txt' 'new_certs_dir=.' 'serial=serial' \
-         'default_md=sha256' 'policy=p' 'x509_extensions=e' '[p]' 'commonName=supplied' '[e]' \
-         'subjectAltName=DNS:a' > ca.conf && openssl ca -batch -notext -config ca.conf \
-         -selfsign -keyfile key.pem -in request.pem -out chain.pem -startdate 20900101000000Z \
-         -enddate 20910101000000Z",
-    );
+    let finished = check_config(path, tls).success();
+    assert_eq!(finished.count("ends in"), 0, "nine days of nine are left: {finished}");
+    let issue = |begin: &str, end: &str| {
+        make(&format!(
+            "version && : > index.txt; echo 01 > serial; printf '%s\\n' '[ca]' \
+             'default_ca=c' '[c]' 'database=index.txt' 'new_certs_dir=.' 'serial=serial' \
+             'default_md=sha256' 'policy=p' 'x509_extensions=e' '[p]' 'commonName=supplied' '[e]' \
+             'subjectAltName=DNS:a' > ca.conf && openssl ca -batch -notext -config ca.conf \
+             -selfsign -keyfile key.pem -in request.pem -out chain.pem \
+             -startdate $(date -u -d '{begin}' +%Y%m%d%H%M%SZ) \
+             -enddate $(date -u -d '{end}' +%Y%m%d%H%M%SZ)"
+        ));
+    };
+    issue("-5 days", "+2 days");
+    check_config(path, tls).success().says("tls.certificate: ends in 1 days");
+    issue("2090-01-01", "2091-01-01");
     check_config(path, tls).success().says("tls.certificate: is not valid yet, for another ");
 }
 
