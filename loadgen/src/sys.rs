@@ -4,11 +4,7 @@
 
 #![allow(unsafe_code, reason = "the one audited place; every block has its SAFETY line")]
 
-/// The server's: whether io_uring can be used.
-#[path = "../../src/sys/ring_check.rs"]
 pub mod ring_check;
-/// The server's: functions that the linker puts into both programs.
-#[path = "../../src/sys/rings.rs"]
 pub mod rings;
 
 use std::{

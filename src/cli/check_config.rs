@@ -13,6 +13,7 @@ use crate::config::{
 };
 use crate::connection::split;
 use crate::limits::HOMES_PER_SHARD_MAX;
+use crate::runtime::{LOCKED_MEMORY, check_executor};
 use crate::sys::cpu::{self, CpuError};
 use crate::sys::host;
 use crate::sys::privileges::Identity;
@@ -27,10 +28,14 @@ pub(super) fn run(arguments: &ServeArguments) -> ExitCode {
     // One for each CPU, as `serve` does it.
     let shards =
         config.settings.shards.cpus.as_ref().map_or(available.len(), |cpus| cpus.as_slice().len());
-    let room = match host::check(shards.max(1), config.settings.process.user.is_some()) {
+    let changes_user = config.settings.process.user.is_some();
+    let room = match host::check(shards.max(1), changes_user, LOCKED_MEMORY) {
         Ok(room) => room,
         Err(error) => return fail(error),
     };
+    if let Err(refusal) = check_executor() {
+        return fail(refusal);
+    }
     let shards = room.shards;
     let warnings = match examine(&config, tls_setup::check(&config), &available, shards) {
         Ok(warnings) => warnings.into_iter().chain(room.warning),

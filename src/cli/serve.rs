@@ -23,7 +23,7 @@ use crate::limits::HOMES_PER_SHARD_MAX;
 use crate::metrics;
 use crate::protocol::policy::FileRule;
 use crate::runtime::remote::{self, RemoteSender};
-use crate::runtime::{ShardThread, spawn_shard};
+use crate::runtime::{LOCKED_MEMORY, ShardThread, check_executor, spawn_shard};
 use crate::shard::{
     BoundListener, END_GRACE, ListenError, ListenerKind, Message, Report, Shard, SteerBy, bind_all,
     share,
@@ -86,8 +86,9 @@ fn start(config: Config, origin: Origin, signals: Caught) -> Result<Server, Stri
     if let Some(problem) = check_config::missing_cpus(settings, &cpu::available()) {
         return Err(format!("shards.cpus: {problem}"));
     }
-    let room = host::check(cpus.len(), settings.process.user.is_some());
+    let room = host::check(cpus.len(), settings.process.user.is_some(), LOCKED_MEMORY);
     let room = room.map_err(|error| error.to_string())?;
+    check_executor()?;
     cpus.truncate(room.shards);
     let files = host::raise_open_files().map_err(|error| error.to_string())?;
     let (running, tls) = prepare_tls(config, cpus.len())?;
@@ -101,7 +102,7 @@ fn start(config: Config, origin: Origin, signals: Caught) -> Result<Server, Stri
     let kernel_tls = tls_setup::kernel_tls(&settings.tls);
     become_user(settings)?;
     // To another user it may be forbidden.
-    host::check_io_uring().map_err(|error| error.to_string())?;
+    check_executor()?;
     let (homes, absent) = open_homes(config, cpus.len())?;
 
     let log = logging::start(&settings.log)?;

@@ -56,7 +56,7 @@ async fn connect_from(local: SocketAddr, port: u16, peer: SocketAddr) -> io::Res
         Err(error) => return Err(error.into()),
     }
     let watched = Watched::new(socket.into());
-    poll_fn(|cx| watched.poll_write(cx, &[])).await?;
+    poll_fn(|cx| watched.poll_writable(cx)).await?;
     rustix::net::sockopt::socket_error(&watched)??;
     Ok(Stream::from_watched(watched, peer))
 }

@@ -1,6 +1,8 @@
 //! Reads of files that may have to wait for a disk, by io_uring. Knows neither what is in a file
 //! nor how far ahead it pays to read.
 
+#[cfg(test)]
+use std::rc::Rc;
 use std::{
     fmt,
     future::Future,
@@ -8,23 +10,18 @@ use std::{
     ops::Deref,
     os::fd::OwnedFd,
     pin::Pin,
-    rc::Rc,
     task::{Context, Poll},
 };
 
-use glommio::{
-    GlommioError,
-    io::{BufferedFile, ReadResult},
-};
-
+use super::executor;
+#[cfg(test)]
 use super::{Task, spawn};
-use crate::sys::adopt;
 
 /// An open file of a shard, read at positions.
 pub struct FileReader(File);
 
 enum File {
-    Ring(Rc<BufferedFile>),
+    Executor(executor::File),
     #[cfg(test)]
     Simulated(Rc<OwnedFd>, super::simulated::Simulation),
 }
@@ -41,31 +38,25 @@ impl FileReader {
         if let Some(simulation) = super::simulated::current() {
             return Self(File::Simulated(Rc::new(file), simulation));
         }
-        Self(File::Ring(Rc::new(adopt(file))))
+        Self(File::Executor(executor::File::new(file)))
     }
 
     /// Starts to read up to `count` octets at `position`. Any number of reads may be in flight;
     /// each has a page-aligned buffer of its own, as `O_DIRECT` requires.
     pub fn start(&self, position: u64, count: usize) -> PendingRead {
         match &self.0 {
-            File::Ring(file) => {
-                let file = file.clone();
-                PendingRead(spawn(async move {
-                    let read = file.read_at(position, count).await;
-                    read.map(|read| Octets(Memory::Ring(read))).map_err(plain)
-                }))
-            }
+            File::Executor(file) => PendingRead(Reading::Executor(file.start(position, count))),
             #[cfg(test)]
             File::Simulated(file, simulation) => {
                 let (file, simulation) = (file.clone(), simulation.clone());
-                PendingRead(spawn(async move {
+                PendingRead(Reading::Simulated(spawn(async move {
                     let done = crate::clock::now() + simulation.storage_time();
                     simulation.sleep_until(done).await;
                     let mut octets = vec![0; count];
                     let read = rustix::io::pread(&*file, &mut octets, position)?;
                     octets.truncate(read);
                     Ok(Octets(Memory::Simulated(octets)))
-                }))
+                })))
             }
         }
     }
@@ -78,16 +69,29 @@ impl fmt::Debug for FileReader {
 }
 
 /// A read in flight. Its output is what was read, short or empty at the end of the file, or the
-/// error of read(2). Dropping it cancels the read; the kernel owns the buffer until then.
+/// error of read(2). Dropping it cancels the read; the kernel owns the memory until then.
 #[derive(Debug)]
 #[must_use = "dropping a read gives it up"]
-pub struct PendingRead(Task<io::Result<Octets>>);
+pub struct PendingRead(Reading);
+
+#[derive(Debug)]
+enum Reading {
+    Executor(executor::Read),
+    #[cfg(test)]
+    Simulated(Task<io::Result<Octets>>),
+}
 
 impl Future for PendingRead {
     type Output = io::Result<Octets>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        Pin::new(&mut self.0).poll(cx)
+        match &mut self.0 {
+            Reading::Executor(read) => {
+                Pin::new(read).poll(cx).map_ok(|octets| Octets(Memory::Executor(octets)))
+            }
+            #[cfg(test)]
+            Reading::Simulated(task) => Pin::new(task).poll(cx),
+        }
     }
 }
 
@@ -95,7 +99,7 @@ impl Future for PendingRead {
 pub struct Octets(Memory);
 
 enum Memory {
-    Ring(ReadResult),
+    Executor(executor::Octets),
     #[cfg(test)]
     Simulated(Vec<u8>),
 }
@@ -105,7 +109,7 @@ impl Deref for Octets {
 
     fn deref(&self) -> &[u8] {
         match &self.0 {
-            Memory::Ring(read) => read,
+            Memory::Executor(octets) => octets,
             #[cfg(test)]
             Memory::Simulated(octets) => octets,
         }
@@ -115,14 +119,6 @@ impl Deref for Octets {
 impl fmt::Debug for Octets {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Octets").field("len", &self.len()).finish_non_exhaustive()
-    }
-}
-
-/// The system's own error: the executor's conversion keeps only its kind.
-fn plain(error: GlommioError<()>) -> io::Error {
-    match error {
-        GlommioError::IoError(error) | GlommioError::EnhancedIoError { source: error, .. } => error,
-        other => other.into(),
     }
 }
 

@@ -16,7 +16,7 @@ use rustix::{
 
 use socket2::{Domain, Protocol, Type};
 
-use super::{Queue, Stream, Task, ready::ready, sleep_until, yield_if_needed};
+use super::{Queue, Stream, Task, polled::Descriptor, sleep_until, yield_if_needed};
 use crate::{clock, sys::socket};
 
 /// First pause when the host is out of descriptors or memory; doubled up to [`BACK_OFF_MAX`].
@@ -27,8 +27,8 @@ const BACK_OFF_MAX: Duration = Duration::from_secs(1);
 
 /// A listening socket of a shard.
 ///
-/// Each wait is a poll on a duplicate of the descriptor, and accept4(2) does not block; so the
-/// futures here may be dropped at any time and lose no connection.
+/// Each wait is a poll, which takes no connection, and accept4(2) does not block; so the futures
+/// here may be dropped at any time and lose no connection.
 #[derive(Clone)]
 pub struct Listener {
     socket: Rc<Socket>,
@@ -38,7 +38,7 @@ pub struct Listener {
 }
 
 enum Socket {
-    Kernel(OwnedFd),
+    Kernel(Descriptor),
     #[cfg(test)]
     Simulated(super::simulated::Port),
 }
@@ -81,7 +81,7 @@ impl Listener {
     pub fn adopt(socket: impl Into<OwnedFd>) -> io::Result<Self> {
         let socket = socket.into();
         rustix::io::ioctl_fionbio(&socket, true)?;
-        Ok(Self::new(Socket::Kernel(socket)))
+        Ok(Self::new(Socket::Kernel(Descriptor::new(socket))))
     }
 
     /// The address listened on.
@@ -186,7 +186,7 @@ impl Listener {
 
     async fn ready(&self) -> rustix::io::Result<()> {
         match &*self.socket {
-            Socket::Kernel(socket) => ready(socket).await,
+            Socket::Kernel(socket) => socket.readable().await,
             #[cfg(test)]
             Socket::Simulated(port) => {
                 port.ready().await;
@@ -207,7 +207,7 @@ impl Listener {
     }
 }
 
-fn accept(socket: &OwnedFd) -> rustix::io::Result<Option<Stream>> {
+fn accept(socket: &Descriptor) -> rustix::io::Result<Option<Stream>> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let (socket, peer) = rustix::net::acceptfrom_with(socket, flags)?;
     // The address comes with the connection: getpeername(2) would fail when the client has

@@ -1,12 +1,6 @@
 //! Task queues: which tasks of a shard belong together. Knows no task.
 
-use std::pin::pin;
-use std::task::{Context, Waker};
-use std::time::Duration;
-
-use glommio::{Latency, Shares, TaskQueueHandle};
-
-use super::Task;
+use super::{Task, executor};
 
 /// A queue of tasks. A task stays in the queue it was started in, and [`super::spawn`] starts tasks
 /// in the queue of the caller. Queues with tasks to run take turns; how much is done in one is
@@ -16,7 +10,7 @@ pub struct Queue(Handle);
 
 #[derive(Clone, Copy, Debug)]
 enum Handle {
-    Executor(TaskQueueHandle),
+    Executor(executor::Queue),
     /// All tasks of a simulated shard are in one queue; the seed says which is next.
     #[cfg(test)]
     Simulated,
@@ -34,8 +28,7 @@ impl Queue {
         if super::simulated::current().is_some() {
             return Self(Handle::Simulated);
         }
-        let (shares, latency) = (Shares::default(), Latency::NotImportant);
-        Self(Handle::Executor(glommio::executor().create_task_queue(shares, latency, name)))
+        Self(Handle::Executor(executor::Queue::new(name)))
     }
 
     /// Starts `future` as a task of this queue, which must be one of the calling shard.
@@ -45,25 +38,19 @@ impl Queue {
     /// Outside the shard that made the queue.
     pub fn spawn<T: 'static>(self, future: impl Future<Output = T> + 'static) -> Task<T> {
         match self.0 {
-            Handle::Executor(queue) => {
-                let task = glommio::spawn_local_into(future, queue);
-                Task::new(task.expect("queues live as long as their shard"))
-            }
+            Handle::Executor(queue) => Task::new(queue.spawn(future)),
             #[cfg(test)]
             Handle::Simulated => super::spawn(future),
         }
     }
 
-    /// How long tasks of this queue have run since the last call.
-    pub(super) fn take_runtime(self) -> Duration {
+    /// As the executor knows it.
+    #[cfg_attr(not(test), expect(clippy::unnecessary_wraps, reason = "a simulated one has none"))]
+    pub(super) const fn executor(self) -> Option<executor::Queue> {
         match self.0 {
-            // The executor starts its own count again.
-            Handle::Executor(queue) => glommio::executor()
-                .task_queue_stats(queue)
-                .map(|stats| stats.runtime())
-                .unwrap_or_default(),
+            Handle::Executor(queue) => Some(queue),
             #[cfg(test)]
-            Handle::Simulated => Duration::ZERO,
+            Handle::Simulated => None,
         }
     }
 }
@@ -79,11 +66,7 @@ pub fn end_turn() {
     if super::simulated::current().is_some() {
         return;
     }
-    // The executor's future marks the queue in its first poll, and then would only have the task
-    // itself go to the back of the queue.
-    let executor = glommio::executor();
-    let mut turn = pin!(executor.yield_task_queue_now());
-    let _ = turn.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+    executor::end_turn();
 }
 
 #[cfg(test)]
@@ -91,7 +74,7 @@ mod tests {
     use super::*;
     use crate::clock;
     use crate::runtime::{testing::eventually, testing::on_shard};
-    use std::{cell::Cell, rc::Rc};
+    use std::{cell::Cell, rc::Rc, time::Duration};
 
     /// One that was asleep runs after the task at hand, not after all that wait in another queue.
     #[test]

@@ -2,35 +2,42 @@
 //! small; nothing on a session's path comes this way.
 
 use std::{
-    fmt,
-    future::poll_fn,
-    io,
-    os::unix::net::UnixStream,
+    fmt, io,
     sync::{Arc, mpsc},
 };
 
-use rustix::net::{RecvFlags, SendFlags};
-
-use super::Watched;
+use super::wake::{Bell, Listening, Ringer, bell};
 
 /// A channel into a shard. The inbox is made on the starting thread and moved into the shard,
 /// where it is opened.
 ///
 /// # Errors
 ///
-/// Those of socketpair(2).
+/// Those of the executor's means to wake a shard: no descriptors.
 pub fn channel<T: Send>() -> io::Result<(RemoteSender<T>, RemoteInbox<T>)> {
-    let (wake_fd, waker) = UnixStream::pair()?;
+    let (ringer, bell) = bell()?;
     let (sender, receiver) = mpsc::channel();
-    Ok((RemoteSender { sender, waker: Arc::new(waker) }, RemoteInbox { receiver, wake_fd }))
+    Ok((
+        RemoteSender { sender, ringer: Arc::new(LastRings(ringer)) },
+        RemoteInbox { receiver, bell },
+    ))
 }
 
 /// The sending end, for any thread; clones send into the same inbox. The inbox ends when all are
 /// dropped.
-// The field order matters: the channel closes first, then the waker wakes the shard by its end.
+// The field order matters: the channel closes first, then the last one rings.
 pub struct RemoteSender<T> {
     sender: mpsc::Sender<T>,
-    waker: Arc<UnixStream>,
+    ringer: Arc<LastRings>,
+}
+
+/// Rings when it is dropped: nothing more will be sent.
+struct LastRings(Ringer);
+
+impl Drop for LastRings {
+    fn drop(&mut self) {
+        self.0.ring();
+    }
 }
 
 impl<T: Send> RemoteSender<T> {
@@ -41,37 +48,36 @@ impl<T: Send> RemoteSender<T> {
     /// The message comes back when the shard has ended.
     pub fn send(&self, message: T) -> Result<(), T> {
         self.sender.send(message).map_err(|mpsc::SendError(message)| message)?;
-        // A full socket means that the shard has been woken already; a closed one, that the inbox
-        // went away after the send, like any message it leaves unread.
-        let _ = rustix::net::send(&self.waker, b"!", SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
+        // An inbox that went away after the send has left other messages unread, too.
+        self.ringer.0.ring();
         Ok(())
     }
 }
 
 impl<T> Clone for RemoteSender<T> {
     fn clone(&self) -> Self {
-        Self { sender: self.sender.clone(), waker: Arc::clone(&self.waker) }
+        Self { sender: self.sender.clone(), ringer: Arc::clone(&self.ringer) }
     }
 }
 
 /// The shard's end before it is in the shard.
 pub struct RemoteInbox<T> {
     receiver: mpsc::Receiver<T>,
-    wake_fd: UnixStream,
+    bell: Bell,
 }
 
 impl<T: Send> RemoteInbox<T> {
     /// Makes it ready for use in the shard that calls this.
     #[must_use]
     pub fn open(self) -> RemoteReceiver<T> {
-        RemoteReceiver { receiver: self.receiver, wake_fd: Watched::new(self.wake_fd.into()) }
+        RemoteReceiver { receiver: self.receiver, bell: self.bell.listen() }
     }
 }
 
 /// The shard's end in use.
 pub struct RemoteReceiver<T> {
     receiver: mpsc::Receiver<T>,
-    wake_fd: Watched,
+    bell: Listening,
 }
 
 impl<T: Send> RemoteReceiver<T> {
@@ -84,11 +90,8 @@ impl<T: Send> RemoteReceiver<T> {
                 Err(mpsc::TryRecvError::Disconnected) => return None,
                 Err(mpsc::TryRecvError::Empty) => {}
             }
-            // An error here would be one of the socket pair, which has none but its end of file.
-            // The queue decides, and it is polled again.
-            let _ = poll_fn(|cx| self.wake_fd.poll_readable(cx)).await;
-            // Emptied before the queue is polled: a message sent in between wakes the shard again.
-            let _ = rustix::net::recv(&self.wake_fd, &mut [0_u8; 64], RecvFlags::DONTWAIT);
+            // The channel decides, and it is asked again.
+            self.bell.rung().await;
         }
     }
 }

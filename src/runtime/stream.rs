@@ -12,7 +12,7 @@ use std::{
 
 use rustix::net::{RecvFlags, SendFlags};
 
-use super::{Watched, timeout_at, writable::Watch};
+use super::{Watched, failure::Watch, timeout_at};
 use crate::{clock, sys::socket};
 
 /// A connected TCP stream.
@@ -31,8 +31,6 @@ pub struct Stream {
     watched: Watched,
     peer: SocketAddr,
     failed: Cell<Option<rustix::io::Errno>>,
-    /// Made at the first [`Stream::writable`].
-    room: OnceCell<Watch>,
     /// Made at the first [`Stream::broken`].
     failure: OnceCell<Watch>,
 }
@@ -46,13 +44,7 @@ impl Stream {
     }
 
     pub(super) const fn from_watched(watched: Watched, peer: SocketAddr) -> Self {
-        Self {
-            watched,
-            peer,
-            failed: Cell::new(None),
-            room: OnceCell::new(),
-            failure: OnceCell::new(),
-        }
+        Self { watched, peer, failed: Cell::new(None), failure: OnceCell::new() }
     }
 
     /// Reads what is there into `buffer`, waiting until there is something. Zero is the end of
@@ -113,6 +105,9 @@ impl Stream {
         let received = rustix::io::retry_on_intr(|| {
             rustix::net::recv(&self.watched, &mut *buffer, RecvFlags::DONTWAIT)
         });
+        if received == Err(rustix::io::Errno::AGAIN) {
+            self.watched.note_empty();
+        }
         // The second number is the untruncated length, the same on a stream.
         self.noted(received.map(|(count, _)| count))
     }
@@ -166,14 +161,7 @@ impl Stream {
     ///
     /// No descriptor is left to watch with.
     pub async fn writable(&self) -> io::Result<()> {
-        let watch = match self.room.get() {
-            Some(watch) => watch,
-            None => {
-                let watch = Watch::for_room(&self.watched)?;
-                self.room.get_or_init(|| watch)
-            }
-        };
-        watch.wait().await
+        poll_fn(|cx| self.watched.poll_writable(cx)).await
     }
 
     /// Returns when the connection has failed (usually by a reset), for callers that do not read at
@@ -186,7 +174,7 @@ impl Stream {
         let watch = match self.failure.get() {
             Some(watch) => watch,
             None => {
-                let watch = Watch::for_failure(&self.watched)?;
+                let watch = Watch::new(&self.watched)?;
                 self.failure.get_or_init(|| watch)
             }
         };

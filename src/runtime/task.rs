@@ -8,15 +8,13 @@ use std::{
     pin::Pin,
     rc::Rc,
     task::{Context, Poll},
-    time::{Duration, Instant},
 };
 
 use futures_lite::FutureExt;
 
 #[cfg(test)]
 use super::simulated;
-use super::{Flag, Queue};
-use crate::clock;
+use super::{Flag, Queue, executor};
 
 /// Starts `future` as a task of the calling shard.
 ///
@@ -28,52 +26,26 @@ pub fn spawn<T: 'static>(future: impl Future<Output = T> + 'static) -> Task<T> {
     if let Some(simulation) = simulated::current() {
         return Task(Handle::Simulated(simulation.spawn(future)));
     }
-    Task::new(glommio::spawn_local(future))
+    Task::new(executor::spawn(future))
 }
 
-/// Gives way to other tasks of the shard when this one has run for its time slice; otherwise
-/// returns at once. Loops that can be kept busy by a peer call it each round.
+/// Gives way to other tasks of the shard when it is time to; otherwise returns at once. Loops that can be kept busy by a peer call it each round.
 pub async fn yield_if_needed() {
     #[cfg(test)]
     if simulated::current().is_some() {
         return super::yield_now().await;
     }
-    glommio::yield_if_needed().await;
+    executor::yield_if_needed().await;
 }
 
-thread_local! {
-    /// When a task that gives way last saw that the executor had polled for input.
-    static LOOKED: Cell<Option<Instant>> = const { Cell::new(None) };
-}
-
-/// Longest time between two polls for input while tasks that [`give_way`] are running. A poll costs
-/// some ten microseconds.
-const LOOK_INTERVAL: Duration = Duration::from_millis(1);
-
-/// Lets every other ready task run, and from time to time the executor poll for input, so that
-/// others become ready. It does so by itself when its time slice is over, which is ten times as
-/// long: half a dozen round trips beside a task that is always ready would take half a dozen of
-/// them. Loops that move much call it after each piece.
+/// Lets every other ready task run, and from time to time the executor look for input, so that
+/// others become ready. Loops that move much call it after each piece.
 pub async fn give_way() {
     #[cfg(test)]
     if simulated::current().is_some() {
         return super::yield_now().await;
     }
-    let now = clock::now();
-    // The executor counts from the last call on, at each poll.
-    let looked = !glommio::executor().executor_stats().total_runtime().is_zero();
-    match LOOKED.get() {
-        Some(last) if !looked && now - last >= LOOK_INTERVAL => {
-            // Not reached before it has polled.
-            super::sleep_until(now + Duration::from_micros(1)).await;
-        }
-        last => {
-            if looked || last.is_none() {
-                LOOKED.set(Some(now));
-            }
-            super::yield_now().await;
-        }
-    }
+    executor::give_way().await;
 }
 
 /// A running task. Awaiting it gives its result; dropping it ends it at its next await.
@@ -81,7 +53,7 @@ pub async fn give_way() {
 pub struct Task<T>(Handle<T>);
 
 enum Handle<T> {
-    Executor(glommio::Task<T>),
+    Executor(executor::Task<T>),
     #[cfg(test)]
     Simulated(simulated::SimulatedTask<T>),
 }
@@ -93,7 +65,7 @@ impl<T> fmt::Debug for Task<T> {
 }
 
 impl<T> Task<T> {
-    pub(super) const fn new(task: glommio::Task<T>) -> Self {
+    pub(super) const fn new(task: executor::Task<T>) -> Self {
         Self(Handle::Executor(task))
     }
 
@@ -110,7 +82,7 @@ impl<T> Task<T> {
     /// Lets the task run on without an owner.
     pub fn detach(self) {
         match self.0 {
-            Handle::Executor(task) => drop(task.detach()),
+            Handle::Executor(task) => task.detach(),
             #[cfg(test)]
             Handle::Simulated(task) => task.detach(),
         }
@@ -225,9 +197,11 @@ impl Drop for Member {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock;
     use crate::runtime::{Stream, poll_once, testing::on_shard, testing::pause};
     use std::io::Write;
     use std::net::{TcpListener, TcpStream};
+    use std::time::Duration;
 
     /// The pieces of a task that is always ready, as long as a batch, while another one waits for
     /// an octet that is there: it has it long before the time slice is over.

@@ -2,15 +2,13 @@
 
 use std::{future::Future, time::Instant};
 
-use crate::clock;
-
 /// Returns once `deadline` has passed.
 pub async fn sleep_until(deadline: Instant) {
     #[cfg(test)]
     if let Some(simulation) = super::simulated::current() {
         return simulation.sleep_until(deadline).await;
     }
-    glommio::timer::Timer::new(deadline.saturating_duration_since(clock::now())).await;
+    super::executor::sleep_until(deadline).await;
 }
 
 /// Runs `future` until `deadline`. A result that is ready at the deadline wins.
@@ -37,6 +35,7 @@ pub struct Elapsed;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock;
     use crate::runtime::testing::on_shard;
     use std::{future, time::Duration};
 

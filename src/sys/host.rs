@@ -6,16 +6,14 @@ use std::fs;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::CapabilitySet;
 
-use super::ring_check;
-
-/// Locked memory below which the executor refuses to start, octets. It finds out on its own
-/// thread, too late for a message, so the check is made here.
-pub const MEMLOCK_BYTES_MIN: u64 = 512 * 1024;
-
-/// Locked memory one shard may use, octets: newer kernels count its three rings, 315 KiB (measured
-/// on Linux 6.18), and the executor's own check asks for 512 KiB. Buffers are none of it
-/// (`sys::rings`).
-pub const MEMLOCK_BYTES_PER_SHARD: u64 = 512 * 1024;
+/// What executors need of the memory that may be locked, octets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LockedMemory {
+    /// What each of them uses.
+    pub per_shard: u64,
+    /// With less none starts, whoever is charged for it.
+    pub at_least: u64,
+}
 
 /// How many executors can start, of those wanted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,38 +24,38 @@ pub struct ShardRoom {
     pub warning: Option<String>,
 }
 
-/// Checks that executors can start, as many of `wanted` as possible, raising the limit of locked
-/// memory where that is allowed. `changes_user` when they will run as another user than this one:
-/// the kernel charges whoever has not CAP_IPC_LOCK, and that goes with root.
+/// Checks that the memory of executors may be locked, of as many of `wanted` as possible, raising the
+/// limit where that is allowed. `changes_user` when they will run as another user than this one: the
+/// kernel charges whoever has not CAP_IPC_LOCK, and that goes with root.
 ///
 /// # Errors
 ///
-/// Not even one can start: the first requirement that is not met.
-pub fn check(wanted: usize, changes_user: bool) -> Result<ShardRoom, HostError> {
-    let limit = raise_locked_memory(memlock_required(wanted))?;
-    check_io_uring()?;
-    shard_room(limit, wanted, changes_user || !has_capability(CapabilitySet::IPC_LOCK))
+/// Not even one can start.
+pub fn check(
+    wanted: usize,
+    changes_user: bool,
+    memory: LockedMemory,
+) -> Result<ShardRoom, HostError> {
+    let limit = raise_locked_memory(memory.required(wanted))?;
+    let charged = changes_user || !has_capability(CapabilitySet::IPC_LOCK);
+    shard_room(limit, wanted, charged, memory)
 }
 
-/// Checks that this process, as it is, may use io_uring.
-///
-/// # Errors
-///
-/// [`HostError::IoUring`]
-pub fn check_io_uring() -> Result<(), HostError> {
-    ring_check::check().map_err(HostError::IoUring)
-}
-
-fn shard_room(limit: u64, wanted: usize, charged: bool) -> Result<ShardRoom, HostError> {
-    if limit < MEMLOCK_BYTES_MIN {
-        let required = memlock_required(wanted);
+fn shard_room(
+    limit: u64,
+    wanted: usize,
+    charged: bool,
+    memory: LockedMemory,
+) -> Result<ShardRoom, HostError> {
+    let required = memory.required(wanted);
+    if limit < memory.at_least {
         return Err(HostError::LockedMemory { limit, required });
     }
-    let room = usize::try_from(limit / MEMLOCK_BYTES_PER_SHARD).unwrap_or(usize::MAX);
+    // What one needs at most, it need not have.
+    let room = usize::try_from(limit / memory.per_shard).unwrap_or(usize::MAX).max(1);
     if !charged || wanted <= room {
         return Ok(ShardRoom { shards: wanted, warning: None });
     }
-    let required = memlock_required(wanted);
     let warning = format!(
         "only {limit} bytes may be locked (RLIMIT_MEMLOCK), which is enough for {room} shards of \
          the {wanted} wanted: {room} are started; for all of them set LimitMEMLOCK={required} in \
@@ -150,9 +148,6 @@ fn parse_ephemeral(range: &str, reserved: &str) -> Vec<u16> {
 /// Why the host cannot run the server.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum HostError {
-    /// io_uring is refused to this process.
-    #[error(transparent)]
-    IoUring(ring_check::Refusal),
     /// A resource limit could not be raised.
     #[error("cannot raise {limit}: {cause}; raise it for the service (`ulimit -H`, Limit…=)")]
     Limit {
@@ -175,9 +170,11 @@ pub enum HostError {
     },
 }
 
-fn memlock_required(shards: usize) -> u64 {
-    let shards = u64::try_from(shards).unwrap_or(u64::MAX);
-    shards.saturating_mul(MEMLOCK_BYTES_PER_SHARD).max(MEMLOCK_BYTES_MIN)
+impl LockedMemory {
+    fn required(self, shards: usize) -> u64 {
+        let shards = u64::try_from(shards).unwrap_or(u64::MAX);
+        shards.saturating_mul(self.per_shard).max(self.at_least)
+    }
 }
 
 /// Raises a soft limit to `wanted` (`None`: to the hard limit) as far as the hard limit allows,
@@ -212,11 +209,17 @@ mod tests {
         assert!(ephemeral_ports().len() > 100);
     }
 
+    const HALF_A_MEBIBYTE: LockedMemory =
+        LockedMemory { per_shard: 512 * 1024, at_least: 512 * 1024 };
+
     #[test]
     fn locked_memory() {
-        assert_eq!(memlock_required(1), 512 * 1024);
-        assert_eq!(memlock_required(8), 8 * 512 * 1024);
-        let refused = shard_room(64 * 1024, 1, true).unwrap_err();
+        assert_eq!(HALF_A_MEBIBYTE.required(1), 512 * 1024);
+        assert_eq!(HALF_A_MEBIBYTE.required(8), 8 * 512 * 1024);
+        // It is tried.
+        let any = LockedMemory { at_least: 0, ..HALF_A_MEBIBYTE };
+        assert_eq!(shard_room(64 * 1024, 2, true, any).unwrap().shards, 1);
+        let refused = shard_room(64 * 1024, 1, true, HALF_A_MEBIBYTE).unwrap_err();
         assert_eq!(refused, HostError::LockedMemory { limit: 65536, required: 524_288 });
         assert!(refused.to_string().contains("LimitMEMLOCK=524288"));
     }
@@ -226,7 +229,7 @@ mod tests {
     fn as_many_shards_as_may_lock_their_memory() {
         #[track_caller]
         fn check(wanted: usize, charged: bool, shards: usize) {
-            let room = shard_room(8 << 20, wanted, charged).unwrap();
+            let room = shard_room(8 << 20, wanted, charged, HALF_A_MEBIBYTE).unwrap();
             assert_eq!(room.shards, shards);
             assert_eq!(room.warning.is_some(), shards < wanted);
             let text = room.warning.unwrap_or_else(|| "LimitMEMLOCK=33554432".to_owned());

@@ -4,17 +4,19 @@
 
 #![allow(unsafe_code, reason = "the one audited place; every block has its SAFETY line")]
 
+#[cfg(feature = "glommio")]
 mod adopt;
 pub mod cpu;
 pub mod file;
 pub mod host;
 pub mod ktls;
 pub mod privileges;
-pub mod ring_check;
-pub mod rings;
 pub mod sendfile;
 pub mod socket;
+#[cfg(feature = "glommio")]
 mod watched_fd;
 
+#[cfg(feature = "glommio")]
 pub use adopt::adopt;
+#[cfg(feature = "glommio")]
 pub use watched_fd::WatchedFd;

@@ -7,7 +7,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use crate::block::Block;
@@ -18,7 +18,7 @@ use crate::queues::{Lane, Queues};
 use crate::slab::{Key, Slab};
 use crate::task::Run;
 use crate::timers::Timers;
-use crate::wake::{Inbox, Woken};
+use crate::wake::{Inbox, Wake, Woken};
 
 pub(crate) struct Core {
     ring: RefCell<Box<dyn Ring>>,
@@ -26,6 +26,8 @@ pub(crate) struct Core {
     pub(crate) timers: RefCell<Timers>,
     pub(crate) queues: RefCell<Queues>,
     pub(crate) tasks: RefCell<Slab<Rc<dyn Run>>>,
+    /// Who waits for a bell.
+    pub(crate) bells: RefCell<Slab<Option<Waker>>>,
     pub(crate) inbox: Arc<Inbox>,
     woken: Woken,
     bell: Descriptor,
@@ -36,6 +38,8 @@ pub(crate) struct Core {
     /// The main task has finished: no more waits.
     pub(crate) finished: Cell<bool>,
     budget: TurnBudget,
+    /// When the tasks of this turn have had their time.
+    turn_ends: Cell<Option<Instant>>,
     /// When a task last said that a peer waits for an answer.
     last_input: Cell<Option<Instant>>,
     turns: Cell<u64>,
@@ -60,6 +64,7 @@ impl Core {
             timers: RefCell::new(Timers::new()),
             queues: RefCell::new(queues),
             tasks: RefCell::new(Slab::new()),
+            bells: RefCell::new(Slab::new()),
             inbox,
             woken,
             bell: bell.into(),
@@ -67,6 +72,7 @@ impl Core {
             lane: Cell::new(Lane { queue, group: 0 }),
             finished: Cell::new(false),
             budget,
+            turn_ends: Cell::new(None),
             last_input: Cell::new(None),
             turns: Cell::new(0),
             polls: Cell::new(0),
@@ -100,6 +106,11 @@ impl Core {
         self.ring.borrow().now()
     }
 
+    /// Whether the budget of this turn is spent.
+    pub(crate) fn turn_is_over(&self) -> bool {
+        self.turn_ends.get().is_some_and(|end| self.now() >= end)
+    }
+
     /// A peer waits for an answer: turns are short for a while.
     pub(crate) fn note_input(&self) {
         self.last_input.set(Some(self.now()));
@@ -116,6 +127,10 @@ impl Core {
         }
     }
 
+    pub(crate) fn try_registering(&self) -> io::Result<()> {
+        self.ring.borrow().try_registering()
+    }
+
     /// Starts an operation; it is submitted when the turn ends.
     pub(crate) fn start(&self, whom: For, operation: Operation) -> Key {
         let (mut operations, mut ring) = (self.operations.borrow_mut(), self.ring.borrow_mut());
@@ -130,6 +145,15 @@ impl Core {
     pub(crate) fn cancel(&self, key: Key) {
         if let Some(operation) = self.operations.borrow().in_flight(key) {
             self.ring.borrow_mut().cancel(operation);
+        }
+    }
+
+    /// Has the ring close a file, or closes it where no executor runs.
+    pub(crate) fn close_apart(descriptor: OwnedFd) {
+        let current = CURRENT.try_with(|current| current.borrow().clone()).ok().flatten();
+        if let Some(core) = current {
+            let key = core.start(For::Future, Operation::Close { descriptor });
+            core.give_up(key);
         }
     }
 
@@ -159,15 +183,21 @@ impl Core {
         looked
     }
 
-    fn expired(&self, now: Instant) -> Option<std::task::Waker> {
+    fn expired(&self, now: Instant) -> Option<Waker> {
         self.timers.borrow_mut().expire(now)
     }
 
     /// Tasks that other threads have woken; whether there were any.
     fn take_woken(&self) -> bool {
         let mut any = false;
-        while let Ok((lane, task)) = self.woken.try_recv() {
-            self.queues.borrow_mut().push(lane, task);
+        while let Ok(wake) = self.woken.try_recv() {
+            match wake {
+                Wake::Task(lane, task) => self.queues.borrow_mut().push(lane, task),
+                Wake::Bell(key) => {
+                    let waker = self.bells.borrow_mut().get_mut(key).and_then(Option::take);
+                    waker.into_iter().for_each(Waker::wake);
+                }
+            }
             any = true;
         }
         any
@@ -175,6 +205,7 @@ impl Core {
 
     fn run_tasks(&self, start: Instant) {
         let budget = self.budget.at(start, self.last_input.get());
+        self.turn_ends.set(Some(start + budget));
         let mut now = start;
         // At least one, whatever the budget.
         while !self.finished.get() {
@@ -232,7 +263,7 @@ impl Core {
                 }
                 Effect::Drop(completion) => drop(completion),
                 Effect::Rung => self.listening.set(false),
-                Effect::Wake(waker) => waker.into_iter().for_each(std::task::Waker::wake),
+                Effect::Wake(waker) => waker.into_iter().for_each(Waker::wake),
             }
         }
     }

@@ -77,6 +77,22 @@ impl Builder {
     }
 }
 
+impl Builder {
+    /// For an executor of another kind, which needs io_uring_register(2) as well: whether all calls
+    /// are allowed.
+    ///
+    /// # Errors
+    ///
+    /// As [`Builder::build`].
+    pub fn check_registering(&self) -> Result<(), Refusal> {
+        let executor = self.build().map_err(Refusal::of_one_that_registers)?;
+        let (level, error) = (executor.level, executor.core.try_registering().err());
+        error.map_or(Ok(()), |error| {
+            Err(Refusal::new("io_uring_register", &error, level).of_one_that_registers())
+        })
+    }
+}
+
 impl Default for Builder {
     fn default() -> Self {
         Self::new()
@@ -203,6 +219,15 @@ impl Queue {
         Self(Core::current().queues.borrow_mut().add(share))
     }
 
+    /// Changes its share from here on.
+    ///
+    /// # Panics
+    ///
+    /// Outside of an executor.
+    pub fn set_share(self, share: u32) {
+        Core::current().queues.borrow_mut().set_share(self.0, share);
+    }
+
     /// Starts `future` as a task of this queue, which must be one of the running executor.
     ///
     /// # Panics
@@ -266,6 +291,17 @@ pub fn now() -> Instant {
 /// Outside of an executor.
 pub fn note_input() {
     Core::current().note_input();
+}
+
+/// Whether the tasks of this turn have had their time: who can go on for long lets the executor
+/// look for input by [`yield_now`] then.
+///
+/// # Panics
+///
+/// Outside of an executor.
+#[must_use]
+pub fn turn_is_over() -> bool {
+    Core::current().turn_is_over()
 }
 
 /// Lets every other task of the queue run that is ready, and the executor look for input if the

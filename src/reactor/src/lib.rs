@@ -74,6 +74,7 @@
 //! which takes minutes and sees no ring:
 //! `MIRIFLAGS=-Zmiri-disable-isolation cargo +nightly miri test -p ringftpd-reactor --lib`.
 
+mod bell;
 mod block;
 mod clock;
 mod core;
@@ -92,19 +93,22 @@ mod task;
 mod timer;
 mod timers;
 mod wake;
+mod watched;
 
+pub use bell::{Bell, Listening, Ringer, bell};
 pub use block::{Block, Home};
 pub use executor::{
     Builder, Counters, END_PATIENCE, Executor, Queue, TurnBudget, counters, note_input, now,
-    set_group, spawn, yield_now,
+    set_group, spawn, turn_is_over, yield_now,
 };
 pub use listener::{Accept, Accepting, Listener};
 pub use operation::{Descriptor, RingCounters};
-pub use pending::{close, connect, read_at, readable, writable};
+pub use pending::{Reading, close, connect, read_at, readable, writable};
 pub use refusal::{Level, Refusal};
 pub use socket::Socket;
 pub use task::Task;
 pub use timer::{Elapsed, Sleep, sleep_until, timeout_at};
+pub use watched::Watched;
 
 #[cfg(test)]
 mod fake;

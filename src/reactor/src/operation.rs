@@ -14,29 +14,59 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use crate::block::Block;
+use crate::core::Core;
 use crate::slab::Key;
 
 /// An open file of any kind, kept open by its owner and by each operation on it.
 #[derive(Clone, Debug)]
-pub struct Descriptor(Rc<OwnedFd>);
+pub struct Descriptor(Rc<Open>);
+
+/// Closed with the last who has it.
+#[derive(Debug)]
+struct Open {
+    /// None only in the destructor.
+    file: Option<OwnedFd>,
+    /// By the ring, and not by this thread.
+    apart: bool,
+}
 
 impl Descriptor {
     /// The descriptor itself, when neither another owner nor an operation has it.
     #[must_use]
     pub fn into_owned(self) -> Option<OwnedFd> {
-        Rc::into_inner(self.0)
+        Rc::into_inner(self.0)?.file.take()
+    }
+
+    /// For a file whose close(2) may wait, for a remote host or a server of FUSE: the ring closes
+    /// it in the end, and this thread does not wait for that.
+    #[must_use]
+    pub fn closed_apart(file: OwnedFd) -> Self {
+        Self(Rc::new(Open { file: Some(file), apart: true }))
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        if self.apart
+            && let Some(file) = self.file.take()
+        {
+            Core::close_apart(file);
+        }
     }
 }
 
 impl From<OwnedFd> for Descriptor {
     fn from(fd: OwnedFd) -> Self {
-        Self(Rc::new(fd))
+        Self(Rc::new(Open { file: Some(fd), apart: false }))
     }
 }
 
 impl AsFd for Descriptor {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        match &self.0.file {
+            Some(file) => file.as_fd(),
+            None => unreachable!("taken with the last owner"),
+        }
     }
 }
 
@@ -150,6 +180,15 @@ pub(crate) trait Ring: fmt::Debug {
 
     /// Operations whose last completion has not been found.
     fn in_flight(&self) -> usize;
+
+    /// Calls io_uring_register(2), to no effect.
+    ///
+    /// # Errors
+    ///
+    /// Those of the call.
+    fn try_registering(&self) -> io::Result<()> {
+        Ok(())
+    }
 
     /// How it was set up, and what it has done.
     fn counters(&self) -> RingCounters;

@@ -92,7 +92,7 @@ async fn poll(descriptor: &Descriptor, interest: Interest) -> io::Result<()> {
     result.map(drop)
 }
 
-/// Reads up to the length of `part` at `position` of a file into that part of the block, and gives
+/// Starts to read up to the length of `part` at `position` of a file into that part of the block, and gives
 /// the block back with the number of octets; fewer, or none, at the end of the file. Any number of
 /// reads may be under way. A part that begins at a multiple of [`Block::ALIGNMENT`] is aligned as
 /// `O_DIRECT` asks, if its length and `position` are.
@@ -102,16 +102,25 @@ async fn poll(descriptor: &Descriptor, interest: Interest) -> io::Result<()> {
 /// # Errors
 ///
 /// Those of pread(2), in the tuple: the block comes back in any case.
-pub async fn read_at(
-    file: &Descriptor,
-    position: u64,
-    block: Block,
-    part: Range<usize>,
-) -> (io::Result<usize>, Block) {
+pub fn read_at(file: &Descriptor, position: u64, block: Block, part: Range<usize>) -> Reading {
     let (file, position) = (file.clone(), Some(position));
     let operation = Operation::Read { file, block, part, position };
-    let (result, operation) = Pending::start(Core::current(), operation).await;
-    (count(result), block_of(operation))
+    Reading(Pending::start(Core::current(), operation))
+}
+
+/// A read under way, which was started by [`read_at`] whether it is polled or not.
+#[derive(Debug)]
+#[must_use = "dropping a read cancels it"]
+pub struct Reading(Pending);
+
+impl Future for Reading {
+    type Output = (io::Result<usize>, Block);
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.0)
+            .poll(cx)
+            .map(|(result, operation)| (count(result), block_of(operation)))
+    }
 }
 
 /// Connects a socket in blocking mode to `peer`. Dropping the future closes the socket.

@@ -60,6 +60,13 @@ impl Queues {
         u32::try_from(self.queues.len() - 1).unwrap_or(u32::MAX)
     }
 
+    /// Changes a share from here on.
+    pub(crate) fn set_share(&mut self, queue: u32, share: u32) {
+        if let Some(state) = self.queues.get_mut(queue as usize) {
+            state.share = share.max(1);
+        }
+    }
+
     /// The task is ready, and goes to the end of its lane.
     pub(crate) fn push(&mut self, lane: Lane, task: Key) {
         let front = self.front;
@@ -177,6 +184,24 @@ mod tests {
         }
         assert_eq!(queues.take_runtime(busy), Duration::from_millis(1_002));
         assert_eq!(queues.take_runtime(busy), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_share_may_change() {
+        let mut queues = Queues::new();
+        let (ids, [a, b]) = ([100, 100].map(|share| queues.add(share)), tasks());
+        queues.set_share(ids[0], 90);
+        queues.set_share(ids[1], 10);
+        queues.push(lane(ids[0]), a);
+        queues.push(lane(ids[1]), b);
+        let mut got = [0; 2];
+        for _ in 0..1_000 {
+            let (queue, key) = queues.pop().unwrap();
+            queues.charge(queue, Duration::from_micros(10));
+            queues.push(lane(queue), key);
+            got[queue as usize] += 1;
+        }
+        assert!(got[0] >= 890 && got[1] >= 90, "{got:?}");
     }
 
     #[test]

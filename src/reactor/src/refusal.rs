@@ -40,6 +40,8 @@ pub struct Refusal {
     disabled: Option<String>,
     /// A seccomp filter is on this process.
     filtered: bool,
+    /// io_uring_register(2) is needed, too.
+    registers: bool,
 }
 
 impl Refusal {
@@ -55,6 +57,7 @@ impl Refusal {
             level,
             disabled: Some(disabled).filter(|setting| !setting.is_empty() && setting != "0"),
             filtered: seccomp.map(str::trim) == Some("2"),
+            registers: false,
         }
     }
 
@@ -64,16 +67,30 @@ impl Refusal {
         io::Error::from_raw_os_error(self.errno)
     }
 
+    /// What a seccomp profile must allow.
+    const fn calls(&self) -> &'static str {
+        if self.registers {
+            "io_uring_setup, io_uring_enter and io_uring_register"
+        } else {
+            "io_uring_setup and io_uring_enter"
+        }
+    }
+
+    /// For who needs io_uring_register(2), too.
+    pub(crate) const fn of_one_that_registers(mut self) -> Self {
+        self.registers = true;
+        self
+    }
+
     /// Whether the kernel does not know this way of setting a ring up, and another may do.
     pub(crate) const fn is_about_the_level(&self) -> bool {
         self.errno == libc::EINVAL
     }
 }
 
-/// What a seccomp profile must allow.
-const ALLOW: &str = "allow io_uring_setup and io_uring_enter in the seccomp profile (Docker: \
-                     --security-opt seccomp=PROFILE.json, Kubernetes: seccompProfile of type \
-                     Localhost, systemd: SystemCallFilter=)";
+/// How a seccomp profile is changed.
+const PROFILE: &str = "in the seccomp profile (Docker: --security-opt seccomp=PROFILE.json, \
+                       Kubernetes: seccompProfile of type Localhost, systemd: SystemCallFilter=)";
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -88,7 +105,8 @@ impl fmt::Display for Refusal {
             (libc::EPERM | libc::EACCES | libc::ENOSYS, _) if self.filtered => write!(
                 f,
                 "a seccomp filter is on this process, likely the default profile of a container \
-                 runtime, which forbids it: {ALLOW}"
+                 runtime, which forbids it: allow {} {PROFILE}",
+                self.calls()
             ),
             (libc::ENOSYS, _) => {
                 write!(f, "the kernel has none, or is too old: Linux 5.11 or later is needed")
@@ -139,6 +157,7 @@ mod tests {
                 level: Level::Cooperative,
                 disabled: disabled.map(str::to_owned),
                 filtered,
+                registers: false,
             };
             let text = refusal.to_string();
             assert!(text.starts_with("io_uring cannot be used: io_uring_setup says "), "{text}");

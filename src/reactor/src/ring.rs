@@ -16,7 +16,7 @@ use std::os::fd::{AsFd, AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use io_uring::types::{Fd, SubmitArgs, Timespec};
-use io_uring::{EnterFlags, IoUring, cqueue, opcode, squeue};
+use io_uring::{EnterFlags, IoUring, Probe, cqueue, opcode, squeue};
 
 use crate::clock;
 use crate::operation::{
@@ -232,6 +232,10 @@ impl Ring for KernelRing {
 
     fn in_flight(&self) -> usize {
         self.in_flight.len()
+    }
+
+    fn try_registering(&self) -> io::Result<()> {
+        self.ring.submitter().register_probe(&mut Probe::new())
     }
 
     fn counters(&self) -> RingCounters {

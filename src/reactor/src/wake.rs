@@ -7,7 +7,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
-use std::task::Wake;
+use std::task;
 
 use rustix::event::{EventfdFlags, eventfd};
 
@@ -49,7 +49,7 @@ impl TaskWaker {
     }
 }
 
-impl Wake for TaskWaker {
+impl task::Wake for TaskWaker {
     fn wake(self: Arc<Self>) {
         self.wake_by_ref();
     }
@@ -60,7 +60,7 @@ impl Wake for TaskWaker {
         }
         let (lane, task) = (self.lane(), self.task);
         if !Core::push_if_current(&self.inbox, lane, task) {
-            self.inbox.push(lane, task);
+            self.inbox.push(Wake::Task(lane, task));
         }
     }
 }
@@ -73,7 +73,7 @@ impl Wake for TaskWaker {
 /// one to find a sleeper makes a system call.
 #[derive(Debug)]
 pub(crate) struct Inbox {
-    sender: mpsc::Sender<(Lane, Key)>,
+    sender: mpsc::Sender<Wake>,
     sleeping: AtomicBool,
     /// An eventfd(2) that the ring reads from. (`IORING_OP_MSG_RING` would need a ring on the
     /// sender's thread, and Linux 5.18.)
@@ -81,7 +81,16 @@ pub(crate) struct Inbox {
 }
 
 /// The executor's end of an [`Inbox`].
-pub(crate) type Woken = mpsc::Receiver<(Lane, Key)>;
+pub(crate) type Woken = mpsc::Receiver<Wake>;
+
+/// Whom another thread wakes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Wake {
+    /// A task of this lane.
+    Task(Lane, Key),
+    /// Whoever waits for a bell.
+    Bell(Key),
+}
 
 impl Inbox {
     /// # Errors
@@ -94,9 +103,9 @@ impl Inbox {
         Ok((Arc::new(Self { sender, sleeping: AtomicBool::new(false), bell }), woken, heard))
     }
 
-    fn push(&self, lane: Lane, task: Key) {
+    pub(crate) fn push(&self, wake: Wake) {
         // An executor that is gone has no use for it.
-        let _ = self.sender.send((lane, task));
+        let _ = self.sender.send(wake);
         if self.sleeping.swap(false, Ordering::AcqRel) {
             // It cannot fail, nor wait: the executor reads before it sleeps again.
             let _ = rustix::io::write(&self.bell, &1_u64.to_ne_bytes());

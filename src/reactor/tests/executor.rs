@@ -14,8 +14,8 @@ use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use ringftpd_reactor::{
-    Builder, Level, Queue, TurnBudget, counters, note_input, now, readable, set_group, sleep_until,
-    spawn, timeout_at, yield_now,
+    Builder, Level, Queue, TurnBudget, bell, counters, note_input, now, readable, set_group,
+    sleep_until, spawn, timeout_at, turn_is_over, yield_now,
 };
 use support::{at_each_level, eventually, executors, pair, pause, poll_once, with_each_level};
 
@@ -400,5 +400,65 @@ fn a_small_ring_does_as_much() {
             wait.await.unwrap();
         }
         assert!(eventually(|| counters().in_flight <= 1).await);
+    });
+}
+
+/// Rung before it is heard, while the executor works, and while it sleeps; by many, and each with
+/// something to tell that is seen.
+#[test]
+fn a_bell_ends_the_wait_of_whoever_listens() {
+    for executor in executors(&Builder::new()) {
+        let (ringer, bell) = bell();
+        let (sender, receiver) = mpsc::channel();
+        sender.send(1).unwrap();
+        ringer.ring();
+        let threads: Vec<_> = (0..4)
+            .map(|_| {
+                let (ringer, sender) = (ringer.clone(), sender.clone());
+                std::thread::spawn(move || {
+                    for number in 0..500 {
+                        sender.send(1).unwrap();
+                        ringer.ring();
+                        if number % 50 == 0 {
+                            std::thread::yield_now();
+                        }
+                    }
+                })
+            })
+            .collect();
+        drop(sender);
+        let heard = executor.run(async move {
+            let bell = bell.listen();
+            // A wait that is given up takes nothing with it.
+            assert!(poll_once(bell.rung()).await.is_some());
+            let mut sum = 0;
+            let deadline = now() + Duration::from_secs(10);
+            while sum < 2_001 {
+                match receiver.try_recv() {
+                    Ok(number) => sum += number,
+                    Err(_) => timeout_at(deadline, bell.rung()).await.expect("a ring was lost"),
+                }
+            }
+            let _ = poll_once(bell.rung()).await;
+            assert!(poll_once(bell.rung()).await.is_none());
+            sum
+        });
+        assert_eq!(heard.unwrap(), 2_001);
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+        // Nobody is there any more.
+        ringer.ring();
+    }
+}
+
+#[test]
+fn a_task_can_tell_that_its_turn_is_over() {
+    at_each_level(async || {
+        yield_now().await;
+        let start = now();
+        while !turn_is_over() {}
+        let budget = TurnBudget::default().quiet;
+        assert!(now() - start <= budget * 20, "{:?}", now() - start);
+        pause(1).await;
+        assert!(!turn_is_over() || now() - start > budget);
     });
 }

@@ -5,14 +5,15 @@
 
 mod support;
 
+use std::future::poll_fn;
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 use ringftpd_reactor::{
-    Accepting, Block, Descriptor, Listener, Socket, close, connect, counters, now, read_at,
-    readable, spawn, timeout_at, writable,
+    Accepting, Block, Descriptor, Listener, Socket, Watched, close, connect, counters, now,
+    read_at, readable, spawn, timeout_at, writable,
 };
 use rustix::fs::{Mode, OFlags};
 use support::{at_each_level, eventually, pair, pause, poll_once};
@@ -359,6 +360,49 @@ fn a_close_happens_whoever_stops_waiting() {
                 close(near.into()).await.unwrap();
             }
             assert_eq!(far.read(&mut [0]).unwrap(), 0);
+        }
+    });
+}
+
+/// A wait that was given up is found again, and ends with what came meanwhile.
+#[test]
+fn a_watched_wait_goes_on_whoever_stops_waiting() {
+    at_each_level(async || {
+        let (server, mut client) = pair();
+        let watched = Watched::new(server.into_owned().unwrap());
+        assert!(poll_once(poll_fn(|cx| watched.poll_writable(cx))).await.is_none());
+        poll_fn(|cx| watched.poll_writable(cx)).await.unwrap();
+        for round in 0..50 {
+            let before = counters().ring.submissions;
+            for _ in 0..3 {
+                assert!(poll_once(poll_fn(|cx| watched.poll_readable(cx))).await.is_none());
+                pause(0).await;
+            }
+            assert_eq!(counters().ring.submissions, before + 1, "one wait");
+            client.write_all(&[round]).unwrap();
+            poll_fn(|cx| watched.poll_readable(cx)).await.unwrap();
+            let mut octet = [0];
+            rustix::net::recv(&watched, &mut octet, rustix::net::RecvFlags::DONTWAIT).unwrap();
+            assert_eq!(octet, [round]);
+        }
+    });
+}
+
+/// By the ring, with the last who has it: its owner, or a read that was given up.
+#[test]
+fn a_file_is_closed_apart_with_its_last_owner() {
+    at_each_level(async || {
+        for reads in [false, true] {
+            let (reader, writer) = rustix::pipe::pipe().unwrap();
+            let file = Descriptor::closed_apart(reader);
+            let read = reads.then(|| read_at(&file, 0, Block::new(10), 0..10));
+            drop(file);
+            pause(1).await;
+            drop(read);
+            // Nobody reads any more.
+            let closed =
+                || matches!(rustix::io::write(&writer, b"x"), Err(rustix::io::Errno::PIPE));
+            assert!(eventually(closed).await, "{reads}");
         }
     });
 }

@@ -2,9 +2,9 @@
 //! nothing ever waits in the kernel.
 
 use std::{
-    cell::{Cell, RefCell},
+    cell::{Cell, OnceCell, RefCell},
     collections::BTreeMap,
-    io,
+    fmt, io,
     os::fd::{AsFd, OwnedFd},
     rc::{Rc, Weak},
     task::{Context, Poll, Waker},
@@ -73,6 +73,35 @@ fn is_ready(fd: &OwnedFd, flags: PollFlags) -> bool {
     matches!(poll(&mut fds, Some(&Timespec::default())), Ok(count) if count > 0)
 }
 
+/// A descriptor that becomes one of the simulated shard's when it is first waited for.
+pub(crate) struct Watched {
+    fd: Rc<OwnedFd>,
+    simulation: Simulation,
+    descriptor: OnceCell<Descriptor>,
+}
+
+impl Watched {
+    pub(crate) fn new(fd: OwnedFd, simulation: Simulation) -> Self {
+        Self { fd: Rc::new(fd), simulation, descriptor: OnceCell::new() }
+    }
+
+    pub(crate) fn get(&self) -> &Descriptor {
+        self.descriptor.get_or_init(|| Descriptor::new(self.fd.clone(), self.simulation.clone()))
+    }
+}
+
+impl AsFd for Watched {
+    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+impl fmt::Debug for Watched {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Watched").field("fd", &self.fd).finish_non_exhaustive()
+    }
+}
+
 /// A descriptor of a simulated shard.
 pub(crate) struct Descriptor {
     fd: Rc<OwnedFd>,
@@ -81,11 +110,10 @@ pub(crate) struct Descriptor {
 }
 
 impl Descriptor {
-    pub(crate) fn new(fd: OwnedFd, simulation: Simulation) -> Self {
+    fn new(fd: Rc<OwnedFd>, simulation: Simulation) -> Self {
         let next = &simulation.0.interests.next;
         let number = next.get();
         next.set(number + 1);
-        let fd = Rc::new(fd);
         if let Ok(inode) = inode(&fd) {
             simulation.0.interests.open.borrow_mut().insert(inode, Rc::downgrade(&fd));
         }
@@ -148,11 +176,5 @@ impl Drop for Descriptor {
             let waiting = interests.waiting.borrow_mut().remove(&(self.number, writes));
             drop(waiting);
         }
-    }
-}
-
-impl AsFd for Descriptor {
-    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
-        self.fd.as_fd()
     }
 }

@@ -27,7 +27,7 @@ use tasks::Tasks;
 use super::HelperError;
 use crate::clock;
 
-pub(crate) use descriptor::Descriptor;
+pub(crate) use descriptor::Watched;
 pub(crate) use network::Port;
 pub(crate) use tasks::SimulatedTask;
 

@@ -1,5 +1,4 @@
-//! Tells the linker which functions `sys::rings` puts in the place of others, in the server and in
-//! ringload.
+//! Tells the linker which functions `sys::rings` puts in the place of others.
 
 fn main() {
     for function in ["setup", "register", "enter2"] {

@@ -1,6 +1,6 @@
 //! How the kernel is asked for the executor's rings. The executor itself cannot ask for more than
 //! the rings of Linux 5.8, nor for less locked memory, nor for a sleep that ends. The linker puts
-//! functions of ours where its copy of liburing makes the system calls (`src/sys/build.rs`).
+//! functions of ours where its copy of liburing makes the system calls (`build.rs`).
 
 use std::{
     cell::Cell,

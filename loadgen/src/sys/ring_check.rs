@@ -1,5 +1,5 @@
 //! Whether this process may use io_uring, found out by using it. The executor finds out on its own
-//! thread, by a panic and without the reason. Belongs to the server and to ringload.
+//! thread, by a panic and without the reason.
 
 use std::{fmt, fs, io};
 

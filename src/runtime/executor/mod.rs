@@ -1,0 +1,35 @@
+//! What the runtime stands on: one of two executors behind the same items, and the only place that
+//! names either. The reactor of `src/reactor` drives the shards; with the feature `glommio` glommio
+//! does, as it comes and with no system call replaced. Nothing above knows which.
+//!
+//! | item | promise |
+//! |---|---|
+//! | [`spawn`], [`Task`] | a task of the caller's queue; a dropped handle ends it, cancelled it drops all it owns |
+//! | [`Queue`] | tasks that belong together |
+//! | [`Pacer`], [`end_turn`] | newcomers get their share of a busy shard, and input is looked for between their steps |
+//! | [`give_way`], [`yield_if_needed`] | others run, and input is looked for; at once, or when it is time |
+//! | [`sleep_until`] | never early |
+//! | [`Watched`] | a socket: reads and sends that wait for it, one task a direction |
+//! | [`Descriptor`] | waits until it is readable, any number of tasks |
+//! | [`Ringer`], [`Bell`], [`Listening`] | wake a task of the shard from any thread |
+//! | [`File`], [`Read`], [`Octets`] | reads that wait for a disk, in memory that is not the caller's |
+//! | [`start`], [`Thread`] | an executor on a pinned thread; a refusal is a sentence |
+//! | [`check`], [`LOCKED_MEMORY`] | whether it could start here, and what it needs |
+//!
+//! All futures may be dropped at any time: nothing is consumed but in the poll that reports it.
+
+#[cfg(feature = "glommio")]
+mod glommio;
+#[cfg(feature = "glommio")]
+pub(super) use self::glommio::{
+    Bell, Descriptor, File, LOCKED_MEMORY, Listening, Octets, Pacer, Queue, Read, Ringer, Task,
+    Thread, Watched, bell, check, end_turn, give_way, sleep_until, spawn, start, yield_if_needed,
+};
+
+#[cfg(not(feature = "glommio"))]
+mod reactor;
+#[cfg(not(feature = "glommio"))]
+pub(super) use self::reactor::{
+    Bell, Descriptor, File, LOCKED_MEMORY, Listening, Octets, Pacer, Queue, Read, Ringer, Task,
+    Thread, Watched, bell, check, end_turn, give_way, sleep_until, spawn, start, yield_if_needed,
+};
