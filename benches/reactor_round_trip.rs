@@ -1,9 +1,10 @@
 //! What a round trip costs the server's thread: 24 octets come, 24 go, and the session waits again.
-//! The same loop on the reactor of `src/reactor`, by readiness and by receives of the ring, and on
-//! glommio through `src/runtime`. TCP over loopback; the clients have a CPU of their own.
+//! The same loop on the reactor of `src/reactor`, by readiness and by receives of the ring, and
+//! through `src/runtime`, which stands on the reactor or (`--features glommio`) on glommio. TCP over
+//! loopback; the clients have a CPU of their own.
 //!
-//! Prints the thread's CPU time per round trip, and for the reactor its system calls; those of
-//! glommio are counted by `strace -c` (benches/README.md).
+//! Prints the thread's CPU time per round trip, and for the reactor its system calls; those through
+//! `src/runtime` are counted by `strace -c` (benches/README.md).
 
 #![allow(clippy::unwrap_used, reason = "a bench that cannot run is to fail")]
 #![allow(clippy::print_stdout, reason = "its report")]
@@ -30,7 +31,7 @@ const CASES: [(usize, usize); 4] = [(1, 0), (20, 0), (64, 2_000), (512, 0)];
 type Server = fn(TcpListener, usize) -> (u64, Option<u64>);
 
 const SERVERS: [(&str, Server); 3] =
-    [("reactor", by_readiness), ("reactor_receive", by_receives), ("glommio", on_glommio)];
+    [("reactor", by_readiness), ("reactor_receive", by_receives), ("runtime", on_runtime)];
 
 fn main() {
     let asked: Vec<String> =
@@ -152,7 +153,7 @@ fn on_reactor(
     executor.run(main).unwrap()
 }
 
-fn on_glommio(listener: TcpListener, sessions: usize) -> (u64, Option<u64>) {
+fn on_runtime(listener: TcpListener, sessions: usize) -> (u64, Option<u64>) {
     let main = move || async move {
         let listener = runtime::Listener::adopt(listener).unwrap();
         let mut tasks = Vec::new();

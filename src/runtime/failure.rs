@@ -1,6 +1,6 @@
-//! Waiting until a connection has failed, without reading from it. io_uring has no such wait, for the
-//! kernel adds `POLLRDHUP` to whatever is asked for; an epoll instance that watches the socket for no
-//! event reports failures unasked.
+//! Waiting until a connection has failed, without reading from it. io_uring has no such wait, for
+//! the kernel adds `POLLRDHUP` to whatever is asked for; an epoll instance that watches the socket
+//! for no event reports failures unasked.
 
 use std::{io, mem::MaybeUninit, os::fd::AsFd};
 

@@ -1,5 +1,6 @@
-//! Turns for work that must not starve the rest of the shard: input is looked for between its steps,
-//! and it has a bounded share of the time when another queue is busy. Knows nothing of the work.
+//! Turns for work that must not starve the rest of the shard: input is looked for between its
+//! steps, and it has a bounded share of the time when another queue is busy. Knows nothing of the
+//! work.
 
 use super::{Queue, executor};
 

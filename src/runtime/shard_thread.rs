@@ -22,9 +22,9 @@ pub const LOCKED_MEMORY: LockedMemory = executor::LOCKED_MEMORY;
 /// the executor runs.
 ///
 /// When `main`'s future ends, so does the shard. Tasks that still wait then are dropped, or (by
-/// glommio) forgotten: their destructors never run and their descriptors stay open until the process
-/// ends. So `main` ends them first ([`super::TaskGroup::end`], [`super::ListenerTask::stop`]) and then
-/// awaits [`super::Helpers::end`].
+/// glommio) forgotten: their destructors never run and their descriptors stay open until the
+/// process ends. So `main` ends them first ([`super::TaskGroup::end`],
+/// [`super::ListenerTask::stop`]) and then awaits [`super::Helpers::end`].
 ///
 /// # Errors
 ///
@@ -113,8 +113,8 @@ mod tests {
         assert!(matches!(error, ShardStartError::Cpu(_)), "{error}");
     }
 
-    /// Whatever still waits when the main future ends must not keep the thread or kill it. Not every
-    /// executor drops it; what must be dropped is in a task group.
+    /// Whatever still waits when the main future ends must not keep the thread or kill it. Not
+    /// every executor drops it; what must be dropped is in a task group.
     #[test]
     fn ends_with_tasks_still_waiting_and_drops_those_of_a_group() {
         use crate::runtime as rt;

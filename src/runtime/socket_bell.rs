@@ -1,5 +1,5 @@
-//! A bell over a pair of sockets: what an executor that only waits for descriptors can have, and what
-//! a simulated shard has.
+//! A bell over a pair of sockets: what an executor that only waits for descriptors can have, and
+//! what a simulated shard has.
 
 use std::{future::poll_fn, io, os::unix::net::UnixStream, sync::Arc};
 

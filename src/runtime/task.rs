@@ -29,7 +29,8 @@ pub fn spawn<T: 'static>(future: impl Future<Output = T> + 'static) -> Task<T> {
     Task::new(executor::spawn(future))
 }
 
-/// Gives way to other tasks of the shard when it is time to; otherwise returns at once. Loops that can be kept busy by a peer call it each round.
+/// Gives way to other tasks of the shard when it is time to; otherwise returns at once. Loops that
+/// can be kept busy by a peer call it each round.
 pub async fn yield_if_needed() {
     #[cfg(test)]
     if simulated::current().is_some() {

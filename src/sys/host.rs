@@ -24,9 +24,9 @@ pub struct ShardRoom {
     pub warning: Option<String>,
 }
 
-/// Checks that the memory of executors may be locked, of as many of `wanted` as possible, raising the
-/// limit where that is allowed. `changes_user` when they will run as another user than this one: the
-/// kernel charges whoever has not CAP_IPC_LOCK, and that goes with root.
+/// Checks that the memory of executors may be locked, of as many of `wanted` as possible, raising
+/// the limit where that is allowed. `changes_user` when they will run as another user than this
+/// one: the kernel charges whoever has not CAP_IPC_LOCK, and that goes with root.
 ///
 /// # Errors
 ///

@@ -15,7 +15,7 @@ use crate::process::{thread_gids, thread_uids};
 use crate::run::{Finished, run, run_with_input};
 use crate::support::server::SECRET_HASH;
 use crate::support::wait::{PATIENCE, Stopwatch, pause};
-use crate::support::{Client, Listener, Server, wait_until};
+use crate::support::{Client, Listener, Server, program, wait_until};
 
 /// Of a run that should end by itself.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -109,7 +109,7 @@ fn port_taken() {
     let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let address = taken.local_addr().unwrap();
     for flag in ["--implicit", "--explicit"] {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_ringftpd"));
+        let mut command = Command::new(program::path());
         command.arg("serve").arg(home.path()).env("HOME", home.path());
         let finished = run(command.args([flag, &address.to_string()]), DEADLINE).exits(1);
         let finished = finished.says(&address.to_string());
@@ -124,7 +124,7 @@ fn second_server_on_the_same_port() {
     let home = tempfile::tempdir().unwrap();
     let mut first = Running::start(program(home.path()).arg("serve").arg(home.path()));
     let address = first.address(Listener::Implicit).to_string();
-    let mut second = Command::new(env!("CARGO_BIN_EXE_ringftpd"));
+    let mut second = Command::new(program::path());
     second.arg("serve").arg(home.path()).env("HOME", home.path());
     second.args(["--implicit", &address, "--explicit", "none"]);
     run(&mut second, DEADLINE).exits(1).says(&address);
@@ -151,7 +151,7 @@ fn mistakes_in_the_configuration() {
         let users = format!("{text}\n[anonymous]\nhome = \"{home}\"\n");
         fs::write(&path, users).unwrap();
         for command in ["check-config", "serve"] {
-            let mut program = Command::new(env!("CARGO_BIN_EXE_ringftpd"));
+            let mut program = Command::new(program::path());
             program.args([command, "--config"]).arg(&path).env("HOME", folder.path());
             let place = format!("{}:{line}:", path.display());
             run(&mut program, DEADLINE).exits(1).says(&place).says(key);
@@ -172,7 +172,7 @@ fn good_configuration() {
         root_line()
     );
     fs::write(&path, text).unwrap();
-    let mut program = Command::new(env!("CARGO_BIN_EXE_ringftpd"));
+    let mut program = Command::new(program::path());
     program.args(["check-config", "--config"]).arg(&path).env("HOME", folder.path());
     run(&mut program, DEADLINE).success().says(&taken.local_addr().unwrap().to_string());
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "check-config wrote something");
@@ -194,7 +194,7 @@ fn users_by_command() {
     );
     fs::write(&config, text).unwrap();
     let user = |arguments: &[&str], password: &str| {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_ringftpd"));
+        let mut command = Command::new(program::path());
         command.arg("user").arg(arguments[0]).arg("--file").arg(&users).args(&arguments[1..]);
         run(command.env("RINGFTPD_PASSWORD", password), DEADLINE)
     };
@@ -210,7 +210,7 @@ fn users_by_command() {
     assert_eq!(fs::metadata(&users).unwrap().permissions().mode() & 0o077, 0);
 
     let attempt = |name: &str, password: &str, expected: i32| {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_ringftpd"));
+        let mut command = Command::new(program::path());
         command.args(["serve", "--config"]).arg(&config).arg("--state-dir").arg(folder.path());
         let mut server = Running::start(&mut command);
         let address = server.address(Listener::Implicit);
@@ -275,7 +275,7 @@ fn privileges_are_dropped_in_every_thread() {
              [anonymous]\nhome = \"{home}\"\n"
         );
         fs::write(&path, text).unwrap();
-        let mut program = Command::new(env!("CARGO_BIN_EXE_ringftpd"));
+        let mut program = Command::new(program::path());
         program.args(["serve", "--config"]).arg(&path).env("HOME", folder.path());
         run(&mut program, DEADLINE).exits(1).says("process.user");
         return;
@@ -311,7 +311,7 @@ fn only_hashes_are_passwords() {
              [process]\n{process}"
         );
         fs::write(&path, text).unwrap();
-        let mut program = Command::new(env!("CARGO_BIN_EXE_ringftpd"));
+        let mut program = Command::new(program::path());
         program.args(["check-config", "--config"]).arg(&path).env("HOME", folder.path());
         run(&mut program, DEADLINE).exits(exit);
     }
@@ -323,7 +323,7 @@ fn root_is_not_served_from_by_mistake() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("ringftpd.toml");
     fs::write(&path, format!("[anonymous]\nhome = \"{}\"\n", folder.path().display())).unwrap();
-    let mut program = Command::new(env!("CARGO_BIN_EXE_ringftpd"));
+    let mut program = Command::new(program::path());
     program.args(["check-config", "--config"]).arg(&path).env("HOME", folder.path());
     let checked = run(&mut program, DEADLINE);
     if geteuid().is_root() {
@@ -340,7 +340,7 @@ fn root_line() -> &'static str {
 
 /// The program with free ports on 127.0.0.1 and nothing of this machine's environment.
 fn program(home: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_ringftpd"));
+    let mut command = Command::new(program::path());
     command.env_clear().env("HOME", home).env("PATH", std::env::var_os("PATH").unwrap());
     command
 }

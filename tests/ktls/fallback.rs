@@ -11,6 +11,7 @@ use crate::fixture::{
     Counts, Hidden, MIB, kernel_has_key_updates, session, session_with, start, stop_and_count,
     tls_stat,
 };
+use crate::support::program;
 use crate::support::tls::TLS13;
 
 /// The module is not there when the server starts.
@@ -103,7 +104,7 @@ fn can_be_unloaded(module: &str) -> bool {
 #[test]
 fn check_config_says_what_is_there() {
     let says = || {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_ringftpd"));
+        let mut command = Command::new(program::path());
         let output = command.args(["check-config", "--state-dir", "/tmp/state"]).output().unwrap();
         let text = String::from_utf8(output.stdout).unwrap();
         let line = text.lines().find(|line| line.starts_with("tls.ktls")).map(str::to_owned);

@@ -374,7 +374,7 @@ fn program(through: &[String], open_files: Option<u32>) -> Command {
         words.extend(limited.map(str::to_owned));
     }
     words.extend_from_slice(through);
-    words.push(env!("CARGO_BIN_EXE_ringftpd").to_owned());
+    words.push(super::program::path());
     let mut command = Command::new(&words[0]);
     command.args(&words[1..]);
     command

@@ -92,10 +92,10 @@ async fn poll(descriptor: &Descriptor, interest: Interest) -> io::Result<()> {
     result.map(drop)
 }
 
-/// Starts to read up to the length of `part` at `position` of a file into that part of the block, and gives
-/// the block back with the number of octets; fewer, or none, at the end of the file. Any number of
-/// reads may be under way. A part that begins at a multiple of [`Block::ALIGNMENT`] is aligned as
-/// `O_DIRECT` asks, if its length and `position` are.
+/// Starts to read up to the length of `part` at `position` of a file into that part of the block,
+/// and gives the block back with the number of octets; fewer, or none, at the end of the file. Any
+/// number of reads may be under way. A part that begins at a multiple of [`Block::ALIGNMENT`] is
+/// aligned as `O_DIRECT` asks, if its length and `position` are.
 ///
 /// Dropping the future cancels the read, and the block goes home when the kernel has let go of it.
 ///

@@ -1,5 +1,5 @@
-//! Readiness, waited for in parts: the wait is the descriptor's and not the future's, so that one who
-//! waits among other things, and has them come first, costs no cancellation and no second wait.
+//! Readiness, waited for in parts: the wait is the descriptor's and not the future's, so that one
+//! who waits among other things, and has them come first, costs no cancellation and no second wait.
 
 use std::cell::RefCell;
 use std::io;

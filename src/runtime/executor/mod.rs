@@ -2,19 +2,18 @@
 //! names either. The reactor of `src/reactor` drives the shards; with the feature `glommio` glommio
 //! does, as it comes and with no system call replaced. Nothing above knows which.
 //!
-//! | item | promise |
-//! |---|---|
-//! | [`spawn`], [`Task`] | a task of the caller's queue; a dropped handle ends it, cancelled it drops all it owns |
-//! | [`Queue`] | tasks that belong together |
-//! | [`Pacer`], [`end_turn`] | newcomers get their share of a busy shard, and input is looked for between their steps |
-//! | [`give_way`], [`yield_if_needed`] | others run, and input is looked for; at once, or when it is time |
-//! | [`sleep_until`] | never early |
-//! | [`Watched`] | a socket: reads and sends that wait for it, one task a direction |
-//! | [`Descriptor`] | waits until it is readable, any number of tasks |
-//! | [`Ringer`], [`Bell`], [`Listening`] | wake a task of the shard from any thread |
-//! | [`File`], [`Read`], [`Octets`] | reads that wait for a disk, in memory that is not the caller's |
-//! | [`start`], [`Thread`] | an executor on a pinned thread; a refusal is a sentence |
-//! | [`check`], [`LOCKED_MEMORY`] | whether it could start here, and what it needs |
+//! - [`spawn`], [`Task`], [`Queue`]: a dropped handle ends its task, and so does a cancellation,
+//!   which drops all it owned.
+//! - [`Pacer`], [`end_turn`]: newcomers get their share of a busy shard, and input is looked for
+//!   between their steps.
+//! - [`give_way`], [`yield_if_needed`]: others run and input is looked for, now or when it is time.
+//! - [`sleep_until`]: never early.
+//! - [`Watched`]: a socket; reads and sends that wait for it, one task a direction.
+//! - [`Descriptor`]: any number of tasks wait until it is readable.
+//! - [`bell`], [`Ringer`], [`Bell`], [`Listening`]: any thread wakes a task of the shard.
+//! - [`File`], [`Read`], [`Octets`]: reads that wait for a disk, into memory of the executor's.
+//! - [`start`], [`Thread`]: an executor on a pinned thread; a refusal is a sentence.
+//! - [`check`], [`LOCKED_MEMORY`]: whether one could start here, and what it takes.
 //!
 //! All futures may be dropped at any time: nothing is consumed but in the poll that reports it.
 

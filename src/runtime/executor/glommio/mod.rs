@@ -1,5 +1,5 @@
-//! The shards on glommio 0.9.0, as it comes: none of its system calls is replaced. What it does, and
-//! how each of its traps is met:
+//! The shards on glommio 0.9.0, as it comes: none of its system calls is replaced. What it does,
+//! and how each of its traps is met:
 //! - Sockets are read, written and accepted by non-blocking system calls; io_uring carries the
 //!   wait (POLL_ADD) when a call would block. Reads go straight into the caller's buffer.
 //! - Its `accept` loses the connection when the future is dropped, and returns descriptors that
@@ -12,8 +12,8 @@
 //!   ends and counts its tasks.
 //! - When its preemption timer fires before the first task of a round it goes to sleep with tasks
 //!   ready. The timer is kept long, which makes that rare, [`Pacer`] gives the short turns, and a
-//!   task that does nothing every 50 ms lets no sleep last longer. Before its own first task nothing
-//!   helps: such a start is given up ([`start`]).
+//!   task that does nothing every 50 ms lets no sleep last longer. Before its own first task
+//!   nothing helps: such a start is given up ([`start`]).
 //! - It polls for input only when no task is ready or a time slice is over. [`give_way`] makes it
 //!   poll each millisecond.
 

@@ -21,7 +21,7 @@ pub(in crate::runtime) struct Watched {
     socket: WatchedFd<Adopted>,
     /// An epoll instance that is readable when the socket takes octets: made when that is first
     /// waited for.
-    room: OnceCell<WatchedFd<Adopted>>,
+    room: OnceCell<Box<WatchedFd<Adopted>>>,
 }
 
 impl Watched {
@@ -58,7 +58,7 @@ impl Watched {
                 let instance = epoll::create(epoll::CreateFlags::CLOEXEC)?;
                 let (none, events) = (epoll::EventData::new_u64(0), epoll::EventFlags::OUT);
                 epoll::add(&instance, &self.socket, none, events)?;
-                self.room.get_or_init(|| WatchedFd::new(instance))
+                self.room.get_or_init(|| Box::new(WatchedFd::new(instance)))
             }
         };
         // It cannot be read, so this ends in an error when it is ready.

@@ -5,6 +5,7 @@ mod file;
 mod socket;
 mod thread;
 
+use std::cell::Cell;
 use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -92,7 +93,10 @@ pub(in crate::runtime) const fn end_turn() {}
 
 /// As [`crate::runtime::Pacer`]: two shares, and the budget of a turn.
 #[derive(Debug)]
-pub(in crate::runtime) struct Pacer;
+pub(in crate::runtime) struct Pacer {
+    /// Tasks that have asked for a turn and not got it.
+    waiting: Cell<u32>,
+}
 
 impl Pacer {
     /// For the tasks of `paced`, which get `percent` of the time that those of `favoured` would
@@ -100,7 +104,7 @@ impl Pacer {
     pub(in crate::runtime) fn new(paced: Queue, favoured: Queue, percent: u8) -> Self {
         paced.set_share(percent);
         favoured.set_share(100 - percent);
-        Self
+        Self { waiting: Cell::new(0) }
     }
 
     /// Turns are short for a while.
@@ -109,9 +113,29 @@ impl Pacer {
         reactor::note_input();
     }
 
-    /// Returns when the calling task may do one step: within the budget of a turn at once.
+    /// Returns when the calling task may do one step: within the budget of a turn at once, unless
+    /// others wait. The queue is first in, first out.
     pub(in crate::runtime) async fn turn(&self) {
-        yield_if_needed().await;
+        if self.waiting.get() > 0 || reactor::turn_is_over() {
+            let _waiting = Waiting::new(&self.waiting);
+            reactor::yield_now().await;
+        }
+    }
+}
+
+/// Counts a task that waits for its turn.
+struct Waiting<'a>(&'a Cell<u32>);
+
+impl<'a> Waiting<'a> {
+    fn new(count: &'a Cell<u32>) -> Self {
+        count.set(count.get() + 1);
+        Self(count)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
     }
 }
 
