@@ -55,7 +55,7 @@ const CONNECTION_ROOMS: &[&str] =
 const RESERVED: &[(&str, &[&str], &str)] = &[
     (
         "unsafe",
-        &["src/sys/", "src/reactor/src/ring.rs", "loadgen/src/sys"],
+        &["src/sys/", "src/reactor/src/ring.rs", "loadgen/src/sys.rs"],
         "put the system call behind a safe function in src/sys/ (loadgen/src/sys.rs)",
     ),
     (
@@ -65,13 +65,13 @@ const RESERVED: &[(&str, &[&str], &str)] = &[
     ),
     (
         "ringftpd_reactor",
-        &["src/runtime/executor/", "src/reactor/", "benches/"],
-        "use what src/runtime/ offers, or add to it",
+        &["src/runtime/executor/", "src/reactor/", "loadgen/src/engine/", "benches/"],
+        "use what src/runtime/ (loadgen/src/engine/) offers, or add to it",
     ),
     (
         "glommio",
-        &["src/runtime/executor/", "loadgen/src/engine/"],
-        "use what src/runtime/ (loadgen/src/engine/) offers, or add to it",
+        &["src/runtime/executor/"],
+        "use what src/runtime/ offers, or add to it",
     ),
     // A misreading shared by server and load generator would cancel out.
     (

@@ -95,7 +95,7 @@ pub fn run(
     live: Option<&SyncSender<LiveUpdate>>,
 ) -> Result<Finished, String> {
     sys::raise_locked_memory();
-    sys::ring_check::check().map_err(|refusal| refusal.to_string())?;
+    engine::check()?;
     prepare(&spec.workload, &spec.endpoint, &spec.sources, interrupted)
         .map_err(|error| format!("the preparation failed: {error}"))?;
     let finished = measure(spec, interrupted, live);

@@ -9,13 +9,13 @@ use std::{
     time::Duration,
 };
 
+use ringftpd_reactor::Watched;
 use rustix::{
     io::Errno,
     net::{RecvFlags, SendFlags, Shutdown, sockopt},
 };
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::Watched;
 use crate::sys;
 
 /// Connects to `peer`, from `source` if one is given.
@@ -36,7 +36,7 @@ pub async fn connect(source: Option<IpAddr>, peer: SocketAddr) -> io::Result<Str
     match connected {
         Ok(()) => {}
         Err(Errno::INPROGRESS | Errno::INTR) => {
-            poll_fn(|cx| watched.poll_write(cx, &[])).await?;
+            poll_fn(|cx| watched.poll_writable(cx)).await?;
             sockopt::socket_error(&watched)??;
         }
         Err(error) => return Err(error.into()),
@@ -76,16 +76,13 @@ impl Stream {
         Ok(received.map(|(count, _)| count)?)
     }
 
-    /// Returns when a read would not wait.
+    /// Returns when a read would not wait. May be early.
     ///
     /// # Errors
     ///
-    /// The connection's error.
+    /// Those of poll(2).
     pub async fn readable(&self) -> io::Result<()> {
-        match poll_fn(|cx| self.watched.poll_readable(cx)).await {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
-            other => other,
-        }
+        poll_fn(|cx| self.watched.poll_readable(cx)).await
     }
 
     /// Sends all of `bytes`. When the future is dropped, some of them may have been sent.
@@ -99,10 +96,10 @@ impl Stream {
             let sent = match rustix::net::send(&self.watched, bytes, flags) {
                 Ok(count) => count,
                 Err(Errno::INTR) => continue,
-                Err(Errno::AGAIN) => match poll_fn(|cx| self.watched.poll_write(cx, bytes)).await {
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                    other => other?,
-                },
+                Err(Errno::AGAIN) => {
+                    poll_fn(|cx| self.watched.poll_writable(cx)).await?;
+                    continue;
+                }
                 Err(error) => return Err(error.into()),
             };
             bytes = &bytes[sent..];
@@ -182,10 +179,7 @@ impl Listener {
                     sockopt::set_tcp_nodelay(&socket, true)?;
                     return Ok(Stream { watched: Watched::new(socket), peer });
                 }
-                // A listening socket says ENOTCONN when it is ready.
-                Err(Errno::AGAIN) => {
-                    let _ = poll_fn(|cx| self.watched.poll_readable(cx)).await;
-                }
+                Err(Errno::AGAIN) => poll_fn(|cx| self.watched.poll_readable(cx)).await?,
                 Err(Errno::INTR | Errno::CONNABORTED | Errno::NOTCONN) => {}
                 Err(error) => return Err(error.into()),
             }

@@ -10,10 +10,7 @@ use std::{
 
 /// Returns once `deadline` has passed.
 pub async fn sleep_until(deadline: Instant) {
-    let left = deadline.saturating_duration_since(Instant::now());
-    if !left.is_zero() {
-        glommio::timer::Timer::new(left).await;
-    }
+    ringftpd_reactor::sleep_until(deadline).await;
 }
 
 /// Runs `future` until `deadline`; a result that is ready at the deadline wins. `None`: the
@@ -26,9 +23,11 @@ pub async fn timeout_at<T>(deadline: Instant, future: impl Future<Output = T>) -
     .await
 }
 
-/// Gives way to other tasks when this one has run for its time slice.
+/// Gives way to other tasks when it is time to look for input.
 pub async fn yield_if_needed() {
-    glommio::yield_if_needed().await;
+    if ringftpd_reactor::turn_is_over() {
+        ringftpd_reactor::yield_now().await;
+    }
 }
 
 /// A latch: once set it stays set, and every waiter sees it. Clones share it.
@@ -86,7 +85,7 @@ impl TaskGroup {
         self.live.set(self.live.get() + 1);
         let member = Member(self.clone());
         let ending = self.ending.clone();
-        glommio::spawn_local(async move {
+        ringftpd_reactor::spawn(async move {
             super::race(future, ending.wait()).await;
             drop(member);
         })

@@ -1,13 +1,17 @@
 //! Starting the threads of a run: one executor each, pinned to one CPU.
 
-use std::{collections::BTreeSet, future::Future, io, sync::mpsc};
+use std::{any::Any, collections::BTreeSet, future::Future, io, sync::mpsc, thread};
 
-use glommio::{GlommioError, LocalExecutorBuilder, Placement, PoolPlacement};
-use rustix::io::Errno;
+use ringftpd_reactor::{Builder, Refusal};
 
-/// Memory the executor sets aside for its own file buffers, bytes: the least it takes; its default
-/// is 10 MiB. This program reads and writes no files while it runs.
-const IO_MEMORY_BYTES: usize = 64 * 1024;
+/// Whether io_uring can be used, found out by using it.
+///
+/// # Errors
+///
+/// One sentence with cause and remedy.
+pub fn check() -> Result<(), String> {
+    Builder::new().build().map(drop).map_err(|refusal: Refusal| refusal.to_string())
+}
 
 /// Highest CPU number accepted: the size of the kernel's `cpu_set_t`.
 const CPU_NUMBER_MAX: usize = 1023;
@@ -29,36 +33,39 @@ where
     T: Send + 'static,
 {
     let (started, start) = mpsc::sync_channel(1);
-    let handle = LocalExecutorBuilder::new(Placement::Unbound)
-        .name(name)
-        .io_memory(IO_MEMORY_BYTES)
-        .blocking_thread_pool_placement(PoolPlacement::Unbound(1))
-        .spawn(move || async move {
-            let pinned = cpu.is_none_or(pin);
-            // The starting thread waits for this; it cannot be gone.
-            let _ = started.send(pinned);
-            if pinned { Some(main().await) } else { None }
-        })
-        .map_err(|error| EngineError::executor(&error.into()))?;
-    match start.recv() {
-        Ok(true) => Ok(EngineThread(handle)),
-        Ok(false) => {
-            let _ = handle.join();
-            Err(EngineError::Cpu(cpu.unwrap_or_default()))
+    let run = move || {
+        let executor = match cpu {
+            Some(number) if !pin(number) => Err(EngineError::Cpu(number)),
+            _ => Builder::new().build().map_err(|error| EngineError::Executor(error.to_string())),
+        };
+        // The starting thread waits for this; it cannot be gone.
+        match executor {
+            Ok(executor) => {
+                let _ = started.send(Ok(()));
+                executor.run(async move { main().await }).map(Some)
+            }
+            Err(error) => {
+                let _ = started.send(Err(error));
+                Ok(None)
+            }
         }
-        // The sender went away unused: the executor could not be built.
-        Err(mpsc::RecvError) => Err(match handle.join() {
-            Ok(_) => EngineError::executor(&io::Error::other("ended at once")),
-            Err(error) => EngineError::executor(&into_io(error)),
-        }),
+    };
+    let thread = thread::Builder::new().name(name.to_owned()).spawn(run);
+    let thread = thread.map_err(|error| {
+        EngineError::Executor(format!("cannot start a thread: {error}; raise `ulimit -u`"))
+    })?;
+    match start.recv() {
+        Ok(Ok(())) => Ok(EngineThread(thread)),
+        Ok(Err(error)) => Err(error),
+        Err(mpsc::RecvError) => Err(EngineError::Died("it ended at once".to_owned())),
     }
 }
 
 /// A running thread.
 #[derive(Debug)]
-pub struct EngineThread<T: Send + 'static>(glommio::ExecutorJoinHandle<Option<T>>);
+pub struct EngineThread<T>(thread::JoinHandle<io::Result<Option<T>>>);
 
-impl<T: Send + 'static> EngineThread<T> {
+impl<T> EngineThread<T> {
     /// Waits for the thread to end. Blocks.
     ///
     /// # Errors
@@ -66,9 +73,10 @@ impl<T: Send + 'static> EngineThread<T> {
     /// [`EngineError::Died`] when it panicked: its measurements are lost, so the run is.
     pub fn join(self) -> Result<T, EngineError> {
         match self.0.join() {
-            Ok(Some(result)) => Ok(result),
-            Ok(None) => Err(EngineError::Died("never started".to_owned())),
-            Err(error) => Err(EngineError::Died(describe(error))),
+            Ok(Ok(Some(result))) => Ok(result),
+            Ok(Ok(None)) => Err(EngineError::Died("never started".to_owned())),
+            Ok(Err(error)) => Err(EngineError::Died(format!("io_uring_enter says \"{error}\""))),
+            Err(payload) => Err(EngineError::Died(describe(&*payload))),
         }
     }
 }
@@ -114,35 +122,12 @@ pub enum EngineError {
          cpuset; see `cat /sys/devices/system/cpu/online` and `taskset -p $$`"
     )]
     Cpu(usize),
-    /// The executor could not be built.
-    #[error("cannot start the executor: {cause}; {remedy}")]
-    Executor {
-        /// What was refused.
-        cause: String,
-        /// Likely cause and remedy.
-        remedy: &'static str,
-    },
+    /// The executor could not be built: what was refused, the likely cause and the remedy.
+    #[error("{0}")]
+    Executor(String),
     /// A thread ended by a panic.
     #[error("a thread of the run died: {0}")]
     Died(String),
-}
-
-impl EngineError {
-    fn executor(error: &io::Error) -> Self {
-        let text = error.to_string();
-        let remedy = match Errno::from_io_error(error) {
-            Some(Errno::PERM | Errno::ACCESS) => {
-                "likely io_uring is forbidden by seccomp (a container's default profile) or \
-                 kernel.io_uring_disabled"
-            }
-            Some(Errno::NOSYS) => "the kernel has no io_uring; Linux 5.11 or later is needed",
-            Some(Errno::NOMEM) => "raise `ulimit -l` (locked memory), or use fewer --cpus",
-            Some(Errno::MFILE | Errno::NFILE) => "raise `ulimit -n`",
-            _ if text.contains("MemLockLimit") => "raise `ulimit -l` (locked memory)",
-            _ => "see the kernel log",
-        };
-        Self::Executor { cause: text, remedy }
-    }
 }
 
 fn pin(cpu: usize) -> bool {
@@ -150,25 +135,17 @@ fn pin(cpu: usize) -> bool {
     cpu <= CPU_NUMBER_MAX && core_affinity::set_for_current(core_affinity::CoreId { id: cpu })
 }
 
-fn describe(error: GlommioError<()>) -> String {
-    if let GlommioError::BuilderError(glommio::BuilderErrorKind::ThreadPanic(payload)) = &error {
-        let text = payload
-            .downcast_ref::<&str>()
-            .map(|text| (*text).to_owned())
-            .or_else(|| payload.downcast_ref::<String>().cloned());
-        return format!("panicked: {}", text.as_deref().unwrap_or("no message"));
-    }
-    into_io(error).to_string()
-}
-
-fn into_io(error: GlommioError<()>) -> io::Error {
-    error.into()
+fn describe(payload: &(dyn Any + Send)) -> String {
+    let text = payload
+        .downcast_ref::<&str>()
+        .map(|text| (*text).to_owned())
+        .or_else(|| payload.downcast_ref::<String>().cloned());
+    format!("panicked: {}", text.as_deref().unwrap_or("no message"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::{EngineError, available_cpus, parse_cpus, start};
-    use crate::sys::rings;
 
     #[track_caller]
     fn check(text: &str, expected: Option<&[usize]>) {
@@ -183,12 +160,6 @@ mod tests {
         check("3-1", None);
         check("", None);
         check("1,", None);
-    }
-
-    /// If not, then the kernel is older than 5.19, or the linker found no function to replace.
-    #[test]
-    fn its_rings_do_not_interrupt_it() {
-        assert!(start("test", None, || async { rings::cooperative() }).unwrap().join().unwrap());
     }
 
     #[test]
