@@ -68,11 +68,7 @@ const RESERVED: &[(&str, &[&str], &str)] = &[
         &["src/runtime/executor/", "src/reactor/", "loadgen/src/engine/", "benches/"],
         "use what src/runtime/ (loadgen/src/engine/) offers, or add to it",
     ),
-    (
-        "glommio",
-        &["src/runtime/executor/"],
-        "use what src/runtime/ offers, or add to it",
-    ),
+    ("glommio", &["src/runtime/executor/"], "use what src/runtime/ offers, or add to it"),
     // A misreading shared by server and load generator would cancel out.
     (
         "ringftpd",

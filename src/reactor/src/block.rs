@@ -8,8 +8,11 @@ use std::rc::Rc;
 ///
 /// An operation owns its block until its completion has come. Who gives the operation up does not
 /// get the block back; it goes [home](Home) then, and not before the kernel is done with it.
-pub struct Block {
-    memory: Vec<u8>,
+// Behind a pointer: what an operation is, without a block, is what an idle connection costs.
+pub struct Block(Box<Memory>);
+
+struct Memory {
+    octets: Vec<u8>,
     start: usize,
     len: usize,
     home: Option<Rc<dyn Home>>,
@@ -42,27 +45,27 @@ impl Block {
 
     /// What of `part` is inside of the block.
     pub(crate) fn part(&mut self, part: &Range<usize>) -> &mut [u8] {
-        let end = part.end.min(self.len);
+        let end = part.end.min(self.0.len);
         &mut self[part.start.min(end)..end]
     }
 
     /// `len` octets without alignment, for memory that the kernel writes a number to.
     pub(crate) fn small(len: usize) -> Self {
-        Self { memory: vec![0; len], start: 0, len, home: None }
+        Self(Box::new(Memory { octets: vec![0; len], start: 0, len, home: None }))
     }
 
     fn aligned(memory: Vec<u8>, len: usize, home: Option<Rc<dyn Home>>) -> Self {
         // The address of a vector's memory is that of the vector for its life, wherever it moves.
         let start = memory.as_ptr().align_offset(Self::ALIGNMENT).min(memory.len());
         let len = len.min(memory.len() - start);
-        Self { memory, start, len, home }
+        Self(Box::new(Memory { octets: memory, start, len, home }))
     }
 }
 
 impl Drop for Block {
     fn drop(&mut self) {
-        if let Some(home) = self.home.take() {
-            home.take_back(std::mem::take(&mut self.memory));
+        if let Some(home) = self.0.home.take() {
+            home.take_back(std::mem::take(&mut self.0.octets));
         }
     }
 }
@@ -71,19 +74,20 @@ impl Deref for Block {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        &self.memory[self.start..][..self.len]
+        &self.0.octets[self.0.start..][..self.0.len]
     }
 }
 
 impl DerefMut for Block {
     fn deref_mut(&mut self) -> &mut [u8] {
-        &mut self.memory[self.start..][..self.len]
+        let Memory { octets, start, len, .. } = &mut *self.0;
+        &mut octets[*start..][..*len]
     }
 }
 
 impl fmt::Debug for Block {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Block").field("len", &self.len).finish_non_exhaustive()
+        f.debug_struct("Block").field("len", &self.0.len).finish_non_exhaustive()
     }
 }
 

@@ -28,11 +28,17 @@ impl Key {
 }
 
 /// Values by [`Key`]. Places are used again, the one that became free last first.
+///
+/// They are in pieces that stay where they are: one vector would be copied each time that it grows,
+/// in the middle of a crowd, and leave behind memory of sizes that nothing else asks for.
 #[derive(Debug)]
 pub(crate) struct Slab<T> {
-    places: Vec<Place<T>>,
+    pieces: Vec<Vec<Place<T>>>,
     free: Vec<u32>,
 }
+
+/// Places of a piece.
+const PIECE: usize = 64;
 
 #[derive(Debug)]
 struct Place<T> {
@@ -45,7 +51,7 @@ struct Place<T> {
 impl<T> Slab<T> {
     /// Without values.
     pub(crate) const fn new() -> Self {
-        Self { places: Vec::new(), free: Vec::new() }
+        Self { pieces: Vec::new(), free: Vec::new() }
     }
 
     /// Puts a value in a free place.
@@ -60,12 +66,16 @@ impl<T> Slab<T> {
     /// As [`Slab::insert`], for a value that holds its own key.
     pub(crate) fn insert_with(&mut self, make: impl FnOnce(Key) -> T) -> Key {
         let index = self.free.pop().unwrap_or_else(|| {
-            let index = u32::try_from(self.places.len()).unwrap_or(u32::MAX);
+            let index = u32::try_from(self.places()).unwrap_or(u32::MAX);
             assert!(index < u32::MAX, "the slab is full");
-            self.places.push(Place { generation: 0, value: None });
+            if self.pieces.last().is_none_or(|last| last.len() == PIECE) {
+                self.pieces.push(Vec::with_capacity(PIECE));
+            }
+            let last = self.pieces.last_mut().expect("put there");
+            last.push(Place { generation: 0, value: None });
             index
         });
-        let place = &mut self.places[index as usize];
+        let place = &mut self.pieces[index as usize / PIECE][index as usize % PIECE];
         let key = Key { index, generation: place.generation };
         place.value = Some(make(key));
         key
@@ -73,20 +83,19 @@ impl<T> Slab<T> {
 
     /// The value of this key.
     pub(crate) fn get(&self, key: Key) -> Option<&T> {
-        let place = self.places.get(key.index()).filter(|at| at.generation == key.generation)?;
-        place.value.as_ref()
+        let place = self.pieces.get(key.index() / PIECE)?.get(key.index() % PIECE)?;
+        if place.generation == key.generation { place.value.as_ref() } else { None }
     }
 
     /// The value of this key.
     pub(crate) fn get_mut(&mut self, key: Key) -> Option<&mut T> {
-        let place = self.places.get_mut(key.index())?;
+        let place = self.place_mut(key)?;
         if place.generation == key.generation { place.value.as_mut() } else { None }
     }
 
     /// Takes the value of this key out; the key is worth nothing from then on.
     pub(crate) fn remove(&mut self, key: Key) -> Option<T> {
-        let place =
-            self.places.get_mut(key.index()).filter(|at| at.generation == key.generation)?;
+        let place = self.place_mut(key).filter(|at| at.generation == key.generation)?;
         let value = place.value.take()?;
         place.generation = place.generation.wrapping_add(1);
         self.free.push(key.index);
@@ -94,14 +103,24 @@ impl<T> Slab<T> {
     }
 
     /// How many values there are.
-    pub(crate) const fn len(&self) -> usize {
-        self.places.len() - self.free.len()
+    pub(crate) fn len(&self) -> usize {
+        self.places() - self.free.len()
+    }
+
+    fn places(&self) -> usize {
+        let last = self.pieces.last().map_or(0, Vec::len);
+        self.pieces.len().saturating_sub(1) * PIECE + last
+    }
+
+    fn place_mut(&mut self, key: Key) -> Option<&mut Place<T>> {
+        self.pieces.get_mut(key.index() / PIECE)?.get_mut(key.index() % PIECE)
     }
 
     /// The keys of all values.
     pub(crate) fn keys(&self) -> impl Iterator<Item = Key> {
-        self.places
+        self.pieces
             .iter()
+            .flatten()
             .zip(0..)
             .filter(|(place, _)| place.value.is_some())
             .map(|(place, index)| Key { index, generation: place.generation })
@@ -126,6 +145,18 @@ mod tests {
         *slab.get_mut(c).unwrap() = "d";
         assert_eq!(slab.keys().collect::<Vec<_>>(), [c, b]);
         assert_eq!((slab.remove(c), slab.remove(b), slab.len()), (Some("d"), Some("b"), 0));
+    }
+
+    #[test]
+    fn keys_stay_right_beyond_a_piece() {
+        let mut slab = Slab::new();
+        let keys: Vec<_> = (0..3 * PIECE + 1).map(|value| slab.insert(value)).collect();
+        assert_eq!((slab.len(), slab.keys().collect::<Vec<_>>()), (keys.len(), keys.clone()));
+        for (value, key) in keys.iter().enumerate() {
+            assert_eq!(slab.get(*key), Some(&value));
+            assert_eq!(slab.remove(*key), Some(value));
+        }
+        assert_eq!((slab.len(), slab.keys().count()), (0, 0));
     }
 
     #[test]
