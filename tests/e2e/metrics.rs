@@ -9,7 +9,7 @@ use rustix::process::Signal;
 use crate::content::bytes;
 use crate::process::{descriptors, descriptors_at_rest};
 use crate::support::wait::{PATIENCE, Stopwatch};
-use crate::support::{Client, Server, wait_until};
+use crate::support::{Client, Server, program, wait_until};
 
 /// Larger than every buffer between the two processes.
 const BIG: usize = 64 << 20;
@@ -217,7 +217,7 @@ fn an_address_in_use_is_named() {
     let is_root = rustix::process::geteuid().is_root();
     let user = if is_root { "[process]\nuser = \"root\"\n" } else { "" };
     fs::write(&config, format!("{user}[metrics]\nlisten = \"{address}\"\n")).unwrap();
-    let output = std::process::Command::new(env!("CARGO_BIN_EXE_ringftpd"))
+    let output = std::process::Command::new(program::path())
         .args(["serve", "--implicit", "127.0.0.1:0", "--explicit", "none", "--config"])
         .arg(&config)
         .arg("--state-dir")

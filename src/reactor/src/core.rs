@@ -46,6 +46,10 @@ pub(crate) struct Core {
     polls: Cell<u64>,
 }
 
+/// How long a queue that gives way waits for input of those who are before it: what an answer takes
+/// from a peer that is near.
+const GIVING_WAY: Duration = Duration::from_micros(20);
+
 thread_local! {
     static CURRENT: RefCell<Option<Rc<Core>>> = const { RefCell::new(None) };
 }
@@ -206,6 +210,7 @@ impl Core {
     fn run_tasks(&self, start: Instant) {
         let budget = self.budget.at(start, self.last_input.get());
         self.turn_ends.set(Some(start + budget));
+        self.queues.borrow_mut().begin_turn();
         let mut now = start;
         // At least one, whatever the budget.
         while !self.finished.get() {
@@ -234,9 +239,18 @@ impl Core {
 
     /// How long the kernel may keep this thread.
     fn wait(&self) -> Wait {
-        if self.finished.get() || !self.queues.borrow().is_empty() {
+        if self.finished.get() {
             return Wait::Look;
         }
+        let queues = self.queues.borrow();
+        if !queues.is_empty() {
+            return if queues.all_wait() {
+                Wait::Until(self.now() + GIVING_WAY)
+            } else {
+                Wait::Look
+            };
+        }
+        drop(queues);
         if !self.listening.replace(true) {
             let (file, block) = (self.bell.clone(), Block::small(size_of::<u64>()));
             let part = 0..size_of::<u64>();

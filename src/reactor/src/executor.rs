@@ -228,6 +228,16 @@ impl Queue {
         Core::current().queues.borrow_mut().set_share(self.0, share);
     }
 
+    /// Has this queue give way to another: it gets no more than its share beside that one, also
+    /// when the other has nothing more to do in a turn, until input has been looked for.
+    ///
+    /// # Panics
+    ///
+    /// Outside of an executor.
+    pub fn give_way(self, other: Self) {
+        Core::current().queues.borrow_mut().give_way(self.0, other.0);
+    }
+
     /// Starts `future` as a task of this queue, which must be one of the running executor.
     ///
     /// # Panics

@@ -20,6 +20,9 @@ pub(crate) struct Lane {
 /// the queue that is furthest behind is next. So queues that all have work get time in proportion
 /// to their shares, measured over all their tasks, however much one task takes at once; and a queue
 /// alone gets everything. Within a queue, [`Groups`] take turns.
+///
+/// A queue may give way to another: it gets no more than its share beside that one also when the
+/// other has nothing more to do in this turn, until input has been looked for.
 #[derive(Debug)]
 pub(crate) struct Queues {
     queues: Vec<State>,
@@ -37,10 +40,21 @@ struct State {
     tasks: Groups,
     /// Since it was last asked for.
     runtime: Duration,
+    /// In this turn, and in the one before.
+    turns: [Duration; 2],
+    /// The queue that it gives way to.
+    gives_way_to: Option<u32>,
 }
 
 /// Keeps the division by the share from losing what short tasks take.
 const SCALE: u64 = 256;
+
+/// Who has worked for less than this in a turn has nothing to do: that is a command or two.
+const QUIET: Duration = Duration::from_micros(50);
+
+/// How far a queue that gives way may be ahead of its share, by its own time: one step may take
+/// long, and is not held against the queue for longer.
+const AHEAD_MAX: Duration = Duration::from_millis(2);
 
 impl Queues {
     /// None.
@@ -55,6 +69,8 @@ impl Queues {
             virtual_time: self.front,
             tasks: Groups::default(),
             runtime: Duration::ZERO,
+            turns: [Duration::ZERO; 2],
+            gives_way_to: None,
         };
         self.queues.push(state);
         u32::try_from(self.queues.len() - 1).unwrap_or(u32::MAX)
@@ -65,6 +81,46 @@ impl Queues {
         if let Some(state) = self.queues.get_mut(queue as usize) {
             state.share = share.max(1);
         }
+    }
+
+    /// Has a queue give way to another one.
+    pub(crate) fn give_way(&mut self, queue: u32, other: u32) {
+        if let Some(state) = self.queues.get_mut(queue as usize) {
+            state.gives_way_to = Some(other);
+        }
+    }
+
+    /// Input has been looked for.
+    pub(crate) fn begin_turn(&mut self) {
+        for state in &mut self.queues {
+            state.turns = [Duration::ZERO, state.turns[0]];
+        }
+        for queue in 0..self.queues.len() {
+            let Some(other) = self.gives_way_to(queue) else { continue };
+            let (quiet, reached) = (other.turns[1] < QUIET, other.virtual_time.max(self.front));
+            let state = &mut self.queues[queue];
+            let most = if quiet { Duration::ZERO } else { AHEAD_MAX };
+            let most = reached.saturating_add(cost(most, state.share));
+            state.virtual_time = state.virtual_time.min(most);
+        }
+    }
+
+    fn gives_way_to(&self, queue: usize) -> Option<&State> {
+        let other = self.queues[queue].gives_way_to?;
+        self.queues.get(other as usize)
+    }
+
+    /// Whether its tasks have to wait for another queue's, though those may have nothing to do.
+    fn has_to_wait(&self, queue: usize) -> bool {
+        self.gives_way_to(queue).is_some_and(|other| {
+            other.turns[0] >= QUIET && self.queues[queue].virtual_time > other.virtual_time
+        })
+    }
+
+    /// Whether all tasks that are ready have to wait until input has been looked for.
+    pub(crate) fn all_wait(&self) -> bool {
+        (0..self.queues.len())
+            .all(|queue| self.queues[queue].tasks.is_empty() || self.has_to_wait(queue))
     }
 
     /// The task is ready, and goes to the end of its lane.
@@ -78,11 +134,14 @@ impl Queues {
         self.ready += 1;
     }
 
-    /// Takes out the task that is next, and says from which queue.
+    /// Takes out the task that is next, and says from which queue. None also when those that are
+    /// ready have to give way until the next turn.
     pub(crate) fn pop(&mut self) -> Option<(u32, Key)> {
-        let busy = self.queues.iter_mut().zip(0..).filter(|(state, _)| !state.tasks.is_empty());
+        let busy = (0..self.queues.len())
+            .filter(|queue| !self.queues[*queue].tasks.is_empty() && !self.has_to_wait(*queue));
         // The first of equals: `min_by_key` keeps the order of the queues.
-        let (state, queue) = busy.min_by_key(|(state, _)| state.virtual_time)?;
+        let index = busy.min_by_key(|queue| self.queues[*queue].virtual_time)?;
+        let (state, queue) = (&mut self.queues[index], u32::try_from(index).unwrap_or(u32::MAX));
         let task = state.tasks.pop()?;
         self.front = self.front.max(state.virtual_time);
         self.ready -= 1;
@@ -92,10 +151,10 @@ impl Queues {
     /// A task of the queue has run for `span`.
     pub(crate) fn charge(&mut self, queue: u32, span: Duration) {
         let Some(state) = self.queues.get_mut(queue as usize) else { return };
-        let nanoseconds = u64::try_from(span.as_nanos()).unwrap_or(u64::MAX / SCALE).max(1);
-        let cost = nanoseconds.saturating_mul(SCALE) / u64::from(state.share);
+        let cost = cost(span, state.share);
         state.virtual_time = state.virtual_time.saturating_add(cost);
         state.runtime += span;
+        state.turns[0] += span;
         state.tasks.charge(span);
     }
 
@@ -111,6 +170,12 @@ impl Queues {
     pub(crate) const fn is_empty(&self) -> bool {
         self.ready == 0
     }
+}
+
+/// By how much a virtual time goes on.
+fn cost(span: Duration, share: u32) -> u64 {
+    let nanoseconds = u64::try_from(span.as_nanos()).unwrap_or(u64::MAX / SCALE).max(1);
+    nanoseconds.saturating_mul(SCALE) / u64::from(share)
 }
 
 #[cfg(test)]
@@ -202,6 +267,64 @@ mod tests {
             got[queue as usize] += 1;
         }
         assert!(got[0] >= 890 && got[1] >= 90, "{got:?}");
+    }
+
+    /// One that is asked for a step in each turn, and so has nothing to do in between, beside one
+    /// with work without end.
+    #[test]
+    fn who_gives_way_keeps_to_its_share_also_when_nobody_else_is_ready() {
+        for (gives_way, least, most) in [(true, 8, 10), (false, 0, 1)] {
+            let mut queues = Queues::new();
+            let [favoured, paced] = [90, 10].map(|share| queues.add(share));
+            if gives_way {
+                queues.give_way(paced, favoured);
+            }
+            let [a, b] = tasks();
+            queues.push(lane(paced), b);
+            let mut got = [0_u64; 2];
+            for _ in 0..2_000 {
+                queues.begin_turn();
+                queues.push(lane(favoured), a);
+                let mut spent = 0;
+                while spent < 250 {
+                    let Some((queue, key)) = queues.pop() else { break };
+                    queues.charge(queue, Duration::from_micros(100));
+                    (spent, got[queue as usize]) = (spent + 100, got[queue as usize] + 1);
+                    if key == b {
+                        queues.push(lane(paced), b);
+                    }
+                }
+            }
+            let ratio = got[0] / got[1];
+            assert!((least..=most).contains(&ratio), "{got:?}");
+        }
+    }
+
+    #[test]
+    fn who_gives_way_is_free_in_a_quiet_turn_whatever_it_took() {
+        let mut queues = Queues::new();
+        let [favoured, paced] = [90, 10].map(|share| queues.add(share));
+        queues.give_way(paced, favoured);
+        let [a, b] = tasks();
+        for _ in 0..3 {
+            queues.begin_turn();
+            queues.push(lane(paced), b);
+            assert_eq!(queues.pop(), Some((paced, b)));
+            queues.charge(paced, Duration::from_secs(1));
+        }
+        queues.push(lane(favoured), a);
+        queues.push(lane(paced), b);
+        queues.begin_turn();
+        assert_eq!(queues.pop(), Some((favoured, a)));
+        queues.charge(favoured, Duration::from_micros(200));
+        // It is not ahead yet; then it has to wait, until a turn without the other.
+        assert_eq!(queues.pop(), Some((paced, b)));
+        queues.charge(paced, Duration::from_millis(1));
+        queues.push(lane(paced), b);
+        assert_eq!((queues.pop(), queues.is_empty(), queues.all_wait()), (None, false, true));
+        queues.begin_turn();
+        assert!(!queues.all_wait());
+        assert_eq!(queues.pop(), Some((paced, b)));
     }
 
     #[test]

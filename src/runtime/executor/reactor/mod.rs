@@ -104,6 +104,7 @@ impl Pacer {
     pub(in crate::runtime) fn new(paced: Queue, favoured: Queue, percent: u8) -> Self {
         paced.set_share(percent);
         favoured.set_share(100 - percent);
+        paced.0.give_way(favoured.0);
         Self { waiting: Cell::new(0) }
     }
 
