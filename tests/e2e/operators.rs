@@ -185,6 +185,28 @@ fn io_uring_forbidden_by_seccomp_is_one_sentence() {
     }
 }
 
+/// Each way of setting a ring up serves alike, and what is none is a sentence.
+#[test]
+fn rings_can_be_set_up_in_each_way() {
+    if program::is_on_glommio() {
+        return;
+    }
+    for level in ["plain", "cooperative", "deferred"] {
+        let ring = format!("RINGFTPD_RING={level}");
+        let server = Server::builder().through(&["env", &ring]).start();
+        fs::write(server.root().join("file"), level).unwrap();
+        let mut client = Client::implicit(&server).login();
+        assert_eq!(client.retrieve("RETR file"), level.as_bytes());
+        client.store("STOR other", b"content");
+        client.quit();
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let mut program = Command::new(program::path());
+    program.arg("check-config").env("RINGFTPD_RING", "best").env("HOME", folder.path());
+    let finished = run(program.current_dir(folder.path()), DEADLINE).exits(1);
+    finished.says("RINGFTPD_RING is \"best\": \"deferred\", \"cooperative\" or \"plain\"");
+}
+
 /// Where the kernel counts locked memory, as many shards start as may have it; where it does not,
 /// for CAP_IPC_LOCK, all of them.
 #[test]
