@@ -1,7 +1,7 @@
 //! What a round trip costs the server's thread: 24 octets come, 24 go, and the session waits again.
 //! The same loop on the reactor of `src/reactor`, by readiness and by receives of the ring, and
-//! through `src/runtime`, which stands on the reactor or (`--features glommio`) on glommio. TCP over
-//! loopback; the clients have a CPU of their own.
+//! through `src/runtime`, which stands on the reactor or (`--features glommio`) on glommio. TCP
+//! over loopback; the clients have a CPU of their own.
 //!
 //! Prints the thread's CPU time per round trip, and for the reactor its system calls; those through
 //! `src/runtime` are counted by `strace -c` (benches/README.md).

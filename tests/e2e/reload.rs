@@ -16,7 +16,7 @@ use crate::run::{DEADLINE, Finished, run};
 use crate::support::certificates::Identity;
 use crate::support::client::pasv_address;
 use crate::support::server::{counter, merge, write_private};
-use crate::support::{Client, Listener, Server, wait_until};
+use crate::support::{Client, Listener, Server, program, wait_until};
 
 /// Changes the configuration file of a server; `change` gets what it says.
 fn edit(server: &Server, change: impl FnOnce(&mut Table)) {
@@ -564,7 +564,7 @@ fn unresumed(server: &Server) -> String {
 
 /// `ringftpd ctl` at a server.
 fn ctl(server: &Server, words: &[&str]) -> Finished {
-    let mut program = Command::new(env!("CARGO_BIN_EXE_ringftpd"));
+    let mut program = Command::new(program::path());
     program.arg("ctl").args(words).arg("--socket").arg(server.scratch().join("ctl.sock"));
     run(&mut program, DEADLINE)
 }
@@ -594,7 +594,7 @@ fn ctl_reloads_and_says_what_came_of_it() {
     client.expect("NOOP", 200);
     let nobody = server.scratch().join("nobody.sock");
     let nobody = nobody.to_str().unwrap();
-    let mut program = Command::new(env!("CARGO_BIN_EXE_ringftpd"));
+    let mut program = Command::new(program::path());
     program.args(["ctl", "status", "--socket", nobody]);
     run(&mut program, DEADLINE).exits(1).says(nobody);
 }
@@ -626,7 +626,7 @@ fn the_deploy_hook_brings_a_renewed_certificate() {
     let renewed = renew(&server);
     let hook = Path::new(env!("CARGO_MANIFEST_DIR")).join("tuning/files/certbot-deploy.sh");
     let mut program = Command::new(hook);
-    program.env("RINGFTPD", env!("CARGO_BIN_EXE_ringftpd"));
+    program.env("RINGFTPD", program::path());
     program.env("RUNTIME_DIRECTORY", server.scratch());
     run(&mut program, DEADLINE).success().says("tls.certificate");
     assert_eq!(shown(&Client::implicit(&server)), &*renewed.certificate);
