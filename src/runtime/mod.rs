@@ -49,7 +49,7 @@ pub use shard_thread::{
     LOCKED_MEMORY, ShardError, ShardStartError, ShardThread, check_executor, spawn_shard,
 };
 pub use stream::Stream;
-pub use task::{Task, TaskGroup, give_way, spawn, yield_if_needed};
+pub use task::{Task, TaskGroup, give_way, spawn, work_for, yield_if_needed};
 pub use timer::{Elapsed, sleep_until, timeout_at};
 pub use turns::{Turn, Turns};
 

@@ -29,6 +29,22 @@ pub fn spawn<T: 'static>(future: impl Future<Output = T> + 'static) -> Task<T> {
     Task::new(executor::spawn(future))
 }
 
+/// Says for whom the running task works from its next wait on, and with it the tasks it starts: a
+/// user, or a client's network, by number. Of a queue's tasks, those of one user take turns with
+/// those of another, so that a user with many sessions does not delay the others. (An executor that
+/// cannot do that serves one task after the other.)
+///
+/// # Panics
+///
+/// Outside a shard.
+pub fn work_for(user: u64) {
+    #[cfg(test)]
+    if let Some(simulation) = simulated::current() {
+        return simulation.work_for(user);
+    }
+    executor::work_for(user);
+}
+
 /// Gives way to other tasks of the shard when it is time to; otherwise returns at once. Loops that
 /// can be kept busy by a peer call it each round.
 pub async fn yield_if_needed() {

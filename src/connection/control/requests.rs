@@ -211,7 +211,10 @@ impl Control {
                 let user = user.as_slice();
                 tracing::warn!(target: LOG_IN, %peer, user, failures, "log-in failed");
             }
-            Event::LoggedOut => self.leave_user(),
+            Event::LoggedOut => {
+                self.leave_user();
+                self.take_turns();
+            }
             Event::PlaintextBehindAuth => {
                 tracing::warn!(%peer, "octets behind AUTH in the clear; connection closed");
             }

@@ -33,6 +33,7 @@ fn go_on(mut control: Box<Control>, stage: Stage) {
         Stage::Session => queues.sessions,
     };
     context.tasks.spawn_into(queue, async move {
+        control.take_turns();
         if let Some(next) = control.run(stage).await {
             go_on(control, next);
         } else {

@@ -10,6 +10,7 @@ use std::time::Instant;
 use bytes::BytesMut;
 
 use super::wire::{ClientSends, Wire};
+use crate::auth::{ClientNetwork, is_anonymous_name};
 use crate::buffer::RecvBuffer;
 use crate::clock;
 use crate::connection::arrivals::proof::Proof;
@@ -23,7 +24,7 @@ use crate::metrics::Held;
 use crate::protocol::account::Account;
 use crate::protocol::policy::Policy;
 use crate::protocol::session::{AuthenticationError, Input, Mode, Session, SessionStart};
-use crate::runtime::{Flag, Mailbox, MailboxSender, Stream, Task, mailbox};
+use crate::runtime::{Flag, Mailbox, MailboxSender, Stream, Task, mailbox, number_of, work_for};
 use crate::tls::{ClientCertificate, ControlSession, ServerTls, TlsError};
 use crate::vfs::Root;
 
@@ -192,6 +193,7 @@ impl Control {
         self.user = Some(account.name.clone());
         self.ports.enter(Some(&account.name));
         self.logged_in = Some(self.context.gauges.sessions_logged_in.hold());
+        self.take_turns();
         Ok(account)
     }
 
@@ -204,6 +206,14 @@ impl Control {
         self.generation = now.generation;
         let user = self.user.as_ref().filter(|_| now.policy.end_revoked);
         user.is_some_and(|user| now.users.since(user) != self.account_since)
+    }
+
+    /// From here on the session's tasks take turns with those of other users. A client that has not
+    /// logged in, or not by a name of its own, is its network.
+    pub(super) fn take_turns(&self) {
+        let user = self.user.as_deref().filter(|user| !is_anonymous_name(user.as_bytes()));
+        let network = || number_of(&ClientNetwork::of(self.peer.ip()));
+        work_for(user.map_or_else(network, number_of));
     }
 
     /// Runs on drop too, so that a panic does not leave the user counted.

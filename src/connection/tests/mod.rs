@@ -19,5 +19,6 @@ mod past_faults;
 mod player;
 mod random_sessions;
 mod shutdown;
+mod turns;
 mod workload;
 mod world;

@@ -106,6 +106,7 @@ struct Inner {
     next_timer: Cell<u64>,
     interests: Interests,
     network: Network,
+    worked_for: RefCell<Vec<u64>>,
 }
 
 thread_local! {
@@ -141,6 +142,7 @@ impl Simulation {
             next_timer: Cell::new(0),
             interests: Interests::default(),
             network: Network::default(),
+            worked_for: RefCell::default(),
         }));
         CURRENT.set(Some(simulation.clone()));
         clock::simulate(Some(start));
@@ -207,6 +209,19 @@ impl Simulation {
         let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         (mixed ^ (mixed >> 31)) % bound
+    }
+
+    /// A task says for whom it works. The seed says who is next, so it is only written down.
+    pub(crate) fn work_for(&self, user: u64) {
+        let mut users = self.0.worked_for.borrow_mut();
+        if users.last() != Some(&user) {
+            users.push(user);
+        }
+    }
+
+    /// For whom tasks said that they work, those in a row once.
+    pub(crate) fn worked_for(&self) -> Vec<u64> {
+        self.0.worked_for.borrow().clone()
     }
 
     /// Starts a task.

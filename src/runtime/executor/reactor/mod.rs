@@ -76,6 +76,11 @@ pub(in crate::runtime) async fn sleep_until(deadline: Instant) {
     reactor::sleep_until(deadline).await;
 }
 
+/// As [`crate::runtime::work_for`].
+pub(in crate::runtime) fn work_for(user: u64) {
+    reactor::set_group(user);
+}
+
 /// Gives way when the turn is over.
 pub(in crate::runtime) async fn yield_if_needed() {
     if reactor::turn_is_over() {
@@ -115,7 +120,7 @@ impl Pacer {
     }
 
     /// Returns when the calling task may do one step: within the budget of a turn at once, unless
-    /// others wait. The queue is first in, first out.
+    /// others wait. Which of them is next, the queue says.
     pub(in crate::runtime) async fn turn(&self) {
         if self.waiting.get() > 0 || reactor::turn_is_over() {
             let _waiting = Waiting::new(&self.waiting);

@@ -1,0 +1,32 @@
+//! For whom a session's tasks work, which decides with whose they take turns.
+
+use super::client::Client;
+use super::world::{CLIENT, Plan, run};
+use crate::auth::ClientNetwork;
+use crate::protocol::session::Mode;
+use crate::runtime::number_of;
+
+/// For the user from the log-in on; for the client's network before and in the handshake, behind a
+/// further USER, and all along where the user has no name of its own.
+#[test]
+fn a_session_works_for_its_user() {
+    let network = number_of(&ClientNetwork::of(CLIENT.into()));
+    let [ann, bob] = ["ann", "bob"].map(number_of);
+    for (seed, mode) in [(1, Mode::Explicit), (2, Mode::Implicit)] {
+        run(Plan { seed, ..Plan::default() }, move |world| async move {
+            let mut client = Client::connect(&world, mode, None);
+            client.log_in(mode, mode == Mode::Implicit).await.unwrap();
+            assert_eq!(world.simulation.worked_for(), [network]);
+            client.say("USER ann", 331).await.unwrap();
+            client.say("PASS wrong", 530).await.unwrap();
+            assert_eq!(world.simulation.worked_for(), [network]);
+            client.say("USER ann", 331).await.unwrap();
+            client.say("PASS secret", 230).await.unwrap();
+            assert_eq!(world.simulation.worked_for(), [network, ann]);
+            client.say("USER bob", 331).await.unwrap();
+            client.say("PASS secret", 230).await.unwrap();
+            assert_eq!(world.simulation.worked_for(), [network, ann, network, bob]);
+            client.quit().await.unwrap();
+        });
+    }
+}
