@@ -14,7 +14,7 @@ use crate::block::Block;
 use crate::executor::{Counters, TurnBudget};
 use crate::operation::{Descriptor, Operation, Ring, Wait};
 use crate::operations::{Effect, For, Operations, Outcome};
-use crate::queues::{Lane, Queues};
+use crate::queues::{Lane, NextTurn, Queues};
 use crate::slab::{Key, Slab};
 use crate::task::Run;
 use crate::timers::Timers;
@@ -45,10 +45,6 @@ pub(crate) struct Core {
     turns: Cell<u64>,
     polls: Cell<u64>,
 }
-
-/// How long a queue that gives way waits for input of those who are before it: what an answer takes
-/// from a peer that is near.
-const GIVING_WAY: Duration = Duration::from_micros(20);
 
 thread_local! {
     static CURRENT: RefCell<Option<Rc<Core>>> = const { RefCell::new(None) };
@@ -110,9 +106,10 @@ impl Core {
         self.ring.borrow().now()
     }
 
-    /// Whether the budget of this turn is spent.
+    /// Whether the budget of this turn is spent, or the ration of the running task's queue.
     pub(crate) fn turn_is_over(&self) -> bool {
         self.turn_ends.get().is_some_and(|end| self.now() >= end)
+            || self.queues.borrow().has_had_its_ration(self.lane.get().queue)
     }
 
     /// A peer waits for an answer: turns are short for a while.
@@ -210,7 +207,7 @@ impl Core {
     fn run_tasks(&self, start: Instant) {
         let budget = self.budget.at(start, self.last_input.get());
         self.turn_ends.set(Some(start + budget));
-        self.queues.borrow_mut().begin_turn();
+        self.queues.borrow_mut().begin_turn(start, budget);
         let mut now = start;
         // At least one, whatever the budget.
         while !self.finished.get() {
@@ -239,18 +236,10 @@ impl Core {
 
     /// How long the kernel may keep this thread.
     fn wait(&self) -> Wait {
-        if self.finished.get() {
+        let next_turn = self.queues.borrow().next_turn();
+        if self.finished.get() || next_turn == NextTurn::Now {
             return Wait::Look;
         }
-        let queues = self.queues.borrow();
-        if !queues.is_empty() {
-            return if queues.all_wait() {
-                Wait::Until(self.now() + GIVING_WAY)
-            } else {
-                Wait::Look
-            };
-        }
-        drop(queues);
         if !self.listening.replace(true) {
             let (file, block) = (self.bell.clone(), Block::small(size_of::<u64>()));
             let part = 0..size_of::<u64>();
@@ -261,7 +250,8 @@ impl Core {
         if self.take_woken() {
             return Wait::Look;
         }
-        let next = self.timers.borrow().next();
+        let held = if let NextTurn::At(then) = next_turn { Some(then) } else { None };
+        let next = self.timers.borrow().next().into_iter().chain(held).min();
         next.map_or(Wait::Forever, Wait::Until)
     }
 

@@ -228,14 +228,15 @@ impl Queue {
         Core::current().queues.borrow_mut().set_share(self.0, share);
     }
 
-    /// Has this queue give way to another: it gets no more than its share beside that one, also
-    /// when the other has nothing more to do in a turn, until input has been looked for.
+    /// From the next turn on its tasks have `percent`, 1 to 99, of the time that they and those of
+    /// `favoured` take, however often these wait; all they want while `favoured` is quiet. A step
+    /// is never interrupted: one that was too long is made up for.
     ///
     /// # Panics
     ///
     /// Outside of an executor.
-    pub fn give_way(self, other: Self) {
-        Core::current().queues.borrow_mut().give_way(self.0, other.0);
+    pub fn ration(self, favoured: Self, percent: u8) {
+        Core::current().queues.borrow_mut().ration(self.0, favoured.0, percent);
     }
 
     /// Starts `future` as a task of this queue, which must be one of the running executor.

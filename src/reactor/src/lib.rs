@@ -85,6 +85,7 @@ mod operation;
 mod operations;
 mod pending;
 mod queues;
+mod ration;
 mod refusal;
 mod ring;
 mod slab;

@@ -1,9 +1,10 @@
 //! Which task is next. Tasks that are ready wait in queues; the queues share the executor's time by
 //! weights. Pure: what a task has taken is told, and no clock is read.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::groups::Groups;
+use crate::ration::Ration;
 use crate::slab::Key;
 
 /// Which tasks a task takes turns with.
@@ -19,10 +20,7 @@ pub(crate) struct Lane {
 /// Each queue has a virtual time, which goes on by the time its tasks take, divided by its share;
 /// the queue that is furthest behind is next. So queues that all have work get time in proportion
 /// to their shares, measured over all their tasks, however much one task takes at once; and a queue
-/// alone gets everything. Within a queue, [`Groups`] take turns.
-///
-/// A queue may give way to another: it gets no more than its share beside that one also when the
-/// other has nothing more to do in this turn, until input has been looked for.
+/// alone gets everything, but for one on a [`Ration`]. Within a queue, [`Groups`] take turns.
 #[derive(Debug)]
 pub(crate) struct Queues {
     queues: Vec<State>,
@@ -38,23 +36,38 @@ struct State {
     /// Nanoseconds of tasks, times [`SCALE`], divided by the share.
     virtual_time: u64,
     tasks: Groups,
+    /// Of its tasks in this turn.
+    taken: Duration,
+    /// What may be taken in this turn; none: as much as comes.
+    allowed: Option<Duration>,
+    ration: Option<Ration>,
     /// Since it was last asked for.
     runtime: Duration,
-    /// In this turn, and in the one before.
-    turns: [Duration; 2],
-    /// The queue that it gives way to.
-    gives_way_to: Option<u32>,
+}
+
+impl State {
+    fn may_run(&self) -> bool {
+        !self.tasks.is_empty() && !self.has_had_its_ration()
+    }
+
+    fn has_had_its_ration(&self) -> bool {
+        self.allowed.is_some_and(|allowed| self.taken >= allowed)
+    }
+}
+
+/// When the next turn is due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NextTurn {
+    /// Tasks are ready.
+    Now,
+    /// All tasks that are ready are held back until then, or until others are ready.
+    At(Instant),
+    /// No task is ready.
+    WhenWoken,
 }
 
 /// Keeps the division by the share from losing what short tasks take.
 const SCALE: u64 = 256;
-
-/// Who has worked for less than this in a turn has nothing to do: that is a command or two.
-const QUIET: Duration = Duration::from_micros(50);
-
-/// How far a queue that gives way may be ahead of its share, by its own time: one step may take
-/// long, and is not held against the queue for longer.
-const AHEAD_MAX: Duration = Duration::from_millis(2);
 
 impl Queues {
     /// None.
@@ -68,9 +81,10 @@ impl Queues {
             share: share.max(1),
             virtual_time: self.front,
             tasks: Groups::default(),
+            taken: Duration::ZERO,
+            allowed: None,
+            ration: None,
             runtime: Duration::ZERO,
-            turns: [Duration::ZERO; 2],
-            gives_way_to: None,
         };
         self.queues.push(state);
         u32::try_from(self.queues.len() - 1).unwrap_or(u32::MAX)
@@ -83,44 +97,31 @@ impl Queues {
         }
     }
 
-    /// Has a queue give way to another one.
-    pub(crate) fn give_way(&mut self, queue: u32, other: u32) {
+    /// Gives a queue rations from the next turn on: `percent`, 1 to 99, of the time that it and
+    /// `favoured` take, unless that one is quiet.
+    pub(crate) fn ration(&mut self, queue: u32, favoured: u32, percent: u8) {
         if let Some(state) = self.queues.get_mut(queue as usize) {
-            state.gives_way_to = Some(other);
+            state.ration = Some(Ration::new(favoured, percent));
         }
     }
 
-    /// Input has been looked for.
-    pub(crate) fn begin_turn(&mut self) {
-        for state in &mut self.queues {
-            state.turns = [Duration::ZERO, state.turns[0]];
+    /// A turn of this length begins `now`.
+    pub(crate) fn begin_turn(&mut self, now: Instant, budget: Duration) {
+        for index in 0..self.queues.len() {
+            let Some(mut ration) = self.queues[index].ration.take() else { continue };
+            let favoured = self.queues.get(ration.favoured as usize);
+            let (used, waiting) = favoured
+                .map_or((Duration::ZERO, false), |state| (state.taken, !state.tasks.is_empty()));
+            let state = &mut self.queues[index];
+            state.allowed = Some(ration.renew(now, (used, waiting), state.taken, budget));
+            state.ration = Some(ration);
         }
-        for queue in 0..self.queues.len() {
-            let Some(other) = self.gives_way_to(queue) else { continue };
-            let (quiet, reached) = (other.turns[1] < QUIET, other.virtual_time.max(self.front));
-            let state = &mut self.queues[queue];
-            let most = if quiet { Duration::ZERO } else { AHEAD_MAX };
-            let most = reached.saturating_add(cost(most, state.share));
-            state.virtual_time = state.virtual_time.min(most);
-        }
+        self.queues.iter_mut().for_each(|state| state.taken = Duration::ZERO);
     }
 
-    fn gives_way_to(&self, queue: usize) -> Option<&State> {
-        let other = self.queues[queue].gives_way_to?;
-        self.queues.get(other as usize)
-    }
-
-    /// Whether its tasks have to wait for another queue's, though those may have nothing to do.
-    fn has_to_wait(&self, queue: usize) -> bool {
-        self.gives_way_to(queue).is_some_and(|other| {
-            other.turns[0] >= QUIET && self.queues[queue].virtual_time > other.virtual_time
-        })
-    }
-
-    /// Whether all tasks that are ready have to wait until input has been looked for.
-    pub(crate) fn all_wait(&self) -> bool {
-        (0..self.queues.len())
-            .all(|queue| self.queues[queue].tasks.is_empty() || self.has_to_wait(queue))
+    /// Whether a queue has had what it may take in this turn.
+    pub(crate) fn has_had_its_ration(&self, queue: u32) -> bool {
+        self.queues.get(queue as usize).is_some_and(State::has_had_its_ration)
     }
 
     /// The task is ready, and goes to the end of its lane.
@@ -134,14 +135,11 @@ impl Queues {
         self.ready += 1;
     }
 
-    /// Takes out the task that is next, and says from which queue. None also when those that are
-    /// ready have to give way until the next turn.
+    /// Takes out the task that is next in this turn, and says from which queue.
     pub(crate) fn pop(&mut self) -> Option<(u32, Key)> {
-        let busy = (0..self.queues.len())
-            .filter(|queue| !self.queues[*queue].tasks.is_empty() && !self.has_to_wait(*queue));
+        let busy = self.queues.iter_mut().zip(0..).filter(|(state, _)| state.may_run());
         // The first of equals: `min_by_key` keeps the order of the queues.
-        let index = busy.min_by_key(|queue| self.queues[*queue].virtual_time)?;
-        let (state, queue) = (&mut self.queues[index], u32::try_from(index).unwrap_or(u32::MAX));
+        let (state, queue) = busy.min_by_key(|(state, _)| state.virtual_time)?;
         let task = state.tasks.pop()?;
         self.front = self.front.max(state.virtual_time);
         self.ready -= 1;
@@ -151,10 +149,11 @@ impl Queues {
     /// A task of the queue has run for `span`.
     pub(crate) fn charge(&mut self, queue: u32, span: Duration) {
         let Some(state) = self.queues.get_mut(queue as usize) else { return };
-        let cost = cost(span, state.share);
+        let nanoseconds = u64::try_from(span.as_nanos()).unwrap_or(u64::MAX / SCALE).max(1);
+        let cost = nanoseconds.saturating_mul(SCALE) / u64::from(state.share);
         state.virtual_time = state.virtual_time.saturating_add(cost);
+        state.taken += span;
         state.runtime += span;
-        state.turns[0] += span;
         state.tasks.charge(span);
     }
 
@@ -166,16 +165,16 @@ impl Queues {
             .unwrap_or_default()
     }
 
-    /// Whether no task is ready.
-    pub(crate) const fn is_empty(&self) -> bool {
-        self.ready == 0
+    /// Whether tasks are ready for the next turn.
+    pub(crate) fn next_turn(&self) -> NextTurn {
+        if self.ready == 0 {
+            return NextTurn::WhenWoken;
+        }
+        let ready = self.queues.iter().filter(|state| !state.tasks.is_empty());
+        let held = ready.map(|state| state.ration.as_ref().and_then(|ration| ration.held_until));
+        // One that is not held comes first.
+        held.min().flatten().map_or(NextTurn::Now, NextTurn::At)
     }
-}
-
-/// By how much a virtual time goes on.
-fn cost(span: Duration, share: u32) -> u64 {
-    let nanoseconds = u64::try_from(span.as_nanos()).unwrap_or(u64::MAX / SCALE).max(1);
-    nanoseconds.saturating_mul(SCALE) / u64::from(share)
 }
 
 #[cfg(test)]
@@ -269,62 +268,50 @@ mod tests {
         assert!(got[0] >= 890 && got[1] >= 90, "{got:?}");
     }
 
-    /// One that is asked for a step in each turn, and so has nothing to do in between, beside one
-    /// with work without end.
+    /// Favoured tasks that sleep for a moment after each step, and others that are always ready
+    /// and take longer.
     #[test]
-    fn who_gives_way_keeps_to_its_share_also_when_nobody_else_is_ready() {
-        for (gives_way, least, most) in [(true, 8, 10), (false, 0, 1)] {
-            let mut queues = Queues::new();
-            let [favoured, paced] = [90, 10].map(|share| queues.add(share));
-            if gives_way {
-                queues.give_way(paced, favoured);
-            }
-            let [a, b] = tasks();
-            queues.push(lane(paced), b);
-            let mut got = [0_u64; 2];
-            for _ in 0..2_000 {
-                queues.begin_turn();
+    fn rations_hold_beside_a_queue_that_sleeps_now_and_then() {
+        let mut queues = Queues::new();
+        let [favoured, other] = [90, 10].map(|share| queues.add(share));
+        queues.ration(other, favoured, 10);
+        let ([a, b], budget) = (tasks(), Duration::from_micros(250));
+        queues.push(lane(other), b);
+        let (mut now, mut got) = (crate::clock::now(), [Duration::ZERO; 2]);
+        let mut due = now;
+        while got[0] < Duration::from_millis(500) {
+            if due <= now {
                 queues.push(lane(favoured), a);
-                let mut spent = 0;
-                while spent < 250 {
-                    let Some((queue, key)) = queues.pop() else { break };
-                    queues.charge(queue, Duration::from_micros(100));
-                    (spent, got[queue as usize]) = (spent + 100, got[queue as usize] + 1);
-                    if key == b {
-                        queues.push(lane(paced), b);
-                    }
+                due += Duration::from_secs(1);
+            }
+            queues.begin_turn(now, budget);
+            let start = now;
+            while now - start < budget
+                && let Some((queue, key)) = queues.pop()
+            {
+                let step = Duration::from_micros(if queue == favoured { 100 } else { 120 });
+                queues.charge(queue, step);
+                now += step;
+                got[queue as usize] += step;
+                if queue == favoured {
+                    due = now + Duration::from_micros(20);
+                } else {
+                    queues.push(lane(other), key);
                 }
             }
-            let ratio = got[0] / got[1];
-            assert!((least..=most).contains(&ratio), "{got:?}");
+            match queues.next_turn() {
+                NextTurn::Now => {}
+                NextTurn::At(then) => now = now.max(due.min(then)),
+                NextTurn::WhenWoken => unreachable!("the other one is always ready"),
+            }
         }
-    }
-
-    #[test]
-    fn who_gives_way_is_free_in_a_quiet_turn_whatever_it_took() {
-        let mut queues = Queues::new();
-        let [favoured, paced] = [90, 10].map(|share| queues.add(share));
-        queues.give_way(paced, favoured);
-        let [a, b] = tasks();
-        for _ in 0..3 {
-            queues.begin_turn();
-            queues.push(lane(paced), b);
-            assert_eq!(queues.pop(), Some((paced, b)));
-            queues.charge(paced, Duration::from_secs(1));
-        }
-        queues.push(lane(favoured), a);
-        queues.push(lane(paced), b);
-        queues.begin_turn();
-        assert_eq!(queues.pop(), Some((favoured, a)));
-        queues.charge(favoured, Duration::from_micros(200));
-        // It is not ahead yet; then it has to wait, until a turn without the other.
-        assert_eq!(queues.pop(), Some((paced, b)));
-        queues.charge(paced, Duration::from_millis(1));
-        queues.push(lane(paced), b);
-        assert_eq!((queues.pop(), queues.is_empty(), queues.all_wait()), (None, false, true));
-        queues.begin_turn();
-        assert!(!queues.all_wait());
-        assert_eq!(queues.pop(), Some((paced, b)));
+        let share = got[1].as_secs_f64() / (got[0] + got[1]).as_secs_f64();
+        assert!((0.09..=0.11).contains(&share), "{share} of the time");
+        // Nobody is favoured any more: after a moment it is all its own.
+        queues.begin_turn(now, budget);
+        queues.begin_turn(now + budget, budget);
+        assert_eq!(queues.pop(), Some((other, b)));
+        assert!(!queues.has_had_its_ration(other));
     }
 
     #[test]
@@ -333,8 +320,8 @@ mod tests {
         let queue = queues.add(0);
         let keys = tasks::<3>();
         keys.iter().for_each(|key| queues.push(lane(queue), *key));
-        assert!(!queues.is_empty());
+        assert_eq!(queues.next_turn(), NextTurn::Now);
         let order: Vec<_> = std::iter::from_fn(|| queues.pop()).map(|(_, key)| key).collect();
-        assert_eq!((order, queues.is_empty()), (keys.to_vec(), true));
+        assert_eq!((order, queues.next_turn()), (keys.to_vec(), NextTurn::WhenWoken));
     }
 }

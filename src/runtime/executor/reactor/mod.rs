@@ -96,7 +96,7 @@ pub(in crate::runtime) async fn give_way() {
 /// The time of a step is its queue's, whoever ends what: there is nothing to do.
 pub(in crate::runtime) const fn end_turn() {}
 
-/// As [`crate::runtime::Pacer`]: two shares, and the budget of a turn.
+/// As [`crate::runtime::Pacer`]: two shares, a ration, and the budget of a turn.
 #[derive(Debug)]
 pub(in crate::runtime) struct Pacer {
     /// Tasks that have asked for a turn and not got it.
@@ -109,7 +109,7 @@ impl Pacer {
     pub(in crate::runtime) fn new(paced: Queue, favoured: Queue, percent: u8) -> Self {
         paced.set_share(percent);
         favoured.set_share(100 - percent);
-        paced.0.give_way(favoured.0);
+        paced.0.ration(favoured.0, percent);
         Self { waiting: Cell::new(0) }
     }
 
