@@ -246,9 +246,10 @@ fn a_resumed_data_connection_of_tls12_is_given_no_ticket() {
             let (mut inbound, mut out) = (RecvBuffer::new(), Vec::new());
             inbound.extend_from_slice(&sent(&mut data));
             handshake.advance(&mut inbound, &mut out).unwrap();
-            // ServerHello, then a NewSessionTicket or at once ChangeCipherSpec, Finished.
+            // ServerHello, then a NewSessionTicket or at once ChangeCipherSpec. What follows is
+            // sealed, and may begin with any octet.
             let (mut rest, mut records) = (&out[..], Vec::new());
-            while let [kind, _, _, high, low, body @ ..] = rest {
+            while let [kind @ 22, _, _, high, low, body @ ..] = rest {
                 let length = usize::from(*high) << 8 | usize::from(*low);
                 records.push((*kind, body[0]));
                 rest = &body[length..];
