@@ -420,7 +420,8 @@ fn errors_of_form() {
             "ringftpd.toml:4: storage.failed_uploads: unknown key; known here: failed_upload, \
              durability, leftover_age, hash_uploads",
             "ringftpd.toml:5: stroage: unknown key; known here: listen, shards, tls, policy, \
-             passive, limits, storage, log, metrics, process, directories, anonymous, users",
+             passive, limits, storage, log, metrics, control, process, directories, anonymous, \
+             users",
         ],
     );
     check_errors("log = 1", &["ringftpd.toml:3: log: expected a table, written as [log]"]);
