@@ -48,14 +48,17 @@ pub(crate) fn resident_most_kib(pid: u32) -> u64 {
 
 /// Effective user id of every thread.
 pub(crate) fn thread_uids(pid: u32) -> Vec<[u32; 4]> {
-    let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
-    tasks.map(|task| ids(&task.unwrap().path().join("status"), "Uid:")).collect()
+    threads(pid).iter().map(|text| ids(text, "Uid:")).collect()
 }
 
 /// Group ids (real, effective, saved, filesystem) of every thread.
 pub(crate) fn thread_gids(pid: u32) -> Vec<[u32; 4]> {
-    let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
-    tasks.map(|task| ids(&task.unwrap().path().join("status"), "Gid:")).collect()
+    threads(pid).iter().map(|text| ids(text, "Gid:")).collect()
+}
+
+/// Whether every thread stands still by SIGSTOP, which takes a while to reach those that run.
+pub(crate) fn are_stopped(pid: u32) -> bool {
+    threads(pid).iter().all(|text| field(text, "State:") == "T")
 }
 
 /// CPU time used so far, in clock ticks (1/100 s on every Linux of interest).
@@ -86,8 +89,14 @@ fn links(pid: u32) -> Vec<PathBuf> {
     entries.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok()).collect()
 }
 
-fn ids(path: &std::path::Path, key: &str) -> [u32; 4] {
-    let text = fs::read_to_string(path).unwrap();
+/// What each thread's `status` says.
+fn threads(pid: u32) -> Vec<String> {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    // One may end between the listing and the look.
+    tasks.filter_map(|task| fs::read_to_string(task.ok()?.path().join("status")).ok()).collect()
+}
+
+fn ids(text: &str, key: &str) -> [u32; 4] {
     let line = text.lines().find_map(|line| line.strip_prefix(key)).unwrap();
     let ids: Vec<u32> = line.split_whitespace().map(|id| id.parse().unwrap()).collect();
     ids.try_into().unwrap()

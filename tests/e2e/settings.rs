@@ -7,9 +7,9 @@ use std::time::Duration;
 use rustix::process::Signal;
 use rustls::{CipherSuite, NamedGroup, ProtocolVersion};
 
-use crate::process::first_cpu;
+use crate::process::{are_stopped, first_cpu};
 use crate::support::client::pasv_address;
-use crate::support::wait::pause;
+use crate::support::wait::{pause, wait_until};
 use crate::support::{Client, Listener, Server};
 
 #[test]
@@ -31,6 +31,7 @@ fn as_many_wait_as_the_backlog_says() {
     let server = Server::builder().toml(&config).start();
     let address = server.address(Listener::Implicit);
     server.signal(Signal::STOP);
+    wait_until("every thread to stand still", || are_stopped(server.pid()));
     let connect = |_| TcpStream::connect_timeout(&address, Duration::from_millis(300)).ok();
     let _clients: Vec<_> = (0..8).filter_map(connect).collect();
     let waiting = accept_queue(address.port());
