@@ -52,18 +52,8 @@ mod tests {
         poll_once,
         testing::{on_shard, pause},
     };
-    use std::{
-        io::Write,
-        net::{TcpListener, TcpStream},
-    };
-
-    fn pair() -> (TcpStream, TcpStream) {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        let (server, _) = listener.accept().unwrap();
-        server.set_nonblocking(true).unwrap();
-        (server, client)
-    }
+    use crate::sys::socket::pair;
+    use std::io::Write;
 
     /// Neither octets nor the end of what the peer sends are a failure, whether they come before
     /// the wait or during it; a reset is.

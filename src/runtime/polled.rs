@@ -145,22 +145,15 @@ mod tests {
         poll_once, race,
         testing::{alone, eventually, on_shard, open_files, pause},
     };
+    use crate::sys::socket::pair;
     use std::{
         io::{Read, Write},
-        net::{TcpListener, TcpStream},
+        net::TcpStream,
     };
 
     /// Waits until the socket takes octets or has failed.
     async fn room(watched: &Watched) {
         std::future::poll_fn(|cx| watched.poll_writable(cx)).await.unwrap();
-    }
-
-    fn pair() -> (TcpStream, TcpStream) {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        let (server, _) = listener.accept().unwrap();
-        server.set_nonblocking(true).unwrap();
-        (server, client)
     }
 
     fn fill(mut socket: &TcpStream) -> usize {

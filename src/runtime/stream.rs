@@ -279,16 +279,15 @@ mod tests {
         poll_once, race,
         testing::{eventually, on_shard, pause},
     };
-    use crate::sys::socket::set_low_water;
+    use crate::sys::socket::{self, set_low_water};
     use std::{
         io::{Read, Write},
-        net::{Shutdown, TcpListener, TcpStream},
+        net::{Shutdown, TcpStream},
     };
 
     fn pair() -> (Stream, TcpStream) {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        let (accepted, peer) = listener.accept().unwrap();
+        let (accepted, client) = socket::pair();
+        let peer = client.local_addr().unwrap();
         (Stream::adopt(accepted, peer), client)
     }
 

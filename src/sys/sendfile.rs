@@ -72,16 +72,8 @@ const CACHESTAT_FIELDS: usize = 5;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sys::socket::pair;
     use std::io::{Read, Seek, Write};
-    use std::net::{TcpListener, TcpStream};
-
-    fn pair() -> (TcpStream, TcpStream) {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        let (server, _) = listener.accept().unwrap();
-        server.set_nonblocking(true).unwrap();
-        (server, client)
-    }
 
     #[test]
     fn sends_from_the_offset_to_the_end() {

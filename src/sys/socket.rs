@@ -270,6 +270,16 @@ fn unless_gone(result: rustix::io::Result<()>) -> io::Result<()> {
     }
 }
 
+/// A connection over loopback, for tests: the server's end, non-blocking, and the client's.
+#[cfg(test)]
+pub(crate) fn pair() -> (std::net::TcpStream, std::net::TcpStream) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (server, _) = listener.accept().unwrap();
+    server.set_nonblocking(true).unwrap();
+    (server, client)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

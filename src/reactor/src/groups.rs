@@ -15,13 +15,12 @@ use crate::slab::Key;
 /// Within a group it is first come, first served.
 #[derive(Debug, Default)]
 pub(crate) struct Groups {
-    /// Those with a task that is ready or runs.
-    active: HashMap<u64, Active>,
-    /// Those with a task that is ready, but for the one whose task runs: by virtual time, by the
-    /// order in which they came.
+    /// Those with a task that is ready, but for the one whose task runs.
+    waiting: HashMap<u64, Active>,
+    /// The same by virtual time, and by the order in which they came.
     order: BinaryHeap<Reverse<(u64, u64, u64)>>,
     /// Whose task was taken and has not been charged yet.
-    running: Option<u64>,
+    running: Option<(u64, Active)>,
     /// The virtual time of the group that was last taken from: one that wakes begins here.
     front: u64,
     came: u64,
@@ -42,51 +41,52 @@ const SPARE_MAX: usize = 64;
 impl Groups {
     /// The task is ready, and goes to the end of its group.
     pub(crate) fn push(&mut self, group: u64, task: Key) {
-        let (front, spare) = (self.front, &mut self.spare);
-        let mut is_new = false;
-        let active = self.active.entry(group).or_insert_with(|| {
-            is_new = true;
-            Active { virtual_time: front, tasks: spare.pop().unwrap_or_default() }
-        });
-        active.tasks.push_back(task);
-        if is_new {
-            self.await_turn(group, front);
+        match (&mut self.running, self.waiting.get_mut(&group)) {
+            (Some((running, active)), _) if *running == group => active.tasks.push_back(task),
+            (_, Some(active)) => active.tasks.push_back(task),
+            _ => {
+                let mut tasks = self.spare.pop().unwrap_or_default();
+                tasks.push_back(task);
+                self.await_turn(group, Active { virtual_time: self.front, tasks });
+            }
         }
     }
 
     /// Takes out the task that is next.
     pub(crate) fn pop(&mut self) -> Option<Key> {
         self.charge(Duration::ZERO);
-        let Reverse((virtual_time, _, group)) = self.order.pop()?;
-        self.front = self.front.max(virtual_time);
-        self.running = Some(group);
-        self.active.get_mut(&group)?.tasks.pop_front()
+        let Reverse((_, _, group)) = self.order.pop()?;
+        let mut active = self.waiting.remove(&group)?;
+        self.front = self.front.max(active.virtual_time);
+        let task = active.tasks.pop_front();
+        self.running = Some((group, active));
+        task
     }
 
     /// The task that was last taken out has run for `span`.
     pub(crate) fn charge(&mut self, span: Duration) {
-        let Some(group) = self.running.take() else { return };
-        let Some(active) = self.active.get_mut(&group) else { return };
+        let Some((group, mut active)) = self.running.take() else { return };
         if active.tasks.is_empty() {
-            let idle = self.active.remove(&group).map(|active| active.tasks);
-            self.spare.extend(idle.filter(|_| self.spare.len() < SPARE_MAX));
+            if self.spare.len() < SPARE_MAX {
+                self.spare.push(active.tasks);
+            }
             return;
         }
         let nanoseconds = u64::try_from(span.as_nanos()).unwrap_or(u64::MAX).max(1);
         active.virtual_time = active.virtual_time.saturating_add(nanoseconds);
-        let virtual_time = active.virtual_time;
-        self.await_turn(group, virtual_time);
+        self.await_turn(group, active);
     }
 
     /// Whether no task is ready.
     pub(crate) fn is_empty(&self) -> bool {
-        let behind = self.running.and_then(|group| self.active.get(&group));
-        self.order.is_empty() && behind.is_none_or(|active| active.tasks.is_empty())
+        let behind = self.running.as_ref().is_some_and(|(_, active)| !active.tasks.is_empty());
+        self.waiting.is_empty() && !behind
     }
 
-    fn await_turn(&mut self, group: u64, virtual_time: u64) {
+    fn await_turn(&mut self, group: u64, active: Active) {
         self.came += 1;
-        self.order.push(Reverse((virtual_time, self.came, group)));
+        self.order.push(Reverse((active.virtual_time, self.came, group)));
+        self.waiting.insert(group, active);
     }
 }
 
@@ -157,6 +157,6 @@ mod tests {
             assert!(groups.is_empty());
             assert_eq!(groups.pop(), None);
         }
-        assert_eq!((groups.active.len(), groups.order.len(), groups.spare.len()), (0, 0, 1));
+        assert_eq!((groups.waiting.len(), groups.order.len(), groups.spare.len()), (0, 0, 1));
     }
 }
