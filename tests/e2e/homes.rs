@@ -113,6 +113,30 @@ fn a_log_in_sees_the_directory_that_is_there() {
     assert_eq!(counter(&log, "logins_failed"), 0, "a right proof is no failed log-in: {log}");
 }
 
+/// A log-in that is refused holds no directory, whose file system could not be unmounted.
+#[test]
+fn a_refused_log_in_holds_no_home() {
+    let config = one_shard() + "[limits]\nsessions_per_user = 1";
+    let server = Server::builder().toml(&config).start();
+    let (home, old) = (server.root(), server.scratch().join("old"));
+    let first = Client::implicit(&server).login();
+    let mut refused = Client::implicit(&server);
+    refused.expect("USER alice", 331);
+    assert_ne!(refused.cmd("PASS secret").code, 230);
+    first.quit();
+    fs::rename(&home, &old).unwrap();
+    make(&home, "second");
+    // It finds the other one.
+    wait_until("alice's place", || {
+        let mut third = Client::implicit(&server);
+        third.expect("USER alice", 331);
+        third.cmd("PASS secret").code == 230
+    });
+    wait_until("nobody holds the old directory", || !leads_below(server.pid(), &old));
+    drop(refused);
+    server.stop();
+}
+
 /// A mount over the home, and its end.
 #[test]
 fn a_home_that_is_mounted_over() {

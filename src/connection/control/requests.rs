@@ -62,11 +62,11 @@ impl Control {
 
     pub(super) fn identify(&mut self, user: &[u8]) {
         let state = self.context.state();
-        self.asked = Some(state.clone());
         let account = homes::account_of(&state.users, self.certificate.as_ref(), user);
         let Some(account) = account else {
             return self.answers.push_back(Input::Identified(Ok(None)));
         };
+        self.asked = Some(state.clone());
         let (found, sender) = (self.found_home.clone(), self.sender.clone());
         self.request = Some(spawn(async move {
             let result = homes::seek(&state.homes, Ok(account), &found).await.map(Some);
@@ -112,7 +112,7 @@ impl Control {
             Ok(listener) => {
                 let address = listener.advertised(self.context.settings().passive.address);
                 self.passive = Some(listener);
-                self.passive_until = clock::now() + self.context.policy().data_timeout;
+                self.passive_until = clock::now() + self.policy.data_timeout;
                 Ok(address)
             }
             Err(error) => {
@@ -157,7 +157,7 @@ impl Control {
         let context = &self.context;
         DataTls {
             server: self.tls.clone(),
-            policy: self.tls_policy.clone(),
+            policy: self.policy.clone(),
             counters: context.counters.clone(),
             in_progress: context.gauges.handshakes.clone(),
             session: self.tls_session.clone(),

@@ -91,9 +91,17 @@ impl Control {
             self.transfer = None;
         }
         let input = match input {
-            Input::Authenticated(Ok(account)) => Input::Authenticated(self.enter_user(account)),
+            Input::Authenticated(proved) => {
+                let asked = self.asked.take();
+                Input::Authenticated(proved.and_then(|account| self.enter_user(account, asked)))
+            }
             Input::Identified(Ok(Some(account))) => {
-                Input::Identified(self.enter_user(account).map(Some))
+                let asked = self.asked.take();
+                Input::Identified(self.enter_user(account, asked).map(Some))
+            }
+            Input::Identified(refused) => {
+                self.asked = None;
+                Input::Identified(refused)
             }
             input => input,
         };
@@ -201,7 +209,7 @@ impl Control {
         if self.out.is_empty() {
             return true;
         }
-        let deadline = clock::now() + self.context.policy().stall_timeout;
+        let deadline = clock::now() + self.policy.stall_timeout;
         let sent = timeout_at(deadline, self.stream.write_all(&self.out)).await;
         self.out.clear();
         if !matches!(sent, Ok(Ok(()))) {
@@ -250,7 +258,7 @@ impl Control {
 
     pub(super) fn start_tls(&mut self, host: Option<&str>) -> Result<(), TlsError> {
         let state = self.context.state();
-        (self.tls, self.tls_policy) = (state.tls.clone(), state.policy.clone());
+        (self.tls, self.policy) = (state.tls.clone(), state.policy.clone());
         // Data connections can no longer resume the TLS session of an earlier log-in (REIN).
         self.tls_session = ControlSession::new()?;
         self.proof = Rc::default();

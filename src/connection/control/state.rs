@@ -64,8 +64,8 @@ pub(super) struct Control {
     /// The certificates and rules of TLS on this connection and on its data connections, whatever
     /// a reload brings meanwhile: clients compare the certificates of both.
     pub(super) tls: Arc<ServerTls>,
-    /// What is asked of data connections; it goes with `tls`.
-    pub(super) tls_policy: Arc<Policy>,
+    /// The rules of this connection and of its data connections, of when `tls` was.
+    pub(super) policy: Arc<Policy>,
     /// The control session that data connections resume.
     pub(super) tls_session: Arc<ControlSession>,
     /// What data connections must prove.
@@ -134,7 +134,7 @@ impl Control {
             local: accepted.local,
             session: Session::new(clock::now(), start),
             tls: state.tls.clone(),
-            tls_policy: policy,
+            policy,
             tls_session: ControlSession::new()?,
             proof: Rc::default(),
             wire: Wire::Clear,
@@ -176,13 +176,20 @@ impl Control {
         }
     }
 
-    pub(super) fn enter_user(&mut self, account: Account) -> Result<Account, AuthenticationError> {
+    /// Enters `account`, as it was in the state `asked`.
+    pub(super) fn enter_user(
+        &mut self,
+        account: Account,
+        asked: Option<Rc<State>>,
+    ) -> Result<Account, AuthenticationError> {
         self.leave_user();
-        self.home = self.found_home.take();
+        // Not kept when the log-in is refused: a file system with a directory that is held cannot
+        // be unmounted.
+        let home = self.found_home.take();
         // A reload may have come while the password was checked: what it was checked against may
         // be no account any more, or another.
         let now = self.context.state();
-        let since = self.asked.take().and_then(|asked| asked.users.since(&account.name));
+        let since = asked.and_then(|asked| asked.users.since(&account.name));
         if since.is_none() || since != now.users.since(&account.name) {
             return Err(AuthenticationError::Rejected);
         }
@@ -190,7 +197,7 @@ impl Control {
         if !self.context.enter_user(&account.name) {
             return Err(AuthenticationError::TooManySessions);
         }
-        self.user = Some(account.name.clone());
+        (self.user, self.home) = (Some(account.name.clone()), home);
         self.ports.enter(Some(&account.name));
         self.logged_in = Some(self.context.gauges.sessions_logged_in.hold());
         self.take_turns();
