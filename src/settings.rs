@@ -286,7 +286,7 @@ start Metrics {
 [control]
 start Control {
     /// Where `ringftpd ctl` finds the server: a socket for its user and root alone, or "off". A
-    /// server without a configuration file has none unless it is asked for.
+    /// server without a configuration file has none.
     socket: Option<String> = None,
         unset "ctl.sock in the service's runtime directory, else in /run/ringftpd (root) or \
                $XDG_RUNTIME_DIR/ringftpd",

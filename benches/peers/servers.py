@@ -274,7 +274,9 @@ class Ringftpd(Server):
         process = f'[process]\nuser = "{self.place.user.pw_name}"' if am_root() else ""
         config = self.config("ringftpd.toml", PROCESS=process)
         command = [self.binary, "serve", "--config", config, "--state-dir", self.directory]
-        child = self.spawn(*command, stdout=subprocess.PIPE, text=True)
+        # Of its control socket, which two builds could not share.
+        environment = {**os.environ, "RUNTIME_DIRECTORY": str(self.directory)}
+        child = self.spawn(*command, stdout=subprocess.PIPE, text=True, env=environment)
         for line in child.stdout:
             words = line.split()
             if words[:1] == ["listening"]:

@@ -1,5 +1,5 @@
-//! `ringload`: the client role of MS-FTPS as a load generator. It shares no code with the server,
-//! so that a shared misreading of a standard cannot cancel out.
+//! `ringload`: the client role of MS-FTPS as a load generator. It shares no code with the server
+//! but the executor under both, so that a shared misreading of a standard cannot cancel out.
 //!
 //! Layers, each importing only those before it: `sys`, `units` · `measure`, `verify` · `plan` ·
 //! `engine` (the executor) · `client` (protocol) · `workload` · `report`, `slo`, `compare`,

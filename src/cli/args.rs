@@ -85,7 +85,8 @@ pub(super) enum Command {
 /// What is asked of a running server, and where.
 #[derive(Clone, Debug, Args)]
 pub(super) struct CtlArguments {
-    /// The server's `control.socket` [default: as there]
+    /// The server's `control.socket` [default: ctl.sock in $RUNTIME_DIRECTORY, else in
+    /// /run/ringftpd (root) or $XDG_RUNTIME_DIR/ringftpd]
     #[arg(long, value_name = "PATH", global = true)]
     pub(super) socket: Option<PathBuf>,
     #[command(subcommand)]

@@ -40,7 +40,7 @@ pub(super) fn run(arguments: &ServeArguments) -> ExitCode {
     let warnings = match examine(&config, tls_setup::check(&config), &available, shards) {
         Ok(warnings) => warnings.into_iter().chain(room.warning),
         Err(problems) => {
-            let lines = problems.iter().map(|(key, message)| format!("{key}: {message}"));
+            let lines = problems.into_iter().map(tls_setup::said);
             return fail(lines.collect::<Vec<_>>().join("\n"));
         }
     };

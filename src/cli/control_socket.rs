@@ -16,6 +16,7 @@ use rustix::process::{geteuid, umask};
 use serde_json::{Value, json};
 
 use super::reload::{Reloaded, Request};
+use super::{ACCEPT_PAUSE, shards, start_thread};
 use crate::clock;
 use crate::config::{FileText, Problem};
 use crate::runtime::remote::RemoteSender;
@@ -30,9 +31,6 @@ const CLIENT_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// How long a reload may take until its client is told that it goes on.
 const RELOAD_TIME_MAX: Duration = Duration::from_secs(60);
-
-/// How long a shard may take to tell its figures.
-const SHARD_TIME_MAX: Duration = Duration::from_secs(1);
 
 /// Where the socket is when nothing says so: in the service's runtime directory, else in root's,
 /// else in the user's. `None` for a user who has none.
@@ -105,16 +103,12 @@ impl ControlSocket {
                     Ok(stream) => drop(subject.serve(&stream)),
                     Err(error) => {
                         tracing::warn!(%error, "control socket: accepting pauses");
-                        thread::park_timeout(Duration::from_secs(1));
+                        thread::park_timeout(ACCEPT_PAUSE);
                     }
                 }
             }
         };
-        thread::Builder::new()
-            .name("control".to_owned())
-            .spawn(serve)
-            .map(drop)
-            .map_err(|error| format!("cannot start a thread: {error}"))
+        start_thread("control", serve)
     }
 }
 
@@ -172,14 +166,7 @@ impl Subject {
     }
 
     fn status(&self) -> Value {
-        let deadline = clock::now() + SHARD_TIME_MAX;
-        let (asker, answers) = mpsc::sync_channel(self.shards.len());
-        for shard in &self.shards {
-            let _ = shard.send(Message::Count(asker.clone()));
-        }
-        drop(asker);
-        let next = || answers.recv_timeout(deadline.saturating_duration_since(clock::now())).ok();
-        let figures: Vec<Figures> = std::iter::from_fn(next).take(self.shards.len()).collect();
+        let figures = shards::figures(&self.shards);
         let gauge = |figures: &Figures, name: &str| {
             let found = figures.gauges.iter().find(|(known, _)| *known == name);
             found.map_or(0, |(_, value)| *value)
@@ -208,6 +195,18 @@ fn refusal(error: String) -> Value {
 fn problem_value(problem: &Problem) -> Value {
     let Problem { file, line, key, message } = problem;
     json!({ "file": file, "line": line, "key": key, "cause": message })
+}
+
+/// The inverse, for who asked.
+pub(super) fn problem_of(value: &Value) -> Problem {
+    let word = |key: &str| value[key].as_str().unwrap_or_default().to_owned();
+    let line = value["line"].as_u64().and_then(|line| usize::try_from(line).ok());
+    Problem {
+        file: value["file"].as_str().map(PathBuf::from),
+        line: line.unwrap_or(0),
+        key: word("key"),
+        message: word("cause"),
+    }
 }
 
 fn files_of(request: &Value) -> BTreeMap<PathBuf, FileText> {

@@ -10,9 +10,11 @@ use rustix::process::geteuid;
 use serde_json::{Map, Value, json};
 
 use super::args::{CtlArguments, CtlCommand};
+use super::control_socket::{self, problem_of};
+use super::reload::{Origin, changes_text};
 use super::tls_setup::TlsTexts;
-use super::{control_socket, fail, print, report};
-use crate::config::{CertificateSource, Config, Files, Overrides};
+use super::{fail, print, report};
+use crate::config::{CertificateSource, Files, Overrides};
 
 /// Longer than a reload may take.
 const PATIENCE: Duration = Duration::from_secs(70);
@@ -60,27 +62,14 @@ fn reload(socket: &Path, as_json: bool) -> io::Result<ExitCode> {
     };
     if good {
         report("warning: ", texts("warnings").iter());
-        let changed = texts("changed");
-        let changed = if changed.is_empty() { "nothing".to_owned() } else { changed.join(", ") };
+        let changed = changes_text(&texts("changed"));
         print(format_args!("generation {}: {changed}", answer["generation"]));
         return Ok(code);
     }
-    let problems = answer["problems"].as_array().into_iter().flatten().map(problem_text);
+    let problems = answer["problems"].as_array().into_iter().flatten();
+    let problems = problems.map(|value| problem_of(value).to_string());
     report("", problems.chain(answer["error"].as_str().map(str::to_owned)));
     Ok(code)
-}
-
-/// As `check-config` has it.
-fn problem_text(problem: &Value) -> String {
-    let word = |key: &str| problem[key].as_str().unwrap_or_default();
-    let mut text = problem["file"].as_str().unwrap_or("command line").to_owned() + ":";
-    if let Some(line) = problem["line"].as_u64().filter(|line| *line > 0) {
-        text += &format!("{line}:");
-    }
-    if !word("key").is_empty() {
-        text += &format!(" {}:", word("key"));
-    }
-    text + " " + word("cause")
 }
 
 /// What the server would read, read with root's rights: it may have given those up. What cannot be
@@ -101,10 +90,7 @@ fn files_to_hand_over(socket: &Path) -> io::Result<Map<String, Value>> {
         ..Overrides::default()
     };
     let files = Files::keeping();
-    let config = match path(&origin["config"]) {
-        Some(path) => Config::load_from(&files, &path, &overrides),
-        None => Config::embedded(&overrides),
-    };
+    let config = Origin { path: path(&origin["config"]), overrides }.load(&files);
     if let Ok(config) = config
         && let CertificateSource::Files { .. } = config.certificate
     {

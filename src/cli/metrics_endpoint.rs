@@ -5,16 +5,17 @@
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use super::metrics_page::{Format, Page};
 use super::reload::Results;
+use super::{ACCEPT_PAUSE, shards, start_thread};
 use crate::clock;
 use crate::runtime::remote::RemoteSender;
-use crate::shard::{Figures, ListenError, Message};
+use crate::shard::{ListenError, Message};
 
 /// The bound socket. Nobody is served before [`Endpoint::start`].
 pub(super) struct Endpoint {
@@ -52,11 +53,7 @@ impl Endpoint {
         reloads: Arc<Results>,
     ) -> Result<(), String> {
         let source = Arc::new(Source { shards, lines_dropped, reloads });
-        thread::Builder::new()
-            .name("metrics".to_owned())
-            .spawn(move || accept(&self.listener, &source))
-            .map(drop)
-            .map_err(|error| format!("cannot start a thread: {error}"))
+        start_thread("metrics", move || accept(&self.listener, &source))
     }
 }
 
@@ -65,9 +62,6 @@ const SCRAPES_MAX: usize = 8;
 
 /// From the connection to the last octet of the answer.
 const SCRAPE_TIME_MAX: Duration = Duration::from_secs(5);
-
-/// How long a shard may take to answer; one that has not by then is reported as not up.
-const SHARD_TIME_MAX: Duration = Duration::from_secs(1);
 
 /// Request line and header fields, octets.
 const REQUEST_BYTES_MAX: usize = 8 * 1024;
@@ -119,7 +113,7 @@ struct Connection {
 
 /// The request is not complete.
 const SILENT: u8 = 0;
-/// The shards are asked: a matter of ours, for [`SHARD_TIME_MAX`] at most.
+/// The shards are asked: a matter of ours, for [`shards::FIGURES_TIME_MAX`] at most.
 const ASKED: u8 = 1;
 /// The answer is written, as fast as the client reads it.
 const ANSWERED: u8 = 2;
@@ -165,9 +159,6 @@ fn drop_oldest(scrapes: &mut VecDeque<Scrape>) -> bool {
     false
 }
 
-/// After a failed accept, which descriptors that ran out repeat at once.
-const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
-
 fn serve<F: Fn() -> usize>(connection: &Connection, source: &Source<F>) -> io::Result<()> {
     let stream = &connection.stream;
     let deadline = clock::now() + SCRAPE_TIME_MAX;
@@ -190,16 +181,7 @@ fn serve<F: Fn() -> usize>(connection: &Connection, source: &Source<F>) -> io::R
 impl<F: Fn() -> usize> Source<F> {
     /// Asks every shard, and waits for a bounded time for what comes.
     fn collect(&self) -> Page {
-        let deadline = clock::now() + SHARD_TIME_MAX;
-        let (asker, answers) = mpsc::sync_channel(self.shards.len());
-        for shard in &self.shards {
-            // A shard that has ended answers as one that is stuck does: not at all.
-            let _ = shard.send(Message::Count(asker.clone()));
-        }
-        drop(asker);
-        let next = || answers.recv_timeout(deadline.saturating_duration_since(clock::now())).ok();
-        let mut figures: Vec<Figures> = std::iter::from_fn(next).take(self.shards.len()).collect();
-        figures.sort_by_key(|figures| figures.shard);
+        let figures = shards::figures(&self.shards);
         let lines_dropped = (self.lines_dropped)();
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let reloads = [&self.reloads.succeeded, &self.reloads.failed].map(count);

@@ -12,6 +12,7 @@ mod metrics_endpoint;
 mod metrics_page;
 mod reload;
 mod serve;
+mod shards;
 mod signals;
 mod tls_setup;
 mod user;
@@ -19,6 +20,8 @@ mod user;
 use std::fmt;
 use std::io::{self, Write};
 use std::process::ExitCode;
+use std::thread;
+use std::time::Duration;
 
 use clap::Parser;
 
@@ -44,6 +47,22 @@ pub fn run() -> ExitCode {
         Some(Command::User(command)) => user::run(&command),
     }
 }
+
+/// Starts a thread of the process, which nobody waits for.
+///
+/// # Errors
+///
+/// No thread can be started.
+fn start_thread(name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), String> {
+    thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(work)
+        .map(drop)
+        .map_err(|error| format!("cannot start a thread: {error}"))
+}
+
+/// After a failed accept, which descriptors that ran out repeat at once.
+const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
 fn serve(arguments: &ServeArguments) -> ExitCode {
     let signals = match signals::Caught::begin() {

@@ -8,12 +8,11 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::RecvTimeoutError;
 use std::sync::{Arc, mpsc};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use super::serve::Wake;
 use super::tls_setup::TlsTexts;
-use super::{check_config, serve};
+use super::{check_config, serve, shards, start_thread, tls_setup};
 use crate::clock;
 use crate::config::{CertificateSource, Config, FileText, Files, Overrides, Problem};
 use crate::connection::NewState;
@@ -52,6 +51,11 @@ impl Origin {
         let user = config.accounts.users.users().find(|user| user.name == announced.name);
         self.overrides.password_hash = user.and_then(|user| user.password.clone());
     }
+}
+
+/// What a reload changed, for people.
+pub(super) fn changes_text(changed: &[String]) -> String {
+    if changed.is_empty() { "nothing".to_owned() } else { changed.join(", ") }
 }
 
 /// How reloads ended, for the metrics.
@@ -141,14 +145,9 @@ impl Reloader {
                         let _ = answer.try_send(done);
                     }
                 }
-                watch.seen(&self.running.config);
             }
         };
-        thread::Builder::new()
-            .name("reload".to_owned())
-            .spawn(work)
-            .map(|_| sender)
-            .map_err(|error| format!("cannot start a thread: {error}"))
+        start_thread("reload", work).map(|()| sender)
     }
 
     /// Does it, writes down what came of it, and tells.
@@ -183,10 +182,14 @@ impl Reloader {
                 if changed.is_empty() {
                     return;
                 }
+                let certificate = texts.certificate().ok();
+                let warning = certificate.and_then(|certificate| {
+                    tls_setup::validity_warning(&certificate, clock::unix_time())
+                });
                 *generation += 1;
                 self.hand_over(None, texts, tls, *generation);
                 let changed = changed.into_iter().map(str::to_owned).collect();
-                let (generation, warnings) = (*generation, Vec::new());
+                let (generation, warnings) = (*generation, warning.into_iter().collect());
                 self.succeeded(&Reloaded { generation, changed, warnings });
             }
             // Looked at again when the files change again: a renewal may write one after the other.
@@ -199,7 +202,7 @@ impl Reloader {
     fn succeeded(&self, reloaded: &Reloaded) {
         let Reloaded { generation, changed, warnings } = reloaded;
         self.results.succeeded.fetch_add(1, Ordering::Relaxed);
-        let changed = if changed.is_empty() { "nothing".to_owned() } else { changed.join(", ") };
+        let changed = changes_text(changed);
         warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
         tracing::info!(target: RELOAD, generation, changed, "reload");
     }
@@ -230,7 +233,7 @@ impl Reloader {
                 return Err(difference.err().into_iter().flatten().chain(refused).collect());
             }
         };
-        let mut changed = difference.keys;
+        let mut changed = difference;
         for key in texts.difference(&running.texts) {
             if !changed.iter().any(|known| known == key) {
                 changed.push(key.to_owned());
@@ -241,9 +244,13 @@ impl Reloader {
             let (added, removed, other) = (accounts.added, accounts.removed, accounts.changed);
             changed.push(format!("users +{added} -{removed} ~{other}"));
         }
-        // What was said at the start is not said each time.
-        let known = &running.config.warnings;
-        let warnings = config.warnings.iter().filter(|warning| !known.contains(warning));
+        // What the files were warned of already is not said again, wherever it stands by now; what
+        // is about time, CPUs and ports is.
+        let same = |one: &Problem, other: &Problem| {
+            (&one.file, &one.key, &one.message) == (&other.file, &other.key, &other.message)
+        };
+        let known = |new: &Problem| running.config.warnings.iter().any(|old| same(old, new));
+        let warnings = config.warnings.iter().filter(|warning| !known(warning));
         let warnings = warnings.map(ToString::to_string).chain(examined).collect();
         let reloaded = Reloaded { generation, changed, warnings };
         Ok(Prepared { reloaded, config, texts, tls })
@@ -258,31 +265,28 @@ impl Reloader {
         generation: u64,
     ) {
         let config = new.as_ref().unwrap_or(&self.running.config);
-        let (taken, answers) = mpsc::sync_channel(self.shards.len());
         let count = u32::try_from(self.shards.len()).unwrap_or(u32::MAX);
         let rules = serve::rules(config);
-        for ((index, shard), tls) in (0..).zip(&self.shards).zip(tls) {
+        let timeout = config.settings.limits.shutdown_timeout;
+        let _ = self.wakes.send(Wake::ShutdownTimeout(timeout));
+        let answered = shards::ask(&self.shards, SHARDS_TIME_MAX, |index, taken| {
             let homes = config.accounts.homes.iter();
             let state = NewState {
                 generation,
                 settings: Arc::new(config.settings.clone()),
-                tls,
+                tls: tls[index].clone(),
                 users: Arc::new(config.accounts.users.clone()),
                 homes: homes.map(|path| Arc::new(Home::new(path.clone(), rules.clone()))).collect(),
             };
-            let sessions_max = share(config.settings.limits.sessions, index, count);
-            let reload = Reload { state, sessions_max, taken: taken.clone() };
-            // A shard that has ended serves nobody.
-            let _ = shard.send(Message::Reload(Box::new(reload)));
-        }
-        drop(taken);
-        let timeout = config.settings.limits.shutdown_timeout;
-        let _ = self.wakes.send(Wake::ShutdownTimeout(timeout));
-        let deadline = clock::now() + SHARDS_TIME_MAX;
-        let next = || answers.recv_timeout(deadline.saturating_duration_since(clock::now())).ok();
-        let answered = std::iter::from_fn(next).take(self.shards.len()).count();
-        if answered < self.shards.len() {
-            let waiting = self.shards.len() - answered;
+            let sessions_max = share(
+                config.settings.limits.sessions,
+                u32::try_from(index).unwrap_or(u32::MAX),
+                count,
+            );
+            Message::Reload(Box::new(Reload { state, sessions_max, taken }))
+        });
+        let waiting = self.shards.len() - answered.len();
+        if waiting > 0 {
             tracing::warn!(target: RELOAD, waiting, "shards that have not taken the reload yet");
         }
         // What was in force ends here, on this thread and not on a shard's.
@@ -313,15 +317,13 @@ impl Watch {
         (!interval.is_zero()).then(|| self.last + interval)
     }
 
-    /// Whether there is something new to be seen.
+    /// Whether there is something new to be seen. What a reload has read meanwhile is new here, and
+    /// no other certificate then: a look too many. One too few would be that of a reload that was
+    /// refused, or that came in the middle of a renewal.
     fn look(&mut self, config: &Config) -> bool {
         let before = self.seen;
-        self.seen(config);
-        self.seen.is_some() && self.seen != before
-    }
-
-    fn seen(&mut self, config: &Config) {
         (self.last, self.seen) = (clock::now(), stamps(config));
+        self.seen.is_some() && self.seen != before
     }
 }
 

@@ -14,8 +14,8 @@ use super::control_socket::{self, ControlSocket, Subject};
 use super::metrics_endpoint::Endpoint;
 use super::reload::{Origin, Reloader, Request, Results, Running};
 use super::signals::{self, Caught, Meaning};
-use super::tls_setup::TlsTexts;
-use super::{banner, check_config, fail, logging, tls_setup};
+use super::tls_setup::{TlsTexts, said};
+use super::{banner, check_config, fail, logging, start_thread, tls_setup};
 use crate::clock;
 use crate::config::{Config, Files, ListenAddress, Settings, Steering};
 use crate::connection::{OpenedHome, split};
@@ -193,10 +193,6 @@ fn bind_control(
             })
         }
     }
-}
-
-fn said((key, message): tls_setup::Refused) -> String {
-    format!("{key}: {message}")
 }
 
 impl Server {
@@ -571,11 +567,7 @@ fn watch_signals(caught: Caught, wakes: mpsc::Sender<Wake>) -> Result<(), String
             }
         }
     };
-    thread::Builder::new()
-        .name("signals".to_owned())
-        .spawn(forward)
-        .map(drop)
-        .map_err(|error| format!("cannot start a thread: {error}"))
+    start_thread("signals", forward)
 }
 
 #[cfg(test)]

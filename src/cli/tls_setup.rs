@@ -13,8 +13,13 @@ use crate::tls::{
     self_signed_key,
 };
 
-/// Something about TLS that cannot be: the key that it concerns, and a sentence.
+/// Something of a configuration that cannot be: its key, and a sentence.
 pub(super) type Refused = (&'static str, String);
+
+/// It as one line.
+pub(super) fn said((key, message): Refused) -> String {
+    format!("{key}: {message}")
+}
 
 /// The texts that TLS is made of. They are read once, so that every shard gets the same.
 #[derive(Clone, Debug)]
@@ -62,13 +67,15 @@ impl TlsTexts {
 
     /// What of it differs from `running`, by key.
     pub(super) fn difference(&self, running: &Self) -> Vec<&'static str> {
-        let octets = |text: &PemText| text.pem.clone();
-        let pair = |(chain, key): &(PemText, PemText)| (octets(chain), octets(key));
-        let ca = |texts: &Self| texts.client_ca.as_ref().map(octets);
-        let certificate = pair(&self.certificate) != pair(&running.certificate);
+        let ((chain, key), (old_chain, old_key)) = (&self.certificate, &running.certificate);
+        let certificate = chain.pem != old_chain.pem || key.pem != old_key.pem;
+        fn octets(text: &PemText) -> &[u8] {
+            &text.pem
+        }
+        let (ca, old_ca) = (self.client_ca.as_ref(), running.client_ca.as_ref());
         let mut keys = Vec::new();
         keys.extend(certificate.then_some("tls.certificate"));
-        keys.extend((ca(self) != ca(running)).then_some("tls.client_ca"));
+        keys.extend((ca.map(octets) != old_ca.map(octets)).then_some("tls.client_ca"));
         keys
     }
 

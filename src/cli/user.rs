@@ -204,7 +204,7 @@ fn hash(password: &Password) -> Result<String, String> {
 }
 
 fn report(done: &str, password: Option<&Obtained>) -> String {
-    let hint = "a running server sees it after a restart";
+    let hint = "a running server sees it after `ringftpd ctl reload`";
     match password.filter(|password| password.generated) {
         Some(password) => format!("{done}; {hint}\npassword: {}", password.password.reveal()),
         None => format!("{done}; {hint}"),

@@ -9,22 +9,15 @@ use super::{Config, Settings};
 use crate::auth::AccountChanges;
 use crate::protocol::account::HomeId;
 
-/// How a configuration differs from the one that is in force.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Difference {
-    /// Keys with other values, in the order of the reference file; a table that may be there
-    /// several times is one of them.
-    pub keys: Vec<String>,
-}
-
 impl Config {
-    /// How it differs from `running`, accounts left out.
+    /// The keys whose values are others than in `running`, in the order of the reference file,
+    /// accounts left out; a table that may be there several times is one of them.
     ///
     /// # Errors
     ///
     /// Each key that differs and that only a restart changes, with its place.
-    pub fn difference(&self, running: &Settings) -> Result<Difference, Vec<Problem>> {
-        let mut difference = Difference::default();
+    pub fn difference(&self, running: &Settings) -> Result<Vec<String>, Vec<Problem>> {
+        let mut keys = Vec::new();
         let mut refused = Vec::new();
         for (new, old) in self.settings.values().into_iter().zip(running.values()) {
             if new.shown == old.shown {
@@ -32,7 +25,7 @@ impl Config {
             }
             let path = new.key.path();
             match new.key.change {
-                Change::Reload => difference.keys.push(path),
+                Change::Reload => keys.push(path),
                 Change::Restart => {
                     let message = format!(
                         "is \"{}\" in the running server, and only a restart changes it to \"{}\"",
@@ -43,18 +36,18 @@ impl Config {
             }
         }
         if self.settings.directories != running.directories {
-            difference.keys.push("directories".to_owned());
+            keys.push("directories".to_owned());
         }
-        if refused.is_empty() { Ok(difference) } else { Err(refused) }
+        if refused.is_empty() { Ok(keys) } else { Err(refused) }
     }
 
     /// Makes the accounts those of `generation`, after the ones that are in force: who is the same
     /// under the same home stays as old as it is.
     pub fn succeed_accounts(&mut self, running: &Self, generation: u64) -> AccountChanges {
         let (new, old) = (&mut self.accounts, &running.accounts);
-        let home = |homes: &[PathBuf], HomeId(id): HomeId| {
-            usize::try_from(id).ok().and_then(|index| homes.get(index)).cloned()
-        };
+        fn home(homes: &[PathBuf], HomeId(id): HomeId) -> Option<&PathBuf> {
+            usize::try_from(id).ok().and_then(|index| homes.get(index))
+        }
         let homes = &new.homes;
         let same = |now, before| home(homes, now) == home(&old.homes, before);
         // Nobody else has it before it is in force.

@@ -31,7 +31,6 @@ use crate::auth::{Password, PasswordHash};
 pub use accounts::{
     Accounts, certificate_subject, parse_fingerprint, permission_word, permission_words, user_name,
 };
-pub use difference::Difference;
 pub use directories::Directory;
 pub use document::Problem;
 pub use files::{FileText, Files};

@@ -646,3 +646,28 @@ fn a_renewed_certificate_is_seen() {
         shown(&Client::implicit(&server)) == identity.certificate.to_vec()
     });
 }
+
+/// A reload that is refused has not taken the certificate, so the watch still has to.
+#[test]
+fn a_refused_reload_takes_no_certificate_from_the_watch() {
+    let server = Server::builder().toml("[tls]\nwatch = \"2s\"").start();
+    set(&server, "[limits]\nsesions = 3");
+    let renewed = renew(&server);
+    refused(&server, &[&["key=\"limits.sesions\""]]);
+    wait_until("the certificate", || {
+        shown(&Client::implicit(&server)) == renewed.certificate.to_vec()
+    });
+}
+
+/// One that clients will refuse is taken, for the other is no better, but not without a word.
+#[test]
+fn an_expired_certificate_is_warned_of_when_it_is_taken() {
+    let server = Server::builder().toml("[tls]\nwatch = \"100ms\"").start();
+    let expired = server.authority().expired_server();
+    replace(&server.scratch().join("key.pem"), &expired.key_pem);
+    replace(&server.scratch().join("chain.pem"), &expired.certificate_pem);
+    wait_until("the reload", || server.log().contains("changed=\"tls.certificate\""));
+    let log = server.log();
+    let warned = log.lines().any(|line| line.contains("WARN") && line.contains("expired "));
+    assert!(warned, "{log}");
+}

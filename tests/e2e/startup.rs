@@ -212,6 +212,8 @@ fn users_by_command() {
     let attempt = |name: &str, password: &str, expected: i32| {
         let mut command = Command::new(program::path());
         command.args(["serve", "--config"]).arg(&config).arg("--state-dir").arg(folder.path());
+        // Of its control socket.
+        command.env("RUNTIME_DIRECTORY", folder.path());
         let mut server = Running::start(&mut command);
         let address = server.address(Listener::Implicit);
         let line = format!("curl -sk -u '{name}:{password}' ftps://{address}/");
@@ -277,6 +279,7 @@ fn privileges_are_dropped_in_every_thread() {
         fs::write(&path, text).unwrap();
         let mut program = Command::new(program::path());
         program.args(["serve", "--config"]).arg(&path).env("HOME", folder.path());
+        program.env("RUNTIME_DIRECTORY", folder.path());
         run(&mut program, DEADLINE).exits(1).says("process.user");
         return;
     }

@@ -57,37 +57,29 @@ impl Authority {
 
     /// A server certificate for the loopback addresses and the names tests use.
     pub fn server(&self) -> Identity {
-        let names = ["localhost", "ftp.example.test", "127.0.0.1", "::1"];
-        self.issue(
-            names.map(str::to_owned).to_vec(),
-            &[(DnType::CommonName, "localhost")],
-            ExtendedKeyUsagePurpose::ServerAuth,
-        )
+        self.sign(&server_parameters())
+    }
+
+    /// The same, expired long ago.
+    pub fn expired_server(&self) -> Identity {
+        let mut params = server_parameters();
+        params.not_after = rcgen::date_time_ymd(2020, 1, 1);
+        self.sign(&params)
     }
 
     /// A client certificate with the subject `CN=name`.
     pub fn client(&self, name: &str) -> Identity {
         let subject = [(DnType::CommonName, name)];
-        self.issue(vec![name.to_owned()], &subject, ExtendedKeyUsagePurpose::ClientAuth)
+        let names = vec![name.to_owned()];
+        self.sign(&parameters(names, &subject, ExtendedKeyUsagePurpose::ClientAuth))
     }
 
     /// A client certificate with these parts of its subject, most general first.
     pub fn client_named(&self, subject: &[(DnType, &str)]) -> Identity {
-        self.issue(Vec::new(), subject, ExtendedKeyUsagePurpose::ClientAuth)
+        self.sign(&parameters(Vec::new(), subject, ExtendedKeyUsagePurpose::ClientAuth))
     }
 
-    fn issue(
-        &self,
-        names: Vec<String>,
-        subject: &[(DnType, &str)],
-        usage: ExtendedKeyUsagePurpose,
-    ) -> Identity {
-        let mut params = CertificateParams::new(names).unwrap();
-        params.distinguished_name = rcgen::DistinguishedName::new();
-        for (kind, value) in subject {
-            params.distinguished_name.push(kind.clone(), *value);
-        }
-        params.insert_extended_key_usage(usage);
+    fn sign(&self, params: &CertificateParams) -> Identity {
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
         Identity {
@@ -97,4 +89,24 @@ impl Authority {
             key_der: key.serialize_der(),
         }
     }
+}
+
+fn server_parameters() -> CertificateParams {
+    let names = ["localhost", "ftp.example.test", "127.0.0.1", "::1"].map(str::to_owned);
+    let subject = [(DnType::CommonName, "localhost")];
+    parameters(names.to_vec(), &subject, ExtendedKeyUsagePurpose::ServerAuth)
+}
+
+fn parameters(
+    names: Vec<String>,
+    subject: &[(DnType, &str)],
+    usage: ExtendedKeyUsagePurpose,
+) -> CertificateParams {
+    let mut params = CertificateParams::new(names).unwrap();
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    for (kind, value) in subject {
+        params.distinguished_name.push(kind.clone(), *value);
+    }
+    params.insert_extended_key_usage(usage);
+    params
 }
