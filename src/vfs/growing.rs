@@ -216,3 +216,61 @@ const fn reserve_max(free: u64) -> u64 {
 
 /// Octets after which the kernel is asked to start writing them to the disk.
 const WRITEBACK_BYTES: u64 = 8 * 1024 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Blocks of a file, in octets.
+    fn held(growing: &Growing) -> u64 {
+        u64::try_from(rustix::fs::fstat(&growing.file).unwrap().st_blocks).unwrap() * 512
+    }
+
+    /// ALLO of more than is reserved at a time: the next part is there before it is written.
+    #[test]
+    fn the_reservation_goes_on_ahead_of_the_writing() {
+        const ANNOUNCED: u64 = 2 * RESERVE_BYTES_MAX + (2 << 20);
+        let file = tempfile::tempfile().unwrap();
+        let mut growing = Growing::new(file.into(), HashAlgorithms::NONE, false);
+        growing.reserve(Some(ANNOUNCED)).unwrap();
+        let first = growing.reserved();
+        assert!((1 << 20..=RESERVE_BYTES_MAX).contains(&first), "{first} octets of free space");
+        assert!(held(&growing) >= first);
+        let octets = vec![b'x'; 1 << 20];
+        let write_to = |growing: &mut Growing, end: u64| {
+            while growing.written() < end {
+                let rest = (end - growing.written()).min(octets.len() as u64);
+                growing.write(&octets[..usize::try_from(rest).unwrap()]).unwrap();
+            }
+        };
+        write_to(&mut growing, first);
+        assert_eq!(growing.reserved(), first, "more than is needed");
+        // Never on the shard's thread: reserving may wait for the disk.
+        assert!(growing.try_write(b"x").is_none());
+        write_to(&mut growing, first + (1 << 20));
+        let second = growing.reserved();
+        assert!(second >= first + first / 2 && second <= first + RESERVE_BYTES_MAX, "{second}");
+        assert!(held(&growing) >= second, "{} octets held of {second}", held(&growing));
+        assert!(growing.try_write(b"x").is_none_or(|count| count == Ok(1)));
+
+        write_to(&mut growing, ANNOUNCED);
+        assert_eq!(growing.reserved(), ANNOUNCED);
+        // The client sends more than it announced: nothing is reserved for that.
+        write_to(&mut growing, ANNOUNCED + (1 << 20));
+        assert_eq!(growing.reserved(), ANNOUNCED);
+    }
+
+    /// What was reserved by a later part is given back, too.
+    #[test]
+    fn a_renewed_reservation_is_given_back() {
+        let file = tempfile::tempfile().unwrap();
+        let mut growing = Growing::new(file.into(), HashAlgorithms::NONE, false);
+        growing.reserve(Some(3 * RESERVE_BYTES_MAX)).unwrap();
+        let octets = vec![b'x'; usize::try_from(growing.reserved()).unwrap() + 4096];
+        growing.write(&octets).unwrap();
+        let written = octets.len() as u64;
+        assert!(held(&growing) >= written + (1 << 20));
+        growing.release_reservation().unwrap();
+        assert!(held(&growing) < written + (1 << 20), "{} octets kept", held(&growing));
+    }
+}

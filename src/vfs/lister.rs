@@ -730,6 +730,35 @@ mod tests {
         assert!(list(b"s1/", ListStyle::Long).starts_with("s1:\r\n"));
     }
 
+    /// Directories to come are held in bounded memory: beyond it LIST -R and NLST -R fail, and what
+    /// the client has got is no whole listing.
+    #[test]
+    fn recursive_listings_of_too_many_directories_are_refused() {
+        let home = Home::new();
+        let above = ["a", "b", "c"].map(|letter| letter.repeat(250)).join("/");
+        fs::create_dir_all(home.on_disk(&above)).unwrap();
+        let make = |numbers: std::ops::Range<usize>| {
+            numbers.for_each(|number| {
+                fs::create_dir(home.on_disk(&above).join(format!("{number:0245}"))).unwrap();
+            });
+        };
+        let names = || ListStyle::Names { prefix: [above.as_bytes(), b"/"].concat() };
+        let list = |style, recursive| {
+            let request = ListRequest { recursive, ..list_request(above.as_bytes(), style) };
+            home.list(&request).map(|text| lines(&text).len())
+        };
+        // Of each the pathname and the prefix, of 1,000 octets.
+        let most = LISTING_DIRECTORIES_BYTES_MAX / 2_000;
+        make(0..most - 10);
+        assert_eq!(list(names(), true), Ok(most - 10));
+        // With a heading for each and for all, and a blank line before each.
+        assert_eq!(list(ListStyle::Long, true), Ok(3 * (most - 10) + 1));
+        make(most - 10..most + 10);
+        assert_eq!(list(names(), true), Err(FileError::Unsupported));
+        assert_eq!(list(ListStyle::Long, true), Err(FileError::Unsupported));
+        assert_eq!(list(ListStyle::Long, false), Ok(most + 10));
+    }
+
     #[test]
     fn names_are_octets() {
         let home = Home::new();

@@ -86,6 +86,21 @@ fn list_tolerates_options() {
             assert_eq!(names(&mut client, all), [".hidden", "shown", "sub"], "{all}");
         }
         assert_eq!(names(&mut client, "LIST -la sub"), ["inner"]);
+        // More blanks than one behind options, with and without a name.
+        for command in ["LIST", "NLST"] {
+            let mut listed = |operand: &str| names(&mut client, &format!("{command} {operand}"));
+            for all in ["-a  ", "-a ", "-a  .", "-a   -l  .", "-al  -1   "] {
+                let shown = listed(all);
+                let shown: Vec<_> =
+                    shown.iter().map(|name| name.trim_start_matches("./")).collect();
+                assert_eq!(shown, [".hidden", "shown", "sub"], "{command} {all:?}");
+            }
+            for one in ["-l  sub", "-a  -l  sub"] {
+                let shown = listed(one);
+                assert_eq!(shown.len(), 1, "{command} {one:?}");
+                assert!(shown[0].ends_with("inner"), "{command} {one:?}: {shown:?}");
+            }
+        }
         client.store("STOR -a", b"");
         assert_eq!(names(&mut client, "LIST -a"), ["-a"]);
     });

@@ -4,12 +4,13 @@
 use std::fs;
 use std::time::Duration;
 
-use rustls::{AlertDescription, Error};
+use rustls::{AlertDescription, Error, SupportedProtocolVersion};
 use socket2::SockRef;
 
 use crate::content::bytes;
+use crate::process::other_end_is_open;
 use crate::support::tls::{TLS12, TLS13};
-use crate::support::wait::{PATIENCE, pause};
+use crate::support::wait::{PATIENCE, Stopwatch, pause};
 use crate::support::{Client, End, Listener, Server, Wire};
 
 /// Octets on the wire of a KeyUpdate: header, message, content type, tag.
@@ -18,6 +19,11 @@ const KEY_UPDATE_BYTES: usize = 5 + 5 + 1 + 16;
 /// The ways of a download in user space: batches of records, text, a listing. `big` has no line
 /// ends, so that it is the same as text.
 const WAYS: [&[&str]; 3] = [&["TYPE I", "RETR big"], &["TYPE A", "RETR big"], &["MLSD many"]];
+
+type Versions = &'static [&'static SupportedProtocolVersion];
+
+/// Protocol versions, and the level of PROT.
+const WAYS_OF_READING: [(Versions, &str); 3] = [(TLS13, "P"), (TLS12, "P"), (TLS13, "C")];
 
 fn server() -> Server {
     let server = Server::builder().toml("[tls]\nktls = \"off\"").start();
@@ -135,6 +141,28 @@ fn a_bad_record_is_told() {
     }
 }
 
+/// A download of `file` of which the client has read no more than it took for the server to be
+/// done, which it is (226), under TLS of `versions` or with PROT C.
+#[track_caller]
+fn half_read(server: &Server, versions: Versions, level: &str) -> (Client, Wire) {
+    let tls = server.tls().versions(versions);
+    let mut client = Client::open_with(server, Listener::Explicit, tls).login();
+    client.private = level == "P";
+    client.expect(format!("PROT {level}"), 200);
+    client.expect("TYPE I", 200);
+    let mut data = client.passive();
+    SockRef::from(data.tcp()).set_recv_buffer_size(8 * 1024).unwrap();
+    client.expect("RETR file", 150);
+    client.secure(&mut data);
+    client.wire.set_patience(Duration::from_millis(50));
+    while client.wire.tcp().peek(&mut [0]).is_err() {
+        data.fill_with_data().unwrap();
+    }
+    client.wire.set_patience(PATIENCE);
+    client.expect_reply(226);
+    (client, data)
+}
+
 /// A client that has not read all when the server is done, and then says something, long after the
 /// moment that others need to close: it still gets all, under TLS and in the clear.
 #[test]
@@ -142,27 +170,9 @@ fn a_slow_reader_that_speaks_late() {
     let server = Server::builder().toml("[policy]\nrequire_data_tls = false").start();
     let content = bytes(400_000, 3);
     fs::write(server.root().join("file"), &content).unwrap();
-    let open = |versions| {
-        let tls = server.tls().versions(versions);
-        Client::open_with(&server, Listener::Explicit, tls).login()
-    };
     let mut readers = Vec::new();
-    for (versions, level) in [(TLS13, "P"), (TLS12, "P"), (TLS13, "C")] {
-        let mut client = open(versions);
-        client.private = level == "P";
-        client.expect(format!("PROT {level}"), 200);
-        client.expect("TYPE I", 200);
-        let mut data = client.passive();
-        SockRef::from(data.tcp()).set_recv_buffer_size(8 * 1024).unwrap();
-        client.expect("RETR file", 150);
-        client.secure(&mut data);
-        // No more is read than it takes for the server to be done.
-        client.wire.set_patience(Duration::from_millis(50));
-        while client.wire.tcp().peek(&mut [0]).is_err() {
-            data.fill_with_data().unwrap();
-        }
-        client.wire.set_patience(PATIENCE);
-        client.expect_reply(226);
+    for (versions, level) in WAYS_OF_READING {
+        let (client, data) = half_read(&server, versions, level);
         assert!(data.received.len() < content.len(), "all was read already");
         readers.push((client, data));
     }
@@ -180,6 +190,46 @@ fn a_slow_reader_that_speaks_late() {
         let (received, end) = data.read_to_end();
         assert_eq!((received.len(), end), (content.len(), clean));
         assert!(received == content);
+        client.quit();
+    }
+}
+
+/// And one that reads nothing more is let go when it has taken nothing for the stall timeout, no
+/// sooner and not never; one that takes a little now and then stays.
+#[test]
+fn a_reader_that_has_stopped_is_let_go() {
+    // Longer than a connection is kept whose client has everything.
+    const STALL: Duration = Duration::from_secs(3);
+    let config = "[limits]\nstall_timeout = \"3s\"\n[policy]\nrequire_data_tls = false";
+    let server = Server::builder().toml(config).start();
+    fs::write(server.root().join("file"), bytes(400_000, 4)).unwrap();
+    let mut readers = Vec::new();
+    for (versions, level) in WAYS_OF_READING {
+        let (client, data) = half_read(&server, versions, level);
+        readers.push((client, data, Stopwatch::start(), None));
+    }
+    let (slow, mut reading) = half_read(&server, TLS13, "P");
+    let (watch, mut rounds) = (Stopwatch::start(), 0);
+    while readers.iter().any(|(.., kept)| kept.is_none()) {
+        for (_, data, watch, kept) in &mut readers {
+            if kept.is_none() && !other_end_is_open(data.tcp()) {
+                *kept = Some(watch.elapsed());
+            }
+            assert!(watch.elapsed() < PATIENCE, "still there after {:?}", watch.elapsed());
+        }
+        if watch.elapsed() > rounds * Duration::from_millis(1_500) {
+            assert!(other_end_is_open(reading.tcp()), "after {:?}", watch.elapsed());
+            // Enough for the window to open.
+            (0..3).for_each(|_| reading.fill_with_data().unwrap());
+            rounds += 1;
+        }
+        pause(Duration::from_millis(5));
+    }
+    assert_eq!(reading.read_to_end().1, End::CloseNotify);
+    slow.quit();
+    for (mut client, _, _, kept) in readers {
+        assert!(kept.unwrap() >= STALL, "let go after {kept:?}");
+        client.expect("NOOP", 200);
         client.quit();
     }
 }

@@ -1,6 +1,7 @@
 //! What /proc says about the server process.
 
 use std::fs;
+use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 
 use crate::support::wait_until;
@@ -34,6 +35,18 @@ pub(crate) fn open_files_below(pid: u32, root: &std::path::Path) -> Vec<PathBuf>
 /// Whether a descriptor, be it one that only names something, leads to `path` or below.
 pub(crate) fn leads_below(pid: u32, path: &std::path::Path) -> bool {
     links(pid).iter().any(|link| link.starts_with(path))
+}
+
+/// Whether a process has the other end of a connection over IPv4 on this host; one that was closed
+/// with octets unsent is the kernel's alone.
+pub(crate) fn other_end_is_open(tcp: &TcpStream) -> bool {
+    let end = |address: SocketAddr| format!(":{:04X}", address.port());
+    let (own, other) = (end(tcp.local_addr().unwrap()), end(tcp.peer_addr().unwrap()));
+    // Columns: number, local address, remote address, …, inode.
+    fs::read_to_string("/proc/net/tcp").unwrap().lines().any(|line| {
+        let fields: Vec<_> = line.split_whitespace().collect();
+        fields[1].ends_with(&other) && fields[2].ends_with(&own) && fields[9] != "0"
+    })
 }
 
 /// Resident memory in KiB.

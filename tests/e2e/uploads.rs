@@ -624,3 +624,35 @@ fn keeps_attributes(directory: &Path) -> bool {
     fs::remove_file(directory.join("probe")).unwrap();
     keeps
 }
+
+/// A drop box: `create` alone takes files under free names and gives nothing away, and nobody there
+/// replaces, continues, removes or sees what another has left.
+#[test]
+fn create_alone_is_a_drop_box() {
+    let server = Server::builder().user("drop", &["create"], "").start();
+    for (number, listener) in BOTH_LISTENERS.into_iter().enumerate() {
+        let name = format!("left-{number}");
+        let mut client = Client::open(&server, listener).login_as("drop");
+        client.expect("TYPE I", 200);
+        client.store(format!("STOR {name}"), b"first");
+        client.store("STOU", b"unique");
+        client.refused(format!("STOR {name}"), 553);
+        client.refused(format!("APPE {name}"), 550);
+        client.refused(format!("APPE new-{number}"), 550);
+        client.expect("REST 5", 350);
+        client.refused(format!("STOR {name}"), 553);
+        client.refused(format!("RETR {name}"), 550);
+        for list in ["LIST", "NLST", "MLSD"] {
+            client.refused(list, 550);
+        }
+        for command in ["DELE", "RNFR", "SIZE", "MDTM", "HASH", "MLST", "STAT", "SITE CHMOD 600"] {
+            client.expect(format!("{command} {name}"), 550);
+        }
+        client.expect(format!("MFMT 20200101000000 {name}"), 550);
+        client.expect("MKD directory", 550);
+        assert_eq!(fs::read(server.root().join(&name)).unwrap(), b"first");
+        client.quit();
+    }
+    // Each has left two, and what was refused nothing.
+    assert_eq!(fs::read_dir(server.root()).unwrap().count(), 4);
+}
