@@ -1,5 +1,5 @@
-//! Real clients against the real binary: curl, lftp, openssl, rclone, Python's ftplib and the crate
-//! suppaftp. A client that is not installed fails its tests; `tests/run` installs them.
+//! Real clients against the real binary: curl, lftp, openssl, PHP, rclone, Python's ftplib and the
+//! crate suppaftp. A client that is not installed fails its tests; `tests/run` installs them.
 //!
 //! Contents are compared by SHA-256 on both sides, never by what a client says about itself.
 
@@ -10,6 +10,7 @@ mod curl;
 mod ftplib;
 mod lftp;
 mod openssl;
+mod php;
 mod rclone;
 mod run;
 mod rust_suppaftp;

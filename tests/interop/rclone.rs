@@ -2,6 +2,7 @@
 //! It takes every MLSD line that is not `.` or `..` for an entry.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::process::Command;
 
 use crate::content;
@@ -63,6 +64,29 @@ fn many_sessions_with_one_store() {
         assert_eq!(content::tree(&site.local("down")), content::tree(&site.local("up")));
         fs::remove_dir_all(site.local("down")).unwrap();
         fs::remove_dir_all(site.served("tree")).unwrap();
+    }
+}
+
+/// A symbolic link in a tree is a link: neither removal of the tree nor a mirror of an empty one
+/// takes anything of what the link leads to.
+#[test]
+fn links_are_not_walked_through() {
+    for listener in BOTH_LISTENERS {
+        let site = Site::start();
+        let empty = site.local("empty").display().to_string();
+        fs::create_dir(&empty).unwrap();
+        fs::create_dir(site.served("target")).unwrap();
+        for command in [&["purge", ":ftp:/tree"][..], &["sync", &empty, ":ftp:/tree"]] {
+            fs::create_dir_all(site.served("tree/sub")).unwrap();
+            fs::write(site.served("tree/sub/file"), "content").unwrap();
+            fs::write(site.served("target/kept"), "content").unwrap();
+            symlink("../target", site.served("tree/link")).unwrap();
+            symlink("..", site.served("tree/loop")).unwrap();
+            rclone(&site, listener, command).success();
+            assert!(!site.served("tree/sub/file").exists(), "{command:?}");
+            assert!(site.served("target/kept").exists(), "{command:?}");
+            let _ = fs::remove_dir_all(site.served("tree"));
+        }
     }
 }
 
