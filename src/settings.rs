@@ -267,8 +267,14 @@ session {
 
 [log]
 start Log {
-    /// Form of a log line on standard error: "text" or "json". Warnings about the configuration
-    /// come before the log starts and are text.
+    /// Where log lines go: a file, which the server makes (mode 0640) or adds to with the rights of
+    /// its user, in a directory that is there. It is opened again by `ringftpd ctl reopen` and at
+    /// each reload, so logrotate needs no restart.
+    file: Option<OutputFile> = None,
+        unset "standard error", example "\"/var/log/ringftpd/ringftpd.log\"",
+        since "0.1.0", change Reload;
+    /// Form of a log line: "text" or "json". Warnings about the configuration come before the log
+    /// starts, on standard error, and are text.
     format: LogFormat = LogFormat::Text, since "0.1.0", change Restart;
     /// Most verbose level written: "off", "error", "warn", "info", "debug" or "trace".
     level: LevelFilter = LevelFilter::INFO, since "0.1.0", change Restart;

@@ -107,6 +107,14 @@ pub(super) enum CtlCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Have it open its log.file again, which logrotate has moved away
+    ///
+    /// Exit status: 0 when lines go to the new file, else 1: they go on to the old one.
+    Reopen {
+        /// Print the server's answer as JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Print what runs: version, uptime, shards, sessions, transfers
     Status {
         /// Print it as JSON

@@ -406,6 +406,7 @@ mod tests {
                 _ if ["users", "directories"].contains(&key.section) => continue,
                 "tls.client_ca" => "\"ca.pem\"".to_owned(),
                 "process.users_file" => "\"users.toml\"".to_owned(),
+                "log.file" => "\"ringftpd.log\"".to_owned(),
                 "anonymous.home" => "\"other\"".to_owned(),
                 "anonymous.permissions" => "[\"list\"]".to_owned(),
                 _ => other_value(&key),

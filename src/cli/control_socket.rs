@@ -134,8 +134,12 @@ impl Subject {
         match request["command"].as_str() {
             Some("origin") => self.origin(),
             Some("reload") => self.reload(files_of(request)),
+            Some("reopen") => self.reopen(),
             Some("status") => self.status(),
-            other => refusal(format!("unknown command {other:?}; known: origin, reload, status")),
+            other => {
+                let known = "origin, reload, reopen, status";
+                refusal(format!("unknown command {other:?}; known: {known}"))
+            }
         }
     }
 
@@ -162,6 +166,18 @@ impl Subject {
                 json!({ "ok": false, "problems": problems })
             }
             Err(_) => refusal("the reload still waits for a disk; the log will tell".to_owned()),
+        }
+    }
+
+    fn reopen(&self) -> Value {
+        let (answer, answers) = mpsc::sync_channel(1);
+        if self.reloads.send(Request::Reopen(answer)).is_err() {
+            return refusal("the server ends".to_owned());
+        }
+        match answers.recv_timeout(RELOAD_TIME_MAX) {
+            Ok(Ok(file)) => json!({ "ok": true, "file": file }),
+            Ok(Err(error)) => refusal(format!("log.file: {error}")),
+            Err(_) => refusal("the disk of the log does not answer".to_owned()),
         }
     }
 

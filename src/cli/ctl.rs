@@ -25,6 +25,7 @@ pub(super) fn run(arguments: &CtlArguments) -> ExitCode {
     };
     let done = match &arguments.command {
         CtlCommand::Reload { json } => reload(&socket, *json),
+        CtlCommand::Reopen { json } => reopen(&socket, *json),
         CtlCommand::Status { json } => status(&socket, *json),
     };
     done.unwrap_or_else(|error| {
@@ -103,6 +104,17 @@ fn files_to_hand_over(socket: &Path) -> io::Result<Map<String, Value>> {
             Some((path.to_str()?.to_owned(), json!({ "text": text, "mode": file.mode })))
         })
         .collect())
+}
+
+fn reopen(socket: &Path, as_json: bool) -> io::Result<ExitCode> {
+    let answer = ask(socket, &json!({ "command": "reopen" }))?;
+    let good = answer["ok"] == true;
+    match answer["error"].as_str() {
+        _ if as_json => print(&answer),
+        Some(error) => report("", [error].iter()),
+        None => print(answer["file"].as_str().unwrap_or("standard error")),
+    }
+    Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn status(socket: &Path, as_json: bool) -> io::Result<ExitCode> {

@@ -1,8 +1,9 @@
-//! Where log lines go: standard error, through a bounded queue and a thread of its own, so that a
-//! reader that stops reading never stops a shard. What is logged is decided elsewhere.
+//! How log lines go to where they are written: through a bounded queue and a thread of its own, so
+//! that a reader that stops reading, or a disk that does not answer, never stops a shard. What is
+//! logged is decided elsewhere.
 
-use std::io::{self, Write};
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tracing::level_filters::LevelFilter;
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
@@ -11,16 +12,11 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use super::log_line::Line;
-use crate::config::{Log, LogFormat};
+use super::log_writer::{LogWriter, Output, Switch};
+use crate::config::{Log, LogFormat, OutputFile};
 
 /// Lines waiting for the writer before further ones are dropped; at some 200 octets each, 1.6 MiB.
 const QUEUE_LINES_MAX: usize = 8192;
-
-/// Octets of lines written at once at most, and a line more.
-const LINES_BYTES_MAX: usize = 64 * 1024;
-
-/// Pause of the writer after it has written all there was: the longest time a line is held back.
-const PAUSE: Duration = Duration::from_millis(5);
 
 /// Environment variable with a filter that wins over the configured level.
 const FILTER_VARIABLE: &str = "RINGFTPD_LOG";
@@ -29,66 +25,39 @@ const FILTER_VARIABLE: &str = "RINGFTPD_LOG";
 #[derive(Debug)]
 pub struct LogGuard {
     dropped: ErrorCounter,
+    lost: Arc<AtomicUsize>,
     _writer: WorkerGuard,
 }
 
 impl LogGuard {
-    /// Tells, whenever asked, how many lines were dropped so far because the reader of standard
-    /// error was too slow.
-    pub fn dropped_lines(&self) -> impl Fn() -> usize + Send + Sync + use<> {
-        let dropped = self.dropped.clone();
-        move || dropped.dropped_lines()
+    /// Tells, whenever asked, how many lines were lost so far: dropped because writing was too
+    /// slow, or not written because it failed.
+    pub fn lines_lost(&self) -> impl Fn() -> usize + Send + Sync + use<> {
+        let (dropped, lost) = (self.dropped.clone(), self.lost.clone());
+        move || dropped.dropped_lines().saturating_add(lost.load(Ordering::Relaxed))
     }
 }
 
-/// Installs the process's log. Call once, before any thread starts.
+/// Installs the process's log, with what changes where it goes. Call once, before any thread starts
+/// and as the user that the process stays.
 ///
 /// # Errors
 ///
-/// A sentence for the operator: a bad `RINGFTPD_LOG`, or a log that is installed already.
-pub fn start(log: &Log) -> Result<LogGuard, String> {
+/// A sentence for the operator: a file that cannot be written, a bad `RINGFTPD_LOG`, or a log that
+/// is installed already.
+pub(super) fn start(log: &Log) -> Result<(LogGuard, Switch), String> {
+    let output = Output::open(log.file.as_ref().map(|OutputFile(path)| path.as_path()));
+    let output = output.map_err(|error| format!("log.file: {error}"))?;
     let filter = filter(log.level, std::env::var(FILTER_VARIABLE).ok().as_deref())?;
+    let (log_writer, switch, lost) = LogWriter::new(output);
     let (writer, guard) = NonBlockingBuilder::default()
         .buffered_lines_limit(QUEUE_LINES_MAX)
         .lossy(true)
         .thread_name("log")
-        .finish(Paced { to: io::stderr(), lines: Vec::new() });
+        .finish(log_writer);
     let dropped = writer.error_counter();
     install(log.format, filter, writer)?;
-    Ok(LogGuard { dropped, _writer: guard })
-}
-
-/// Writes the lines of a short while together: a server that logs thousands of transfers a second
-/// would wake the writer, and call the kernel, for each.
-struct Paced<W> {
-    to: W,
-    lines: Vec<u8>,
-}
-
-impl<W: Write> Paced<W> {
-    fn write_out(&mut self) -> io::Result<()> {
-        let written = self.to.write_all(&self.lines);
-        self.lines.clear();
-        written
-    }
-}
-
-impl<W: Write> Write for Paced<W> {
-    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        self.lines.extend_from_slice(line);
-        if self.lines.len() >= LINES_BYTES_MAX {
-            self.write_out()?;
-        }
-        Ok(line.len())
-    }
-
-    /// Called when no line waits. What comes during the pause is then there at once.
-    #[expect(clippy::disallowed_methods, reason = "the log has a thread of its own")]
-    fn flush(&mut self) -> io::Result<()> {
-        self.write_out()?;
-        std::thread::sleep(PAUSE);
-        Ok(())
-    }
+    Ok((LogGuard { dropped, lost, _writer: guard }, switch))
 }
 
 fn install<W>(format: LogFormat, filter: EnvFilter, writer: W) -> Result<(), String>
@@ -129,7 +98,7 @@ fn filter(level: LevelFilter, variable: Option<&str>) -> Result<EnvFilter, Strin
 
 #[cfg(test)]
 pub(super) mod tests {
-    use std::io::Write;
+    use std::io::{self, Write};
     use std::sync::mpsc;
 
     use super::*;

@@ -124,7 +124,7 @@ impl Page {
         text.family("build", "info", help);
         text.sample("build_info", "version", env!("CARGO_PKG_VERSION"), 1);
 
-        let help = "Log lines lost because standard error was read too slowly.";
+        let help = "Log lines lost, because writing them was too slow or failed.";
         text.family("log_lines_dropped", "counter", help);
         text.line("log_lines_dropped_total", self.lines_dropped);
 

@@ -7,6 +7,7 @@ mod check_config;
 mod control_socket;
 mod ctl;
 mod log_line;
+mod log_writer;
 pub mod logging;
 mod metrics_endpoint;
 mod metrics_page;

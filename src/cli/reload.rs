@@ -4,17 +4,18 @@
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::RecvTimeoutError;
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
+use super::log_writer::{Output, Switch};
 use super::serve::Wake;
 use super::tls_setup::TlsTexts;
 use super::{check_config, serve, shards, start_thread, tls_setup};
 use crate::clock;
-use crate::config::{CertificateSource, Config, FileText, Files, Overrides, Problem};
+use crate::config::{CertificateSource, Config, FileText, Files, OutputFile, Overrides, Problem};
 use crate::connection::NewState;
 use crate::runtime::remote::RemoteSender;
 use crate::shard::{Message, Reload, share};
@@ -79,9 +80,10 @@ pub(super) struct Reloader {
     pub(super) shards: Vec<RemoteSender<Message>>,
     pub(super) wakes: mpsc::Sender<Wake>,
     pub(super) results: Arc<Results>,
+    pub(super) log: Switch,
 }
 
-/// Asks for a reload.
+/// Asks for a reload, or for a part of one.
 pub(super) enum Request {
     /// SIGHUP came.
     Signal,
@@ -92,6 +94,9 @@ pub(super) enum Request {
         /// Has room.
         answer: mpsc::SyncSender<Result<Reloaded, Vec<Problem>>>,
     },
+    /// The log's file alone is opened again. The answer, for which there is room, is its name, or
+    /// none for standard error.
+    Reopen(mpsc::SyncSender<Result<Option<PathBuf>, String>>),
 }
 
 /// What a reload did.
@@ -144,6 +149,7 @@ impl Reloader {
                         // Who asked may be gone; the log has it.
                         let _ = answer.try_send(done);
                     }
+                    Request::Reopen(answer) => drop(answer.try_send(self.reopen_log())),
                 }
             }
         };
@@ -155,7 +161,8 @@ impl Reloader {
         let next = *generation + 1;
         match self.prepare(files, next) {
             Ok(prepared) => {
-                let Prepared { reloaded, config, texts, tls } = prepared;
+                let Prepared { reloaded, config, texts, tls, log } = prepared;
+                self.log.to(log);
                 self.hand_over(Some(config), texts, tls, next);
                 *generation = next;
                 self.succeeded(&reloaded);
@@ -163,8 +170,27 @@ impl Reloader {
             }
             Err(problems) => {
                 self.results.failed.fetch_add(1, Ordering::Relaxed);
+                // logrotate has moved the file away, whatever is wrong with the configuration.
+                let _ = self.reopen_log();
                 problems.iter().for_each(log_problem);
                 Err(problems)
+            }
+        }
+    }
+
+    /// Opens the log's file again, for logrotate has moved it away; its name, or none for standard
+    /// error. Where that fails, lines go on to where they went.
+    fn reopen_log(&self) -> Result<Option<PathBuf>, String> {
+        let Some(path) = log_file(&self.running.config) else { return Ok(None) };
+        match Output::open(Some(path)) {
+            Ok(output) => {
+                self.log.to(output);
+                tracing::info!(target: RELOAD, file = %path.display(), "log opened");
+                Ok(Some(path.to_owned()))
+            }
+            Err(cause) => {
+                tracing::error!(target: RELOAD, key = LOG_FILE, cause, "log not opened again");
+                Err(cause)
             }
         }
     }
@@ -233,6 +259,8 @@ impl Reloader {
                 return Err(difference.err().into_iter().flatten().chain(refused).collect());
             }
         };
+        let log = Output::open(log_file(&config))
+            .map_err(|cause| vec![config.problem(LOG_FILE, cause)])?;
         let mut changed = difference;
         for key in texts.difference(&running.texts) {
             if !changed.iter().any(|known| known == key) {
@@ -253,7 +281,7 @@ impl Reloader {
         let warnings = config.warnings.iter().filter(|warning| !known(warning));
         let warnings = warnings.map(ToString::to_string).chain(examined).collect();
         let reloaded = Reloaded { generation, changed, warnings };
-        Ok(Prepared { reloaded, config, texts, tls })
+        Ok(Prepared { reloaded, config, texts, tls, log })
     }
 
     /// Gives each shard its copy, and waits until they have taken it.
@@ -345,6 +373,13 @@ struct Prepared {
     texts: TlsTexts,
     /// One a shard.
     tls: Vec<Arc<ServerTls>>,
+    log: Output,
+}
+
+const LOG_FILE: &str = "log.file";
+
+fn log_file(config: &Config) -> Option<&Path> {
+    config.settings.log.file.as_ref().map(|OutputFile(path)| path.as_path())
 }
 
 fn log_problem(problem: &Problem) {

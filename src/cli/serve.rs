@@ -105,7 +105,7 @@ fn start(config: Config, origin: Origin, signals: Caught) -> Result<Server, Stri
     check_executor()?;
     let (homes, absent) = open_homes(config, cpus.len())?;
 
-    let log = logging::start(&settings.log)?;
+    let (log, log_switch) = logging::start(&settings.log)?;
     let sessions = u64::from(settings.limits.sessions);
     let shard_count = u64::try_from(cpus.len()).unwrap_or(u64::MAX);
     let handles = handles_of(&homes);
@@ -138,9 +138,10 @@ fn start(config: Config, origin: Origin, signals: Caught) -> Result<Server, Stri
     let shards = start_shards(config, &cpus, listeners, own, means, &sender)?;
     let inboxes: Vec<_> = shards.iter().map(|(inbox, _)| inbox.clone()).collect();
     if let Some(endpoint) = endpoint {
-        endpoint.start(inboxes.clone(), log.dropped_lines(), results.clone())?;
+        endpoint.start(inboxes.clone(), log.lines_lost(), results.clone())?;
     }
-    let reloader = Reloader { origin, running, shards: inboxes, wakes: sender, results };
+    let reloader =
+        Reloader { origin, running, shards: inboxes, wakes: sender, results, log: log_switch };
     let reloads = start_control(reloader, control)?;
     super::print(text);
     Ok(Server { shards, wakes, patience, reloads, _log: log })

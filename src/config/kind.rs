@@ -11,6 +11,7 @@ use toml::de::DeValue;
 use tracing::level_filters::LevelFilter;
 
 use super::document::Section;
+use super::files::check_directory;
 use super::value::{
     CpuList, ListenAddress, PortRange, boolean, duration, duration_text, number, parsed, string,
     word,
@@ -282,6 +283,40 @@ impl Value for Option<PathBuf> {
 
     fn show(&self) -> String {
         self.as_deref().map(Path::display).map_or_else(String::new, |path| path.to_string())
+    }
+}
+
+/// A file that is written, and made where it is not there yet. Relative ones are found by
+/// [`Section::path`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OutputFile(pub PathBuf);
+
+impl Value for Option<OutputFile> {
+    type Bounds = ();
+
+    fn kind() -> String {
+        "pathname".to_owned()
+    }
+
+    fn read(section: &Section<'_, '_>, key: &'static str, (): &()) -> Option<Self> {
+        let writable = |value: &DeValue<'_>| {
+            let path = section.path(value)?;
+            if path.is_dir() {
+                return Err(format!("{} is a directory", path.display()));
+            }
+            let directory = path.parent().unwrap_or(&path);
+            check_directory(directory).map_err(|error| format!("{error}; make it first"))?;
+            Ok(OutputFile(path))
+        };
+        section.get(key, writable).map(Some)
+    }
+
+    fn toml(&self) -> Option<String> {
+        self.as_ref().map(|OutputFile(path)| quoted(&path.display().to_string()))
+    }
+
+    fn show(&self) -> String {
+        self.as_ref().map_or_else(String::new, |OutputFile(path)| path.display().to_string())
     }
 }
 

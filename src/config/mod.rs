@@ -35,7 +35,7 @@ pub use directories::Directory;
 pub use document::Problem;
 pub use files::{FileText, Files};
 pub use key::{Change, Key, KeyValue};
-pub use kind::{Ceiling, Percent, Words};
+pub use kind::{Ceiling, OutputFile, Percent, Words};
 pub use reference::{keys, reference};
 pub use settings::{
     Control, Limits, Listen, Log, LogFormat, Metrics, Passive, Process, Settings, Shards, Steering,

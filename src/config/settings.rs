@@ -13,7 +13,7 @@ use super::accounts::LAX_UPLOAD_EOF_RISK;
 use super::directories::{Directory, read_directories};
 use super::document::Section;
 use super::key::{Change, Key, KeyValue, Row, optional};
-use super::kind::{AtMost, Ceiling, Percent, Value, words};
+use super::kind::{AtMost, Ceiling, OutputFile, Percent, Value, words};
 use super::tls::{CipherSuite, GroupName, KernelTls};
 use super::value::{CpuList, ListenAddress, PortRange};
 use crate::protocol::file::HashAlgorithms;

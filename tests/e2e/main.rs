@@ -24,6 +24,7 @@ mod idle_sessions;
 mod leftovers;
 mod limits;
 mod listings;
+mod log_files;
 mod logins;
 mod metrics;
 mod operators;
