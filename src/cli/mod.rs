@@ -17,6 +17,7 @@ mod shards;
 mod signals;
 mod tls_setup;
 mod user;
+mod wake;
 
 use std::fmt;
 use std::io::{self, Write};

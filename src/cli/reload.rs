@@ -11,11 +11,13 @@ use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use super::log_writer::{Output, Switch};
-use super::serve::Wake;
 use super::tls_setup::TlsTexts;
-use super::{check_config, serve, shards, start_thread, tls_setup};
+use super::wake::Wake;
+use super::{check_config, shards, start_thread, tls_setup};
 use crate::clock;
-use crate::config::{CertificateSource, Config, FileText, Files, OutputFile, Overrides, Problem};
+use crate::config::{
+    CertificateSource, Config, FileText, Files, OutputFile, Overrides, Problem, directory_rules,
+};
 use crate::connection::NewState;
 use crate::runtime::remote::RemoteSender;
 use crate::shard::{Message, Reload, share};
@@ -294,7 +296,7 @@ impl Reloader {
     ) {
         let config = new.as_ref().unwrap_or(&self.running.config);
         let count = u32::try_from(self.shards.len()).unwrap_or(u32::MAX);
-        let rules = serve::rules(config);
+        let rules = directory_rules(&config.settings.directories);
         let timeout = config.settings.limits.shutdown_timeout;
         let _ = self.wakes.send(Wake::ShutdownTimeout(timeout));
         let answered = shards::ask(&self.shards, SHARDS_TIME_MAX, |index, taken| {

@@ -15,13 +15,13 @@ use super::metrics_endpoint::Endpoint;
 use super::reload::{Origin, Reloader, Request, Results, Running};
 use super::signals::{self, Caught, Meaning};
 use super::tls_setup::{TlsTexts, said};
+use super::wake::Wake;
 use super::{banner, check_config, fail, logging, start_thread, tls_setup};
 use crate::clock;
-use crate::config::{Config, Files, ListenAddress, Settings, Steering};
+use crate::config::{Config, Files, ListenAddress, Settings, Steering, directory_rules};
 use crate::connection::{OpenedHome, split};
 use crate::limits::HOMES_PER_SHARD_MAX;
 use crate::metrics;
-use crate::protocol::policy::FileRule;
 use crate::runtime::remote::{self, RemoteSender};
 use crate::runtime::{LOCKED_MEMORY, ShardThread, check_executor, spawn_shard};
 use crate::shard::{
@@ -52,14 +52,6 @@ struct Server {
 
 /// How to tell a shard something, and how to wait for its end.
 type RunningShard = (RemoteSender<Message>, ShardThread<Report>);
-
-/// Why the main thread woke up.
-pub(super) enum Wake {
-    Signal(i32),
-    ShardEnded(usize),
-    /// A reload has set it.
-    ShutdownTimeout(Duration),
-}
 
 /// Why the server ends.
 enum Ending {
@@ -441,7 +433,7 @@ fn open_homes(
     shards: usize,
 ) -> Result<(Vec<Vec<OpenedHome>>, Vec<String>), String> {
     let homes = &config.accounts.homes;
-    let rules = rules(config);
+    let rules = directory_rules(&config.settings.directories);
     let open = |path: &PathBuf| {
         let home = Arc::new(Home::new(path.clone(), rules.clone()));
         match home.open() {
@@ -468,12 +460,6 @@ fn open_homes(
         all.push(if homes.len() <= HOMES_PER_SHARD_MAX { open_all()?.0 } else { all[0].clone() });
     }
     Ok((all, warnings))
-}
-
-/// The directories with rules of their own, as homes take them.
-pub(super) fn rules(config: &Config) -> Arc<[(PathBuf, FileRule)]> {
-    let directories = config.settings.directories.iter();
-    directories.map(|directory| (directory.path.clone(), directory.rule)).collect()
 }
 
 /// Descriptors that the homes hold: the shards may have handles of their own, or common ones.

@@ -1,6 +1,7 @@
 //! `[[directories]]`: how the files below a directory are treated. What that means is `vfs`'s.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::document::Section;
 use super::files::check_directory;
@@ -39,6 +40,12 @@ pub(super) const DIRECTORIES: KeyTable = key_table! {
     /// that way.
     immutable: bool, unset "false", example "false", since "0.1.0", change Reload;
 };
+
+/// How the files below each directory are treated, as homes take it.
+#[must_use]
+pub fn directory_rules(directories: &[Directory]) -> Arc<[(PathBuf, FileRule)]> {
+    directories.iter().map(|directory| (directory.path.clone(), directory.rule)).collect()
+}
 
 /// Reads `[[directories]]`. `kernel_tls` is whether the kernel may seal anything at all.
 pub(super) fn read_directories(root: &Section<'_, '_>, kernel_tls: bool) -> Vec<Directory> {

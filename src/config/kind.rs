@@ -16,6 +16,7 @@ use super::value::{
     CpuList, ListenAddress, PortRange, boolean, duration, duration_text, number, parsed, string,
     word,
 };
+use super::words::{Words, words};
 use crate::protocol::file::{HashAlgorithm, HashAlgorithms};
 use crate::protocol::hash_command;
 use crate::protocol::policy::{DataResumption, Durability, FailedUpload, FileCache, VirtualHost};
@@ -82,24 +83,6 @@ pub(super) trait Bounds {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct AtMost(pub(super) usize);
 
-/// A type whose values are words.
-pub trait Words: Copy + PartialEq + 'static {
-    /// Each word and its value.
-    const WORDS: &'static [(&'static str, Self)];
-
-    /// The word of this value.
-    #[must_use]
-    fn word(self) -> &'static str {
-        Self::WORDS.iter().find(|(_, known)| *known == self).map_or("?", |(word, _)| word)
-    }
-
-    /// The value of `word`.
-    #[must_use]
-    fn of_word(word: &str) -> Option<Self> {
-        Self::WORDS.iter().find(|(known, _)| *known == word).map(|(_, value)| *value)
-    }
-}
-
 /// A share of a whole, of 100.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Percent(pub u8);
@@ -112,15 +95,6 @@ impl Ceiling {
     /// As many as may come.
     pub const NONE: Self = Self(None);
 }
-
-macro_rules! words {
-    ($($type:ident: $($word:literal $variant:ident),+;)*) => {$(
-        impl $crate::config::kind::Words for $type {
-            const WORDS: &'static [(&'static str, Self)] = &[$(($word, Self::$variant)),+];
-        }
-    )*};
-}
-pub(super) use words;
 
 words! {
     TlsProfile: "balanced" Balanced, "throughput" Throughput, "pq" PostQuantum;

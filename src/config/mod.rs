@@ -11,10 +11,12 @@ mod key;
 mod kind;
 mod reference;
 mod settings;
+mod suites;
 #[cfg(test)]
 pub(crate) mod tests;
 mod tls;
 mod value;
+mod words;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -31,18 +33,20 @@ use crate::auth::{Password, PasswordHash};
 pub use accounts::{
     Accounts, certificate_subject, parse_fingerprint, permission_word, permission_words, user_name,
 };
-pub use directories::Directory;
+pub use directories::{Directory, directory_rules};
 pub use document::Problem;
 pub use files::{FileText, Files};
 pub use key::{Change, Key, KeyValue};
-pub use kind::{Ceiling, OutputFile, Percent, Words};
+pub use kind::{Ceiling, OutputFile, Percent};
 pub use reference::{keys, reference};
 pub use settings::{
     Control, Limits, Listen, Log, LogFormat, Metrics, Passive, Process, Settings, Shards, Steering,
     Tls,
 };
-pub use tls::{CertificateSource, CipherSuite, GroupName, KernelTls};
+pub use suites::{CipherSuite, GroupName, KernelTls};
+pub use tls::CertificateSource;
 pub use value::{CpuList, ListenAddress, PortRange, cpu_list_text, duration_text};
+pub use words::Words;
 
 /// Everything the server runs by.
 #[derive(Debug)]
@@ -241,6 +245,7 @@ fn read_files(files: &Files, path: &Path, findings: &mut Findings) -> Option<(Se
     let result = document.parse().map(|table| {
         let root = Section::root(&document, table.get_ref());
         let settings = Settings::read(&root);
+        settings.tls.check(&root.section("tls"));
         let mut found = Found::default();
         // A bad client_ca is one error, not also that of every user with a subject.
         let has_client_ca = root.section("tls").has("client_ca");

@@ -13,9 +13,10 @@ use super::accounts::LAX_UPLOAD_EOF_RISK;
 use super::directories::{Directory, read_directories};
 use super::document::Section;
 use super::key::{Change, Key, KeyValue, Row, optional};
-use super::kind::{AtMost, Ceiling, OutputFile, Percent, Value, words};
-use super::tls::{CipherSuite, GroupName, KernelTls};
+use super::kind::{AtMost, Ceiling, OutputFile, Percent, Value};
+use super::suites::{CipherSuite, GroupName, KernelTls};
 use super::value::{CpuList, ListenAddress, PortRange};
+use super::words::words;
 use crate::protocol::file::HashAlgorithms;
 use crate::protocol::policy::{DataResumption, Durability, FailedUpload, Policy, VirtualHost};
 use crate::tls::{TlsProfile, TlsVersions};
@@ -185,6 +186,13 @@ macro_rules! bounds {
 crate::settings::table!(structs);
 crate::settings::table!(walks);
 
+impl Tls {
+    /// Whether the kernel may seal anything at all.
+    fn may_use_kernel(&self) -> bool {
+        self.ktls == KernelTls::Auto && self.versions.tls13
+    }
+}
+
 impl Settings {
     /// Reads every section but the accounts'. Relative pathnames start at the directory of the
     /// file.
@@ -192,7 +200,6 @@ impl Settings {
         let mut settings = Self::default();
         settings.read_keys(root);
         settings.directories = read_directories(root, settings.tls.may_use_kernel());
-        settings.tls.check(&root.section("tls"));
         settings.warn(root);
         settings
     }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use toml::de::DeValue;
 
-use super::kind::Words;
+use super::words::Words;
 
 /// Where to listen: one port on one address, or on all addresses of both families.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -27,7 +27,8 @@ pub async fn connect(
     let peer = scoped(local, peer);
     #[cfg(test)]
     if let Some(simulation) = super::simulated::current() {
-        return simulation.connect(local, peer, source_port);
+        let socket = simulation.connect(local, peer, source_port)?;
+        return Ok(Stream::adopt(socket, peer));
     }
     if let Some(port) = source_port.filter(|port| *port != 0) {
         match connect_from(local, port, peer).await {

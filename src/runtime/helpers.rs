@@ -5,8 +5,9 @@ use std::{cell::Cell, fmt, io, rc::Rc, time::Duration};
 
 use super::{
     Task,
+    error::HelperError,
     fair::{Owner, Shares},
-    pool::{HelperError, Pool, Sizes},
+    pool::{Pool, Sizes},
     remote, spawn,
     threads::{Finished, Kind},
     timeout_at,

@@ -11,6 +11,7 @@
 //!   counts its tasks.
 
 mod connect;
+mod error;
 mod event;
 mod executor;
 mod failure;
@@ -29,12 +30,14 @@ mod shard_thread;
 mod socket_bell;
 mod stream;
 mod task;
+mod task_group;
 mod threads;
 mod timer;
 mod turns;
 mod wake;
 
 pub use connect::connect;
+pub use error::{HelperError, ShardError, ShardStartError};
 pub use event::{Flag, Notify};
 pub use fair::{Owner, number_of};
 pub use file::{FileReader, Octets, PendingRead};
@@ -43,13 +46,11 @@ pub use helpers::{FileHelpers, Helpers, Load};
 pub use listener::{Listener, ListenerTask};
 pub use mailbox::{Mailbox, MailboxError, MailboxSender, mailbox};
 pub use pacer::Pacer;
-pub use pool::HelperError;
 pub use queue::{Queue, end_turn};
-pub use shard_thread::{
-    LOCKED_MEMORY, ShardError, ShardStartError, ShardThread, check_executor, spawn_shard,
-};
+pub use shard_thread::{LOCKED_MEMORY, ShardThread, check_executor, spawn_shard};
 pub use stream::Stream;
-pub use task::{Task, TaskGroup, give_way, spawn, work_for, yield_if_needed};
+pub use task::{Task, give_way, spawn, work_for, yield_if_needed};
+pub use task_group::TaskGroup;
 pub use timer::{Elapsed, sleep_until, timeout_at};
 pub use turns::{Turn, Turns};
 

@@ -13,23 +13,13 @@ use std::{
 
 use super::{
     Flag,
+    error::HelperError,
     fair::{FairQueue, Owner, Shares},
     remote::RemoteSender,
     sleep_until, spawn,
     threads::{Finished, Kind, Threads, Work},
 };
 use crate::{clock, limits::HELPER_STUCK_AFTER};
-
-/// Why blocking work has no result.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum HelperError {
-    /// Too much waits already; the client is told to come back.
-    #[error("too much work is waiting")]
-    Overloaded,
-    /// The closure panicked; the panic was printed by its thread.
-    #[error("blocking work panicked")]
-    Panicked,
-}
 
 /// Numbers of threads.
 #[derive(Clone, Copy, Debug)]

@@ -1,9 +1,12 @@
 //! Starting a shard: one executor on one pinned thread, with its helper threads.
 
-use std::{any::Any, future::Future};
+use std::future::Future;
 
-use super::executor;
-use crate::sys::{cpu, host::LockedMemory};
+use super::{
+    error::{ShardError, ShardStartError},
+    executor,
+};
+use crate::sys::host::LockedMemory;
 
 /// Whether a shard could start on this host and with the rights of this process, found out by
 /// trying.
@@ -57,38 +60,13 @@ impl<T: Send + 'static> ShardThread<T> {
     }
 }
 
-/// Why a shard could not start.
-#[derive(Debug, thiserror::Error)]
-pub enum ShardStartError {
-    /// The thread could not be pinned.
-    #[error(transparent)]
-    Cpu(#[from] cpu::CpuError),
-    /// The executor could not be built: what was refused, the likely cause and the remedy.
-    #[error("{0}")]
-    Executor(String),
-}
-
-/// A shard ended by a panic; its sessions are gone.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("shard died: {0}")]
-pub struct ShardError(pub(super) String);
-
-impl ShardError {
-    pub(super) fn of_panic(payload: &(dyn Any + Send)) -> Self {
-        let text = payload
-            .downcast_ref::<&str>()
-            .map(|text| (*text).to_owned())
-            .or_else(|| payload.downcast_ref::<String>().cloned());
-        Self(format!("panicked: {}", text.as_deref().unwrap_or("no message")))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::{
         clock,
         runtime::testing::{alone, open_files},
+        sys::cpu,
     };
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     use std::time::Duration;

@@ -33,14 +33,14 @@ pub(super) enum Ringer {
 pub(super) enum Bell {
     Executor(executor::Bell),
     #[cfg(test)]
-    Simulated(socket_bell::Bell),
+    Simulated(socket_bell::Bell<simulated::Watched>),
 }
 
 /// A bell in its shard.
 pub(super) enum Listening {
     Executor(executor::Listening),
     #[cfg(test)]
-    Simulated(socket_bell::Listening),
+    Simulated(socket_bell::Listening<simulated::Watched>),
 }
 
 impl Ringer {

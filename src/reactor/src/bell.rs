@@ -9,8 +9,8 @@ use std::sync::{Arc, OnceLock};
 use std::task::Poll;
 
 use crate::core::Core;
+use crate::inbox::{Inbox, Wake};
 use crate::slab::Key;
-use crate::wake::{Inbox, Wake};
 
 /// A bell and who rings it. Neither belongs to an executor yet.
 #[must_use]

@@ -11,14 +11,14 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use crate::block::Block;
-use crate::executor::{Counters, TurnBudget};
-use crate::operation::{Descriptor, Operation, Ring, Wait};
+use crate::budget::TurnBudget;
+use crate::inbox::{Inbox, Wake, Woken};
+use crate::operation::{Descriptor, Operation, Ring, RingCounters, Wait};
 use crate::operations::{Effect, For, Operations, Outcome};
-use crate::queues::{Lane, NextTurn, Queues};
+use crate::queues::{self, Lane, NextTurn, Queues};
+use crate::run::Run;
 use crate::slab::{Key, Slab};
-use crate::task::Run;
 use crate::timers::Timers;
-use crate::wake::{Inbox, Wake, Woken};
 
 pub(crate) struct Core {
     ring: RefCell<Box<dyn Ring>>,
@@ -46,6 +46,21 @@ pub(crate) struct Core {
     polls: Cell<u64>,
 }
 
+/// What an executor has done since its beginning, and has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Of the ring.
+    pub ring: RingCounters,
+    /// Operations that the kernel has, those that were given up included.
+    pub in_flight: usize,
+    /// Tasks that have not ended.
+    pub tasks: usize,
+    /// Turns.
+    pub turns: u64,
+    /// Times a task was polled.
+    pub polls: u64,
+}
+
 thread_local! {
     static CURRENT: RefCell<Option<Rc<Core>>> = const { RefCell::new(None) };
 }
@@ -57,7 +72,7 @@ impl Core {
         budget: TurnBudget,
     ) -> Rc<Self> {
         let mut queues = Queues::new();
-        let queue = queues.add(crate::executor::Queue::SHARE);
+        let queue = queues.add(queues::SHARE);
         Rc::new(Self {
             ring: RefCell::new(ring),
             operations: RefCell::new(Operations::new()),

@@ -5,13 +5,13 @@ use std::io;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use crate::core::Core;
-use crate::operation::RingCounters;
-use crate::queues::Lane;
+use crate::budget::TurnBudget;
+use crate::core::{Core, Counters};
+use crate::inbox::Inbox;
+use crate::queues::{self, Lane};
 use crate::refusal::{Level, Refusal};
 use crate::ring::KernelRing;
 use crate::task::Task;
-use crate::wake::Inbox;
 
 /// How an executor is made.
 #[derive(Clone, Debug)]
@@ -99,34 +99,6 @@ impl Default for Builder {
     }
 }
 
-/// How long tasks run between two looks for input. A look costs nothing when nothing has come and
-/// nothing is to be submitted, and a system call otherwise.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TurnBudget {
-    /// While no peer waits for an answer.
-    pub quiet: Duration,
-    /// While some do: the length of one expensive step, or a few cheap ones.
-    pub busy: Duration,
-    /// How long that is the case after [`note_input`].
-    pub busy_for: Duration,
-}
-
-impl TurnBudget {
-    /// The budget of a turn that begins now.
-    pub(crate) fn at(&self, now: Instant, last_input: Option<Instant>) -> Duration {
-        let busy =
-            last_input.is_some_and(|last| now.saturating_duration_since(last) < self.busy_for);
-        if busy { self.busy } else { self.quiet }
-    }
-}
-
-impl Default for TurnBudget {
-    fn default() -> Self {
-        let [quiet, busy] = [250, 40].map(Duration::from_micros);
-        Self { quiet, busy, busy_for: Duration::from_millis(100) }
-    }
-}
-
 /// A ring and its tasks, on one thread.
 pub struct Executor {
     core: Rc<Core>,
@@ -207,7 +179,7 @@ pub struct Queue(u32);
 
 impl Queue {
     /// The share of the queue that the main task is in.
-    pub const SHARE: u32 = 100;
+    pub const SHARE: u32 = queues::SHARE;
 
     /// A new queue: while others have work, it gets time as its share is to theirs.
     ///
@@ -337,19 +309,4 @@ pub async fn yield_now() {
 #[must_use]
 pub fn counters() -> Counters {
     Core::current().counters()
-}
-
-/// What an executor has done since its beginning, and has.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counters {
-    /// Of the ring.
-    pub ring: RingCounters,
-    /// Operations that the kernel has, those that were given up included.
-    pub in_flight: usize,
-    /// Tasks that have not ended.
-    pub tasks: usize,
-    /// Turns.
-    pub turns: u64,
-    /// Times a task was polled.
-    pub polls: u64,
 }

@@ -74,12 +74,15 @@
 //! which takes minutes and sees no ring:
 //! `MIRIFLAGS=-Zmiri-disable-isolation cargo +nightly miri test -p ringftpd-reactor --lib`.
 
+mod arrivals;
 mod bell;
 mod block;
+mod budget;
 mod clock;
 mod core;
 mod executor;
 mod groups;
+mod inbox;
 mod listener;
 mod operation;
 mod operations;
@@ -88,19 +91,22 @@ mod queues;
 mod ration;
 mod refusal;
 mod ring;
+mod run;
 mod slab;
 mod socket;
 mod task;
 mod timer;
 mod timers;
-mod wake;
+mod waker;
 mod watched;
 
 pub use bell::{Bell, Listening, Ringer, bell};
 pub use block::{Block, Home};
+pub use budget::TurnBudget;
+pub use core::Counters;
 pub use executor::{
-    Builder, Counters, END_PATIENCE, Executor, Queue, TurnBudget, counters, note_input, now,
-    set_group, spawn, turn_is_over, yield_now,
+    Builder, END_PATIENCE, Executor, Queue, counters, note_input, now, set_group, spawn,
+    turn_is_over, yield_now,
 };
 pub use listener::{Accept, Accepting, Listener};
 pub use operation::{Descriptor, RingCounters};

@@ -4,18 +4,16 @@
 //! completion of the accept, with the [`Listener`], or with who was given it. Who waits is in none
 //! of them, so a wait may be dropped whenever it likes.
 
-use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
+use crate::arrivals::Arrivals;
 use crate::core::Core;
-use crate::operation::{Descriptor, Operation, Value};
+use crate::operation::{Descriptor, Operation};
 use crate::operations::For;
-use crate::slab::Key;
 
 /// When a listener takes connections from the kernel's backlog.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,23 +36,6 @@ pub struct Listener {
     accepting: Accepting,
     nonblocking: bool,
     arrivals: Rc<Arrivals>,
-}
-
-/// What has come and was not taken.
-#[derive(Debug, Default)]
-pub(crate) struct Arrivals {
-    waiting: RefCell<VecDeque<io::Result<OwnedFd>>>,
-    /// How many may wait before the accept under way is ended.
-    most: usize,
-    /// The accept under way.
-    armed: Cell<Option<Key>>,
-    /// It was asked to end.
-    ending: Cell<bool>,
-    waiters: RefCell<Vec<Waker>>,
-    /// The kernel refused to accept many with one request.
-    one_by_one: Cell<bool>,
-    /// The accept under way is one for many.
-    many: Cell<bool>,
 }
 
 impl Listener {
@@ -148,34 +129,6 @@ impl Drop for Listener {
         }
         let waiting = self.arrivals.waiting.take();
         drop(waiting);
-    }
-}
-
-impl Arrivals {
-    /// A completion of the accept under way; the accept, when it is to be cancelled.
-    pub(crate) fn arrive(&self, result: io::Result<Value>, last: bool) -> Option<Key> {
-        let ended = self.ending.get();
-        if last {
-            self.armed.set(None);
-        }
-        let errno = result.as_ref().err().and_then(io::Error::raw_os_error);
-        // It was asked to end, and who still waits asks again.
-        let cancelled = ended && errno == Some(libc::ECANCELED);
-        // The request was one for many, which the kernel does not know, or the socket does not
-        // listen: one for a single connection tells.
-        let unknown =
-            errno == Some(libc::EINVAL) && self.many.get() && !self.one_by_one.replace(true);
-        if !cancelled && !unknown {
-            let connection = result.and_then(|value| match value {
-                Value::Connection(connection) => Ok(connection),
-                Value::Count(_) => Err(io::Error::from_raw_os_error(libc::EPROTO)),
-            });
-            self.waiting.borrow_mut().push_back(connection);
-        }
-        let waiters = self.waiters.take();
-        waiters.into_iter().for_each(Waker::wake);
-        let full = self.waiting.borrow().len() >= self.most;
-        self.armed.get().filter(|_| full && !self.ending.replace(true))
     }
 }
 

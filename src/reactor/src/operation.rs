@@ -14,7 +14,6 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use crate::block::Block;
-use crate::core::Core;
 use crate::slab::Key;
 
 /// An open file of any kind, kept open by its owner and by each operation on it.
@@ -26,8 +25,8 @@ pub struct Descriptor(Rc<Open>);
 struct Open {
     /// None only in the destructor.
     file: Option<OwnedFd>,
-    /// By the ring, and not by this thread.
-    apart: bool,
+    /// What closes it; `None` is close(2).
+    close: Option<fn(OwnedFd)>,
 }
 
 impl Descriptor {
@@ -37,27 +36,23 @@ impl Descriptor {
         Rc::into_inner(self.0)?.file.take()
     }
 
-    /// For a file whose close(2) may wait, for a remote host or a server of FUSE: the ring closes
-    /// it in the end, and this thread does not wait for that.
-    #[must_use]
-    pub fn closed_apart(file: OwnedFd) -> Self {
-        Self(Rc::new(Open { file: Some(file), apart: true }))
+    /// Given to `close` in the end, where others are closed.
+    pub(crate) fn closed_by(close: fn(OwnedFd), file: OwnedFd) -> Self {
+        Self(Rc::new(Open { file: Some(file), close: Some(close) }))
     }
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
-        if self.apart
-            && let Some(file) = self.file.take()
-        {
-            Core::close_apart(file);
+        if let (Some(close), Some(file)) = (self.close, self.file.take()) {
+            close(file);
         }
     }
 }
 
 impl From<OwnedFd> for Descriptor {
     fn from(fd: OwnedFd) -> Self {
-        Self(Rc::new(Open { file: Some(fd), apart: false }))
+        Self(Rc::new(Open { file: Some(fd), close: None }))
     }
 }
 

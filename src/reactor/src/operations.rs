@@ -14,7 +14,7 @@ use std::io;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
-use crate::listener::Arrivals;
+use crate::arrivals::Arrivals;
 use crate::operation::{Completion, InFlight, Operation, Value};
 use crate::slab::{Key, Slab};
 

@@ -145,6 +145,15 @@ pub async fn close(descriptor: OwnedFd) -> io::Result<()> {
     Pending::start(Core::current(), Operation::Close { descriptor }).await.0.map(drop)
 }
 
+impl Descriptor {
+    /// For a file whose close(2) may wait, for a remote host or a server of FUSE: the ring closes
+    /// it in the end, and this thread does not wait for that.
+    #[must_use]
+    pub fn closed_apart(file: OwnedFd) -> Self {
+        Self::closed_by(Core::close_apart, file)
+    }
+}
+
 /// The number in a result.
 pub(crate) fn count(result: io::Result<Value>) -> io::Result<usize> {
     result.map(|value| match value {

@@ -7,6 +7,9 @@ use crate::groups::Groups;
 use crate::ration::Ration;
 use crate::slab::Key;
 
+/// The share of the queue that the main task is in.
+pub(crate) const SHARE: u32 = 100;
+
 /// Which tasks a task takes turns with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Lane {

@@ -12,8 +12,9 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::rc::Rc;
 use std::time::Duration;
 
+use crate::budget::TurnBudget;
 use crate::core::Core;
-use crate::executor::{Executor, TurnBudget};
+use crate::executor::Executor;
 use crate::fake::{Books, FakeRing};
 use crate::operation::{Operation, Value};
 use crate::pending::Pending;

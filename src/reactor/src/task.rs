@@ -9,8 +9,9 @@ use std::task::{Context, Poll, Waker};
 
 use crate::core::Core;
 use crate::queues::Lane;
+use crate::run::Run;
 use crate::slab::Key;
-use crate::wake::TaskWaker;
+use crate::waker::TaskWaker;
 
 /// A running task. Awaiting it gives its result.
 ///
@@ -106,21 +107,6 @@ impl<T> fmt::Debug for Task<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Task").finish_non_exhaustive()
     }
-}
-
-/// What the executor knows of a task.
-pub(crate) trait Run {
-    /// Polls the future; true when the task has ended.
-    fn run(&self) -> bool;
-
-    /// Drops the future, now or, when it is being polled, after that.
-    fn end(&self);
-
-    /// Its queue and group.
-    fn lane(&self) -> Lane;
-
-    /// From its next wait on.
-    fn set_group(&self, group: u64);
 }
 
 /// What its handle knows.

@@ -17,6 +17,7 @@ use rustix::{
 };
 
 use super::Simulation;
+use crate::runtime::socket_bell::Watch;
 
 /// A descriptor's number, and whether it is to be written.
 type Key = (u64, bool);
@@ -93,6 +94,17 @@ impl Watched {
 impl AsFd for Watched {
     fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
         self.fd.as_fd()
+    }
+}
+
+impl Watch for Watched {
+    fn watch(socket: OwnedFd) -> Self {
+        Self::new(socket, super::current().expect("in a simulation"))
+    }
+
+    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
+        // An error would be one of a socket pair, which has none but its end of file.
+        self.get().poll_read(cx, &mut []).map(drop)
     }
 }
 

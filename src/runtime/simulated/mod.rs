@@ -24,7 +24,7 @@ use descriptor::Interests;
 use network::Network;
 use tasks::Tasks;
 
-use super::HelperError;
+use super::error::HelperError;
 use crate::clock;
 
 pub(crate) use descriptor::Watched;

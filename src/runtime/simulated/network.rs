@@ -6,7 +6,7 @@ use std::{
     collections::{BTreeMap, VecDeque},
     io,
     net::SocketAddr,
-    os::fd::OwnedFd,
+    os::fd::{AsFd, OwnedFd},
     rc::{Rc, Weak},
 };
 
@@ -16,7 +16,7 @@ use rustix::{
 };
 
 use super::{Simulation, descriptor::inode};
-use crate::runtime::{Notify, Stream};
+use crate::runtime::Notify;
 
 #[derive(Default)]
 pub(super) struct Network {
@@ -72,14 +72,14 @@ impl Simulation {
         mut local: SocketAddr,
         peer: SocketAddr,
         port: Option<u16>,
-    ) -> io::Result<Stream> {
+    ) -> io::Result<OwnedFd> {
         let bound = self.0.network.ports.borrow().get(&peer).and_then(Weak::upgrade);
         let bound = bound.filter(|bound| bound.listening.get()).ok_or(Errno::CONNREFUSED)?;
         local.set_port(port.unwrap_or_else(|| self.any_port()));
         let (ours, theirs) = self.pair()?;
         bound.backlog.borrow_mut().push_back((theirs, local));
         bound.news.notify();
-        Ok(Stream::adopt(ours, peer))
+        Ok(ours)
     }
 
     /// Two ends of one connection.
@@ -98,7 +98,7 @@ impl Simulation {
 
     /// Makes the close of `stream`, which must follow, a reset for its peer: the kernel resets a
     /// pair of local sockets when one is closed with unread octets in it, as it does with TCP.
-    pub(crate) fn reset_on_close(&self, stream: &Stream) {
+    pub(crate) fn reset_on_close(&self, stream: impl AsFd) {
         let peer =
             inode(stream).ok().and_then(|inode| self.0.network.ends.borrow().get(&inode).copied());
         if let Some(peer) = peer.and_then(|peer| self.0.interests.open(peer)) {

@@ -23,11 +23,15 @@ mod socket;
 mod task;
 mod thread;
 
-pub(in crate::runtime) use crate::runtime::socket_bell::{Bell, Listening, Ringer, bell};
+use crate::runtime::socket_bell;
 pub(crate) use file::{File, Octets, Read};
 pub(in crate::runtime) use pacer::Pacer;
 pub(in crate::runtime) use socket::{Descriptor, Watched};
+pub(in crate::runtime) use socket_bell::{Ringer, bell};
 pub(in crate::runtime) use task::{
     Queue, Task, end_turn, give_way, sleep_until, spawn, work_for, yield_if_needed,
 };
 pub(in crate::runtime) use thread::{LOCKED_MEMORY, Thread, check, start};
+
+pub(in crate::runtime) type Bell = socket_bell::Bell<Watched>;
+pub(in crate::runtime) type Listening = socket_bell::Listening<Watched>;

@@ -14,6 +14,7 @@ use ::glommio::net::TcpStream;
 use futures_lite::{AsyncRead, AsyncWrite};
 use rustix::event::epoll;
 
+use crate::runtime::socket_bell::Watch;
 use crate::sys::{WatchedFd, adopt};
 
 /// A socket, read and written by one task a direction.
@@ -89,6 +90,17 @@ impl AsFd for Watched {
 impl fmt::Debug for Watched {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.socket.fmt(f)
+    }
+}
+
+impl Watch for Watched {
+    fn watch(socket: OwnedFd) -> Self {
+        Self::new(socket)
+    }
+
+    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
+        // An error would be one of a socket pair, which has none but its end of file.
+        self.poll_read(cx, &mut []).map(drop)
     }
 }
 

@@ -8,7 +8,7 @@ use ::glommio::{
 };
 
 use crate::clock;
-use crate::runtime::shard_thread::{ShardError, ShardStartError};
+use crate::runtime::error::{ShardError, ShardStartError};
 use crate::sys::{cpu, host::LockedMemory};
 
 /// What a shard's three rings lock where the kernel counts that: 315 KiB, and 64 KiB of registered

@@ -7,7 +7,7 @@ use std::thread::{Builder, JoinHandle};
 use ringftpd_reactor as reactor;
 use ringftpd_reactor::{Level, Refusal};
 
-use crate::runtime::shard_thread::{ShardError, ShardStartError};
+use crate::runtime::error::{ShardError, ShardStartError};
 use crate::sys::{cpu, host::LockedMemory};
 
 /// Newer kernels count a ring: 200 KiB.

@@ -1,69 +1,14 @@
-//! Wakers. A task may be woken from its own thread, which puts it into its queue, and from any
-//! other, which puts it into the executor's inbox and ends the executor's sleep if it sleeps.
-//!
-//! Without `unsafe`: a waker is an `Arc`, as the standard library wants it.
+//! What other threads leave for an executor, and how they end its sleep.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
-use std::task;
 
 use rustix::event::{EventfdFlags, eventfd};
 
-use crate::core::Core;
 use crate::queues::Lane;
 use crate::slab::Key;
-
-/// A task as its wakers know it: by number, for the task itself does not leave its thread.
-#[derive(Debug)]
-pub(crate) struct TaskWaker {
-    inbox: Arc<Inbox>,
-    queue: u32,
-    /// Of its lane. A wake by another thread may still see the one before.
-    group: AtomicU64,
-    task: Key,
-    /// In its queue or in the inbox: it need not be put there again.
-    queued: AtomicBool,
-}
-
-impl TaskWaker {
-    pub(crate) const fn new(inbox: Arc<Inbox>, Lane { queue, group }: Lane, task: Key) -> Self {
-        let (group, queued) = (AtomicU64::new(group), AtomicBool::new(false));
-        Self { inbox, queue, group, task, queued }
-    }
-
-    /// The task is about to be polled: what wakes it from here on is for the next poll.
-    pub(crate) fn clear(&self) {
-        // An exchange: what was done before a wake that found the flag set is seen by the poll.
-        self.queued.swap(false, Ordering::AcqRel);
-    }
-
-    pub(crate) fn lane(&self) -> Lane {
-        Lane { queue: self.queue, group: self.group.load(Ordering::Relaxed) }
-    }
-
-    /// The task takes its turns with those of this group from its next wait on.
-    pub(crate) fn set_group(&self, group: u64) {
-        self.group.store(group, Ordering::Relaxed);
-    }
-}
-
-impl task::Wake for TaskWaker {
-    fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
-        if self.queued.swap(true, Ordering::AcqRel) {
-            return;
-        }
-        let (lane, task) = (self.lane(), self.task);
-        if !Core::push_if_current(&self.inbox, lane, task) {
-            self.inbox.push(Wake::Task(lane, task));
-        }
-    }
-}
 
 /// Where other threads leave the tasks they have woken.
 ///

@@ -1,0 +1,11 @@
+//! What the main thread of the server waits for.
+
+use std::time::Duration;
+
+/// Why the main thread woke up.
+pub(super) enum Wake {
+    Signal(i32),
+    ShardEnded(usize),
+    /// A reload has set it.
+    ShutdownTimeout(Duration),
+}
