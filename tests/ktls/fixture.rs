@@ -65,15 +65,20 @@ pub(crate) fn narrow_download(client: &mut Client, name: &str) -> Wire {
 /// Stops the server and says how many transfers took each path.
 #[track_caller]
 pub(crate) fn stop_and_count(server: Server) -> Counts {
-    let log = server.stop();
+    counts(&server.stop())
+}
+
+/// How many transfers took each path, by the log of a server that has ended.
+#[track_caller]
+pub(crate) fn counts(log: &str) -> Counts {
     let path = |name: &str| log.matches(&format!("data_path=\"{name}\"")).count();
     let counts = Counts {
         ktls: path("ktls"),
         records: path("records"),
-        fallbacks: counter(&log, "ktls_fallbacks"),
+        fallbacks: counter(log, "ktls_fallbacks"),
     };
-    assert_eq!(counts.ktls as u64, counter(&log, "transfers_ktls"), "{log}");
-    assert_eq!(counts.records as u64, counter(&log, "transfers_records"), "{log}");
+    assert_eq!(counts.ktls as u64, counter(log, "transfers_ktls"), "{log}");
+    assert_eq!(counts.records as u64, counter(log, "transfers_records"), "{log}");
     counts
 }
 

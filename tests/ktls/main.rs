@@ -11,6 +11,7 @@ mod content;
 mod endings;
 mod fallback;
 mod fixture;
+mod goodbyes;
 mod keys;
 #[path = "../support/mod.rs"]
 mod support;
