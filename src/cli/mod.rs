@@ -13,6 +13,7 @@ mod metrics_endpoint;
 mod metrics_page;
 mod reload;
 mod serve;
+mod service_manager;
 mod shards;
 mod signals;
 mod tls_setup;

@@ -11,6 +11,7 @@ use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use super::log_writer::{Output, Switch};
+use super::service_manager::ServiceManager;
 use super::tls_setup::TlsTexts;
 use super::wake::Wake;
 use super::{check_config, shards, start_thread, tls_setup};
@@ -124,7 +125,10 @@ impl Reloader {
     /// # Errors
     ///
     /// No thread can be started.
-    pub(super) fn start(mut self) -> Result<mpsc::Sender<Request>, String> {
+    pub(super) fn start(
+        mut self,
+        manager: ServiceManager,
+    ) -> Result<mpsc::Sender<Request>, String> {
         let (sender, requests) = mpsc::channel();
         let work = move || {
             let mut generation = 0;
@@ -145,9 +149,12 @@ impl Reloader {
                     Err(RecvTimeoutError::Disconnected) => return,
                 };
                 match request {
-                    Request::Signal => drop(self.reload(&Files::default(), &mut generation)),
+                    Request::Signal => {
+                        drop(self.tell_and_reload(&manager, &Files::default(), &mut generation));
+                    }
                     Request::Control { files, answer } => {
-                        let done = self.reload(&Files::given(files), &mut generation);
+                        let files = Files::given(files);
+                        let done = self.tell_and_reload(&manager, &files, &mut generation);
                         // Who asked may be gone; the log has it.
                         let _ = answer.try_send(done);
                     }
@@ -156,6 +163,18 @@ impl Reloader {
             }
         };
         start_thread("reload", work).map(|()| sender)
+    }
+
+    fn tell_and_reload(
+        &mut self,
+        manager: &ServiceManager,
+        files: &Files,
+        generation: &mut u64,
+    ) -> Result<Reloaded, Vec<Problem>> {
+        manager.reloading();
+        let done = self.reload(files, generation);
+        manager.reloaded(done.is_ok());
+        done
     }
 
     /// Does it, writes down what came of it, and tells.

@@ -13,10 +13,11 @@ use std::time::{Duration, Instant};
 use super::control_socket::{self, ControlSocket, Subject};
 use super::metrics_endpoint::Endpoint;
 use super::reload::{Origin, Reloader, Request, Results, Running};
+use super::service_manager::ServiceManager;
 use super::signals::{self, Caught, Meaning};
 use super::tls_setup::{TlsTexts, said};
 use super::wake::Wake;
-use super::{banner, check_config, fail, logging, start_thread, tls_setup};
+use super::{banner, check_config, fail, logging, shards, start_thread, tls_setup};
 use crate::clock;
 use crate::config::{Config, Files, ListenAddress, Settings, Steering, directory_rules};
 use crate::connection::{OpenedHome, split};
@@ -47,6 +48,7 @@ struct Server {
     /// The longest that the end may take.
     patience: Duration,
     reloads: mpsc::Sender<Request>,
+    manager: ServiceManager,
     _log: logging::LogGuard,
 }
 
@@ -134,25 +136,28 @@ fn start(config: Config, origin: Origin, signals: Caught) -> Result<Server, Stri
     }
     let reloader =
         Reloader { origin, running, shards: inboxes, wakes: sender, results, log: log_switch };
-    let reloads = start_control(reloader, control)?;
+    let (reloads, manager) = start_control(reloader, control)?;
     super::print(text);
-    Ok(Server { shards, wakes, patience, reloads, _log: log })
+    Ok(Server { shards, wakes, patience, reloads, manager, _log: log })
 }
 
-/// Starts what reloads, and the control socket if there is one.
+/// When every shard serves, starts what tells the service manager, what reloads, and the control
+/// socket if there is one.
 fn start_control(
     reloader: Reloader,
     control: Option<ControlSocket>,
-) -> Result<mpsc::Sender<Request>, String> {
+) -> Result<(mpsc::Sender<Request>, ServiceManager), String> {
     let (shards, started) = (reloader.shards.clone(), clock::now());
+    shards::wait_for_all(&shards)?;
+    let manager = ServiceManager::start(shards.clone())?;
     let config = reloader.origin.path.clone();
     let certificate = reloader.origin.overrides.certificate.clone();
-    let reloads = reloader.start()?;
+    let reloads = reloader.start(manager.clone())?;
     if let Some(control) = control {
         let reloads = reloads.clone();
         control.start(Subject { shards, reloads, config, certificate, started })?;
     }
-    Ok(reloads)
+    Ok((reloads, manager))
 }
 
 /// The configuration with what its certificates are made of, and the TLS of each shard.
@@ -205,6 +210,7 @@ impl Server {
         }
         self.tell(|| Message::Drain);
         let deadline = clock::now() + self.patience;
+        self.manager.stopping(deadline);
         let mut running = self.shards.len();
         while running > 0 {
             match self.wake_before(deadline) {

@@ -10,6 +10,9 @@ use crate::shard::{Figures, Message};
 /// How long the shards may take to tell their figures; one that has not by then is not up.
 pub(super) const FIGURES_TIME_MAX: Duration = Duration::from_secs(1);
 
+/// How long the shards may take to begin.
+const START_TIME_MAX: Duration = Duration::from_secs(60);
+
 /// Sends each shard what `message` makes for its number and for its answer, and returns the answers
 /// in the order in which they come, those that come within `patience`. A shard that has ended
 /// answers as one that is stuck does: not at all. Blocks: not for use inside a shard.
@@ -33,4 +36,17 @@ pub(super) fn figures(shards: &[RemoteSender<Message>]) -> Vec<Figures> {
     let mut figures = ask(shards, FIGURES_TIME_MAX, |_, asker| Message::Count(asker));
     figures.sort_by_key(|figures| figures.shard);
     figures
+}
+
+/// Returns when every shard serves: it accepts, and answers.
+///
+/// # Errors
+///
+/// One has ended, or does not answer in time.
+pub(super) fn wait_for_all(shards: &[RemoteSender<Message>]) -> Result<(), String> {
+    let serving = ask(shards, START_TIME_MAX, |_, asker| Message::Count(asker)).len();
+    if serving == shards.len() {
+        return Ok(());
+    }
+    Err(format!("{serving} of {} shards have started; the log says why", shards.len()))
 }

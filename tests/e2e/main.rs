@@ -35,6 +35,7 @@ mod resumption;
 #[allow(dead_code, reason = "shared with the interoperability tests, each using its part")]
 mod run;
 mod seccomp;
+mod service_manager;
 mod settings;
 mod shutdown;
 mod small_transfers;
