@@ -252,3 +252,7 @@ const _: () = assert!(HELPERS_PER_DEVICE_MAX < HELPER_THREADS_PER_SHARD);
 const _: () = assert!(LONG_PER_USER_MAX < LONG_PER_DEVICE_MAX);
 const _: () = assert!(LONG_PER_DEVICE_MAX < LONG_THREADS_PER_SHARD);
 const _: () = assert!(TRANSFER_BATCH_BYTES.is_multiple_of(TLS_FRAGMENT_BYTES_MAX));
+
+/// Sessions that a shard looks at in one turn for somebody who lists or ends them: some 50 µs.
+/// The next ones are the next message of its inbox.
+pub const SESSIONS_PER_PART_MAX: usize = 128;

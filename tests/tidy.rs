@@ -47,8 +47,17 @@ const LAYERS: &[(&str, May)] = &[
 ];
 
 /// The rooms of `connection`, bottom first: each may import those above it in this list.
-const CONNECTION_ROOMS: &[&str] =
-    &["newcomers", "logins", "arrivals", "ports", "data", "context", "transfer", "control"];
+const CONNECTION_ROOMS: &[&str] = &[
+    "sessions",
+    "newcomers",
+    "logins",
+    "arrivals",
+    "ports",
+    "data",
+    "context",
+    "transfer",
+    "control",
+];
 
 /// What only some places may name: the path, the places (prefixes of file names), and what
 /// everybody else does.

@@ -50,6 +50,9 @@ Examples:
       ringftpd reference-config > ringftpd.toml
   Have the running server take a changed configuration, or say what is wrong with it:
       ringftpd ctl reload
+  See who is on the running server, and end all sessions from a network:
+      ringftpd ctl sessions
+      ringftpd ctl kick --address 192.0.2.0/24
   Add a user to the configuration; the password is asked for:
       ringftpd user add --config /etc/ringftpd/ringftpd.toml bob --home /srv/bob
 
@@ -115,12 +118,51 @@ pub(super) enum CtlCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Print the sessions, one a line: who, from where, since when, and what they do
+    ///
+    /// SESSION is what `kick` takes and what the log has in its field `session`. RATE is that of
+    /// the transfer so far, octets a second.
+    Sessions {
+        /// Print them as JSON, one a line, and a line behind them that counts them
+        #[arg(long)]
+        json: bool,
+    },
+    /// End sessions: with 421, and what they transfer with 426
+    ///
+    /// Waits until they have ended, for up to 4.5 seconds. Exit status: 0, or 1 when there is no
+    /// such session.
+    Kick(KickArguments),
+    /// End the server as SIGTERM does: no new connections, sessions end, transfers in progress may
+    /// finish within limits.shutdown_timeout. Does not wait for that
+    Drain {
+        /// Print the server's answer as JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Print what runs: version, uptime, shards, sessions, transfers
     Status {
         /// Print it as JSON
         #[arg(long)]
         json: bool,
     },
+}
+
+/// Whose sessions to end.
+#[derive(Clone, Debug, Args)]
+#[command(group = clap::ArgGroup::new("whom").required(true))]
+pub(super) struct KickArguments {
+    /// The session of this name, such as 0-17
+    #[arg(group = "whom")]
+    pub(super) session: Option<String>,
+    /// All sessions of this user
+    #[arg(long, value_name = "NAME", group = "whom")]
+    pub(super) user: Option<String>,
+    /// All sessions from this address or network, such as 192.0.2.1 or 2001:db8::/32
+    #[arg(long, value_name = "ADDRESS[/BITS]", group = "whom")]
+    pub(super) address: Option<String>,
+    /// Print the server's answer as JSON
+    #[arg(long)]
+    pub(super) json: bool,
 }
 
 /// Flags of `serve`. Each wins over the configuration file.

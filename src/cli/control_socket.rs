@@ -1,13 +1,14 @@
-//! The control socket: one request a connection, one line of JSON each way, from root or the
-//! server's own user. On a thread of its own, which asks the shards through their inboxes.
+//! The control socket: one request a connection, a line of JSON, and an answer of one line, or of
+//! several for a list; from root or the server's own user. Each client has a thread of its own, so
+//! that a silent one holds nobody up, which asks the shards through their inboxes.
 
 use std::collections::BTreeMap;
 use std::env;
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, Write};
 use std::os::unix::fs::{FileTypeExt, chown};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -15,19 +16,21 @@ use rustix::fs::Mode;
 use rustix::process::{geteuid, umask};
 use serde_json::{Value, json};
 
+use super::control_client::{Client, refusal};
 use super::reload::{Reloaded, Request};
-use super::{ACCEPT_PAUSE, shards, start_thread};
+use super::wake::Wake;
+use super::{ACCEPT_PAUSE, control_sessions, shards, start_thread};
 use crate::clock;
 use crate::config::{FileText, Problem};
 use crate::runtime::remote::RemoteSender;
 use crate::shard::{Figures, Message};
 use crate::sys::privileges::Identity;
 
-/// A request, octets: files of a configuration are in it.
-const REQUEST_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// Clients that are served at a time, each by a thread of its own; one more is told to come again.
+const CLIENTS_MAX: usize = 8;
 
-/// How long a client may take for its request, and for reading the answer.
-const CLIENT_TIME_MAX: Duration = Duration::from_secs(5);
+/// How long the client beyond those may take to read that it was refused.
+const REFUSAL_TIME_MAX: Duration = Duration::from_millis(100);
 
 /// How long a reload may take until its client is told that it goes on.
 const RELOAD_TIME_MAX: Duration = Duration::from_secs(60);
@@ -43,6 +46,9 @@ pub(super) fn default_path() -> Option<PathBuf> {
     directory.map(|directory| directory.join("ctl.sock"))
 }
 
+/// The commands.
+const KNOWN: &[&str] = &["drain", "kick", "origin", "reload", "reopen", "sessions", "status"];
+
 /// The bound socket. Nobody is served before [`ControlSocket::start`].
 pub(super) struct ControlSocket {
     listener: UnixListener,
@@ -52,6 +58,7 @@ pub(super) struct ControlSocket {
 pub(super) struct Subject {
     pub(super) shards: Vec<RemoteSender<Message>>,
     pub(super) reloads: mpsc::Sender<Request>,
+    pub(super) wakes: mpsc::Sender<Wake>,
     /// The files that a reload reads, as far as the command line says it.
     pub(super) config: Option<PathBuf>,
     pub(super) certificate: Option<(PathBuf, PathBuf)>,
@@ -96,11 +103,24 @@ impl ControlSocket {
     ///
     /// No thread can be started.
     pub(super) fn start(self, subject: Subject) -> Result<(), String> {
+        let subject = Arc::new(subject);
+        // Each client that is served holds one.
+        let places = Arc::new(());
         let serve = move || {
             for stream in self.listener.incoming() {
                 match stream {
-                    // A client that went away has its reasons.
-                    Ok(stream) => drop(subject.serve(&stream)),
+                    Ok(stream) if Arc::strong_count(&places) > CLIENTS_MAX => refuse(&stream),
+                    Ok(stream) => {
+                        let (subject, place) = (subject.clone(), places.clone());
+                        let work = move || {
+                            // A client that went away has its reasons.
+                            let _ = subject.serve(&stream);
+                            drop(place);
+                        };
+                        if let Err(error) = start_thread("control-client", work) {
+                            tracing::warn!(error, "control socket: a client was not served");
+                        }
+                    }
                     Err(error) => {
                         tracing::warn!(%error, "control socket: accepting pauses");
                         thread::park_timeout(ACCEPT_PAUSE);
@@ -112,34 +132,50 @@ impl ControlSocket {
     }
 }
 
+/// In a moment, for the thread that accepts has others to hear.
+fn refuse(mut stream: &UnixStream) {
+    let busy = refusal(format!("{CLIENTS_MAX} others are served; come again"));
+    let _ = stream.set_write_timeout(Some(REFUSAL_TIME_MAX));
+    let _ = stream.write_all(format!("{busy}\n").as_bytes());
+}
+
 impl Subject {
-    fn serve(&self, mut stream: &UnixStream) -> io::Result<()> {
-        stream.set_read_timeout(Some(CLIENT_TIME_MAX))?;
-        stream.set_write_timeout(Some(CLIENT_TIME_MAX))?;
-        let peer = rustix::net::sockopt::socket_peercred(stream)?.uid;
-        if !peer.is_root() && peer != geteuid() {
-            tracing::warn!(uid = peer.as_raw(), "control socket: refused");
-            return Ok(());
+    fn serve(&self, stream: &UnixStream) -> io::Result<()> {
+        let mut client = Client::new(stream);
+        if let Err(refused) = client.check_user()? {
+            return client.send(&format!("{}\n", refusal(refused)));
         }
-        let mut line = String::new();
-        BufReader::new(stream).take(REQUEST_BYTES_MAX).read_line(&mut line)?;
-        let answer = match serde_json::from_str(&line) {
+        let answer = match client.request()? {
+            Ok(request) if request["command"] == "sessions" => {
+                return control_sessions::list(&mut client, &self.shards);
+            }
             Ok(request) => self.answer(&request),
-            Err(error) => refusal(format!("not a request: {error}")),
+            Err(error) => refusal(error),
         };
-        stream.write_all(format!("{answer}\n").as_bytes())
+        client.forgive();
+        client.send(&format!("{answer}\n"))
     }
 
     fn answer(&self, request: &Value) -> Value {
         match request["command"].as_str() {
+            Some("drain") => self.drain(),
+            Some("kick") => control_sessions::kick(request, &self.shards),
             Some("origin") => self.origin(),
             Some("reload") => self.reload(files_of(request)),
             Some("reopen") => self.reopen(),
             Some("status") => self.status(),
             other => {
-                let known = "origin, reload, reopen, status";
-                refusal(format!("unknown command {other:?}; known: {known}"))
+                let other = other.unwrap_or_default();
+                refusal(format!("unknown command {other:?}; known: {}", KNOWN.join(", ")))
             }
+        }
+    }
+
+    /// The end, as SIGTERM begins it.
+    fn drain(&self) -> Value {
+        match self.wakes.send(Wake::Drain) {
+            Ok(()) => json!({ "ok": true }),
+            Err(_) => refusal("the server ends"),
         }
     }
 
@@ -155,7 +191,7 @@ impl Subject {
     fn reload(&self, files: BTreeMap<PathBuf, FileText>) -> Value {
         let (answer, answers) = mpsc::sync_channel(1);
         if self.reloads.send(Request::Control { files, answer }).is_err() {
-            return refusal("the server ends".to_owned());
+            return refusal("the server ends");
         }
         match answers.recv_timeout(RELOAD_TIME_MAX) {
             Ok(Ok(Reloaded { generation, changed, warnings })) => json!({
@@ -165,19 +201,19 @@ impl Subject {
                 let problems: Vec<_> = problems.iter().map(problem_value).collect();
                 json!({ "ok": false, "problems": problems })
             }
-            Err(_) => refusal("the reload still waits for a disk; the log will tell".to_owned()),
+            Err(_) => refusal("the reload still waits for a disk; the log will tell"),
         }
     }
 
     fn reopen(&self) -> Value {
         let (answer, answers) = mpsc::sync_channel(1);
         if self.reloads.send(Request::Reopen(answer)).is_err() {
-            return refusal("the server ends".to_owned());
+            return refusal("the server ends");
         }
         match answers.recv_timeout(RELOAD_TIME_MAX) {
             Ok(Ok(file)) => json!({ "ok": true, "file": file }),
             Ok(Err(error)) => refusal(format!("log.file: {error}")),
-            Err(_) => refusal("the disk of the log does not answer".to_owned()),
+            Err(_) => refusal("the disk of the log does not answer"),
         }
     }
 
@@ -202,10 +238,6 @@ impl Subject {
             "transfers": sum("transfers"),
         })
     }
-}
-
-fn refusal(error: String) -> Value {
-    json!({ "ok": false, "error": error })
 }
 
 fn problem_value(problem: &Problem) -> Value {

@@ -9,8 +9,9 @@ use std::time::Duration;
 use rustix::process::geteuid;
 use serde_json::{Map, Value, json};
 
-use super::args::{CtlArguments, CtlCommand};
+use super::args::{CtlArguments, CtlCommand, KickArguments};
 use super::control_socket::{self, problem_of};
+use super::log_line::harmless;
 use super::reload::{Origin, changes_text};
 use super::tls_setup::TlsTexts;
 use super::{fail, print, report};
@@ -26,6 +27,9 @@ pub(super) fn run(arguments: &CtlArguments) -> ExitCode {
     let done = match &arguments.command {
         CtlCommand::Reload { json } => reload(&socket, *json),
         CtlCommand::Reopen { json } => reopen(&socket, *json),
+        CtlCommand::Sessions { json } => sessions(&socket, *json),
+        CtlCommand::Kick(whom) => kick(&socket, whom),
+        CtlCommand::Drain { json } => drain(&socket, *json),
         CtlCommand::Status { json } => status(&socket, *json),
     };
     done.unwrap_or_else(|error| {
@@ -37,15 +41,143 @@ pub(super) fn run(arguments: &CtlArguments) -> ExitCode {
 }
 
 fn ask(socket: &Path, request: &Value) -> io::Result<Value> {
+    let mut answer =
+        Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the server does not answer"));
+    ask_lines(socket, request, |line| {
+        answer = serde_json::from_str(line).map_err(io::Error::other);
+        false
+    })?;
+    answer
+}
+
+/// Gives each line of the answer to `take`, for as long as that wants more.
+fn ask_lines(socket: &Path, request: &Value, mut take: impl FnMut(&str) -> bool) -> io::Result<()> {
     let mut stream = UnixStream::connect(socket)?;
     stream.set_read_timeout(Some(PATIENCE))?;
-    stream.write_all(format!("{request}\n").as_bytes())?;
-    let mut line = String::new();
-    BufReader::new(&stream).read_line(&mut line)?;
-    if line.is_empty() {
-        return Err(io::Error::new(io::ErrorKind::PermissionDenied, "the server does not answer"));
+    // A server that has no ear for it may say why before it has read it.
+    let sent = stream.write_all(format!("{request}\n").as_bytes());
+    let mut lines = BufReader::new(&stream).lines();
+    match lines.next() {
+        Some(line) => {
+            let mut line = line?;
+            while take(&line) {
+                match lines.next() {
+                    Some(next) => line = next?,
+                    None => break,
+                }
+            }
+            Ok(())
+        }
+        None => sent,
     }
-    serde_json::from_str(&line).map_err(io::Error::other)
+}
+
+/// An answer that says yes or why not; `say` has the words for a yes.
+fn tell(answer: &Value, as_json: bool, say: impl FnOnce(&Value)) -> ExitCode {
+    let good = answer["ok"] == true;
+    if as_json {
+        print(answer);
+    } else if good {
+        say(answer);
+    } else {
+        report("", answer["error"].as_str().into_iter());
+    }
+    if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn kick(socket: &Path, whom: &KickArguments) -> io::Result<ExitCode> {
+    let KickArguments { session, user, address, json } = whom;
+    let request =
+        json!({ "command": "kick", "session": session, "user": user, "address": address });
+    let answer = ask(socket, &request)?;
+    let silent = tell_of_silent(&answer);
+    let code = tell(&answer, *json, |answer| {
+        let still = match answer["ending"].as_u64() {
+            None | Some(0) => String::new(),
+            Some(more) => format!(", {more} more are about to"),
+        };
+        print(format_args!("sessions ended: {}{still}", answer["ended"]));
+    });
+    Ok(if silent { ExitCode::FAILURE } else { code })
+}
+
+/// Whether shards have not answered, so that there may be more.
+fn tell_of_silent(answer: &Value) -> bool {
+    let silent = answer["shards_silent"].as_array().is_some_and(|silent| !silent.is_empty());
+    if silent {
+        report("", [format!("shards that do not answer: {}", answer["shards_silent"])].iter());
+    }
+    silent
+}
+
+fn drain(socket: &Path, as_json: bool) -> io::Result<ExitCode> {
+    let answer = ask(socket, &json!({ "command": "drain" }))?;
+    Ok(tell(&answer, as_json, |_| {
+        print("the server takes no new connections and ends with its sessions");
+    }))
+}
+
+/// Each session is printed when its line comes: there may be many.
+fn sessions(socket: &Path, as_json: bool) -> io::Result<ExitCode> {
+    let mut last = Value::Null;
+    let mut malformed = None;
+    let mut begun = false;
+    ask_lines(socket, &json!({ "command": "sessions" }), |line| {
+        match serde_json::from_str::<Value>(line) {
+            Ok(value) => last = value,
+            Err(error) => malformed = Some(error),
+        }
+        let is_session = last["session"].is_string();
+        if as_json {
+            print(line);
+        } else if is_session {
+            if !begun {
+                print(SESSIONS_HEAD);
+            }
+            print(session_row(&last));
+        }
+        begun = true;
+        is_session && malformed.is_none()
+    })?;
+    if let Some(error) = malformed {
+        return Err(io::Error::other(error));
+    }
+    if last["session"].is_string() || last.is_null() {
+        return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the answer has no end"));
+    }
+    let silent = tell_of_silent(&last);
+    let code = if as_json { ExitCode::SUCCESS } else { tell(&last, false, |_| ()) };
+    Ok(if silent { ExitCode::FAILURE } else { code })
+}
+
+const SESSIONS_HEAD: &str = "SESSION    SHARD PEER                     USER             PORT     \
+                             TLS     SINCE                    IDLE DOES";
+
+/// One session for people. What it does is last: pathnames are long, and may have blanks.
+fn session_row(session: &Value) -> String {
+    let word = |key: &str| session[key].as_str().map_or_else(|| "-".to_owned(), harmless);
+    let transfer = &session["transfer"];
+    let does = match session["activity"].as_str() {
+        Some("transfer") if transfer.is_object() => {
+            let path = harmless(transfer["path"].as_str().unwrap_or_default());
+            let direction = transfer["direction"].as_str().unwrap_or_default();
+            let (octets, rate) = (&transfer["octets"], &transfer["octets_per_second"]);
+            format!("{} {direction} {octets} octets, {rate}/s: {path}", word("command"))
+        }
+        Some("transfer" | "command") => word("command"),
+        other => other.unwrap_or("-").to_owned(),
+    };
+    format!(
+        "{:<10} {:<5} {:<24} {:<16} {:<8} {:<7} {} {:>8} {does}",
+        word("session"),
+        session["shard"].to_string(),
+        word("peer"),
+        word("user"),
+        word("mode"),
+        word("tls"),
+        word("since"),
+        format!("{}s", session["idle_seconds"]),
+    )
 }
 
 fn reload(socket: &Path, as_json: bool) -> io::Result<ExitCode> {

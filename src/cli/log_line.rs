@@ -5,6 +5,7 @@
 //! turn the direction of writing are escaped, so that no line and no field can be forged.
 
 use std::fmt::{self, Debug, Write};
+use std::net::{IpAddr, SocketAddr};
 
 use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber};
@@ -14,8 +15,10 @@ use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
 use crate::config::LogFormat;
+use crate::runtime::{LogOf, logged_of};
 
-/// Writes events; spans, which nothing here opens, are left out.
+/// Writes events, each with the session that it is of; spans, which nothing here opens, are left
+/// out.
 pub(super) struct Line(pub(super) LogFormat);
 
 impl<S, N> FormatEvent<S, N> for Line
@@ -39,18 +42,34 @@ where
                 SystemTime.format_time(&mut out)?;
                 write!(out, " {:>5} {target}:", metadata.level())?;
                 record(event, &mut out, Form::Text)?;
+                if let Some(LogOf { session, peer }) = logged_of() {
+                    write!(out, " session={session} peer={}", canonical(peer))?;
+                }
             }
             LogFormat::Json => {
                 out.write_str("{\"timestamp\":\"")?;
                 SystemTime.format_time(&mut out)?;
                 write!(out, "\",\"level\":\"{}\"", metadata.level())?;
                 record(event, &mut out, Form::Json)?;
+                if let Some(LogOf { session, peer }) = logged_of() {
+                    let peer = canonical(peer);
+                    write!(out, ",\"session\":\"{session}\",\"peer\":\"{peer}\"")?;
+                }
                 out.write_str(",\"target\":")?;
                 quoted(&mut out, Form::Json, |out| out.write_str(target))?;
                 out.write_char('}')?;
             }
         }
         out.write_char('\n')
+    }
+}
+
+/// An address of IPv4 as one, however its socket has it.
+pub(super) fn canonical(peer: SocketAddr) -> SocketAddr {
+    match peer.ip().to_canonical() {
+        ip @ IpAddr::V4(_) => SocketAddr::new(ip, peer.port()),
+        // With its scope.
+        IpAddr::V6(_) => peer,
     }
 }
 
@@ -171,6 +190,37 @@ fn quoted(
     out.write_char('"')?;
     content(&mut Escaped { out: &mut *out, form, blank: Blank::None })?;
     out.write_char('"')
+}
+
+/// Octets that a client has chosen, as a string of JSON that can steer no terminal; as the log has
+/// it.
+pub(super) fn json_string(octets: &[u8]) -> String {
+    let mut text = String::new();
+    let written = quoted(&mut text, Form::Json, |escaped| {
+        for chunk in octets.utf8_chunks() {
+            escaped.write_str(chunk.valid())?;
+            chunk.invalid().iter().try_for_each(|octet| escaped.octet(*octet))?;
+        }
+        Ok(())
+    });
+    debug_assert!(written.is_ok(), "a string takes everything");
+    text
+}
+
+/// A text for a terminal, on one line: what could steer it is `\xNN`.
+pub(super) fn harmless(text: &str) -> String {
+    let mut shown = String::new();
+    for character in text.chars() {
+        if steers(character) {
+            let mut octets = [0; 4];
+            for octet in character.encode_utf8(&mut octets).bytes() {
+                let _ = write!(shown, "\\x{octet:02x}");
+            }
+        } else {
+            shown.push(character);
+        }
+    }
+    shown
 }
 
 /// Whether a text needs no quotes: an error for one that does.

@@ -4,6 +4,8 @@
 mod args;
 mod banner;
 mod check_config;
+mod control_client;
+mod control_sessions;
 mod control_socket;
 mod ctl;
 mod log_line;
@@ -29,6 +31,8 @@ use std::time::Duration;
 use clap::Parser;
 
 use crate::config::{self, Config, ConfigError, Files};
+use crate::protocol::file::FileTime;
+use crate::protocol::timestamp::format_utc;
 
 pub use args::Arguments;
 use args::{Command, ServeArguments};
@@ -49,6 +53,15 @@ pub fn run() -> ExitCode {
         Some(Command::Ctl(arguments)) => ctl::run(&arguments),
         Some(Command::User(command)) => user::run(&command),
     }
+}
+
+/// A time since the Unix epoch as RFC 3339 has it, in whole seconds.
+fn utc(time: Duration) -> String {
+    let seconds = i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
+    let digits = format_utc(FileTime { seconds, nanoseconds: 0 });
+    let part = |range: std::ops::Range<usize>| digits.get(range).unwrap_or_default();
+    let (date, time) = ([0..4, 4..6, 6..8].map(part), [8..10, 10..12, 12..14].map(part));
+    format!("{}T{}Z", date.join("-"), time.join(":"))
 }
 
 /// Starts a thread of the process, which nobody waits for.

@@ -58,6 +58,7 @@ type RunningShard = (RemoteSender<Message>, ShardThread<Report>);
 /// Why the server ends.
 enum Ending {
     Signal(i32),
+    Asked,
     ShardEnded(usize),
 }
 
@@ -151,11 +152,12 @@ fn start_control(
     shards::wait_for_all(&shards)?;
     let manager = ServiceManager::start(shards.clone())?;
     let config = reloader.origin.path.clone();
+    let wakes = reloader.wakes.clone();
     let certificate = reloader.origin.overrides.certificate.clone();
     let reloads = reloader.start(manager.clone())?;
     if let Some(control) = control {
         let reloads = reloads.clone();
-        control.start(Subject { shards, reloads, config, certificate, started })?;
+        control.start(Subject { shards, reloads, wakes, config, certificate, started })?;
     }
     Ok((reloads, manager))
 }
@@ -202,6 +204,7 @@ impl Server {
             Ok(Ending::Signal(signal)) => {
                 tracing::info!(signal = signals::name(signal), "shutting down");
             }
+            Ok(Ending::Asked) => tracing::info!("shutting down: `ctl drain`"),
             Ok(Ending::ShardEnded(shard)) => {
                 tracing::error!(shard, "a shard ended by itself; shutting down");
                 code = ExitCode::FAILURE;
@@ -220,7 +223,7 @@ impl Server {
                     tracing::warn!("interrupted: transfers are cut off");
                     return Ok(ExitCode::FAILURE);
                 }
-                Some(Ending::Signal(_)) => {}
+                Some(Ending::Signal(_) | Ending::Asked) => {}
                 None => {
                     tracing::error!(
                         running,
@@ -266,6 +269,7 @@ impl Server {
         let signal = match wake {
             Wake::Signal(signal) => signal,
             Wake::ShardEnded(shard) => return Some(Ending::ShardEnded(shard)),
+            Wake::Drain => return Some(Ending::Asked),
             Wake::ShutdownTimeout(timeout) => {
                 self.patience = timeout + END_GRACE;
                 return None;

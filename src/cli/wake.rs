@@ -6,6 +6,8 @@ use std::time::Duration;
 pub(super) enum Wake {
     Signal(i32),
     ShardEnded(usize),
+    /// Somebody has asked for the end over the control socket.
+    Drain,
     /// A reload has set it.
     ShutdownTimeout(Duration),
 }

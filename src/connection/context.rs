@@ -16,6 +16,7 @@ use crate::connection::logins::checks::{Logins, PasswordChecks, Users};
 use crate::connection::logins::homes::{Homes, OpenedHome};
 use crate::connection::newcomers::permits::Handshakes;
 use crate::connection::ports::pool::PassivePorts;
+use crate::connection::sessions::Sessions;
 use crate::limits::{DEVICES_PER_SHARD_MAX, LINGERING_PER_SHARD, READ_AHEAD_PER_SHARD};
 use crate::metrics::{Counters, Gauges};
 use crate::protocol::path::VirtualPath;
@@ -29,6 +30,8 @@ use crate::vfs::{Home, Root, Swept};
 
 /// Values a shard's context is built from.
 pub struct ContextParts {
+    /// Number of the shard.
+    pub shard: usize,
     /// The operator's decisions. Each shard has its own copy: sessions count references to it, and
     /// shards share no counter.
     pub settings: Arc<Settings>,
@@ -132,6 +135,8 @@ pub struct Context {
     pub handshakes: Handshakes,
     /// Turns for accepting and for the steps of those handshakes.
     pub pacer: Pacer,
+    /// Those there are.
+    pub sessions: Rc<Sessions>,
     /// Set when the shard shuts down: sessions end when idle.
     pub drain: Flag,
     /// Set when the shutdown deadline has passed: transfers end as well.
@@ -180,6 +185,7 @@ impl Context {
             uploads: Turns::default(),
             counters,
             gauges,
+            sessions: Rc::new(Sessions::new(parts.shard)),
             drain: Flag::new(),
             cut: Flag::new(),
             sessions_by_user: RefCell::default(),

@@ -4,6 +4,8 @@
 //!
 //! Each room uses only the rooms above it in this list (`tests/tidy.rs` holds it):
 
+pub(crate) mod sessions;
+
 pub(crate) mod newcomers;
 
 pub(crate) mod logins;
@@ -28,3 +30,4 @@ pub use control::{Accepted, serve};
 pub use logins::homes::OpenedHome;
 pub use newcomers::permits::HandshakePermit;
 pub use ports::pool::{RangeTooSmall, split};
+pub use sessions::{Direction, Kicked, SessionFacts, Sessions, TransferFacts, Whom};

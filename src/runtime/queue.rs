@@ -1,5 +1,6 @@
 //! Task queues: which tasks of a shard belong together. Knows no task.
 
+use super::log_of::inherit;
 use super::{Task, executor};
 
 /// A queue of tasks. A task stays in the queue it was started in, and [`super::spawn`] starts tasks
@@ -38,7 +39,7 @@ impl Queue {
     /// Outside the shard that made the queue.
     pub fn spawn<T: 'static>(self, future: impl Future<Output = T> + 'static) -> Task<T> {
         match self.0 {
-            Handle::Executor(queue) => Task::new(queue.spawn(future)),
+            Handle::Executor(queue) => Task::new(queue.spawn(inherit(future))),
             #[cfg(test)]
             Handle::Simulated => super::spawn(future),
         }

@@ -8,6 +8,7 @@ use std::{
 };
 
 use super::executor;
+use super::log_of::inherit;
 #[cfg(test)]
 use super::simulated;
 
@@ -17,6 +18,7 @@ use super::simulated;
 ///
 /// Outside a shard.
 pub fn spawn<T: 'static>(future: impl Future<Output = T> + 'static) -> Task<T> {
+    let future = inherit(future);
     #[cfg(test)]
     if let Some(simulation) = simulated::current() {
         return Task(Handle::Simulated(simulation.spawn(future)));

@@ -19,7 +19,8 @@ use crate::auth::{ClientNetwork, UserTable};
 use crate::clock;
 use crate::config::Settings;
 use crate::connection::{
-    self, Accepted, Context, ContextParts, HandshakePermit, NewState, OpenedHome, Queues,
+    self, Accepted, Context, ContextParts, HandshakePermit, Kicked, NewState, OpenedHome, Queues,
+    SessionFacts, Whom,
 };
 use crate::metrics::{self, Held};
 use crate::protocol::session::Mode;
@@ -44,6 +45,12 @@ pub enum Message {
     Count(mpsc::SyncSender<Figures>),
     /// Take this in place of what there is.
     Reload(Box<Reload>),
+    /// Send a part of the list of sessions here: those with numbers above this one.
+    Sessions(u64, mpsc::SyncSender<Vec<SessionFacts>>),
+    /// End these sessions, of those with numbers above this one; say how many were told.
+    Kick(Whom, u64, mpsc::SyncSender<Kicked>),
+    /// Say how many of the sessions that were told to end are there yet.
+    Leaving(mpsc::SyncSender<usize>),
 }
 
 /// What a reload brings one shard.
@@ -110,6 +117,7 @@ impl Shard {
         };
         let per_address_max = self.settings.limits.sessions_per_ip.0;
         let context = Rc::new(Context::new(ContextParts {
+            shard: self.index,
             settings: self.settings,
             tls: self.tls,
             users: self.users,
@@ -204,6 +212,15 @@ impl Inbox {
                     let Reload { state, sessions_max, taken } = *reload;
                     self.take(state, sessions_max).await;
                     let _ = taken.try_send(shard);
+                }
+                Message::Sessions(after, asker) => {
+                    let _ = asker.try_send(context.sessions.part(after));
+                }
+                Message::Kick(whom, after, asker) => {
+                    let _ = asker.try_send(context.sessions.kick(&whom, after));
+                }
+                Message::Leaving(asker) => {
+                    let _ = asker.try_send(context.sessions.leaving());
                 }
             }
         }

@@ -9,6 +9,7 @@ mod amplifiers;
 #[allow(dead_code, reason = "shared with the interoperability tests, each using its part")]
 mod content;
 mod contested_ports;
+mod control;
 mod data_paths;
 mod downloads;
 mod durability;

@@ -1,6 +1,8 @@
 //! Requests of the session: each is answered at once, or runs as a task of its own and answers
 //! through the mailbox.
 
+use std::cell::Cell;
+use std::rc::Rc;
 use std::time::Instant;
 
 use super::state::{Control, earlier};
@@ -11,6 +13,7 @@ use crate::connection::data::open::Origin;
 use crate::connection::logins::checks;
 use crate::connection::logins::homes::{self, LOG_IN};
 use crate::connection::ports::pool::PassiveError;
+use crate::connection::sessions::Direction;
 use crate::connection::transfer::job::TransferJob;
 use crate::connection::transfer::storage;
 use crate::connection::transfer::task::TransferHandle;
@@ -144,8 +147,9 @@ impl Control {
         let tls = self.data_tls();
         match &mut self.passive {
             Some(_) if self.passive_until <= clock::now() => {
-                tracing::info!(peer = %self.peer.ip().to_canonical(), "no transfer came for a \
-                    passive port within `limits.data_timeout`; port closed");
+                tracing::info!(
+                    "no transfer came for a passive port within `limits.data_timeout`; port closed"
+                );
                 self.passive = None;
             }
             Some(passive) => passive.guard(private.then_some(tls)),
@@ -181,7 +185,16 @@ impl Control {
         let device = root.device_of(request.path());
         let files = self.context.files(&user, device);
         let local = self.context.is_local(&root, request.path(), &files, device);
-        self.transfer = Some(TransferHandle::start(TransferJob {
+        let (direction, path) = match &request {
+            TransferRequest::Retrieve { path, .. } => (Direction::Download, path),
+            TransferRequest::Store { path, .. } => (Direction::Upload, path),
+            TransferRequest::List(request) => (Direction::Listing, &request.path),
+        };
+        let moved = Rc::<Cell<u64>>::default();
+        if let Some(listed) = &self.listed {
+            listed.note_transfer(direction, path.as_bytes(), moved.clone());
+        }
+        let job = TransferJob {
             context: self.context.clone(),
             policy,
             root,
@@ -190,41 +203,40 @@ impl Control {
             request,
             tls: self.data_tls(),
             user,
-            peer: self.peer,
             lax_upload_eof,
             mailbox: self.sender.clone(),
-        }));
+        };
+        self.transfer = Some(TransferHandle::start(job, moved));
     }
 
     pub(super) fn note(&mut self, event: &Event) {
         let counters = &self.context.counters;
-        let peer = self.peer.ip().to_canonical();
         match event {
             Event::LoggedIn { user, by_certificate } => {
                 counters.logins.increment();
                 self.proof.logged_in(*by_certificate);
                 self.tls_session.logged_in(user);
-                tracing::info!(target: LOG_IN, %peer, user, by_certificate, "logged in");
+                tracing::info!(target: LOG_IN, user, by_certificate, "logged in");
             }
             Event::LoginFailed { user, failures } => {
                 counters.logins_failed.increment();
                 let user = user.as_slice();
-                tracing::warn!(target: LOG_IN, %peer, user, failures, "log-in failed");
+                tracing::warn!(target: LOG_IN, user, failures, "log-in failed");
             }
             Event::LoggedOut => {
                 self.leave_user();
                 self.take_turns();
             }
             Event::PlaintextBehindAuth => {
-                tracing::warn!(%peer, "octets behind AUTH in the clear; connection closed");
+                tracing::warn!("octets behind AUTH in the clear; connection closed");
             }
             Event::TimedOut(phase) => {
                 if *phase == TimeoutPhase::Handshake {
                     counters.control_handshakes_failed.increment();
                 }
-                tracing::info!(%peer, phase = phase.name(), "session timed out");
+                tracing::info!(phase = phase.name(), "session timed out");
             }
-            Event::ForeignProtocol => tracing::info!(%peer, "not FTP; connection closed"),
+            Event::ForeignProtocol => tracing::info!("not FTP; connection closed"),
         }
     }
 }

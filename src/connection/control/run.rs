@@ -1,15 +1,17 @@
 //! The loop of a control connection: octets to the session, and what the session wants done.
 
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::state::{Accepted, Control, Stage};
+use super::state::{Accepted, Control, KICK_GRACE, Stage};
+use super::waiting::kicked;
 use super::wire::{ClientSends, Step, Wire};
 use crate::clock;
 use crate::connection::context::Context;
 use crate::connection::newcomers::permits;
 use crate::protocol::session::{ControlTls, Input, Mode, Output};
-use crate::runtime::{end_turn, timeout_at, yield_if_needed};
+use crate::runtime::{end_turn, log_of, race, timeout_at, yield_if_needed};
 use crate::tls::{ControlSession, Handshake, HandshakeFacts, Purpose, TlsError};
 
 /// Serves one control connection to its end, in tasks of the shard. TLS handshakes run in the queue
@@ -33,6 +35,9 @@ fn go_on(mut control: Box<Control>, stage: Stage) {
         Stage::Session => queues.sessions,
     };
     context.tasks.spawn_into(queue, async move {
+        if let Some(listed) = &control.listed {
+            log_of(listed.log_of());
+        }
         control.take_turns();
         if let Some(next) = control.run(stage).await {
             go_on(control, next);
@@ -49,6 +54,11 @@ impl Control {
         loop {
             if self.is_revoked() {
                 self.session.handle_input(clock::now(), Input::Revoked);
+                self.perform();
+            }
+            if self.is_kicked() {
+                tracing::info!("ended by the operator");
+                self.session.handle_input(clock::now(), Input::Kicked);
                 self.perform();
             }
             let mut moved = true;
@@ -89,6 +99,11 @@ impl Control {
         // session.
         if matches!(input, Input::TransferFinished(Ok(())) | Input::TransferOpened(Err(_))) {
             self.transfer = None;
+        }
+        if let Input::TransferFinished(_) | Input::TransferOpened(Err(_)) = input
+            && let Some(listed) = &self.listed
+        {
+            listed.note_no_transfer();
         }
         let input = match input {
             Input::Authenticated(proved) => {
@@ -141,12 +156,14 @@ impl Control {
         self.handshaking = None;
         permits::count(&self.context.counters, &facts);
         tracing::debug!(
-            peer = %self.peer.ip().to_canonical(),
             tls = facts.version.name(), suite = facts.cipher_suite, group = facts.group,
             resumption = %facts.resumption,
             "control connection protected"
         );
         let description = format!("{} {}", facts.version.name(), facts.cipher_suite);
+        if let Some(listed) = &self.listed {
+            listed.note_tls(Some(facts.version.name()));
+        }
         self.certificate = facts.client_certificate;
         let shown = self.certificate.as_ref().map(|shown| shown.sha256);
         let lifetime = self.tls.ticket_lifetime();
@@ -158,8 +175,8 @@ impl Control {
         }
         if let Some(certificate) = &self.certificate {
             tracing::debug!(
-                peer = %self.peer.ip().to_canonical(), subject = %certificate.subject,
-                verified = certificate.chain_verified, "client certificate"
+                subject = %certificate.subject, verified = certificate.chain_verified,
+                "client certificate"
             );
         }
         self.answers.push_back(Input::TlsEstablished(ControlTls {
@@ -175,16 +192,11 @@ impl Control {
             self.context.counters.control_handshakes_failed.increment();
             self.permit = None;
         }
-        self.log_tls_failure(error);
+        log_tls_failure(error);
         self.session.handle_input(clock::now(), Input::Disconnected);
         self.perform();
         self.wire = Wire::Clear;
         self.handshaking = None;
-    }
-
-    pub(super) fn log_tls_failure(&self, error: &TlsError) {
-        let peer = self.peer.ip().to_canonical();
-        tracing::info!(%peer, %error, "control connection TLS failed");
     }
 
     /// Reports the end of the client's sending, once all that came before it was processed; part of
@@ -210,7 +222,19 @@ impl Control {
             return true;
         }
         let deadline = clock::now() + self.policy.stall_timeout;
-        let sent = timeout_at(deadline, self.stream.write_all(&self.out)).await;
+        let sent = {
+            let mut sending = pin!(self.stream.write_all(&self.out));
+            let kicked = async {
+                kicked(self.listed.as_ref()).await;
+                None
+            };
+            let sent = async { Some(timeout_at(deadline, &mut sending).await) };
+            match race(sent, kicked).await {
+                Some(sent) => sent,
+                // One that reads gets what is on its way.
+                None => timeout_at(clock::now() + KICK_GRACE, &mut sending).await,
+            }
+        };
         self.out.clear();
         if !matches!(sent, Ok(Ok(()))) {
             return false;
@@ -229,6 +253,9 @@ impl Control {
                 }
                 Output::ShutdownTls(after) => {
                     self.proof.unprotected();
+                    if let Some(listed) = &self.listed {
+                        listed.note_tls(None);
+                    }
                     self.plain.clear();
                     self.wire.shut_down_tls(after, &mut self.out)
                 }
@@ -239,7 +266,7 @@ impl Control {
                 }
             };
             if let Err(error) = performed {
-                self.log_tls_failure(&error);
+                log_tls_failure(&error);
                 self.closing = true;
             }
         }
@@ -285,10 +312,15 @@ impl Control {
             request.cancel().await;
         }
         self.leave_user();
+        self.listed = None;
         if self.stream.shutdown_write().is_ok() {
             self.stream.linger(LINGER, LINGER_BYTES_MAX).await;
         }
     }
+}
+
+fn log_tls_failure(error: &TlsError) {
+    tracing::info!(%error, "control connection TLS failed");
 }
 
 /// Replies of at least this many octets are not kept back for those of further pipelined commands.

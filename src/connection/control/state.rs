@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 
@@ -19,6 +19,7 @@ use crate::connection::logins::checks::KeptProof;
 use crate::connection::logins::homes::FoundHome;
 use crate::connection::newcomers::permits::HandshakePermit;
 use crate::connection::ports::session::{PassiveListener, SessionPorts};
+use crate::connection::sessions::Listed;
 use crate::connection::transfer::task::TransferHandle;
 use crate::metrics::Held;
 use crate::protocol::account::Account;
@@ -59,6 +60,10 @@ pub(super) struct Control {
     pub(super) context: Rc<Context>,
     pub(super) stream: Stream,
     pub(super) peer: SocketAddr,
+    /// Where operators see it; `None` at its end.
+    pub(super) listed: Option<Listed>,
+    /// When it ends whatever it does, once an operator has said so.
+    pub(super) kick_due: Option<Instant>,
     pub(super) local: SocketAddr,
     pub(super) session: Session,
     /// The certificates and rules of TLS on this connection and on its data connections, whatever
@@ -131,6 +136,8 @@ impl Control {
             context: context.clone(),
             stream: accepted.stream,
             peer: accepted.peer,
+            listed: Some(context.sessions.enter(accepted.peer, accepted.mode)),
+            kick_due: None,
             local: accepted.local,
             session: Session::new(clock::now(), start),
             tls: state.tls.clone(),
@@ -199,6 +206,9 @@ impl Control {
         }
         (self.user, self.home) = (Some(account.name.clone()), home);
         self.ports.enter(Some(&account.name));
+        if let Some(listed) = &self.listed {
+            listed.note_user(Some(&account.name));
+        }
         self.logged_in = Some(self.context.gauges.sessions_logged_in.hold());
         self.take_turns();
         Ok(account)
@@ -215,6 +225,16 @@ impl Control {
         user.is_some_and(|user| now.users.since(user) != self.account_since)
     }
 
+    /// Whether an operator wants it to end. Tells it once.
+    pub(super) fn is_kicked(&mut self) -> bool {
+        let new = self.kick_due.is_none()
+            && self.listed.as_ref().is_some_and(|listed| listed.end().is_set());
+        if new {
+            self.kick_due = Some(clock::now() + KICK_GRACE);
+        }
+        new
+    }
+
     /// From here on the session's tasks take turns with those of other users. A client that has not
     /// logged in, or not by a name of its own, is its network.
     pub(super) fn take_turns(&self) {
@@ -227,6 +247,9 @@ impl Control {
     pub(super) fn leave_user(&mut self) {
         if let Some(user) = self.user.take() {
             self.ports.enter(None);
+            if let Some(listed) = &self.listed {
+                listed.note_user(None);
+            }
             self.context.leave_user(&user);
             self.logged_in = None;
             self.home = None;
@@ -240,6 +263,10 @@ impl Drop for Control {
         self.leave_user();
     }
 }
+
+/// A session that an operator ends has this long for its 421, and before it for the answer to what
+/// was in progress.
+pub(super) const KICK_GRACE: Duration = Duration::from_secs(3);
 
 /// Answers in flight: one for the request, two for the transfer (opened, finished).
 const ANSWERS_MAX: usize = 8;

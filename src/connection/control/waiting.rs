@@ -7,7 +7,9 @@ use bytes::BytesMut;
 use super::state::{Control, Stage, earlier};
 use super::wire::ClientSends;
 use crate::clock;
+use crate::connection::context::Context;
 use crate::connection::newcomers::permits::HandshakePermit;
+use crate::connection::sessions::Listed;
 use crate::protocol::session::Input;
 use crate::runtime::{end_turn, race, timeout_at};
 use crate::tls::TlsError;
@@ -28,9 +30,11 @@ impl Control {
             // The client's next record may wait for the acknowledgement of its last.
             self.stream.acknowledge();
         }
-        let ports_due = self.ports_due();
-        let deadline = earlier(self.session.poll_timeout(), self.hello_deadline(stage));
-        let deadline = earlier(deadline, ports_due);
+        if let Some(listed) = &self.listed {
+            let (activity, since) = self.session.activity();
+            listed.note_activity(activity, since);
+        }
+        let deadline = self.deadline(stage);
         // Nothing is read while the session takes no commands: a client that pipelines has to wait.
         let reading = self.client_sends == ClientSends::More
             && (self.session.wants_bytes() || self.wire.is_between_states());
@@ -48,18 +52,8 @@ impl Control {
             }
         };
         let answered = async { Wake::Answer(self.mailbox.recv().await) };
-        let (drain, cut) = (&self.context.drain, &self.context.cut);
-        let drain_told = self.drain_told;
-        // The drain is reported to the session once; after that only the cut ends a wait.
-        let shutdown = async {
-            if drain_told {
-                cut.wait().await
-            } else {
-                drain.wait().await
-            }
-            Wake::Shutdown
-        };
-        let events = race(answered, shutdown);
+        let listed = self.listed.as_ref().filter(|_| self.kick_due.is_none());
+        let events = race(answered, told_to_end(&self.context, self.drain_told, listed));
         let waiting = async {
             match (stage, &self.permit) {
                 (Stage::Session, _) => race(events, received).await,
@@ -82,6 +76,12 @@ impl Control {
             None => waiting.await,
         };
         self.handle(stage, wake).await;
+    }
+
+    /// When the wait is over whatever comes.
+    fn deadline(&self, stage: Stage) -> Option<Instant> {
+        let session = earlier(self.session.poll_timeout(), self.hello_deadline(stage));
+        earlier(earlier(session, self.ports_due()), self.kick_due)
     }
 
     pub(super) async fn handle(&mut self, stage: Stage, wake: Wake) {
@@ -111,6 +111,9 @@ impl Control {
                 self.context.counters.handshakes_shed.increment();
                 self.tls_failed(&TlsError::Shed);
             }
+            Wake::Timeout if self.kick_due.is_some_and(|due| due <= clock::now()) => {
+                self.answers.push_back(Input::Disconnected);
+            }
             Wake::Timeout if self.hello_deadline(stage).is_some_and(|due| due <= clock::now()) => {
                 self.context.counters.handshakes_silent.increment();
                 self.tls_failed(&TlsError::NoClientHello);
@@ -122,7 +125,7 @@ impl Control {
             Wake::Shutdown if self.context.cut.is_set() => {
                 self.answers.push_back(Input::Disconnected);
             }
-            Wake::Shutdown => {}
+            Wake::Shutdown | Wake::Kicked => {}
         }
     }
 
@@ -160,6 +163,33 @@ impl Control {
     }
 }
 
+/// Returns when the shard or an operator ends the session. The drain is reported to the session
+/// once, and after that only the cut ends a wait; so is the kick, at the beginning of the next
+/// round, and `listed` is `None` then.
+async fn told_to_end(context: &Context, drain_told: bool, listed: Option<&Listed>) -> Wake {
+    let shutdown = async {
+        if drain_told {
+            context.cut.wait().await
+        } else {
+            context.drain.wait().await
+        }
+        Wake::Shutdown
+    };
+    let kicked = async {
+        kicked(listed).await;
+        Wake::Kicked
+    };
+    race(shutdown, kicked).await
+}
+
+/// Returns when an operator ends the session.
+pub(super) async fn kicked(listed: Option<&Listed>) {
+    match listed {
+        Some(listed) => listed.end().wait().await,
+        None => std::future::pending().await,
+    }
+}
+
 /// Why [`Control::wait`] returned.
 pub(super) enum Wake {
     /// Octets received; 0 is the end.
@@ -169,6 +199,8 @@ pub(super) enum Wake {
     Answer(Option<Input>),
     Timeout,
     Shutdown,
+    /// An operator ends the session.
+    Kicked,
     /// The handshake may begin.
     Permit(HandshakePermit),
     /// The handshake is evicted: others wait for its permit.

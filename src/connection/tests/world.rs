@@ -195,6 +195,7 @@ impl World {
             other => server_tls(other),
         };
         let context = Context::new(ContextParts {
+            shard: 0,
             settings: Arc::new(settings),
             tls,
             users: Arc::new(USERS.clone()),

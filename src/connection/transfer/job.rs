@@ -1,7 +1,6 @@
 //! One transfer: its input, and its state while octets move.
 
 use std::cell::Cell;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -29,7 +28,6 @@ pub(crate) struct TransferJob {
     /// What the handshake of the data connection needs.
     pub(crate) tls: DataTls,
     pub(crate) user: String,
-    pub(crate) peer: SocketAddr,
     /// Whether a bare FIN is the end of an upload under TLS.
     pub(crate) lax_upload_eof: bool,
     /// Answers go here.

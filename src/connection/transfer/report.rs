@@ -92,7 +92,7 @@ pub(super) fn warn_of_truncation(job: &TransferJob) {
     let (_, path) = describe(&job.request);
     tracing::warn!(
         target: "ringftpd::transfer",
-        user = job.user, peer = %job.peer.ip().to_canonical(), path,
+        user = job.user, path,
         "upload ended by FIN without TLS close_notify and was refused, because a cut connection \
          looks the same; for a client that ends all its uploads so, lax_upload_eof = true in \
          [[users]], [anonymous] or [policy] accepts them, and cut ones too"
@@ -106,7 +106,7 @@ pub(super) fn log_refusal(job: &TransferJob, error: FileError) {
     let (command, path) = describe(&job.request);
     tracing::info!(
         target: "ringftpd::transfer",
-        user = job.user, peer = %job.peer.ip().to_canonical(), command, path,
+        user = job.user, command, path,
         refused = log_words::refusal(error), errno = log_words::errno(error),
         "transfer refused"
     );
@@ -142,7 +142,7 @@ pub(super) fn log(
     };
     tracing::info!(
         target: "ringftpd::transfer",
-        user = job.user, peer = %job.peer.ip().to_canonical(), command, path, bytes,
+        user = job.user, command, path, bytes,
         milliseconds = u64::try_from(milliseconds).unwrap_or(u64::MAX),
         tls, suite, resumption, data_path,
         read_cached = read(|reads| reads.cached), read_cold = read(|reads| reads.cold),

@@ -35,10 +35,9 @@ struct Go {
 }
 
 impl TransferHandle {
-    /// Opens storage and reports [`Input::TransferOpened`].
-    pub(crate) fn start(job: TransferJob) -> Self {
+    /// Opens storage and reports [`Input::TransferOpened`]. `moved` is counted up as octets move.
+    pub(crate) fn start(job: TransferJob, moved: Rc<Cell<u64>>) -> Self {
         let (sender, receiver) = mailbox(1);
-        let moved = Rc::new(Cell::new(0));
         let handle = Self { abort: Flag::new(), over: Flag::new(), moved, start: sender };
         let interrupts = Interrupts {
             abort: handle.abort.clone(),

@@ -40,6 +40,9 @@ pub enum Input {
     /// The account that is logged in is gone, or another: the next command gets 421. A transfer in
     /// progress goes on, and so does whatever else was asked for.
     Revoked,
+    /// An operator wants the session to end: now with 421, or as soon as what is in progress has
+    /// been given up.
+    Kicked,
     /// The shard shuts down: finish the transfer in hand, then 421.
     Drain,
     /// The client sends nothing more (FIN or close_notify), and all that it sent was fed. It may
@@ -60,6 +63,19 @@ pub struct ControlTls {
     pub client_certificate: bool,
     /// One line for STAT: version and suite.
     pub description: String,
+}
+
+/// What a session does, for who looks at it from outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activity {
+    /// It waits for a command.
+    Idle,
+    /// A TLS handshake, or leaving TLS.
+    Handshake,
+    /// It executes this command.
+    Command(&'static str),
+    /// It executes this one, which opens or moves a file or a listing.
+    Transfer(&'static str),
 }
 
 /// Why a log-in failed.

@@ -52,7 +52,7 @@ use crate::protocol::policy::Policy;
 use crate::protocol::reply;
 
 pub use self::io::{
-    AfterTls, AuthenticationError, ControlTls, Event, Input, Output, PassiveUnavailable,
+    Activity, AfterTls, AuthenticationError, ControlTls, Event, Input, Output, PassiveUnavailable,
     ProtectionLevel, Rendezvous, Secret, TimeoutPhase, TransferError,
 };
 pub use self::security_state::{Security, SecurityError};
@@ -123,8 +123,12 @@ pub struct Session {
     draining: bool,
     /// [`Input::Revoked`] was given to this log-in.
     revoked: bool,
+    /// [`Input::Kicked`] was given.
+    kicked: bool,
     /// [`Input::SendingEnded`] was given.
     ended: bool,
+    /// The last command that was executed.
+    command: &'static str,
     login_started: Option<Instant>,
     phase_started: Instant,
 }
@@ -178,7 +182,9 @@ impl Session {
             interrupting: false,
             draining: false,
             revoked: false,
+            kicked: false,
             ended: false,
+            command: "",
             login_started: None,
             phase_started: now,
         }
@@ -222,7 +228,11 @@ impl Session {
             return;
         }
         // An answer has come: idle time counts from here.
-        if !matches!(input, Input::Timeout | Input::Flushed | Input::Drain | Input::Revoked) {
+        let answer = !matches!(
+            input,
+            Input::Timeout | Input::Flushed | Input::Drain | Input::Revoked | Input::Kicked
+        );
+        if answer {
             self.phase_started = self.now;
         }
         match input {
@@ -239,6 +249,7 @@ impl Session {
             Input::Flushed => self.backlog = 0,
             Input::Timeout => self.timed_out(),
             Input::Drain => self.drain(),
+            Input::Kicked => self.kick(),
             Input::Revoked => self.revoked = self.account().is_some(),
             Input::SendingEnded => self.ended = true,
             Input::Disconnected => self.close(),
@@ -293,6 +304,22 @@ impl Session {
         matches!(self.pending, Pending::Opening(_) | Pending::Running(_))
     }
 
+    /// What it does, and since when it does that.
+    #[must_use]
+    pub fn activity(&self) -> (Activity, Instant) {
+        let activity = match &self.pending {
+            Pending::Nothing | Pending::Closed => Activity::Idle,
+            Pending::TlsHandshake | Pending::TlsShutdown(_) => Activity::Handshake,
+            Pending::Opening(_) | Pending::Running(_) => Activity::Transfer(self.command),
+            Pending::Identify(_)
+            | Pending::Authenticate(_)
+            | Pending::LoginDelay { .. }
+            | Pending::File(_)
+            | Pending::Passive(_) => Activity::Command(self.command),
+        };
+        (activity, self.phase_started)
+    }
+
     /// Whether [`Output::Close`] was handed out.
     #[must_use]
     pub fn is_closed(&self) -> bool {
@@ -325,6 +352,16 @@ impl Session {
         self.draining = true;
         if self.is_between_tls_states() {
             self.close();
+        }
+    }
+
+    /// What can be given up is given up; what is answered soon is waited for.
+    fn kick(&mut self) {
+        self.kicked = true;
+        if self.is_between_tls_states() {
+            self.close();
+        } else if matches!(self.pending, Pending::LoginDelay { .. }) {
+            self.pending = Pending::Nothing;
         }
     }
 
@@ -375,8 +412,8 @@ impl Session {
                 }
                 _ => break,
             }
-            if self.draining {
-                self.say(Situation::ShuttingDown);
+            if self.kicked || self.draining {
+                self.say(if self.kicked { Situation::Kicked } else { Situation::ShuttingDown });
                 self.close();
                 break;
             }
@@ -414,8 +451,9 @@ impl Session {
     /// RFC 959 §4.2: commands queue while a 1xx is open, except ABOR and STAT. ABOR need not wait
     /// for the 1xx: storage may copy what lies before a restart marker first.
     fn run_during_transfer(&mut self) {
-        let unwanted =
-            self.is_abandoned() || self.lines.contains(|line| is(line, WhileBusy::Aborts));
+        let unwanted = self.kicked
+            || self.is_abandoned()
+            || self.lines.contains(|line| is(line, WhileBusy::Aborts));
         let running = matches!(self.pending, Pending::Running(_));
         let (Pending::Opening(context) | Pending::Running(context)) = &mut self.pending else {
             return;
@@ -441,7 +479,8 @@ impl Session {
         if interrupt == Interrupt::OnAbortOrEnd && self.is_abandoned() {
             return self.close();
         }
-        if !self.interrupting && self.lines.contains(|line| is(line, WhileBusy::Aborts)) {
+        let unwanted = self.kicked || self.lines.contains(|line| is(line, WhileBusy::Aborts));
+        if !self.interrupting && unwanted {
             self.interrupting = true;
             self.output(Output::GiveUpFile);
         }
@@ -450,6 +489,7 @@ impl Session {
     fn execute(&mut self, line: &[u8]) {
         let keeps_rename = match command_table::split(line) {
             Some((Ok(row), argument)) => {
+                self.command = row.names[0];
                 if row.login && self.account().is_none() {
                     self.say(Situation::NeedLogin);
                 } else {

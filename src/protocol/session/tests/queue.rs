@@ -52,6 +52,38 @@ fn the_command_after_a_revocation_is_the_last() {
     }
 }
 
+/// Between two commands at once; what is in progress is given up, or answered, and nothing that
+/// waits behind it is heard.
+#[test]
+fn a_kick_ends_what_can_be_ended() {
+    let mut shell = logged_in();
+    shell.input(Input::Kicked);
+    assert_eq!(shell.take(), "421 closed");
+    let mut shell = logged_in().running();
+    shell.feed(b"NOOP\r\nSYST\r\n");
+    shell.input(Input::Kicked);
+    assert_eq!(shell.take(), "426 421 closed");
+    for (hold, command, given_up, after) in [
+        (Hold::File, "HASH file", Some(Output::GiveUpFile), "450 421 closed"),
+        (Hold::File, "MKD new", None, "450 421 closed"),
+        (Hold::Opening, "RETR file", Some(Output::AbortTransfer), "426 421 closed"),
+    ] {
+        let mut shell = logged_in();
+        shell.check("EPSV", "229");
+        shell.hold = hold;
+        shell.feed(format!("{command}\r\nNOOP\r\n").as_bytes());
+        shell.take_outputs();
+        shell.input(Input::Kicked);
+        assert_eq!(shell.take_outputs(), given_up.into_iter().collect::<Vec<_>>(), "{command}");
+        shell.hold = Hold::Nothing;
+        shell.input(match hold {
+            Hold::Opening => Input::TransferOpened(Err(FileError::Aborted)),
+            _ => Input::File(Err(FileError::Busy)),
+        });
+        assert_eq!(shell.take(), after, "{command}");
+    }
+}
+
 /// [XFER-22]: STAT with nothing before it is answered at once and has the octets so far.
 #[test]
 fn stat_during_a_transfer() {
