@@ -20,7 +20,7 @@ use super::workload::{BIG, VAST};
 use crate::auth::{Anonymous, PasswordHash, User, UserTable};
 use crate::clock;
 use crate::config::Settings;
-use crate::connection::context::{Context, ContextParts, Queues};
+use crate::connection::context::{Context, ContextParts, NewState, Queues};
 use crate::connection::control::{Accepted, serve};
 use crate::connection::logins::homes::OpenedHome;
 use crate::protocol::account::{HomeId, Permissions};
@@ -68,7 +68,9 @@ const HOMES: [&str; 4] = ["anonymous", "ann", "bob", "limited"];
 
 /// Anonymous and ann may do everything, bob may read; in one home, adder may append and mover may
 /// rename, and nothing else. The passwords are "secret".
-static USERS: LazyLock<Arc<UserTable>> = LazyLock::new(|| {
+static USERS: LazyLock<Arc<UserTable>> = LazyLock::new(|| Arc::new(users_without(None)));
+
+fn users_without(gone: Option<&str>) -> UserTable {
     const CHEAP: &str = "$5$rounds=1000$saltstring$AH5PD0i.riCRu4BNDy9v7OPV7u3dfLBApcXI6khquVA";
     let user = |name: &str, home, permissions| User {
         name: name.to_owned(),
@@ -78,16 +80,17 @@ static USERS: LazyLock<Arc<UserTable>> = LazyLock::new(|| {
         permissions,
         lax_upload_eof: None,
     };
-    let users = vec![
+    let mut users = vec![
         user("ann", 1, Permissions::ALL),
         user("bob", 2, Permissions::READ_ONLY),
         user("adder", 3, Permissions { append: true, ..Permissions::NONE }),
         user("mover", 3, Permissions { rename: true, ..Permissions::NONE }),
     ];
+    users.retain(|user| Some(&*user.name) != gone);
     let anonymous =
         Anonymous { home: HomeId(0), permissions: Permissions::ALL, lax_upload_eof: None };
-    Arc::new(UserTable::new(users, Some(anonymous)).unwrap())
-});
+    UserTable::new(users, Some(anonymous)).unwrap()
+}
 
 /// The octets of [`BIG`].
 static BIG_OCTETS: LazyLock<Vec<u8>> =
@@ -206,6 +209,24 @@ impl World {
             queues: Queues::new(),
         });
         Self { context: Rc::new(context), simulation, directory, tls12: plan.tls12 }
+    }
+
+    /// A reload, which `change` makes of the settings there are, and takes the account `gone` away.
+    pub(super) fn reload(&self, gone: Option<&str>, change: impl FnOnce(&mut Settings)) {
+        let old = self.context.state();
+        let generation = old.generation + 1;
+        let mut settings = Settings::clone(&old.settings);
+        change(&mut settings);
+        let mut users = users_without(gone);
+        users.succeed(&old.users, generation, |now, before| now == before);
+        let home = |name| Arc::new(Home::new(self.directory.path().join(name), Arc::new([])));
+        self.context.replace(NewState {
+            generation,
+            settings: Arc::new(settings),
+            tls: old.tls.clone(),
+            users: Arc::new(Arc::new(users)),
+            homes: HOMES.map(home).into(),
+        });
     }
 
     /// A new control connection; the client's end.

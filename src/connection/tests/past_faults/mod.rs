@@ -24,6 +24,7 @@
 //! | cut uploads, appends of several, lost names, hidden leftovers | `cuts`, `uploads` |
 //! | ports that stay open, and those one user holds | `data_connections` |
 //! | homes that are made anew, or gone | `logins` |
+//! | sessions that obey a later configuration than their own; accounts that are gone | `reloads` |
 //!
 //! Not here, because nothing that is simulated decides it: waits of the kernel's TCP (Nagle,
 //! delayed acknowledgements: `tests/e2e/small_transfers.rs`), its TLS (`tests/ktls`); what record
@@ -37,6 +38,7 @@ mod downloads;
 mod endings;
 mod logins;
 mod names;
+mod reloads;
 mod uploads;
 
 use std::rc::Rc;
