@@ -86,7 +86,7 @@ fn a_subject_needs_its_authority_and_all_its_parts() {
 }
 
 /// A session that was opened by certificate needs it, or resumption, on data connections also under
-/// the default policy; who has neither gets nothing, though he comes first [DTLS-11].
+/// the default policy; a connection with neither gets nothing, even if it comes first [DTLS-11].
 #[test]
 fn data_connections_of_a_certificate_log_in_prove_themselves() {
     let authority = Authority::new();

@@ -108,9 +108,9 @@ impl Proofs {
     /// Whether it is remembered. If another one is, for this name at this address, that counts as a
     /// wrong password; after [`PROOF_MISSES_MAX`] it is forgotten.
     pub(super) fn is_known(&mut self, proof: &PasswordProof, now: Instant) -> bool {
-        // The slots are compared octet by octet, and it shows in the time whether there is one:
-        // that somebody logged in by this name from here, who is at the same address. Nobody can
-        // choose a slot, so the time tells nothing of the others.
+        // Slots are compared octet by octet, so the time shows whether there is one: to a client at
+        // the same address, that this name has logged in from there. No client can choose a slot,
+        // so the time says nothing of the others.
         let Some(known) = self.known.get_mut(&proof.slot).filter(|known| known.end > now) else {
             return false;
         };
@@ -208,8 +208,7 @@ mod tests {
         assert_eq!(format!("{right:?}"), "PasswordProof(…)");
     }
 
-    /// Guessing is as dear as with nothing remembered, and costs nobody at another address
-    /// anything.
+    /// Guessing costs as many hashes as with nothing remembered, and delays no other address.
     #[test]
     fn wrong_passwords_have_it_forgotten() {
         let mut proofs = Proofs::new(MINUTE);

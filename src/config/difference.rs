@@ -41,8 +41,8 @@ impl Config {
         if refused.is_empty() { Ok(keys) } else { Err(refused) }
     }
 
-    /// Makes the accounts those of `generation`, after the ones that are in force: who is the same
-    /// under the same home stays as old as it is.
+    /// Makes the accounts those of `generation`, after the ones that are in force: an account that
+    /// is the same, with the same home, keeps the generation it has.
     pub fn succeed_accounts(&mut self, running: &Self, generation: u64) -> AccountChanges {
         let (new, old) = (&mut self.accounts, &running.accounts);
         fn home(homes: &[PathBuf], HomeId(id): HomeId) -> Option<&PathBuf> {

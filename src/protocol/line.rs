@@ -75,7 +75,7 @@ enum Telnet {
     Command,
     /// After IAC and WILL, WONT, DO or DONT; holds which.
     Option(u8),
-    /// After IAC SB, so many octets ago.
+    /// After IAC SB; holds how many octets ago.
     Subnegotiation(u16),
     /// The same, after an IAC.
     SubnegotiationCommand(u16),

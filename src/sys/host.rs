@@ -11,7 +11,7 @@ use rustix::thread::CapabilitySet;
 pub struct LockedMemory {
     /// What each of them uses.
     pub per_shard: u64,
-    /// With less none starts, whoever is charged for it.
+    /// With less none starts, whichever user is charged for it.
     pub at_least: u64,
 }
 
@@ -26,7 +26,7 @@ pub struct ShardRoom {
 
 /// Checks that the memory of executors may be locked, of as many of `wanted` as possible, raising
 /// the limit where that is allowed. `changes_user` when they will run as another user than this
-/// one: the kernel charges whoever has not CAP_IPC_LOCK, and that goes with root.
+/// one: the kernel charges processes without CAP_IPC_LOCK, which is lost with root.
 ///
 /// # Errors
 ///

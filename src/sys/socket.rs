@@ -54,7 +54,7 @@ pub fn acknowledge(socket: impl AsFd) -> io::Result<()> {
     Ok(sockopt::set_tcp_quickack(socket, true)?)
 }
 
-/// A wait for input ends when so many bytes are there, or the end of what the peer sends
+/// A wait for input ends when this many bytes are there, or the end of what the peer sends
 /// (`SO_RCVLOWAT`); reading without waiting takes what there is. The kernel makes the receive
 /// buffer large enough, or the mark smaller.
 ///

@@ -50,7 +50,7 @@ impl ControlSession {
         self.id
     }
 
-    /// Tickets made from now on name `user`, who has logged in.
+    /// `user` has logged in: tickets made from now on name them.
     pub fn logged_in(&self, user: &str) {
         self.user.store(UserMark::of(user).0.get(), Ordering::Relaxed);
     }

@@ -9,7 +9,7 @@
 //!
 //! Two things are needed, and both pass through what rustls is given of us: the session as rustls
 //! encodes it goes through its ticketer (`probe`), and the resumption secret through HKDF
-//! ([`Listening`]). A new ticket is the old session with a new PSK instead of the old one.
+//! ([`ObservedHkdf`]). A new ticket is the old session with a new PSK instead of the old one.
 
 use std::cell::Cell;
 use std::fmt;
@@ -136,9 +136,9 @@ fn expand_label(hkdf: &'static dyn Hkdf, secret: &OkmBlock, nonce: &Nonce) -> Ok
 }
 
 /// The HKDF of a suite, that keeps what the last PSK of a ticket was derived from.
-pub(super) struct Listening(pub(super) &'static dyn Hkdf);
+pub(super) struct ObservedHkdf(pub(super) &'static dyn Hkdf);
 
-impl Hkdf for Listening {
+impl Hkdf for ObservedHkdf {
     fn extract_from_zero_ikm(&self, salt: Option<&[u8]>) -> Box<dyn HkdfExpander> {
         self.0.extract_from_zero_ikm(salt)
     }

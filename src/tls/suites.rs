@@ -20,7 +20,7 @@ use rustls::{
 
 use super::channel::USER_CANCELED;
 use super::messages::{CERTIFICATE, CERTIFICATE_VERIFY, FINISHED, Fault, Messages};
-use super::new_session_ticket::Listening;
+use super::new_session_ticket::ObservedHkdf;
 
 /// All suites, in the order preferred. AES-128 with SHA-256 first: its handshake costs a third
 /// less than SHA-384 on hardware with SHA extensions, and ChaCha20 four times more per byte.
@@ -40,7 +40,7 @@ macro_rules! tls13 {
     ($($name:ident)*) => {$(
         static $name: Tls13CipherSuite = Tls13CipherSuite {
             common: common(&of_tls13(&suite::$name).common),
-            hkdf_provider: &Listening(of_tls13(&suite::$name).hkdf_provider),
+            hkdf_provider: &ObservedHkdf(of_tls13(&suite::$name).hkdf_provider),
             aead_alg: &Tls13Aead {
                 aead: of_tls13(&suite::$name).aead_alg,
                 hash: of_tls13(&suite::$name).common.hash_provider,

@@ -39,7 +39,7 @@ impl Prefix {
         Ok(end == self.end)
     }
 
-    /// Where the next octet that is no hole lies, `end` at the most.
+    /// The position of the next octet that is not in a hole; `end` if all the rest is one.
     fn next_data(&self) -> Result<u64, FileError> {
         if facts::stat_handle(&self.source, false)?.stx_size < self.end {
             // The file was cut meanwhile: what the client wants to continue is gone.

@@ -40,7 +40,7 @@ pub struct Root {
     id: DirectoryId,
     /// Its device, if the file system there is this host's own.
     local_device: Option<u64>,
-    /// Relative pathnames of directories with a rule of their own, the most special last.
+    /// Relative pathnames of directories with a rule of their own, the deepest last.
     rules: Vec<(Vec<u8>, FileRule)>,
 }
 
@@ -245,7 +245,7 @@ impl Root {
             Err(_) => return Err(refusal),
         };
         let stat = facts::stat_handle(&link, lookup == Lookup::Cached)?;
-        // Anything but a link means that the name came to be only now: the first answer stands.
+        // Anything but a link was made after the first answer, which therefore stands.
         if facts::kind(&stat).is_some() {
             Err(refusal)
         } else {

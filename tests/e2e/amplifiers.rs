@@ -128,7 +128,7 @@ fn announcements_of_all_there_is() {
     let reserved = reserved_by(server.pid(), &server.root());
     assert!(reserved <= 4 * (64 << 20) + (1 << 20), "{reserved} octets are taken");
     others_go_on(&server);
-    // Given back by those who go, whether they say so or not.
+    // Given back when a session ends, by QUIT or without.
     let (mut client, data) = uploads.pop().unwrap();
     client.send("ABOR");
     client.expect_reply(426);
@@ -191,8 +191,7 @@ fn restarts_far_into_sparse_files() {
     others_go_on(&server);
 }
 
-/// Listings of large directories, in either direction of reading: by those who take them and by
-/// those who do not.
+/// Listings of large directories, to clients that read them and to clients that do not.
 #[test]
 fn listings_of_large_directories() {
     let server = start();

@@ -231,8 +231,8 @@ fn of_two_without_proof_neither_gets_it() {
     });
 }
 
-/// Unless the user of both is the same, who shows in TLS 1.3 a ticket that was given after the
-/// log-in: clients with one store for all their sessions do.
+/// Unless both sessions are of one user and the ticket, of TLS 1.3, was given after the log-in:
+/// clients with one store for all their sessions show such.
 #[test]
 fn a_ticket_of_the_same_user_is_proof() {
     let server = server("prefer");

@@ -112,7 +112,7 @@ fn unique_is_without_the_number_of_the_device() {
 }
 
 /// What the bits allow and no more: without x a directory's names can be read and nothing of what
-/// they name, without r it can be entered by who knows a name.
+/// they name; without r it can be entered and its entries opened by a name that is known.
 #[test]
 fn a_directory_that_is_half_open() {
     let server = unprivileged();

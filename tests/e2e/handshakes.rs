@@ -1,5 +1,5 @@
-//! Many handshakes at once, and clients that begin one and never end it: who waits, who has to go,
-//! and that the log tells of it. And which shard a connection comes to.
+//! Many handshakes at once, and clients that begin one and never end it: which wait, which are
+//! dropped, and that the log says so. And which shard a connection comes to.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::thread;
@@ -75,8 +75,8 @@ fn half_done_handshakes_make_room() {
     assert_eq!(counters(server)("handshakes_most"), 1);
 }
 
-/// A handshake that its deadline has ended gives its place up at once, although its client does not
-/// close: who waits gets it before his own deadline.
+/// A handshake that its deadline has ended gives its permit back at once, although its client does
+/// not close: the next waiter gets it before its own deadline.
 #[test]
 fn a_late_handshake_gives_its_place_up() {
     let server = one_shard("handshakes = 1\nhandshake_timeout = \"1s\"");

@@ -44,7 +44,7 @@ fn all_see(server: &Server, carol: &Identity, content: &str) {
     sees(&mut client, content);
 }
 
-/// A log-in sees the directory that its home's pathname leads to; who is in keeps the old one.
+/// A log-in sees the directory that its home's pathname leads to; open sessions keep the old one.
 #[test]
 fn a_log_in_sees_the_directory_that_is_there() {
     let carol = Authority::new().client("carol");

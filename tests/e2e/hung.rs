@@ -1,4 +1,4 @@
-//! A file system that stops answering: who asks it waits, and nobody else does.
+//! A file system that stops answering: what is asked of it waits, and nothing else does.
 
 use std::fs;
 use std::io::Read;

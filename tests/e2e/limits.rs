@@ -35,7 +35,7 @@ fn sessions_of_the_process() {
             Listener::Implicit,
             Wire::connect(server.address(Listener::Implicit)),
         );
-        // Those who are in are not disturbed, and a place that is left is free again.
+        // Open sessions are not disturbed, and when one ends another is let in.
         first.quit();
         wait_until("a free place", || {
             let mut third = Client::raw(&server, Listener::Explicit);
@@ -119,8 +119,8 @@ fn login_failures() {
     }
 }
 
-/// Without descriptors the server waits: no session is lost, no core burns, and when there is
-/// room again those who waited are served.
+/// Without descriptors the server waits: no session is lost, no core is kept busy, and when there
+/// are some again the connections that waited are served.
 #[test]
 fn descriptor_exhaustion_backs_off() {
     let server = Server::start();

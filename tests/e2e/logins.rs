@@ -57,7 +57,7 @@ fn come_at_once(server: &Server, users: &[String]) -> Vec<Client> {
     crowd
 }
 
-/// Neither those who guess are told to come back, nor does anybody from elsewhere wait for them.
+/// Wrong guesses are not answered with 421, and log-ins from other addresses do not wait for them.
 #[test]
 fn wrong_passwords_from_one_address_lock_nobody_out() {
     raise_descriptor_limit();

@@ -26,8 +26,8 @@ fn check_config(folder: &Path, text: &str) -> Finished {
     run(&mut program, DEADLINE)
 }
 
-/// Signals that a process dies of unless it says otherwise, and that nobody means so: SIGUSR2 is
-/// sent by mistake for SIGUSR1.
+/// Signals whose default action ends a process, which is never what is meant: SIGUSR2 is sent by
+/// mistake for SIGUSR1.
 #[test]
 fn no_stray_signal_ends_the_server() {
     let server = Server::builder().start();

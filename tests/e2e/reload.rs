@@ -360,7 +360,7 @@ fn a_renewed_certificate_is_for_those_who_come() {
     }
 }
 
-/// Who is in stays in; who comes is counted by the new limit.
+/// Open sessions stay; new ones are counted by the new limit.
 #[test]
 fn limits_are_those_of_the_last_reload() {
     let config = one_shard() + "[limits]\nsessions_per_ip = 3\nsessions_per_user = 2";

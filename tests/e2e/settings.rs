@@ -23,8 +23,8 @@ fn the_greeting_and_the_address_of_pasv() {
     assert_eq!(address.ip().to_string(), "203.0.113.7");
 }
 
-/// A server that stands still accepts nobody, and the kernel queues connections for it: one more
-/// than it was told. (It lets the clients of others believe that they are connected, too.)
+/// A stopped server accepts nothing, and the kernel queues its connections: one more than the
+/// backlog. (It also lets clients whose connection it has not queued believe in it.)
 #[test]
 fn as_many_wait_as_the_backlog_says() {
     let config = format!("[shards]\ncpus = \"{}\"\n[listen]\nbacklog = 3", first_cpu());

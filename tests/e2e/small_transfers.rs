@@ -1,5 +1,5 @@
-//! Small files and listings by the thousand: what is used again, what leaves together, who closes
-//! first; that the octets are right is checked everywhere.
+//! Small files and listings by the thousand: which ports are used again, what leaves in one write,
+//! which side closes first. Each test checks the octets, too.
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -366,7 +366,7 @@ fn forward(pipe: impl Read + Send + 'static, log: Log, lines: Sender<String>) {
     });
 }
 
-/// The server program, behind what it is to be started by.
+/// The command that starts the server program, by way of another program if one is asked for.
 fn program(through: &[String], open_files: Option<u32>) -> Command {
     let mut words: Vec<String> = Vec::new();
     if let Some(limit) = open_files {

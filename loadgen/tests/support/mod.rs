@@ -87,7 +87,7 @@ impl Outcome {
         self
     }
 
-    /// Exactly so many operations, and no error.
+    /// Exactly this many operations, and no error.
     #[track_caller]
     pub fn all_succeeded(self, operations: u64) -> Self {
         let this = self.good();

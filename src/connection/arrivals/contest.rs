@@ -163,7 +163,7 @@ mod tests {
         Duration::from_millis(count)
     }
 
-    /// A contest with so many in their handshake.
+    /// A contest with `N` candidates in their handshake.
     fn contest<const N: usize>() -> (Contest, [Candidate; N], Instant) {
         let mut contest = Contest::new(LATER_BY);
         let candidates = [(); N].map(|()| contest.join().0);

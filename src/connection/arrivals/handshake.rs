@@ -1,5 +1,5 @@
 //! The TLS handshake of a data connection, which clients begin before the transfer command or
-//! after it. The server is TLS server whoever connected (RFC 4217 §7).
+//! after it. The server is the TLS server, whichever side connected (RFC 4217 §7).
 
 use std::rc::Rc;
 use std::sync::Arc;

@@ -369,7 +369,7 @@ impl Client {
         Ok(())
     }
 
-    /// `line` and what comes, of which only so many octets are read with `stop`.
+    /// `line` and what comes, of which no more than `stop` octets are read.
     pub(super) async fn retrieve(
         &mut self,
         line: &str,

@@ -78,7 +78,7 @@ fn an_append_that_is_cut_keeps_what_was_there() {
     }
 }
 
-/// A download whose client goes after so many octets. A client that has all of it has been told so.
+/// A download whose client leaves after each number of octets. One that has all of it was told so.
 #[test]
 fn a_download_that_is_cut_is_no_success_for_its_client() {
     for private in [true, false] {

@@ -48,7 +48,7 @@ pub(super) struct Player {
     model: RefCell<Model>,
     random: RefCell<Random>,
     script: RefCell<VecDeque<Step>>,
-    /// The script is cut when so many steps are left.
+    /// The script is cut when this many steps are left.
     cut_at: Option<usize>,
     waiting: Cell<bool>,
     /// TLS is to be taken off when the server's close_notify comes.

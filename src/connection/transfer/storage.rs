@@ -285,7 +285,7 @@ pub(crate) async fn soon(context: &Context, work: impl Future<Output = ()> + 'st
         work.await;
         told.set();
     });
-    // Late is as good as done, for whoever waits.
+    // The caller goes on after that time, finished or not.
     let _ = timeout_at(clock::now() + GIVING_UP_PATIENCE, done.wait()).await;
 }
 

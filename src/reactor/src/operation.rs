@@ -20,7 +20,7 @@ use crate::slab::Key;
 #[derive(Clone, Debug)]
 pub struct Descriptor(Rc<Open>);
 
-/// Closed with the last who has it.
+/// Closed when its last owner is dropped.
 #[derive(Debug)]
 struct Open {
     /// None only in the destructor.

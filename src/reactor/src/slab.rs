@@ -1,5 +1,5 @@
 //! Values under numbers that are used again, with a count of the uses in the key: a key whose value
-//! is gone finds nothing, whoever is in its place. Knows nothing of the values.
+//! is gone finds nothing, whatever has its place now. Knows nothing of the values.
 
 /// Where a value is, and which of all that were there it is. As one number it is what the kernel
 /// carries for us from a request to its completion.

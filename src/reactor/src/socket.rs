@@ -1,4 +1,4 @@
-//! Receiving and sending by the ring, for who has no use for readiness.
+//! Receiving and sending by the ring, for callers that have no use for readiness.
 //!
 //! What an abandoned receive has taken from the kernel would be lost with it, and nobody would know
 //! what an abandoned send has sent. So neither belongs to who waits for it: it is started on the

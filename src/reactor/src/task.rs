@@ -1,4 +1,4 @@
-//! Tasks and their handles. A task owns its future; who has the handle owns the task.
+//! Tasks and their handles. A task owns its future; its handle owns the task.
 
 use std::cell::{Cell, RefCell};
 use std::fmt;

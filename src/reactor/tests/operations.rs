@@ -388,7 +388,7 @@ fn a_watched_wait_goes_on_whoever_stops_waiting() {
     });
 }
 
-/// By the ring, with the last who has it: its owner, or a read that was given up.
+/// By the ring, when its last owner is dropped: the caller, or a read that was given up.
 #[test]
 fn a_file_is_closed_apart_with_its_last_owner() {
     at_each_level(async || {

@@ -36,16 +36,16 @@ pub(crate) use tasks::SimulatedTask;
 pub(crate) struct Weather {
     /// Longest time that storage usually takes.
     pub(crate) storage: Duration,
-    /// One piece of storage work in so many takes [`Weather::stuck`]; 0 for none.
+    /// One in this many pieces of storage work takes [`Weather::stuck`]; 0 for none.
     pub(crate) stuck_one_in: u64,
     /// How long stuck work takes.
     pub(crate) stuck: Duration,
-    /// One piece of file work in so many does not happen: it is refused, or lost with its thread; 0
-    /// for none.
+    /// One in this many pieces of file work does not happen: it is refused, or lost with its
+    /// thread; 0 for none.
     pub(crate) failing_one_in: u64,
     /// Octets that a socket holds on its way, as setsockopt(2) takes it; 0 is the kernel's choice.
     pub(crate) socket_bytes: usize,
-    /// One step of a task in so many is followed by a look at all sockets, whoever is ready.
+    /// One in this many steps of tasks is followed by a poll of all sockets, even with tasks ready.
     pub(crate) look_one_in: u64,
 }
 

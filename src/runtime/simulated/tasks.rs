@@ -88,7 +88,7 @@ impl Tasks {
         SimulatedTask { state, detached: false }
     }
 
-    /// Polls one task that is ready, of so many the one that `choose` says; false when none is.
+    /// Polls one ready task: `choose` is given their number and says which; false when none is.
     pub(super) fn step(&self, choose: impl FnOnce(u64) -> u64) -> bool {
         let mut ready = self.ready.borrow_mut();
         for id in self.woken.try_iter() {

@@ -1,4 +1,4 @@
-//! Resumption: tickets and session IDs, who is given them, and what they prove.
+//! Resumption: tickets and session IDs, which connections are given some, and what they prove.
 
 use rustls::HandshakeKind;
 use rustls::crypto::aws_lc_rs;
@@ -309,8 +309,8 @@ fn data_connections_of_others_get_no_ticket_of_this_session() {
     }
 }
 
-/// A ticket travels in clear in the ClientHello: who has only seen it can have it declined, and is
-/// then given none.
+/// A ticket travels in clear in the ClientHello: a client that has only seen it is declined, and is
+/// given no other.
 #[test]
 fn a_declined_ticket_proves_nothing() {
     let (data, config) = after_a_change_of_suites();

@@ -12,7 +12,7 @@ use crate::protocol::session::Mode;
 use crate::runtime::simulated::Weather;
 use crate::runtime::{Task, race, spawn};
 
-/// Who logs in sees the home that is there by then; who is in keeps the one it began with.
+/// A log-in sees the home that is there by then; open sessions keep the one they began with.
 #[test]
 fn a_home_that_is_made_anew() {
     each(async |world, mut client| {

@@ -93,7 +93,7 @@ pub(in crate::runtime) async fn give_way() {
     reactor::yield_now().await;
 }
 
-/// The time of a step is its queue's, whoever ends what: there is nothing to do.
+/// The reactor charges each step to its queue, so there is nothing to end.
 pub(in crate::runtime) const fn end_turn() {}
 
 /// As [`crate::runtime::Pacer`]: two shares, a ration, and the budget of a turn.
