@@ -30,6 +30,7 @@ mod logins;
 mod metrics;
 mod operators;
 mod process;
+mod prometheus;
 mod reload;
 mod resumption;
 #[path = "../interop/run.rs"]
