@@ -1,5 +1,6 @@
 //! The counters as a page, in one of two formats, and which of them a request asks for.
 
+use std::collections::BTreeMap;
 use std::fmt::{Display, Write};
 use std::time::Duration;
 
@@ -134,10 +135,11 @@ impl Page {
             text.sample("reloads_total", "result", result, count);
         }
 
-        if let Some(days) = self.certificate_days() {
-            let help = "Days until the certificate ends, the first of several; negative behind it.";
-            text.family("certificate_days_left", "gauge", help);
-            text.line("certificate_days_left", days);
+        let help = "Days until the certificate ends, by the first name of [[tls.certificates]]; \
+                    negative behind it.";
+        text.family("certificate_days_left", "gauge", help);
+        for (certificate, days) in self.certificate_days() {
+            text.sample("certificate_days_left", "certificate", certificate, days);
         }
 
         text.family("shard_up", "gauge", "Whether the shard answered.");
@@ -170,13 +172,17 @@ impl Page {
         text.text
     }
 
-    /// Days until the first certificate ends that a shard has.
-    fn certificate_days(&self) -> Option<i64> {
-        let gauges = self.figures.iter().flat_map(|figures| &figures.gauges);
-        let ends = gauges.filter(|(name, _)| *name == "certificate_not_after");
-        let end = i64::try_from(ends.map(|(_, end)| *end).min()?).ok()?;
-        let now = i64::try_from(self.unix_time.as_secs()).ok()?;
-        Some((end - now).div_euclid(DAY_SECONDS))
+    /// Days until each certificate ends: where shards differ, the earliest end.
+    fn certificate_days(&self) -> BTreeMap<&str, i64> {
+        let mut days = BTreeMap::new();
+        let now = i64::try_from(self.unix_time.as_secs()).unwrap_or(i64::MAX);
+        for (name, end) in self.figures.iter().flat_map(|figures| &figures.certificates) {
+            let left = i64::try_from(*end).unwrap_or(i64::MAX).saturating_sub(now);
+            let left = left.div_euclid(DAY_SECONDS);
+            let earliest = days.entry(name.as_str()).or_insert(left);
+            *earliest = left.min(*earliest);
+        }
+        days
     }
 }
 
@@ -288,6 +294,10 @@ mod tests {
                 ("certificate_not_after", (12 + shard as u64) * 86_400),
                 ("helper_work_oldest_seconds", 1050),
             ],
+            certificates: vec![
+                ("default".to_owned(), (12 + shard as u64) * 86_400),
+                ("ftp.example.org".to_owned(), 9 * 86_400),
+            ],
         };
         let figures = vec![figures(0, 3, 1), figures(2, 5, 0)];
         let unix_time = Duration::from_secs(10 * 86_400 + 1);
@@ -308,7 +318,8 @@ mod tests {
             "ringftpd_reloads_total{result=\"succeeded\"} 5",
             "ringftpd_reloads_total{result=\"failed\"} 2",
             "# TYPE ringftpd_certificate_days_left gauge",
-            "ringftpd_certificate_days_left 1",
+            "ringftpd_certificate_days_left{certificate=\"default\"} 1",
+            "ringftpd_certificate_days_left{certificate=\"ftp.example.org\"} -2",
         ];
         for (format, own) in [
             (

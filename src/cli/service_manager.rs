@@ -178,6 +178,7 @@ mod tests {
             shard,
             counters: Vec::new(),
             gauges: vec![("sessions", sessions), ("transfers", transfers)],
+            certificates: Vec::new(),
         };
         let both = [figures(0, 3, 1), figures(1, 4, 0)];
         assert_eq!(status(2, &both, false), "2 shards, 7 sessions, 1 transfers");

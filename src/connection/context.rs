@@ -300,10 +300,21 @@ impl Context {
         self.counters.helper_threads_added.add(helpers.added());
         let state = self.state();
         self.gauges.config_generation.set(state.generation);
-        self.gauges.certificate_not_after.set(state.tls.not_after().as_secs());
+        let end = state.tls.ends().min().unwrap_or_default();
+        self.gauges.certificate_not_after.set(end.as_secs());
         self.gauges.file_work_waiting.set(load.waiting as u64);
         self.gauges.file_work_running.set(load.running as u64);
         self.gauges.helper_work_oldest_seconds.set(load.oldest);
+    }
+
+    /// The certificates in force, and when each ends, seconds since the Unix epoch.
+    pub fn certificate_ends(&self) -> Vec<(String, u64)> {
+        let tls = &self.state().tls;
+        let names = tls.certificates().iter().enumerate().map(|(index, certificate)| match index {
+            0 => "default".to_owned(),
+            _ => certificate.served_names().first().cloned().unwrap_or_default(),
+        });
+        names.zip(tls.ends().map(|end| end.as_secs())).collect()
     }
 
     /// The helper threads, to be ended with the shard.

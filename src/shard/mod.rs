@@ -73,6 +73,9 @@ pub struct Figures {
     pub counters: Report,
     /// What there is now.
     pub gauges: Report,
+    /// Its certificates, `default` or the first name of each, and when they end, seconds since the
+    /// Unix epoch.
+    pub certificates: Vec<(String, u64)>,
 }
 
 /// Everything a shard is started with.
@@ -205,8 +208,9 @@ impl Inbox {
                     context.bring_up_to_date();
                     let counters = context.counters.snapshot();
                     let gauges = context.gauges.snapshot();
+                    let certificates = context.certificate_ends();
                     // An asker that is gone, or that brought no room, has its reasons.
-                    let _ = asker.try_send(Figures { shard, counters, gauges });
+                    let _ = asker.try_send(Figures { shard, counters, gauges, certificates });
                 }
                 Message::Reload(reload) => {
                     let Reload { state, sessions_max, taken } = *reload;

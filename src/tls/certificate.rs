@@ -56,6 +56,8 @@ pub fn self_signed_key(state_dir: &Path) -> PathBuf {
 pub struct ServerCertificate {
     certified: Arc<CertifiedKey>,
     dns_names: Vec<String>,
+    /// The names that clients get it for.
+    served_names: Vec<String>,
     validity: Vec<Validity>,
 }
 
@@ -230,14 +232,26 @@ impl ServerCertificate {
         &self.validity
     }
 
-    /// Whether the certificate is for this DNS name (lower case). A wildcard stands for exactly
-    /// one label, the first (RFC 6125 §6.4.3).
+    /// The names that clients get it for, lower case: [`Self::dns_names`], unless they were set to
+    /// others. A wildcard stands for exactly one label, the first (RFC 6125 §6.4.3).
     #[must_use]
-    pub fn is_for(&self, name: &str) -> bool {
-        self.dns_names.iter().any(|own| match own.strip_prefix("*.") {
-            Some(parent) => name.split_once('.').is_some_and(|(_, rest)| rest == parent),
-            None => own == name,
-        })
+    pub fn served_names(&self) -> &[String] {
+        &self.served_names
+    }
+
+    /// The same for these names, without regard to those it was issued for.
+    #[must_use]
+    pub fn served_for(mut self, names: &[String]) -> Self {
+        self.served_names = names.iter().map(|name| name.to_ascii_lowercase()).collect();
+        self
+    }
+
+    /// Whether it was issued for `name` (lower case; a wildcard only for itself), so that clients
+    /// take it for that.
+    #[must_use]
+    pub fn is_issued_for(&self, name: &str) -> bool {
+        let wildcard = name.split_once('.').map(|(_, parent)| format!("*.{parent}"));
+        self.dns_names.iter().any(|own| own == name || Some(own) == wildcard.as_ref())
     }
 
     pub(super) const fn certified(&self) -> &Arc<CertifiedKey> {
@@ -251,7 +265,7 @@ impl ServerCertificate {
         let x509 = parse_certificate(der).map_err(bad)?;
         let names = x509.subject_alternative_name();
         let names = names.map_err(|_| bad("its names (subjectAltName) do not parse".to_owned()))?;
-        let dns_names = names
+        let dns_names: Vec<String> = names
             .iter()
             .flat_map(|names| &names.value.general_names)
             .filter_map(|name| match name {
@@ -262,7 +276,11 @@ impl ServerCertificate {
         // One behind the first that does not parse is the client's to complain of.
         let validity = certified.cert.iter().filter_map(|der| parse_certificate(der).ok());
         let validity = validity.map(|x509| validity_of(&x509)).collect();
-        Ok(Self { dns_names, validity, certified: Arc::new(certified) })
+        // Nobody can ask for others, and these are written into metrics and logs.
+        let plain = |octet: u8| octet.is_ascii_alphanumeric() || b"-._*".contains(&octet);
+        let served_names = dns_names.iter().filter(|name| name.bytes().all(plain));
+        let served_names = served_names.cloned().collect();
+        Ok(Self { dns_names, served_names, validity, certified: Arc::new(certified) })
     }
 
     fn self_signed_at(
@@ -471,7 +489,27 @@ mod tests {
         let both = text("both", &format!("{key}{chain}"));
         let loaded = ServerCertificate::from_pem(&both, &both).unwrap();
         assert_eq!(loaded.dns_names(), ["a.example"]);
-        assert!(loaded.is_for("a.example"));
+        assert_eq!(loaded.served_names(), ["a.example"]);
+        let other = loaded.served_for(&["*.B.example".to_owned()]);
+        assert_eq!(other.served_names(), ["*.b.example"]);
+        assert!(other.is_issued_for("a.example") && !other.is_issued_for("*.b.example"));
+    }
+
+    #[test]
+    fn a_wildcard_is_issued_for_one_label() {
+        let (chain, key) = pair(&["*.a.example"]);
+        let loaded = ServerCertificate::from_pem(&text("chain", &chain), &text("key", &key));
+        let loaded = loaded.unwrap();
+        for (name, expected) in [
+            ("*.a.example", true),
+            ("b.a.example", true),
+            ("a.example", false),
+            ("c.b.a.example", false),
+            ("*.b.a.example", false),
+            ("b.a.example.org", false),
+        ] {
+            assert_eq!(loaded.is_issued_for(name), expected, "{name}");
+        }
     }
 
     #[test]

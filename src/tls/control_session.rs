@@ -1,4 +1,4 @@
-//! What the connections of one control session share: its id and its user's mark inside tickets,
+//! What the connections of one control session share: its marks inside tickets,
 //! the source of further tickets, and the one TLS 1.2 session that can be resumed by session ID.
 
 use std::fmt;
@@ -22,8 +22,10 @@ use crate::limits::TLS_STORED_SESSION_BYTES_MAX;
 /// handshake on its control connection.
 pub struct ControlSession {
     id: SessionId,
-    /// Who is logged in, as [`UserMark`]; 0 is nobody.
+    /// Who is logged in, as [`Mark`]; 0 is nobody.
     user: AtomicU64,
+    /// The server name of the control connection; `None` inside when it has none.
+    name: OnceLock<Option<(String, Mark)>>,
     /// Of the control connection, if that is TLS 1.3 and tickets are given.
     source: OnceLock<TicketSource>,
     /// Written by the control connection's handshake, before any data connection can ask for it.
@@ -43,21 +45,41 @@ impl ControlSession {
     }
 
     pub(super) const fn with_id(id: SessionId) -> Self {
-        Self { id, user: AtomicU64::new(0), source: OnceLock::new(), kept: OnceLock::new() }
-    }
-
-    pub(super) const fn id(&self) -> SessionId {
-        self.id
+        Self {
+            id,
+            user: AtomicU64::new(0),
+            name: OnceLock::new(),
+            source: OnceLock::new(),
+            kept: OnceLock::new(),
+        }
     }
 
     /// `user` has logged in: tickets made from now on name them.
     pub fn logged_in(&self, user: &str) {
-        self.user.store(UserMark::of(user).0.get(), Ordering::Relaxed);
+        self.user.store(Mark::of(user).0.get(), Ordering::Relaxed);
     }
 
     /// Who is logged in.
-    pub(super) fn user(&self) -> Option<UserMark> {
-        NonZeroU64::new(self.user.load(Ordering::Relaxed)).map(UserMark)
+    pub(super) fn user(&self) -> Option<Mark> {
+        NonZeroU64::new(self.user.load(Ordering::Relaxed)).map(Mark)
+    }
+
+    /// Keeps the name that the control connection is for, unless its handshake has come by before
+    /// (HelloRetryRequest).
+    pub(super) fn begin(&self, name: Option<&str>) {
+        self.name.get_or_init(|| name.map(|name| (name.to_owned(), Mark::of(name))));
+    }
+
+    /// The name that the control connection is for: its server name, or that of HOST before AUTH;
+    /// lower case.
+    pub(super) fn name(&self) -> Option<&str> {
+        self.name.get()?.as_ref().map(|(name, _)| name.as_str())
+    }
+
+    /// What tickets made now say of this session.
+    pub(super) fn origin(&self) -> TicketOrigin {
+        let name = self.name.get().and_then(|name| name.as_ref());
+        TicketOrigin { id: self.id, user: self.user(), name: name.map(|(_, mark)| *mark) }
     }
 
     /// Keeps the source of further tickets, unless there is one already.
@@ -119,16 +141,26 @@ impl SessionId {
     }
 }
 
-/// Distinguishes users inside tickets: the beginning of the SHA-256 of the name.
+/// What a ticket says of the control session it was made for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct UserMark(NonZeroU64);
+pub(super) struct TicketOrigin {
+    pub(super) id: SessionId,
+    /// Who was logged in when it was made.
+    pub(super) user: Option<Mark>,
+    /// The name the control connection is for.
+    pub(super) name: Option<Mark>,
+}
 
-impl UserMark {
+/// Distinguishes users, and server names, inside tickets: the beginning of the SHA-256.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Mark(NonZeroU64);
+
+impl Mark {
     /// Octets of a mark.
     pub(super) const BYTES: usize = 8;
 
-    fn of(user: &str) -> Self {
-        let digest = digest::digest(&digest::SHA256, user.as_bytes());
+    fn of(name: &str) -> Self {
+        let digest = digest::digest(&digest::SHA256, name.as_bytes());
         let start = digest.as_ref().first_chunk().map_or(1, |start| u64::from_be_bytes(*start));
         Self(NonZeroU64::new(start).unwrap_or(NonZeroU64::MIN))
     }
@@ -166,6 +198,6 @@ mod tests {
         for other in [&[][..], &[1], &[3], &[2, 0]] {
             assert_eq!(control.recall(other), None);
         }
-        assert_ne!(ControlSession::new().unwrap().id(), control.id());
+        assert_ne!(ControlSession::new().unwrap().id, control.id);
     }
 }

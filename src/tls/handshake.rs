@@ -71,7 +71,7 @@ pub struct HandshakeFacts {
     pub resumption: Resumption,
     /// The ticket or session ID that was resumed.
     pub ticket: Option<TicketMark>,
-    /// Server name the client asked for, lower case.
+    /// Server name the client asked for, lower case, without the root's dot.
     pub server_name: Option<String>,
     /// The client's certificate, if it has sent one that is accepted.
     pub client_certificate: Option<ClientCertificate>,

@@ -17,6 +17,7 @@ mod error;
 mod handshake;
 mod kernel;
 mod messages;
+mod names;
 mod new_session_ticket;
 mod probe;
 mod profile;

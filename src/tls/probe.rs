@@ -166,7 +166,7 @@ impl Probe {
         Some(TicketMark(self.mark.load(Ordering::Relaxed))).filter(|mark| mark.0 != 0)
     }
 
-    /// The server name the client asked for, lower case.
+    /// The server name the client asked for, lower case, without the root's dot.
     pub(super) fn server_name(&self) -> Option<&str> {
         self.server_name.get().map(String::as_str)
     }
@@ -190,28 +190,33 @@ impl Probe {
 }
 
 impl ResolvesServerCert for Probe {
-    /// By server name, else by the name HOST set before AUTH, else the first; among those that
-    /// match, the first whose key can sign what the client accepts.
+    /// By server name, else by that of the control connection: the name of its own handshake, or
+    /// the one HOST set before AUTH. Of several that are for the name, the first whose key can
+    /// sign what the client accepts. A name that none is for gets the default one, like no name:
+    /// an end by unrecognized_name (RFC 6066 §3) would shut out the clients that connect by an
+    /// alias and check no name.
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let sni = hello.server_name().map(str::to_ascii_lowercase);
-        let name = sni.as_deref().or(self.preset_host.as_deref());
+        // rustls has made it lower case.
+        let sni = hello.server_name().map(|name| name.strip_suffix('.').unwrap_or(name));
+        let preset = self.preset_host.as_deref();
+        let name = match self.purpose {
+            Purpose::Control => {
+                let name = sni.or(preset);
+                self.session.begin(name);
+                name
+            }
+            Purpose::Data => sni.or_else(|| self.session.name()),
+        };
         let certificates = &self.shared.certificates;
         let signs = |index: &usize| {
             let key = &certificates[*index].certified().key;
             key.choose_scheme(hello.signature_schemes()).is_some()
         };
-        let named = |index: &usize| name.is_some_and(|name| certificates[*index].is_for(name));
-        let all = 0..certificates.len();
-        let chosen = all
-            .clone()
-            .filter(named)
-            .find(signs)
-            .or_else(|| all.clone().find(named))
-            .or_else(|| all.clone().find(signs))
-            .unwrap_or(0);
+        let named = name.map(|name| self.shared.names.find(name)).into_iter().flatten();
+        let chosen = named.clone().find(signs).or_else(|| named.clone().next()).unwrap_or(0);
         if let Some(sni) = sni {
             // A second ClientHello (HelloRetryRequest) repeats the name.
-            let _ = self.server_name.set(sni);
+            let _ = self.server_name.set(sni.to_owned());
         }
         certificates.get(chosen).map(|certificate| certificate.certified().clone())
     }
@@ -241,7 +246,7 @@ impl ProducesTickets for Probe {
             self.session.supply(|| TicketSource::of(derived?, session));
         }
         let key = self.seal_key.get_or_init(|| keys.current(self.shared.clock.unix_time()));
-        key.as_ref()?.seal(self.session.id(), self.session.user(), session)
+        key.as_ref()?.seal(self.session.origin(), session)
     }
 
     fn decrypt(&self, ticket: &[u8]) -> Option<Vec<u8>> {
@@ -249,15 +254,19 @@ impl ProducesTickets for Probe {
             self.resuming_tls12.store(true, Ordering::Relaxed);
         }
         let keys = self.shared.tickets.as_ref()?;
+        let this = self.session.origin();
         let (seen, session) = match keys.open(self.shared.clock.unix_time(), ticket) {
+            // Declined, as rustls does with another server name (RFC 6066 §3). It knows no name of
+            // HOST, which may have brought the client another certificate.
+            Ok(opened) if opened.origin.name != this.name => (OFFERED_OTHER, None),
             // A data connection's is good as long as its control connection lives, for in TLS 1.2
             // it is never replaced.
-            Ok(opened) if opened.id == self.session.id() && self.purpose == Purpose::Data => {
+            Ok(opened) if opened.origin.id == this.id && self.purpose == Purpose::Data => {
                 (OFFERED_THIS, Some(opened.session))
             }
             Ok(opened) if opened.expired => (OFFERED_EXPIRED, None),
-            Ok(opened) if opened.id == self.session.id() => (OFFERED_THIS, Some(opened.session)),
-            Ok(opened) if opened.user.is_some() && opened.user == self.session.user() => {
+            Ok(opened) if opened.origin.id == this.id => (OFFERED_THIS, Some(opened.session)),
+            Ok(opened) if opened.origin.user.is_some() && opened.origin.user == this.user => {
                 (OFFERED_SAME_USER, Some(opened.session))
             }
             Ok(opened) => (OFFERED_OTHER, Some(opened.session)),

@@ -12,6 +12,7 @@ use rustls::{ServerConfig, SupportedCipherSuite, SupportedProtocolVersion, versi
 
 use super::client_certificate::ClientTrust;
 use super::client_hello::Offer;
+use super::names::Names;
 use super::probe::Probe;
 use super::profile::{self, GROUPS, TlsProfile};
 use super::shared::{Clock, Purpose, Shared};
@@ -52,7 +53,8 @@ impl Default for TlsVersions {
 
 /// The settings [`ServerTls::new`] checks.
 pub struct TlsOptions {
-    /// Certificates; the first is used when no name matches. At least one.
+    /// Certificates, each for its [`ServerCertificate::served_names`]; the first is used when no
+    /// name matches. At least one.
     pub certificates: Vec<ServerCertificate>,
     /// What to prefer where the client leaves the choice.
     pub profile: TlsProfile,
@@ -147,6 +149,7 @@ impl ServerTls {
             preferred,
             client_trust,
             shared: Arc::new(Shared {
+                names: Names::of(&options.certificates),
                 certificates: options.certificates,
                 tickets: resumption
                     .then(|| TicketKeys::new(&options.ticket_secret, options.ticket_lifetime)),
@@ -162,12 +165,13 @@ impl ServerTls {
         &self.shared.certificates
     }
 
-    /// When the first of the certificates served ends, or one behind it in its chain; time since
-    /// the Unix epoch.
-    #[must_use]
-    pub fn not_after(&self) -> Duration {
-        let all = self.shared.certificates.iter().flat_map(ServerCertificate::validity);
-        all.map(|validity| validity.not_after).min().unwrap_or_default()
+    /// When each of the certificates served ends, or one behind it in its chain; time since the
+    /// Unix epoch.
+    pub fn ends(&self) -> impl Iterator<Item = Duration> {
+        self.shared.certificates.iter().map(|certificate| {
+            let all = certificate.validity().iter();
+            all.map(|validity| validity.not_after).min().unwrap_or_default()
+        })
     }
 
     /// How long clients may use a ticket that is given now (RFC 8446 §4.6.1).
@@ -184,7 +188,7 @@ impl ServerTls {
         let keys = self.shared.tickets.as_ref()?;
         let material = session.source()?.next();
         let key = keys.current(self.shared.clock.unix_time())?;
-        let ticket = key.seal(session.id(), session.user(), &material.session)?;
+        let ticket = key.seal(session.origin(), &material.session)?;
         material.message(&ticket, self.shared.ticket_lifetime_seconds)
     }
 

@@ -7,11 +7,13 @@ use rustls::pki_types::UnixTime;
 use rustls::time_provider::TimeProvider;
 
 use super::ServerCertificate;
+use super::names::Names;
 use super::ticket::TicketKeys;
 
 /// The part of a [`ServerTls`](super::ServerTls) that a connection's callbacks need.
 pub(super) struct Shared {
     pub(super) certificates: Vec<ServerCertificate>,
+    pub(super) names: Names,
     pub(super) tickets: Option<TicketKeys>,
     pub(super) ticket_lifetime_seconds: u32,
     pub(super) clock: Clock,

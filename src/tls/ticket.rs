@@ -1,8 +1,8 @@
 //! Keys of session tickets: one secret for all shards, a fresh key per time step, no shared state.
 //!
-//! A ticket is `step (8) || nonce (12) || AES-256-GCM(session id (16) || user (8) || rustls'
-//! session)`, the step being additional data. The key of a step is HKDF-SHA256 of the secret and
-//! the step, so every shard derives the same one, and none has to tell another.
+//! A ticket is `step (8) || nonce (12) || AES-256-GCM(session id (16) || user (8) || server name
+//! (8) || rustls' session)`, the step being additional data. The key of a step is HKDF-SHA256 of
+//! the secret and the step, so every shard derives the same one, and none has to tell another.
 
 use std::fmt;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use aws_lc_rs::{hkdf, rand};
 use bytes::BufMut;
 
-use super::control_session::{SessionId, UserMark};
+use super::control_session::{Mark, SessionId, TicketOrigin};
 
 /// RFC 8446 §4.6.1.
 pub(super) const TICKET_LIFETIME_MAX: Duration = Duration::from_secs(7 * 24 * 60 * 60);
@@ -21,7 +21,7 @@ const NONCE_BYTES: usize = 12;
 const TAG_BYTES: usize = 16;
 /// Octets of a ticket around rustls' session.
 const OVERHEAD_BYTES: usize =
-    STEP_BYTES + NONCE_BYTES + SessionId::BYTES + UserMark::BYTES + TAG_BYTES;
+    STEP_BYTES + NONCE_BYTES + SessionId::BYTES + 2 * Mark::BYTES + TAG_BYTES;
 
 const LABEL: &[u8] = b"ringftpd session ticket";
 
@@ -45,9 +45,7 @@ pub(super) struct StepKey {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct OpenedTicket {
     /// The control session it belongs to.
-    pub(super) id: SessionId,
-    /// Who was logged in on that when it was made.
-    pub(super) user: Option<UserMark>,
+    pub(super) origin: TicketOrigin,
     /// rustls' part.
     pub(super) session: Vec<u8>,
     /// Its lifetime is over.
@@ -103,14 +101,16 @@ impl TicketKeys {
             .map_err(|_| refused)?;
         let (id, rest) =
             plain.split_first_chunk::<{ SessionId::BYTES }>().ok_or(TicketRefused::Malformed)?;
-        let (user, session) =
-            rest.split_first_chunk::<{ UserMark::BYTES }>().ok_or(TicketRefused::Malformed)?;
-        Ok(OpenedTicket {
+        let (user, rest) =
+            rest.split_first_chunk::<{ Mark::BYTES }>().ok_or(TicketRefused::Malformed)?;
+        let (name, session) =
+            rest.split_first_chunk::<{ Mark::BYTES }>().ok_or(TicketRefused::Malformed)?;
+        let origin = TicketOrigin {
             id: SessionId::from_bytes(*id),
-            user: UserMark::from_bytes(*user),
-            session: session.to_vec(),
-            expired,
-        })
+            user: Mark::from_bytes(*user),
+            name: Mark::from_bytes(*name),
+        };
+        Ok(OpenedTicket { origin, session: session.to_vec(), expired })
     }
 
     fn of_step(&self, step: u64) -> Option<StepKey> {
@@ -122,21 +122,17 @@ impl TicketKeys {
 }
 
 impl StepKey {
-    /// Seals a ticket of `session` for the control session `id`, on which `user` is logged in. The
-    /// nonce is random: a collision would need billions of tickets in one step.
-    pub(super) fn seal(
-        &self,
-        id: SessionId,
-        user: Option<UserMark>,
-        session: &[u8],
-    ) -> Option<Vec<u8>> {
+    /// Seals a ticket of `session` for the control session `origin`. The nonce is random: a
+    /// collision would need billions of tickets in one step.
+    pub(super) fn seal(&self, origin: TicketOrigin, session: &[u8]) -> Option<Vec<u8>> {
         let mut nonce = [0; NONCE_BYTES];
         rand::fill(&mut nonce).ok()?;
         let mut ticket = Vec::with_capacity(OVERHEAD_BYTES + session.len());
         ticket.put_u64(self.step);
         ticket.put_slice(&nonce);
-        ticket.put_slice(id.as_bytes());
-        ticket.put_slice(&UserMark::to_bytes(user));
+        ticket.put_slice(origin.id.as_bytes());
+        ticket.put_slice(&Mark::to_bytes(origin.user));
+        ticket.put_slice(&Mark::to_bytes(origin.name));
         ticket.put_slice(session);
         let (head, plain) = ticket.split_at_mut(STEP_BYTES + NONCE_BYTES);
         let (aad, nonce) = (Aad::from(&head[..STEP_BYTES]), Nonce::assume_unique_for_key(nonce));
@@ -165,24 +161,24 @@ mod tests {
     use super::*;
 
     const LIFETIME: Duration = Duration::from_secs(1000);
-    const ID: SessionId = SessionId::from_bytes([7; 16]);
-    const USER: Option<UserMark> = UserMark::from_bytes([9; 8]);
+    const ORIGIN: TicketOrigin = TicketOrigin {
+        id: SessionId::from_bytes([7; 16]),
+        user: Mark::from_bytes([9; 8]),
+        name: Mark::from_bytes([8; 8]),
+    };
 
     #[track_caller]
     fn check(sealed_at: u64, opened_at: u64, expired: Result<bool, TicketRefused>) {
         let keys = TicketKeys::new(&[1; 32], LIFETIME);
-        let ticket = keys
-            .current(Duration::from_secs(sealed_at))
-            .unwrap()
-            .seal(ID, USER, b"session")
-            .unwrap();
+        let ticket =
+            keys.current(Duration::from_secs(sealed_at)).unwrap().seal(ORIGIN, b"session").unwrap();
         // Another shard derives its keys for itself.
         let other = TicketKeys::new(&[1; 32], LIFETIME);
         let opened = other.open(Duration::from_secs(opened_at), &ticket);
         let session = b"session".to_vec();
         assert_eq!(
             opened,
-            expired.map(|expired| OpenedTicket { id: ID, user: USER, session, expired })
+            expired.map(|expired| OpenedTicket { origin: ORIGIN, session, expired })
         );
     }
 
@@ -203,7 +199,7 @@ mod tests {
     fn damaged_and_foreign_tickets_are_refused() {
         let keys = TicketKeys::new(&[1; 32], LIFETIME);
         let now = Duration::from_secs(10_000);
-        let ticket = keys.current(now).unwrap().seal(ID, USER, b"session").unwrap();
+        let ticket = keys.current(now).unwrap().seal(ORIGIN, b"session").unwrap();
         let foreign = TicketKeys::new(&[2; 32], LIFETIME);
         assert_eq!(foreign.open(now, &ticket), Err(TicketRefused::ExpiredOrUnknownKey));
         for bit in 0..ticket.len() * 8 {

@@ -79,35 +79,6 @@ fn check_data_behind_finished(tls: &Arc<ServerTls>, client: &mut ClientConnectio
     assert_eq!(opened.0, b"USER anonymous\r\n");
 }
 
-#[test]
-fn certificates_are_chosen_by_name() {
-    let mut several = options();
-    several.certificates =
-        vec![certificate(&["first.example"]), certificate(&["*.second.example", "localhost"])];
-    let tls = server(several);
-    let config = client_config(&tls, TLS13, None);
-    #[track_caller]
-    fn check(tls: &Arc<ServerTls>, mut client: ClientConnection, host: Option<&str>, index: usize) {
-        let mut handshake = Handshake::new(tls, Purpose::Control, &this_session(), host);
-        let (mut inbound, mut out) = (RecvBuffer::new(), Vec::new());
-        inbound.extend_from_slice(&sent(&mut client));
-        handshake.advance(&mut inbound, &mut out).unwrap();
-        let _ = receive(&mut client, &out);
-        let served = client.peer_certificates().map(|chain| sha256_fingerprint(&chain[0]));
-        assert_eq!(served, Some(tls.certificates()[index].fingerprint()));
-    }
-    check(&tls, client(&config, "first.example"), None, 0);
-    check(&tls, client(&config, "a.second.example"), None, 1);
-    check(&tls, client(&config, "a.second.example"), Some("first.example"), 1);
-    let mut quiet = (*config).clone();
-    quiet.enable_sni = false;
-    let quiet = Arc::new(quiet);
-    check(&tls, client(&quiet, "first.example"), None, 0);
-    check(&tls, client(&quiet, "localhost"), Some("LOCALHOST"), 1);
-    assert!(!tls.certificates()[1].is_for("second.example"));
-    assert!(!tls.certificates()[1].is_for("a.b.second.example"));
-}
-
 /// A CA and a client certificate of it.
 fn client_identity(ca_name: &str) -> (PemText, Identity) {
     let mut params = CertificateParams::new(vec![]).unwrap();

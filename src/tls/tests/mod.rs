@@ -3,6 +3,7 @@
 mod drains;
 mod handshakes;
 mod kernel;
+mod names;
 mod profiles;
 mod records;
 mod resumption;
@@ -33,14 +34,20 @@ use crate::protocol::policy::DataResumption;
 
 const LIFETIME: Duration = Duration::from_secs(1000);
 
-/// The control session of most tests. Each call gives one of the same name that remembers nothing,
-/// so that only tickets resume it.
+/// The control session of most tests. Each call gives one of the same id that remembers nothing
+/// but its server name, so that only tickets resume it.
 fn this_session() -> Arc<ControlSession> {
-    Arc::new(ControlSession::with_id(SessionId::from_bytes([1; 16])))
+    session_of(1, Some("localhost"))
 }
 
 fn other_session() -> Arc<ControlSession> {
-    Arc::new(ControlSession::with_id(SessionId::from_bytes([2; 16])))
+    session_of(2, Some("localhost"))
+}
+
+fn session_of(id: u8, name: Option<&str>) -> Arc<ControlSession> {
+    let session = ControlSession::with_id(SessionId::from_bytes([id; 16]));
+    session.begin(name);
+    Arc::new(session)
 }
 
 thread_local! {
