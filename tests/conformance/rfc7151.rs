@@ -89,6 +89,25 @@ fn host_on_either_side_of_auth() {
     client.login().expect("PWD", 257);
 }
 
+/// [HOST-06] Where HOST before AUTH and the handshake name two hosts, nobody logs in to either.
+#[test]
+fn host_before_auth_must_equal_sni() {
+    let server = two_hosts();
+    for (name, code) in [("LOCALHOST", 220), ("ftp.example.test", 421)] {
+        let mut client = Client::plain(&server);
+        client.expect(format!("HOST {name}"), 220);
+        client.use_tls(server.tls().server_name("localhost"));
+        client.auth();
+        if code == 421 {
+            client.expect_reply(421);
+            client.expect_close();
+        } else {
+            client.expect("HOST localhost", code);
+            client.login().expect("PWD", 257);
+        }
+    }
+}
+
 /// [HOST-07] Repeated before the log-in the last one counts, and a pending USER is forgotten.
 #[test]
 fn repeated_host_forgets_user() {

@@ -57,7 +57,7 @@ pub enum Input {
 /// Results of the TLS handshake on the control connection.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ControlTls {
-    /// Server name indication, to be held against HOST (RFC 7151 §3.3).
+    /// Server name indication without the root's dot, to be held against HOST (RFC 7151 §3.2.2).
     pub server_name: Option<String>,
     /// Whether the client authenticated with a certificate; USER then asks [`Output::Identify`].
     pub client_certificate: bool,

@@ -123,7 +123,7 @@ impl Session {
             }
         };
         let sni = self.tls.as_ref().and_then(|tls| tls.server_name.as_deref());
-        if sni.is_some_and(|sni| !sni.trim_end_matches('.').eq_ignore_ascii_case(&text)) {
+        if sni.is_some_and(|sni| !sni.eq_ignore_ascii_case(&text)) {
             return self.say(Situation::HostMismatch);
         }
         let known = &self.policy.host_names;

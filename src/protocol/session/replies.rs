@@ -40,6 +40,7 @@ pub(super) enum Situation {
     HashRefused,
     HostAccepted,
     HostMismatch,
+    HostNotOfHandshake,
     HostSyntax,
     HostTooLate,
     HostUnknown,
@@ -148,6 +149,9 @@ impl Situation {
             Self::HashRefused => (501, "Unknown hash algorithm."),
             Self::HostAccepted => (220, "Host accepted."),
             Self::HostMismatch => (504, "HOST differs from the server name of the TLS handshake."),
+            Self::HostNotOfHandshake => {
+                (421, "HOST before AUTH named another host than the TLS handshake.")
+            }
             Self::HostSyntax => (501, "Bad host name."),
             Self::HostTooLate => (503, "HOST comes before USER."),
             Self::HostUnknown => (504, "No such host here."),

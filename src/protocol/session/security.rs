@@ -49,7 +49,15 @@ impl Session {
         let implied =
             self.mode == Mode::Implicit || (self.auth_ssl && self.policy.auth_ssl_implies_prot_p);
         self.security.on_established(implied.then_some(ProtectionLevel::Private));
+        // HOST of before the handshake was accepted, and the client has asked for another name in
+        // it (RFC 7151 §3.2.2): it would take what it is shown for one of the two. Nobody logs in.
+        let named = facts.server_name.as_deref().zip(self.host.as_deref());
+        let agree = named.is_none_or(|(sni, host)| sni.eq_ignore_ascii_case(host));
         self.tls = Some(facts);
+        if !agree {
+            self.say(Situation::HostNotOfHandshake);
+            return self.close();
+        }
         if self.mode == Mode::Implicit {
             self.greet();
         }

@@ -99,6 +99,28 @@ fn auth_forgets_everything_but_host() {
     check_defaults(shell);
 }
 
+/// Who names one host before AUTH and another in the handshake is told, and gets no further
+/// (RFC 7151 §3.2.2) [HOST-06].
+#[test]
+fn host_before_auth_must_equal_the_server_name() {
+    let open = |host: &str, sni: Option<&str>| {
+        let mut shell = Shell::new(Mode::Explicit, strict());
+        shell.server_name = sni.map(str::to_owned);
+        shell.check(format!("HOST {host}"), "220");
+        shell.send("AUTH TLS")
+    };
+    for (host, sni) in
+        [("a.example", None), ("A.example", Some("a.EXAMPLE")), ("a.example", Some("a.example"))]
+    {
+        assert_eq!(open(host, sni), "234", "{host} {sni:?}");
+    }
+    for (host, sni) in
+        [("a.example", "b.example"), ("a.example", "example"), ("192.0.2.1", "a.example")]
+    {
+        assert_eq!(open(host, Some(sni)), "234 421 closed", "{host} {sni:?}");
+    }
+}
+
 /// REIN is the state just after accept [REIN-02 REIN-08].
 #[test]
 fn rein_forgets_everything() {
