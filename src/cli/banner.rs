@@ -4,6 +4,7 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use super::tls_setup::Served;
 use crate::config::{CertificateSource, Config};
 
 /// The facts of a start.
@@ -16,8 +17,8 @@ pub(super) struct Banner<'a> {
     pub(super) explicit: &'a [SocketAddr],
     /// Where the counters are.
     pub(super) metrics: Option<SocketAddr>,
-    /// SHA-256 of the certificate.
-    pub(super) fingerprint: [u8; 32],
+    /// What clients get, the default one first.
+    pub(super) certificates: &'a [Served],
     /// Whether clients must be told to trust it.
     pub(super) self_signed: bool,
     /// One shard each.
@@ -36,8 +37,15 @@ impl fmt::Display for Banner<'_> {
         if let Some(address) = self.metrics {
             writeln!(f, "metrics http://{address}/metrics")?;
         }
-        let hex: Vec<String> = self.fingerprint.iter().map(|o| format!("{o:02X}")).collect();
-        writeln!(f, "certificate SHA-256 {}", hex.join(":"))?;
+        for (index, Served { certificate, .. }) in self.certificates.iter().enumerate() {
+            let octets = certificate.fingerprint();
+            let hex: Vec<String> = octets.iter().map(|octet| format!("{octet:02X}")).collect();
+            write!(f, "certificate SHA-256 {}", hex.join(":"))?;
+            match index {
+                0 => writeln!(f)?,
+                _ => writeln!(f, " {}", certificate.served_names().join(" "))?,
+            }
+        }
         let cpus: Vec<String> = self.cpus.iter().map(ToString::to_string).collect();
         writeln!(f, "shards {} on CPU {}", self.cpus.len(), cpus.join(","))?;
         if let Some(user) = &self.config.announced {

@@ -5,11 +5,11 @@ use std::fmt::{Display, Write};
 use std::process::ExitCode;
 
 use super::args::ServeArguments;
-use super::{fail, load, print, report_warnings, tls_setup};
-use crate::clock;
+use super::tls_setup::{self, Served};
+use super::{fail, load, print, report_warnings};
 use crate::config::{
-    Accounts, Ceiling, CertificateSource, Change, Config, Directory, Key, KeyValue, Settings,
-    Steering, Words, cpu_list_text, keys, permission_words,
+    Accounts, Ceiling, CertificateSource, Change, Config, Directory, Key, KeyValue,
+    NamedCertificate, Settings, Steering, Words, cpu_list_text, keys, permission_words,
 };
 use crate::connection::split;
 use crate::limits::HOMES_PER_SHARD_MAX;
@@ -17,7 +17,7 @@ use crate::runtime::{LOCKED_MEMORY, check_executor};
 use crate::sys::cpu::{self, CpuError};
 use crate::sys::host;
 use crate::sys::privileges::Identity;
-use crate::tls::{ServerCertificate, TlsProfile};
+use crate::tls::TlsProfile;
 
 pub(super) fn run(arguments: &ServeArguments) -> ExitCode {
     let config = match load(arguments) {
@@ -40,7 +40,7 @@ pub(super) fn run(arguments: &ServeArguments) -> ExitCode {
     let warnings = match examine(&config, tls_setup::check(&config), &available, shards) {
         Ok(warnings) => warnings.into_iter().chain(room.warning),
         Err(problems) => {
-            let lines = problems.into_iter().map(tls_setup::said);
+            let lines = problems.into_iter().map(|problem| tls_setup::said(&config, problem));
             return fail(lines.collect::<Vec<_>>().join("\n"));
         }
     };
@@ -52,35 +52,36 @@ pub(super) fn run(arguments: &ServeArguments) -> ExitCode {
 }
 
 /// What `serve` and a reload would refuse, all of it, by key; nothing is bound, written or given
-/// up. `certificate` is what became of that.
+/// up. `certificates` is what became of those.
 pub(super) fn examine(
     config: &Config,
-    certificate: Result<Option<ServerCertificate>, tls_setup::Refused>,
+    certificates: Result<Vec<Served>, tls_setup::Refused>,
     available: &[usize],
     shards: usize,
 ) -> Result<Vec<String>, Vec<tls_setup::Refused>> {
     let settings = &config.settings;
     let mut problems = Vec::new();
-    let certificate = certificate.unwrap_or_else(|problem| {
+    let certificates = certificates.unwrap_or_else(|problem| {
         problems.push(problem);
-        None
+        Vec::new()
     });
-    problems.extend(missing_cpus(settings, available).map(|problem| ("shards.cpus", problem)));
+    let missing = missing_cpus(settings, available);
+    problems.extend(missing.map(|problem| ("shards.cpus".into(), problem)));
     if let Some(user) = &settings.process.user
         && let Err(error) = Identity::resolve(user)
     {
-        problems.push(("process.user", error.to_string()));
+        problems.push(("process.user".into(), error.to_string()));
     }
     if let Some(range) = settings.passive.ports
         && let Err(error) = split(range.low()..=range.high(), 0, shards)
     {
-        problems.push(("passive.ports", error.to_string()));
+        problems.push(("passive.ports".into(), error.to_string()));
     }
     if !problems.is_empty() {
         return Err(problems);
     }
     let mut warnings = Vec::new();
-    warnings.extend(certificate.and_then(|c| tls_setup::validity_warning(&c, clock::unix_time())));
+    warnings.extend(tls_setup::warnings(&certificates));
     warnings.extend(share_warning(settings, shards));
     Ok(warnings)
 }
@@ -108,6 +109,14 @@ fn describe(config: &Config, shards: u32) -> String {
     for KeyValue { key, shown } in config.settings.values() {
         let remark = remark(config, shards, &key, &shown);
         lines.add(&key.path(), remark.unwrap_or(shown));
+    }
+    for NamedCertificate { chain, key, names, .. } in &config.settings.certificates {
+        let names = names.as_ref().map_or("its own names".to_owned(), |names| names.join(", "));
+        let key = key.display();
+        lines.add(
+            &format!("certificate {}", chain.display()),
+            format_args!("for {names}; key {key}"),
+        );
     }
     for Directory { path, rule } in &config.settings.directories {
         let immutable = if rule.immutable { ", immutable" } else { "" };
@@ -403,7 +412,9 @@ mod tests {
             let value = match path.as_str() {
                 // Two that come together, and those with a line for each of their tables.
                 "tls.certificate" | "tls.key" => continue,
-                _ if ["users", "directories"].contains(&key.section) => continue,
+                _ if ["tls.certificates", "users", "directories"].contains(&key.section) => {
+                    continue;
+                }
                 "tls.client_ca" => "\"ca.pem\"".to_owned(),
                 "process.users_file" => "\"users.toml\"".to_owned(),
                 "log.file" => "\"ringftpd.log\"".to_owned(),

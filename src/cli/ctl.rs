@@ -13,9 +13,8 @@ use super::args::{CtlArguments, CtlCommand, KickArguments};
 use super::control_socket::{self, problem_of};
 use super::log_line::harmless;
 use super::reload::{Origin, changes_text};
-use super::tls_setup::TlsTexts;
-use super::{fail, print, report};
-use crate::config::{CertificateSource, Files, Overrides};
+use super::{fail, print, report, tls_setup};
+use crate::config::{Files, Overrides};
 
 /// Longer than a reload may take.
 const PATIENCE: Duration = Duration::from_secs(70);
@@ -224,10 +223,8 @@ fn files_to_hand_over(socket: &Path) -> io::Result<Map<String, Value>> {
     };
     let files = Files::keeping();
     let config = Origin { path: path(&origin["config"]), overrides }.load(&files);
-    if let Ok(config) = config
-        && let CertificateSource::Files { .. } = config.certificate
-    {
-        let _ = TlsTexts::read(&config, &files, None);
+    if let Ok(config) = config {
+        tls_setup::read_files(&config, &files);
     }
     let kept = files.into_kept().into_iter();
     Ok(kept

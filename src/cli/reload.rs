@@ -12,13 +12,11 @@ use std::time::{Duration, Instant};
 
 use super::log_writer::{Output, Switch};
 use super::service_manager::ServiceManager;
-use super::tls_setup::TlsTexts;
+use super::tls_setup::{TlsTexts, pair_files};
 use super::wake::Wake;
-use super::{check_config, shards, start_thread, tls_setup};
+use super::{check_config, shards, start_thread};
 use crate::clock;
-use crate::config::{
-    CertificateSource, Config, FileText, Files, OutputFile, Overrides, Problem, directory_rules,
-};
+use crate::config::{Config, FileText, Files, OutputFile, Overrides, Problem, directory_rules};
 use crate::connection::NewState;
 use crate::runtime::remote::RemoteSender;
 use crate::shard::{Message, Reload, share};
@@ -141,8 +139,9 @@ impl Reloader {
                 let request = match request {
                     Ok(request) => request,
                     Err(RecvTimeoutError::Timeout) => {
-                        if watch.look(&self.running.config) {
-                            self.take_certificate(&mut generation);
+                        let changed = watch.look(&self.running.config);
+                        if !changed.is_empty() {
+                            self.take_certificates(&changed, &mut generation);
                         }
                         continue;
                     }
@@ -216,33 +215,26 @@ impl Reloader {
         }
     }
 
-    /// Takes a certificate whose files have changed, if they belong together.
-    fn take_certificate(&mut self, generation: &mut u64) {
+    /// Takes the certificates at these places whose files belong together.
+    fn take_certificates(&mut self, changed: &[usize], generation: &mut u64) {
         let running = &self.running;
-        let built = running.texts.look_again(&running.config).and_then(|texts| {
-            let tls = texts.build(&running.config, running.ticket_secret, self.shards.len())?;
-            Ok((texts, tls))
-        });
-        match built {
-            Ok((texts, tls)) => {
-                let changed = texts.difference(&running.texts);
-                if changed.is_empty() {
-                    return;
+        let (texts, mut refused) = running.texts.look_again(&running.config, changed);
+        let changed = texts.difference(&running.texts);
+        if !changed.is_empty() {
+            let (secret, shards) = (running.ticket_secret, self.shards.len());
+            match texts.build(&running.config, secret, shards) {
+                Ok(tls) => {
+                    let warnings = warnings_of(&texts, &changed);
+                    *generation += 1;
+                    self.hand_over(None, texts, tls, *generation);
+                    self.succeeded(&Reloaded { generation: *generation, changed, warnings });
                 }
-                let certificate = texts.certificate().ok();
-                let warning = certificate.and_then(|certificate| {
-                    tls_setup::validity_warning(&certificate, clock::unix_time())
-                });
-                *generation += 1;
-                self.hand_over(None, texts, tls, *generation);
-                let changed = changed.into_iter().map(str::to_owned).collect();
-                let (generation, warnings) = (*generation, warning.into_iter().collect());
-                self.succeeded(&Reloaded { generation, changed, warnings });
+                Err(problem) => refused.push(problem),
             }
-            // Looked at again when the files change again: a renewal may write one after the other.
-            Err((key, cause)) => {
-                tracing::warn!(target: RELOAD, key, cause, "changed files are not taken");
-            }
+        }
+        // Looked at again when the files change again: a renewal may write one after the other.
+        for (key, cause) in refused {
+            tracing::warn!(target: RELOAD, %key, cause, "changed files are not taken");
         }
     }
 
@@ -263,20 +255,20 @@ impl Reloader {
         let texts = TlsTexts::read(&config, files, Some(&running.texts));
         let built = texts.and_then(|texts| {
             let tls = texts.build(&config, running.ticket_secret, shards)?;
-            Ok((texts.certificate()?, texts, tls))
+            Ok((texts.served()?, texts, tls))
         });
-        let certificate = match &built {
-            Ok((certificate, ..)) => Ok(Some(certificate.clone())),
+        let certificates = match &built {
+            Ok((certificates, ..)) => Ok(certificates.clone()),
             Err(refused) => Err(refused.clone()),
         };
-        let examined = check_config::examine(&config, certificate, &cpu::available(), shards);
+        let examined = check_config::examine(&config, certificates, &cpu::available(), shards);
         let (difference, examined, (texts, tls)) = match (difference, examined, built) {
             (Ok(difference), Ok(examined), Ok((_, texts, tls))) => {
                 (difference, examined, (texts, tls))
             }
             (difference, examined, _) => {
                 let refused = examined.err().unwrap_or_default().into_iter();
-                let refused = refused.map(|(key, message)| config.problem(key, message));
+                let refused = refused.map(|(key, message)| config.problem(&key, message));
                 return Err(difference.err().into_iter().flatten().chain(refused).collect());
             }
         };
@@ -284,8 +276,8 @@ impl Reloader {
             .map_err(|cause| vec![config.problem(LOG_FILE, cause)])?;
         let mut changed = difference;
         for key in texts.difference(&running.texts) {
-            if !changed.iter().any(|known| known == key) {
-                changed.push(key.to_owned());
+            if !changed.contains(&key) {
+                changed.push(key);
             }
         }
         let accounts = config.succeed_accounts(&running.config, generation);
@@ -346,10 +338,18 @@ impl Reloader {
     }
 }
 
-/// The files of the certificate, looked at each `tls.watch`.
+/// What to say about the certificates with these titles.
+fn warnings_of(texts: &TlsTexts, titles: &[String]) -> Vec<String> {
+    let served = texts.served().unwrap_or_default().into_iter();
+    let now = clock::unix_time();
+    served.filter(|one| titles.contains(&one.title)).flat_map(|one| one.warnings(now)).collect()
+}
+
+/// The files of the certificates, looked at each `tls.watch`.
 struct Watch {
     last: Instant,
-    seen: Option<Stamps>,
+    /// By the places of [`pair_files`]; `None` where there are no such files, or not just now.
+    seen: Vec<Option<Stamps>>,
 }
 
 /// Of chain and key: inode, length, time of the last change in nanoseconds.
@@ -366,25 +366,26 @@ impl Watch {
         (!interval.is_zero()).then(|| self.last + interval)
     }
 
-    /// Whether there is something new to be seen. What a reload has read meanwhile is new here, and
-    /// no other certificate then: a look too many. One too few would be that of a reload that was
-    /// refused, or that came in the middle of a renewal.
-    fn look(&mut self, config: &Config) -> bool {
-        let before = self.seen;
-        (self.last, self.seen) = (clock::now(), stamps(config));
-        self.seen.is_some() && self.seen != before
+    /// The places where there is something new to be seen. What a reload has read meanwhile is new
+    /// here, and no other certificate then: a look too many. One too few would be that of a reload
+    /// that was refused, or that came in the middle of a renewal.
+    fn look(&mut self, config: &Config) -> Vec<usize> {
+        let before = std::mem::replace(&mut self.seen, stamps(config));
+        self.last = clock::now();
+        let seen = self.seen.iter().enumerate();
+        let new = seen.filter(|(place, now)| now.is_some() && before.get(*place) != Some(*now));
+        new.map(|(place, _)| place).collect()
     }
 }
 
-/// `None` where there are no such files, or not just now.
-fn stamps(config: &Config) -> Option<Stamps> {
-    let CertificateSource::Files { chain, key } = &config.certificate else { return None };
-    let stamp = |path: &PathBuf| {
+fn stamps(config: &Config) -> Vec<Option<Stamps>> {
+    let stamp = |path: &Path| {
         let metadata = std::fs::metadata(path).ok()?;
         let time = metadata.mtime().wrapping_mul(1_000_000_000) + metadata.mtime_nsec();
         Some((metadata.ino(), metadata.len(), time))
     };
-    Some([stamp(chain)?, stamp(key)?])
+    let pairs = pair_files(config).into_iter();
+    pairs.map(|pair| pair.and_then(|pair| Some([stamp(pair.chain)?, stamp(pair.key)?]))).collect()
 }
 
 /// A configuration that may come into force.

@@ -88,7 +88,7 @@ fn start(config: Config, origin: Origin, signals: Caught) -> Result<Server, Stri
     let files = host::raise_open_files().map_err(|error| error.to_string())?;
     let (running, tls) = prepare_tls(config, cpus.len())?;
     let (config, settings) = (&running.config, &running.config.settings);
-    let certificate = running.texts.certificate().map_err(said)?;
+    let certificates = running.texts.served().map_err(|refused| said(config, refused))?;
     let listeners = bind(settings, &cpus)?;
     let endpoint = settings.metrics.listen.map(Endpoint::bind).transpose();
     let endpoint = endpoint.map_err(|error| format!("metrics.listen: {error}"))?;
@@ -106,8 +106,8 @@ fn start(config: Config, origin: Origin, signals: Caught) -> Result<Server, Stri
     let handles = handles_of(&homes);
     let warning = host::open_files_warning(files, sessions, shard_count, handles);
     let reserved = host::reserved_descriptors(files, shard_count, handles);
-    let ending = tls_setup::validity_warning(&certificate, clock::unix_time());
-    let ending = ending.into_iter().chain(check_config::share_warning(settings, cpus.len()));
+    let ending = tls_setup::warnings(&certificates);
+    let ending = ending.chain(check_config::share_warning(settings, cpus.len()));
     let warnings = warning.into_iter().chain(room.warning).chain(absent).chain(no_control);
     warnings.chain(ending).for_each(|warning| tracing::warn!("{warning}"));
     let kernel_tls = kernel_tls.and_then(tell_kernel_tls);
@@ -119,7 +119,7 @@ fn start(config: Config, origin: Origin, signals: Caught) -> Result<Server, Stri
         implicit: &listeners.implicit,
         explicit: &listeners.explicit,
         metrics: endpoint.as_ref().map(Endpoint::address),
-        fingerprint: certificate.fingerprint(),
+        certificates: &certificates,
         self_signed: running.texts.self_signed.is_some(),
         cpus: &cpus,
     }
@@ -164,6 +164,7 @@ fn start_control(
 
 /// The configuration with what its certificates are made of, and the TLS of each shard.
 fn prepare_tls(config: Config, shards: usize) -> Result<(Running, Vec<Arc<ServerTls>>), String> {
+    let said = |refused| said(&config, refused);
     let texts = TlsTexts::read(&config, &Files::default(), None).map_err(said)?;
     let ticket_secret = tls_setup::new_ticket_secret()?;
     let tls = texts.build(&config, ticket_secret, shards).map_err(said)?;

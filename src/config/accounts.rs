@@ -30,7 +30,7 @@ pub struct Accounts {
 /// The keys of `[anonymous]`.
 pub(super) const ANONYMOUS: KeyTable = key_table! {
     /// The user "anonymous", also "ftp", with any password; exists only when this table does.
-    [anonymous] "[anonymous]";
+    "[anonymous]";
     /// The directory it sees as /.
     home: String, example "\"/srv/ftp\"", since "0.1.0", change Reload;
     /// As in [[users]].
@@ -45,7 +45,7 @@ pub(super) const ANONYMOUS: KeyTable = key_table! {
 /// The keys of `[[users]]`.
 pub(super) const USERS: KeyTable = key_table! {
     /// One table a user. `ringftpd user add` writes them.
-    [users] "[[users]]";
+    "[[users]]";
     /// The name.
     name: String, example "\"alice\"", since "0.1.0", change Reload;
     /// The directory alice sees as /. Each log-in looks where this pathname leads: a directory made

@@ -55,6 +55,12 @@ impl Config {
         table.map(|table| table.succeed(&old.users, generation, same)).unwrap_or_default()
     }
 
+    /// Whether it is known where `key` stands.
+    #[must_use]
+    pub fn has_place(&self, key: &str) -> bool {
+        self.places.file.is_some() && self.places.lines.contains_key(key)
+    }
+
     /// Something that is wrong about `key`, with its place.
     #[must_use]
     pub fn problem(&self, key: &str, message: impl Into<String>) -> Problem {

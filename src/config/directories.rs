@@ -23,7 +23,7 @@ pub(super) const DIRECTORIES: KeyTable = key_table! {
     /// One table a directory whose files are sent in a way of their own; what lies below it
     /// follows, unless it has a table itself, which then counts alone. By names: files that links
     /// lead to elsewhere do not follow.
-    [directories] "[[directories]]";
+    "[[directories]]";
     /// The directory.
     path: String, example "\"/srv/archive\"", since "0.1.0", change Reload;
     /// "page": through the kernel's page cache, as everywhere else. "direct": past it, straight

@@ -194,6 +194,11 @@ impl<'d, 'a> Section<'d, 'a> {
         Self { document, table, line, name, known: RefCell::default() }
     }
 
+    /// Its name as messages have it.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Whether the table stands in the file at all.
     pub(super) fn is_present(&self) -> bool {
         self.table.is_some()

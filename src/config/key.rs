@@ -6,7 +6,7 @@ use super::kind::{Bounds, Value};
 /// One key of the configuration file. All texts are for people; none is parsed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Key {
-    /// Name of its table: `limits` of `[limits]`, `users` of `[[users]]`.
+    /// Name of its table: `limits` of `[limits]`, `users` of `[[users]]`, `tls.certificates`.
     pub section: &'static str,
     /// Its own name.
     pub name: &'static str,
@@ -57,7 +57,7 @@ pub struct KeyValue {
 }
 
 /// A table of the file that may be there several times or not at all, whose keys are read one by
-/// one (`accounts`, `directories`).
+/// one (`accounts`, `certificates`, `directories`).
 pub(super) struct KeyTable {
     /// What the table is, as lines.
     pub(super) text: &'static [&'static str],
@@ -105,7 +105,7 @@ pub(super) struct Row {
 macro_rules! key_table {
     (
         $(#[doc = $doc:literal])+
-        [$section:ident] $head:literal;
+        $head:literal;
         $(
             $(#[doc = $text:literal])+
             $key:ident: $type:ty $(, unset $unset:expr)?, example $example:expr,
@@ -118,7 +118,7 @@ macro_rules! key_table {
             keys: || vec![$(
                 Key::of::<Option<$type>>(
                     Row {
-                        section: stringify!($section),
+                        section: $head.trim_matches(['[', ']']),
                         name: stringify!($key),
                         unset: crate::config::key::optional!($($unset)?),
                         example: Some($example),

@@ -3,6 +3,7 @@
 //! and homes it names exist and that somebody can log in. Binds, loads and starts nothing.
 
 mod accounts;
+mod certificates;
 mod difference;
 mod directories;
 mod document;
@@ -33,6 +34,7 @@ use crate::auth::{Password, PasswordHash};
 pub use accounts::{
     Accounts, certificate_subject, parse_fingerprint, permission_word, permission_words, user_name,
 };
+pub use certificates::NamedCertificate;
 pub use directories::{Directory, directory_rules};
 pub use document::Problem;
 pub use files::{FileText, Files};

@@ -1,12 +1,13 @@
 //! The reference file: every key with its explanation and its default, made from the table.
 
 use super::accounts::{ANONYMOUS, USERS};
+use super::certificates::CERTIFICATES;
 use super::directories::DIRECTORIES;
 use super::key::{Change, Key, KeyTable};
 use super::settings::Settings;
 
 /// Tables that are read one key at a time, in the order of the file.
-const KEY_TABLES: [KeyTable; 3] = [DIRECTORIES, ANONYMOUS, USERS];
+const KEY_TABLES: [KeyTable; 4] = [CERTIFICATES, DIRECTORIES, ANONYMOUS, USERS];
 
 /// Longest line of a comment, characters, where words allow.
 const COLUMNS: usize = 100;

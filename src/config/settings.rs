@@ -10,6 +10,7 @@ use std::time::Duration;
 use tracing::level_filters::LevelFilter;
 
 use super::accounts::LAX_UPLOAD_EOF_RISK;
+use super::certificates::{NamedCertificate, read_certificates};
 use super::directories::{Directory, read_directories};
 use super::document::Section;
 use super::key::{Change, Key, KeyValue, Row, optional};
@@ -66,6 +67,8 @@ macro_rules! structs {
             )?)*
             /// What the sessions obey.
             pub policy: Policy,
+            /// Certificates for server names, beside that of `tls.certificate`.
+            pub certificates: Vec<NamedCertificate>,
             /// Directories with rules of their own, each once.
             pub directories: Vec<Directory>,
         }
@@ -75,6 +78,7 @@ macro_rules! structs {
                 Self {
                     $($( $section: $Start::default(), )?)*
                     policy: Policy::default(),
+                    certificates: Vec::new(),
                     directories: Vec::new(),
                 }
             }
@@ -109,6 +113,7 @@ macro_rules! walks {
                     let section = root.section(stringify!($section));
                     $( read!(section, self.$section; $($start)*); )?
                     $( read!(section, self.policy; $($session)*); )?
+                    self.read_tables(stringify!($section), &section);
                     section.finish();
                 )*
             }
@@ -202,6 +207,13 @@ impl Settings {
         settings.directories = read_directories(root, settings.tls.may_use_kernel());
         settings.warn(root);
         settings
+    }
+
+    /// Reads the tables of a section that may be there several times.
+    fn read_tables(&mut self, name: &str, section: &Section<'_, '_>) {
+        if name == "tls" {
+            self.certificates = read_certificates(section);
+        }
     }
 
     /// Two listeners, or a listener and the passive range, that want the same port: says which.

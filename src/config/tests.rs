@@ -1,6 +1,8 @@
 //! Tests of the configuration as a whole: the reference file, each error's exact text, and how
 //! flags and file meet.
 
+mod certificates;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::time::Duration;
@@ -84,10 +86,16 @@ fn the_reference_names_every_key() {
     let known: BTreeSet<_> = findings.known.iter().map(|key| known_name(key)).collect();
     let mut stated = BTreeSet::new();
     let table: toml::Table = text.parse().unwrap();
+    let table_of =
+        |value: &toml::Value| value.as_table().or_else(|| value.get(0)?.as_table()).cloned();
     for (section, value) in &table {
         stated.insert(section.clone());
-        let table = value.as_table().unwrap_or_else(|| value[0].as_table().unwrap());
-        stated.extend(table.keys().map(|key| format!("{section}.{key}")));
+        for (key, value) in table_of(value).unwrap() {
+            let path = format!("{section}.{key}");
+            let below = table_of(&value).into_iter().flatten();
+            stated.extend(below.map(|(key, _)| format!("{path}.{key}")));
+            stated.insert(path);
+        }
     }
     assert_eq!(stated, known);
     let all = keys();
@@ -120,7 +128,7 @@ fn every_row_explains_itself() {
             assert!(text.contains(&format!("\"{word}\"")), "{path}: \"{word}\" is not explained");
         }
         let nothing = key.default.is_none() || key.default.as_deref() == Some("[]");
-        let in_key_table = ["directories", "anonymous", "users"].contains(&key.section);
+        let in_key_table = NAMED_TABLES.contains(&key.section);
         assert!(!nothing || in_key_table || key.unset.is_some(), "{path}: unset?");
         assert!(key.default.is_some() || key.example.is_some(), "{path}: example?");
         assert!(numbers(key.since) <= version, "{path}: since {}", key.since);
@@ -131,8 +139,15 @@ fn numbers(version: &str) -> Vec<u64> {
     version.split('.').map(|number| number.parse().unwrap()).collect()
 }
 
+/// Tables whose keys have no default, but for what is said of them.
+const NAMED_TABLES: [&str; 4] = ["tls.certificates", "directories", "anonymous", "users"];
+
+/// Without the name of the table of several.
 fn known_name(key: &str) -> String {
-    key.replace("users[alice]", "users").replace("directories[/srv/archive]", "directories")
+    match (key.find('['), key.rfind(']')) {
+        (Some(from), Some(to)) => key[..from].to_owned() + &key[to + 1..],
+        _ => key.to_owned(),
+    }
 }
 
 /// A value that differs from the default arrives.

@@ -28,6 +28,7 @@ mod listings;
 mod log_files;
 mod logins;
 mod metrics;
+mod names;
 mod operators;
 mod process;
 mod prometheus;

@@ -19,7 +19,7 @@ use crate::support::server::{counter, merge, write_private};
 use crate::support::{Client, Listener, Server, program, wait_until};
 
 /// Changes the configuration file of a server; `change` gets what it says.
-fn edit(server: &Server, change: impl FnOnce(&mut Table)) {
+pub(crate) fn edit(server: &Server, change: impl FnOnce(&mut Table)) {
     let path = configuration(server);
     let mut table: Table = fs::read_to_string(&path).unwrap().parse().unwrap();
     change(&mut table);
@@ -31,7 +31,7 @@ pub(crate) fn configuration(server: &Server) -> PathBuf {
 }
 
 /// As editors and certbot do it: the file is there as a whole at any moment.
-fn replace(path: &Path, text: &str) {
+pub(crate) fn replace(path: &Path, text: &str) {
     let new = path.with_extension("new");
     let _ = fs::remove_file(&new);
     write_private(&new, text);
@@ -45,7 +45,7 @@ pub(crate) fn set(server: &Server, text: &str) {
 
 /// What the log says of a reload: its lines, from a `reload` or a `reload_failed` on.
 #[track_caller]
-fn reload(server: &Server) -> Vec<String> {
+pub(crate) fn reload(server: &Server) -> Vec<String> {
     let lines = || -> Vec<String> {
         let log = server.log();
         log.lines().filter(|line| line.contains("ringftpd::reload")).map(str::to_owned).collect()
@@ -63,7 +63,7 @@ fn reload(server: &Server) -> Vec<String> {
 
 /// The reload succeeds, and says that these changed.
 #[track_caller]
-fn accepted(server: &Server, changed: &str) {
+pub(crate) fn accepted(server: &Server, changed: &str) {
     let lines = reload(server);
     let last = lines.last().unwrap();
     assert!(!last.contains("reload_failed"), "{lines:?}");
@@ -72,7 +72,7 @@ fn accepted(server: &Server, changed: &str) {
 
 /// The reload is refused with one line for each of `mistakes`, with its words in it.
 #[track_caller]
-fn refused(server: &Server, mistakes: &[&[&str]]) {
+pub(crate) fn refused(server: &Server, mistakes: &[&[&str]]) {
     let lines = reload(server);
     assert_eq!(lines.len(), mistakes.len(), "{lines:?}");
     for (line, words) in lines.iter().zip(mistakes) {
@@ -317,7 +317,7 @@ fn renew(server: &Server) -> Identity {
 }
 
 /// The certificate that a connection was shown; none when it resumed.
-fn shown(client: &Client) -> Vec<u8> {
+pub(crate) fn shown(client: &Client) -> Vec<u8> {
     client.wire.tls().unwrap().peer_certificates().unwrap()[0].to_vec()
 }
 
@@ -450,7 +450,7 @@ fn each_key_is_taken_or_refused_as_the_table_says() {
     replace(&server.scratch().join("users.toml"), "");
     let (mut taken, mut kept) = (0, 0);
     for key in keys() {
-        if ["users", "anonymous", "directories"].contains(&key.section) {
+        if ["tls.certificates", "users", "anonymous", "directories"].contains(&key.section) {
             assert_eq!(key.change, Change::Reload, "{}: see the tests of accounts", key.path());
             continue;
         }
@@ -479,6 +479,10 @@ fn each_key_is_taken_or_refused_as_the_table_says() {
     assert!(taken > 30 && kept > 8, "{taken} {kept}");
     for (change, name) in [
         ("[anonymous]\npermissions = [\"list\"]", "users +0 -0 ~1"),
+        (
+            "[[tls.certificates]]\ncertificate = \"other-chain.pem\"\nkey = \"other-key.pem\"",
+            "tls.certificates[localhost]",
+        ),
         ("[[directories]]\npath = \".\"\ncache = \"direct\"", "directories"),
     ] {
         set(&server, change);

@@ -60,7 +60,15 @@ impl Authority {
         self.sign(&server_parameters())
     }
 
-    /// The same, expired long ago.
+    /// A server certificate for these names, and for 127.0.0.1.
+    pub fn server_for(&self, names: &[&str]) -> Identity {
+        let mut all: Vec<_> = names.iter().map(|&name| name.to_owned()).collect();
+        all.push("127.0.0.1".to_owned());
+        let subject = [(DnType::CommonName, names[0])];
+        self.sign(&parameters(all, &subject, ExtendedKeyUsagePurpose::ServerAuth))
+    }
+
+    /// That of [`Self::server`], expired long ago.
     pub fn expired_server(&self) -> Identity {
         let mut params = server_parameters();
         params.not_after = rcgen::date_time_ymd(2020, 1, 1);
