@@ -72,6 +72,9 @@ pub(super) struct Running {
     pub(super) config: Config,
     pub(super) texts: TlsTexts,
     pub(super) ticket_secret: [u8; 32],
+    /// Of the files of `texts`, from before those were read at the start: what is renewed between
+    /// that and the first look has another one.
+    pub(super) stamps: Vec<Option<Stamps>>,
 }
 
 /// The server as a reload sees it.
@@ -130,7 +133,7 @@ impl Reloader {
         let (sender, requests) = mpsc::channel();
         let work = move || {
             let mut generation = 0;
-            let mut watch = Watch::new(&self.running.config);
+            let mut watch = Watch::new(std::mem::take(&mut self.running.stamps));
             loop {
                 let request = match watch.due(&self.running.config) {
                     None => requests.recv().map_err(|_| RecvTimeoutError::Disconnected),
@@ -353,11 +356,11 @@ struct Watch {
 }
 
 /// Of chain and key: inode, length, time of the last change in nanoseconds.
-type Stamps = [(u64, u64, i64); 2];
+pub(super) type Stamps = [(u64, u64, i64); 2];
 
 impl Watch {
-    fn new(config: &Config) -> Self {
-        Self { last: clock::now(), seen: stamps(config) }
+    fn new(seen: Vec<Option<Stamps>>) -> Self {
+        Self { last: clock::now(), seen }
     }
 
     /// When to look next; `None` is never.
@@ -378,7 +381,8 @@ impl Watch {
     }
 }
 
-fn stamps(config: &Config) -> Vec<Option<Stamps>> {
+/// By the places of [`pair_files`].
+pub(super) fn stamps(config: &Config) -> Vec<Option<Stamps>> {
     let stamp = |path: &Path| {
         let metadata = std::fs::metadata(path).ok()?;
         let time = metadata.mtime().wrapping_mul(1_000_000_000) + metadata.mtime_nsec();

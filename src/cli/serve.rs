@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use super::control_socket::{self, ControlSocket, Subject};
 use super::metrics_endpoint::Endpoint;
-use super::reload::{Origin, Reloader, Request, Results, Running};
+use super::reload::{self, Origin, Reloader, Request, Results, Running};
 use super::service_manager::ServiceManager;
 use super::signals::{self, Caught, Meaning};
 use super::tls_setup::{TlsTexts, said};
@@ -165,10 +165,11 @@ fn start_control(
 /// The configuration with what its certificates are made of, and the TLS of each shard.
 fn prepare_tls(config: Config, shards: usize) -> Result<(Running, Vec<Arc<ServerTls>>), String> {
     let said = |refused| said(&config, refused);
+    let stamps = reload::stamps(&config);
     let texts = TlsTexts::read(&config, &Files::default(), None).map_err(said)?;
     let ticket_secret = tls_setup::new_ticket_secret()?;
     let tls = texts.build(&config, ticket_secret, shards).map_err(said)?;
-    Ok((Running { config, texts, ticket_secret }, tls))
+    Ok((Running { config, texts, ticket_secret, stamps }, tls))
 }
 
 /// The control socket, or what to say when there is none where nobody has asked for it.
