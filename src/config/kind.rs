@@ -261,7 +261,7 @@ impl Value for Option<PathBuf> {
 }
 
 /// A file that is written, and made where it is not there yet. Relative ones are found by
-/// [`Section::path`].
+/// `Section::path`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OutputFile(pub PathBuf);
 
