@@ -139,6 +139,23 @@ pub(super) enum CtlCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Print the certificates that are served: names, serial number, SHA-256, how long they are
+    /// good, and whether their file has another by now
+    Certificates {
+        /// Print them as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Change what is logged, until the next reload or `log-level default`
+    LogLevel {
+        /// A level (off, error, warn, info, debug, trace), a filter such as
+        /// warn,ringftpd::login=debug, or `default`: what the configuration says
+        #[arg(value_name = "LEVEL|FILTER")]
+        filter: String,
+        /// Print the server's answer as JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Print what runs: version, uptime, shards, sessions, transfers
     Status {
         /// Print it as JSON
@@ -269,6 +286,9 @@ pub(super) enum UserCommand {
     List {
         #[command(flatten)]
         target: UserTarget,
+        /// Print them as JSON
+        #[arg(long)]
+        json: bool,
     },
 }
 

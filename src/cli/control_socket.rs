@@ -47,7 +47,17 @@ pub(super) fn default_path() -> Option<PathBuf> {
 }
 
 /// The commands.
-const KNOWN: &[&str] = &["drain", "kick", "origin", "reload", "reopen", "sessions", "status"];
+const KNOWN: &[&str] = &[
+    "certificates",
+    "drain",
+    "kick",
+    "log-level",
+    "origin",
+    "reload",
+    "reopen",
+    "sessions",
+    "status",
+];
 
 /// The bound socket. Nobody is served before [`ControlSocket::start`].
 pub(super) struct ControlSocket {
@@ -158,8 +168,10 @@ impl Subject {
 
     fn answer(&self, request: &Value) -> Value {
         match request["command"].as_str() {
+            Some("certificates") => self.certificates(),
             Some("drain") => self.drain(),
             Some("kick") => control_sessions::kick(request, &self.shards),
+            Some("log-level") => self.log_level(request["filter"].as_str()),
             Some("origin") => self.origin(),
             Some("reload") => self.reload(files_of(request)),
             Some("reopen") => self.reopen(),
@@ -168,6 +180,30 @@ impl Subject {
                 let other = other.unwrap_or_default();
                 refusal(format!("unknown command {other:?}; known: {}", KNOWN.join(", ")))
             }
+        }
+    }
+
+    fn certificates(&self) -> Value {
+        let (answer, answers) = mpsc::sync_channel(1);
+        if self.reloads.send(Request::Certificates(answer)).is_err() {
+            return refusal("the server ends");
+        }
+        match answers.recv_timeout(RELOAD_TIME_MAX) {
+            Ok(certificates) => json!({ "ok": true, "certificates": certificates }),
+            Err(_) => refusal("the disk of the certificates does not answer"),
+        }
+    }
+
+    /// Without a filter: the configuration's.
+    fn log_level(&self, filter: Option<&str>) -> Value {
+        let (answer, answers) = mpsc::sync_channel(1);
+        if self.reloads.send(Request::Levels(filter.map(str::to_owned), answer)).is_err() {
+            return refusal("the server ends");
+        }
+        match answers.recv_timeout(RELOAD_TIME_MAX) {
+            Ok(Ok(())) => json!({ "ok": true }),
+            Ok(Err(error)) => refusal(error),
+            Err(_) => refusal("a reload still waits for a disk"),
         }
     }
 

@@ -28,6 +28,8 @@ pub(super) fn run(arguments: &CtlArguments) -> ExitCode {
         CtlCommand::Reopen { json } => reopen(&socket, *json),
         CtlCommand::Sessions { json } => sessions(&socket, *json),
         CtlCommand::Kick(whom) => kick(&socket, whom),
+        CtlCommand::Certificates { json } => certificates(&socket, *json),
+        CtlCommand::LogLevel { filter, json } => log_level(&socket, filter, *json),
         CtlCommand::Drain { json } => drain(&socket, *json),
         CtlCommand::Status { json } => status(&socket, *json),
     };
@@ -113,6 +115,31 @@ fn drain(socket: &Path, as_json: bool) -> io::Result<ExitCode> {
     let answer = ask(socket, &json!({ "command": "drain" }))?;
     Ok(tell(&answer, as_json, |_| {
         print("the server takes no new connections and ends with its sessions");
+    }))
+}
+
+fn log_level(socket: &Path, filter: &str, as_json: bool) -> io::Result<ExitCode> {
+    let wanted = (filter != "default").then_some(filter);
+    let answer = ask(socket, &json!({ "command": "log-level", "filter": wanted }))?;
+    let filter = harmless(filter);
+    Ok(tell(&answer, as_json, |_| print(format_args!("log level: {filter}"))))
+}
+
+fn certificates(socket: &Path, as_json: bool) -> io::Result<ExitCode> {
+    let answer = ask(socket, &json!({ "command": "certificates" }))?;
+    Ok(tell(&answer, as_json, |answer| {
+        for one in answer["certificates"].as_array().into_iter().flatten() {
+            let word = |key: &str| harmless(one[key].as_str().unwrap_or_default());
+            print(word("certificate"));
+            for key in ["subject", "serial", "sha256", "not_before", "not_after", "file", "on_disk"]
+            {
+                print(format_args!("  {key:<11} {}", word(key)));
+            }
+            let names = one["names"].as_array().into_iter().flatten();
+            let names: Vec<_> = names.filter_map(Value::as_str).map(harmless).collect();
+            print(format_args!("  {:<11} {}", "names", names.join(", ")));
+            print(format_args!("  {:<11} {}", "days_left", one["days_left"]));
+        }
     }))
 }
 

@@ -9,6 +9,7 @@ use tracing::level_filters::LevelFilter;
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::reload::Handle;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use super::log_line::Line;
@@ -45,7 +46,7 @@ impl LogGuard {
 ///
 /// A sentence for the operator: a file that cannot be written, a bad `RINGFTPD_LOG`, or a log that
 /// is installed already.
-pub(super) fn start(log: &Log) -> Result<(LogGuard, Switch), String> {
+pub(super) fn start(log: &Log) -> Result<(LogGuard, LogControl), String> {
     let output = Output::open(log.file.as_ref().map(|OutputFile(path)| path.as_path()));
     let output = output.map_err(|error| format!("log.file: {error}"))?;
     let filter = filter(log.level, std::env::var(FILTER_VARIABLE).ok().as_deref())?;
@@ -56,28 +57,83 @@ pub(super) fn start(log: &Log) -> Result<(LogGuard, Switch), String> {
         .thread_name("log")
         .finish(log_writer);
     let dropped = writer.error_counter();
-    install(log.format, filter, writer)?;
-    Ok((LogGuard { dropped, lost, _writer: guard }, switch))
+    let (subscriber, levels) = subscriber(log.format, filter, writer);
+    subscriber.try_init().map_err(|error| error.to_string())?;
+    Ok((LogGuard { dropped, lost, _writer: guard }, LogControl { switch, levels }))
 }
 
-fn install<W>(format: LogFormat, filter: EnvFilter, writer: W) -> Result<(), String>
-where
-    W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
-{
-    subscriber(format, filter, writer).try_init().map_err(|error| error.to_string())
+/// What changes the log while the server runs.
+pub(super) struct LogControl {
+    /// Where lines go.
+    pub(super) switch: Switch,
+    /// Which lines there are.
+    pub(super) levels: Levels,
+}
+
+/// Changes what is logged while the server runs.
+pub(super) struct Levels {
+    put: Box<dyn Fn(EnvFilter) -> Result<(), String> + Send>,
+    /// Something else than the configuration says.
+    by_hand: bool,
+}
+
+impl Levels {
+    /// Has it log what `text` says: a level, or a filter as in `RINGFTPD_LOG`.
+    ///
+    /// # Errors
+    ///
+    /// Why it is none; nothing has changed then.
+    pub(super) fn set(&mut self, level: LevelFilter, text: &str) -> Result<(), String> {
+        let word = text.parse::<LevelFilter>();
+        let refused = |cause: &str| {
+            format!(
+                "{text:?} {cause}; a level is one of off, error, warn, info, debug and trace, and \
+                 a filter is such as warn,ringftpd::login=debug"
+            )
+        };
+        // A misspelt level would be the name of a target: nothing else would be logged any more.
+        if text.is_empty() || word.is_err() && !text.contains(['=', ',', ':']) {
+            return Err(refused("is no level and no filter"));
+        }
+        let builder = EnvFilter::builder().with_default_directive(level.into());
+        let filter = builder.parse(text);
+        (self.put)(filter.map_err(|error| refused(&format!("is no filter: {error}")))?)?;
+        self.by_hand = true;
+        Ok(())
+    }
+
+    /// Has it log again what the configured `level` and `RINGFTPD_LOG` say, if that has changed.
+    ///
+    /// # Errors
+    ///
+    /// That variable is bad, and was not at the start.
+    pub(super) fn reset(&mut self, level: LevelFilter) -> Result<(), String> {
+        if self.by_hand {
+            (self.put)(filter(level, std::env::var(FILTER_VARIABLE).ok().as_deref())?)?;
+            self.by_hand = false;
+        }
+        Ok(())
+    }
+}
+
+fn levels<S: 'static>(handle: Handle<EnvFilter, S>) -> Levels {
+    let put = move |filter| handle.reload(filter).map_err(|error| error.to_string());
+    Levels { put: Box::new(put), by_hand: false }
 }
 
 fn subscriber<W>(
     format: LogFormat,
     filter: EnvFilter,
     writer: W,
-) -> Box<dyn tracing::Subscriber + Send + Sync>
+) -> (Box<dyn tracing::Subscriber + Send + Sync>, Levels)
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
     // No colours: the log is as often read by a file as by a terminal.
     let builder = tracing_subscriber::fmt().with_ansi(false).event_format(Line(format));
-    Box::new(builder.with_env_filter(filter).with_writer(writer).finish())
+    let builder = builder.with_env_filter(filter).with_writer(writer).with_filter_reloading();
+    let levels = levels(builder.reload_handle());
+    (Box::new(builder.finish()), levels)
 }
 
 fn filter(level: LevelFilter, variable: Option<&str>) -> Result<EnvFilter, String> {
@@ -121,7 +177,7 @@ pub(super) mod tests {
     fn written(format: LogFormat, filter: EnvFilter, log: impl FnOnce()) -> String {
         let (sender, lines) = mpsc::channel();
         let writer = Lines(sender);
-        let subscriber = subscriber(format, filter, move || writer.clone());
+        let (subscriber, _levels) = subscriber(format, filter, move || writer.clone());
         tracing::subscriber::with_default(subscriber, log);
         String::from_utf8(lines.iter().flatten().collect()).unwrap()
     }

@@ -3,6 +3,7 @@
 
 mod args;
 mod banner;
+mod certificates;
 mod check_config;
 mod control_client;
 mod control_sessions;

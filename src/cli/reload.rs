@@ -10,7 +10,11 @@ use std::sync::mpsc::RecvTimeoutError;
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
-use super::log_writer::{Output, Switch};
+use serde_json::Value;
+
+use super::certificates;
+use super::log_writer::Output;
+use super::logging::LogControl;
 use super::service_manager::ServiceManager;
 use super::tls_setup::{TlsTexts, pair_files};
 use super::wake::Wake;
@@ -84,7 +88,7 @@ pub(super) struct Reloader {
     pub(super) shards: Vec<RemoteSender<Message>>,
     pub(super) wakes: mpsc::Sender<Wake>,
     pub(super) results: Arc<Results>,
-    pub(super) log: Switch,
+    pub(super) log: LogControl,
 }
 
 /// Asks for a reload, or for a part of one.
@@ -98,6 +102,10 @@ pub(super) enum Request {
         /// Has room.
         answer: mpsc::SyncSender<Result<Reloaded, Vec<Problem>>>,
     },
+    /// What is logged from now on: a level or a filter, or `None` for what the configuration says.
+    Levels(Option<String>, mpsc::SyncSender<Result<(), String>>),
+    /// Which certificates are served, each as [`certificates::describe`] has it.
+    Certificates(mpsc::SyncSender<Vec<Value>>),
     /// The log's file alone is opened again. The answer, for which there is room, is its name, or
     /// none for standard error.
     Reopen(mpsc::SyncSender<Result<Option<PathBuf>, String>>),
@@ -161,6 +169,13 @@ impl Reloader {
                         let _ = answer.try_send(done);
                     }
                     Request::Reopen(answer) => drop(answer.try_send(self.reopen_log())),
+                    Request::Levels(filter, answer) => {
+                        drop(answer.try_send(self.set_levels(filter.as_deref())));
+                    }
+                    Request::Certificates(answer) => {
+                        let Running { config, texts, .. } = &self.running;
+                        drop(answer.try_send(certificates::served(config, texts)));
+                    }
                 }
             }
         };
@@ -185,9 +200,13 @@ impl Reloader {
         match self.prepare(files, next) {
             Ok(prepared) => {
                 let Prepared { reloaded, config, texts, tls, log } = prepared;
-                self.log.to(log);
+                self.log.switch.to(log);
                 self.hand_over(Some(config), texts, tls, next);
                 *generation = next;
+                let level = self.running.config.settings.log.level;
+                if let Err(cause) = self.log.levels.reset(level) {
+                    tracing::warn!(target: RELOAD, cause, "log level not reset");
+                }
                 self.succeeded(&reloaded);
                 Ok(reloaded)
             }
@@ -201,13 +220,28 @@ impl Reloader {
         }
     }
 
+    fn set_levels(&mut self, filter: Option<&str>) -> Result<(), String> {
+        let level = self.running.config.settings.log.level;
+        match filter {
+            Some(filter) => {
+                self.log.levels.set(level, filter)?;
+                tracing::info!(target: RELOAD, filter, "log level");
+            }
+            None => {
+                self.log.levels.reset(level)?;
+                tracing::info!(target: RELOAD, "log level as configured");
+            }
+        }
+        Ok(())
+    }
+
     /// Opens the log's file again, for logrotate has moved it away; its name, or none for standard
     /// error. Where that fails, lines go on to where they went.
     fn reopen_log(&self) -> Result<Option<PathBuf>, String> {
         let Some(path) = log_file(&self.running.config) else { return Ok(None) };
         match Output::open(Some(path)) {
             Ok(output) => {
-                self.log.to(output);
+                self.log.switch.to(output);
                 tracing::info!(target: RELOAD, file = %path.display(), "log opened");
                 Ok(Some(path.to_owned()))
             }

@@ -100,7 +100,7 @@ fn start(config: Config, origin: Origin, signals: Caught) -> Result<Server, Stri
     check_executor()?;
     let (homes, absent) = open_homes(config, cpus.len())?;
 
-    let (log, log_switch) = logging::start(&settings.log)?;
+    let (log, log_control) = logging::start(&settings.log)?;
     let sessions = u64::from(settings.limits.sessions);
     let shard_count = u64::try_from(cpus.len()).unwrap_or(u64::MAX);
     let handles = handles_of(&homes);
@@ -136,7 +136,7 @@ fn start(config: Config, origin: Origin, signals: Caught) -> Result<Server, Stri
         endpoint.start(inboxes.clone(), log.lines_lost(), results.clone())?;
     }
     let reloader =
-        Reloader { origin, running, shards: inboxes, wakes: sender, results, log: log_switch };
+        Reloader { origin, running, shards: inboxes, wakes: sender, results, log: log_control };
     let (reloads, manager) = start_control(reloader, control)?;
     super::print(text);
     Ok(Server { shards, wakes, patience, reloads, manager, _log: log })

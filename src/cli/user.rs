@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use rustix::fs::{FlockOperation, flock};
+use serde_json::json;
 use toml_edit::{Array, ArrayOfTables, DocumentMut, Item, Table, Value, value};
 
 use super::args::{
@@ -23,7 +24,8 @@ pub(super) fn run(command: &UserCommand) -> ExitCode {
         UserCommand::Add(arguments) => add(arguments),
         UserCommand::Passwd { target, name, generate } => passwd(target, name, *generate),
         UserCommand::Remove { target, name } => remove(target, name),
-        UserCommand::List { target } => list(target),
+        UserCommand::List { target, json: false } => list(target),
+        UserCommand::List { target, json: true } => list_as_json(target),
     };
     match result {
         Ok(text) => {
@@ -145,23 +147,51 @@ fn remove(target: &UserTarget, name: &str) -> Result<String, String> {
     Ok(format!("{name} removed from {}", path.display()))
 }
 
-fn list(target: &UserTarget) -> Result<String, String> {
+/// A user as it stands in the file.
+struct Listed {
+    name: String,
+    home: String,
+    permissions: Vec<String>,
+    log_in: Vec<&'static str>,
+}
+
+fn listed(target: &UserTarget) -> Result<Vec<Listed>, String> {
     let path = users_path(target)?;
     let users = users_of(&read(&path, false)?, &path)?;
-    let mut rows = vec![["NAME", "HOME", "PERMISSIONS", "LOG-IN"].map(str::to_owned)];
-    for user in &users {
+    let one = |user: &Table| {
         let text = |key: &str| user.get(key).and_then(Item::as_str).unwrap_or("?").to_owned();
         let permissions = match user.get("permissions").and_then(Item::as_array) {
-            Some(words) => words.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(","),
-            None => permission_words(Permissions::READ_ONLY).join(","),
+            Some(words) => words.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
+            None => {
+                let words = permission_words(Permissions::READ_ONLY);
+                words.into_iter().map(str::to_owned).collect()
+            }
         };
         let proofs = [("password", "password"), ("certificate_sha256", "certificate")];
         let subject = ("certificate_subject", "certificate subject");
         let proofs = proofs.into_iter().chain([subject]).filter(|(key, _)| user.contains_key(key));
-        let proofs = proofs.map(|(_, word)| word).collect::<Vec<_>>().join(", ");
-        rows.push([text("name"), text("home"), permissions, proofs]);
-    }
+        let log_in = proofs.map(|(_, word)| word).collect();
+        Listed { name: text("name"), home: text("home"), permissions, log_in }
+    };
+    Ok(users.iter().map(one).collect())
+}
+
+fn list(target: &UserTarget) -> Result<String, String> {
+    let head = ["NAME", "HOME", "PERMISSIONS", "LOG-IN"].map(str::to_owned);
+    let row = |Listed { name, home, permissions, log_in }| {
+        [name, home, permissions.join(","), log_in.join(", ")]
+    };
+    let rows: Vec<_> = [head].into_iter().chain(listed(target)?.into_iter().map(row)).collect();
     Ok(columns(&rows))
+}
+
+fn list_as_json(target: &UserTarget) -> Result<String, String> {
+    let object = |Listed { name, home, permissions, log_in }| {
+        json!({
+            "name": name, "home": home, "permissions": permissions, "log_in": log_in,
+        })
+    };
+    Ok(json!(listed(target)?.into_iter().map(object).collect::<Vec<_>>()).to_string())
 }
 
 /// A password and whether the person has yet to learn it.
@@ -500,6 +530,14 @@ home = \"/\"
              alice  /     read,list    password\n\
              bob    /     read,list"
         );
+        let json: serde_json::Value =
+            serde_json::from_str(&list_as_json(&folder.target()).unwrap()).unwrap();
+        let expected = json!([
+            { "name": "alice", "home": "/", "permissions": ["read", "list"],
+              "log_in": ["password"] },
+            { "name": "bob", "home": "/", "permissions": ["read", "list"], "log_in": [] },
+        ]);
+        assert_eq!(json, expected);
     }
 
     #[test]

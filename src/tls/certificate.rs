@@ -4,6 +4,7 @@
 use std::fmt;
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Write as _};
+use std::net::IpAddr;
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -59,6 +60,17 @@ pub struct ServerCertificate {
     /// The names that clients get it for.
     served_names: Vec<String>,
     validity: Vec<Validity>,
+}
+
+/// What a certificate says of itself, for people.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CertificateDetails {
+    /// Its subject.
+    pub subject: String,
+    /// Its serial number: octets in hex, with colons between them.
+    pub serial: String,
+    /// DNS names and IP addresses that it is for.
+    pub names: Vec<String>,
 }
 
 /// When a certificate is good, both ends included; time since the Unix epoch.
@@ -252,6 +264,35 @@ impl ServerCertificate {
     pub fn is_issued_for(&self, name: &str) -> bool {
         let wildcard = name.split_once('.').map(|(_, parent)| format!("*.{parent}"));
         self.dns_names.iter().any(|own| own == name || Some(own) == wildcard.as_ref())
+    }
+
+    /// What it says of itself.
+    #[must_use]
+    pub fn details(&self) -> CertificateDetails {
+        let x509 = self.certified.cert.first().and_then(|der| parse_certificate(der).ok());
+        let Some(x509) = x509 else { return CertificateDetails::default() };
+        let names = x509.subject_alternative_name().ok().flatten();
+        let names = names.iter().flat_map(|names| &names.value.general_names);
+        let address = |octets: &[u8]| match octets.len() {
+            4 => <[u8; 4]>::try_from(octets).ok().map(IpAddr::from),
+            _ => <[u8; 16]>::try_from(octets).ok().map(IpAddr::from),
+        };
+        let names = names.filter_map(|name| match name {
+            GeneralName::DNSName(name) => Some((*name).to_owned()),
+            GeneralName::IPAddress(octets) => Some(address(octets)?.to_string()),
+            _ => None,
+        });
+        CertificateDetails {
+            subject: x509.subject().to_string(),
+            serial: x509.raw_serial_as_string(),
+            names: names.collect(),
+        }
+    }
+
+    /// Whether `chain` is the chain of this one.
+    #[must_use]
+    pub fn is_of(&self, chain: &PemText) -> bool {
+        parse_chain(&chain.pem, &chain.origin).is_ok_and(|chain| chain == self.certified.cert)
     }
 
     pub(super) const fn certified(&self) -> &Arc<CertifiedKey> {

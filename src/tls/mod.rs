@@ -30,8 +30,8 @@ mod tests;
 mod ticket;
 
 pub use certificate::{
-    PemText, SelfSigned, ServerCertificate, Validity, self_signed_chain, self_signed_key,
-    sha256_fingerprint,
+    CertificateDetails, PemText, SelfSigned, ServerCertificate, Validity, self_signed_chain,
+    self_signed_key, sha256_fingerprint,
 };
 pub use channel::{Channel, OpenedRecord};
 pub use client_certificate::ClientCertificate;

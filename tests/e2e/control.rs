@@ -19,7 +19,7 @@ use crate::content::bytes;
 use crate::process::raise_descriptor_limit;
 use crate::reload::ctl;
 use crate::run::{DEADLINE, Finished, run};
-use crate::support::server::BOTH_LISTENERS;
+use crate::support::server::{BOTH_LISTENERS, write_private};
 use crate::support::wait::{PATIENCE, Stopwatch};
 use crate::support::{Client, End, Listener, Server, Wire, program, wait_until};
 
@@ -312,6 +312,95 @@ fn a_kick_ends_those_that_do_not_play_along() {
     assert_eq!(answer, [json!({ "ok": true, "ended": 2, "ending": 0, "shards_silent": [] })]);
     assert!(watch.elapsed() < PATIENCE / 2, "{:?}", watch.elapsed());
     assert!(sessions(&server).is_empty());
+}
+
+#[test]
+fn certificates_are_told_and_compared_with_their_files() {
+    let server = Server::builder().start_with(|scratch| {
+        let other = scratch.authority.server();
+        fs::write(scratch.path.join("other-chain.pem"), &other.certificate_pem).unwrap();
+        write_private(&scratch.path.join("other-key.pem"), &other.key_pem);
+        "[[tls.certificates]]\ncertificate = \"other-chain.pem\"\nkey = \"other-key.pem\"\n\
+         names = [\"ftp.example.test\"]"
+            .to_owned()
+    });
+    let all = || {
+        let answer = answers(&server, &["certificates", "--json"]).remove(0);
+        answer["certificates"].as_array().unwrap().clone()
+    };
+    let told = || all().remove(0);
+    let other = all().remove(1);
+    assert_eq!(other["certificate"], "tls.certificates[ftp.example.test]");
+    assert_eq!(other["served_for"], json!(["ftp.example.test"]));
+    assert!(other["file"].as_str().unwrap().ends_with("other-chain.pem"), "{other}");
+    assert_eq!(other["on_disk"], "same");
+    let first = told();
+    assert_eq!(all().len(), 2);
+    assert_ne!(first["sha256"], other["sha256"]);
+    assert_eq!(
+        (&first["certificate"], &first["on_disk"]),
+        (&json!("tls.certificate"), &json!("same"))
+    );
+    let fingerprint = first["sha256"].as_str().unwrap();
+    assert!(server.log().contains(&format!("certificate SHA-256 {fingerprint}")), "{first}");
+    let names = first["names"].as_array().unwrap();
+    assert!(names.contains(&json!("127.0.0.1")) && names.contains(&json!("localhost")), "{first}");
+    assert!(first["days_left"].as_i64().unwrap() > 0, "{first}");
+    assert!(first["file"].as_str().unwrap().ends_with("/chain.pem"), "{first}");
+    assert!(first["serial"].as_str().unwrap().contains(':'), "{first}");
+
+    let renewed = server.authority().expired_server();
+    fs::write(server.scratch().join("chain.pem"), &renewed.certificate_pem).unwrap();
+    let second = told();
+    assert_eq!((&second["on_disk"], &second["sha256"]), (&json!("differs"), &first["sha256"]));
+    fs::write(server.scratch().join("key.pem"), &renewed.key_pem).unwrap();
+    ctl(&server, &["reload"]).success();
+    let third = told();
+    assert_eq!(third["on_disk"], "same");
+    assert_ne!(third["serial"], first["serial"]);
+    assert!(third["days_left"].as_i64().unwrap() < 0, "{third}");
+    fs::remove_file(server.scratch().join("chain.pem")).unwrap();
+    assert!(told()["on_disk"].as_str().unwrap().contains("No such file"), "{}", told());
+    let text = ctl(&server, &["certificates"]).success();
+    text.says("tls.certificate").says(third["serial"].as_str().unwrap());
+}
+
+#[test]
+fn the_log_level_changes_and_comes_back() {
+    let server = Server::start();
+    let said = "control connection protected";
+    let protected = || server.log().matches(said).count();
+    let log_in = || Client::implicit(&server).login().quit();
+    let marked = |word: &str| wait_until(word, || server.log().contains(word));
+    log_in();
+    assert_eq!(protected(), 0);
+    ctl(&server, &["log-level", "debug"]).success().says("log level: debug");
+    log_in();
+    wait_until("a line of level debug", || protected() == 1);
+    ctl(&server, &["log-level", "default"]).success();
+    marked("log level as configured");
+    log_in();
+    ctl(&server, &["log-level", "warn,ringftpd::connection=debug"]).success();
+    log_in();
+    wait_until("the next", || protected() == 2);
+    // A reload brings the configured level back, too.
+    ctl(&server, &["reload"]).success();
+    log_in();
+    ctl(&server, &["log-level", "debug", "--json"]).success().says("{\"ok\":true}");
+    log_in();
+    wait_until("the last", || protected() == 3);
+    for (wrong, cause) in [
+        ("debgu", "is no level and no filter"),
+        ("", "is no level and no filter"),
+        ("a=b=c", "is no filter: "),
+        ("ringftpd=loud", "is no filter: "),
+    ] {
+        let refused = ctl(&server, &["log-level", wrong]).exits(1);
+        refused.says(cause).says("a level is one of off, error, warn, info, debug and trace");
+    }
+    // As it was.
+    log_in();
+    wait_until("one more", || protected() == 4);
 }
 
 #[test]
