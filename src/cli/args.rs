@@ -120,8 +120,8 @@ pub(super) enum CtlCommand {
     },
     /// Print the sessions, one a line: who, from where, since when, and what they do
     ///
-    /// SESSION is what `kick` takes and what the log has in its field `session`. RATE is that of
-    /// the transfer so far, octets a second.
+    /// SESSION is what `kick` takes and what the log has in its field `session`. Of a transfer, the
+    /// octets and the octets a second are those so far.
     Sessions {
         /// Print them as JSON, one a line, and a line behind them that counts them
         #[arg(long)]
