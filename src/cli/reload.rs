@@ -104,7 +104,7 @@ pub(super) enum Request {
     },
     /// What is logged from now on: a level or a filter, or `None` for what the configuration says.
     Levels(Option<String>, mpsc::SyncSender<Result<(), String>>),
-    /// Which certificates are served, each as [`certificates::describe`] has it.
+    /// Which certificates are served, each as [`certificates::served`] has it.
     Certificates(mpsc::SyncSender<Vec<Value>>),
     /// The log's file alone is opened again. The answer, for which there is room, is its name, or
     /// none for standard error.
