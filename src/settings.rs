@@ -283,8 +283,8 @@ start Log {
 [metrics]
 start Metrics {
     /// Where counters and gauges of every shard can be read over HTTP, at /metrics, in the format
-    /// of Prometheus. There is no password: keep it to this host. SIGUSR1 writes the same figures
-    /// to the log.
+    /// of Prometheus, and whether the server is well (/healthz) and ready (/readyz). There is no
+    /// password: keep it to this host. SIGUSR1 writes the same figures to the log.
     listen: Option<SocketAddr> = None,
         unset "off", example "\"127.0.0.1:9121\"", since "0.1.0", change Restart;
 }

@@ -1,6 +1,7 @@
-//! `metrics.listen`: the shards' counters over HTTP, in the formats that Prometheus reads. Works on
-//! threads of its own and asks the shards through their inboxes; no shard ever waits for it, and a
-//! scraper that is stuck holds up nobody: it makes room for the next.
+//! `metrics.listen`: the shards' counters over HTTP, in the formats that Prometheus reads, and
+//! whether the server is well and ready. Works on threads of its own and asks the shards through
+//! their inboxes; no shard ever waits for it, and a client that is stuck holds up nobody: it makes
+//! room for the next.
 
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
@@ -11,6 +12,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use super::metrics_page::{Format, Page};
+use super::readiness::{Readiness, Stage};
 use super::reload::Results;
 use super::{ACCEPT_PAUSE, shards, start_thread};
 use crate::clock;
@@ -41,7 +43,7 @@ impl Endpoint {
     }
 
     /// Serves for as long as the process lives; `lines_dropped` tells how many lines the log lost,
-    /// `reloads` how reloads ended.
+    /// `reloads` how reloads ended, `readiness` how far the server has come.
     ///
     /// # Errors
     ///
@@ -51,8 +53,9 @@ impl Endpoint {
         shards: Vec<RemoteSender<Message>>,
         lines_dropped: impl Fn() -> usize + Send + Sync + 'static,
         reloads: Arc<Results>,
+        readiness: Readiness,
     ) -> Result<(), String> {
-        let source = Arc::new(Source { shards, lines_dropped, reloads });
+        let source = Arc::new(Source { shards, lines_dropped, reloads, readiness });
         start_thread("metrics", move || accept(&self.listener, &source))
     }
 }
@@ -74,6 +77,7 @@ struct Source<F> {
     shards: Vec<RemoteSender<Message>>,
     lines_dropped: F,
     reloads: Arc<Results>,
+    readiness: Readiness,
 }
 
 fn accept<F>(listener: &TcpListener, source: &Arc<Source<F>>)
@@ -171,11 +175,43 @@ fn serve<F: Fn() -> usize>(connection: &Connection, source: &Source<F>) -> io::R
             let page = source.collect().write(format);
             response("200 OK\r\nVary: Accept", format.content_type(), &page, body)
         }
+        Request::Health { body } => {
+            let ending = source.readiness.stage() == Stage::Draining;
+            told(health(&shards::roll_call(&source.shards).silent(ending)), body)
+        }
+        Request::Ready { body } => told(ready(source.readiness.stage()), body),
         Request::Refused { status, body } => response(status, TEXT_TYPE, REFUSAL, body),
     };
     // Nobody takes it from this state, so it is given up here.
     connection.turn(ASKED, ANSWERED);
     write_all(stream, deadline, &answer)
+}
+
+/// What `/healthz` says when these shards are silent.
+fn health(silent: &[usize]) -> Result<&'static str, String> {
+    let numbers: Vec<_> = silent.iter().map(usize::to_string).collect();
+    match numbers.as_slice() {
+        [] => Ok("ok"),
+        [one] => Err(format!("shard {one} does not answer")),
+        several => Err(format!("shards {} do not answer", several.join(", "))),
+    }
+}
+
+/// What `/readyz` says.
+fn ready(stage: Stage) -> Result<&'static str, String> {
+    match stage {
+        Stage::Starting => Err("starting".to_owned()),
+        Stage::Ready => Ok("ready"),
+        Stage::Draining => Err("draining".to_owned()),
+    }
+}
+
+/// The answer to a probe.
+fn told(said: Result<&str, String>, body: Body) -> Vec<u8> {
+    match said {
+        Ok(line) => response("200 OK", TEXT_TYPE, &format!("{line}\n"), body),
+        Err(line) => response("503 Service Unavailable", TEXT_TYPE, &format!("{line}\n"), body),
+    }
 }
 
 impl<F: Fn() -> usize> Source<F> {
@@ -191,10 +227,18 @@ impl<F: Fn() -> usize> Source<F> {
 }
 
 /// What was asked for.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Request {
     Metrics {
         format: Format,
+        body: Body,
+    },
+    /// Whether every shard answers.
+    Health {
+        body: Body,
+    },
+    /// Whether new sessions are welcome.
+    Ready {
         body: Body,
     },
     Refused {
@@ -253,6 +297,8 @@ fn parse(octets: &[u8]) -> Option<Request> {
     let format = Format::accepted(accept.map(|field| field.value));
     Some(match (request.method, path.split('?').next()) {
         (Some("GET" | "HEAD"), Some("/metrics")) => Request::Metrics { format, body },
+        (Some("GET" | "HEAD"), Some("/healthz")) => Request::Health { body },
+        (Some("GET" | "HEAD"), Some("/readyz")) => Request::Ready { body },
         (Some("GET" | "HEAD"), _) => Request::Refused { status: "404 Not Found", body },
         _ => Request::refused("405 Method Not Allowed\r\nAllow: GET, HEAD"),
     })
@@ -270,7 +316,8 @@ fn response(status: &str, kind: &str, content: &str, body: Body) -> Vec<u8> {
 }
 
 const TEXT_TYPE: &str = "text/plain; charset=utf-8";
-const REFUSAL: &str = "The counters are at /metrics.\n";
+const REFUSAL: &str = "The counters are at /metrics; /healthz says whether every shard answers, \
+                       /readyz whether new sessions are welcome.\n";
 
 fn write_all(mut stream: &TcpStream, deadline: Instant, mut octets: &[u8]) -> io::Result<()> {
     while !octets.is_empty() {
@@ -310,14 +357,34 @@ mod tests {
             metrics(Format::OpenMetrics, Body::Sent),
         );
         check("HEAD /metrics HTTP/1.1\r\n\r\n", metrics(Format::Text, Body::Left));
+        check("GET /healthz HTTP/1.1\r\n\r\n", Some(Request::Health { body: Body::Sent }));
+        check("HEAD /readyz?a HTTP/1.1\r\n\r\n", Some(Request::Ready { body: Body::Left }));
         check("GET / HTTP/1.1\r\n\r\n", refused("404 Not Found"));
         let not_found = Request::Refused { status: "404 Not Found", body: Body::Left };
         check("HEAD / HTTP/1.1\r\n\r\n", Some(not_found));
         let not_allowed = refused("405 Method Not Allowed\r\nAllow: GET, HEAD");
-        check("POST /metrics HTTP/1.1\r\n\r\n", not_allowed);
+        check("POST /metrics HTTP/1.1\r\n\r\n", not_allowed.clone());
+        check("POST /healthz HTTP/1.1\r\n\r\n", not_allowed);
         check("\x16\x03\x01\x02\x00", refused("400 Bad Request"));
         let many = "A: b\r\n".repeat(FIELDS_MAX + 1);
         let too_large = refused("431 Request Header Fields Too Large");
         check(&format!("GET /metrics HTTP/1.1\r\n{many}\r\n"), too_large);
+    }
+
+    #[test]
+    fn probes() {
+        assert_eq!(health(&[]), Ok("ok"));
+        assert_eq!(health(&[1]), Err("shard 1 does not answer".to_owned()));
+        assert_eq!(health(&[0, 3]), Err("shards 0, 3 do not answer".to_owned()));
+        let at = |stage, body| String::from_utf8(told(ready(stage), body)).unwrap();
+        let starting = at(Stage::Starting, Body::Sent);
+        assert!(starting.starts_with("HTTP/1.1 503 Service Unavailable\r\n"), "{starting}");
+        assert!(starting.ends_with("\r\n\r\nstarting\n"), "{starting}");
+        let ready = at(Stage::Ready, Body::Left);
+        assert!(ready.starts_with("HTTP/1.1 200 OK\r\n"), "{ready}");
+        assert!(
+            ready.contains("\r\nContent-Length: 6\r\n") && ready.ends_with("\r\n\r\n"),
+            "{ready}"
+        );
     }
 }

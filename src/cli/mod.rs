@@ -14,6 +14,7 @@ mod log_writer;
 pub mod logging;
 mod metrics_endpoint;
 mod metrics_page;
+mod readiness;
 mod reload;
 mod serve;
 mod service_manager;

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use super::control_socket::{self, ControlSocket, Subject};
 use super::metrics_endpoint::Endpoint;
+use super::readiness::Readiness;
 use super::reload::{self, Origin, Reloader, Request, Results, Running};
 use super::service_manager::ServiceManager;
 use super::signals::{self, Caught, Meaning};
@@ -49,6 +50,7 @@ struct Server {
     patience: Duration,
     reloads: mpsc::Sender<Request>,
     manager: ServiceManager,
+    readiness: Readiness,
     _log: logging::LogGuard,
 }
 
@@ -101,16 +103,15 @@ fn start(config: Config, origin: Origin, signals: Caught) -> Result<Server, Stri
     let (homes, absent) = open_homes(config, cpus.len())?;
 
     let (log, log_control) = logging::start(&settings.log)?;
-    let sessions = u64::from(settings.limits.sessions);
     let shard_count = u64::try_from(cpus.len()).unwrap_or(u64::MAX);
     let handles = handles_of(&homes);
-    let warning = host::open_files_warning(files, sessions, shard_count, handles);
+    let warning =
+        host::open_files_warning(files, settings.limits.sessions.into(), shard_count, handles);
     let reserved = host::reserved_descriptors(files, shard_count, handles);
     let ending = tls_setup::warnings(&certificates);
     let ending = ending.chain(check_config::share_warning(settings, cpus.len()));
     let warnings = warning.into_iter().chain(room.warning).chain(absent).chain(no_control);
     warnings.chain(ending).for_each(|warning| tracing::warn!("{warning}"));
-    let kernel_tls = kernel_tls.and_then(tell_kernel_tls);
     let patience = settings.limits.shutdown_timeout + END_GRACE;
     let (sender, wakes) = mpsc::channel();
     watch_signals(signals, sender.clone())?;
@@ -128,18 +129,19 @@ fn start(config: Config, origin: Origin, signals: Caught) -> Result<Server, Stri
         tracing::info!(reason, "made a self-signed certificate");
     }
     let own = tls.into_iter().zip(homes);
-    let results = Arc::<Results>::default();
-    let means = Means { kernel_tls, reserved_descriptors: reserved.try_into().unwrap_or(i32::MAX) };
+    let (results, readiness) = (Arc::<Results>::default(), Readiness::default());
+    let means = Means::new(kernel_tls.and_then(tell_kernel_tls), reserved);
     let shards = start_shards(config, &cpus, listeners, own, means, &sender)?;
     let inboxes: Vec<_> = shards.iter().map(|(inbox, _)| inbox.clone()).collect();
     if let Some(endpoint) = endpoint {
-        endpoint.start(inboxes.clone(), log.lines_lost(), results.clone())?;
+        endpoint.start(inboxes.clone(), log.lines_lost(), results.clone(), readiness.clone())?;
     }
     let reloader =
         Reloader { origin, running, shards: inboxes, wakes: sender, results, log: log_control };
     let (reloads, manager) = start_control(reloader, control)?;
+    readiness.ready();
     super::print(text);
-    Ok(Server { shards, wakes, patience, reloads, manager, _log: log })
+    Ok(Server { shards, wakes, patience, reloads, manager, readiness, _log: log })
 }
 
 /// When every shard serves, starts what tells the service manager, what reloads, and the control
@@ -213,6 +215,7 @@ impl Server {
             }
             Err(mpsc::RecvError) => code = ExitCode::FAILURE,
         }
+        self.readiness.draining();
         self.tell(|| Message::Drain);
         let deadline = clock::now() + self.patience;
         self.manager.stopping(deadline);
@@ -495,6 +498,12 @@ fn tell_kernel_tls(found: Result<ktls::Abilities, String>) -> Option<ktls::Abili
 struct Means {
     kernel_tls: Option<ktls::Abilities>,
     reserved_descriptors: RawFd,
+}
+
+impl Means {
+    fn new(kernel_tls: Option<ktls::Abilities>, reserved: u64) -> Self {
+        Self { kernel_tls, reserved_descriptors: reserved.try_into().unwrap_or(i32::MAX) }
+    }
 }
 
 fn start_shards(

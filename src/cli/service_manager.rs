@@ -127,10 +127,9 @@ impl Teller {
             send(&states);
             states.clear();
         }
-        let figures = shards::figures(&self.shards);
-        let status = status(self.shards.len(), &figures, self.failed);
+        let call = shards::roll_call(&self.shards);
+        let status = status(self.shards.len(), &call.figures, self.failed);
         states.push(NotifyState::Status(&status));
-        let all_answered = figures.len() == self.shards.len();
         match self.deadline {
             // A shard that has ended is not stuck; who is, is left behind at the deadline.
             Some(deadline) if clock::now() < deadline => {
@@ -138,7 +137,9 @@ impl Teller {
                 states.push(NotifyState::ExtendTimeoutUsec(extension));
                 states.extend(self.watchdog.map(|_| NotifyState::Watchdog));
             }
-            None if all_answered => states.extend(self.watchdog.map(|_| NotifyState::Watchdog)),
+            None if call.is_complete() => {
+                states.extend(self.watchdog.map(|_| NotifyState::Watchdog))
+            }
             Some(_) | None => {}
         }
         send(&states);

@@ -37,8 +37,8 @@ values! {
     /// Events of one shard since its start.
     Counters:
 
-    /// Messages that came to the shard from another thread: scrapes, SIGUSR1, the end. No
-    /// connection is the cause of one.
+    /// Messages that came to the shard from another thread: scrapes and other looks, SIGUSR1, the
+    /// end. No connection is the cause of one.
     messages: Counter,
     /// Control connections accepted.
     connections: Counter,

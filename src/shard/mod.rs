@@ -160,6 +160,8 @@ impl Shard {
         };
         let timeout = context.settings().limits.shutdown_timeout;
         race(drain(self.index, &context, timeout), answering).await;
+        // Who asks for signs of life sees from here on that the shard has ended.
+        drop(mailbox);
         context.tasks.end().await;
         if !helpers.end(HELPERS_GRACE).await {
             let load = helpers.load();

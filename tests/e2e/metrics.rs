@@ -34,6 +34,13 @@ fn connect(address: SocketAddr) -> TcpStream {
     stream
 }
 
+/// Status and body of the answer to GET.
+pub(crate) fn get(address: SocketAddr, path: &str) -> (u16, String) {
+    let answer = ask(address, &format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n"));
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+}
+
 /// The whole answer to `request`; empty when the connection was closed without one.
 fn ask(address: SocketAddr, request: &str) -> String {
     let mut stream = connect(address);

@@ -9,6 +9,7 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 
 use crate::content::bytes;
+use crate::metrics::{endpoint, get};
 use crate::reload::{ctl, set};
 use crate::support::wait::{PATIENCE, Stopwatch};
 use crate::support::{Client, Listener, Server, wait_until};
@@ -109,13 +110,21 @@ fn monotonic_microseconds() -> u64 {
 fn the_end_is_told_and_asks_for_time() {
     let manager = Manager::new();
     let watchdog = Duration::from_millis(400);
-    let mut server = manager.server(Some(watchdog), "[limits]\nshutdown_timeout = \"1h\"");
+    let config = "[limits]\nshutdown_timeout = \"1h\"\n[metrics]\nlisten = \"127.0.0.1:0\"";
+    let mut server = manager.server(Some(watchdog), config);
+    let probes = endpoint(&server);
+    assert_eq!(get(probes, "/readyz"), (200, "ready\n".to_owned()));
     std::fs::write(server.root().join("file"), bytes(8 << 20, 1)).unwrap();
     let mut client = Client::implicit(&server).login();
     client.expect("TYPE I", 200);
     let mut data = client.begin("RETR file");
     server.terminate();
     manager.next_with("STOPPING=1");
+    assert_eq!(get(probes, "/readyz"), (503, "draining\n".to_owned()));
+    // The shards without a session are gone soon; none of them is stuck.
+    for _ in 0..3 {
+        assert_eq!(get(probes, "/healthz"), (200, "ok\n".to_owned()));
+    }
     for _ in 0..3 {
         let state = manager.next();
         let is_asked = |words: &str| state.iter().any(|line| line.starts_with(words));
@@ -147,7 +156,9 @@ sys.stdin.read()
 fn the_watchdog_hears_of_a_shard_that_hangs() {
     let manager = Manager::new();
     let watchdog = Duration::from_millis(200);
-    let server = manager.server(Some(watchdog), "");
+    let server = manager.server(Some(watchdog), "[metrics]\nlisten = \"127.0.0.1:0\"");
+    let probes = endpoint(&server);
+    assert_eq!(get(probes, "/healthz"), (200, "ok\n".to_owned()));
     (0..3).for_each(|_| drop(manager.next_with("WATCHDOG=1")));
     let tasks = std::fs::read_dir(format!("/proc/{}/task", server.pid())).unwrap();
     let is_shard = |path: &std::path::PathBuf| {
@@ -167,6 +178,8 @@ fn the_watchdog_hears_of_a_shard_that_hangs() {
         assert!(!(silent && state.contains(&"WATCHDOG=1".to_owned())), "{state:?}");
         silent
     });
+    assert_eq!(get(probes, "/healthz"), (503, "shard 0 does not answer\n".to_owned()));
+    assert_eq!(get(probes, "/readyz"), (200, "ready\n".to_owned()));
     drop(tracer.stdin.take());
     assert!(tracer.wait().unwrap().success());
     manager.next_with("WATCHDOG=1");
