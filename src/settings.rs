@@ -197,6 +197,11 @@ start Limits {
     /// How long running transfers may take after SIGTERM.
     shutdown_timeout: Duration = Duration::from_secs(30),
         within Duration::ZERO..=Duration::from_hours(24), since "0.1.0", change Reload;
+    /// How long connections are still accepted after SIGTERM or `ringftpd ctl drain`, while the
+    /// server already says that it is not ready: as long as a load balancer needs to notice. A
+    /// second SIGTERM, and SIGINT, end this time; the time for transfers comes after it.
+    drain_delay: Duration = Duration::ZERO,
+        within Duration::ZERO..=Duration::from_hours(1), since "0.1.0", change Reload;
 }
 session {
     /// Whether the sessions of a user whom a reload removes or changes (password, certificate,

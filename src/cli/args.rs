@@ -132,8 +132,8 @@ pub(super) enum CtlCommand {
     /// Waits until they have ended, for up to 4.5 seconds. Exit status: 0, or 1 when there is no
     /// such session.
     Kick(KickArguments),
-    /// End the server as SIGTERM does: no new connections, sessions end, transfers in progress may
-    /// finish within limits.shutdown_timeout. Does not wait for that
+    /// End the server as SIGTERM does: after limits.drain_delay no new connections, sessions end,
+    /// transfers in progress may finish within limits.shutdown_timeout. Does not wait for that
     Drain {
         /// Print the server's answer as JSON
         #[arg(long)]
@@ -156,7 +156,7 @@ pub(super) enum CtlCommand {
         #[arg(long)]
         json: bool,
     },
-    /// Print what runs: version, uptime, shards, sessions, transfers
+    /// Print what runs: version, whether it is ready, uptime, shards, sessions, transfers
     Status {
         /// Print it as JSON
         #[arg(long)]

@@ -17,6 +17,7 @@ use rustix::process::{geteuid, umask};
 use serde_json::{Value, json};
 
 use super::control_client::{Client, refusal};
+use super::readiness::{Readiness, Stage};
 use super::reload::{Reloaded, Request};
 use super::wake::Wake;
 use super::{ACCEPT_PAUSE, control_sessions, shards, start_thread};
@@ -69,6 +70,7 @@ pub(super) struct Subject {
     pub(super) shards: Vec<RemoteSender<Message>>,
     pub(super) reloads: mpsc::Sender<Request>,
     pub(super) wakes: mpsc::Sender<Wake>,
+    pub(super) readiness: Readiness,
     /// The files that a reload reads, as far as the command line says it.
     pub(super) config: Option<PathBuf>,
     pub(super) certificate: Option<(PathBuf, PathBuf)>,
@@ -265,6 +267,7 @@ impl Subject {
             "ok": true,
             "version": env!("CARGO_PKG_VERSION"),
             "pid": std::process::id(),
+            "ready": self.readiness.stage() == Stage::Ready,
             "uptime_seconds": (clock::now() - self.started).as_secs(),
             "generation": generations.min(),
             "shards": self.shards.len(),

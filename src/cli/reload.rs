@@ -17,7 +17,7 @@ use super::log_writer::Output;
 use super::logging::LogControl;
 use super::service_manager::ServiceManager;
 use super::tls_setup::{TlsTexts, pair_files};
-use super::wake::Wake;
+use super::wake::{EndTimes, Wake};
 use super::{check_config, shards, start_thread};
 use crate::clock;
 use crate::config::{Config, FileText, Files, OutputFile, Overrides, Problem, directory_rules};
@@ -345,8 +345,7 @@ impl Reloader {
         let config = new.as_ref().unwrap_or(&self.running.config);
         let count = u32::try_from(self.shards.len()).unwrap_or(u32::MAX);
         let rules = directory_rules(&config.settings.directories);
-        let timeout = config.settings.limits.shutdown_timeout;
-        let _ = self.wakes.send(Wake::ShutdownTimeout(timeout));
+        let _ = self.wakes.send(Wake::Times(EndTimes::of(&config.settings)));
         let answered = shards::ask(&self.shards, SHARDS_TIME_MAX, |index, taken| {
             let homes = config.accounts.homes.iter();
             let state = NewState {

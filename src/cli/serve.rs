@@ -17,7 +17,7 @@ use super::reload::{self, Origin, Reloader, Request, Results, Running};
 use super::service_manager::ServiceManager;
 use super::signals::{self, Caught, Meaning};
 use super::tls_setup::{TlsTexts, said};
-use super::wake::Wake;
+use super::wake::{EndTimes, Wake};
 use super::{banner, check_config, fail, logging, shards, start_thread, tls_setup};
 use crate::clock;
 use crate::config::{Config, Files, ListenAddress, Settings, Steering, directory_rules};
@@ -46,8 +46,7 @@ pub(super) fn run(config: Config, origin: Origin, signals: Caught) -> ExitCode {
 struct Server {
     shards: Vec<RunningShard>,
     wakes: mpsc::Receiver<Wake>,
-    /// The longest that the end may take.
-    patience: Duration,
+    times: EndTimes,
     reloads: mpsc::Sender<Request>,
     manager: ServiceManager,
     readiness: Readiness,
@@ -75,14 +74,7 @@ struct Listeners {
 /// thread started earlier would keep root's rights.
 fn start(config: Config, origin: Origin, signals: Caught) -> Result<Server, String> {
     let settings = &config.settings;
-    let mut cpus =
-        settings.shards.cpus.as_ref().map_or_else(cpu::available, |list| list.as_slice().to_vec());
-    if cpus.is_empty() {
-        return Err("no CPU to run on: the affinity mask of this process is empty".to_owned());
-    }
-    if let Some(problem) = check_config::missing_cpus(settings, &cpu::available()) {
-        return Err(format!("shards.cpus: {problem}"));
-    }
+    let mut cpus = wanted_cpus(settings)?;
     let room = host::check(cpus.len(), settings.process.user.is_some(), LOCKED_MEMORY);
     let room = room.map_err(|error| error.to_string())?;
     check_executor()?;
@@ -112,7 +104,7 @@ fn start(config: Config, origin: Origin, signals: Caught) -> Result<Server, Stri
     let ending = ending.chain(check_config::share_warning(settings, cpus.len()));
     let warnings = warning.into_iter().chain(room.warning).chain(absent).chain(no_control);
     warnings.chain(ending).for_each(|warning| tracing::warn!("{warning}"));
-    let patience = settings.limits.shutdown_timeout + END_GRACE;
+    let times = EndTimes::of(settings);
     let (sender, wakes) = mpsc::channel();
     watch_signals(signals, sender.clone())?;
     let text = banner::Banner {
@@ -138,10 +130,23 @@ fn start(config: Config, origin: Origin, signals: Caught) -> Result<Server, Stri
     }
     let reloader =
         Reloader { origin, running, shards: inboxes, wakes: sender, results, log: log_control };
-    let (reloads, manager) = start_control(reloader, control)?;
+    let (reloads, manager) = start_control(reloader, control, &readiness)?;
     readiness.ready();
     super::print(text);
-    Ok(Server { shards, wakes, patience, reloads, manager, readiness, _log: log })
+    Ok(Server { shards, wakes, times, reloads, manager, readiness, _log: log })
+}
+
+/// Those that are to get a shard each.
+fn wanted_cpus(settings: &Settings) -> Result<Vec<usize>, String> {
+    let cpus =
+        settings.shards.cpus.as_ref().map_or_else(cpu::available, |list| list.as_slice().to_vec());
+    if cpus.is_empty() {
+        return Err("no CPU to run on: the affinity mask of this process is empty".to_owned());
+    }
+    match check_config::missing_cpus(settings, &cpu::available()) {
+        Some(problem) => Err(format!("shards.cpus: {problem}")),
+        None => Ok(cpus),
+    }
 }
 
 /// When every shard serves, starts what tells the service manager, what reloads, and the control
@@ -149,6 +154,7 @@ fn start(config: Config, origin: Origin, signals: Caught) -> Result<Server, Stri
 fn start_control(
     reloader: Reloader,
     control: Option<ControlSocket>,
+    readiness: &Readiness,
 ) -> Result<(mpsc::Sender<Request>, ServiceManager), String> {
     let (shards, started) = (reloader.shards.clone(), clock::now());
     shards::wait_for_all(&shards)?;
@@ -158,8 +164,9 @@ fn start_control(
     let certificate = reloader.origin.overrides.certificate.clone();
     let reloads = reloader.start(manager.clone())?;
     if let Some(control) = control {
-        let reloads = reloads.clone();
-        control.start(Subject { shards, reloads, wakes, config, certificate, started })?;
+        let (reloads, readiness) = (reloads.clone(), readiness.clone());
+        let subject = Subject { shards, reloads, wakes, readiness, config, certificate, started };
+        control.start(subject)?;
     }
     Ok((reloads, manager))
 }
@@ -203,21 +210,55 @@ impl Server {
     /// Waits for the end: a signal drains the shards, a later SIGINT ends at once. SIGUSR1 asks for
     /// the counters at any time.
     fn wait(mut self) -> Result<ExitCode, String> {
-        let mut code = ExitCode::SUCCESS;
-        match self.wake() {
-            Ok(Ending::Signal(signal)) => {
-                tracing::info!(signal = signals::name(signal), "shutting down");
-            }
-            Ok(Ending::Asked) => tracing::info!("shutting down: `ctl drain`"),
-            Ok(Ending::ShardEnded(shard)) => {
-                tracing::error!(shard, "a shard ended by itself; shutting down");
-                code = ExitCode::FAILURE;
-            }
-            Err(mpsc::RecvError) => code = ExitCode::FAILURE,
-        }
+        let code = match self.wake() {
+            Ok(ending) => self.begin_end(&ending),
+            Err(mpsc::RecvError) => ExitCode::FAILURE,
+        };
+        self.end(code)
+    }
+
+    /// Says that the end begins, and goes on accepting for as long as [`EndTimes::delay`] says, or
+    /// until somebody asks for the end once more.
+    fn begin_end(&mut self, ending: &Ending) -> ExitCode {
         self.readiness.draining();
+        let mut delay = self.times.delay;
+        match ending {
+            Ending::Signal(signal) => {
+                tracing::info!(signal = signals::name(*signal), "shutting down");
+                if signals::meaning(*signal) == Meaning::Interrupt {
+                    delay = Duration::ZERO;
+                }
+            }
+            Ending::Asked => tracing::info!("shutting down: `ctl drain`"),
+            Ending::ShardEnded(shard) => {
+                tracing::error!(shard, "a shard ended by itself; shutting down");
+                return ExitCode::FAILURE;
+            }
+        }
+        if delay.is_zero() {
+            return ExitCode::SUCCESS;
+        }
+        let until = clock::now() + delay;
+        self.manager.stopping(until + self.patience());
+        tracing::info!(seconds = delay.as_secs_f64(), "not ready any more, accepting for a while");
+        match self.wake_before(until) {
+            Some(Ending::ShardEnded(shard)) => {
+                tracing::error!(shard, "a shard ended by itself");
+                ExitCode::FAILURE
+            }
+            Some(Ending::Signal(_) | Ending::Asked) | None => ExitCode::SUCCESS,
+        }
+    }
+
+    /// The longest that the end may take when nothing is accepted any more.
+    fn patience(&self) -> Duration {
+        self.times.timeout + END_GRACE
+    }
+
+    /// Drains the shards and waits for them.
+    fn end(mut self, mut code: ExitCode) -> Result<ExitCode, String> {
         self.tell(|| Message::Drain);
-        let deadline = clock::now() + self.patience;
+        let deadline = clock::now() + self.patience();
         self.manager.stopping(deadline);
         let mut running = self.shards.len();
         while running > 0 {
@@ -275,8 +316,8 @@ impl Server {
             Wake::Signal(signal) => signal,
             Wake::ShardEnded(shard) => return Some(Ending::ShardEnded(shard)),
             Wake::Drain => return Some(Ending::Asked),
-            Wake::ShutdownTimeout(timeout) => {
-                self.patience = timeout + END_GRACE;
+            Wake::Times(times) => {
+                self.times = times;
                 return None;
             }
         };

@@ -128,7 +128,8 @@ impl Teller {
             states.clear();
         }
         let call = shards::roll_call(&self.shards);
-        let status = status(self.shards.len(), &call.figures, self.failed);
+        let ending = self.deadline.is_some();
+        let status = status(self.shards.len(), &call.figures, self.failed, ending);
         states.push(NotifyState::Status(&status));
         match self.deadline {
             // A shard that has ended is not stuck; who is, is left behind at the deadline.
@@ -147,7 +148,7 @@ impl Teller {
 }
 
 /// For `systemctl status`.
-fn status(shards: usize, figures: &[Figures], reload_failed: bool) -> String {
+fn status(shards: usize, figures: &[Figures], reload_failed: bool, ending: bool) -> String {
     let sum = |name: &str| -> u64 {
         let of_name = |figures: &Figures| {
             figures.gauges.iter().find(|(known, _)| *known == name).map_or(0, |(_, value)| *value)
@@ -159,8 +160,9 @@ fn status(shards: usize, figures: &[Figures], reload_failed: bool) -> String {
         silent => format!(" ({silent} of them do not answer)"),
     };
     let reload = if reload_failed { "; the last reload failed, see the log" } else { "" };
+    let end = if ending { "; not ready any more, ends" } else { "" };
     let (sessions, transfers) = (sum("sessions"), sum("transfers"));
-    format!("{shards} shards{silent}, {sessions} sessions, {transfers} transfers{reload}")
+    format!("{shards} shards{silent}, {sessions} sessions, {transfers} transfers{reload}{end}")
 }
 
 fn send(states: &[NotifyState<'_>]) {
@@ -182,9 +184,10 @@ mod tests {
             certificates: Vec::new(),
         };
         let both = [figures(0, 3, 1), figures(1, 4, 0)];
-        assert_eq!(status(2, &both, false), "2 shards, 7 sessions, 1 transfers");
+        assert_eq!(status(2, &both, false, false), "2 shards, 7 sessions, 1 transfers");
+        assert!(status(2, &both, false, true).ends_with("; not ready any more, ends"));
         let one = "2 shards (1 of them do not answer), 3 sessions, 1 transfers; \
                    the last reload failed, see the log";
-        assert_eq!(status(2, &both[..1], true), one);
+        assert_eq!(status(2, &both[..1], true, false), one);
     }
 }

@@ -422,7 +422,9 @@ fn other_value(key: &Key, server: &Server) -> String {
         "control.socket" => return file("other.sock"),
         "process.user" => return "\"0\"".to_owned(),
         "shards.cpus" => return format!("[{}]", first_cpu()).replace(['[', ']'], "\""),
-        "limits.login_failure_delay" | "limits.shutdown_timeout" => return "\"3s\"".to_owned(),
+        "limits.login_failure_delay" | "limits.shutdown_timeout" | "limits.drain_delay" => {
+            return "\"3s\"".to_owned();
+        }
         _ => {}
     }
     let default = key.default.as_deref().unwrap_or_default();

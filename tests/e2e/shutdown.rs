@@ -5,8 +5,12 @@ use std::fs;
 use std::net::TcpStream;
 use std::time::Duration;
 
+use rustix::process::Signal;
+
 use crate::content::bytes;
+use crate::reload::ctl;
 use crate::support::client::split_lines;
+use crate::support::server::BOTH_LISTENERS;
 use crate::support::wait::{PATIENCE, Stopwatch, wait_until};
 use crate::support::{Client, End, Listener, Server, Wire};
 
@@ -104,6 +108,44 @@ fn listing_finishes() {
     assert_eq!(files.count(), 3000, "of {} lines", lines.len());
     client.expect_reply(421);
     assert!(server.wait().success());
+}
+
+/// Whoever asks hears that the server is not ready, and everybody is served all the same, until the
+/// time is over or the end is asked for again.
+#[test]
+fn accepting_goes_on_for_the_delay() {
+    let delayed = |delay: &str| {
+        let config = format!("[limits]\ndrain_delay = \"{delay}\"\nshutdown_timeout = \"30s\"");
+        Server::builder().toml(&config).start()
+    };
+    let ready = |server: &Server| {
+        let status = ctl(server, &["status", "--json"]).success().out();
+        serde_json::from_str::<serde_json::Value>(&status).unwrap()["ready"].clone()
+    };
+    let mut server = delayed("1h");
+    assert_eq!(ready(&server), true);
+    let mut before = Client::implicit(&server).login();
+    ctl(&server, &["drain"]).success();
+    wait_until("the end to begin", || ready(&server) == false);
+    before.expect("NOOP", 200);
+    for listener in BOTH_LISTENERS {
+        let mut client = Client::open(&server, listener).login();
+        client.store("STOR up", b"content");
+        client.quit();
+    }
+    server.terminate();
+    before.expect_reply(421);
+    assert!(server.wait().success());
+
+    let watch = Stopwatch::start();
+    let mut server = delayed("500ms");
+    // A person at the keyboard does not wait for it.
+    let mut other = delayed("1h");
+    other.signal(Signal::INT);
+    server.terminate();
+    assert!(server.wait().success());
+    assert!(watch.elapsed() > Duration::from_millis(500));
+    assert!(other.wait().success());
 }
 
 /// A second SIGTERM while transfers run does not break the first.
