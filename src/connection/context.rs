@@ -55,8 +55,11 @@ pub struct ContextParts {
 /// The queues of a shard's tasks.
 #[derive(Clone, Copy, Debug)]
 pub struct Queues {
-    /// Sessions and their transfers, data connections with their handshakes included.
+    /// Sessions of users and their transfers, data connections with their handshakes included.
     pub sessions: Queue,
+    /// Commands and replies of clients that have not logged in. They are no load for which
+    /// newcomers are held back: a crowd that only logs in would hold itself back.
+    pub logins: Queue,
     /// Accepting, and the TLS handshakes of control connections.
     pub newcomers: Queue,
 }
@@ -69,7 +72,11 @@ impl Queues {
     /// Outside a shard.
     #[must_use]
     pub fn new() -> Self {
-        Self { sessions: Queue::new("sessions"), newcomers: Queue::new("newcomers") }
+        Self {
+            sessions: Queue::new("sessions"),
+            logins: Queue::new("logins"),
+            newcomers: Queue::new("newcomers"),
+        }
     }
 }
 

@@ -12,9 +12,10 @@ pub struct Queue(Handle);
 #[derive(Clone, Copy, Debug)]
 enum Handle {
     Executor(executor::Queue),
-    /// All tasks of a simulated shard are in one queue; the seed says which is next.
+    /// All tasks of a simulated shard are in one queue; the seed says which is next, and the name
+    /// is only written down.
     #[cfg(test)]
-    Simulated,
+    Simulated(&'static str),
 }
 
 impl Queue {
@@ -24,10 +25,10 @@ impl Queue {
     ///
     /// Outside a shard.
     #[must_use]
-    pub fn new(name: &str) -> Self {
+    pub fn new(name: &'static str) -> Self {
         #[cfg(test)]
         if super::simulated::current().is_some() {
-            return Self(Handle::Simulated);
+            return Self(Handle::Simulated(name));
         }
         Self(Handle::Executor(executor::Queue::new(name)))
     }
@@ -41,7 +42,12 @@ impl Queue {
         match self.0 {
             Handle::Executor(queue) => Task::new(queue.spawn(inherit(future))),
             #[cfg(test)]
-            Handle::Simulated => super::spawn(future),
+            Handle::Simulated(name) => {
+                if let Some(simulation) = super::simulated::current() {
+                    simulation.work_in(name);
+                }
+                super::spawn(future)
+            }
         }
     }
 
@@ -51,7 +57,7 @@ impl Queue {
         match self.0 {
             Handle::Executor(queue) => Some(queue),
             #[cfg(test)]
-            Handle::Simulated => None,
+            Handle::Simulated(_) => None,
         }
     }
 }

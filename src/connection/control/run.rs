@@ -19,7 +19,7 @@ use crate::tls::{ControlSession, Handshake, HandshakeFacts, Purpose, TlsError};
 pub fn serve(context: &Rc<Context>, accepted: Accepted) {
     let stage = match accepted.mode {
         Mode::Implicit => Stage::Handshake,
-        Mode::Explicit => Stage::Session,
+        Mode::Explicit => Stage::LogIn,
     };
     match Control::new(context, accepted) {
         Ok(control) => go_on(Box::new(control), stage),
@@ -32,6 +32,7 @@ fn go_on(mut control: Box<Control>, stage: Stage) {
     let queues = context.queues();
     let queue = match stage {
         Stage::Handshake => queues.newcomers,
+        Stage::LogIn => queues.logins,
         Stage::Session => queues.sessions,
     };
     context.tasks.spawn_into(queue, async move {
@@ -77,7 +78,8 @@ impl Control {
             // Replies are sent only when nothing more is known now, so that they share a segment:
             // the greeting with the tickets of the handshake (two small segments would meet a
             // delayed acknowledgement), and the replies of pipelined commands, transfers included.
-            let here = self.stage() == stage;
+            // So it is not before that either that a log-in makes the session one of a user's.
+            let here = self.stage().is_handshake() == stage.is_handshake();
             let more = moved && here && self.out.len() < REPLIES_TOGETHER_BYTES_MAX;
             if (more || !self.answers.is_empty()) && !self.closing {
                 continue;
@@ -87,7 +89,10 @@ impl Control {
             }
             let next = self.stage();
             if next != stage {
-                end_turn();
+                // Whatever is done in a handshake is expensive.
+                if stage.is_handshake() {
+                    end_turn();
+                }
                 return Some(next);
             }
             yield_if_needed().await;
@@ -126,7 +131,7 @@ impl Control {
 
     /// Processes buffered octets, one step; false when more must arrive first.
     pub(super) fn step(&mut self) -> bool {
-        if self.stage() == Stage::Handshake && self.permit.is_none() {
+        if self.stage().is_handshake() && self.permit.is_none() {
             return false;
         }
         let now = clock::now();

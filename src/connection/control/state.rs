@@ -52,8 +52,16 @@ pub struct Accepted {
 pub(super) enum Stage {
     /// A TLS handshake, from the first octet to the flush of the greeting.
     Handshake,
-    /// Everything else.
+    /// Commands of a client that has not logged in.
+    LogIn,
+    /// Commands of a user.
     Session,
+}
+
+impl Stage {
+    pub(super) const fn is_handshake(self) -> bool {
+        matches!(self, Self::Handshake)
+    }
 }
 
 pub(super) struct Control {
@@ -179,7 +187,10 @@ impl Control {
     pub(super) const fn stage(&self) -> Stage {
         match self.wire {
             Wire::Handshake(_) => Stage::Handshake,
-            Wire::Clear | Wire::Protected(_) | Wire::Draining(_) => Stage::Session,
+            Wire::Clear | Wire::Protected(_) | Wire::Draining(_) => match self.logged_in {
+                Some(_) => Stage::Session,
+                None => Stage::LogIn,
+            },
         }
     }
 

@@ -17,7 +17,7 @@ use crate::tls::TlsError;
 impl Control {
     /// Waits for octets, an answer, a deadline, or the end of the shard.
     pub(super) async fn wait(&mut self, stage: Stage) {
-        if stage == Stage::Session {
+        if !stage.is_handshake() {
             self.release_buffers();
         } else if self.permit.as_ref().is_some_and(|permit| !permit.is_heard()) && self.read_ready()
         {
@@ -56,7 +56,7 @@ impl Control {
         let events = race(answered, told_to_end(&self.context, self.drain_told, listed));
         let waiting = async {
             match (stage, &self.permit) {
-                (Stage::Session, _) => race(events, received).await,
+                (Stage::LogIn | Stage::Session, _) => race(events, received).await,
                 (Stage::Handshake, Some(permit)) => {
                     let evicted = async {
                         permit.evicted().await;
@@ -88,7 +88,7 @@ impl Control {
         match wake {
             Wake::Received(received) => {
                 self.received(received);
-                if stage == Stage::Handshake {
+                if stage.is_handshake() {
                     self.context.pacer.turn().await;
                 } else if self.logged_in.is_some() {
                     self.context.pacer.note_input();
@@ -147,7 +147,7 @@ impl Control {
 
     /// Deadline for the ClientHello; `None` while the handshake waits for a permit.
     pub(super) fn hello_deadline(&self, stage: Stage) -> Option<Instant> {
-        let permit = self.permit.as_ref().filter(|_| stage == Stage::Handshake)?;
+        let permit = self.permit.as_ref().filter(|_| stage.is_handshake())?;
         (!permit.is_heard()).then_some(self.hello_due)
     }
 

@@ -1,4 +1,5 @@
-//! For whom a session's tasks work, which decides with whose they take turns.
+//! For whom a session's tasks work and in which queue they are, which decides with whose they take
+//! turns.
 
 use super::client::Client;
 use super::world::{CLIENT, Plan, run};
@@ -26,6 +27,33 @@ fn a_session_works_for_its_user() {
             client.say("USER bob", 331).await.unwrap();
             client.say("PASS secret", 230).await.unwrap();
             assert_eq!(world.simulation.worked_for(), [network, ann, network, bob]);
+            client.quit().await.unwrap();
+        });
+    }
+}
+
+/// In the queue of log-ins until it is a user's: newcomers are held back beside users, not beside
+/// one another.
+#[test]
+fn a_session_is_no_users_before_its_log_in() {
+    for (seed, mode) in [(1, Mode::Explicit), (2, Mode::Implicit)] {
+        run(Plan { seed, ..Plan::default() }, move |world| async move {
+            let mut client = Client::connect(&world, mode, None);
+            client.begin_session(mode, true).await.unwrap();
+            let before: &[_] = match mode {
+                Mode::Explicit => &["logins", "newcomers", "logins"],
+                Mode::Implicit => &["newcomers", "logins"],
+            };
+            client.say("USER ann", 331).await.unwrap();
+            client.say("PASS wrong", 530).await.unwrap();
+            assert_eq!(world.simulation.worked_in(), before);
+            client.say("USER ann", 331).await.unwrap();
+            client.say("PASS secret", 230).await.unwrap();
+            client.say("NOOP", 200).await.unwrap();
+            assert_eq!(world.simulation.worked_in(), [before, &["sessions"]].concat());
+            client.say("USER ann", 331).await.unwrap();
+            client.say("NOOP", 200).await.unwrap();
+            assert_eq!(world.simulation.worked_in(), [before, &["sessions", "logins"]].concat());
             client.quit().await.unwrap();
         });
     }

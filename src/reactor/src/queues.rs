@@ -275,6 +275,14 @@ mod tests {
     /// and take longer.
     #[test]
     fn rations_hold_beside_a_queue_that_sleeps_now_and_then() {
+        for step in [100, 30] {
+            check_sleeper(Duration::from_micros(step));
+        }
+    }
+
+    /// A favoured task that works for `favoured_step` and then waits for its client for 20 µs.
+    #[track_caller]
+    fn check_sleeper(favoured_step: Duration) {
         let mut queues = Queues::new();
         let [favoured, other] = [90, 10].map(|share| queues.add(share));
         queues.ration(other, favoured, 10);
@@ -292,7 +300,8 @@ mod tests {
             while now - start < budget
                 && let Some((queue, key)) = queues.pop()
             {
-                let step = Duration::from_micros(if queue == favoured { 100 } else { 120 });
+                let other_step = Duration::from_micros(120);
+                let step = if queue == favoured { favoured_step } else { other_step };
                 queues.charge(queue, step);
                 now += step;
                 got[queue as usize] += step;

@@ -48,8 +48,11 @@ impl Ration {
         }
         let quiet_at = self.last.map_or(now, |last| last + PATIENCE);
         self.held_until = None;
-        if !waiting && (self.load < LOAD || quiet_at <= now) {
-            (self.load, self.balance) = (Duration::ZERO, 0);
+        if !waiting && quiet_at <= now {
+            self.load = Duration::ZERO;
+        }
+        if !waiting && self.load < LOAD {
+            self.balance = 0;
             return budget;
         }
         let signed = |span: Duration| i64::try_from(span.as_nanos()).unwrap_or(i64::MAX);
@@ -63,8 +66,8 @@ impl Ration {
     }
 }
 
-/// Less time than this is a step or two, and not a load.
-const LOAD: Duration = Duration::from_micros(50);
+/// Less time than this is a step or two, as a session that ends, and not a load.
+const LOAD: Duration = Duration::from_micros(150);
 
 /// How soon a task under load is ready again: the time of its client to take what was sent and say
 /// what is next.
@@ -96,8 +99,8 @@ mod tests {
 
     #[test]
     fn beside_a_quiet_queue_it_is_the_whole_turn() {
-        check(10, false, &[(0, 0, 250), (0, 250, 250), (49, 300, 250), (0, 5_000, 250)]);
-        check(10, false, &[(49, 0, 250), (49, 0, 250), (49, 120, 250)]);
+        check(10, false, &[(0, 0, 250), (0, 250, 250), (149, 300, 250), (0, 5_000, 250)]);
+        check(10, false, &[(70, 0, 250), (70, 0, 250), (0, 120, 250), (149, 120, 250)]);
     }
 
     #[test]
@@ -128,13 +131,13 @@ mod tests {
         let (start, budget) = (crate::clock::now(), Duration::from_micros(250));
         let at = |micros| start + Duration::from_micros(micros);
         let span = Duration::from_micros;
-        assert_eq!(ration.renew(at(100), (span(90), false), span(200), budget), span(0));
-        assert_eq!(ration.held_until, Some(at(150)));
-        assert_eq!(ration.renew(at(120), (span(0), false), span(0), budget), span(0));
-        assert_eq!(ration.held_until, Some(at(150)));
-        assert_eq!(ration.renew(at(150), (span(0), false), span(0), budget), budget);
+        assert_eq!(ration.renew(at(200), (span(180), false), span(200), budget), span(0));
+        assert_eq!(ration.held_until, Some(at(250)));
+        assert_eq!(ration.renew(at(220), (span(0), false), span(0), budget), span(0));
+        assert_eq!(ration.held_until, Some(at(250)));
+        assert_eq!(ration.renew(at(250), (span(0), false), span(0), budget), budget);
         assert_eq!(ration.held_until, None);
         // What was owed is forgotten with the load.
-        assert_eq!(ration.renew(at(300), (span(90), false), span(0), budget), span(10));
+        assert_eq!(ration.renew(at(400), (span(180), false), span(0), budget), span(20));
     }
 }

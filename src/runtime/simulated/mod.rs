@@ -107,6 +107,7 @@ struct Inner {
     interests: Interests,
     network: Network,
     worked_for: RefCell<Vec<u64>>,
+    worked_in: RefCell<Vec<&'static str>>,
 }
 
 thread_local! {
@@ -143,6 +144,7 @@ impl Simulation {
             interests: Interests::default(),
             network: Network::default(),
             worked_for: RefCell::default(),
+            worked_in: RefCell::default(),
         }));
         CURRENT.set(Some(simulation.clone()));
         clock::simulate(Some(start));
@@ -222,6 +224,19 @@ impl Simulation {
     /// For whom tasks said that they work, those in a row once.
     pub(crate) fn worked_for(&self) -> Vec<u64> {
         self.0.worked_for.borrow().clone()
+    }
+
+    /// A task is started in a queue.
+    pub(crate) fn work_in(&self, queue: &'static str) {
+        let mut queues = self.0.worked_in.borrow_mut();
+        if queues.last() != Some(&queue) {
+            queues.push(queue);
+        }
+    }
+
+    /// In which queues tasks were started, those in a row once.
+    pub(crate) fn worked_in(&self) -> Vec<&'static str> {
+        self.0.worked_in.borrow().clone()
     }
 
     /// Starts a task.
