@@ -6,6 +6,8 @@ pub mod clock;
 
 pub mod settings;
 
+pub mod events;
+
 pub mod protocol;
 
 pub mod sys;

@@ -283,6 +283,12 @@ start Log {
     format: LogFormat = LogFormat::Text, since "0.1.0", change Restart;
     /// Most verbose level written: "off", "error", "warn", "info", "debug" or "trace".
     level: LevelFilter = LevelFilter::INFO, since "0.1.0", change Restart;
+    /// Lines a second, on each shard, of each kind that strangers can cause without end:
+    /// connections, refusals, failed log-ins, denied commands. What is beyond is counted, and the
+    /// next line of its kind says so (`suppressed`). What was done is always written. 0 is no
+    /// limit.
+    events_per_second: Ceiling = Ceiling(Some(20)),
+        within 0..=1_000_000, since "0.1.0", change Reload;
 }
 
 [metrics]

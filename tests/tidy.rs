@@ -32,7 +32,8 @@ const LAYERS: &[(&str, May)] = &[
     ("limits", May::Import(&[])),
     ("clock", May::Import(&[])),
     ("settings", May::Import(&[])),
-    ("protocol", May::Import(&["limits", "settings"])),
+    ("events", May::Import(&["clock"])),
+    ("protocol", May::Import(&["limits", "settings", "events"])),
     ("sys", May::Import(&["limits"])),
     ("runtime", May::Import(&["limits", "clock", "sys"])),
     ("buffer", May::Import(&["limits", "sys"])),
@@ -566,7 +567,7 @@ fn check(name: &str, body: &str, expected: &[&str]) {
 
 #[test]
 fn reports_forbidden_imports() {
-    let shard = ":2: protocol imports shard, and may import limits, settings";
+    let shard = ":2: protocol imports shard, and may import limits, settings, events";
     check("src/protocol/x.rs", "use crate::shard::Shard;", &[shard]);
     check("src/protocol/x.rs", "use crate::limits::A;\nuse super::line;", &[]);
     check("src/protocol/x.rs", "fn f() { crate::shard::run() }", &[shard]);

@@ -78,6 +78,8 @@ pub(super) enum Command {
     CheckConfig(ServeArguments),
     /// Print the reference configuration: every key with its default and its meaning
     ReferenceConfig,
+    /// Print the events of the log: each with its fields and their words
+    ReferenceEvents,
     /// Ask a running server
     Ctl(CtlArguments),
     /// Add, change, remove and list users of a configuration

@@ -11,10 +11,11 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::control_client::{Client, refusal};
-use super::log_line::{canonical, json_string};
+use super::log_line::json_string;
 use super::shards::{FIGURES_TIME_MAX, ask};
 use crate::clock;
 use crate::connection::{Direction, Kicked, SessionFacts, Whom};
+use crate::events::canonical;
 use crate::limits::SESSIONS_PER_PART_MAX;
 use crate::protocol::session::{Activity, Mode};
 use crate::runtime::SessionId;

@@ -5,7 +5,6 @@
 //! turn the direction of writing are escaped, so that no line and no field can be forged.
 
 use std::fmt::{self, Debug, Write};
-use std::net::{IpAddr, SocketAddr};
 
 use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber};
@@ -15,7 +14,8 @@ use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
 use crate::config::LogFormat;
-use crate::runtime::{LogOf, logged_of};
+use crate::events::canonical;
+use crate::runtime::{LogOf, with_logged_of};
 
 /// Writes events, each with the session that it is of; spans, which nothing here opens, are left
 /// out.
@@ -42,34 +42,18 @@ where
                 SystemTime.format_time(&mut out)?;
                 write!(out, " {:>5} {target}:", metadata.level())?;
                 record(event, &mut out, Form::Text)?;
-                if let Some(LogOf { session, peer }) = logged_of() {
-                    write!(out, " session={session} peer={}", canonical(peer))?;
-                }
             }
             LogFormat::Json => {
                 out.write_str("{\"timestamp\":\"")?;
                 SystemTime.format_time(&mut out)?;
                 write!(out, "\",\"level\":\"{}\"", metadata.level())?;
                 record(event, &mut out, Form::Json)?;
-                if let Some(LogOf { session, peer }) = logged_of() {
-                    let peer = canonical(peer);
-                    write!(out, ",\"session\":\"{session}\",\"peer\":\"{peer}\"")?;
-                }
                 out.write_str(",\"target\":")?;
                 quoted(&mut out, Form::Json, |out| out.write_str(target))?;
                 out.write_char('}')?;
             }
         }
         out.write_char('\n')
-    }
-}
-
-/// An address of IPv4 as one, however its socket has it.
-pub(super) fn canonical(peer: SocketAddr) -> SocketAddr {
-    match peer.ip().to_canonical() {
-        ip @ IpAddr::V4(_) => SocketAddr::new(ip, peer.port()),
-        // With its scope.
-        IpAddr::V6(_) => peer,
     }
 }
 
@@ -100,16 +84,41 @@ enum Form {
     Message,
 }
 
+/// The fields of the event, and behind them whose session it is of.
 fn record(event: &Event<'_>, out: &mut dyn Write, form: Form) -> fmt::Result {
-    let mut fields = Fields { out, form, result: Ok(()) };
+    let mut fields = Fields { out: &mut *out, form, has_user: false, result: Ok(()) };
     event.record(&mut fields);
-    fields.result
+    let Fields { has_user, result, .. } = fields;
+    result?;
+    with_logged_of(|of| of.map_or(Ok(()), |of| record_session(of, !has_user, out, form)))
+}
+
+fn record_session(of: &LogOf, with_user: bool, out: &mut dyn Write, form: Form) -> fmt::Result {
+    let LogOf { session, peer, user } = of;
+    let (peer, shard) = (canonical(*peer), session.shard);
+    let user = user.as_deref().filter(|_| with_user);
+    if form == Form::Json {
+        write!(out, ",\"session\":\"{session}\",\"peer\":\"{peer}\"")?;
+    } else {
+        write!(out, " session={session} peer={peer}")?;
+    }
+    if let Some(user) = user {
+        out.write_str(if form == Form::Json { ",\"user\":" } else { " user=" })?;
+        quoted(out, form, |out| out.write_str(user))?;
+    }
+    if form == Form::Json {
+        write!(out, ",\"shard\":{shard}")
+    } else {
+        write!(out, " shard={shard}")
+    }
 }
 
 /// Writes one field after the other.
 struct Fields<'a> {
     out: &'a mut dyn Write,
     form: Form,
+    /// The event has a field of its own that says who.
+    has_user: bool,
     result: fmt::Result,
 }
 
@@ -119,6 +128,7 @@ impl Fields<'_> {
         if self.result.is_err() || name.starts_with(OF_LOG_CRATE) {
             return;
         }
+        self.has_user |= name == "user";
         let key = match self.form {
             Form::Json => write!(self.out, ",\"{name}\":"),
             _ if name == MESSAGE => self.out.write_char(' '),

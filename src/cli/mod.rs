@@ -33,6 +33,7 @@ use std::time::Duration;
 use clap::Parser;
 
 use crate::config::{self, Config, ConfigError, Files};
+use crate::events;
 use crate::protocol::file::FileTime;
 use crate::protocol::timestamp::format_utc;
 
@@ -50,6 +51,10 @@ pub fn run() -> ExitCode {
         Some(Command::CheckConfig(serve_arguments)) => check_config::run(&serve_arguments),
         Some(Command::ReferenceConfig) => {
             print(config::reference().trim_end());
+            ExitCode::SUCCESS
+        }
+        Some(Command::ReferenceEvents) => {
+            print(events::page().trim_end());
             ExitCode::SUCCESS
         }
         Some(Command::Ctl(arguments)) => ctl::run(&arguments),

@@ -22,6 +22,7 @@ use super::{check_config, shards, start_thread};
 use crate::clock;
 use crate::config::{Config, FileText, Files, OutputFile, Overrides, Problem, directory_rules};
 use crate::connection::NewState;
+use crate::events;
 use crate::runtime::remote::RemoteSender;
 use crate::shard::{Message, Reload, share};
 use crate::sys::cpu;
@@ -280,7 +281,7 @@ impl Reloader {
         self.results.succeeded.fetch_add(1, Ordering::Relaxed);
         let changed = changes_text(changed);
         warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
-        tracing::info!(target: RELOAD, generation, changed, "reload");
+        events::Reloaded { generation: *generation, changed: &changed }.log();
     }
 
     /// Reads and checks everything. Nothing is changed.
@@ -450,5 +451,5 @@ fn log_problem(problem: &Problem) {
         ""
     };
     let cause = format!("{message}{remedy}");
-    tracing::error!(target: RELOAD, file, line, key, cause, "reload_failed");
+    events::ReloadFailed { file: &file, line: *line, key, cause: &cause }.log();
 }

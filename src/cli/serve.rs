@@ -22,6 +22,7 @@ use super::{banner, check_config, fail, logging, shards, start_thread, tls_setup
 use crate::clock;
 use crate::config::{Config, Files, ListenAddress, Settings, Steering, directory_rules};
 use crate::connection::{OpenedHome, split};
+use crate::events;
 use crate::limits::HOMES_PER_SHARD_MAX;
 use crate::metrics;
 use crate::runtime::remote::{self, RemoteSender};
@@ -224,12 +225,12 @@ impl Server {
         let mut delay = self.times.delay;
         match ending {
             Ending::Signal(signal) => {
-                tracing::info!(signal = signals::name(*signal), "shutting down");
+                events::DrainBySignal { signal: signals::name(*signal) }.log();
                 if signals::meaning(*signal) == Meaning::Interrupt {
                     delay = Duration::ZERO;
                 }
             }
-            Ending::Asked => tracing::info!("shutting down: `ctl drain`"),
+            Ending::Asked => events::DrainAsked {}.log(),
             Ending::ShardEnded(shard) => {
                 tracing::error!(shard, "a shard ended by itself; shutting down");
                 return ExitCode::FAILURE;

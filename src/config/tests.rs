@@ -206,7 +206,8 @@ fn every_kind_of_value_is_read() {
     assert_eq!(settings.passive.address, Some([203, 0, 113, 7].into()));
     assert_eq!((settings.limits.sessions, settings.limits.sessions_per_ip), (9, Ceiling(Some(3))));
     assert_eq!(settings.policy.idle_timeout, Duration::from_secs(600));
-    assert_eq!(settings.log, Log { file: None, format: LogFormat::Json, level: LevelFilter::OFF });
+    let log = Log { format: LogFormat::Json, level: LevelFilter::OFF, ..Log::default() };
+    assert_eq!(settings.log, log);
     let CertificateSource::Files { chain, key } = &config.certificate else { panic!() };
     assert!(chain.ends_with("chain.pem") && key.ends_with("key.pem"));
     assert_eq!(settings.tls.versions, TlsVersions { tls12: false, tls13: true });
@@ -677,7 +678,7 @@ fn flags_win_over_the_file() {
     assert_eq!(settings.passive.ports.unwrap().to_string(), "7000-7001");
     assert_eq!(
         settings.log,
-        Log { file: None, format: LogFormat::Json, level: LevelFilter::ERROR }
+        Log { format: LogFormat::Json, level: LevelFilter::ERROR, ..Log::default() }
     );
     assert!(matches!(certificate, CertificateSource::Files { .. }));
 }

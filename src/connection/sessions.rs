@@ -6,12 +6,13 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Bound;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::clock;
 use crate::limits::SESSIONS_PER_PART_MAX;
 use crate::protocol::session::{Activity, Mode};
-use crate::runtime::{Flag, LogOf, SessionId};
+use crate::runtime::{Flag, LogOf, SessionId, log_user};
 
 /// All sessions of a shard, from the accept to the last reply.
 #[derive(Debug)]
@@ -113,6 +114,12 @@ pub struct Kicked {
 impl Sessions {
     pub(crate) fn new(shard: usize) -> Self {
         Self { shard, last: Cell::new(0), all: RefCell::default(), leaving: Cell::new(0) }
+    }
+
+    /// The number of the shard.
+    #[must_use]
+    pub const fn shard(&self) -> usize {
+        self.shard
     }
 
     /// Enters a session, for as long as the result lives.
@@ -243,10 +250,13 @@ impl Listed {
     /// What the log says of it.
     pub(crate) fn log_of(&self) -> LogOf {
         let session = SessionId { shard: self.sessions.shard, number: self.number };
-        LogOf { session, peer: self.entry.peer }
+        let user = self.entry.user.borrow().as_deref().map(Arc::from);
+        LogOf { session, peer: self.entry.peer, user }
     }
 
+    /// Also for the log, from here on.
     pub(crate) fn note_user(&self, user: Option<&str>) {
+        log_user(SessionId { shard: self.sessions.shard, number: self.number }, user);
         *self.entry.user.borrow_mut() = user.map(str::to_owned);
     }
 
@@ -266,6 +276,11 @@ impl Listed {
 
     pub(crate) fn note_no_transfer(&self) {
         *self.entry.transfer.borrow_mut() = None;
+    }
+
+    /// Since the accept.
+    pub(crate) fn age(&self) -> Duration {
+        clock::now().saturating_duration_since(self.entry.since)
     }
 
     /// Set when an operator wants the session to end.

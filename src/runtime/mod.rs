@@ -45,7 +45,7 @@ pub use file::{FileReader, Octets, PendingRead};
 pub use futures_lite::future::{or as race, poll_once, yield_now, zip as both};
 pub use helpers::{FileHelpers, Helpers, Load};
 pub use listener::{Listener, ListenerTask};
-pub use log_of::{LogOf, SessionId, log_of, logged_of};
+pub use log_of::{LogOf, SessionId, log_of, log_user, logged_of, logging_of, with_logged_of};
 pub use mailbox::{Mailbox, MailboxError, MailboxSender, mailbox};
 pub use pacer::Pacer;
 pub use queue::{Queue, end_turn};

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use crate::auth::ClientNetwork;
+use crate::events::Refusal;
 
 /// Counts of one shard.
 #[derive(Debug)]
@@ -20,10 +21,10 @@ pub struct Admission {
 pub enum Verdict {
     /// Serve it.
     Welcome,
-    /// Tell it 421: a limit is reached.
-    Refuse,
-    /// Close it without a word: even telling 421 has become too much.
-    Drop,
+    /// Tell it 421: this limit is reached.
+    Refuse(Refusal),
+    /// Close it without a word: this limit is reached, and even telling 421 has become too much.
+    Drop(Refusal),
 }
 
 impl Admission {
@@ -45,28 +46,30 @@ impl Admission {
     }
 
     /// Decides about a connection and counts it; [`Admission::leave`] must follow unless the
-    /// verdict is [`Verdict::Drop`].
+    /// verdict is a [`Verdict::Drop`].
     pub fn enter(&mut self, address: ClientNetwork) -> Verdict {
         let of_address = self.by_address.get(&address).copied().unwrap_or(0);
-        let full = self.sessions >= self.sessions_max
-            || self.per_address_max.is_some_and(|max| of_address >= max);
-        if !full {
+        let reason = if self.per_address_max.is_some_and(|max| of_address >= max) {
+            Refusal::SessionsPerIp
+        } else if self.sessions >= self.sessions_max {
+            Refusal::Sessions
+        } else {
             self.sessions += 1;
             self.by_address.insert(address, of_address + 1);
             return Verdict::Welcome;
-        }
+        };
         if self.refusals >= REFUSALS_MAX {
-            return Verdict::Drop;
+            return Verdict::Drop(reason);
         }
         self.refusals += 1;
-        Verdict::Refuse
+        Verdict::Refuse(reason)
     }
 
     /// A connection that was let in or refused has ended.
     pub fn leave(&mut self, address: ClientNetwork, verdict: Verdict) {
         match verdict {
-            Verdict::Drop => {}
-            Verdict::Refuse => self.refusals -= 1,
+            Verdict::Drop(_) => {}
+            Verdict::Refuse(_) => self.refusals -= 1,
             Verdict::Welcome => {
                 self.sessions -= 1;
                 if let Some(count) = self.by_address.get_mut(&address) {
@@ -95,6 +98,9 @@ const REFUSALS_MAX: u32 = 64;
 mod tests {
     use super::*;
 
+    const FULL: Verdict = Verdict::Refuse(Refusal::Sessions);
+    const CROWDED: Verdict = Verdict::Refuse(Refusal::SessionsPerIp);
+
     fn client(address: &str) -> ClientNetwork {
         ClientNetwork::of(address.parse().unwrap())
     }
@@ -104,10 +110,10 @@ mod tests {
     fn a_64_is_one_address() {
         let mut admission = Admission::new(9, Some(1));
         assert_eq!(admission.enter(client("2001:db8::1")), Verdict::Welcome);
-        assert_eq!(admission.enter(client("2001:db8::2")), Verdict::Refuse);
+        assert_eq!(admission.enter(client("2001:db8::2")), CROWDED);
         assert_eq!(admission.enter(client("2001:db8:0:1::1")), Verdict::Welcome);
         assert_eq!(admission.enter(client("192.0.2.1")), Verdict::Welcome);
-        assert_eq!(admission.enter(client("::ffff:192.0.2.1")), Verdict::Refuse);
+        assert_eq!(admission.enter(client("::ffff:192.0.2.1")), CROWDED);
         admission.leave(client("2001:db8::ffff"), Verdict::Welcome);
         assert_eq!(admission.enter(client("2001:db8::3")), Verdict::Welcome);
     }
@@ -118,9 +124,9 @@ mod tests {
         let mut admission = Admission::new(3, Some(2));
         assert_eq!(admission.enter(a), Verdict::Welcome);
         assert_eq!(admission.enter(a), Verdict::Welcome);
-        assert_eq!(admission.enter(a), Verdict::Refuse);
+        assert_eq!(admission.enter(a), CROWDED);
         assert_eq!(admission.enter(b), Verdict::Welcome);
-        assert_eq!(admission.enter(b), Verdict::Refuse);
+        assert_eq!(admission.enter(b), FULL);
         admission.leave(a, Verdict::Welcome);
         assert_eq!(admission.enter(b), Verdict::Welcome);
     }
@@ -134,14 +140,14 @@ mod tests {
             assert_eq!(admission.enter(address), Verdict::Welcome);
         }
         admission.set_limits(4, Some(1));
-        assert_eq!(admission.enter(a), Verdict::Refuse);
+        assert_eq!(admission.enter(a), CROWDED);
         admission.leave(a, Verdict::Welcome);
-        assert_eq!(admission.enter(a), Verdict::Refuse);
+        assert_eq!(admission.enter(a), CROWDED);
         admission.leave(a, Verdict::Welcome);
         assert_eq!(admission.enter(a), Verdict::Welcome);
         admission.set_limits(1, None);
         admission.leave(a, Verdict::Welcome);
-        assert_eq!(admission.enter(a), Verdict::Refuse);
+        assert_eq!(admission.enter(a), FULL);
         admission.leave(b, Verdict::Welcome);
         assert_eq!(admission.enter(b), Verdict::Welcome);
     }
@@ -152,12 +158,12 @@ mod tests {
         let mut admission = Admission::new(1, None);
         assert_eq!(admission.enter(a), Verdict::Welcome);
         for _ in 0..REFUSALS_MAX {
-            assert_eq!(admission.enter(b), Verdict::Refuse);
+            assert_eq!(admission.enter(b), FULL);
         }
-        assert_eq!(admission.enter(b), Verdict::Drop);
-        admission.leave(b, Verdict::Drop);
-        admission.leave(b, Verdict::Refuse);
-        assert_eq!(admission.enter(b), Verdict::Refuse);
+        assert_eq!(admission.enter(b), Verdict::Drop(Refusal::Sessions));
+        admission.leave(b, Verdict::Drop(Refusal::Sessions));
+        admission.leave(b, FULL);
+        assert_eq!(admission.enter(b), FULL);
     }
 
     #[test]

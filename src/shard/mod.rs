@@ -22,11 +22,12 @@ use crate::connection::{
     self, Accepted, Context, ContextParts, HandshakePermit, Kicked, NewState, OpenedHome, Queues,
     SessionFacts, Whom,
 };
+use crate::events::{self, ConnectionRefused};
 use crate::metrics::{self, Held};
 use crate::protocol::session::Mode;
 use crate::runtime::remote::{RemoteInbox, RemoteReceiver};
 use crate::runtime::{
-    Helpers, Listener, ListenerTask, Stream, Task, end_turn, race, spawn, timeout_at,
+    Helpers, Listener, ListenerTask, Stream, Task, end_turn, race, sleep_until, spawn, timeout_at,
 };
 use crate::sys::ktls;
 use crate::tls::ServerTls;
@@ -146,6 +147,8 @@ impl Shard {
             sweeping: (self.index == 0).then(|| spawn(sweeper::run(context.clone()))),
             inbox: self.inbox.open(),
         };
+        events::set_rate(context.settings().log.events_per_second.0);
+        let telling = spawn(tell_of_floods());
         mailbox.answer().await;
         if let Some(sweeping) = mailbox.sweeping.take() {
             sweeping.cancel().await;
@@ -163,6 +166,8 @@ impl Shard {
         // Who asks for signs of life sees from here on that the shard has ended.
         drop(mailbox);
         context.tasks.end().await;
+        telling.cancel().await;
+        events::tell_suppressed();
         if !helpers.end(HELPERS_GRACE).await {
             let load = helpers.load();
             tracing::warn!(
@@ -237,6 +242,7 @@ impl Inbox {
         let age = context.policy().leftover_age;
         let per_address_max = state.settings.limits.sessions_per_ip.0;
         context.replace(state);
+        events::set_rate(context.settings().log.events_per_second.0);
         self.acceptor.admission.borrow_mut().set_limits(sessions_max, per_address_max);
         // It sleeps for as long as the age says.
         if context.policy().leftover_age != age
@@ -245,6 +251,15 @@ impl Inbox {
             sweeping.cancel().await;
             self.sweeping = Some(spawn(sweeper::run(self.acceptor.context.clone())));
         }
+    }
+}
+
+/// Tells of the lines that a flood suppressed when no further line of their kind does.
+async fn tell_of_floods() {
+    loop {
+        events::first_suppressed().await;
+        sleep_until(clock::now() + FLOOD_TOLD_AFTER).await;
+        events::tell_suppressed();
     }
 }
 
@@ -322,9 +337,14 @@ fn enter(acceptor: &Rc<Acceptor>, mode: Mode, stream: Stream, permit: Option<Han
     if verdict != Verdict::Welcome {
         counters.connections_refused.increment();
     }
-    if verdict == Verdict::Drop {
-        return;
-    }
+    let refused = match verdict {
+        Verdict::Welcome => None,
+        Verdict::Refuse(reason) => Some(reason),
+        Verdict::Drop(reason) => {
+            let shard = Some(acceptor.context.sessions.shard());
+            return ConnectionRefused { reason, peer: Some(peer), shard }.log();
+        }
+    };
     let counted = acceptor.context.gauges.sessions.hold();
     let guard = Box::new(AdmissionGuard {
         acceptor: acceptor.clone(),
@@ -332,7 +352,6 @@ fn enter(acceptor: &Rc<Acceptor>, mode: Mode, stream: Stream, permit: Option<Han
         verdict,
         _counted: counted,
     });
-    let refused = verdict == Verdict::Refuse;
     connection::serve(
         &acceptor.context,
         Accepted { stream, mode, local, peer, refused, permit, guard },
@@ -352,6 +371,9 @@ impl Drop for AdmissionGuard {
         self.acceptor.admission.borrow_mut().leave(self.address, self.verdict);
     }
 }
+
+/// Suppressed lines are told of so soon. In a flood that goes on, its own lines do it each second.
+const FLOOD_TOLD_AFTER: Duration = Duration::from_secs(2);
 
 /// So long nothing more is said about pauses of accepting.
 const EXHAUSTED_QUIET: Duration = Duration::from_secs(10);

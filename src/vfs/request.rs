@@ -43,7 +43,7 @@ pub fn perform(root: &Arc<Root>, request: &FileRequest) -> Result<FileReply, Fil
         }
         FileRequest::AsciiSize(path) => whole(TextSize::open(root, path)?, TextSize::step),
         FileRequest::MakeDirectory(path) => make_directory(root, path),
-        FileRequest::MakeDirectories(path) => make_directories(root, path),
+        FileRequest::MakeDirectories(path) => make_directories(root, path, |_| {}),
         FileRequest::RemoveDirectory(path) => remove_directory(root, path).map(|_| FileReply::Done),
         FileRequest::Delete(path) => delete(root, path),
         FileRequest::Rename { from, to, replace } => rename(root, from, to, *replace),
@@ -118,11 +118,21 @@ fn make_directory(root: &Root, path: &VirtualPath) -> Result<FileReply, FileErro
     Ok(FileReply::Done)
 }
 
-/// The directory, and those above it that are missing. The first attempt is enough for one that is
-/// there, or whose parent is.
-fn make_directories(root: &Root, path: &VirtualPath) -> Result<FileReply, FileError> {
+/// SITE MKDIR: the directory, and those above it that are missing; `made` is told of each that this
+/// has made, also when a later one fails. The first attempt is enough for one that is there, or
+/// whose parent is.
+///
+/// # Errors
+///
+/// Why the directory is not there.
+pub fn make_directories(
+    root: &Root,
+    path: &VirtualPath,
+    made: impl Fn(&VirtualPath),
+) -> Result<FileReply, FileError> {
+    let make_directory = |path: &VirtualPath| make_directory(root, path).inspect(|_| made(path));
     let exists = || root.open_path(path, OFlags::PATH | OFlags::DIRECTORY, Lookup::Blocking);
-    match make_directory(root, path) {
+    match make_directory(path) {
         Err(FileError::AlreadyExists) if exists().is_ok() => return Ok(FileReply::Done),
         Err(FileError::NotFound) => {}
         result => return result,
@@ -130,12 +140,12 @@ fn make_directories(root: &Root, path: &VirtualPath) -> Result<FileReply, FileEr
     let above = std::iter::successors(Some(path.parent()), |path| Some(path.parent()));
     let above: Vec<VirtualPath> = above.take_while(|path| !path.is_root()).collect();
     for path in above.iter().rev() {
-        match make_directory(root, path) {
+        match make_directory(path) {
             Ok(_) | Err(FileError::AlreadyExists) => {}
             Err(error) => return Err(error),
         }
     }
-    match make_directory(root, path) {
+    match make_directory(path) {
         // Another session was faster.
         Err(FileError::AlreadyExists) if exists().is_ok() => Ok(FileReply::Done),
         result => result,

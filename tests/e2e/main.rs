@@ -13,6 +13,7 @@ mod control;
 mod data_paths;
 mod downloads;
 mod durability;
+mod events;
 mod filesystems;
 mod half_closed;
 mod handshakes;

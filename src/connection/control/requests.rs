@@ -1,8 +1,6 @@
 //! Requests of the session: each is answered at once, or runs as a task of its own and answers
 //! through the mailbox.
 
-use std::cell::Cell;
-use std::rc::Rc;
 use std::time::Instant;
 
 use super::state::{Control, earlier};
@@ -11,12 +9,16 @@ use crate::clock;
 use crate::connection::arrivals::handshake::DataTls;
 use crate::connection::data::open::Origin;
 use crate::connection::logins::checks;
-use crate::connection::logins::homes::{self, LOG_IN};
+use crate::connection::logins::homes;
 use crate::connection::ports::pool::PassiveError;
 use crate::connection::sessions::Direction;
 use crate::connection::transfer::job::TransferJob;
-use crate::connection::transfer::storage;
 use crate::connection::transfer::task::TransferHandle;
+use crate::connection::transfer::{audit, storage};
+use crate::events::{
+    Denied, HandshakeTimedOut, LoggedIn, LoginFailed, LoginFailure, NoPassivePort, NotFtp,
+    OctetsBehindAuth, Refusal,
+};
 use crate::protocol::file::{FileError, FileRequest, TransferRequest};
 use crate::protocol::session::{
     Event, Input, Output, PassiveUnavailable, ProtectionLevel, Rendezvous, Secret, TimeoutPhase,
@@ -95,7 +97,12 @@ impl Control {
         let Some(root) = self.home.clone() else {
             return self.answers.push_back(Input::File(Err(FileError::NotFound)));
         };
+        let command = self.session.command();
+        let may_replace = !matches!(request, FileRequest::Rename { replace: false, .. });
         if let Some(answer) = vfs::try_perform(&root, &request) {
+            if let Err(error) = &answer {
+                audit::refused(command, request.path(), may_replace, *error);
+            }
             return self.answers.push_back(Input::File(answer));
         }
         let (context, sender) = (self.context.clone(), self.sender.clone());
@@ -104,8 +111,13 @@ impl Control {
         self.give_up = Flag::new();
         let give_up = self.give_up.clone();
         self.request = Some(spawn(async move {
+            let path = request.path().clone();
             let answer = storage::perform(&context, &files, root, request);
-            let _ = sender.send(Input::File(storage::unless(&give_up, answer).await));
+            let answer = storage::unless(&give_up, answer).await;
+            if let Err(error) = &answer {
+                audit::refused(command, &path, may_replace, *error);
+            }
+            let _ = sender.send(Input::File(answer));
         }));
     }
 
@@ -119,13 +131,14 @@ impl Control {
                 Ok(address)
             }
             Err(error) => {
-                tracing::warn!(%error, "no passive port");
-                Err(match error {
+                let (reason, unavailable) = match &error {
                     PassiveError::Exhausted | PassiveError::Share { .. } => {
-                        PassiveUnavailable::Exhausted
+                        (Refusal::PassivePorts, PassiveUnavailable::Exhausted)
                     }
-                    PassiveError::Io(_) => PassiveUnavailable::Failed,
-                })
+                    PassiveError::Io(_) => (Refusal::PassiveFailed, PassiveUnavailable::Failed),
+                };
+                NoPassivePort { reason, error: &error }.log();
+                Err(unavailable)
             }
         };
         self.answers.push_back(Input::PassiveListening(result));
@@ -190,7 +203,7 @@ impl Control {
             TransferRequest::Store { path, .. } => (Direction::Upload, path),
             TransferRequest::List(request) => (Direction::Listing, &request.path),
         };
-        let moved = Rc::<Cell<u64>>::default();
+        let moved = self.traffic.begin(direction);
         if let Some(listed) = &self.listed {
             listed.note_transfer(direction, path.as_bytes(), moved.clone());
         }
@@ -203,6 +216,7 @@ impl Control {
             request,
             tls: self.data_tls(),
             user,
+            command: self.session.command(),
             lax_upload_eof,
             mailbox: self.sender.clone(),
         };
@@ -216,27 +230,33 @@ impl Control {
                 counters.logins.increment();
                 self.proof.logged_in(*by_certificate);
                 self.tls_session.logged_in(user);
-                tracing::info!(target: LOG_IN, user, by_certificate, "logged in");
+                self.ever_logged_in = true;
+                LoggedIn { user, by_certificate: *by_certificate }.log();
             }
-            Event::LoginFailed { user, failures } => {
-                counters.logins_failed.increment();
-                let user = user.as_slice();
-                tracing::warn!(target: LOG_IN, user, failures, "log-in failed");
+            Event::LoginFailed { reason, user, failures } => {
+                if *reason == LoginFailure::Credentials {
+                    counters.logins_failed.increment();
+                }
+                LoginFailed { reason: *reason, user, failures: *failures }.log();
+            }
+            Event::Denied { command, path, reason } => {
+                Denied { command, path, reason: *reason }.log();
             }
             Event::LoggedOut => {
                 self.leave_user();
                 self.take_turns();
             }
             Event::PlaintextBehindAuth => {
-                tracing::warn!("octets behind AUTH in the clear; connection closed");
+                OctetsBehindAuth { reason: Refusal::OctetsBehindAuth }.log();
             }
-            Event::TimedOut(phase) => {
-                if *phase == TimeoutPhase::Handshake {
-                    counters.control_handshakes_failed.increment();
-                }
+            Event::TimedOut(phase @ TimeoutPhase::Handshake) => {
+                counters.control_handshakes_failed.increment();
+                HandshakeTimedOut { reason: Refusal::HandshakeTimeout, phase: phase.name() }.log();
+            }
+            Event::TimedOut(phase @ (TimeoutPhase::Login | TimeoutPhase::Idle)) => {
                 tracing::info!(phase = phase.name(), "session timed out");
             }
-            Event::ForeignProtocol => tracing::info!("not FTP; connection closed"),
+            Event::ForeignProtocol => NotFtp { reason: Refusal::NotFtp }.log(),
         }
     }
 }

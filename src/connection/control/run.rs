@@ -10,8 +10,12 @@ use super::wire::{ClientSends, Step, Wire};
 use crate::clock;
 use crate::connection::context::Context;
 use crate::connection::newcomers::permits;
+use crate::connection::sessions::Listed;
+use crate::events::{
+    ConnectionRefused, Disconnected, Ending, HandshakeRefused, Listener, Refusal, SessionBegun,
+};
 use crate::protocol::session::{ControlTls, Input, Mode, Output};
-use crate::runtime::{end_turn, log_of, race, timeout_at, yield_if_needed};
+use crate::runtime::{end_turn, log_of, logging_of, race, timeout_at, yield_if_needed};
 use crate::tls::{ControlSession, Handshake, HandshakeFacts, Purpose, TlsError};
 
 /// Serves one control connection to its end, in tasks of the shard. TLS handshakes run in the queue
@@ -21,9 +25,25 @@ pub fn serve(context: &Rc<Context>, accepted: Accepted) {
         Mode::Implicit => Stage::Handshake,
         Mode::Explicit => Stage::LogIn,
     };
+    let (mode, refused) = (accepted.mode, accepted.refused);
     match Control::new(context, accepted) {
-        Ok(control) => go_on(Box::new(control), stage),
+        Ok(control) => {
+            let of = control.listed.as_ref().map(Listed::log_of);
+            logging_of(of, || tell_of_begin(mode, refused));
+            go_on(Box::new(control), stage);
+        }
         Err(error) => tracing::error!(%error, "no random session id; connection dropped"),
+    }
+}
+
+fn tell_of_begin(mode: Mode, refused: Option<Refusal>) {
+    let listener = match mode {
+        Mode::Implicit => Listener::Implicit,
+        Mode::Explicit => Listener::Explicit,
+    };
+    SessionBegun { listener }.log();
+    if let Some(reason) = refused {
+        ConnectionRefused { reason, peer: None, shard: None }.log();
     }
 }
 
@@ -196,8 +216,17 @@ impl Control {
         if matches!(self.wire, Wire::Handshake(_)) {
             self.context.counters.control_handshakes_failed.increment();
             self.permit = None;
+            let (reason, ending) = match error {
+                TlsError::Shed => (Refusal::Shed, Ending::Shed),
+                TlsError::NoClientHello => (Refusal::NoClientHello, Ending::NoClientHello),
+                _ => (Refusal::TlsFailed, Ending::TlsFailed),
+            };
+            HandshakeRefused { reason, error }.log();
+            self.ending = Some(ending);
+        } else {
+            log_tls_failure(error);
+            self.ending = Some(Ending::TlsFailed);
         }
-        log_tls_failure(error);
         self.session.handle_input(clock::now(), Input::Disconnected);
         self.perform();
         self.wire = Wire::Clear;
@@ -272,6 +301,7 @@ impl Control {
             };
             if let Err(error) = performed {
                 log_tls_failure(&error);
+                self.ending = Some(Ending::Failed);
                 self.closing = true;
             }
         }
@@ -308,6 +338,7 @@ impl Control {
             self.session.handle_input(clock::now(), Input::Disconnected);
             while self.session.poll_output().is_some() {}
         }
+        self.tell_of_ending();
         // Released before lingering: others may be waiting for a permit.
         self.permit = None;
         self.handshaking = None;
@@ -321,6 +352,24 @@ impl Control {
         if self.stream.shutdown_write().is_ok() {
             self.stream.linger(LINGER, LINGER_BYTES_MAX).await;
         }
+    }
+}
+
+impl Control {
+    fn tell_of_ending(&self) {
+        let reason = self.ending.or(self.session.ending()).unwrap_or(Ending::Failed);
+        let refusal = match reason {
+            Ending::Draining if !self.ever_logged_in => Some(Refusal::Draining),
+            Ending::HostMismatch => Some(Refusal::HostMismatch),
+            _ => None,
+        };
+        if let Some(reason) = refusal {
+            ConnectionRefused { reason, peer: None, shard: None }.log();
+        }
+        let (bytes_in, bytes_out) = self.traffic.total();
+        let seconds = self.listed.as_ref().map_or(0, |listed| listed.age().as_secs());
+        let logged_in = self.ever_logged_in;
+        Disconnected { reason, logged_in, seconds, bytes_in, bytes_out }.log();
     }
 }
 

@@ -1,6 +1,7 @@
 //! What a control connection is made of, and who is logged in on it.
 
 use std::any::Any;
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -19,8 +20,9 @@ use crate::connection::logins::checks::KeptProof;
 use crate::connection::logins::homes::FoundHome;
 use crate::connection::newcomers::permits::HandshakePermit;
 use crate::connection::ports::session::{PassiveListener, SessionPorts};
-use crate::connection::sessions::Listed;
+use crate::connection::sessions::{Direction, Listed};
 use crate::connection::transfer::task::TransferHandle;
+use crate::events::{Ending, Refusal};
 use crate::metrics::Held;
 use crate::protocol::account::Account;
 use crate::protocol::policy::Policy;
@@ -40,7 +42,7 @@ pub struct Accepted {
     /// The client's end.
     pub peer: SocketAddr,
     /// A session limit is reached: say 421 instead of 220.
-    pub refused: bool,
+    pub refused: Option<Refusal>,
     /// The permit for the handshake that an implicit connection begins with.
     pub permit: Option<HandshakePermit>,
     /// Dropped when the connection has ended.
@@ -122,11 +124,44 @@ pub(super) struct Control {
     pub(super) drain_told: bool,
     pub(super) client_sends: ClientSends,
     pub(super) closing: bool,
+    /// Why it ends, where the session does not know.
+    pub(super) ending: Option<Ending>,
+    /// Somebody has logged in on it.
+    pub(super) ever_logged_in: bool,
+    pub(super) traffic: Traffic,
     /// Held through a TLS handshake.
     pub(super) permit: Option<HandshakePermit>,
     /// Deadline for the ClientHello.
     pub(super) hello_due: Instant,
     pub(super) _guard: Box<dyn Any>,
+}
+
+/// Octets of the files and listings of a session so far.
+#[derive(Debug, Default)]
+pub(super) struct Traffic {
+    received: u64,
+    sent: u64,
+    /// Of the last transfer, which may run.
+    last: Option<(Direction, Rc<Cell<u64>>)>,
+}
+
+impl Traffic {
+    /// A transfer begins: its octets are to be counted here.
+    pub(super) fn begin(&mut self, direction: Direction) -> Rc<Cell<u64>> {
+        (self.received, self.sent) = self.total();
+        let moved = Rc::<Cell<u64>>::default();
+        self.last = Some((direction, moved.clone()));
+        moved
+    }
+
+    /// Received and sent.
+    pub(super) fn total(&self) -> (u64, u64) {
+        let last = |upload: bool| match &self.last {
+            Some((direction, moved)) if (*direction == Direction::Upload) == upload => moved.get(),
+            _ => 0,
+        };
+        (self.received + last(true), self.sent + last(false))
+    }
 }
 
 impl Control {
@@ -138,7 +173,7 @@ impl Control {
             mode: accepted.mode,
             local: accepted.local,
             peer: accepted.peer,
-            refused: accepted.refused,
+            refused: accepted.refused.is_some(),
         };
         Ok(Self {
             context: context.clone(),
@@ -178,6 +213,9 @@ impl Control {
             drain_told: false,
             client_sends: ClientSends::More,
             closing: false,
+            ending: None,
+            ever_logged_in: false,
+            traffic: Traffic::default(),
             permit: accepted.permit,
             hello_due: clock::now(),
             _guard: accepted.guard,

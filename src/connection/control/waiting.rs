@@ -10,6 +10,7 @@ use crate::clock;
 use crate::connection::context::Context;
 use crate::connection::newcomers::permits::HandshakePermit;
 use crate::connection::sessions::Listed;
+use crate::events::Ending;
 use crate::protocol::session::Input;
 use crate::runtime::{end_turn, race, timeout_at};
 use crate::tls::TlsError;
@@ -112,6 +113,7 @@ impl Control {
                 self.tls_failed(&TlsError::Shed);
             }
             Wake::Timeout if self.kick_due.is_some_and(|due| due <= clock::now()) => {
+                self.ending = Some(Ending::Kicked);
                 self.answers.push_back(Input::Disconnected);
             }
             Wake::Timeout if self.hello_deadline(stage).is_some_and(|due| due <= clock::now()) => {
@@ -123,6 +125,7 @@ impl Control {
             }
             Wake::Timeout => self.answers.push_back(Input::Timeout),
             Wake::Shutdown if self.context.cut.is_set() => {
+                self.ending = Some(Ending::Draining);
                 self.answers.push_back(Input::Disconnected);
             }
             Wake::Shutdown | Wake::Kicked => {}

@@ -240,7 +240,7 @@ impl World {
         let address = |octets: [u8; 4], port: u16| SocketAddr::from((octets, port));
         let (local, peer) = (address(SERVER, 21), address(client, 4_000));
         let stream = Stream::adopt(ours, peer);
-        let (refused, permit, guard) = (false, None, Box::new(()));
+        let (refused, permit, guard) = (None, None, Box::new(()));
         serve(&self.context, Accepted { stream, mode, local, peer, refused, permit, guard });
         Stream::adopt(theirs, local)
     }

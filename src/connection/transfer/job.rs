@@ -28,6 +28,8 @@ pub(crate) struct TransferJob {
     /// What the handshake of the data connection needs.
     pub(crate) tls: DataTls,
     pub(crate) user: String,
+    /// The command's name.
+    pub(crate) command: &'static str,
     /// Whether a bare FIN is the end of an upload under TLS.
     pub(crate) lax_upload_eof: bool,
     /// Answers go here.

@@ -1,5 +1,5 @@
-//! How a transfer ended, in the words of the log: closed lists, the same in README.md, for filters
-//! and alarms to rely on.
+//! How a transfer ended, in the words of the log: closed lists, the same in `events::words`, for
+//! filters and alarms to rely on.
 
 use crate::protocol::file::FileError;
 use crate::protocol::session::TransferError;
@@ -62,6 +62,7 @@ pub(crate) const fn errno(error: FileError) -> Option<i32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::events;
 
     #[test]
     fn words() {
@@ -84,34 +85,26 @@ mod tests {
         .collect()
     }
 
-    /// In the table of README.md stand all words there are, and no others.
+    /// The lists of the events have all words there are, and no others.
     #[test]
-    fn every_word_is_documented() {
-        let readme = include_str!("../../../README.md");
-        let rows = |field: &str| {
-            let row = format!("| `{field}` |");
-            let rows: Vec<&str> = readme.lines().filter(|line| line.starts_with(&row)).collect();
-            assert!(!rows.is_empty(), "no row of {field}");
-            let cells = rows.iter().filter_map(|row| row.split('|').nth(2));
-            let mut words: Vec<&str> =
-                cells.flat_map(|cell| cell.split('`').skip(1).step_by(2)).collect();
-            words.sort_unstable();
-            words
-        };
+    fn every_word_is_listed() {
         let sorted = |mut words: Vec<&'static str>| {
             words.sort_unstable();
             // Given up is given up, a transfer or a request.
             words.dedup();
             words
         };
+        let listed = |lists: &[&[events::Word]]| {
+            sorted(lists.concat().into_iter().map(|(word, _)| word).collect())
+        };
         let own = sorted(words_of(include_str!("log_words.rs")));
         assert!(own.len() > 30, "{own:?}");
-        assert_eq!(rows("end"), own);
+        assert_eq!(listed(&[events::TRANSFER, events::STORAGE]), own);
         let ways = words_of(include_str!("path.rs"));
-        assert_eq!(rows("data_path"), sorted([ways, vec!["none"]].concat()));
-        assert_eq!(rows("storage"), sorted(words_of(include_str!("report.rs"))));
+        assert_eq!(listed(&[events::DATA_PATH]), sorted([ways, vec!["none"]].concat()));
+        assert_eq!(listed(&[events::WRITE_PATH]), sorted(words_of(include_str!("report.rs"))));
         let resumption = words_of(include_str!("../../tls/probe.rs"));
         assert!(resumption.len() == 9, "{resumption:?}");
-        assert_eq!(rows("resumption"), sorted([resumption, vec!["none"]].concat()));
+        assert_eq!(listed(&[events::RESUMPTION]), sorted([resumption, vec!["none"]].concat()));
     }
 }

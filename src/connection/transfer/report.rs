@@ -8,6 +8,7 @@ use super::job::TransferJob;
 use super::log_words;
 use super::path::TransferPath;
 use crate::clock;
+use crate::events::{TransferEnded, TransferRefused};
 use crate::protocol::file::{FileError, TransferRequest};
 use crate::protocol::session::TransferError;
 use crate::tls::HandshakeFacts;
@@ -104,12 +105,8 @@ pub(super) fn log_refusal(job: &TransferJob, error: FileError) {
         return;
     }
     let (command, path) = describe(&job.request);
-    tracing::info!(
-        target: "ringftpd::transfer",
-        user = job.user, command, path,
-        refused = log_words::refusal(error), errno = log_words::errno(error),
-        "transfer refused"
-    );
+    let (refused, errno) = (log_words::refusal(error), log_words::errno(error));
+    TransferRefused { user: &job.user, command, path, refused, errno }.log();
 }
 
 pub(super) fn log(
@@ -140,16 +137,24 @@ pub(super) fn log(
         Err(TransferError::Storage(error)) => log_words::errno(*error),
         _ => None,
     };
-    tracing::info!(
-        target: "ringftpd::transfer",
-        user = job.user, command, path, bytes,
-        milliseconds = u64::try_from(milliseconds).unwrap_or(u64::MAX),
-        tls, suite, resumption, data_path,
-        read_cached = read(|reads| reads.cached), read_cold = read(|reads| reads.cold),
-        read_direct = read(|reads| reads.direct), storage = report.storage.map(WritePath::name),
-        end = log_words::end(result), errno,
-        "transfer ended"
-    );
+    let event = TransferEnded {
+        user: &job.user,
+        command,
+        path,
+        bytes,
+        milliseconds: u64::try_from(milliseconds).unwrap_or(u64::MAX),
+        tls,
+        suite,
+        resumption: &resumption,
+        data_path,
+        read_cached: read(|reads| reads.cached),
+        read_cold: read(|reads| reads.cold),
+        read_direct: read(|reads| reads.direct),
+        storage: report.storage.map(WritePath::name),
+        end: log_words::end(result),
+        errno,
+    };
+    event.log();
 }
 
 fn describe(request: &TransferRequest) -> (&'static str, &[u8]) {

@@ -5,13 +5,14 @@ use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::audit;
 use super::job::TransferJob;
 use crate::buffer::Block;
 use crate::clock;
 use crate::connection::context::Context;
 use crate::limits::GIVING_UP_PATIENCE;
 use crate::protocol::file::{FileError, FileReply, FileRequest, Opened};
-use crate::runtime::{FileHelpers, Flag, HelperError, race, timeout_at};
+use crate::runtime::{FileHelpers, Flag, HelperError, logged_of, logging_of, race, timeout_at};
 use crate::vfs::{
     self, ControlText, Hasher, Lister, ReadFile, Root, StorePolicy, TextSize, Transfer, Upload,
 };
@@ -48,9 +49,29 @@ pub(crate) async fn perform(
             rest(files, on_helper(files, begin).await?, ControlText::step).await
         }
         FileRequest::RemoveDirectory(path) => {
-            let swept = on_helper(files, move || vfs::remove_directory(&root, &path)).await?;
+            let of = logged_of();
+            let remove = move || {
+                let swept = vfs::remove_directory(&root, &path)?;
+                logging_of(of, || audit::removed(&path));
+                Ok(swept)
+            };
+            let swept = on_helper(files, remove).await?;
             context.note_leftovers(swept, &"a removed directory");
             Ok(FileReply::Done)
+        }
+        FileRequest::MakeDirectories(path) => {
+            let of = logged_of();
+            let make = move || vfs::make_directories(&root, &path, audit::made);
+            on_helper(files, move || logging_of(of, make)).await
+        }
+        request if audit::changes(&request) => {
+            let of = logged_of();
+            let change = move || {
+                let reply = vfs::perform(&root, &request)?;
+                logging_of(of, || audit::done(&request, &reply));
+                Ok(reply)
+            };
+            on_helper(files, change).await
         }
         request => on_helper(files, move || vfs::perform(&root, &request)).await,
     }

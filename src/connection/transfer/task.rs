@@ -7,7 +7,7 @@ use std::rc::Rc;
 use super::job::{TransferJob, TransferTask};
 use super::path::{self, Circumstances, Content, TransferPath};
 use super::report::{TransferReport, count, log, log_refusal, warn_of_truncation};
-use super::{download, storage};
+use super::{audit, download, storage};
 use crate::clock;
 use crate::connection::data::connection::DataConnection;
 use crate::connection::data::interrupts::Interrupts;
@@ -105,6 +105,7 @@ async fn run(
         }
         Err(error) => {
             log_refusal(&job, error);
+            audit::transfer_refused(job.command, &job.request, error);
             let _ = job.mailbox.send(Input::TransferOpened(Err(error)));
             return;
         }
@@ -114,18 +115,14 @@ async fn run(
         None
     };
     let Some(go) = race(async { start.recv().await }, aborted).await else {
-        give_up(&job, transfer).await;
-        let _ = job.mailbox.send(Input::TransferFinished(Err(TransferError::Aborted)));
-        return;
+        return never_begun(&job, transfer).await;
     };
     let started = clock::now();
     let mut report = TransferReport::default();
     let (result, connection) =
         transfer_octets(&job, &moved, transfer, go, interrupts, &mut report).await;
     log(&job, started, moved.get(), &report, &result);
-    if matches!(result, Err(TransferError::Truncated)) {
-        warn_of_truncation(&job);
-    }
+    tell_of_failure(&job, &result);
     count(&job, moved.get(), report.path, &result);
     let _ = job.mailbox.send(Input::TransferFinished(result.clone()));
     let Some(connection) = connection else { return };
@@ -138,6 +135,25 @@ async fn run(
         }
     };
     race(kept.crowded_out(), parting).await;
+}
+
+/// ABOR came before the data connection.
+async fn never_begun(job: &TransferJob, transfer: Transfer) {
+    give_up(job, transfer).await;
+    let result = Err(TransferError::Aborted);
+    log(job, clock::now(), 0, &TransferReport::default(), &result);
+    let _ = job.mailbox.send(Input::TransferFinished(result));
+}
+
+/// What else the log has of some failures.
+fn tell_of_failure(job: &TransferJob, result: &Result<(), TransferError>) {
+    match result {
+        Err(TransferError::Truncated) => warn_of_truncation(job),
+        Err(TransferError::Storage(error)) => {
+            audit::transfer_refused(job.command, &job.request, *error);
+        }
+        _ => {}
+    }
 }
 
 /// How a transfer ended, and the connection that must still be closed.

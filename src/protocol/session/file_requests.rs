@@ -4,6 +4,7 @@
 use super::io::Output;
 use super::replies::{Situation, error_text};
 use super::{Pending, Session};
+use crate::events::Denial;
 use crate::protocol::account::Permissions;
 use crate::protocol::file::{FileError, FileKind, FileReply, FileRequest};
 use crate::protocol::path::VirtualPath;
@@ -99,6 +100,7 @@ impl Session {
     /// Checks permission, then pathname: the order of all commands. `None` after a refusal.
     pub(super) fn resolve_if(&mut self, allowed: bool, argument: &[u8]) -> Option<VirtualPath> {
         if !allowed {
+            self.deny_path(Denial::Permission, argument);
             self.say(Situation::StoragePermission);
             return None;
         }

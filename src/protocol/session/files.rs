@@ -6,6 +6,7 @@ use std::ops::Range;
 use super::Session;
 use super::file_requests::Interrupt;
 use super::replies::{Situation, error_text};
+use crate::events::Denial;
 use crate::protocol::file::{
     FileError, FileKind, FileReply, FileRequest, FileTime, HashAlgorithm, Metadata, NameFacts,
 };
@@ -56,7 +57,10 @@ impl Session {
             (Ok(found), _) if found.kind != FileKind::Directory => {
                 session.say_code(550, error_text(FileError::NotADirectory));
             }
-            (Ok(found), _) if !found.searchable => session.say(Situation::StoragePermission),
+            (Ok(found), _) if !found.searchable => {
+                session.deny(Denial::FileSystem, path.as_bytes().to_vec());
+                session.say(Situation::StoragePermission);
+            }
             (Ok(_), _) => {
                 session.cwd = path;
                 session.say(Situation::CdSucceeded);

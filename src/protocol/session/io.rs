@@ -3,6 +3,7 @@
 
 use std::net::SocketAddr;
 
+use crate::events::{Denial, LoginFailure};
 use crate::protocol::account::Account;
 use crate::protocol::file::{FileError, FileReply, FileRequest, Opened, TransferRequest};
 
@@ -164,10 +165,21 @@ pub enum Event {
     },
     /// A log-in failed.
     LoginFailed {
+        /// Why.
+        reason: LoginFailure,
         /// What the client sent as a name: any octets.
         user: Vec<u8>,
-        /// Failures on this control connection so far.
+        /// Wrong names and passwords on this control connection so far.
         failures: u32,
+    },
+    /// A command was refused by right; storage tells of its own refusals elsewhere.
+    Denied {
+        /// Its name.
+        command: &'static str,
+        /// A pathname as the user sees it, or what stood behind the command.
+        path: Vec<u8>,
+        /// By what right.
+        reason: Denial,
     },
     /// Octets followed AUTH in the clear: an injection attempt or a broken client.
     PlaintextBehindAuth,

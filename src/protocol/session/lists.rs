@@ -4,6 +4,7 @@ use super::Session;
 use super::file_requests::Interrupt;
 use super::replies::Situation;
 use super::transfer::TransferKind;
+use crate::events::Denial;
 use crate::protocol::file::{FileReply, FileRequest, ListRequest, ListStyle, TransferRequest};
 use crate::protocol::path::VirtualPath;
 use crate::protocol::reply;
@@ -18,24 +19,25 @@ impl Session {
     }
 
     pub(super) fn mlsd(&mut self, argument: &[u8]) {
-        if self.may_list() {
+        if self.may_list(argument) {
             let options = ListOptions { hidden: true, recursive: false };
             self.list_operand(TransferKind::FactList, argument, options);
         }
     }
 
-    fn may_list(&mut self) -> bool {
+    fn may_list(&mut self, argument: &[u8]) -> bool {
         self.restart = None;
         self.announced = None;
         let allowed = self.permissions().list;
         if !allowed {
+            self.deny_path(Denial::Permission, split_options(argument).1);
             self.say(Situation::StoragePermission);
         }
         allowed
     }
 
     fn list_or_nlst(&mut self, kind: TransferKind, argument: &[u8]) {
-        if !self.may_list() {
+        if !self.may_list(argument) {
             return;
         }
         let (options, operand) = split_options(argument);
@@ -83,10 +85,11 @@ impl Session {
 
     /// STAT with a pathname: a listing on the control connection.
     pub(super) fn stat_path(&mut self, argument: &[u8]) {
+        let (options, operand) = split_options(argument);
         if !self.permissions().list {
+            self.deny_path(Denial::Permission, operand);
             return self.say(Situation::StoragePermission);
         }
-        let (options, operand) = split_options(argument);
         let Some(path) = self.resolve(operand, 550) else { return };
         let request = self.list_request(path, operand, ListStyle::Long, options);
         let request = FileRequest::ControlListing(request);

@@ -4,6 +4,7 @@ use super::io::{AuthenticationError, Event, Output, Secret};
 use super::parameters::Parameters;
 use super::replies::Situation;
 use super::{Mode, Pending, Session};
+use crate::events::{Denial, Ending, LoginFailure};
 use crate::protocol::account::Account;
 use crate::protocol::host_name::{self, HostName};
 use crate::protocol::path::VirtualPath;
@@ -23,6 +24,7 @@ impl Session {
     /// USER is legal at any point; it ends a log-in and keeps the transfer parameters.
     pub(super) fn user(&mut self, name: &[u8]) {
         if self.needs_tls_to_log_in() {
+            self.deny(Denial::TlsRequired, name.to_vec());
             return self.say(Situation::NeedTls);
         }
         self.log_out();
@@ -69,16 +71,22 @@ impl Session {
     }
 
     fn refuse_log_in(&mut self, name: Vec<u8>, error: AuthenticationError) {
+        let reason = match error {
+            AuthenticationError::Rejected => LoginFailure::Credentials,
+            AuthenticationError::Overloaded => LoginFailure::Overloaded,
+            AuthenticationError::TooManySessions => LoginFailure::SessionsPerUser,
+            AuthenticationError::NoHome => LoginFailure::NoHome,
+        };
+        self.failures += u32::from(error == AuthenticationError::Rejected);
+        self.event(Event::LoginFailed { reason, user: name, failures: self.failures });
         match error {
             AuthenticationError::Overloaded => {
                 self.say(Situation::Overloaded);
-                self.close();
+                self.close(Ending::Overloaded);
             }
             AuthenticationError::TooManySessions => self.say(Situation::SessionsPerUser),
             AuthenticationError::NoHome => self.say(Situation::NoHome),
             AuthenticationError::Rejected => {
-                self.failures += 1;
-                self.event(Event::LoginFailed { user: name, failures: self.failures });
                 // A timer, not a sleeping thread; nothing else is executed meanwhile.
                 let until = self.now + self.policy.login_failure_delay;
                 self.pending = Pending::LoginDelay { until };
@@ -91,7 +99,7 @@ impl Session {
         self.phase_started = self.now;
         if self.failures >= self.policy.login_failures {
             self.say(Situation::LoginTooMany);
-            self.close();
+            self.close(Ending::LoginFailures);
         } else {
             self.say(Situation::LoginIncorrect);
         }
@@ -101,6 +109,7 @@ impl Session {
         if self.account().is_some() {
             self.say(Situation::AccountSuperfluous);
         } else if self.needs_tls_to_log_in() {
+            self.deny(Denial::TlsRequired, Vec::new());
             self.say(Situation::NeedTls);
         } else {
             self.say(Situation::BadSequence);

@@ -44,6 +44,7 @@ use self::parameters::Parameters;
 use self::rendezvous::{NextDataConnection, PassiveForm};
 use self::replies::Situation;
 use self::transfer::TransferContext;
+use crate::events::{Denial, Ending};
 use crate::limits::REPLY_BACKLOG_BYTES_MAX;
 use crate::protocol::account::Account;
 use crate::protocol::line::{Line, LineReader};
@@ -129,6 +130,8 @@ pub struct Session {
     ended: bool,
     /// The last command that was executed.
     command: &'static str,
+    /// Why it was closed.
+    ending: Option<Ending>,
     login_started: Option<Instant>,
     phase_started: Instant,
 }
@@ -185,6 +188,7 @@ impl Session {
             kicked: false,
             ended: false,
             command: "",
+            ending: None,
             login_started: None,
             phase_started: now,
         }
@@ -208,7 +212,7 @@ impl Session {
         if self.is_foreign_start(bytes) {
             self.event(Event::ForeignProtocol);
             self.say(Situation::ForeignProtocol);
-            self.close();
+            self.close(Ending::NotFtp);
             return bytes.len();
         }
         let mut telnet = Vec::new();
@@ -252,7 +256,7 @@ impl Session {
             Input::Kicked => self.kick(),
             Input::Revoked => self.revoked = self.account().is_some(),
             Input::SendingEnded => self.ended = true,
-            Input::Disconnected => self.close(),
+            Input::Disconnected => self.close(Ending::Lost),
         }
         self.run();
     }
@@ -326,6 +330,18 @@ impl Session {
         matches!(self.pending, Pending::Closed)
     }
 
+    /// Why [`Output::Close`] was handed out.
+    #[must_use]
+    pub const fn ending(&self) -> Option<Ending> {
+        self.ending
+    }
+
+    /// The command that is executed, or was last.
+    #[must_use]
+    pub const fn command(&self) -> &'static str {
+        self.command
+    }
+
     /// The account that is logged in.
     #[must_use]
     pub fn account(&self) -> Option<&Account> {
@@ -351,7 +367,7 @@ impl Session {
     fn drain(&mut self) {
         self.draining = true;
         if self.is_between_tls_states() {
-            self.close();
+            self.close(Ending::Draining);
         }
     }
 
@@ -359,7 +375,7 @@ impl Session {
     fn kick(&mut self) {
         self.kicked = true;
         if self.is_between_tls_states() {
-            self.close();
+            self.close(Ending::Kicked);
         } else if matches!(self.pending, Pending::LoginDelay { .. }) {
             self.pending = Pending::Nothing;
         }
@@ -379,7 +395,7 @@ impl Session {
     fn greet(&mut self) {
         if self.refused {
             self.say(Situation::TooManySessions);
-            return self.close();
+            return self.close(Ending::Refused);
         }
         self.login_started = Some(self.now);
         let text = self.policy.greeting.clone();
@@ -400,11 +416,11 @@ impl Session {
                 Pending::Opening(_) | Pending::Running(_) => return self.run_during_transfer(),
                 // The handshake that would follow cannot come.
                 Pending::TlsHandshake | Pending::TlsShutdown(_) if self.ended => {
-                    return self.close();
+                    return self.close(Ending::Closed);
                 }
                 // May wait long for its turn, and nothing follows.
                 Pending::Authenticate(_) if self.ended && self.lines.front().is_none() => {
-                    return self.close();
+                    return self.close(Ending::Closed);
                 }
                 // May take hours.
                 Pending::File(wait) if wait.interrupt != Interrupt::Never => {
@@ -413,8 +429,13 @@ impl Session {
                 _ => break,
             }
             if self.kicked || self.draining {
-                self.say(if self.kicked { Situation::Kicked } else { Situation::ShuttingDown });
-                self.close();
+                let (situation, ending) = if self.kicked {
+                    (Situation::Kicked, Ending::Kicked)
+                } else {
+                    (Situation::ShuttingDown, Ending::Draining)
+                };
+                self.say(situation);
+                self.close(ending);
                 break;
             }
             if self.backlog > REPLY_BACKLOG_BYTES_MAX {
@@ -422,14 +443,14 @@ impl Session {
             }
             let Some(line) = self.lines.pop() else {
                 if self.ended {
-                    self.close();
+                    self.close(Ending::Closed);
                 }
                 break;
             };
             self.phase_started = self.now;
             if self.revoked {
                 self.say(Situation::Revoked);
-                self.close();
+                self.close(Ending::Revoked);
                 break;
             }
             match line {
@@ -477,7 +498,7 @@ impl Session {
     /// ABOR ends it, and is answered in its turn.
     fn run_during_long_request(&mut self, interrupt: Interrupt) {
         if interrupt == Interrupt::OnAbortOrEnd && self.is_abandoned() {
-            return self.close();
+            return self.close(Ending::Closed);
         }
         let unwanted = self.kicked || self.lines.contains(|line| is(line, WhileBusy::Aborts));
         if !self.interrupting && unwanted {
@@ -501,7 +522,7 @@ impl Session {
                 self.say(Situation::CommandUnknown);
                 if is_http(unknown) {
                     self.event(Event::ForeignProtocol);
-                    self.close();
+                    self.close(Ending::NotFtp);
                 }
                 false
             }
@@ -524,18 +545,18 @@ impl Session {
             Pending::TlsHandshake | Pending::TlsShutdown(_) => {
                 // Nothing may be sent in clear on a connection that was promised TLS.
                 self.event(Event::TimedOut(TimeoutPhase::Handshake));
-                self.close();
+                self.close(Ending::HandshakeTimeout);
             }
             Pending::LoginDelay { until } if *until <= self.now => self.login_delay_over(),
             _ if self.account().is_none() && self.login_expired() => {
                 self.event(Event::TimedOut(TimeoutPhase::Login));
                 self.say(Situation::LoginTimeout);
-                self.close();
+                self.close(Ending::LoginTimeout);
             }
             _ => {
                 self.event(Event::TimedOut(TimeoutPhase::Idle));
                 self.say(Situation::IdleTimeout);
-                self.close();
+                self.close(Ending::Idle);
             }
         }
     }
@@ -546,11 +567,12 @@ impl Session {
 
     fn quit(&mut self) {
         self.say(Situation::Quit);
-        self.close();
+        self.close(Ending::Quit);
     }
 
     /// Ends the session and gives up open requests.
-    fn close(&mut self) {
+    fn close(&mut self, ending: Ending) {
+        self.ending = self.ending.or(Some(ending));
         if self.is_transferring() {
             self.output(Output::AbortTransfer);
         }
@@ -566,6 +588,18 @@ impl Session {
 
     fn event(&mut self, event: Event) {
         self.output(Output::Event(event));
+    }
+
+    /// Tells that the command is refused by right.
+    fn deny(&mut self, reason: Denial, path: Vec<u8>) {
+        self.event(Event::Denied { command: self.command, path, reason });
+    }
+
+    /// As [`Session::deny`], for a command with a pathname.
+    fn deny_path(&mut self, reason: Denial, argument: &[u8]) {
+        let resolved = self.cwd.resolve(argument);
+        let path = resolved.map_or_else(|_| argument.to_vec(), |path| path.as_bytes().to_vec());
+        self.deny(reason, path);
     }
 
     fn say(&mut self, situation: Situation) {

@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use super::io::{Output, PassiveUnavailable};
 use super::replies::Situation;
 use super::{Pending, Session};
+use crate::events::Denial;
 use crate::protocol::host_port::{self, EprtError, EpsvArgument, EpsvError, Family};
 
 /// The data connection prepared for the next transfer. The latest of PASV, EPSV, PORT and EPRT
@@ -115,15 +116,18 @@ impl Session {
     fn connect_to(&mut self, address: SocketAddr) {
         let target = address.ip().to_canonical();
         if !self.policy.allow_active {
+            self.deny(Denial::ActiveOff, address.to_string().into_bytes());
             return self.say(Situation::ActiveRefused);
         }
         if address.port() == 0 || target.is_unspecified() || is_group(target) {
             return self.say(Situation::BadHostPort);
         }
         if address.port() < 1024 {
+            self.deny(Denial::DataAddress, address.to_string().into_bytes());
             return self.say(Situation::LowPort);
         }
         if target != self.peer.ip().to_canonical() && !self.policy.allow_foreign_data_address {
+            self.deny(Denial::DataAddress, address.to_string().into_bytes());
             return self.say(Situation::ForeignAddress);
         }
         self.close_next_data();

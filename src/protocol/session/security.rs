@@ -5,6 +5,7 @@ use super::io::{AfterTls, ControlTls, Event, Output, ProtectionLevel};
 use super::replies::Situation;
 use super::security_state::SecurityError;
 use super::{Mode, Pending, Session};
+use crate::events::{Denial, Ending};
 use crate::protocol::number;
 
 impl Session {
@@ -25,7 +26,7 @@ impl Session {
         if self.unfed || !self.lines.is_clean() {
             self.event(Event::PlaintextBehindAuth);
             self.say(Situation::PlaintextBehindAuth);
-            return self.close();
+            return self.close(Ending::OctetsBehindAuth);
         }
         self.say(Situation::AuthAccepted);
         let host = self.host.clone();
@@ -56,7 +57,7 @@ impl Session {
         self.tls = Some(facts);
         if !agree {
             self.say(Situation::HostNotOfHandshake);
-            return self.close();
+            return self.close(Ending::HostMismatch);
         }
         if self.mode == Mode::Implicit {
             self.greet();
@@ -69,6 +70,9 @@ impl Session {
             return self.say(Situation::CccWithoutTls);
         }
         if self.mode == Mode::Implicit || !self.policy.allow_ccc || self.account().is_none() {
+            if self.mode == Mode::Explicit && self.account().is_some() {
+                self.deny(Denial::TlsRequired, Vec::new());
+            }
             return self.say(Situation::CccRefused);
         }
         self.say(Situation::CccAccepted);
@@ -109,6 +113,7 @@ impl Session {
         let level = match argument {
             b"P" | b"p" => ProtectionLevel::Private,
             b"C" | b"c" if self.policy.require_data_tls => {
+                self.deny(Denial::TlsRequired, argument.to_vec());
                 return self.say(Situation::ProtClearRefused);
             }
             b"C" | b"c" => ProtectionLevel::Clear,

@@ -5,6 +5,7 @@ use super::io::{Output, ProtectionLevel, Rendezvous, TransferError};
 use super::rendezvous::NextDataConnection;
 use super::replies::{Situation, error_text};
 use super::{Pending, Session};
+use crate::events::Denial;
 use crate::protocol::file::{FileError, Opened, StoreMode, TransferRequest};
 use crate::protocol::reply;
 
@@ -44,6 +45,7 @@ impl Session {
         let offset = self.restart.take().unwrap_or(0);
         self.announced = None;
         if !self.permissions().read {
+            self.deny_path(Denial::Permission, argument);
             return self.say(Situation::StoragePermission);
         }
         let Some(path) = self.resolve(argument, 550) else { return };
@@ -86,6 +88,7 @@ impl Session {
             StoreMode::Unique => rights.create,
         };
         if !allowed {
+            self.deny_path(Denial::Permission, argument);
             return self.say_code(kind.refusal(), error_text(FileError::PermissionDenied));
         }
         let ascii = self.parameters.ascii;
@@ -100,6 +103,7 @@ impl Session {
     /// agreed.
     pub(super) fn open(&mut self, kind: TransferKind, argument: &[u8], request: TransferRequest) {
         if self.policy.require_data_tls && self.security.level() == ProtectionLevel::Clear {
+            self.deny_path(Denial::TlsRequired, argument);
             return self.say(Situation::DataLevelTooLow);
         }
         if self.next_data == NextDataConnection::None {

@@ -1,0 +1,19 @@
+//! What happens, as the log tells it: one table has each event's name, level, fields, and the
+//! closed list of words that a field may have. The code that writes an event is made of its row,
+//! and so is `tuning/EVENTS.md`.
+//!
+//! A row is a struct whose fields are borrowed: `DirectoryMade { path }.log()`. Below the level
+//! that is logged nothing is read, counted or written. Who the session is stands behind each line
+//! by itself (`cli::log_line`).
+
+mod field;
+mod flood;
+mod page;
+mod table;
+mod words;
+
+pub use self::field::{Field, Mode, Word, canonical};
+pub use self::flood::{first_suppressed, set_rate};
+pub use self::page::page;
+pub use self::table::*;
+pub use self::words::*;
