@@ -128,7 +128,8 @@ fn binary() -> PathBuf {
             }
             let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");
             let built = Command::new(env!("CARGO"))
-                .args(["build", "--quiet", "--package", "ringftpd", "--bin", "ringftpd"])
+                // As a part of the workspace: with the features that all else is built with.
+                .args(["build", "--quiet", "--workspace", "--bin", "ringftpd"])
                 .current_dir(&root)
                 .status()
                 .unwrap();
