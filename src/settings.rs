@@ -72,7 +72,7 @@ start Tls {
         unset "that of the self-signed certificate",
         example "\"/etc/ringftpd/key.pem\"", since "0.1.0", change Reload;
     /// How often the files of certificate and key are looked at: a new pair that matches is taken
-    /// without a reload. "0s" is never.
+    /// without a reload, and a self-signed one is made anew 30 days before its end. "0s" is never.
     watch: Duration = Duration::from_secs(60),
         within Duration::ZERO..=Duration::from_hours(24), since "0.1.0", change Reload;
     /// What matters most. "balanced": TLS 1.3 where the client has it, key exchange as the client

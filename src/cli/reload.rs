@@ -151,7 +151,8 @@ impl Reloader {
                 let request = match request {
                     Ok(request) => request,
                     Err(RecvTimeoutError::Timeout) => {
-                        let changed = watch.look(&self.running.config);
+                        let mut changed = watch.look(&self.running.config);
+                        changed.extend(watch.renewal(&self.running.texts));
                         if !changed.is_empty() {
                             self.take_certificates(&changed, &mut generation);
                         }
@@ -385,6 +386,8 @@ fn warnings_of(texts: &TlsTexts, titles: &[String]) -> Vec<String> {
 /// The files of the certificates, looked at each `tls.watch`.
 struct Watch {
     last: Instant,
+    /// When a self-signed certificate may be made anew, if it is time.
+    renewal: Instant,
     /// By the places of [`pair_files`]; `None` where there are no such files, or not just now.
     seen: Vec<Option<Stamps>>,
 }
@@ -394,7 +397,7 @@ pub(super) type Stamps = [(u64, u64, i64); 2];
 
 impl Watch {
     fn new(seen: Vec<Option<Stamps>>) -> Self {
-        Self { last: clock::now(), seen }
+        Self { last: clock::now(), renewal: clock::now(), seen }
     }
 
     /// When to look next; `None` is never.
@@ -413,7 +416,19 @@ impl Watch {
         let new = seen.filter(|(place, now)| now.is_some() && before.get(*place) != Some(*now));
         new.map(|(place, _)| place).collect()
     }
+
+    /// The place of the self-signed certificate when it is to be made anew now.
+    fn renewal(&mut self, texts: &TlsTexts) -> Option<usize> {
+        let due = self.renewal <= self.last && texts.is_renewal_due(clock::unix_time());
+        if due {
+            self.renewal = self.last + RENEWAL_INTERVAL;
+        }
+        due.then_some(0)
+    }
 }
+
+/// How soon another try follows one to renew a self-signed certificate: there are 30 days for it.
+const RENEWAL_INTERVAL: Duration = Duration::from_secs(60 * 60);
 
 /// By the places of [`pair_files`].
 pub(super) fn stamps(config: &Config) -> Vec<Option<Stamps>> {

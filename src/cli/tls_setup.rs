@@ -101,8 +101,7 @@ impl TlsTexts {
                 }
                 _ => {
                     let origin = make_self_signed(directory)?;
-                    let (chain, key) = (self_signed_chain(directory), self_signed_key(directory));
-                    (Pair::read(files, &chain, &key, "tls")?, Some(origin))
+                    (Pair::read_self_signed(files, directory)?, Some(origin))
                 }
             },
         };
@@ -139,11 +138,14 @@ impl TlsTexts {
     fn with_fresh(&self, config: &Config, place: usize) -> Result<Self, Refused> {
         let (mut texts, files) = (self.clone(), Files::default());
         match place.checked_sub(1) {
-            None => {
-                if let CertificateSource::Files { chain, key } = &config.certificate {
+            None => match &config.certificate {
+                CertificateSource::Files { chain, key } => {
                     texts.default = Pair::read(&files, chain, key, "tls")?;
                 }
-            }
+                CertificateSource::SelfSigned { directory } => {
+                    texts.default = renew_self_signed(directory)?;
+                }
+            },
             Some(index) => {
                 if let Some(named) = texts.named.get_mut(index) {
                     *named = Named::read(&files, &named.source)?;
@@ -151,6 +153,12 @@ impl TlsTexts {
             }
         }
         texts.served().map(|_| texts)
+    }
+
+    /// Whether the default certificate is the server's own work, and to be made anew.
+    pub(super) fn is_renewal_due(&self, unix_time: Duration) -> bool {
+        let certificate = || self.default.certificate("tls");
+        self.self_signed.is_some() && certificate().is_ok_and(|own| own.is_renewal_due(unix_time))
     }
 
     /// What of it differs from `running`, by key, or by [`Served::title`].
@@ -241,6 +249,10 @@ impl Pair {
         })
     }
 
+    fn read_self_signed(files: &Files, directory: &Path) -> Result<Self, Refused> {
+        Self::read(files, &self_signed_chain(directory), &self_signed_key(directory), "tls")
+    }
+
     fn certificate(&self, table: &str) -> Result<ServerCertificate, Refused> {
         let certificate = ServerCertificate::from_pem(&self.chain, &self.key);
         certificate.map_err(|error| (format!("{table}.certificate").into(), error.to_string()))
@@ -304,6 +316,22 @@ fn make_self_signed(directory: &Path) -> Result<SelfSigned, Refused> {
     ServerCertificate::load_or_create_self_signed(directory, &names)
         .map(|(_, origin)| origin)
         .map_err(|error| refused(error.to_string()))
+}
+
+/// Makes the one in `directory` anew if it is time, while the server runs.
+fn renew_self_signed(directory: &Path) -> Result<Pair, Refused> {
+    let refused = |(key, cause): Refused| {
+        let remedy = "restart the server, or let its user write there";
+        (
+            key,
+            format!("the self-signed certificate ends soon and is not renewed: {cause}; {remedy}"),
+        )
+    };
+    let origin = make_self_signed(directory).map_err(refused)?;
+    if let SelfSigned::Created { reason } = origin {
+        tracing::info!(reason, "made a self-signed certificate");
+    }
+    Pair::read_self_signed(&Files::default(), directory).map_err(refused)
 }
 
 /// What all ticket keys are made of; the same as long as the process lives.

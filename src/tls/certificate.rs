@@ -238,6 +238,13 @@ impl ServerCertificate {
         self.validity.first().map_or(Duration::ZERO, |validity| validity.not_after)
     }
 
+    /// Whether a self-signed one is to be made anew, as
+    /// [`Self::load_or_create_self_signed`] would: at `unix_time` it ends within 30 days.
+    #[must_use]
+    pub fn is_renewal_due(&self, unix_time: Duration) -> bool {
+        self.not_after() <= unix_time + SELF_SIGNED_RENEWAL
+    }
+
     /// When each certificate of the chain is good, the server's own first.
     #[must_use]
     pub fn validity(&self) -> &[Validity] {
@@ -332,7 +339,7 @@ impl ServerCertificate {
         let certificate = state_dir.join(SELF_SIGNED_CERTIFICATE);
         let key = state_dir.join(SELF_SIGNED_KEY);
         let reason = match Self::load(&certificate, &key) {
-            Ok(loaded) if loaded.not_after() > now + SELF_SIGNED_RENEWAL => {
+            Ok(loaded) if !loaded.is_renewal_due(now) => {
                 return Ok((loaded, SelfSigned::Reused));
             }
             Ok(_) => "the one there ends within 30 days or has ended".to_owned(),

@@ -231,6 +231,44 @@ fn users_by_command() {
     user(&["remove", "carol"], "").exits(1);
 }
 
+/// The certificate that the server has made is made anew in time, while it runs, and kept for the
+/// next start.
+#[test]
+fn its_own_certificate_is_renewed_while_it_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let mut parameters = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    // Due 30 days before its end.
+    let end = ringftpd::clock::unix_time() + Duration::from_secs(30 * 24 * 60 * 60 + 3);
+    parameters.not_after = rcgen::date_time_ymd(1970, 1, 1) + end;
+    let key = rcgen::KeyPair::generate().unwrap();
+    let chain = path("self-signed-certificate.pem");
+    fs::write(&chain, parameters.self_signed(&key).unwrap().pem()).unwrap();
+    fs::write(path("self-signed-key.pem"), key.serialize_pem()).unwrap();
+    let text = format!(
+        "[listen]\nimplicit = [\"127.0.0.1:0\"]\nexplicit = [\"127.0.0.1:0\"]\n\
+         [tls]\nwatch = \"100ms\"\n[process]\n{}[anonymous]\nhome = {:?}\n",
+        root_line(),
+        folder.path()
+    );
+    fs::write(path("ringftpd.toml"), text).unwrap();
+    let mut command = Command::new(program::path());
+    command.args(["serve", "--config"]).arg(path("ringftpd.toml"));
+    command.arg("--state-dir").arg(folder.path()).env("RUNTIME_DIRECTORY", folder.path());
+    let mut server = Running::start(&mut command);
+    let explicit = server.address(Listener::Explicit);
+    let first = fingerprint(explicit);
+    wait_until("another certificate", || fingerprint(explicit) != first);
+    let renewed = fingerprint(explicit);
+    let log = server.stop();
+    let said = "changed=\"tls.certificate\"";
+    assert!(log.contains("ends within 30 days") && log.contains(said), "{log}");
+    let mut command = Command::new("openssl");
+    command.args(["x509", "-noout", "-fingerprint", "-sha256", "-in"]);
+    let kept = run(command.arg(&chain), DEADLINE).success();
+    assert!(kept.out().to_uppercase().contains(&renewed), "{renewed}: {kept}");
+}
+
 /// Every line of a JSON log is JSON, and no line at any level has a password.
 #[test]
 fn json_log_without_passwords() {
