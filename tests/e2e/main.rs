@@ -14,6 +14,7 @@ mod data_paths;
 mod downloads;
 mod durability;
 mod events;
+mod fail2ban;
 mod filesystems;
 mod half_closed;
 mod handshakes;
