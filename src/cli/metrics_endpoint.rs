@@ -18,6 +18,7 @@ use super::{ACCEPT_PAUSE, shards, start_thread};
 use crate::clock;
 use crate::runtime::remote::RemoteSender;
 use crate::shard::{ListenError, Message};
+use crate::sys::process;
 
 /// The bound socket. Nobody is served before [`Endpoint::start`].
 pub(super) struct Endpoint {
@@ -222,7 +223,8 @@ impl<F: Fn() -> usize> Source<F> {
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let reloads = [&self.reloads.succeeded, &self.reloads.failed].map(count);
         let unix_time = clock::unix_time();
-        Page { shards: self.shards.len(), figures, lines_dropped, reloads, unix_time }
+        let process = process::figures();
+        Page { shards: self.shards.len(), figures, lines_dropped, reloads, unix_time, process }
     }
 }
 

@@ -1,11 +1,12 @@
 //! The counters as a page, in one of two formats, and which of them a request asks for.
 
 use std::collections::BTreeMap;
-use std::fmt::{Display, Write};
 use std::time::Duration;
 
-use crate::metrics::{self, Kind};
+use super::metrics_families::Families;
+use crate::metrics::{self, Kind, Phase, Spans, seconds};
 use crate::shard::Figures;
+use crate::sys::process::ProcessFigures;
 
 /// How the page is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,110 +117,182 @@ pub(super) struct Page {
     pub(super) reloads: [u64; 2],
     /// When it is, since the Unix epoch.
     pub(super) unix_time: Duration,
+    pub(super) process: ProcessFigures,
 }
 
 impl Page {
     pub(super) fn write(&self, format: Format) -> String {
-        let mut text = Families { format, text: String::new() };
+        let mut text = Families::new(format == Format::OpenMetrics);
         let help = "The running program.";
         text.family("build", "info", help);
-        text.sample("build_info", "version", env!("CARGO_PKG_VERSION"), 1);
+        text.sample("build_info", &[("version", &env!("CARGO_PKG_VERSION"))], 1);
 
         let help = "Log lines lost, because writing them was too slow or failed.";
         text.family("log_lines_dropped", "counter", help);
-        text.line("log_lines_dropped_total", self.lines_dropped);
+        text.sample("log_lines_dropped_total", &[], self.lines_dropped);
 
         let help = "Reloads of the configuration; one that failed has changed nothing.";
         text.family("reloads", "counter", help);
         for (result, count) in ["succeeded", "failed"].into_iter().zip(self.reloads) {
-            text.sample("reloads_total", "result", result, count);
+            text.sample("reloads_total", &[("result", &result)], count);
         }
-
-        let help = "Days until the certificate ends, by the first name of [[tls.certificates]]; \
-                    negative behind it.";
-        text.family("certificate_days_left", "gauge", help);
-        for (certificate, days) in self.certificate_days() {
-            text.sample("certificate_days_left", "certificate", certificate, days);
-        }
+        self.write_certificates(&mut text);
 
         text.family("shard_up", "gauge", "Whether the shard answered.");
         for shard in 0..self.shards {
             let answered = self.figures.iter().any(|figures| figures.shard == shard);
-            text.sample("shard_up", "shard", shard, u64::from(answered));
+            text.sample("shard_up", &[("shard", &shard)], u64::from(answered));
         }
-        for values in
-            [(|f| &f.counters) as fn(&Figures) -> &Vec<(&'static str, u64)>, |f| &f.gauges]
-        {
-            // Every shard tells the same names in the same order.
-            let names = self.figures.first().map(|first| values(first).as_slice());
-            for (index, (name, _)) in names.unwrap_or_default().iter().enumerate() {
-                let Some((kind, help)) = metrics::describe(name) else { continue };
-                let (prometheus, suffix) = match kind {
-                    Kind::Counter => ("counter", "_total"),
-                    Kind::Gauge | Kind::Span => ("gauge", ""),
-                };
-                text.family(name, prometheus, help);
-                let sample = format!("{name}{suffix}");
-                for figures in &self.figures {
-                    let value = values(figures).get(index).map_or(0, |(_, value)| *value);
-                    text.sample(&sample, "shard", figures.shard, kind.written(value));
-                }
-            }
-        }
-        if format == Format::OpenMetrics {
-            text.text.push_str("# EOF\n");
-        }
-        text.text
+        self.write_values(&mut text, |figures| &figures.counters);
+        self.write_values(&mut text, |figures| &figures.gauges);
+        self.write_sums(&mut text);
+        self.write_phases(&mut text);
+        self.write_turns(&mut text);
+        write_process(&mut text, &self.process);
+        text.end()
     }
 
-    /// Days until each certificate ends: where shards differ, the earliest end.
-    fn certificate_days(&self) -> BTreeMap<&str, i64> {
-        let mut days = BTreeMap::new();
-        let now = i64::try_from(self.unix_time.as_secs()).unwrap_or(i64::MAX);
-        for (name, end) in self.figures.iter().flat_map(|figures| &figures.certificates) {
-            let left = i64::try_from(*end).unwrap_or(i64::MAX).saturating_sub(now);
-            let left = left.div_euclid(DAY_SECONDS);
-            let earliest = days.entry(name.as_str()).or_insert(left);
-            *earliest = left.min(*earliest);
+    fn write_certificates(&self, text: &mut Families) {
+        let ends = self.certificate_ends();
+        let help = "When the certificate ends, in seconds since the Unix epoch, by the first name \
+                    of [[tls.certificates]].";
+        text.family("certificate_not_after", "gauge", help);
+        for (certificate, end) in &ends {
+            text.sample("certificate_not_after", &[("certificate", certificate)], end);
         }
-        days
+        let help = "Days until the certificate ends; negative behind it.";
+        text.family("certificate_days_left", "gauge", help);
+        let now = i64::try_from(self.unix_time.as_secs()).unwrap_or(i64::MAX);
+        for (certificate, end) in &ends {
+            let left = i64::try_from(*end).unwrap_or(i64::MAX).saturating_sub(now);
+            let days = left.div_euclid(DAY_SECONDS);
+            text.sample("certificate_days_left", &[("certificate", certificate)], days);
+        }
+    }
+
+    /// When each certificate ends: where shards differ, the earliest end.
+    fn certificate_ends(&self) -> BTreeMap<&str, u64> {
+        let mut ends = BTreeMap::new();
+        for (name, end) in self.figures.iter().flat_map(|figures| &figures.certificates) {
+            let earliest = ends.entry(name.as_str()).or_insert(*end);
+            *earliest = *end.min(earliest);
+        }
+        ends
+    }
+
+    /// What each shard has for itself.
+    fn write_values(
+        &self,
+        text: &mut Families,
+        values: impl Fn(&Figures) -> &Vec<(&'static str, u64)>,
+    ) {
+        // Every shard tells the same names in the same order.
+        let names = self.figures.first().map(|first| values(first).as_slice());
+        for (index, (name, _)) in names.unwrap_or_default().iter().enumerate() {
+            let Some((kind, help)) = metrics::describe(name) else { continue };
+            let (prometheus, suffix) = match kind {
+                Kind::Counter => ("counter", "_total"),
+                Kind::Gauge | Kind::Span => ("gauge", ""),
+            };
+            text.family(name, prometheus, help);
+            let sample = format!("{name}{suffix}");
+            for figures in &self.figures {
+                let value = values(figures).get(index).map_or(0, |(_, value)| *value);
+                text.sample(&sample, &[("shard", &figures.shard)], kind.written(value));
+            }
+        }
+    }
+
+    /// What all shards have together.
+    fn write_sums(&self, text: &mut Families) {
+        let (mut replies, mut ports) = (BTreeMap::new(), BTreeMap::new());
+        for figures in &self.figures {
+            let codes = figures.replies.iter();
+            codes.for_each(|(code, count)| *replies.entry(*code).or_default() += count);
+            let states = figures.passive_ports.iter();
+            states.for_each(|(state, count)| *ports.entry(*state).or_default() += count);
+        }
+        let replies: BTreeMap<u16, u64> = replies;
+        let ports: BTreeMap<&str, u64> = ports;
+        let help = "Replies on control connections; a code that was not given yet is not there.";
+        text.family("replies", "counter", help);
+        for (code, count) in replies {
+            text.sample("replies_total", &[("code", &code)], count);
+        }
+        let help = "Passive ports: waiting for a data connection, parked for the next transfer of \
+                    a session, and of a configured range those that rest and those that are free.";
+        text.family("passive_ports", "gauge", help);
+        for (state, count) in ports {
+            text.sample("passive_ports", &[("state", &state)], count);
+        }
+    }
+
+    fn write_phases(&self, text: &mut Families) {
+        let help = "How long the phases of sessions and transfers took, by the names that ringload \
+                    gives them; those of transfers are of transfers that ended with 226.";
+        text.family("phase_seconds", "histogram", help);
+        for (index, phase) in Phase::ALL.iter().enumerate() {
+            let mut all = Spans::default();
+            let of_phase = self.figures.iter().filter_map(|figures| figures.latencies.get(index));
+            of_phase.for_each(|spans| all.add(spans));
+            let (phase, kind) = phase.labels();
+            text.histogram("phase_seconds", &[("phase", &phase), ("kind", &kind)], &all);
+        }
+    }
+
+    fn write_turns(&self, text: &mut Families) {
+        let turns = |figures: &Figures| Some((figures.shard, figures.turns.clone()?));
+        let told: Vec<_> = self.figures.iter().filter_map(turns).collect();
+        if told.is_empty() {
+            return;
+        }
+        let help = "How long a shard ran its tasks between two looks for input.";
+        text.family("turn_seconds", "histogram", help);
+        for (shard, (spans, _)) in &told {
+            text.histogram("turn_seconds", &[("shard", shard)], spans);
+        }
+        let help = "The longest of them that ended within the last minute.";
+        text.family("turn_longest_seconds", "gauge", help);
+        for (shard, (_, longest)) in &told {
+            text.sample("turn_longest_seconds", &[("shard", shard)], seconds(*longest));
+        }
+    }
+}
+
+/// Under the names that all programs use.
+fn write_process(text: &mut Families, process: &ProcessFigures) {
+    let centiseconds = |count: u64| format!("{}.{:02}", count / 100, count % 100);
+    let number = |count: u64| count.to_string();
+    let ProcessFigures { cpu_centiseconds, start_centiseconds, .. } = *process;
+    let ProcessFigures { resident_bytes, virtual_bytes, threads, open_fds, max_fds, .. } = *process;
+    let (cpu, start) = (cpu_centiseconds.map(centiseconds), start_centiseconds.map(centiseconds));
+    let (resident, addresses) = (resident_bytes.map(number), virtual_bytes.map(number));
+    let [threads, open, most] = [threads, open_fds, max_fds].map(|count| count.map(number));
+    let rows = [
+        ("process_cpu_seconds", "Processor time, user and system.", cpu),
+        ("process_resident_memory_bytes", "Memory in use.", resident),
+        ("process_virtual_memory_bytes", "Addresses in use.", addresses),
+        ("process_threads", "Threads.", threads),
+        ("process_start_time_seconds", "When it started, since the Unix epoch.", start),
+        ("process_open_fds", "Descriptors in use.", open),
+        ("process_max_fds", "The most descriptors it may have.", most),
+    ];
+    for (name, help, value) in rows {
+        let Some(value) = value else { continue };
+        let counts = name == "process_cpu_seconds";
+        let (kind, suffix) = if counts { ("counter", "_total") } else { ("gauge", "") };
+        text.family(name, kind, help);
+        text.sample(&format!("{name}{suffix}"), &[], value);
     }
 }
 
 const DAY_SECONDS: i64 = 24 * 60 * 60;
 
-/// A page in the making.
-struct Families {
-    format: Format,
-    text: String,
-}
-
-impl Families {
-    /// In OpenMetrics a family has the name without the suffix that the kind gives its samples; in
-    /// the older format the two are one, and `info` is a gauge.
-    fn family(&mut self, name: &str, kind: &str, help: &str) {
-        let (suffix, kind) = match (self.format, kind) {
-            (Format::Text, "counter") => ("_total", kind),
-            (Format::Text, "info") => ("_info", "gauge"),
-            _ => ("", kind),
-        };
-        let _ = writeln!(self.text, "# HELP ringftpd_{name}{suffix} {help}");
-        let _ = writeln!(self.text, "# TYPE ringftpd_{name}{suffix} {kind}");
-    }
-
-    fn sample(&mut self, name: &str, label: &str, labelled: impl Display, value: impl Display) {
-        let _ = writeln!(self.text, "ringftpd_{name}{{{label}=\"{labelled}\"}} {value}");
-    }
-
-    fn line(&mut self, name: &str, value: impl Display) {
-        let _ = writeln!(self.text, "ringftpd_{name} {value}");
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::metrics::{Counters, Gauges};
+    use crate::clock;
+    use crate::metrics::{Counters, Gauges, Latencies, TurnLengths};
 
     #[test]
     fn what_is_asked_for() {
@@ -284,24 +357,40 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_page_has_every_value_of_every_shard() {
-        let figures = |shard, logins, sessions| Figures {
-            shard,
+    fn figures(shard: u16, logins: u64, sessions: u64) -> Figures {
+        Figures {
+            shard: shard.into(),
             counters: vec![("logins", logins), ("handshakes_most", 4), ("uploads", 0)],
-            gauges: vec![
-                ("sessions", sessions),
-                ("certificate_not_after", (12 + shard as u64) * 86_400),
-                ("helper_work_oldest_seconds", 1050),
-            ],
+            gauges: vec![("sessions", sessions), ("helper_work_oldest_seconds", 1050)],
             certificates: vec![
-                ("default".to_owned(), (12 + shard as u64) * 86_400),
+                ("default".to_owned(), (12 + u64::from(shard)) * 86_400),
                 ("ftp.example.org".to_owned(), 9 * 86_400),
             ],
-        };
+            replies: vec![(220, logins), (226 + shard, 1)],
+            passive_ports: vec![("waiting", sessions), ("free", 10)],
+            latencies: {
+                let latencies = Latencies::default();
+                latencies.record(Phase::Greeting, Duration::from_millis(1 + u64::from(shard)));
+                latencies.snapshot()
+            },
+            turns: (shard == 0).then(|| {
+                let turns = TurnLengths::new(clock::now());
+                turns.note(clock::now(), Duration::from_micros(120));
+                (turns.snapshot(), turns.longest(clock::now()))
+            }),
+        }
+    }
+
+    fn page() -> Page {
         let figures = vec![figures(0, 3, 1), figures(2, 5, 0)];
         let unix_time = Duration::from_secs(10 * 86_400 + 1);
-        let page = Page { shards: 3, figures, lines_dropped: 7, reloads: [5, 2], unix_time };
+        let process = ProcessFigures { cpu_centiseconds: Some(1203), ..Default::default() };
+        Page { shards: 3, figures, lines_dropped: 7, reloads: [5, 2], unix_time, process }
+    }
+
+    #[test]
+    fn a_page_has_every_value_of_every_shard() {
+        let page = page();
         let samples = [
             "# TYPE ringftpd_helper_work_oldest_seconds gauge",
             "ringftpd_helper_work_oldest_seconds{shard=\"2\"} 1.050",
@@ -320,6 +409,20 @@ mod tests {
             "# TYPE ringftpd_certificate_days_left gauge",
             "ringftpd_certificate_days_left{certificate=\"default\"} 1",
             "ringftpd_certificate_days_left{certificate=\"ftp.example.org\"} -2",
+            "ringftpd_certificate_not_after{certificate=\"default\"} 1036800",
+            "ringftpd_replies_total{code=\"220\"} 8",
+            "ringftpd_replies_total{code=\"228\"} 1",
+            "ringftpd_passive_ports{state=\"free\"} 20",
+            "# TYPE ringftpd_phase_seconds histogram",
+            "ringftpd_phase_seconds_bucket{phase=\"greeting\",kind=\"any\",le=\"0.001\"} 1",
+            "ringftpd_phase_seconds_bucket{phase=\"greeting\",kind=\"any\",le=\"0.005\"} 2",
+            "ringftpd_phase_seconds_bucket{phase=\"greeting\",kind=\"any\",le=\"+Inf\"} 2",
+            "ringftpd_phase_seconds_sum{phase=\"greeting\",kind=\"any\"} 0.004",
+            "ringftpd_phase_seconds_count{phase=\"greeting\",kind=\"any\"} 2",
+            "ringftpd_phase_seconds_count{phase=\"transfer\",kind=\"upload\"} 0",
+            "ringftpd_turn_seconds_bucket{shard=\"0\",le=\"0.00025\"} 1",
+            "ringftpd_turn_longest_seconds{shard=\"0\"} 0.00012",
+            "process_cpu_seconds_total 12.03",
         ];
         for (format, own) in [
             (
@@ -328,6 +431,8 @@ mod tests {
                     "# HELP ringftpd_logins Successful log-ins.",
                     "# TYPE ringftpd_logins counter",
                     "# TYPE ringftpd_build info",
+                    "# TYPE process_cpu_seconds counter",
+                    "ringftpd_turn_seconds_bucket{shard=\"0\",le=\"10.0\"} 1",
                     "# EOF",
                 ],
             ),
@@ -337,6 +442,8 @@ mod tests {
                     "# HELP ringftpd_logins_total Successful log-ins.",
                     "# TYPE ringftpd_logins_total counter",
                     "# TYPE ringftpd_build_info gauge",
+                    "# TYPE process_cpu_seconds_total counter",
+                    "ringftpd_turn_seconds_bucket{shard=\"0\",le=\"10\"} 1",
                     "# TYPE ringftpd_log_lines_dropped_total counter",
                 ],
             ),
@@ -346,6 +453,18 @@ mod tests {
                 assert!(text.lines().any(|found| found == *line), "no {line:?} in\n{text}");
             }
             assert_eq!(text.ends_with("# EOF\n"), format == Format::OpenMetrics);
+            assert!(!text.contains("turn_seconds_count{shard=\"2\"}"), "{text}");
+        }
+    }
+
+    /// The README says from when to when each of them is.
+    #[test]
+    fn the_readme_has_each_phase() {
+        let readme = include_str!("../../README.md");
+        for (phase, kind) in Phase::ALL.iter().map(|phase| phase.labels()) {
+            let begin = format!("| `{phase}` |");
+            let mut rows = readme.lines().filter(|line| line.starts_with(&begin));
+            assert!(rows.any(|row| row.contains(&format!("`{kind}`"))), "{phase} {kind}");
         }
     }
 

@@ -13,6 +13,7 @@ mod log_line;
 mod log_writer;
 pub mod logging;
 mod metrics_endpoint;
+mod metrics_families;
 mod metrics_page;
 mod readiness;
 mod reload;

@@ -179,9 +179,8 @@ mod tests {
     fn the_status_is_a_sentence() {
         let figures = |shard, sessions, transfers| Figures {
             shard,
-            counters: Vec::new(),
             gauges: vec![("sessions", sessions), ("transfers", transfers)],
-            certificates: Vec::new(),
+            ..Figures::default()
         };
         let both = [figures(0, 3, 1), figures(1, 4, 0)];
         assert_eq!(status(2, &both, false, false), "2 shards, 7 sessions, 1 transfers");

@@ -103,12 +103,7 @@ mod tests {
     /// One that has ended is at once, and one that hangs when the time is up.
     #[test]
     fn who_is_silent() {
-        let figures = |shard| Figures {
-            shard,
-            counters: Vec::new(),
-            gauges: Vec::new(),
-            certificates: Vec::new(),
-        };
+        let figures = |shard| Figures { shard, ..Figures::default() };
         let call = RollCall { shards: 4, figures: vec![figures(0), figures(2)], ended: vec![3] };
         assert_eq!((call.silent(false), call.silent(true)), (vec![1, 3], vec![1]));
         assert!(!call.is_complete());

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use crate::auth::UserTable;
 use crate::buffer::{BlockPool, Semaphore};
+use crate::clock;
 use crate::config::Settings;
 use crate::connection::data::kept::Kept;
 use crate::connection::logins::checks::{Logins, PasswordChecks, Users};
@@ -18,7 +19,7 @@ use crate::connection::newcomers::permits::Handshakes;
 use crate::connection::ports::pool::PassivePorts;
 use crate::connection::sessions::Sessions;
 use crate::limits::{DEVICES_PER_SHARD_MAX, LINGERING_PER_SHARD, READ_AHEAD_PER_SHARD};
-use crate::metrics::{Counters, Gauges};
+use crate::metrics::{Counters, Gauges, Latencies, Replies, TurnLengths};
 use crate::protocol::path::VirtualPath;
 use crate::protocol::policy::Policy;
 use crate::runtime::{
@@ -138,6 +139,12 @@ pub struct Context {
     pub counters: Rc<Counters>,
     /// Values as they are now.
     pub gauges: Gauges,
+    /// How long the parts of sessions and transfers took.
+    pub latencies: Rc<Latencies>,
+    /// Replies given.
+    pub replies: Replies,
+    /// How long the shard's turns took.
+    pub turn_lengths: Rc<TurnLengths>,
     /// Handshakes of control connections.
     pub handshakes: Handshakes,
     /// Turns for accepting and for the steps of those handshakes.
@@ -161,7 +168,7 @@ impl Context {
     pub fn new(parts: ContextParts) -> Self {
         let ContextParts { settings, tls, users, homes, helpers, queues, .. } = parts;
         let limits = &settings.limits;
-        let counters = Rc::<Counters>::default();
+        let (counters, latencies) = (Rc::<Counters>::default(), Rc::<Latencies>::default());
         let gauges = Gauges::default();
         let checks = PasswordChecks {
             helpers: helpers.clone(),
@@ -173,7 +180,11 @@ impl Context {
             pacer: Pacer::new(queues.newcomers, queues.sessions, percent),
             handshakes: Handshakes::new(handshakes_max(&settings), counters.clone()),
             checks,
-            passive_ports: PassivePorts::new(parts.passive_range, counters.clone()),
+            passive_ports: PassivePorts::new(
+                parts.passive_range,
+                counters.clone(),
+                latencies.clone(),
+            ),
             state: RefCell::new(Rc::new(State {
                 generation: 0,
                 policy: Arc::new(settings.policy.clone()),
@@ -192,6 +203,9 @@ impl Context {
             uploads: Turns::default(),
             counters,
             gauges,
+            latencies,
+            replies: Replies::default(),
+            turn_lengths: Rc::new(TurnLengths::new(clock::now())),
             sessions: Rc::new(Sessions::new(parts.shard)),
             drain: Flag::new(),
             cut: Flag::new(),
@@ -307,11 +321,14 @@ impl Context {
         self.counters.helper_threads_added.add(helpers.added());
         let state = self.state();
         self.gauges.config_generation.set(state.generation);
-        let end = state.tls.ends().min().unwrap_or_default();
-        self.gauges.certificate_not_after.set(end.as_secs());
         self.gauges.file_work_waiting.set(load.waiting as u64);
         self.gauges.file_work_running.set(load.running as u64);
         self.gauges.helper_work_oldest_seconds.set(load.oldest);
+    }
+
+    /// How many passive ports are in each state.
+    pub fn passive_ports(&self) -> Vec<(&'static str, u64)> {
+        self.passive_ports.by_state()
     }
 
     /// The certificates in force, and when each ends, seconds since the Unix epoch.

@@ -30,8 +30,9 @@ values! {
     file_work_running: Level,
     /// Number of reloads behind the configuration that is in force; 0 is that of the start.
     config_generation: Level,
-    /// When the certificate ends, the first of several, in seconds since the Unix epoch.
-    certificate_not_after: Level,
+    /// Hidden files of uploads that the last walk through the homes has seen and left: of uploads
+    /// in progress, or younger than storage.leftover_age. Shard 0 walks.
+    leftovers: Level,
     /// How long the oldest work of helper threads, password hashes included, has waited and run: of
     /// seconds, a file system does not answer.
     helper_work_oldest_seconds: Span,

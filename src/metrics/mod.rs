@@ -1,4 +1,5 @@
-//! Counters and gauges of one shard: plain cells, no atomics, because no other thread uses them.
+//! Counters, gauges and histograms of one shard: plain cells, no atomics, because no other thread
+//! uses them.
 
 use std::cell::Cell;
 
@@ -30,8 +31,14 @@ macro_rules! values {
 }
 
 mod gauge;
+mod histogram;
+mod phases;
+mod replies;
 
 pub use gauge::{Gauge, Gauges, Held, Level, Span};
+pub use histogram::{Histogram, Spans, TurnLengths, seconds};
+pub use phases::{Latencies, Phase};
+pub use replies::Replies;
 
 values! {
     /// Events of one shard since its start.

@@ -49,7 +49,7 @@ pub use log_of::{LogOf, SessionId, log_of, log_user, logged_of, logging_of, with
 pub use mailbox::{Mailbox, MailboxError, MailboxSender, mailbox};
 pub use pacer::Pacer;
 pub use queue::{Queue, end_turn};
-pub use shard_thread::{LOCKED_MEMORY, ShardThread, check_executor, spawn_shard};
+pub use shard_thread::{LOCKED_MEMORY, ShardThread, check_executor, spawn_shard, watch_turns};
 pub use stream::Stream;
 pub use task::{Task, give_way, spawn, work_for, yield_if_needed};
 pub use task_group::TaskGroup;

@@ -7,6 +7,7 @@ use super::{
     executor,
 };
 use crate::sys::host::LockedMemory;
+use std::time::{Duration, Instant};
 
 /// Whether a shard could start on this host and with the rights of this process, found out by
 /// trying.
@@ -45,6 +46,16 @@ where
     executor::start(name, cpu, main).map(ShardThread)
 }
 
+/// From here on tells `watcher` when the tasks of each turn of the calling shard had run, and for
+/// how long. False where the executor does not tell (glommio's).
+///
+/// # Panics
+///
+/// Outside a shard.
+pub fn watch_turns(watcher: impl Fn(Instant, Duration) + 'static) -> bool {
+    executor::watch_turns(watcher)
+}
+
 /// A running shard.
 #[derive(Debug)]
 pub struct ShardThread<T: Send + 'static>(executor::Thread<T>);
@@ -69,7 +80,6 @@ mod tests {
         sys::cpu,
     };
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    use std::time::Duration;
 
     #[test]
     fn runs_pinned_with_unpinned_helpers() {

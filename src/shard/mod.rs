@@ -23,11 +23,12 @@ use crate::connection::{
     SessionFacts, Whom,
 };
 use crate::events::{self, ConnectionRefused};
-use crate::metrics::{self, Held};
+use crate::metrics::{self, Held, Spans};
 use crate::protocol::session::Mode;
 use crate::runtime::remote::{RemoteInbox, RemoteReceiver};
 use crate::runtime::{
     Helpers, Listener, ListenerTask, Stream, Task, end_turn, race, sleep_until, spawn, timeout_at,
+    watch_turns,
 };
 use crate::sys::ktls;
 use crate::tls::ServerTls;
@@ -66,7 +67,7 @@ pub struct Reload {
 }
 
 /// What one shard has counted, as it tells who asks.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Figures {
     /// Its number.
     pub shard: usize,
@@ -77,6 +78,15 @@ pub struct Figures {
     /// Its certificates, `default` or the first name of each, and when they end, seconds since the
     /// Unix epoch.
     pub certificates: Vec<(String, u64)>,
+    /// Replies by code.
+    pub replies: Vec<(u16, u64)>,
+    /// Passive ports by state.
+    pub passive_ports: Vec<(&'static str, u64)>,
+    /// How long the phases took, in the order of [`metrics::Phase::ALL`].
+    pub latencies: Vec<Spans>,
+    /// How long turns took, and the longest of the last minute; none where the executor does not
+    /// tell.
+    pub turns: Option<(Spans, Duration)>,
 }
 
 /// Everything a shard is started with.
@@ -131,18 +141,18 @@ impl Shard {
             queues: Queues::new(),
             kernel_tls: self.kernel_tls,
         }));
-        let handshake_percent = context.pacer.percent();
-        tracing::debug!(shard = self.index, handshake_percent, "shard started");
-        let admission = Admission::new(self.sessions_max, per_address_max);
+        let percent = context.pacer.percent();
+        tracing::debug!(shard = self.index, handshake_percent = percent, "shard started");
         let acceptor = Rc::new(Acceptor {
             context: context.clone(),
-            admission: RefCell::new(admission),
+            admission: RefCell::new(Admission::new(self.sessions_max, per_address_max)),
             reserved_descriptors: self.reserved_descriptors,
         });
         let tasks: Vec<ListenerTask> =
             self.listeners.into_iter().filter_map(|bound| listen(&acceptor, bound)).collect();
         let mut mailbox = Inbox {
             shard: self.index,
+            turns_are_told: tell_turns(&context),
             acceptor,
             sweeping: (self.index == 0).then(|| spawn(sweeper::run(context.clone()))),
             inbox: self.inbox.open(),
@@ -183,9 +193,16 @@ impl Shard {
     }
 }
 
+/// Has the executor tell how long its turns are; false where it does not.
+fn tell_turns(context: &Context) -> bool {
+    let turns = context.turn_lengths.clone();
+    watch_turns(move |now, length| turns.note(now, length))
+}
+
 /// The shard's end of the main thread's messages, and what they concern.
 struct Inbox {
     shard: usize,
+    turns_are_told: bool,
     acceptor: Rc<Acceptor>,
     /// On shard 0 until the drain.
     sweeping: Option<Task<()>>,
@@ -212,12 +229,8 @@ impl Inbox {
                     );
                 }
                 Message::Count(asker) => {
-                    context.bring_up_to_date();
-                    let counters = context.counters.snapshot();
-                    let gauges = context.gauges.snapshot();
-                    let certificates = context.certificate_ends();
                     // An asker that is gone, or that brought no room, has its reasons.
-                    let _ = asker.try_send(Figures { shard, counters, gauges, certificates });
+                    let _ = asker.try_send(self.figures());
                 }
                 Message::Reload(reload) => {
                     let Reload { state, sessions_max, taken } = *reload;
@@ -234,6 +247,22 @@ impl Inbox {
                     let _ = asker.try_send(context.sessions.leaving());
                 }
             }
+        }
+    }
+
+    fn figures(&self) -> Figures {
+        let context = &self.acceptor.context;
+        context.bring_up_to_date();
+        let turns = &context.turn_lengths;
+        Figures {
+            shard: self.shard,
+            counters: context.counters.snapshot(),
+            gauges: context.gauges.snapshot(),
+            certificates: context.certificate_ends(),
+            replies: context.replies.snapshot(),
+            passive_ports: context.passive_ports(),
+            latencies: context.latencies.snapshot(),
+            turns: self.turns_are_told.then(|| (turns.snapshot(), turns.longest(clock::now()))),
         }
     }
 

@@ -41,8 +41,10 @@ async fn sweep_all(context: &Context, age: Duration) {
         }
         context.note_leftovers(report.swept, &path);
         total.swept.add(report.swept);
+        total.left += report.left;
         total.entries += report.entries;
     }
+    context.gauges.leftovers.set(total.left);
     let milliseconds = u64::try_from((clock::now() - started).as_millis()).unwrap_or(u64::MAX);
     let (removed, entries) = (total.swept.files, total.entries);
     tracing::debug!(removed, entries, milliseconds, "swept the homes for leftovers");

@@ -11,6 +11,7 @@ pub mod file;
 pub mod host;
 pub mod ktls;
 pub mod privileges;
+pub mod process;
 pub mod sendfile;
 pub mod socket;
 #[cfg(feature = "glommio")]

@@ -37,6 +37,8 @@ pub struct Sweep {
 pub struct SweepReport {
     /// What was removed.
     pub swept: Swept,
+    /// Hidden files of uploads that were not: others have them, or they are too young.
+    pub left: u64,
     /// Entries of directories that were looked at.
     pub entries: u64,
     /// Whether some of the tree was left out because it is beyond a bound.
@@ -107,7 +109,9 @@ impl Sweep {
         });
         self.report.entries += entries;
         for name in leftovers {
-            self.report.swept.add(remove_leftover(&directory, &name, self.age));
+            let swept = remove_leftover(&directory, &name, self.age);
+            self.report.left += u64::from(swept.files == 0);
+            self.report.swept.add(swept);
         }
         // Few file systems do not tell the kind with the name.
         found.extend(unknown.into_iter().filter(|name| {

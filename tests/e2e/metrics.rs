@@ -8,6 +8,7 @@ use rustix::process::Signal;
 
 use crate::content::bytes;
 use crate::process::{descriptors, descriptors_at_rest};
+use crate::support::client::accept;
 use crate::support::wait::{PATIENCE, Stopwatch};
 use crate::support::{Client, Server, program, wait_until};
 
@@ -92,6 +93,84 @@ fn connections_cause_no_messages_to_shards() {
     assert_eq!(added("ringftpd_uploads_total"), 10);
     let shards = after.lines().filter(|line| line.starts_with("ringftpd_sessions{")).count();
     assert_eq!(added("ringftpd_messages_total"), shards as u64, "more than the second scrape");
+}
+
+/// A value by its name and labels; the page has it as a whole number.
+#[track_caller]
+fn value(page: &str, sample: &str) -> u64 {
+    let found = page.lines().find_map(|line| line.strip_prefix(sample)?.strip_prefix(' '));
+    found.unwrap_or_else(|| panic!("no {sample} in\n{page}")).parse().unwrap()
+}
+
+/// Each phase is there as often as it happened, with the kind that it was, and took as long as it
+/// can have.
+#[test]
+fn phases_are_counted_and_timed() {
+    let (server, address) = start();
+    fs::write(server.root().join("file"), bytes(1 << 20, 1)).unwrap();
+    let watch = Stopwatch::start();
+    for number in 0..3 {
+        let mut client = Client::implicit(&server).login();
+        client.expect("TYPE I", 200);
+        client.retrieve("RETR file");
+        client.store("STOR new", b"content");
+        client.store("STOR empty", b"");
+        if number == 0 {
+            client.list("MLSD");
+            client.expect("SIZE absent", 550);
+        }
+        client.quit();
+    }
+    let mut explicit = Client::explicit(&server).login();
+    let incoming = explicit.eprt();
+    explicit.expect("NLST", 150);
+    let mut data = accept(&incoming);
+    explicit.secure(&mut data);
+    explicit.receive(data);
+    explicit.quit();
+    let page = scrape(address);
+    let longest = watch.elapsed().as_secs_f64();
+    let count = |phase, kind| {
+        value(&page, &format!("ringftpd_phase_seconds_count{{phase=\"{phase}\",kind=\"{kind}\"}}"))
+    };
+    for (phase, kind, expected) in [
+        ("client_hello", "any", 4),
+        ("greeting", "any", 4),
+        ("login", "accepted", 4),
+        ("login", "refused", 0),
+        ("data_connect", "passive", 10),
+        ("data_connect", "active", 1),
+        ("first_byte", "download", 3),
+        ("first_byte", "upload", 3),
+        ("last_byte", "upload", 3),
+        ("completion", "upload", 6),
+        ("completion", "listing", 2),
+        ("transfer", "download", 3),
+        ("transfer", "upload", 6),
+        ("transfer", "listing", 2),
+    ] {
+        assert_eq!(count(phase, kind), expected, "{phase} {kind}\n{page}");
+    }
+    for (phase, expected) in [("tls_handshake", 4), ("data_tls", 11)] {
+        let both = count(phase, "full") + count(phase, "resumed");
+        assert_eq!(both, expected, "{phase}\n{page}");
+    }
+    let sums = page.lines().filter(|line| line.starts_with("ringftpd_phase_seconds_sum"));
+    let sums = sums.map(|line| line.rsplit_once(' ').unwrap().1.parse::<f64>().unwrap());
+    assert!(sums.clone().all(|sum| (0.0..longest).contains(&sum)), "{longest} s\n{page}");
+    assert!(sums.filter(|sum| *sum > 0.0).count() > 10, "{page}");
+
+    for (code, expected) in [(220, 4), (226, 11), (230, 4), (550, 1)] {
+        let sample = format!("ringftpd_replies_total{{code=\"{code}\"}}");
+        assert_eq!(value(&page, &sample), expected, "{code}\n{page}");
+    }
+    assert_eq!(value(&page, "ringftpd_passive_ports{state=\"waiting\"}"), 0);
+    assert!(value(&page, "process_open_fds") > 10 && value(&page, "process_threads") > 2);
+    assert!(value(&page, "process_max_fds") > value(&page, "process_open_fds"));
+    if !cfg!(feature = "glommio") {
+        assert!(sum(&page, "ringftpd_turn_seconds_count") > 20, "{page}");
+        assert!(page.contains("ringftpd_turn_longest_seconds{shard=\"0\"} 0."), "{page}");
+    }
 }
 
 #[test]

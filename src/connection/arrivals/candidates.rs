@@ -18,7 +18,7 @@ use super::contest::{CONNECTIONS_MAX, Candidate, Contest, Decision};
 use super::handshake::{DataHandshake, DataTls, Secured};
 use super::proof::Verdict;
 use crate::clock;
-use crate::metrics::Counters;
+use crate::metrics::{Counters, Latencies, Phase};
 use crate::protocol::session::TransferError;
 use crate::runtime::{
     Flag, Listener, Mailbox, MailboxSender, Stream, Task, mailbox, race, sleep_until, spawn,
@@ -33,7 +33,10 @@ pub(crate) struct AnnouncedPort {
     pub(crate) listener: Listener,
     /// The client of the control connection [PASV-04].
     pub(crate) allowed_peer: IpAddr,
+    /// When it was announced.
+    pub(crate) since: Instant,
     pub(crate) counters: Rc<Counters>,
+    pub(crate) latencies: Rc<Latencies>,
 }
 
 /// The connection chosen for the transfer, or the last one that was refused.
@@ -147,6 +150,8 @@ pub(crate) async fn arrive(
         }
     };
     let stream = stream.ok_or(TransferError::NotOpened)?;
+    let waited = clock::now().saturating_duration_since(port.since);
+    port.latencies.record(Phase::PassiveConnect, waited);
     let arrived = match tls {
         Some(tls) if !asked.wants_clear() => {
             Candidates::new(&port, tls, asked, alone).choose(stream).await

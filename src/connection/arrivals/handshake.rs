@@ -3,6 +3,7 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use super::proof::{Proof, Verdict};
 use crate::buffer::RecvBuffer;
@@ -44,7 +45,8 @@ pub(crate) struct DataHandshake {
     /// What the client sent and is not used yet; after the handshake, what follows it.
     raw: RecvBuffer,
     out: Vec<u8>,
-    untouched: bool,
+    /// When the client's first octets came; none: nothing was read or sent.
+    began: Option<Instant>,
     _counted: Held,
 }
 
@@ -56,6 +58,8 @@ pub(crate) struct Secured {
     pub(crate) raw: RecvBuffer,
     /// What is still to be sent: in TLS 1.3 tickets, which the client does not wait for.
     pub(crate) out: Vec<u8>,
+    /// From the client's first octets on.
+    pub(crate) took: Duration,
 }
 
 impl DataHandshake {
@@ -65,14 +69,14 @@ impl DataHandshake {
             handshake: Handshake::new(&tls.server, Purpose::Data, &tls.session, None),
             raw: RecvBuffer::new(),
             out: Vec::new(),
-            untouched: true,
+            began: None,
             _counted: tls.in_progress.hold(),
         }
     }
 
     /// Nothing was read or sent: the connection can be used in the clear.
     pub(crate) const fn is_untouched(&self) -> bool {
-        self.untouched
+        self.began.is_none()
     }
 
     /// Drives the handshake until the client waits for nothing more. A ClientHello that came early
@@ -102,7 +106,7 @@ impl DataHandshake {
                 Ok(count) if count > 0 => self.raw.commit(count),
                 Ok(_) | Err(_) => return Err(TransferError::HandshakeFailed),
             }
-            self.untouched = false;
+            self.began.get_or_insert_with(clock::now);
         }
     }
 
@@ -110,7 +114,9 @@ impl DataHandshake {
     pub(crate) fn finish(self) -> Result<Secured, TransferError> {
         let finished = self.handshake.finish();
         let (channel, facts) = finished.map_err(|error| handshake_failed(&error))?;
-        Ok(Secured { channel, facts, raw: self.raw, out: self.out })
+        let now = clock::now();
+        let took = now.saturating_duration_since(self.began.unwrap_or(now));
+        Ok(Secured { channel, facts, raw: self.raw, out: self.out, took })
     }
 }
 

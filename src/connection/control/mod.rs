@@ -4,6 +4,7 @@
 mod requests;
 mod run;
 mod state;
+mod times;
 mod waiting;
 mod wire;
 

@@ -72,6 +72,7 @@ impl Control {
             return self.answers.push_back(Input::Identified(Ok(None)));
         };
         self.asked = Some(state.clone());
+        self.times.login_begins();
         let (found, sender) = (self.found_home.clone(), self.sender.clone());
         self.request = Some(spawn(async move {
             let result = homes::seek(&state.homes, Ok(account), &found).await.map(Some);
@@ -85,6 +86,7 @@ impl Control {
         let found = self.found_home.clone();
         let state = context.state();
         self.asked = Some(state.clone());
+        self.times.login_begins();
         self.request = Some(spawn(async move {
             let (checks, given) = (&context.checks, (user, password));
             let proved = checks::check(checks, &state.users, network, given, kept).await;

@@ -122,8 +122,11 @@ impl Control {
     pub(super) fn tell(&mut self, input: Input) {
         // A transfer that failed is kept: its connection is closed by the next one, or with the
         // session.
-        if matches!(input, Input::TransferFinished(Ok(())) | Input::TransferOpened(Err(_))) {
-            self.transfer = None;
+        let ended =
+            matches!(input, Input::TransferFinished(Ok(())) | Input::TransferOpened(Err(_)));
+        let ended = self.transfer.take_if(|_| ended);
+        if let (Input::TransferFinished(Ok(())), Some(transfer)) = (&input, &ended) {
+            transfer.timing().completed(clock::now());
         }
         if let Input::TransferFinished(_) | Input::TransferOpened(Err(_)) = input
             && let Some(listed) = &self.listed
@@ -145,7 +148,14 @@ impl Control {
             }
             input => input,
         };
-        self.session.handle_input(clock::now(), input);
+        let now = clock::now();
+        match &input {
+            Input::Authenticated(result) => self.times.login_ends(now, Some(result.is_ok())),
+            Input::Identified(Ok(None)) => self.times.login_ends(now, None),
+            Input::Identified(result) => self.times.login_ends(now, Some(result.is_ok())),
+            _ => {}
+        }
+        self.session.handle_input(now, input);
         self.perform();
     }
 
@@ -163,6 +173,7 @@ impl Control {
             && handshake.has_hello()
         {
             permit.on_client_hello();
+            self.times.hello(now);
         }
         match step {
             Ok(Step::NeedBytes) => return false,
@@ -179,6 +190,8 @@ impl Control {
     pub(super) fn established(&mut self, facts: HandshakeFacts) {
         self.permit = None;
         self.handshaking = None;
+        let now = clock::now();
+        self.times.established(now, facts.resumption.is_resumed());
         permits::count(&self.context.counters, &facts);
         tracing::debug!(
             tls = facts.version.name(), suite = facts.cipher_suite, group = facts.group,
@@ -193,7 +206,7 @@ impl Control {
         let shown = self.certificate.as_ref().map(|shown| shown.sha256);
         let lifetime = self.tls.ticket_lifetime();
         let supplied = self.tls_session.gives_tickets();
-        self.proof.protected(shown, supplied, clock::now(), lifetime);
+        self.proof.protected(shown, supplied, now, lifetime);
         // The client's first command may wait for the acknowledgement of its Finished.
         if self.out.is_empty() {
             self.stream.acknowledge();
@@ -273,6 +286,7 @@ impl Control {
         if !matches!(sent, Ok(Ok(()))) {
             return false;
         }
+        self.times.sent();
         if !self.closing {
             self.answers.push_back(Input::Flushed);
         }
@@ -283,6 +297,7 @@ impl Control {
         while let Some(output) = self.session.poll_output() {
             let performed = match output {
                 Output::Reply(reply) => {
+                    self.context.replies.count(&reply);
                     self.give_ticket().and_then(|()| self.wire.send(&reply, &mut self.out))
                 }
                 Output::ShutdownTls(after) => {
@@ -326,7 +341,9 @@ impl Control {
         self.proof = Rc::default();
         let handshake = Handshake::new(&self.tls, Purpose::Control, &self.tls_session, host);
         self.wire = Wire::Handshake(Box::new(handshake));
-        self.hello_due = clock::now() + self.context.settings().limits.client_hello_timeout;
+        let now = clock::now();
+        self.hello_due = now + self.context.settings().limits.client_hello_timeout;
+        self.times.tls_begins(now);
         self.handshaking = Some(self.context.gauges.handshakes.hold());
         Ok(())
     }

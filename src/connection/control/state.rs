@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 
+use super::times::Times;
 use super::wire::{ClientSends, Wire};
 use crate::auth::{ClientNetwork, is_anonymous_name};
 use crate::buffer::RecvBuffer;
@@ -133,6 +134,7 @@ pub(super) struct Control {
     pub(super) permit: Option<HandshakePermit>,
     /// Deadline for the ClientHello.
     pub(super) hello_due: Instant,
+    pub(super) times: Times,
     pub(super) _guard: Box<dyn Any>,
 }
 
@@ -167,7 +169,7 @@ impl Traffic {
 impl Control {
     pub(super) fn new(context: &Rc<Context>, accepted: Accepted) -> Result<Self, TlsError> {
         let (sender, receiver) = mailbox(ANSWERS_MAX);
-        let (state, policy) = (context.state(), context.policy());
+        let (state, policy, now) = (context.state(), context.policy(), clock::now());
         let start = SessionStart {
             policy: policy.clone(),
             mode: accepted.mode,
@@ -182,7 +184,7 @@ impl Control {
             listed: Some(context.sessions.enter(accepted.peer, accepted.mode)),
             kick_due: None,
             local: accepted.local,
-            session: Session::new(clock::now(), start),
+            session: Session::new(now, start),
             tls: state.tls.clone(),
             policy,
             tls_session: ControlSession::new()?,
@@ -198,7 +200,7 @@ impl Control {
             give_up: Flag::new(),
             ports: SessionPorts::new(&context.passive_ports),
             passive: None,
-            passive_until: clock::now(),
+            passive_until: now,
             transfer: None,
             found_home: FoundHome::default(),
             home: None,
@@ -217,7 +219,8 @@ impl Control {
             ever_logged_in: false,
             traffic: Traffic::default(),
             permit: accepted.permit,
-            hello_due: clock::now(),
+            hello_due: now,
+            times: Times::new(context.latencies.clone(), now, accepted.mode),
             _guard: accepted.guard,
         })
     }

@@ -2,13 +2,15 @@
 //! server connects; then the TLS handshake, and what that proves.
 
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::connection::DataConnection;
 use super::interrupts::Interrupts;
+use crate::clock;
 use crate::connection::arrivals::handshake::{DataHandshake, DataTls, Secured};
 use crate::connection::arrivals::proof::Verdict;
 use crate::connection::ports::session::{PassiveListener, ServedPort};
+use crate::metrics::{Latencies, Phase};
 use crate::protocol::session::TransferError;
 use crate::runtime::{Stream, connect, timeout_at};
 use crate::tls::{HandshakeFacts, TlsVersion};
@@ -62,8 +64,9 @@ pub(crate) async fn open(
     deadline: Instant,
     interrupts: Interrupts,
     hold: bool,
+    latencies: &Latencies,
 ) -> Result<Connected, Refused> {
-    let opened = interrupts.guard(open_raw(origin, tls, deadline)).await;
+    let opened = interrupts.guard(open_raw(origin, tls, deadline, latencies)).await;
     let raw = opened.map_err(|error| Refused { connection: None, error })?;
     let mut connection = DataConnection::clear(raw.stream, interrupts);
     // In clear nothing proves that the client made the connection, so its port does not serve
@@ -71,7 +74,13 @@ pub(crate) async fn open(
     let Some(tls) = tls else { return Ok((connection, None)) };
     let made = (raw.secured, raw.refusal);
     match protect(&mut connection, made, raw.port, tls, deadline, hold).await {
-        Ok(facts) => Ok((connection, Some(facts))),
+        Ok((facts, took)) => {
+            let resumed = facts.resumption.is_resumed();
+            let phase =
+                if resumed { Phase::ResumedDataHandshake } else { Phase::FullDataHandshake };
+            latencies.record(phase, took);
+            Ok((connection, Some(facts)))
+        }
         Err(error) => Err(Refused { connection: Some(connection), error }),
     }
 }
@@ -80,6 +89,7 @@ async fn open_raw(
     origin: Origin,
     tls: Option<&DataTls>,
     deadline: Instant,
+    latencies: &Latencies,
 ) -> Result<Raw, TransferError> {
     match origin {
         Origin::Nothing => Err(TransferError::NotOpened),
@@ -91,8 +101,11 @@ async fn open_raw(
         Origin::Active { peer, local } => {
             // RFC 959 §5.2, MS-FTPS 1.9: port L-1, that is 20 or 989.
             let source = local.port().checked_sub(1).filter(|&port| port != 0);
+            let start = clock::now();
             let connected = timeout_at(deadline, connect(local, peer, source)).await.ok();
             let stream = connected.and_then(Result::ok).ok_or(TransferError::NotOpened)?;
+            let waited = clock::now().saturating_duration_since(start);
+            latencies.record(Phase::ActiveConnect, waited);
             Ok(Raw { stream, port: None, secured: None, refusal: None })
         }
     }
@@ -106,13 +119,13 @@ async fn protect(
     tls: &DataTls,
     deadline: Instant,
     hold: bool,
-) -> Result<HandshakeFacts, TransferError> {
+) -> Result<(HandshakeFacts, Duration), TransferError> {
     let (secured, judged) = match (secured, &refusal) {
         (Some(secured), _) => (secured, true),
         (None, Some(refusal)) => return Err(refusal.clone()),
         (None, None) => (Box::new(shake_hands(connection, tls, deadline).await?), false),
     };
-    let Secured { channel, facts, raw, out } = *secured;
+    let Secured { channel, facts, raw, out, took } = *secured;
     connection.protect(channel, raw, out);
     if !hold {
         connection.flush().await?;
@@ -129,7 +142,7 @@ async fn protect(
     if !judged && tls.judge(&facts) == Verdict::Refused {
         return Err(TransferError::NotResumed(facts.resumption.to_string()));
     }
-    Ok(facts)
+    Ok((facts, took))
 }
 
 /// A handshake without other candidates: the server has connected, or the port is closed.

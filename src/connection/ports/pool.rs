@@ -3,7 +3,7 @@
 //! who may connect to it is decided in `session`, PASV and EPSV in `protocol`.
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     collections::{BTreeMap, VecDeque},
     io,
     net::SocketAddr,
@@ -13,7 +13,10 @@ use std::{
 
 use super::shares::{ShareExceeded, Shares};
 use crate::{
-    limits::PASSIVE_PARKED_PER_SHARD_MAX, metrics::Counters, runtime::Listener, sys::host,
+    limits::PASSIVE_PARKED_PER_SHARD_MAX,
+    metrics::{Counters, Latencies},
+    runtime::Listener,
+    sys::host,
 };
 
 /// Connections in the backlog of a port: more than one, because a stranger's may come first.
@@ -80,7 +83,11 @@ impl PassivePorts {
     /// Owns `range`, as [`split`] gave it out; without one, each port is any of those the kernel
     /// gives out.
     #[must_use]
-    pub(crate) fn new(range: Option<RangeInclusive<u16>>, counters: Rc<Counters>) -> Self {
+    pub(crate) fn new(
+        range: Option<RangeInclusive<u16>>,
+        counters: Rc<Counters>,
+        latencies: Rc<Latencies>,
+    ) -> Self {
         let size = range.as_ref().map(ExactSizeIterator::len);
         let ephemeral = if range.is_none() { host::ephemeral_ports() } else { Vec::new() };
         Self(Rc::new(Ports {
@@ -88,7 +95,9 @@ impl PassivePorts {
             ephemeral,
             shares: Shares::new(size),
             parked: RefCell::default(),
+            held: Cell::new(0),
             counters,
+            latencies,
         }))
     }
 
@@ -101,7 +110,8 @@ impl PassivePorts {
         };
         let address = listener.local_addr()?;
         self.counters().passive_opened.increment();
-        Ok(BoundPort { address, listener, announced: 1, lasting, _lease: lease })
+        self.0.held.set(self.0.held.get() + 1);
+        Ok(BoundPort { address, listener, announced: 1, lasting, lease })
     }
 
     /// Closed ports that wait for their session's next transfer.
@@ -117,6 +127,25 @@ impl PassivePorts {
     pub(super) fn counters(&self) -> &Rc<Counters> {
         &self.0.counters
     }
+
+    pub(super) fn latencies(&self) -> &Rc<Latencies> {
+        &self.0.latencies
+    }
+
+    /// How many ports there are in each state: announced and waiting for a connection, parked for
+    /// the next transfer of a session, and of a configured range also those that rest and those
+    /// that are free. (Where the data connection of a transfer has come, its port is none of them,
+    /// or parked again.)
+    pub(crate) fn by_state(&self) -> Vec<(&'static str, u64)> {
+        let parked = self.0.parked.borrow().ports.len() as u64;
+        let mut states = vec![("waiting", self.0.held.get() - parked), ("parked", parked)];
+        if let Some(pool) = &self.0.pool {
+            let pool = pool.borrow();
+            states.push(("resting", pool.cooling.len() as u64));
+            states.push(("free", pool.free.len() as u64));
+        }
+        states
+    }
 }
 
 /// A socket bound to a port of this shard; it may listen or not. Dropping it frees the port at
@@ -129,13 +158,15 @@ pub(crate) struct BoundPort {
     pub(crate) announced: u32,
     /// The socket keeps its port when it stops listening; a port chosen by the kernel is lost then.
     pub(crate) lasting: bool,
-    _lease: Lease,
+    lease: Lease,
 }
 
 impl Drop for BoundPort {
     fn drop(&mut self) {
         // A task may hold the descriptor for another turn; the port is free from here on.
         self.listener.shut_down();
+        let held = &self.lease.ports.held;
+        held.set(held.get() - 1);
     }
 }
 
@@ -196,7 +227,10 @@ struct Ports {
     ephemeral: Vec<u16>,
     shares: Shares,
     parked: RefCell<ParkedPorts>,
+    /// Those that are bound, parked ones included.
+    held: Cell<u64>,
     counters: Rc<Counters>,
+    latencies: Rc<Latencies>,
 }
 
 /// The ports of a range that no listener holds. `free` ones are drawn at random. A released port
@@ -387,7 +421,7 @@ pub(crate) mod tests {
                 .skip(1)
                 .map(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).unwrap())
                 .collect();
-            let ports = PassivePorts::new(Some(range.clone()), Rc::default());
+            let ports = PassivePorts::new(Some(range.clone()), Rc::default(), Rc::default());
             for _ in 0..10 {
                 let passive = ports.open(HERE).unwrap();
                 assert_eq!(passive.address.port(), *range.start());

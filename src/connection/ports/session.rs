@@ -85,12 +85,14 @@ impl SessionPorts {
             Some(port) => port,
             None => self.0.ports.open(local)?,
         };
+        let announced = clock::now();
         Ok(PassiveListener {
             port,
             session: self.clone(),
             _held: held,
             allowed_peer: allowed_peer.to_canonical(),
-            guard_due: Some(clock::now() + UNGUARDED_MAX),
+            announced,
+            guard_due: Some(announced + UNGUARDED_MAX),
             guard: None,
         })
     }
@@ -158,6 +160,7 @@ pub(crate) struct PassiveListener {
     session: SessionPorts,
     _held: Option<Held>,
     allowed_peer: IpAddr,
+    announced: Instant,
     guard_due: Option<Instant>,
     guard: Option<Guard>,
 }
@@ -237,7 +240,9 @@ impl PassiveListener {
         AnnouncedPort {
             listener: self.port.listener.clone(),
             allowed_peer: self.allowed_peer,
+            since: self.announced,
             counters: self.session.0.ports.counters().clone(),
+            latencies: self.session.0.ports.latencies().clone(),
         }
     }
 }
@@ -316,7 +321,7 @@ mod tests {
     #[test]
     fn a_connection_comes_before_or_after_it_is_waited_for() {
         on_shard(|| async {
-            let session = SessionPorts::new(&PassivePorts::new(None, Rc::default()));
+            let session = SessionPorts::new(&PassivePorts::new(None, Rc::default(), Rc::default()));
             for guarded in [false, true] {
                 let mut early = session.listen(HERE, HERE.ip()).unwrap();
                 if guarded {
@@ -344,7 +349,7 @@ mod tests {
     #[test]
     fn strangers_are_closed_and_later_ones_refused() {
         on_shard(|| async {
-            let ports = PassivePorts::new(None, Rc::default());
+            let ports = PassivePorts::new(None, Rc::default(), Rc::default());
             let session = SessionPorts::new(&ports);
             let mapped = IpAddr::V6(Ipv4Addr::LOCALHOST.to_ipv6_mapped());
             for guarded in [false, true] {
@@ -379,7 +384,7 @@ mod tests {
     #[test]
     fn what_waits_behind_the_first_is_not_taken_for_the_next() {
         on_shard(|| async {
-            let session = SessionPorts::new(&PassivePorts::new(None, Rc::default()));
+            let session = SessionPorts::new(&PassivePorts::new(None, Rc::default(), Rc::default()));
             let passive = session.listen(HERE, HERE.ip()).unwrap();
             let address = passive.advertised(None);
             let first = TcpStream::connect(address).unwrap();
@@ -403,7 +408,7 @@ mod tests {
     #[test]
     fn a_parked_port_serves_its_session_again_and_not_for_ever() {
         on_shard(|| async {
-            let ports = PassivePorts::new(None, Rc::default());
+            let ports = PassivePorts::new(None, Rc::default(), Rc::default());
             let session = SessionPorts::new(&ports);
             let mut first = None;
             for round in 0..ANNOUNCED_MAX {
@@ -431,7 +436,7 @@ mod tests {
         on_shard(|| async {
             let range = free_range(1);
             let address = SocketAddr::new(HERE.ip(), *range.start());
-            let ports = PassivePorts::new(Some(range), Rc::default());
+            let ports = PassivePorts::new(Some(range), Rc::default(), Rc::default());
             for round in 0..20 {
                 let session = SessionPorts::new(&ports);
                 let mut passive = session.listen(HERE, HERE.ip()).unwrap();
@@ -468,7 +473,7 @@ mod tests {
     #[test]
     fn a_scarce_port_is_taken_from_the_session_it_is_parked_for() {
         on_shard(|| async {
-            let ports = PassivePorts::new(Some(free_range(2)), Rc::default());
+            let ports = PassivePorts::new(Some(free_range(2)), Rc::default(), Rc::default());
             let [idle, later, busy] = [(); 3].map(|()| SessionPorts::new(&ports));
             let (first, served) = serve(&idle, false).await;
             served.park();
@@ -488,7 +493,7 @@ mod tests {
     #[test]
     fn sessions_of_one_user_do_not_take_all_ports() {
         on_shard(|| async {
-            let ports = PassivePorts::new(Some(free_range(4)), Rc::default());
+            let ports = PassivePorts::new(Some(free_range(4)), Rc::default(), Rc::default());
             let listen = |user| {
                 let session = SessionPorts::new(&ports);
                 session.enter(Some(user));
@@ -513,7 +518,7 @@ mod tests {
     #[test]
     fn a_port_lost_to_another_process_is_replaced() {
         on_shard(|| async {
-            let session = SessionPorts::new(&PassivePorts::new(None, Rc::default()));
+            let session = SessionPorts::new(&PassivePorts::new(None, Rc::default(), Rc::default()));
             let (port, served) = serve(&session, false).await;
             served.park();
             let _thief = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).unwrap();

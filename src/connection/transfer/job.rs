@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use super::timing::Timing;
 use crate::connection::arrivals::handshake::DataTls;
 use crate::connection::context::Context;
 use crate::connection::data::connection::DataConnection;
@@ -47,6 +48,7 @@ pub(super) struct TransferTask<'a> {
     pub(super) job: &'a TransferJob,
     /// Octets of the file or listing so far.
     pub(super) moved: &'a Cell<u64>,
+    pub(super) timing: &'a Timing,
     pub(super) connection: DataConnection,
 }
 
@@ -54,6 +56,7 @@ impl TransferTask<'_> {
     /// Counts octets that have moved.
     pub(super) fn moved(&self, octets: usize) {
         self.moved.set(self.moved.get() + octets as u64);
+        self.timing.moved();
     }
 
     /// Sends octets of the transfer.

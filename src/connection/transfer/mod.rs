@@ -9,4 +9,5 @@ mod path;
 mod report;
 pub(crate) mod storage;
 pub(crate) mod task;
+mod timing;
 mod upload;

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use super::job::{TransferJob, TransferTask};
 use super::path::{self, Circumstances, Content, TransferPath};
 use super::report::{TransferReport, count, log, log_refusal, warn_of_truncation};
+use super::timing::Timing;
 use super::{audit, download, storage};
 use crate::clock;
 use crate::connection::data::connection::DataConnection;
@@ -25,6 +26,7 @@ pub(crate) struct TransferHandle {
     abort: Flag,
     over: Flag,
     moved: Rc<Cell<u64>>,
+    timing: Rc<Timing>,
     start: MailboxSender<Go>,
 }
 
@@ -38,13 +40,15 @@ impl TransferHandle {
     /// Opens storage and reports [`Input::TransferOpened`]. `moved` is counted up as octets move.
     pub(crate) fn start(job: TransferJob, moved: Rc<Cell<u64>>) -> Self {
         let (sender, receiver) = mailbox(1);
-        let handle = Self { abort: Flag::new(), over: Flag::new(), moved, start: sender };
+        let timing = Rc::new(Timing::new(job.context.latencies.clone(), &job.request));
+        let (abort, over) = (Flag::new(), Flag::new());
+        let handle = Self { abort, over, moved, timing: timing.clone(), start: sender };
         let interrupts = Interrupts {
             abort: handle.abort.clone(),
             cut: job.context.cut.clone(),
             stall: job.policy.stall_timeout,
         };
-        let (moved, over) = (handle.moved.clone(), handle.over.clone());
+        let (moved, over) = ((handle.moved.clone(), timing), handle.over.clone());
         let tasks = job.context.tasks.clone();
         tasks.spawn(run(job, receiver, interrupts, moved, over));
         handle
@@ -57,6 +61,11 @@ impl TransferHandle {
 
     pub(crate) fn abort(&self) {
         self.abort.set();
+    }
+
+    /// When its parts began and ended.
+    pub(crate) fn timing(&self) -> &Timing {
+        &self.timing
     }
 
     pub(crate) fn moved(&self) -> u64 {
@@ -75,7 +84,7 @@ async fn run(
     job: TransferJob,
     mut start: Mailbox<Go>,
     interrupts: Interrupts,
-    moved: Rc<Cell<u64>>,
+    (moved, timing): (Rc<Cell<u64>>, Rc<Timing>),
     over: Flag,
 ) {
     let policy = &job.policy;
@@ -120,7 +129,8 @@ async fn run(
     let started = clock::now();
     let mut report = TransferReport::default();
     let (result, connection) =
-        transfer_octets(&job, &moved, transfer, go, interrupts, &mut report).await;
+        transfer_octets(&job, (&moved, &timing), transfer, go, interrupts, &mut report).await;
+    timing.moved_all();
     log(&job, started, moved.get(), &report, &result);
     tell_of_failure(&job, &result);
     count(&job, moved.get(), report.path, &result);
@@ -161,7 +171,7 @@ type Ended = (Result<(), TransferError>, Option<DataConnection>);
 
 async fn transfer_octets(
     job: &TransferJob,
-    moved: &Cell<u64>,
+    (moved, timing): (&Cell<u64>, &Timing),
     transfer: Transfer,
     go: Go,
     interrupts: Interrupts,
@@ -173,19 +183,21 @@ async fn transfer_octets(
     let hold_tickets = whole || !matches!(transfer, Transfer::Read(_));
     let deadline = clock::now() + job.policy.data_timeout;
     let tls = (go.level == ProtectionLevel::Private).then_some(&job.tls);
+    let latencies = &job.context.latencies;
     let (mut connection, facts) =
-        match open::open(go.origin, tls, deadline, interrupts, hold_tickets).await {
+        match open::open(go.origin, tls, deadline, interrupts, hold_tickets, latencies).await {
             Ok(opened) => opened,
             Err(Refused { connection, error }) => {
                 give_up(job, transfer).await;
                 return (Err(error), connection);
             }
         };
+    timing.opened();
     report.facts = facts;
     if !job.is_upload() {
         connection.sends();
     }
-    let mut task = TransferTask { job, moved, connection };
+    let mut task = TransferTask { job, moved, timing, connection };
     let path = choose_path(&mut task, &transfer, whole);
     report.path = Some(path);
     let result = match transfer {

@@ -44,7 +44,12 @@ pub(crate) struct Core {
     last_input: Cell<Option<Instant>>,
     turns: Cell<u64>,
     polls: Cell<u64>,
+    /// Who is told of each turn.
+    watcher: RefCell<Option<Watcher>>,
 }
+
+/// Is told when tasks had run, and for how long, at the end of each turn in which some did.
+pub(crate) type Watcher = Rc<dyn Fn(Instant, Duration)>;
 
 /// What an executor has done since its beginning, and has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -91,6 +96,7 @@ impl Core {
             last_input: Cell::new(None),
             turns: Cell::new(0),
             polls: Cell::new(0),
+            watcher: RefCell::new(None),
         })
     }
 
@@ -130,6 +136,12 @@ impl Core {
     /// A peer waits for an answer: turns are short for a while.
     pub(crate) fn note_input(&self) {
         self.last_input.set(Some(self.now()));
+    }
+
+    /// Tells `watcher` of each turn from here on.
+    pub(crate) fn watch_turns(&self, watcher: Watcher) {
+        let before = self.watcher.replace(Some(watcher));
+        drop(before);
     }
 
     pub(crate) fn counters(&self) -> Counters {
@@ -246,6 +258,10 @@ impl Core {
             if now.saturating_duration_since(start) >= budget {
                 break;
             }
+        }
+        if now > start {
+            let watcher = self.watcher.borrow().clone();
+            watcher.iter().for_each(|told| told(now, now.saturating_duration_since(start)));
         }
     }
 

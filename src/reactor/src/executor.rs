@@ -301,6 +301,16 @@ pub async fn yield_now() {
     .await;
 }
 
+/// From here on tells `watcher`, at the end of each turn in which tasks ran, when that was and for
+/// how long they did. It is called on the executor's thread and costs each turn its time.
+///
+/// # Panics
+///
+/// Outside of an executor.
+pub fn watch_turns(watcher: impl Fn(Instant, Duration) + 'static) {
+    Core::current().watch_turns(Rc::new(watcher));
+}
+
 /// What the running executor has done and has.
 ///
 /// # Panics

@@ -106,7 +106,7 @@ pub use budget::TurnBudget;
 pub use core::Counters;
 pub use executor::{
     Builder, END_PATIENCE, Executor, Queue, counters, note_input, now, set_group, spawn,
-    turn_is_over, yield_now,
+    turn_is_over, watch_turns, yield_now,
 };
 pub use listener::{Accept, Accepting, Listener};
 pub use operation::{Descriptor, RingCounters};

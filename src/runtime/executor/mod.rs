@@ -8,6 +8,7 @@
 //!   between their steps.
 //! - [`give_way`], [`yield_if_needed`]: others run and input is looked for, now or when it is time.
 //! - [`work_for`]: users take turns, however many tasks each of them has; glommio knows only tasks.
+//! - [`watch_turns`]: how long each turn took; glommio does not tell.
 //! - [`sleep_until`]: never early.
 //! - [`Watched`]: a socket; reads and sends that wait for it, one task a direction.
 //! - [`Descriptor`]: any number of tasks wait until it is readable.
@@ -23,8 +24,8 @@ mod glommio;
 #[cfg(feature = "glommio")]
 pub(super) use self::glommio::{
     Bell, Descriptor, File, LOCKED_MEMORY, Listening, Octets, Pacer, Queue, Read, Ringer, Task,
-    Thread, Watched, bell, check, end_turn, give_way, sleep_until, spawn, start, work_for,
-    yield_if_needed,
+    Thread, Watched, bell, check, end_turn, give_way, sleep_until, spawn, start, watch_turns,
+    work_for, yield_if_needed,
 };
 
 #[cfg(not(feature = "glommio"))]
@@ -32,6 +33,6 @@ mod reactor;
 #[cfg(not(feature = "glommio"))]
 pub(super) use self::reactor::{
     Bell, Descriptor, File, LOCKED_MEMORY, Listening, Octets, Pacer, Queue, Read, Ringer, Task,
-    Thread, Watched, bell, check, end_turn, give_way, sleep_until, spawn, start, work_for,
-    yield_if_needed,
+    Thread, Watched, bell, check, end_turn, give_way, sleep_until, spawn, start, watch_turns,
+    work_for, yield_if_needed,
 };

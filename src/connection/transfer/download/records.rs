@@ -102,6 +102,7 @@ impl TransferTask<'_> {
                 };
             }
             self.moved.set(self.moved.get() + batch.content as u64);
+            self.timing.moved();
             drop(batch);
             connection.check()?;
             // One batch a turn: tasks that became ready meanwhile go first.

@@ -82,7 +82,7 @@ impl TransferTask<'_> {
 
     /// Receives everything, and says what storage has not got yet.
     async fn receive_all(&mut self, writer: &mut WriteBehind) -> (Result<(), TransferError>, Rest) {
-        let Self { job, moved, connection } = self;
+        let Self { job, moved, timing, connection } = self;
         let context = &job.context;
         let ascii = matches!(job.request, TransferRequest::Store { ascii: true, .. });
         let mut conversion = ascii.then(Conversion::default);
@@ -121,12 +121,14 @@ impl TransferTask<'_> {
                         context.counters.uploads_waited_by_block.increment();
                     }
                     moved.set(moved.get() + count as u64);
+                    timing.moved();
                 }
                 Ok(Received::End) => break Ok(()),
                 Err(error) => break Err(error),
             }
             give_way().await;
         };
+        timing.moved_all();
         // Storage may be waited for below; other uploads must not wait for that too.
         intake.turn.pause();
         lent.take_back(connection);

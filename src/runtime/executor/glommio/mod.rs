@@ -29,7 +29,7 @@ pub(in crate::runtime) use pacer::Pacer;
 pub(in crate::runtime) use socket::{Descriptor, Watched};
 pub(in crate::runtime) use socket_bell::{Ringer, bell};
 pub(in crate::runtime) use task::{
-    Queue, Task, end_turn, give_way, sleep_until, spawn, work_for, yield_if_needed,
+    Queue, Task, end_turn, give_way, sleep_until, spawn, watch_turns, work_for, yield_if_needed,
 };
 pub(in crate::runtime) use thread::{LOCKED_MEMORY, Thread, check, start};
 

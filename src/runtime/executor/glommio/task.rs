@@ -127,3 +127,10 @@ pub(in crate::runtime) async fn give_way() {
 pub(in crate::runtime) async fn sleep_until(deadline: Instant) {
     ::glommio::timer::Timer::new(deadline.saturating_duration_since(clock::now())).await;
 }
+
+/// As [`crate::runtime::watch_turns`]: glommio has no place from which its turns are seen.
+pub(in crate::runtime) fn watch_turns(
+    _watcher: impl Fn(std::time::Instant, std::time::Duration) + 'static,
+) -> bool {
+    false
+}

@@ -9,7 +9,7 @@ use std::cell::Cell;
 use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use ringftpd_reactor as reactor;
 
@@ -91,6 +91,12 @@ pub(in crate::runtime) async fn yield_if_needed() {
 /// Lets every other ready task run. Input is looked for when the turn is over.
 pub(in crate::runtime) async fn give_way() {
     reactor::yield_now().await;
+}
+
+/// As [`crate::runtime::watch_turns`].
+pub(in crate::runtime) fn watch_turns(watcher: impl Fn(Instant, Duration) + 'static) -> bool {
+    reactor::watch_turns(watcher);
+    true
 }
 
 /// The reactor charges each step to its queue, so there is nothing to end.
