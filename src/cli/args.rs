@@ -53,6 +53,8 @@ Examples:
   See who is on the running server, and end all sessions from a network:
       ringftpd ctl sessions
       ringftpd ctl kick --address 192.0.2.0/24
+  Have a new version of the program take over from the running one:
+      ringftpd ctl upgrade
   Add a user to the configuration; the password is asked for:
       ringftpd user add --config /etc/ringftpd/ringftpd.toml bob --home /srv/bob
 
@@ -158,6 +160,27 @@ pub(super) enum CtlCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Have another process take its place: the program that is at its path now, started as it was
+    ///
+    /// The new process takes over what is listened on and is ready before the old one stops
+    /// accepting: no connection is refused, and none is lost. The old one ends with its sessions,
+    /// within limits.shutdown_timeout. If the new one does not become ready, nothing has changed.
+    /// Run by root, it reads the files with root's rights and hands them over.
+    ///
+    /// Exit status: 0 when the new process serves, else 1: the old one does.
+    Upgrade {
+        /// How long the new process may take until it is ready
+        #[arg(
+            long,
+            value_name = "SECONDS",
+            default_value_t = 60,
+            value_parser = clap::value_parser!(u32).range(1..=3600)
+        )]
+        timeout: u32,
+        /// Print the server's answer as JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Print what runs: version, whether it is ready, uptime, shards, sessions, transfers
     Status {
         /// Print it as JSON
@@ -240,6 +263,12 @@ pub(super) struct ServeArguments {
     /// Default: RINGFTPD_STATE_DIR, else $XDG_STATE_HOME/ringftpd, else ~/.local/state/ringftpd.
     #[arg(long, value_name = "DIR")]
     pub(super) state_dir: Option<PathBuf>,
+
+    /// Take over from the running server whose control socket is at PATH (of the configuration's
+    /// control.socket where no PATH is given): it accepts until this one is ready, and then ends
+    /// with its sessions. `ringftpd ctl upgrade` is easier. `-` is standard input, for that command
+    #[arg(long, value_name = "PATH", require_equals = true)]
+    pub(super) take_over: Option<Option<PathBuf>>,
 
     /// Form of the log on standard error: text or json [default: text]
     #[arg(long, value_name = "FORMAT", value_parser = parse_word::<LogFormat>)]

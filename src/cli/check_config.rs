@@ -20,7 +20,7 @@ use crate::sys::privileges::Identity;
 use crate::tls::TlsProfile;
 
 pub(super) fn run(arguments: &ServeArguments) -> ExitCode {
-    let config = match load(arguments) {
+    let config = match load(arguments, &crate::config::Files::default()) {
         Ok((config, _)) => config,
         Err(message) => return fail(message),
     };

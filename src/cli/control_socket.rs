@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::env;
 use std::io::{self, Write};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt, chown};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -17,6 +18,8 @@ use rustix::process::{geteuid, umask};
 use serde_json::{Value, json};
 
 use super::control_client::{Client, refusal};
+use super::gate::Gate;
+use super::hand_over::{Estate, READY_TIME_MAX, Taken};
 use super::readiness::{Readiness, Stage};
 use super::reload::{Reloaded, Request};
 use super::wake::Wake;
@@ -58,11 +61,15 @@ const KNOWN: &[&str] = &[
     "reopen",
     "sessions",
     "status",
+    "take-over",
+    "upgrade",
 ];
 
 /// The bound socket. Nobody is served before [`ControlSocket::start`].
 pub(super) struct ControlSocket {
     listener: UnixListener,
+    /// Absolute.
+    path: PathBuf,
 }
 
 /// What requests are about.
@@ -71,6 +78,7 @@ pub(super) struct Subject {
     pub(super) reloads: mpsc::Sender<Request>,
     pub(super) wakes: mpsc::Sender<Wake>,
     pub(super) readiness: Readiness,
+    pub(super) estate: Estate,
     /// The files that a reload reads, as far as the command line says it.
     pub(super) config: Option<PathBuf>,
     pub(super) certificate: Option<(PathBuf, PathBuf)>,
@@ -104,23 +112,53 @@ impl ControlSocket {
             if let Some((uid, gid)) = user.map(|user| (user.uid, user.gid)) {
                 chown(path, Some(uid), Some(gid))?;
             }
-            Ok(Self { listener })
+            Ok(Self { listener, path: std::path::absolute(path)? })
         };
         bind().map_err(|error| format!("control.socket {}: {error}", path.display()))
     }
 
-    /// Serves for as long as the process lives.
+    /// Takes over the socket that another server has bound at `path`, for `user` as
+    /// [`ControlSocket::bind`] does.
+    ///
+    /// # Errors
+    ///
+    /// A sentence that names the path.
+    pub(super) fn adopt(
+        socket: OwnedFd,
+        path: &Path,
+        user: Option<&Identity>,
+    ) -> Result<Self, String> {
+        let adopt = || -> io::Result<Self> {
+            if let Some((uid, gid)) = user.map(|user| (user.uid, user.gid)) {
+                chown(path, Some(uid), Some(gid))?;
+            }
+            Ok(Self { listener: socket.into(), path: std::path::absolute(path)? })
+        };
+        adopt().map_err(|error| format!("control.socket {}: {error}", path.display()))
+    }
+
+    /// Another descriptor of the socket, and its path.
+    ///
+    /// # Errors
+    ///
+    /// Those of fcntl(2).
+    pub(super) fn duplicate(&self) -> io::Result<(PathBuf, OwnedFd)> {
+        Ok((self.path.clone(), self.listener.try_clone()?.into()))
+    }
+
+    /// Serves until `gate` is closed.
     ///
     /// # Errors
     ///
     /// No thread can be started.
-    pub(super) fn start(self, subject: Subject) -> Result<(), String> {
+    pub(super) fn start(self, subject: Subject, gate: Gate) -> Result<(), String> {
+        self.listener.set_nonblocking(true).map_err(|error| error.to_string())?;
         let subject = Arc::new(subject);
         // Each client that is served holds one.
         let places = Arc::new(());
         let serve = move || {
-            for stream in self.listener.incoming() {
-                match stream {
+            while gate.wait(&self.listener) {
+                match self.listener.accept().map(|(stream, _)| stream) {
                     Ok(stream) if Arc::strong_count(&places) > CLIENTS_MAX => refuse(&stream),
                     Ok(stream) => {
                         let (subject, place) = (subject.clone(), places.clone());
@@ -133,6 +171,7 @@ impl ControlSocket {
                             tracing::warn!(error, "control socket: a client was not served");
                         }
                     }
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                     Err(error) => {
                         tracing::warn!(%error, "control socket: accepting pauses");
                         thread::park_timeout(ACCEPT_PAUSE);
@@ -160,6 +199,20 @@ impl Subject {
         let answer = match client.request()? {
             Ok(request) if request["command"] == "sessions" => {
                 return control_sessions::list(&mut client, &self.shards);
+            }
+            Ok(request) if request["command"] == "upgrade" => {
+                let patience = request["patience_seconds"].as_u64().map(Duration::from_secs);
+                let patience = patience.unwrap_or(READY_TIME_MAX);
+                let done = self.estate.upgrade(&request["files"], patience);
+                client.forgive();
+                // This process does not end before.
+                return client.send(&format!("{}\n", upgraded(&done)));
+            }
+            Ok(request) if request["command"] == "take-over" => {
+                match self.estate.hand_over(stream) {
+                    Ok(_) => return Ok(()),
+                    Err(error) => refusal(error),
+                }
             }
             Ok(request) => self.answer(&request),
             Err(error) => refusal(error),
@@ -279,6 +332,16 @@ impl Subject {
     }
 }
 
+fn upgraded(done: &Result<Taken, String>) -> Value {
+    match done {
+        Ok(taken) => json!({
+            "ok": true, "pid": taken.pid, "version": taken.version,
+            "pid_before": std::process::id(),
+        }),
+        Err(error) => refusal(error.clone()),
+    }
+}
+
 fn problem_value(problem: &Problem) -> Value {
     let Problem { file, line, key, message } = problem;
     json!({ "file": file, "line": line, "key": key, "cause": message })
@@ -296,7 +359,8 @@ pub(super) fn problem_of(value: &Value) -> Problem {
     }
 }
 
-fn files_of(request: &Value) -> BTreeMap<PathBuf, FileText> {
+/// Files as a request has them.
+pub(super) fn files_of(request: &Value) -> BTreeMap<PathBuf, FileText> {
     let file = |(path, file): (&String, &Value)| {
         let mode = u32::try_from(file["mode"].as_u64()?).ok()?;
         let octets = file["text"].as_str()?.as_bytes().to_vec();

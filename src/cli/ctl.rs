@@ -32,6 +32,7 @@ pub(super) fn run(arguments: &CtlArguments) -> ExitCode {
         CtlCommand::LogLevel { filter, json } => log_level(&socket, filter, *json),
         CtlCommand::Drain { json } => drain(&socket, *json),
         CtlCommand::Status { json } => status(&socket, *json),
+        CtlCommand::Upgrade { timeout, json } => upgrade(&socket, *timeout, *json),
     };
     done.unwrap_or_else(|error| {
         fail(format_args!(
@@ -42,9 +43,13 @@ pub(super) fn run(arguments: &CtlArguments) -> ExitCode {
 }
 
 fn ask(socket: &Path, request: &Value) -> io::Result<Value> {
+    ask_within(socket, request, PATIENCE)
+}
+
+fn ask_within(socket: &Path, request: &Value, patience: Duration) -> io::Result<Value> {
     let mut answer =
         Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the server does not answer"));
-    ask_lines(socket, request, |line| {
+    ask_lines(socket, request, patience, |line| {
         answer = serde_json::from_str(line).map_err(io::Error::other);
         false
     })?;
@@ -52,9 +57,14 @@ fn ask(socket: &Path, request: &Value) -> io::Result<Value> {
 }
 
 /// Gives each line of the answer to `take`, for as long as that wants more.
-fn ask_lines(socket: &Path, request: &Value, mut take: impl FnMut(&str) -> bool) -> io::Result<()> {
+fn ask_lines(
+    socket: &Path,
+    request: &Value,
+    patience: Duration,
+    mut take: impl FnMut(&str) -> bool,
+) -> io::Result<()> {
     let mut stream = UnixStream::connect(socket)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_read_timeout(Some(patience))?;
     // A server that has no ear for it may say why before it has read it.
     let sent = stream.write_all(format!("{request}\n").as_bytes());
     let mut lines = BufReader::new(&stream).lines();
@@ -148,7 +158,7 @@ fn sessions(socket: &Path, as_json: bool) -> io::Result<ExitCode> {
     let mut last = Value::Null;
     let mut malformed = None;
     let mut begun = false;
-    ask_lines(socket, &json!({ "command": "sessions" }), |line| {
+    ask_lines(socket, &json!({ "command": "sessions" }), PATIENCE, |line| {
         match serde_json::from_str::<Value>(line) {
             Ok(value) => last = value,
             Err(error) => malformed = Some(error),
@@ -260,6 +270,21 @@ fn files_to_hand_over(socket: &Path) -> io::Result<Map<String, Value>> {
             Some((path.to_str()?.to_owned(), json!({ "text": text, "mode": file.mode })))
         })
         .collect())
+}
+
+fn upgrade(socket: &Path, seconds: u32, as_json: bool) -> io::Result<ExitCode> {
+    let files = if geteuid().is_root() { files_to_hand_over(socket)? } else { Map::new() };
+    let request = json!({ "command": "upgrade", "files": files, "patience_seconds": seconds });
+    // Beside the start there are steps that have bounds of their own.
+    let patience = Duration::from_secs(seconds.into()) + PATIENCE;
+    let answer = ask_within(socket, &request, patience)?;
+    Ok(tell(&answer, as_json, |answer| {
+        let version = harmless(answer["version"].as_str().unwrap_or_default());
+        print(format_args!(
+            "pid {} (version {version}) serves; pid {} ends with its sessions",
+            answer["pid"], answer["pid_before"]
+        ));
+    }))
 }
 
 fn reopen(socket: &Path, as_json: bool) -> io::Result<ExitCode> {

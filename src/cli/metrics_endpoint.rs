@@ -6,11 +6,13 @@
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use super::gate::Gate;
 use super::metrics_page::{Format, Page};
 use super::readiness::{Readiness, Stage};
 use super::reload::Results;
@@ -38,12 +40,31 @@ impl Endpoint {
         bound.map_err(|error| ListenError::new(address, &error))
     }
 
+    /// Takes over a socket that another server has listened on.
+    ///
+    /// # Errors
+    ///
+    /// Those of getsockname(2).
+    pub(super) fn adopt(socket: OwnedFd) -> io::Result<Self> {
+        let listener = TcpListener::from(socket);
+        Ok(Self { address: listener.local_addr()?, listener })
+    }
+
+    /// Another descriptor of the socket.
+    ///
+    /// # Errors
+    ///
+    /// Those of fcntl(2).
+    pub(super) fn duplicate(&self) -> io::Result<OwnedFd> {
+        Ok(self.listener.try_clone()?.into())
+    }
+
     /// Where it really listens; never port 0.
     pub(super) fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Serves for as long as the process lives; `lines_dropped` tells how many lines the log lost,
+    /// Serves until `gate` is closed; `lines_dropped` tells how many lines the log lost,
     /// `reloads` how reloads ended, `readiness` how far the server has come.
     ///
     /// # Errors
@@ -55,9 +76,11 @@ impl Endpoint {
         lines_dropped: impl Fn() -> usize + Send + Sync + 'static,
         reloads: Arc<Results>,
         readiness: Readiness,
+        gate: Gate,
     ) -> Result<(), String> {
         let source = Arc::new(Source { shards, lines_dropped, reloads, readiness });
-        start_thread("metrics", move || accept(&self.listener, &source))
+        self.listener.set_nonblocking(true).map_err(|error| error.to_string())?;
+        start_thread("metrics", move || accept(&self.listener, &gate, &source))
     }
 }
 
@@ -81,12 +104,12 @@ struct Source<F> {
     readiness: Readiness,
 }
 
-fn accept<F>(listener: &TcpListener, source: &Arc<Source<F>>)
+fn accept<F>(listener: &TcpListener, gate: &Gate, source: &Arc<Source<F>>)
 where
     F: Fn() -> usize + Send + Sync + 'static,
 {
     let mut scrapes = VecDeque::with_capacity(SCRAPES_MAX);
-    loop {
+    while gate.wait(listener) {
         match listener.accept() {
             Ok((stream, _)) => {
                 scrapes.retain(|scrape: &Scrape| !scrape.thread.is_finished());
@@ -96,6 +119,7 @@ where
                 // Without a thread the connection is closed unanswered.
                 scrapes.extend(Scrape::start(stream, source));
             }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) => {
                 tracing::warn!(%error, "metrics: accepting pauses");
                 thread::park_timeout(ACCEPT_PAUSE);

@@ -3,24 +3,30 @@
 
 mod args;
 mod banner;
+mod binding;
 mod certificates;
 mod check_config;
 mod control_client;
 mod control_sessions;
 mod control_socket;
 mod ctl;
+mod gate;
+mod hand_over;
 mod log_line;
 mod log_writer;
 pub mod logging;
 mod metrics_endpoint;
 mod metrics_families;
 mod metrics_page;
+mod partner;
 mod readiness;
 mod reload;
 mod serve;
 mod service_manager;
 mod shards;
 mod signals;
+mod sockets;
+mod take_over;
 mod tls_setup;
 mod user;
 mod wake;
@@ -41,6 +47,7 @@ use crate::protocol::timestamp::format_utc;
 pub use args::Arguments;
 use args::{Command, ServeArguments};
 use reload::Origin;
+use take_over::Inheritance;
 
 /// Parses the command line and does what it says. Prints help, version and usage errors itself.
 #[must_use]
@@ -93,21 +100,45 @@ fn serve(arguments: &ServeArguments) -> ExitCode {
         Ok(signals) => signals,
         Err(message) => return fail(message),
     };
-    match load(arguments) {
+    let mut inheritance = match inheritance(arguments) {
+        Ok(inheritance) => inheritance,
+        Err(message) => return fail(message),
+    };
+    match load(arguments, &inheritance.files) {
         Ok((config, mut origin)) => {
             report_warnings(config.warnings.iter());
             origin.keep_password(&config);
-            serve::run(config, origin, signals)
+            serve::run(config, origin, signals, inheritance)
         }
-        Err(message) => fail(message),
+        Err(message) => {
+            inheritance.failed(&message);
+            fail(message)
+        }
     }
 }
 
+/// What the server has from another one, if the arguments say that it takes over.
+fn inheritance(arguments: &ServeArguments) -> Result<Inheritance, String> {
+    match &arguments.take_over {
+        None => return Ok(Inheritance::default()),
+        Some(Some(path)) => return Inheritance::of_server(path),
+        Some(None) => {}
+    }
+    let (config, _) = load(arguments, &Files::default())?;
+    let path = match config.settings.control.socket.as_deref() {
+        Some("off") => return Err("--take-over: control.socket is \"off\"".to_owned()),
+        Some(path) => Some(path.into()),
+        None => control_socket::default_path(),
+    };
+    let path = path.ok_or("--take-over: no place is known where the control socket could be")?;
+    Inheritance::of_server(&path)
+}
+
 /// The configuration that the arguments ask for, and what to read it from again.
-fn load(arguments: &ServeArguments) -> Result<(Config, Origin), String> {
+fn load(arguments: &ServeArguments, files: &Files) -> Result<(Config, Origin), String> {
     let overrides = arguments.overrides()?;
     let origin = Origin { path: arguments.config.clone(), overrides };
-    let config = origin.load(&Files::default());
+    let config = origin.load(files);
     let config = config.map_err(|problems| ConfigError(problems).to_string())?;
     Ok((config, origin))
 }

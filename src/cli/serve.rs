@@ -2,42 +2,56 @@
 //! The order matters and is written down in [`run`].
 
 use std::collections::BTreeSet;
-use std::net::{Ipv6Addr, SocketAddr};
+use std::io;
 use std::os::fd::RawFd;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::binding::bind;
 use super::control_socket::{self, ControlSocket, Subject};
+use super::gate::Gate;
+use super::hand_over::Estate;
 use super::metrics_endpoint::Endpoint;
-use super::readiness::Readiness;
+use super::readiness::{Readiness, Stage};
 use super::reload::{self, Origin, Reloader, Request, Results, Running};
 use super::service_manager::ServiceManager;
 use super::signals::{self, Caught, Meaning};
+use super::sockets::Sockets;
+use super::take_over::Inheritance;
 use super::tls_setup::{TlsTexts, said};
-use super::wake::{EndTimes, Wake};
+use super::wake::{EndTimes, Successor, Wake};
 use super::{banner, check_config, fail, logging, shards, start_thread, tls_setup};
 use crate::clock;
-use crate::config::{Config, Files, ListenAddress, Settings, Steering, directory_rules};
+use crate::config::{Config, Settings, directory_rules};
 use crate::connection::{OpenedHome, split};
 use crate::events;
 use crate::limits::HOMES_PER_SHARD_MAX;
 use crate::metrics;
 use crate::runtime::remote::{self, RemoteSender};
 use crate::runtime::{LOCKED_MEMORY, ShardThread, check_executor, spawn_shard};
-use crate::shard::{
-    BoundListener, END_GRACE, ListenError, ListenerKind, Message, Report, Shard, SteerBy, bind_all,
-    share,
-};
+use crate::shard::{BoundListener, END_GRACE, Message, Report, Shard, share};
 use crate::sys::{cpu, host, ktls, privileges};
 use crate::tls::{SelfSigned, ServerTls};
 use crate::vfs::{Home, RootError};
 
 /// Runs until SIGTERM or SIGINT.
-pub(super) fn run(config: Config, origin: Origin, signals: Caught) -> ExitCode {
-    match start(config, origin, signals).and_then(Server::wait) {
+pub(super) fn run(
+    config: Config,
+    origin: Origin,
+    signals: Caught,
+    mut inheritance: Inheritance,
+) -> ExitCode {
+    let started = start(config, origin, signals, &mut inheritance);
+    if let Err(message) = &started {
+        inheritance.failed(message);
+    }
+    // What nobody has taken.
+    drop(inheritance);
+    match started.and_then(Server::wait) {
         Ok(code) => code,
         Err(message) => fail(message),
     }
@@ -51,6 +65,8 @@ struct Server {
     reloads: mpsc::Sender<Request>,
     manager: ServiceManager,
     readiness: Readiness,
+    /// Of the threads that accept.
+    gate: Gate,
     _log: logging::LogGuard,
 }
 
@@ -61,19 +77,18 @@ type RunningShard = (RemoteSender<Message>, ShardThread<Report>);
 enum Ending {
     Signal(i32),
     Asked,
+    TakenOver(Successor),
     ShardEnded(usize),
-}
-
-/// Sockets of both kinds, one list a shard.
-struct Listeners {
-    per_shard: Vec<Vec<BoundListener>>,
-    implicit: Vec<SocketAddr>,
-    explicit: Vec<SocketAddr>,
 }
 
 /// Everything that needs root comes first, then root is given up, then threads are started: a
 /// thread started earlier would keep root's rights.
-fn start(config: Config, origin: Origin, signals: Caught) -> Result<Server, String> {
+fn start(
+    config: Config,
+    origin: Origin,
+    signals: Caught,
+    inheritance: &mut Inheritance,
+) -> Result<Server, String> {
     let settings = &config.settings;
     let mut cpus = wanted_cpus(settings)?;
     let room = host::check(cpus.len(), settings.process.user.is_some(), LOCKED_MEMORY);
@@ -81,13 +96,13 @@ fn start(config: Config, origin: Origin, signals: Caught) -> Result<Server, Stri
     check_executor()?;
     cpus.truncate(room.shards);
     let files = host::raise_open_files().map_err(|error| error.to_string())?;
-    let (running, tls) = prepare_tls(config, cpus.len())?;
+    let (running, tls) = prepare_tls(config, cpus.len(), inheritance)?;
     let (config, settings) = (&running.config, &running.config.settings);
     let certificates = running.texts.served().map_err(|refused| said(config, refused))?;
-    let listeners = bind(settings, &cpus)?;
-    let endpoint = settings.metrics.listen.map(Endpoint::bind).transpose();
-    let endpoint = endpoint.map_err(|error| format!("metrics.listen: {error}"))?;
-    let (control, no_control) = bind_control(settings, origin.path.is_some())?;
+    let mut listeners = bind(settings, &cpus, &mut inheritance.sockets)?;
+    let endpoint = bind_metrics(settings, &mut inheritance.sockets)?;
+    let (control, no_control) =
+        bind_control(settings, origin.path.is_some(), &mut inheritance.sockets)?;
     // As root: then the kernel may load its module.
     let kernel_tls = tls_setup::kernel_tls(&settings.tls);
     become_user(settings)?;
@@ -124,17 +139,35 @@ fn start(config: Config, origin: Origin, signals: Caught) -> Result<Server, Stri
     let own = tls.into_iter().zip(homes);
     let (results, readiness) = (Arc::<Results>::default(), Readiness::default());
     let means = Means::new(kernel_tls.and_then(tell_kernel_tls), reserved);
-    let shards = start_shards(config, &cpus, listeners, own, means, &sender)?;
+    let sockets = inheritance.accepted_at_once(&mut listeners);
+    let shards = start_shards(config, &cpus, sockets, own, means, &sender)?;
     let inboxes: Vec<_> = shards.iter().map(|(inbox, _)| inbox.clone()).collect();
-    if let Some(endpoint) = endpoint {
-        endpoint.start(inboxes.clone(), log.lines_lost(), results.clone(), readiness.clone())?;
-    }
+    inheritance.enter(listeners, settings, &cpus, &inboxes)?;
+    let gate = Gate::new().map_err(|error| error.to_string())?;
     let reloader =
         Reloader { origin, running, shards: inboxes, wakes: sender, results, log: log_control };
-    let (reloads, manager) = start_control(reloader, control, &readiness)?;
+    let doors = Doors { control, endpoint, gate: gate.clone(), readiness: readiness.clone() };
+    let (reloads, manager) = start_control(reloader, doors, log.lines_lost())?;
     readiness.ready();
     super::print(text);
-    Ok(Server { shards, wakes, times, reloads, manager, readiness, _log: log })
+    Ok(Server { shards, wakes, times, reloads, manager, readiness, gate, _log: log })
+}
+
+/// What is accepted on beside the shards.
+struct Doors {
+    control: Option<ControlSocket>,
+    endpoint: Option<Endpoint>,
+    gate: Gate,
+    readiness: Readiness,
+}
+
+fn bind_metrics(settings: &Settings, held: &mut Sockets) -> Result<Option<Endpoint>, String> {
+    let Some(wanted) = settings.metrics.listen else { return Ok(None) };
+    let bound = match held.take_metrics(wanted) {
+        Some(socket) => Endpoint::adopt(socket).map_err(|error| error.to_string()),
+        None => Endpoint::bind(wanted).map_err(|error| error.to_string()),
+    };
+    bound.map(Some).map_err(|error| format!("metrics.listen: {error}"))
 }
 
 /// Those that are to get a shard each.
@@ -154,8 +187,8 @@ fn wanted_cpus(settings: &Settings) -> Result<Vec<usize>, String> {
 /// socket if there is one.
 fn start_control(
     reloader: Reloader,
-    control: Option<ControlSocket>,
-    readiness: &Readiness,
+    doors: Doors,
+    lines_lost: impl Fn() -> usize + Send + Sync + 'static,
 ) -> Result<(mpsc::Sender<Request>, ServiceManager), String> {
     let (shards, started) = (reloader.shards.clone(), clock::now());
     shards::wait_for_all(&shards)?;
@@ -163,21 +196,46 @@ fn start_control(
     let config = reloader.origin.path.clone();
     let wakes = reloader.wakes.clone();
     let certificate = reloader.origin.overrides.certificate.clone();
+    let ticket_secret = reloader.running.ticket_secret;
+    let Doors { control, endpoint, gate, readiness } = doors;
+    let metrics = endpoint.as_ref().map(|endpoint| Ok((endpoint.address(), endpoint.duplicate()?)));
+    let metrics = metrics.transpose().map_err(|error: io::Error| error.to_string())?;
+    if let Some(endpoint) = endpoint {
+        let (results, readiness) = (reloader.results.clone(), readiness.clone());
+        endpoint.start(shards.clone(), lines_lost, results, readiness, gate.clone())?;
+    }
     let reloads = reloader.start(manager.clone())?;
     if let Some(control) = control {
-        let (reloads, readiness) = (reloads.clone(), readiness.clone());
-        let subject = Subject { shards, reloads, wakes, readiness, config, certificate, started };
-        control.start(subject)?;
+        let estate = Estate {
+            shards: shards.clone(),
+            wakes: wakes.clone(),
+            readiness: readiness.clone(),
+            metrics,
+            control: Some(control.duplicate().map_err(|error| error.to_string())?),
+            ticket_secret,
+            busy: AtomicBool::new(false),
+        };
+        let reloads = reloads.clone();
+        let subject =
+            Subject { shards, reloads, wakes, readiness, estate, config, certificate, started };
+        control.start(subject, gate)?;
     }
     Ok((reloads, manager))
 }
 
 /// The configuration with what its certificates are made of, and the TLS of each shard.
-fn prepare_tls(config: Config, shards: usize) -> Result<(Running, Vec<Arc<ServerTls>>), String> {
+fn prepare_tls(
+    config: Config,
+    shards: usize,
+    inheritance: &Inheritance,
+) -> Result<(Running, Vec<Arc<ServerTls>>), String> {
     let said = |refused| said(&config, refused);
     let stamps = reload::stamps(&config);
-    let texts = TlsTexts::read(&config, &Files::default(), None).map_err(said)?;
-    let ticket_secret = tls_setup::new_ticket_secret()?;
+    let texts = TlsTexts::read(&config, &inheritance.files, None).map_err(said)?;
+    let ticket_secret = match inheritance.ticket_secret {
+        Some(secret) => secret,
+        None => tls_setup::new_ticket_secret()?,
+    };
     let tls = texts.build(&config, ticket_secret, shards).map_err(said)?;
     Ok((Running { config, texts, ticket_secret, stamps }, tls))
 }
@@ -186,20 +244,22 @@ fn prepare_tls(config: Config, shards: usize) -> Result<(Running, Vec<Arc<Server
 fn bind_control(
     settings: &Settings,
     wanted: bool,
+    held: &mut Sockets,
 ) -> Result<(Option<ControlSocket>, Option<String>), String> {
     let user = settings.process.user.as_deref().filter(|_| rustix::process::geteuid().is_root());
     let user = user.map(privileges::Identity::resolve).transpose();
     let user = user.map_err(|error| format!("process.user: {error}"))?;
+    let mut bind = |path: &std::path::Path| match held.take_control(path) {
+        Some(socket) => ControlSocket::adopt(socket, path, user.as_ref()),
+        None => ControlSocket::bind(path, user.as_ref()),
+    };
     match settings.control.socket.as_deref() {
         Some("off") => Ok((None, None)),
-        Some(path) => {
-            let path = std::path::Path::new(path);
-            ControlSocket::bind(path, user.as_ref()).map(|socket| (Some(socket), None))
-        }
+        Some(path) => bind(std::path::Path::new(path)).map(|socket| (Some(socket), None)),
         None if !wanted => Ok((None, None)),
         None => {
             let Some(path) = control_socket::default_path() else { return Ok((None, None)) };
-            Ok(match ControlSocket::bind(&path, user.as_ref()) {
+            Ok(match bind(&path) {
                 Ok(socket) => (Some(socket), None),
                 Err(error) => (None, Some(error)),
             })
@@ -212,10 +272,40 @@ impl Server {
     /// the counters at any time.
     fn wait(mut self) -> Result<ExitCode, String> {
         let code = match self.wake() {
+            Ok(Ending::TakenOver(successor)) => return self.outlive(successor),
             Ok(ending) => self.begin_end(&ending),
             Err(mpsc::RecvError) => ExitCode::FAILURE,
         };
         self.end(code)
+    }
+
+    /// Leaves what it listens on to another process, and ends with its sessions. SIGTERM drains
+    /// them.
+    fn outlive(mut self, successor: Successor) -> Result<ExitCode, String> {
+        let Successor { pid, version, addresses, done, answered } = successor;
+        self.readiness.draining();
+        self.gate.close();
+        self.manager.handed_over(pid);
+        self.tell(|| Message::HandOver(addresses.clone()));
+        let _ = done.try_send(());
+        events::Upgraded { pid: pid.into(), version: &version }.log();
+        let deadline = clock::now() + self.patience();
+        let mut running = self.shards.len();
+        while running > 0 {
+            match self.wake_before(deadline) {
+                Some(Ending::ShardEnded(_)) => running -= 1,
+                Some(Ending::Signal(_) | Ending::Asked) => {
+                    self.tell(|| Message::Drain);
+                    break;
+                }
+                Some(Ending::TakenOver(_)) => {}
+                None => break,
+            }
+        }
+        let code = self.finish(ExitCode::SUCCESS, running, deadline);
+        // Whoever has asked for this is to hear of it.
+        let _ = answered.recv_timeout(ANSWER_GRACE);
+        code
     }
 
     /// Says that the end begins, and goes on accepting for as long as [`EndTimes::delay`] says, or
@@ -231,6 +321,7 @@ impl Server {
                 }
             }
             Ending::Asked => events::DrainAsked {}.log(),
+            Ending::TakenOver(_) => {}
             Ending::ShardEnded(shard) => {
                 tracing::error!(shard, "a shard ended by itself; shutting down");
                 return ExitCode::FAILURE;
@@ -247,7 +338,7 @@ impl Server {
                 tracing::error!(shard, "a shard ended by itself");
                 ExitCode::FAILURE
             }
-            Some(Ending::Signal(_) | Ending::Asked) | None => ExitCode::SUCCESS,
+            Some(_) | None => ExitCode::SUCCESS,
         }
     }
 
@@ -257,11 +348,21 @@ impl Server {
     }
 
     /// Drains the shards and waits for them.
-    fn end(mut self, mut code: ExitCode) -> Result<ExitCode, String> {
+    fn end(self, code: ExitCode) -> Result<ExitCode, String> {
         self.tell(|| Message::Drain);
         let deadline = clock::now() + self.patience();
         self.manager.stopping(deadline);
-        let mut running = self.shards.len();
+        let running = self.shards.len();
+        self.finish(code, running, deadline)
+    }
+
+    /// Waits for so many shards that have been told to end.
+    fn finish(
+        mut self,
+        mut code: ExitCode,
+        mut running: usize,
+        deadline: Instant,
+    ) -> Result<ExitCode, String> {
         while running > 0 {
             match self.wake_before(deadline) {
                 Some(Ending::ShardEnded(_)) => running -= 1,
@@ -270,7 +371,7 @@ impl Server {
                     tracing::warn!("interrupted: transfers are cut off");
                     return Ok(ExitCode::FAILURE);
                 }
-                Some(Ending::Signal(_) | Ending::Asked) => {}
+                Some(Ending::Signal(_) | Ending::Asked | Ending::TakenOver(_)) => {}
                 None => {
                     tracing::error!(
                         running,
@@ -317,6 +418,11 @@ impl Server {
             Wake::Signal(signal) => signal,
             Wake::ShardEnded(shard) => return Some(Ending::ShardEnded(shard)),
             Wake::Drain => return Some(Ending::Asked),
+            // Dropped, it tells whoever asks that this server ends.
+            Wake::TakenOver(successor) => {
+                let ends = self.readiness.stage() == Stage::Draining;
+                return (!ends).then_some(Ending::TakenOver(successor));
+            }
             Wake::Times(times) => {
                 self.times = times;
                 return None;
@@ -340,6 +446,10 @@ impl Server {
         }
     }
 }
+
+/// How long a process that has handed over, and has nothing left to do, waits until whoever asked
+/// has been answered.
+const ANSWER_GRACE: Duration = Duration::from_secs(5);
 
 /// Waits for the threads of shards that have ended, and writes down what they did; false when one
 /// failed, or its executor has not ended at `deadline`. The process ends then all the same, and
@@ -374,101 +484,6 @@ fn join(shards: Vec<RunningShard>, deadline: Instant) -> bool {
 
 fn log_report(shard: usize, report: &Report) {
     tracing::info!(shard, counters = metrics::line(report), "shard ended");
-}
-
-fn bind(settings: &Settings, cpus: &[usize]) -> Result<Listeners, String> {
-    let shards = cpus.len();
-    let cpus: Vec<u32> = cpus.iter().filter_map(|cpu| u32::try_from(*cpu).ok()).collect();
-    let steer_by = match settings.shards.steering {
-        Steering::Kernel => SteerBy::Kernel,
-        Steering::Cpu => SteerBy::Cpu(&cpus),
-        Steering::Source => SteerBy::Source,
-    };
-    let mut listeners = Listeners {
-        per_shard: (0..shards).map(|_| Vec::new()).collect(),
-        implicit: Vec::new(),
-        explicit: Vec::new(),
-    };
-    let hello = settings.limits.client_hello_timeout.min(settings.policy.handshake_timeout);
-    let implicit = ListenerKind::Implicit { defer_accept: hello };
-    for address in &settings.listen.implicit {
-        let bound = bind_first(address, shards, implicit, settings.listen.backlog, steer_by);
-        let addresses = listeners.take(bound.map_err(|error| error.to_string())?);
-        listeners.implicit.extend(addresses);
-    }
-    for address in &settings.listen.explicit {
-        let bound =
-            bind_first(address, shards, ListenerKind::Explicit, settings.listen.backlog, steer_by);
-        let addresses = listeners.take(bound.map_err(|error| error.to_string())?);
-        listeners.explicit.extend(addresses);
-    }
-    if listeners.implicit.is_empty() && listeners.explicit.is_empty() {
-        return Err("no listener is configured: nothing to serve on (see --implicit, --explicit \
-                    and the section [listen])"
-            .to_owned());
-    }
-    Ok(listeners)
-}
-
-impl Listeners {
-    /// Deals the sockets of one address out to the shards; returns where they listen.
-    fn take(&mut self, bound: Vec<Vec<BoundListener>>) -> Vec<SocketAddr> {
-        let addresses =
-            bound.first().into_iter().flatten().map(|listener| listener.address).collect();
-        for (mine, new) in self.per_shard.iter_mut().zip(bound) {
-            mine.extend(new);
-        }
-        addresses
-    }
-}
-
-/// The first of the candidate ports that can be had on all of the address's hosts.
-fn bind_first(
-    address: &ListenAddress,
-    shards: usize,
-    kind: ListenerKind,
-    backlog: u32,
-    steer_by: SteerBy<'_>,
-) -> Result<Vec<Vec<BoundListener>>, ListenError> {
-    let mut refusal = None;
-    for &port in &address.ports {
-        match bind_port(address, port, shards, kind, backlog, steer_by) {
-            Ok(bound) => return Ok(bound),
-            // The first refusal is the one about the standard port: the one worth reading.
-            Err(error) => refusal = refusal.or(Some(error)),
-        }
-    }
-    refusal.map_or(Ok(Vec::new()), Err)
-}
-
-fn bind_port(
-    address: &ListenAddress,
-    port: u16,
-    shards: usize,
-    kind: ListenerKind,
-    backlog: u32,
-    steer_by: SteerBy<'_>,
-) -> Result<Vec<Vec<BoundListener>>, ListenError> {
-    let mut all: Vec<Vec<BoundListener>> = (0..shards).map(|_| Vec::new()).collect();
-    let mut port = port;
-    for &host in &address.hosts {
-        let bound = match bind_all(&[SocketAddr::new(host, port)], shards, kind, backlog, steer_by)
-        {
-            Err(_) if host.is_ipv6() && address.ipv6_optional && !has_ipv6() => continue,
-            bound => bound?,
-        };
-        for (mine, new) in all.iter_mut().zip(bound) {
-            // Port 0 of the second host is the port the first one got.
-            port = new.first().map_or(port, |listener| listener.address.port());
-            mine.extend(new);
-        }
-    }
-    Ok(all)
-}
-
-/// Whether this host can have IPv6 sockets at all.
-fn has_ipv6() -> bool {
-    std::net::UdpSocket::bind((Ipv6Addr::LOCALHOST, 0)).is_ok()
 }
 
 fn become_user(settings: &Settings) -> Result<(), String> {
@@ -551,7 +566,7 @@ impl Means {
 fn start_shards(
     config: &Config,
     cpus: &[usize],
-    listeners: Listeners,
+    listeners: Vec<Vec<BoundListener>>,
     own: impl Iterator<Item = (Arc<ServerTls>, Vec<OpenedHome>)>,
     means: Means,
     wakes: &mpsc::Sender<Wake>,
@@ -559,7 +574,7 @@ fn start_shards(
     let Config { settings, accounts, .. } = config;
     let count = u32::try_from(cpus.len()).unwrap_or(u32::MAX);
     let mut shards = Vec::new();
-    let parts = cpus.iter().zip(listeners.per_shard).zip(own);
+    let parts = cpus.iter().zip(listeners).zip(own);
     for (index, ((&cpu, listeners), (tls, homes))) in parts.enumerate() {
         let passive = match settings.passive.ports {
             None => None,

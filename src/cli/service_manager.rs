@@ -23,11 +23,24 @@ const INTERVAL_OF_THE_END: Duration = Duration::from_secs(5);
 /// is no end with SIGKILL.
 const EXTENSION: Duration = Duration::from_secs(30);
 
+/// How long it may take until the manager has been told of another process; a shard that hangs may
+/// hold it up.
+const HAND_OVER_TIME_MAX: Duration = Duration::from_secs(3);
+
 /// What happens to the server as a whole.
 enum Event {
     Reloading,
-    Reloaded { succeeded: bool },
-    Stopping { deadline: Instant },
+    Reloaded {
+        succeeded: bool,
+    },
+    Stopping {
+        deadline: Instant,
+    },
+    /// Another process is the service.
+    HandedOver {
+        pid: u32,
+        done: mpsc::SyncSender<()>,
+    },
 }
 
 /// Tells the service manager, if there is one.
@@ -64,6 +77,14 @@ impl ServiceManager {
     /// The end begins, and will be there at `deadline` at the latest.
     pub(super) fn stopping(&self, deadline: Instant) {
         self.say(Event::Stopping { deadline });
+    }
+
+    /// Another process is the service from now on. Returns when the manager has been told, which
+    /// takes it from this one alone and not from the other; afterwards it is told nothing more.
+    pub(super) fn handed_over(&self, pid: u32) {
+        let (done, told) = mpsc::sync_channel(1);
+        self.say(Event::HandedOver { pid, done });
+        let _ = told.recv_timeout(HAND_OVER_TIME_MAX);
     }
 
     fn say(&self, event: Event) {
@@ -103,6 +124,11 @@ impl Teller {
                     Ok(Event::Stopping { deadline }) => {
                         self.deadline = Some(deadline);
                         first.push(NotifyState::Stopping);
+                    }
+                    Ok(Event::HandedOver { pid, done }) => {
+                        send(&[NotifyState::MainPid(pid)]);
+                        let _ = done.try_send(());
+                        return;
                     }
                     Err(RecvTimeoutError::Timeout) => {}
                     Err(RecvTimeoutError::Disconnected) => return,

@@ -418,6 +418,20 @@ table! {
 
     /// `ctl drain` ends the server in the same way.
     DrainAsked = "drain", INFO, "ringftpd::server", "shutting down: `ctl drain`", always {}
+
+    /// Another process has taken over; this one ends with its sessions.
+    Upgraded<'a> = "upgrade", INFO, "ringftpd::server", "another process has taken over", always {
+        /// Its process id.
+        pid: u64;
+        /// Its version.
+        version: &'a str;
+    }
+
+    /// Another process was to take over and has not: this one goes on.
+    UpgradeFailed<'a> = "upgrade_failed", ERROR, "ringftpd::server", "upgrade failed", always {
+        /// Why.
+        cause: &'a str;
+    }
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use rustix::{
 
 use socket2::{Domain, Protocol, Type};
 
-use super::{Queue, Stream, Task, polled::Descriptor, sleep_until, yield_if_needed};
+use super::{Flag, Queue, Stream, Task, polled::Descriptor, race, sleep_until, yield_if_needed};
 use crate::{clock, sys::socket};
 
 /// First pause when the host is out of descriptors or memory; doubled up to [`BACK_OFF_MAX`].
@@ -150,15 +150,21 @@ impl Listener {
         mut on_connection: impl AsyncFnMut(Stream) + 'static,
         mut on_exhausted: impl FnMut(&io::Error) + 'static,
     ) -> ListenerTask {
-        let listener = self.clone();
+        let (listener, leaving) = (self.clone(), Flag::new());
+        let left = leaving.clone();
         let task = queue.spawn(async move {
-            while let Some(stream) = self.accept(&mut on_exhausted).await {
+            while !left.is_set() {
+                let end = async {
+                    left.wait().await;
+                    None
+                };
+                let Some(stream) = race(self.accept(&mut on_exhausted), end).await else { break };
                 let stream = lower(stream, reserved, &mut on_exhausted).await;
                 on_connection(stream).await;
                 yield_if_needed().await;
             }
         });
-        ListenerTask { listener, task }
+        ListenerTask { listener, leaving, task }
     }
 
     /// The next connection; `None` once the socket has been shut down. `on_exhausted` as in
@@ -259,6 +265,8 @@ async fn back_off(
 #[must_use = "dropping it stops the listener"]
 pub struct ListenerTask {
     listener: Listener,
+    /// Nothing more is to be accepted.
+    leaving: Flag,
     task: Task<()>,
 }
 
@@ -268,6 +276,26 @@ impl ListenerTask {
     pub async fn stop(self) {
         self.listener.shut_down();
         self.task.cancel().await;
+    }
+
+    /// Accepts nothing more and leaves the socket to others who have it, with all that waits there.
+    /// Returns when what was accepted has been handed over, and our descriptor is closed.
+    pub async fn leave(self) {
+        self.leaving.set();
+        self.task.await;
+    }
+
+    /// Another descriptor of the socket.
+    ///
+    /// # Errors
+    ///
+    /// Those of fcntl(2).
+    pub fn duplicate(&self) -> io::Result<OwnedFd> {
+        match &*self.listener.socket {
+            Socket::Kernel(socket) => Ok(rustix::io::fcntl_dupfd_cloexec(socket, 0)?),
+            #[cfg(test)]
+            Socket::Simulated(_) => Err(io::ErrorKind::Unsupported.into()),
+        }
     }
 }
 
@@ -379,6 +407,43 @@ mod tests {
             assert!(flags.contains(rustix::io::FdFlags::CLOEXEC));
             stream.write_all(b"x").await.unwrap();
             io::Read::read_exact(&mut client, &mut [0]).unwrap();
+        });
+    }
+
+    /// Of two who accept on one socket, one leaves: nothing that waits or comes is lost, and what
+    /// it has accepted is its own to the end.
+    #[test]
+    fn a_socket_is_left_to_others() {
+        on_shard(|| async {
+            let (listener, address) = listening();
+            let (handed, go) = (Rc::new(RefCell::new(Vec::new())), Flag::new());
+            let task = listener.run(
+                Queue::new("test"),
+                RawFd::MAX,
+                {
+                    let (handed, go) = (Rc::clone(&handed), go.clone());
+                    async move |stream| {
+                        go.wait().await;
+                        handed.borrow_mut().push(stream);
+                    }
+                },
+                |_| {},
+            );
+            let other = net::TcpListener::from(task.duplicate().unwrap());
+            let first = net::TcpStream::connect(address).unwrap();
+            pause(10).await;
+            // It waits behind the one that is being handed over.
+            let second = net::TcpStream::connect(address).unwrap();
+            let leaving = spawn(task.leave());
+            pause(10).await;
+            assert!(handed.borrow().is_empty());
+            go.set();
+            leaving.await;
+            let peers: Vec<_> = handed.borrow().iter().map(Stream::peer_addr).collect();
+            assert_eq!(peers, [first.local_addr().unwrap()]);
+            assert_eq!(other.accept().unwrap().1, second.local_addr().unwrap());
+            let third = net::TcpStream::connect(address).unwrap();
+            assert_eq!(other.accept().unwrap().1, third.local_addr().unwrap());
         });
     }
 

@@ -1,10 +1,16 @@
 //! The sockets control connections arrive on: one per address and shard, made before the shards
 //! start and before root is given up. Accepting is `runtime`'s.
 
-use std::{io, net::SocketAddr, os::fd::OwnedFd, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    net::SocketAddr,
+    os::fd::{AsFd, OwnedFd},
+    time::Duration,
+};
 
 use rustix::io::Errno;
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use super::steering;
 use crate::sys::socket;
@@ -50,6 +56,9 @@ pub struct BoundListener {
     pub address: SocketAddr,
     /// When TLS starts on it.
     pub kind: ListenerKind,
+    /// Somebody else has the socket, too, and goes on with it when this server ends: it is closed
+    /// then, and not shut down.
+    pub lasting: bool,
 }
 
 /// Binds each of `addresses` once per shard. The result has one list per shard, each in the order
@@ -90,16 +99,88 @@ pub fn bind_all(
     Ok(per_shard)
 }
 
-fn steer(listener: &BoundListener, shards: usize, by: SteerBy<'_>) -> io::Result<()> {
+fn steer(listener: &BoundListener, sockets: usize, by: SteerBy<'_>) -> io::Result<()> {
+    let sockets = u32::try_from(sockets).unwrap_or(u32::MAX);
     let program = match by {
         SteerBy::Kernel => return Ok(()),
-        SteerBy::Cpu(cpus) => steering::cpu_program(cpus),
-        SteerBy::Source => {
-            let shards = u32::try_from(shards).unwrap_or(u32::MAX);
-            steering::source_program(listener.address.is_ipv6(), shards)
-        }
+        SteerBy::Cpu(cpus) => steering::cpu_program(cpus, sockets),
+        SteerBy::Source => steering::source_program(listener.address.is_ipv6(), sockets),
     };
     socket::steer(&listener.socket, &program)
+}
+
+/// Deals sockets that listen at `address` already, in the order in which they began to, out to the
+/// shards: one each. Those that are left over are accepted on all the same, for connections may
+/// wait there; what is missing is made if the kernel allows it, and else a shard accepts on the
+/// socket of another. Nothing is changed before [`settle`].
+///
+/// # Errors
+///
+/// Those of fcntl(2).
+pub fn deal(
+    sockets: Vec<(OwnedFd, bool)>,
+    address: SocketAddr,
+    shards: usize,
+    kind: ListenerKind,
+) -> io::Result<Vec<Vec<BoundListener>>> {
+    let mut per_shard: Vec<Vec<BoundListener>> = (0..shards).map(|_| Vec::new()).collect();
+    let there = sockets.len();
+    let bound = |socket, lasting| BoundListener { socket, address, kind, lasting };
+    for (index, (socket, lasting)) in sockets.into_iter().enumerate() {
+        per_shard[index % shards].push(bound(socket, lasting));
+    }
+    for shard in there..shards {
+        let listener = match open(address, true) {
+            Ok(socket) => bound(socket.into(), false),
+            Err(_) => {
+                let other = &per_shard[shard % there][0];
+                bound(rustix::io::fcntl_dupfd_cloexec(&other.socket, 0)?, other.lasting)
+            }
+        };
+        per_shard[shard].push(listener);
+    }
+    Ok(per_shard)
+}
+
+/// Has sockets of [`deal`] as new ones would be: their options, their backlog, and which of them
+/// gets a connection. Those that are left over get none.
+///
+/// # Errors
+///
+/// [`ListenError`] names the address.
+pub fn settle(
+    per_shard: &[Vec<BoundListener>],
+    backlog: u32,
+    steer_by: SteerBy<'_>,
+) -> Result<(), ListenError> {
+    let mut groups: BTreeMap<SocketAddr, Vec<(u64, &BoundListener)>> = BTreeMap::new();
+    for listener in per_shard.iter().flatten() {
+        let failed = |error: &io::Error| ListenError::new(listener.address, error);
+        prepare(&listener.socket, listener.kind).map_err(|error| failed(&error))?;
+        let backlog = i32::try_from(backlog).unwrap_or(i32::MAX);
+        let socket = SockRef::from(&listener.socket);
+        socket.listen(backlog).map_err(|error| failed(&error))?;
+        let cookie = rustix::net::sockopt::socket_cookie(&listener.socket)
+            .map_err(|error| failed(&error.into()))?;
+        groups.entry(listener.address).or_default().push((cookie, listener));
+    }
+    for (address, group) in groups {
+        let sockets: BTreeSet<u64> = group.iter().map(|(cookie, _)| *cookie).collect();
+        let (sockets, wanted) = (sockets.len(), per_shard.len());
+        let listener = group[0].1;
+        let steered = match steer_by {
+            SteerBy::Kernel if sockets > wanted => {
+                let wanted = u32::try_from(wanted).unwrap_or(u32::MAX);
+                socket::steer(&listener.socket, &steering::first_program(wanted))
+            }
+            SteerBy::Kernel => socket::unsteer(&listener.socket),
+            // One that is no member of a group needs no steering, and can have none.
+            _ if sockets == 1 && wanted > 1 => Ok(()),
+            by => steer(listener, sockets.min(wanted), by),
+        };
+        steered.map_err(|error| ListenError::new(address, &error))?;
+    }
+    Ok(())
 }
 
 /// An address that cannot be listened on.
@@ -150,18 +231,27 @@ impl ListenError {
 
 fn listen(address: SocketAddr, kind: ListenerKind, backlog: u32) -> io::Result<BoundListener> {
     let socket = open(address, true)?;
-    // Inherited by the connections, so that they are right from their first octet on.
-    socket::set_nodelay(&socket)?;
-    socket::set_urgent_inline(&socket)?;
-    // Long transfers leave the control connection silent; keepalive keeps NAT entries, and tells
-    // of clients that vanished without FIN.
-    socket::set_keepalive(&socket, KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, KEEPALIVE_PROBES)?;
-    if let ListenerKind::Implicit { defer_accept } = kind {
-        socket::set_defer_accept(&socket, defer_accept.min(DEFER_ACCEPT_MAX))?;
-    }
+    prepare(&socket, kind)?;
     socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
     let address = socket.local_addr()?.as_socket().unwrap_or(address);
-    Ok(BoundListener { socket: socket.into(), address, kind })
+    Ok(BoundListener { socket: socket.into(), address, kind, lasting: false })
+}
+
+/// Sets the options of a listening socket.
+fn prepare(socket: impl AsFd, kind: ListenerKind) -> io::Result<()> {
+    let socket = socket.as_fd();
+    // Inherited by the connections, so that they are right from their first octet on.
+    socket::set_nodelay(socket)?;
+    socket::set_urgent_inline(socket)?;
+    // Long transfers leave the control connection silent; keepalive keeps NAT entries, and tells
+    // of clients that vanished without FIN.
+    socket::set_keepalive(socket, KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, KEEPALIVE_PROBES)?;
+    match kind {
+        ListenerKind::Explicit => socket::unset_defer_accept(socket),
+        ListenerKind::Implicit { defer_accept } => {
+            socket::set_defer_accept(socket, defer_accept.min(DEFER_ACCEPT_MAX))
+        }
+    }
 }
 
 /// A bound socket. `SO_REUSEADDR` because connections of the previous run may still be in
@@ -323,6 +413,47 @@ mod tests {
         }
     }
 
+    /// Sockets that are handed over to fewer shards and to more lose nothing that waits, and lead a
+    /// source to its shard by their new number.
+    #[test]
+    fn sockets_are_dealt_out_and_steered_anew() {
+        use std::net::IpAddr;
+        let by = SteerBy::Source;
+        let kind = ListenerKind::Explicit;
+        let mut bound = bind_all(&[local("127.0.0.1:0")], 3, kind, BACKLOG, by).unwrap();
+        let address = bound[0][0].address;
+        let sources: Vec<_> = (1..=40).map(|n| IpAddr::from([127, 0, 4, n])).collect();
+        for shards in [2, 5, 1, 3] {
+            let waiting: Vec<_> = sources.iter().map(|one| connect_from(*one, address)).collect();
+            let sockets = in_order(&bound);
+            bound = deal(sockets, address, shards, kind).unwrap();
+            settle(&bound, BACKLOG, by).unwrap();
+            assert_eq!(accept_all(&bound).len(), waiting.len(), "{shards}");
+            let clients: Vec<_> = sources.iter().map(|one| connect_from(*one, address)).collect();
+            let accepted = accept_all(&bound);
+            assert_eq!(accepted.len(), clients.len(), "{shards}");
+            for (shard, peer) in accepted {
+                let expected =
+                    steering::tests::shard_of_source(peer.ip(), shards.try_into().unwrap());
+                assert_eq!(shard, usize::try_from(expected).unwrap(), "{peer} of {shards}");
+            }
+        }
+        // By the kernel's own hash all shards get some, and sockets that are left over none.
+        let dealt = deal(in_order(&bound), address, 2, kind).unwrap();
+        settle(&dealt, BACKLOG, KERNEL).unwrap();
+        let _clients: Vec<_> = sources.iter().map(|one| connect_from(*one, address)).collect();
+        let shards: BTreeSet<_> = accept_all(&dealt).into_iter().map(|(shard, _)| shard).collect();
+        assert_eq!(shards, BTreeSet::from([0, 1]));
+    }
+
+    /// Those of one address, as they began to listen.
+    fn in_order(bound: &[Vec<BoundListener>]) -> Vec<(OwnedFd, bool)> {
+        let rounds = bound.iter().map(Vec::len).max().unwrap();
+        let of_round = |round| bound.iter().filter_map(move |of| of.get(round));
+        let all = (0..rounds).flat_map(of_round);
+        all.map(|one| (one.socket.try_clone().unwrap(), false)).collect()
+    }
+
     fn connect_from(source: std::net::IpAddr, to: SocketAddr) -> TcpStream {
         let socket = Socket::new(Domain::for_address(to), Type::STREAM, None).unwrap();
         socket.bind(&SocketAddr::new(source, 0).into()).unwrap();
@@ -334,9 +465,11 @@ mod tests {
     fn accept_all(bound: &[Vec<BoundListener>]) -> Vec<(usize, SocketAddr)> {
         let mut accepted = Vec::new();
         for (shard, listeners) in bound.iter().enumerate() {
-            let socket = TcpListener::from(listeners[0].socket.try_clone().unwrap());
-            socket.set_nonblocking(true).unwrap();
-            accepted.extend(std::iter::from_fn(|| Some((shard, socket.accept().ok()?.1))));
+            for listener in listeners {
+                let socket = TcpListener::from(listener.socket.try_clone().unwrap());
+                socket.set_nonblocking(true).unwrap();
+                accepted.extend(std::iter::from_fn(|| Some((shard, socket.accept().ok()?.1))));
+            }
         }
         accepted
     }

@@ -9,11 +9,13 @@ mod sweeper;
 
 use std::cell::RefCell;
 use std::future::pending;
+use std::io;
+use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::os::fd::RawFd;
 use std::rc::Rc;
 use std::sync::{Arc, mpsc};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::auth::{ClientNetwork, UserTable};
 use crate::clock;
@@ -34,13 +36,22 @@ use crate::sys::ktls;
 use crate::tls::ServerTls;
 
 pub use self::admission::{Admission, Verdict, share};
-pub use self::listener::{BoundListener, ListenError, ListenerKind, SteerBy, bind_all};
+pub use self::listener::{
+    BoundListener, ListenError, ListenerKind, SteerBy, bind_all, deal, settle,
+};
 
 /// What the main thread tells a shard.
 #[derive(Debug)]
 pub enum Message {
     /// Accept nothing more, end when the sessions have ended, at the latest after the timeout.
     Drain,
+    /// Accept on these, too.
+    Listen(Vec<BoundListener>),
+    /// Send other descriptors of the listening sockets here, and the shard's number.
+    Lend(mpsc::SyncSender<(usize, io::Result<Vec<BoundListener>>)>),
+    /// Another process accepts at these addresses from now on: leave the sockets to it, and close
+    /// all others. Sessions go on; end when they have ended, at the latest after the timeout.
+    HandOver(Arc<[SocketAddr]>),
     /// Write the counters to the log.
     LogCounters,
     /// Send the counters here. The shard never waits for room: the asker brings it.
@@ -148,46 +159,40 @@ impl Shard {
             admission: RefCell::new(Admission::new(self.sessions_max, per_address_max)),
             reserved_descriptors: self.reserved_descriptors,
         });
-        let tasks: Vec<ListenerTask> =
-            self.listeners.into_iter().filter_map(|bound| listen(&acceptor, bound)).collect();
         let mut mailbox = Inbox {
             shard: self.index,
             turns_are_told: tell_turns(&context),
             acceptor,
+            listening: Vec::new(),
             sweeping: (self.index == 0).then(|| spawn(sweeper::run(context.clone()))),
             inbox: self.inbox.open(),
         };
+        mailbox.listen(self.listeners);
         events::set_rate(context.settings().log.events_per_second.0);
         let telling = spawn(tell_of_floods());
-        mailbox.answer().await;
+        let ending = mailbox.answer().await;
         if let Some(sweeping) = mailbox.sweeping.take() {
             sweeping.cancel().await;
         }
-        for task in tasks {
-            task.stop().await;
+        let mut deadline = clock::now() + context.settings().limits.shutdown_timeout;
+        match ending {
+            Ending::Drain => mailbox.stop_listening().await,
+            Ending::HandOver(addresses) => {
+                deadline = mailbox.outlive(&addresses, deadline).await;
+            }
         }
         let answering = async {
             // Told again, or its sender is lost: the end is near either way.
             mailbox.answer().await;
             pending::<()>().await;
         };
-        let timeout = context.settings().limits.shutdown_timeout;
-        race(drain(self.index, &context, timeout), answering).await;
+        race(drain(self.index, &context, deadline), answering).await;
         // Who asks for signs of life sees from here on that the shard has ended.
         drop(mailbox);
         context.tasks.end().await;
         telling.cancel().await;
         events::tell_suppressed();
-        if !helpers.end(HELPERS_GRACE).await {
-            let load = helpers.load();
-            tracing::warn!(
-                shard = self.index,
-                running = load.running,
-                waiting = load.waiting,
-                milliseconds = u64::try_from(load.oldest.as_millis()).unwrap_or(u64::MAX),
-                "file work is left behind: a file system does not answer"
-            );
-        }
+        end_helpers(self.index, &helpers).await;
         context.bring_up_to_date();
         context.counters.snapshot()
     }
@@ -199,26 +204,104 @@ fn tell_turns(context: &Context) -> bool {
     watch_turns(move |now, length| turns.note(now, length))
 }
 
+/// Ends file work, or leaves it behind.
+async fn end_helpers(shard: usize, helpers: &Helpers) {
+    if !helpers.end(HELPERS_GRACE).await {
+        let load = helpers.load();
+        tracing::warn!(
+            shard,
+            running = load.running,
+            waiting = load.waiting,
+            milliseconds = u64::try_from(load.oldest.as_millis()).unwrap_or(u64::MAX),
+            "file work is left behind: a file system does not answer"
+        );
+    }
+}
+
 /// The shard's end of the main thread's messages, and what they concern.
 struct Inbox {
     shard: usize,
     turns_are_told: bool,
     acceptor: Rc<Acceptor>,
+    listening: Vec<Listening>,
     /// On shard 0 until the drain.
     sweeping: Option<Task<()>>,
     inbox: RemoteReceiver<Message>,
 }
 
+/// A listening socket that is accepted on.
+struct Listening {
+    address: SocketAddr,
+    kind: ListenerKind,
+    lasting: bool,
+    task: ListenerTask,
+}
+
+/// What ends the shard's accepting.
+enum Ending {
+    Drain,
+    /// At these addresses another process accepts.
+    HandOver(Arc<[SocketAddr]>),
+}
+
 impl Inbox {
-    /// Does what the main thread says until it says [`Message::Drain`]. A lost main thread means
-    /// the same.
-    async fn answer(&mut self) {
+    fn listen(&mut self, sockets: Vec<BoundListener>) {
+        self.listening
+            .extend(sockets.into_iter().filter_map(|bound| listen(&self.acceptor, bound)));
+    }
+
+    async fn stop_listening(&mut self) {
+        for Listening { lasting, task, .. } in self.listening.drain(..) {
+            if lasting { task.leave().await } else { task.stop().await }
+        }
+    }
+
+    fn lend(&self) -> io::Result<Vec<BoundListener>> {
+        let lend = |listening: &Listening| {
+            let &Listening { address, kind, lasting, .. } = listening;
+            Ok(BoundListener { socket: listening.task.duplicate()?, address, kind, lasting })
+        };
+        self.listening.iter().map(lend).collect()
+    }
+
+    /// Leaves the sockets to another process, and returns when the sessions have ended, it is told
+    /// to drain or at `deadline`; until when the rest may take then.
+    async fn outlive(&mut self, addresses: &[SocketAddr], deadline: Instant) -> Instant {
+        let mut leaving = Vec::new();
+        for Listening { address, lasting, task, .. } in self.listening.drain(..) {
+            if lasting || addresses.contains(&address) {
+                leaving.push(spawn(task.leave()));
+            } else {
+                task.stop().await;
+            }
+        }
+        let context = self.acceptor.context.clone();
+        let gone = async {
+            for left in leaving {
+                left.await;
+            }
+            context.tasks.idle().await;
+        };
+        let gone = async {
+            let _ = timeout_at(deadline, gone).await;
+        };
+        let told = async { drop(self.answer().await) };
+        race(gone, told).await;
+        deadline.max(clock::now() + FAREWELL_TIME)
+    }
+
+    /// Does what the main thread says until it says [`Message::Drain`] or [`Message::HandOver`]. A
+    /// lost main thread means the former.
+    async fn answer(&mut self) -> Ending {
         while let Some(message) = self.inbox.recv().await {
             let context = &self.acceptor.context;
             let shard = self.shard;
             context.counters.messages.increment();
             match message {
-                Message::Drain => return,
+                Message::Drain => return Ending::Drain,
+                Message::Listen(sockets) => self.listen(sockets),
+                Message::Lend(asker) => drop(asker.try_send((shard, self.lend()))),
+                Message::HandOver(addresses) => return Ending::HandOver(addresses),
                 Message::LogCounters => {
                     context.bring_up_to_date();
                     tracing::info!(
@@ -248,6 +331,7 @@ impl Inbox {
                 }
             }
         }
+        Ending::Drain
     }
 
     fn figures(&self) -> Figures {
@@ -293,9 +377,8 @@ async fn tell_of_floods() {
 }
 
 /// Lets sessions end: by themselves at first, and then without their transfers.
-async fn drain(shard: usize, context: &Context, timeout: Duration) {
+async fn drain(shard: usize, context: &Context, deadline: Instant) {
     context.drain.set();
-    let deadline = clock::now() + timeout;
     if timeout_at(deadline, context.tasks.idle()).await.is_err() {
         tracing::warn!(shard, "shutdown timeout: transfers are cut");
         context.cut.set();
@@ -312,21 +395,22 @@ struct Acceptor {
     reserved_descriptors: RawFd,
 }
 
-fn listen(acceptor: &Rc<Acceptor>, bound: BoundListener) -> Option<ListenerTask> {
-    let mode = match bound.kind {
+fn listen(acceptor: &Rc<Acceptor>, bound: BoundListener) -> Option<Listening> {
+    let BoundListener { socket, address, kind, lasting } = bound;
+    let mode = match kind {
         ListenerKind::Explicit => Mode::Explicit,
         ListenerKind::Implicit { .. } => Mode::Implicit,
     };
-    let listener = match Listener::adopt(bound.socket) {
+    let listener = match Listener::adopt(socket) {
         Ok(listener) => listener,
         Err(error) => {
-            tracing::error!(address = %bound.address, %error, "cannot use a listening socket");
+            tracing::error!(%address, %error, "cannot use a listening socket");
             return None;
         }
     };
     let (admission, pauses) = (acceptor.clone(), acceptor.clone());
     let mut quiet_until = clock::now();
-    let exhausted = move |error: &std::io::Error| {
+    let exhausted = move |error: &io::Error| {
         pauses.context.counters.accept_pauses.increment();
         // It may come and go with every connection.
         let now = clock::now();
@@ -352,7 +436,8 @@ fn listen(acceptor: &Rc<Acceptor>, bound: BoundListener) -> Option<ListenerTask>
         end_turn();
     };
     let (queue, reserved) = (acceptor.context.queues().newcomers, acceptor.reserved_descriptors);
-    Some(listener.run(queue, reserved, on_connection, exhausted))
+    let task = listener.run(queue, reserved, on_connection, exhausted);
+    Some(Listening { address, kind, lasting, task })
 }
 
 fn enter(acceptor: &Rc<Acceptor>, mode: Mode, stream: Stream, permit: Option<HandshakePermit>) {
@@ -407,6 +492,10 @@ const FLOOD_TOLD_AFTER: Duration = Duration::from_secs(2);
 /// So long nothing more is said about pauses of accepting.
 const EXHAUSTED_QUIET: Duration = Duration::from_secs(10);
 
+/// When the time of those who have outlived an upgrade is over, they are told so this long before
+/// their transfers are cut.
+const FAREWELL_TIME: Duration = Duration::from_secs(1);
+
 /// After the cut, sessions have this long to clean up.
 const CUT_GRACE: Duration = Duration::from_secs(3);
 
@@ -416,4 +505,6 @@ const HELPERS_GRACE: Duration = Duration::from_secs(1);
 /// The longest that a shard whose thread is not held goes on after the shutdown timeout; then the
 /// process ends without it.
 pub const END_GRACE: Duration = Duration::from_secs(6);
-const _: () = assert!(CUT_GRACE.as_secs() + HELPERS_GRACE.as_secs() < END_GRACE.as_secs());
+const _: () = assert!(
+    FAREWELL_TIME.as_secs() + CUT_GRACE.as_secs() + HELPERS_GRACE.as_secs() < END_GRACE.as_secs()
+);

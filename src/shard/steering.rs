@@ -26,15 +26,20 @@ pub(super) fn source_program(ipv6: bool, shards: u32) -> Vec<Instruction> {
 }
 
 /// A connection whose first packet was handled on one of `cpus` comes to the shard that runs there,
-/// others to any.
-pub(super) fn cpu_program(cpus: &[u32]) -> Vec<Instruction> {
+/// others to any. Shards beyond the number of `sockets` accept on those of others, in turn.
+pub(super) fn cpu_program(cpus: &[u32], sockets: u32) -> Vec<Instruction> {
+    let sockets = sockets.max(1);
     let mut program = vec![Instruction::load_cpu()];
     for (shard, cpu) in (0..).zip(cpus) {
-        program.extend([Instruction::skip_unless(*cpu), Instruction::finish_with(shard)]);
+        program.extend([Instruction::skip_unless(*cpu), Instruction::finish_with(shard % sockets)]);
     }
-    let count = u32::try_from(cpus.len()).unwrap_or(u32::MAX).max(1);
-    program.extend([Instruction::modulo(count), Instruction::finish()]);
+    program.extend([Instruction::modulo(sockets), Instruction::finish()]);
     program
+}
+
+/// A connection comes to any of the first so many sockets, and to none behind them.
+pub(super) fn first_program(sockets: u32) -> Vec<Instruction> {
+    vec![Instruction::load_random(), Instruction::modulo(sockets.max(1)), Instruction::finish()]
 }
 
 /// 2^32 divided by the golden ratio, odd: neighbouring addresses part (Knuth, volume 3, §6.4).

@@ -103,6 +103,28 @@ pub fn drop_to(identity: &Identity, keep: Keep) -> Result<(), PrivilegeError> {
     drop_this_thread(identity, keep)
 }
 
+/// Has the programs that the calling thread starts keep [`Keep::LowPorts`], if the process has it.
+///
+/// # Errors
+///
+/// [`PrivilegeError::Call`] when the kernel refuses a step.
+pub fn bequeath_low_ports() -> Result<(), PrivilegeError> {
+    use rustix::thread as t;
+
+    let mut sets = step("capget", t::capabilities(None))?;
+    if rustix::process::geteuid().is_root()
+        || !sets.permitted.contains(CapabilitySet::NET_BIND_SERVICE)
+    {
+        return Ok(());
+    }
+    sets.inheritable |= CapabilitySet::NET_BIND_SERVICE;
+    step("capset", t::set_capabilities(None, sets))?;
+    step(
+        "prctl(PR_CAP_AMBIENT_RAISE)",
+        t::configure_capability_in_ambient_set(CapabilitySet::NET_BIND_SERVICE, true),
+    )
+}
+
 /// Why the user was not changed. The process must not go on.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PrivilegeError {
@@ -198,7 +220,7 @@ fn drop_this_thread(identity: &Identity, keep: Keep) -> Result<(), PrivilegeErro
     step("prctl(PR_SET_NO_NEW_PRIVS)", t::set_no_new_privs(true))
 }
 
-fn step(call: &'static str, result: rustix::io::Result<()>) -> Result<(), PrivilegeError> {
+fn step<T>(call: &'static str, result: rustix::io::Result<T>) -> Result<T, PrivilegeError> {
     result.map_err(|cause| PrivilegeError::Call { call, cause })
 }
 

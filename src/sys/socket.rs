@@ -32,6 +32,16 @@ pub fn set_defer_accept(socket: impl AsFd, wait: Duration) -> io::Result<()> {
     unsafe { set_option(socket, libc::IPPROTO_TCP, libc::TCP_DEFER_ACCEPT, &seconds) }
 }
 
+/// Takes [`set_defer_accept`] back.
+///
+/// # Errors
+///
+/// Those of setsockopt(2).
+pub fn unset_defer_accept(socket: impl AsFd) -> io::Result<()> {
+    // SAFETY: the value is the i32 that this option takes.
+    unsafe { set_option(socket, libc::IPPROTO_TCP, libc::TCP_DEFER_ACCEPT, &0_i32) }
+}
+
 /// Small segments leave at once (`TCP_NODELAY`). Replies and TLS tickets are written whole, so
 /// Nagle's algorithm could only add a delayed acknowledgement to them.
 ///
@@ -138,6 +148,21 @@ pub fn steer(socket: impl AsFd, program: &[Instruction]) -> io::Result<()> {
     unsafe { set_option(socket, libc::SOL_SOCKET, libc::SO_ATTACH_REUSEPORT_CBPF, &value) }
 }
 
+/// Takes back what [`steer`] has done: the kernel's own hash decides again. That nothing was to be
+/// taken back is no error.
+///
+/// # Errors
+///
+/// Those of setsockopt(2); `ENOPROTOOPT` before Linux 5.3.
+pub fn unsteer(socket: impl AsFd) -> io::Result<()> {
+    // SAFETY: the value is the int that this option takes, and does not look at.
+    match unsafe { set_option(socket, libc::SOL_SOCKET, libc::SO_DETACH_REUSEPORT_BPF, &0_i32) } {
+        // No program, or no such group.
+        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::EINVAL)) => Ok(()),
+        result => result,
+    }
+}
+
 /// setsockopt(2) for options that neither `rustix` nor `socket2` has.
 ///
 /// # Errors
@@ -174,6 +199,12 @@ impl Instruction {
     #[must_use]
     pub fn load_cpu() -> Self {
         Self::load(libc::SKF_AD_OFF + libc::SKF_AD_CPU)
+    }
+
+    /// Accumulator = a random number.
+    #[must_use]
+    pub fn load_random() -> Self {
+        Self::load(libc::SKF_AD_OFF + libc::SKF_AD_RANDOM)
     }
 
     /// Accumulator = four octets of the network header, most significant first, from `offset`.

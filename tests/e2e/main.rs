@@ -47,4 +47,5 @@ mod small_transfers;
 mod startup;
 #[path = "../support/mod.rs"]
 mod support;
+mod upgrade;
 mod uploads;

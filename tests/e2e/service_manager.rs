@@ -13,6 +13,7 @@ use crate::metrics::{endpoint, get};
 use crate::reload::{ctl, set};
 use crate::support::wait::{PATIENCE, Stopwatch};
 use crate::support::{Client, Listener, Server, wait_until};
+use crate::upgrade::Heir;
 
 /// The manager's end.
 struct Manager {
@@ -135,6 +136,26 @@ fn the_end_is_told_and_asks_for_time() {
     client.expect_reply(226);
     drop(client);
     assert!(server.wait().success());
+}
+
+/// The manager takes it from the process that it knows alone, so that one says who follows it, and
+/// nothing more.
+#[test]
+fn an_upgrade_is_told_by_the_process_that_is_replaced() {
+    let manager = Manager::new();
+    let mut server = manager.server(Some(Duration::from_secs(30)), "");
+    manager.next_with("STATUS=");
+    let client = Client::implicit(&server).login();
+    ctl(&server, &["upgrade"]).success();
+    let heir = Heir::of(&server);
+    assert_eq!(manager.next(), [format!("MAINPID={}", heir.number())]);
+    assert_eq!(manager.next(), ["READY=1"]);
+    let status = manager.next();
+    assert!(status[0].contains("0 sessions") && status.contains(&"WATCHDOG=1".to_owned()));
+    drop(client);
+    assert!(server.wait().success());
+    heir.stop();
+    assert_eq!(manager.next(), ["STOPPING=1"]);
 }
 
 /// Stops one thread of a process, as a shard is that hangs, until its standard input ends.

@@ -1,6 +1,7 @@
 //! The real server: built by cargo once a test program, or named by `RINGFTPD_BIN`; stopped by its
 //! process id.
 
+use std::cell::RefCell;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -24,6 +25,8 @@ pub struct Ringftpd {
     pub implicit: SocketAddr,
     /// The explicit listener.
     pub explicit: SocketAddr,
+    /// Processes that have taken over.
+    heirs: RefCell<Vec<Pid>>,
 }
 
 /// What a test wants of the server.
@@ -34,11 +37,14 @@ pub struct Setup {
     pub tls: String,
     /// Lines of the user.
     pub user: String,
+    /// A shard each.
+    pub cpus: &'static str,
 }
 
 impl Default for Setup {
     fn default() -> Self {
-        Self { ip: "127.0.0.1", tls: String::new(), user: format!("password = \"{SECRET_HASH}\"") }
+        let user = format!("password = \"{SECRET_HASH}\"");
+        Self { ip: "127.0.0.1", tls: String::new(), user, cpus: "0" }
     }
 }
 
@@ -52,16 +58,17 @@ impl Ringftpd {
     /// Starts it as `setup` says.
     #[track_caller]
     pub fn start_with(setup: &Setup) -> Self {
-        let Setup { ip, tls, user } = setup;
+        let Setup { ip, tls, user, cpus } = setup;
         let scratch = TempDir::new().unwrap();
         let root = scratch.path().join("root");
         std::fs::create_dir(&root).unwrap();
         // As root a configuration has to say so.
         let is_root = rustix::process::geteuid().is_root();
+        let control = scratch.path().join("ctl.sock");
         let process = if is_root { "[process]\nuser = \"root\"\n" } else { "" };
         let config = format!(
             "[listen]\nimplicit = [\"{ip}:0\"]\nexplicit = [\"{ip}:0\"]\n[tls]\n{tls}\n\
-             {process}[control]\nsocket = \"off\"\n[shards]\ncpus = \"0\"\n[policy]\n\
+             {process}[control]\nsocket = {control:?}\n[shards]\ncpus = \"{cpus}\"\n[policy]\n\
              require_data_tls = false\n\
              [[users]]\nname = \"alice\"\n{user}\nhome = {root:?}\n\
              permissions = [\"read\", \"list\", \"write\", \"append\", \"delete\", \"rename\", \
@@ -85,7 +92,19 @@ impl Ringftpd {
         let (implicit, explicit) = (address("implicit"), address("explicit"));
         // Whatever it still prints must not fill the pipe.
         std::thread::spawn(move || lines.for_each(drop));
-        Self { child, scratch, implicit, explicit }
+        Self { child, scratch, implicit, explicit, heirs: RefCell::default() }
+    }
+
+    /// Has a new process of the same program take over.
+    #[track_caller]
+    pub fn upgrade(&self) {
+        let mut ctl = Command::new(binary());
+        ctl.args(["ctl", "upgrade", "--json", "--socket"]);
+        let done = ctl.arg(self.scratch.path().join("ctl.sock")).output().unwrap();
+        let answer: serde_json::Value = serde_json::from_slice(&done.stdout).unwrap();
+        assert_eq!(answer["ok"], true, "{answer}");
+        let pid = i32::try_from(answer["pid"].as_i64().unwrap()).unwrap();
+        self.heirs.borrow_mut().push(Pid::from_raw(pid).unwrap());
     }
 
     /// Its process id.
@@ -102,6 +121,12 @@ impl Ringftpd {
         names
     }
 
+    /// Puts a file of zeros into the user's home that takes no room there.
+    pub fn put_sparse(&self, name: &str, octets: u64) {
+        let file = std::fs::File::create(self.scratch.path().join("root").join(name)).unwrap();
+        file.set_len(octets).unwrap();
+    }
+
     /// Puts a file into the user's home.
     pub fn put(&self, name: &str, octets: &[u8]) {
         std::fs::write(self.scratch.path().join("root").join(name), octets).unwrap();
@@ -110,6 +135,10 @@ impl Ringftpd {
 
 impl Drop for Ringftpd {
     fn drop(&mut self) {
+        // Children of nobody here.
+        for heir in self.heirs.take() {
+            let _ = kill_process(heir, Signal::TERM);
+        }
         // It may have ended already; then there is nothing to stop.
         let _ = kill_process(Pid::from_child(&self.child), Signal::TERM);
         let status = self.child.wait().unwrap();
