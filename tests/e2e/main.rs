@@ -16,6 +16,7 @@ mod durability;
 mod events;
 mod fail2ban;
 mod filesystems;
+mod first_week;
 mod half_closed;
 mod handshakes;
 mod heard_downloads;

@@ -387,7 +387,7 @@ fn program(home: &Path) -> Command {
 }
 
 /// A server started by command line.
-struct Running {
+pub(crate) struct Running {
     child: Child,
     lines: Receiver<String>,
     out: String,
@@ -397,7 +397,7 @@ struct Running {
 impl Running {
     /// Starts it on free ports, unless a configuration names them, and waits for `ready`.
     #[track_caller]
-    fn start(command: &mut Command) -> Self {
+    pub(crate) fn start(command: &mut Command) -> Self {
         if !command.get_args().any(|argument| argument == "--config") {
             command.args(["--implicit", "127.0.0.1:0", "--explicit", "127.0.0.1:0"]);
         }
@@ -434,7 +434,7 @@ impl Running {
     }
 
     #[track_caller]
-    fn line_with(&mut self, word: &str) -> String {
+    pub(crate) fn line_with(&mut self, word: &str) -> String {
         let out = self.out();
         let mut lines = out.lines();
         let line = lines.find(|line| line.to_lowercase().contains(word));
@@ -451,7 +451,7 @@ impl Running {
     }
 
     #[track_caller]
-    fn address(&mut self, listener: Listener) -> SocketAddr {
+    pub(crate) fn address(&mut self, listener: Listener) -> SocketAddr {
         let kind = format!("listening {listener:?} ").to_lowercase();
         let line = self.line_with(&kind);
         line.rsplit_once(' ').unwrap().1.parse().unwrap()
