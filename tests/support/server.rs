@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -51,6 +52,8 @@ pub struct Server {
     implicit: Vec<SocketAddr>,
     explicit: Vec<SocketAddr>,
     log: Log,
+    /// Of its output, until nobody can write there any more.
+    readers: [JoinHandle<()>; 2],
     stopped: bool,
 }
 
@@ -146,8 +149,10 @@ impl Builder {
             .unwrap();
         let (sender, output) = channel();
         let log = Log::default();
-        forward(child.stdout.take().unwrap(), log.clone(), sender.clone());
-        forward(child.stderr.take().unwrap(), log.clone(), sender);
+        let readers = [
+            forward(child.stdout.take().unwrap(), log.clone(), sender.clone()),
+            forward(child.stderr.take().unwrap(), log.clone(), sender),
+        ];
         let mut server = Server {
             child,
             scratch,
@@ -156,6 +161,7 @@ impl Builder {
             implicit: Vec::new(),
             explicit: Vec::new(),
             log,
+            readers,
             stopped: false,
         };
         server.wait_until_ready(&output);
@@ -288,6 +294,12 @@ impl Server {
     fn stop_and_check(&mut self) -> String {
         self.terminate();
         let status = self.wait();
+        // What it wrote last may still be in the pipe; another process that has taken over from it
+        // keeps that open.
+        let watch = Stopwatch::start();
+        while !self.readers.iter().all(JoinHandle::is_finished) && watch.elapsed() < READING_MAX {
+            pause(Duration::from_millis(1));
+        }
         let log = self.log();
         assert!(status.success(), "the server ended with {status}; its output:\n{log}");
         assert!(!log.contains("panicked"), "the server panicked; its output:\n{log}");
@@ -355,7 +367,7 @@ impl Log {
 }
 
 /// Lines of a pipe into the log, and into the channel while somebody listens there.
-fn forward(pipe: impl Read + Send + 'static, log: Log, lines: Sender<String>) {
+fn forward(pipe: impl Read + Send + 'static, log: Log, lines: Sender<String>) -> JoinHandle<()> {
     std::thread::spawn(move || {
         for line in BufReader::new(pipe).split(b'\n').map_while(Result::ok) {
             let line = String::from_utf8_lossy(&line).into_owned();
@@ -363,8 +375,11 @@ fn forward(pipe: impl Read + Send + 'static, log: Log, lines: Sender<String>) {
             // Nobody listens once the server is ready.
             let _ = lines.send(line);
         }
-    });
+    })
 }
+
+/// How long the output of a server that has ended may take to be read.
+const READING_MAX: Duration = Duration::from_secs(2);
 
 /// The command that starts the server program, by way of another program if one is asked for.
 fn program(through: &[String], open_files: Option<u32>) -> Command {
