@@ -219,11 +219,26 @@ impl Page {
         for (code, count) in replies {
             text.sample("replies_total", &[("code", &code)], count);
         }
+        self.write_reasons(text);
         let help = "Passive ports: waiting for a data connection, parked for the next transfer of \
                     a session, and of a configured range those that rest and those that are free.";
         text.family("passive_ports", "gauge", help);
         for (state, count) in ports {
             text.sample("passive_ports", &[("state", &state)], count);
+        }
+    }
+
+    /// What all shards have together, by reason; each of them is there from the beginning.
+    fn write_reasons(&self, text: &mut Families) {
+        let Some((first, others)) = self.figures.split_first() else { return };
+        for (index, list) in first.reasons.iter().enumerate() {
+            text.family(list.name, "counter", list.help);
+            let sample = format!("{}_total", list.name);
+            for (place, (reason, count)) in list.by_reason.iter().enumerate() {
+                let there = |figures: &Figures| figures.reasons[index].by_reason[place].1;
+                let count = count + others.iter().map(there).sum::<u64>();
+                text.sample(&sample, &[("reason", reason)], count);
+            }
         }
     }
 
@@ -292,6 +307,7 @@ const DAY_SECONDS: i64 = 24 * 60 * 60;
 mod tests {
     use super::*;
     use crate::clock;
+    use crate::events::Counts;
     use crate::metrics::{Counters, Gauges, Latencies, TurnLengths};
 
     #[test]
@@ -367,6 +383,11 @@ mod tests {
                 ("ftp.example.org".to_owned(), 9 * 86_400),
             ],
             replies: vec![(220, logins), (226 + shard, 1)],
+            reasons: vec![Counts {
+                name: "refused",
+                help: "Refused.",
+                by_reason: vec![("shed", logins), ("not_ftp", 0)],
+            }],
             passive_ports: vec![("waiting", sessions), ("free", 10)],
             latencies: {
                 let latencies = Latencies::default();
@@ -412,6 +433,8 @@ mod tests {
             "ringftpd_certificate_not_after{certificate=\"default\"} 1036800",
             "ringftpd_replies_total{code=\"220\"} 8",
             "ringftpd_replies_total{code=\"228\"} 1",
+            "ringftpd_refused_total{reason=\"shed\"} 8",
+            "ringftpd_refused_total{reason=\"not_ftp\"} 0",
             "ringftpd_passive_ports{state=\"free\"} 20",
             "# TYPE ringftpd_phase_seconds histogram",
             "ringftpd_phase_seconds_bucket{phase=\"greeting\",kind=\"any\",le=\"0.001\"} 1",

@@ -23,6 +23,9 @@ pub trait Field {
 
     /// For the log.
     fn value(&self) -> Self::Value<'_>;
+
+    /// Counts it, if it is of a kind that is counted.
+    fn count(&self) {}
 }
 
 macro_rules! copied {

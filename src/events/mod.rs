@@ -6,14 +6,17 @@
 //! that is logged nothing is read, counted or written. Who the session is stands behind each line
 //! by itself (`cli::log_line`).
 
+mod counts;
 mod field;
 mod flood;
 mod page;
+mod reasons;
 mod table;
 mod words;
 
 pub use self::field::{Field, Mode, Word, canonical};
 pub use self::flood::{first_suppressed, set_rate};
 pub use self::page::page;
+pub use self::reasons::{Counts, counts};
 pub use self::table::*;
 pub use self::words::*;

@@ -23,6 +23,10 @@ Lines marked *bounded* are those that strangers can cause without end. Each shar
 `log.events_per_second` of a kind; what is beyond is counted, and the next line of the kind has
 the number as `suppressed`. When a flood is over, a line of its own tells what is left of the
 count within two seconds. What was done is never left out.
+
+The reasons of `refused`, `login_failed` and `disconnect` are counted as well, whether the line is
+written or not: `ringftpd_refused_total{reason}`, `ringftpd_login_failures_total{reason}` and
+`ringftpd_disconnects_total{reason}` at `metrics.listen`.
 ";
 
 /// The page.

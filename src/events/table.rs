@@ -140,6 +140,7 @@ macro_rules! table {
                     let event = self;
                     // A row may have no field.
                     let _ = &event;
+                    $( Field::count(&event.$field); )*
                     if !tracing::enabled!(target: $target, Level::$level) {
                         return;
                     }

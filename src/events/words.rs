@@ -1,12 +1,24 @@
 //! Closed lists of words. They are what filters and alarms look for: none is ever given another
 //! meaning.
 
+use super::counts::{self, List};
 use super::field::{Field, Word};
+
+/// How a word of a list that is counted is.
+macro_rules! counted {
+    ($list:ident) => {
+        fn count(&self) {
+            counts::count(List::$list, *self as usize);
+        }
+    };
+}
 
 macro_rules! words {
     ($(
         $(#[doc = $doc:literal])+
-        $name:ident { $( $variant:ident = $word:literal, $meaning:literal; )+ }
+        $name:ident $(counted in $list:ident)? {
+            $( $variant:ident = $word:literal, $meaning:literal; )+
+        }
     )+) => {
         $(
             $(#[doc = $doc])+
@@ -33,6 +45,8 @@ macro_rules! words {
                 fn value(&self) -> &'static str {
                     self.word()
                 }
+
+                $( counted!($list); )?
             }
         )+
     };
@@ -46,7 +60,7 @@ words! {
     }
 
     /// Why a connection, or what a session needs, was refused.
-    Refusal {
+    Refusal counted in Refusals {
         Sessions = "sessions", "`limits.sessions` is reached";
         SessionsPerIp = "sessions_per_ip", "`limits.sessions_per_ip` is reached";
         Draining = "draining", "the server ends, and nobody was logged in yet";
@@ -64,7 +78,7 @@ words! {
     }
 
     /// Why a log-in failed.
-    LoginFailure {
+    LoginFailure counted in LoginFailures {
         Credentials = "credentials", "no such user, or not this password";
         Overloaded = "overloaded", "too many passwords wait to be checked";
         SessionsPerUser = "sessions_per_user", "`limits.sessions_per_user` is reached";
@@ -85,7 +99,7 @@ words! {
     }
 
     /// Why a session ended.
-    Ending {
+    Ending counted in Endings {
         Quit = "quit", "QUIT";
         Closed = "closed", "the client closed the connection, without QUIT";
         Lost = "lost", "the connection broke, or the client took no replies";

@@ -24,7 +24,7 @@ use crate::connection::{
     self, Accepted, Context, ContextParts, HandshakePermit, Kicked, NewState, OpenedHome, Queues,
     SessionFacts, Whom,
 };
-use crate::events::{self, ConnectionRefused};
+use crate::events::{self, ConnectionRefused, Counts};
 use crate::metrics::{self, Held, Spans};
 use crate::protocol::session::Mode;
 use crate::runtime::remote::{RemoteInbox, RemoteReceiver};
@@ -91,6 +91,8 @@ pub struct Figures {
     pub certificates: Vec<(String, u64)>,
     /// Replies by code.
     pub replies: Vec<(u16, u64)>,
+    /// Refusals, failed log-ins and ends of sessions by reason.
+    pub reasons: Vec<Counts>,
     /// Passive ports by state.
     pub passive_ports: Vec<(&'static str, u64)>,
     /// How long the phases took, in the order of [`metrics::Phase::ALL`].
@@ -344,6 +346,7 @@ impl Inbox {
             gauges: context.gauges.snapshot(),
             certificates: context.certificate_ends(),
             replies: context.replies.snapshot(),
+            reasons: events::counts(),
             passive_ports: context.passive_ports(),
             latencies: context.latencies.snapshot(),
             turns: self.turns_are_told.then(|| (turns.snapshot(), turns.longest(clock::now()))),

@@ -13,14 +13,14 @@ use crate::support::{Client, Listener, Server, Wire, wait_until};
 const JSON: &str = "[log]\nformat = \"json\"\n";
 
 /// The events so far, in their order.
-fn events(server: &Server) -> Vec<Value> {
+pub(crate) fn events(server: &Server) -> Vec<Value> {
     let log = server.log();
     let objects = log.lines().filter(|line| line.starts_with('{'));
     let all = objects.map(|line| serde_json::from_str::<Value>(line).unwrap());
     all.filter(|event| event["event"].is_string()).collect()
 }
 
-fn named<'a>(events: &'a [Value], name: &str) -> Vec<&'a Value> {
+pub(crate) fn named<'a>(events: &'a [Value], name: &str) -> Vec<&'a Value> {
     events.iter().filter(|event| event["event"] == name).collect()
 }
 

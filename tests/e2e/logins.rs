@@ -10,7 +10,7 @@ use crate::support::server::{BOTH_LISTENERS, Builder, counter};
 use crate::support::{Client, Listener, Server, Wire, wait_until};
 
 /// SHA-256-crypt of `secret` with so many rounds that a check takes tens of milliseconds.
-const COSTLY_HASH: &str =
+pub(crate) const COSTLY_HASH: &str =
     "$5$rounds=60000$ringftpdcostly$Px/yFDXZlYIBmQlzBnNhh.NkO0YO8.8enScB3UJ.YI9";
 
 /// More than the server once let wait in all (256) beside those it checked (3).

@@ -35,6 +35,7 @@ mod names;
 mod operators;
 mod process;
 mod prometheus;
+mod reasons;
 mod reload;
 mod resumption;
 #[path = "../interop/run.rs"]
