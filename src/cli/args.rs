@@ -77,7 +77,7 @@ pub(super) enum Command {
     ///
     /// Exit status: 0 without mistakes, else 1. Ports in use and limits of the host show only when
     /// the server starts.
-    CheckConfig(ServeArguments),
+    CheckConfig(CheckArguments),
     /// Print the reference configuration: every key with its default and its meaning
     ReferenceConfig,
     /// Print the events of the log: each with its fields and their words
@@ -187,6 +187,33 @@ pub(super) enum CtlCommand {
         #[arg(long)]
         json: bool,
     },
+}
+
+impl CtlCommand {
+    /// Whether programs read what is printed.
+    pub(super) const fn is_json(&self) -> bool {
+        match self {
+            Self::Reload { json }
+            | Self::Reopen { json }
+            | Self::Sessions { json }
+            | Self::Kick(KickArguments { json, .. })
+            | Self::Drain { json }
+            | Self::Certificates { json }
+            | Self::LogLevel { json, .. }
+            | Self::Upgrade { json, .. }
+            | Self::Status { json } => *json,
+        }
+    }
+}
+
+/// Arguments of `check-config`.
+#[derive(Clone, Debug, Args)]
+pub(super) struct CheckArguments {
+    #[command(flatten)]
+    pub(super) serve: ServeArguments,
+    /// Print values and warnings, or the mistakes, as one JSON object
+    #[arg(long)]
+    pub(super) json: bool,
 }
 
 /// Whose sessions to end.

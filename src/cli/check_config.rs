@@ -2,11 +2,16 @@
 //! nothing that is configured.
 
 use std::fmt::{Display, Write};
+use std::path::Path;
 use std::process::ExitCode;
 
-use super::args::ServeArguments;
+use serde_json::{Map, Value, json};
+
+use super::args::{CheckArguments, ServeArguments};
+use super::finding::{Finding, failure, lines_of};
 use super::tls_setup::{self, Served};
 use super::{fail, load, print, report_warnings};
+use crate::auth::User;
 use crate::config::{
     Accounts, Ceiling, CertificateSource, Change, Config, Directory, Key, KeyValue,
     NamedCertificate, Settings, Steering, Words, cpu_list_text, keys, permission_words,
@@ -19,36 +24,48 @@ use crate::sys::host;
 use crate::sys::privileges::Identity;
 use crate::tls::TlsProfile;
 
-pub(super) fn run(arguments: &ServeArguments) -> ExitCode {
-    let config = match load(arguments, &crate::config::Files::default()) {
-        Ok((config, _)) => config,
-        Err(message) => return fail(message),
-    };
+pub(super) fn run(arguments: &CheckArguments) -> ExitCode {
+    match (look(&arguments.serve), arguments.json) {
+        (Ok(found), true) => print(value(&found.config, &found.warnings, found.shards)),
+        (Ok(found), false) => {
+            report_warnings(found.warnings.iter());
+            print(describe(&found.config, found.shards).trim_end());
+        }
+        (Err(problems), true) => {
+            print(failure(&problems));
+            return ExitCode::FAILURE;
+        }
+        (Err(problems), false) => return fail(lines_of(&problems)),
+    }
+    ExitCode::SUCCESS
+}
+
+/// A configuration that would run, on so many shards.
+struct Found {
+    config: Config,
+    warnings: Vec<Finding>,
+    shards: u32,
+}
+
+fn look(arguments: &ServeArguments) -> Result<Found, Vec<Finding>> {
+    let (config, _) = load(arguments, &crate::config::Files::default())?;
     let available = cpu::available();
     // One for each CPU, as `serve` does it.
     let shards =
         config.settings.shards.cpus.as_ref().map_or(available.len(), |cpus| cpus.as_slice().len());
     let changes_user = config.settings.process.user.is_some();
-    let room = match host::check(shards.max(1), changes_user, LOCKED_MEMORY) {
-        Ok(room) => room,
-        Err(error) => return fail(error),
-    };
-    if let Err(refusal) = check_executor() {
-        return fail(refusal);
-    }
+    let room = host::check(shards.max(1), changes_user, LOCKED_MEMORY);
+    let room = room.map_err(|error| vec![Finding::plain(error)])?;
+    check_executor().map_err(|refusal| vec![Finding::plain(refusal)])?;
     let shards = room.shards;
-    let warnings = match examine(&config, tls_setup::check(&config), &available, shards) {
-        Ok(warnings) => warnings.into_iter().chain(room.warning),
-        Err(problems) => {
-            let lines = problems.into_iter().map(|problem| tls_setup::said(&config, problem));
-            return fail(lines.collect::<Vec<_>>().join("\n"));
-        }
-    };
-    let config_warnings = config.warnings.iter().map(ToString::to_string);
-    report_warnings(config_warnings.chain(warnings));
-    let shards = u32::try_from(shards).unwrap_or(u32::MAX);
-    print(describe(&config, shards).trim_end());
-    ExitCode::SUCCESS
+    let examined = examine(&config, tls_setup::check(&config), &available, shards);
+    let examined = examined.map_err(|problems| {
+        let placed = problems.into_iter().map(|problem| tls_setup::placed(&config, problem));
+        placed.collect::<Vec<_>>()
+    })?;
+    let warnings = config.warnings.iter().cloned().map(Finding::from).chain(examined);
+    let warnings = warnings.chain(room.warning.map(Finding::plain)).collect();
+    Ok(Found { config, warnings, shards: u32::try_from(shards).unwrap_or(u32::MAX) })
 }
 
 /// What `serve` and a reload would refuse, all of it, by key; nothing is bound, written or given
@@ -58,7 +75,7 @@ pub(super) fn examine(
     certificates: Result<Vec<Served>, tls_setup::Refused>,
     available: &[usize],
     shards: usize,
-) -> Result<Vec<String>, Vec<tls_setup::Refused>> {
+) -> Result<Vec<Finding>, Vec<tls_setup::Refused>> {
     let settings = &config.settings;
     let mut problems = Vec::new();
     let certificates = certificates.unwrap_or_else(|problem| {
@@ -96,10 +113,64 @@ pub(super) fn missing_cpus(settings: &Settings, available: &[usize]) -> Option<S
 }
 
 /// What to say about shards that get no session.
-pub(super) fn share_warning(settings: &Settings, shards: usize) -> Option<String> {
+pub(super) fn share_warning(settings: &Settings, shards: usize) -> Option<Finding> {
     let sessions = settings.limits.sessions;
     usize::try_from(sessions).is_ok_and(|sessions| sessions < shards).then(|| {
-        format!("limits.sessions: {sessions} for {shards} shards; some shards would serve nobody")
+        let message = format!("{sessions} for {shards} shards; some shards would serve nobody");
+        Finding::About("limits.sessions".into(), message)
+    })
+}
+
+/// What [`describe`] says, and the warnings, under names that stay.
+fn value(config: &Config, warnings: &[Finding], shards: u32) -> Value {
+    let setting = |KeyValue { key, shown }: KeyValue| {
+        let effective = remark(config, shards, &key, &shown).unwrap_or_else(|| shown.clone());
+        let change = match key.change {
+            Change::Reload => "reload",
+            Change::Restart => "restart",
+        };
+        (key.path(), json!({ "value": shown, "effective": effective, "change": change }))
+    };
+    let settings: Map<_, _> = config.settings.values().into_iter().map(setting).collect();
+    let certificate = |one: &NamedCertificate| {
+        let NamedCertificate { chain, key, names, .. } = one;
+        json!({ "certificate": chain, "key": key, "names": names })
+    };
+    let certificates: Vec<_> = config.settings.certificates.iter().map(certificate).collect();
+    let directory = |one: &Directory| {
+        let Directory { path, rule } = one;
+        json!({ "path": path, "cache": rule.cache.word(), "immutable": rule.immutable })
+    };
+    let directories: Vec<_> = config.settings.directories.iter().map(directory).collect();
+    let accounts = &config.accounts;
+    let open_files = descriptors(accounts.homes.len(), shards)
+        .map(|(limit, reserved)| json!({ "limit": limit, "reserved": reserved }));
+    let anonymous = accounts.users.anonymous().map(|anonymous| {
+        json!({
+            "home": home_of(accounts, anonymous.home.0),
+            "permissions": permission_words(anonymous.permissions),
+            "lax_upload_eof": anonymous.lax_upload_eof,
+        })
+    });
+    let user = |user: &User| {
+        json!({
+            "name": user.name,
+            "home": home_of(accounts, user.home.0),
+            "permissions": permission_words(user.permissions),
+            "lax_upload_eof": user.lax_upload_eof,
+            "log_in": proofs_of(user),
+        })
+    };
+    json!({
+        "ok": true,
+        "warnings": warnings.iter().map(Finding::value).collect::<Vec<_>>(),
+        "shards": shards,
+        "settings": settings,
+        "certificates": certificates,
+        "directories": directories,
+        "open_files": open_files,
+        "anonymous": anonymous,
+        "users": accounts.users.users().map(user).collect::<Vec<_>>(),
     })
 }
 
@@ -135,14 +206,17 @@ fn describe(config: &Config, shards: u32) -> String {
 
 /// No setting: what the host allows, and what is kept of it for the sessions that are in.
 fn describe_descriptors(lines: &mut Lines, homes: usize, shards: u32) {
-    let Ok(limit) = host::raise_open_files() else { return };
+    let Some((limit, reserved)) = descriptors(homes, shards) else { return };
+    lines.add("open files", format_args!("{limit} (the last {reserved} for sessions that are in)"));
+}
+
+/// How many there may be, and how many of them are for sessions that are in.
+fn descriptors(homes: usize, shards: u32) -> Option<(u64, u64)> {
+    let limit = host::raise_open_files().ok()?;
     let copies = if homes <= HOMES_PER_SHARD_MAX { shards } else { 1 };
     let handles = u64::try_from(homes).unwrap_or(u64::MAX).saturating_mul(copies.into());
     let connections = host::reserved_descriptors(limit, shards.into(), handles);
-    lines.add(
-        "open files",
-        format_args!("{limit} (the last {} for sessions that are in)", limit - connections),
-    );
+    Some((limit, limit - connections))
 }
 
 /// What is worth saying about a key's value besides the value, or in its place: what else decides
@@ -196,8 +270,7 @@ fn by_shard(settings: &Settings, shards: u32, ceiling: Ceiling) -> Option<String
 
 fn describe_accounts(lines: &mut Lines, accounts: &Accounts) {
     let home = |index: u32| {
-        let home = usize::try_from(index).ok().and_then(|index| accounts.homes.get(index));
-        home.map_or("?".to_owned(), |home| home.display().to_string())
+        home_of(accounts, index).map_or("?".to_owned(), |home| home.display().to_string())
     };
     match accounts.users.anonymous() {
         Some(anonymous) => lines.add(
@@ -212,9 +285,6 @@ fn describe_accounts(lines: &mut Lines, accounts: &Accounts) {
         None => lines.add("anonymous", "off"),
     }
     for user in accounts.users.users() {
-        let mut proofs = Vec::new();
-        proofs.extend(user.password.as_ref().map(|hash| hash.format()));
-        proofs.extend(user.certificate.as_ref().map(|_| "certificate"));
         lines.add(
             &format!("user {}", user.name),
             format_args!(
@@ -222,10 +292,21 @@ fn describe_accounts(lines: &mut Lines, accounts: &Accounts) {
                 home(user.home.0),
                 permission_words(user.permissions).join(", "),
                 describe_upload_eof(user.lax_upload_eof),
-                proofs.join(" or ")
+                proofs_of(user).join(" or ")
             ),
         );
     }
+}
+
+fn home_of(accounts: &Accounts, index: u32) -> Option<&Path> {
+    let home = usize::try_from(index).ok().and_then(|index| accounts.homes.get(index));
+    home.map(|home| home.as_path())
+}
+
+/// What a user may log in with.
+fn proofs_of(user: &User) -> Vec<&'static str> {
+    let password = user.password.as_ref().map(|hash| hash.format());
+    password.into_iter().chain(user.certificate.as_ref().map(|_| "certificate")).collect()
 }
 
 fn describe_upload_eof(lax: Option<bool>) -> String {
@@ -314,6 +395,7 @@ mod tests {
         assert!(text.contains("user alice                          . (read, list, write,"));
         assert!(text.contains("logs in with argon2id"));
         assert!(!text.contains("$argon2id") && !text.contains("top secret"));
+        check_json(&config, &describe(&config, 4));
 
         config.settings.shards.steering = Steering::Source;
         config.settings.tls.profile = TlsProfile::PostQuantum;
@@ -322,6 +404,34 @@ mod tests {
         check(&text, "limits.sessions_per_ip", "5");
         check(&text, "limits.sessions_per_user", "5 on each shard, at worst 20 in all");
         check(&text, "tls.groups", "all, X25519MLKEM768 first");
+    }
+
+    /// The same for programs: no fact less, and no secret more.
+    #[track_caller]
+    fn check_json(config: &Config, text: &str) {
+        let value = value(config, &[Finding::plain("so so")], 4);
+        let settings = value["settings"].as_object().unwrap();
+        assert_eq!(settings.len(), config.settings.values().len());
+        let restart = text.lines().find_map(|line| line.strip_prefix("changed by a restart only"));
+        for (key, setting) in settings {
+            check(text, key, setting["effective"].as_str().unwrap());
+            let is_listed = restart.unwrap().split([' ', ',']).any(|word| word == key);
+            assert_eq!(setting["change"] == "restart", is_listed, "{key}");
+        }
+        let sessions = json!({
+            "value": "20000", "effective": "20000 (5000 on each shard)", "change": "reload",
+        });
+        assert_eq!(settings["limits.sessions"], sessions);
+        let archive = json!({ "path": "/srv/archive", "cache": "direct", "immutable": false });
+        assert_eq!(value["directories"][0], archive);
+        assert_eq!((&value["ok"], &value["shards"]), (&json!(true), &json!(4)));
+        assert_eq!(value["warnings"][0]["message"], "so so");
+        assert!(value["open_files"]["limit"].as_u64() > value["open_files"]["reserved"].as_u64());
+        assert!(value["anonymous"].is_null());
+        let alice = &value["users"][0];
+        assert_eq!((&alice["name"], &alice["log_in"]), (&json!("alice"), &json!(["argon2id"])));
+        let all = value.to_string();
+        assert!(!all.contains("$argon2id") && !all.contains("top secret"), "{all}");
     }
 
     #[track_caller]
@@ -438,6 +548,6 @@ mod tests {
         config.settings.limits.sessions = 1;
         let warnings = examine(&config, tls_setup::check(&config), &[0, 1], 2).unwrap();
         let sessions = "limits.sessions: 1 for 2 shards; some shards would serve nobody";
-        assert_eq!(warnings, [sessions]);
+        assert_eq!(lines_of(&warnings), sessions);
     }
 }

@@ -18,6 +18,7 @@ use rustix::process::{geteuid, umask};
 use serde_json::{Value, json};
 
 use super::control_client::{Client, refusal};
+use super::finding::{Finding, failure};
 use super::gate::Gate;
 use super::hand_over::{Estate, READY_TIME_MAX, Taken};
 use super::readiness::{Readiness, Stage};
@@ -289,8 +290,8 @@ impl Subject {
                 "ok": true, "generation": generation, "changed": changed, "warnings": warnings,
             }),
             Ok(Err(problems)) => {
-                let problems: Vec<_> = problems.iter().map(problem_value).collect();
-                json!({ "ok": false, "problems": problems })
+                let problems: Vec<_> = problems.into_iter().map(Finding::from).collect();
+                failure(&problems)
             }
             Err(_) => refusal("the reload still waits for a disk; the log will tell"),
         }
@@ -342,12 +343,7 @@ fn upgraded(done: &Result<Taken, String>) -> Value {
     }
 }
 
-fn problem_value(problem: &Problem) -> Value {
-    let Problem { file, line, key, message } = problem;
-    json!({ "file": file, "line": line, "key": key, "cause": message })
-}
-
-/// The inverse, for who asked.
+/// A mistake as [`failure`] has it, for who asked.
 pub(super) fn problem_of(value: &Value) -> Problem {
     let word = |key: &str| value[key].as_str().unwrap_or_default().to_owned();
     let line = value["line"].as_u64().and_then(|line| usize::try_from(line).ok());
@@ -355,7 +351,7 @@ pub(super) fn problem_of(value: &Value) -> Problem {
         file: value["file"].as_str().map(PathBuf::from),
         line: line.unwrap_or(0),
         key: word("key"),
-        message: word("cause"),
+        message: word("message"),
     }
 }
 

@@ -10,6 +10,7 @@ use rustix::process::geteuid;
 use serde_json::{Map, Value, json};
 
 use super::args::{CtlArguments, CtlCommand, KickArguments};
+use super::control_client::refusal;
 use super::control_socket::{self, problem_of};
 use super::log_line::harmless;
 use super::reload::{Origin, changes_text};
@@ -20,8 +21,10 @@ use crate::config::{Files, Overrides};
 const PATIENCE: Duration = Duration::from_secs(70);
 
 pub(super) fn run(arguments: &CtlArguments) -> ExitCode {
+    let as_json = arguments.command.is_json();
     let Some(socket) = arguments.socket.clone().or_else(control_socket::default_path) else {
-        return fail("no place is known where the control socket could be; give --socket PATH");
+        let message = "no place is known where the control socket could be; give --socket PATH";
+        return failed(as_json, message);
     };
     let done = match &arguments.command {
         CtlCommand::Reload { json } => reload(&socket, *json),
@@ -35,11 +38,20 @@ pub(super) fn run(arguments: &CtlArguments) -> ExitCode {
         CtlCommand::Upgrade { timeout, json } => upgrade(&socket, *timeout, *json),
     };
     done.unwrap_or_else(|error| {
-        fail(format_args!(
-            "{}: {error}; is a server running that has its control.socket there?",
-            socket.display()
-        ))
+        let socket = socket.display();
+        let message =
+            format!("{socket}: {error}; is a server running that has its control.socket there?");
+        failed(as_json, &message)
     })
+}
+
+/// There is no answer.
+fn failed(as_json: bool, message: &str) -> ExitCode {
+    if as_json {
+        print(refusal(message));
+        return ExitCode::FAILURE;
+    }
+    fail(message)
 }
 
 fn ask(socket: &Path, request: &Value) -> io::Result<Value> {

@@ -10,6 +10,7 @@ mod control_client;
 mod control_sessions;
 mod control_socket;
 mod ctl;
+mod finding;
 mod gate;
 mod hand_over;
 mod log_line;
@@ -39,13 +40,14 @@ use std::time::Duration;
 
 use clap::Parser;
 
-use crate::config::{self, Config, ConfigError, Files};
+use crate::config::{self, Config, Files};
 use crate::events;
 use crate::protocol::file::FileTime;
 use crate::protocol::timestamp::format_utc;
 
 pub use args::Arguments;
 use args::{Command, ServeArguments};
+use finding::{Finding, lines_of};
 use reload::Origin;
 use take_over::Inheritance;
 
@@ -56,7 +58,7 @@ pub fn run() -> ExitCode {
     match arguments.command {
         None => serve(&arguments.serve),
         Some(Command::Serve(serve_arguments)) => serve(&serve_arguments),
-        Some(Command::CheckConfig(serve_arguments)) => check_config::run(&serve_arguments),
+        Some(Command::CheckConfig(arguments)) => check_config::run(&arguments),
         Some(Command::ReferenceConfig) => {
             print(config::reference().trim_end());
             ExitCode::SUCCESS
@@ -110,7 +112,8 @@ fn serve(arguments: &ServeArguments) -> ExitCode {
             origin.keep_password(&config);
             serve::run(config, origin, signals, inheritance)
         }
-        Err(message) => {
+        Err(findings) => {
+            let message = lines_of(&findings);
             inheritance.failed(&message);
             fail(message)
         }
@@ -124,7 +127,7 @@ fn inheritance(arguments: &ServeArguments) -> Result<Inheritance, String> {
         Some(Some(path)) => return Inheritance::of_server(path),
         Some(None) => {}
     }
-    let (config, _) = load(arguments, &Files::default())?;
+    let (config, _) = load(arguments, &Files::default()).map_err(|findings| lines_of(&findings))?;
     let path = match config.settings.control.socket.as_deref() {
         Some("off") => return Err("--take-over: control.socket is \"off\"".to_owned()),
         Some(path) => Some(path.into()),
@@ -135,12 +138,12 @@ fn inheritance(arguments: &ServeArguments) -> Result<Inheritance, String> {
 }
 
 /// The configuration that the arguments ask for, and what to read it from again.
-fn load(arguments: &ServeArguments, files: &Files) -> Result<(Config, Origin), String> {
-    let overrides = arguments.overrides()?;
+fn load(arguments: &ServeArguments, files: &Files) -> Result<(Config, Origin), Vec<Finding>> {
+    let overrides = arguments.overrides().map_err(|message| vec![Finding::plain(message)])?;
     let origin = Origin { path: arguments.config.clone(), overrides };
     let config = origin.load(files);
-    let config = config.map_err(|problems| ConfigError(problems).to_string())?;
-    Ok((config, origin))
+    let all = |problems: Vec<_>| problems.into_iter().map(Finding::from).collect::<Vec<_>>();
+    Ok((config.map_err(all)?, origin))
 }
 
 /// Writes lines for a person or a pipe to standard output. A reader that went away is no error of

@@ -331,6 +331,7 @@ impl Reloader {
         };
         let known = |new: &Problem| running.config.warnings.iter().any(|old| same(old, new));
         let warnings = config.warnings.iter().filter(|warning| !known(warning));
+        let examined = examined.iter().map(ToString::to_string);
         let warnings = warnings.map(ToString::to_string).chain(examined).collect();
         let reloaded = Reloaded { generation, changed, warnings };
         Ok(Prepared { reloaded, config, texts, tls, log })
@@ -380,7 +381,8 @@ impl Reloader {
 fn warnings_of(texts: &TlsTexts, titles: &[String]) -> Vec<String> {
     let served = texts.served().unwrap_or_default().into_iter();
     let now = clock::unix_time();
-    served.filter(|one| titles.contains(&one.title)).flat_map(|one| one.warnings(now)).collect()
+    let concerned = served.filter(|one| titles.contains(&one.title));
+    concerned.flat_map(|one| one.warnings(now)).map(|warning| warning.to_string()).collect()
 }
 
 /// The files of the certificates, looked at each `tls.watch`.

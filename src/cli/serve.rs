@@ -119,7 +119,8 @@ fn start(
     let ending = tls_setup::warnings(&certificates);
     let ending = ending.chain(check_config::share_warning(settings, cpus.len()));
     let warnings = warning.into_iter().chain(room.warning).chain(absent).chain(no_control);
-    warnings.chain(ending).for_each(|warning| tracing::warn!("{warning}"));
+    let warnings = warnings.chain(ending.map(|warning| warning.to_string()));
+    warnings.for_each(|warning| tracing::warn!("{warning}"));
     let times = EndTimes::of(settings);
     let (sender, wakes) = mpsc::channel();
     watch_signals(signals, sender.clone())?;

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::finding::Finding;
 use crate::clock;
 use crate::config::{
     CertificateSource, CipherSuite, Config, Files, GroupName, KernelTls, NamedCertificate, Tls,
@@ -20,13 +21,18 @@ use crate::tls::{
 /// Something of a configuration that cannot be: its key, and a sentence.
 pub(super) type Refused = (Cow<'static, str>, String);
 
-/// It as one line, with its place where there is one.
-pub(super) fn said(config: &Config, (key, message): Refused) -> String {
+/// It with its place, where there is one.
+pub(super) fn placed(config: &Config, (key, message): Refused) -> Finding {
     if config.has_place(&key) {
-        config.problem(&key, message).to_string()
+        config.problem(&key, message).into()
     } else {
-        format!("{key}: {message}")
+        Finding::About(key, message)
     }
+}
+
+/// The same as one line.
+pub(super) fn said(config: &Config, refused: Refused) -> String {
+    placed(config, refused).to_string()
 }
 
 /// The texts that TLS is made of. They are read once, so that every shard gets the same.
@@ -288,7 +294,7 @@ impl NamedCertificate {
 
 impl Served {
     /// What to say about it: that clients refuse it or will soon, and for which names.
-    pub(super) fn warnings(&self, unix_time: Duration) -> Vec<String> {
+    pub(super) fn warnings(&self, unix_time: Duration) -> Vec<Finding> {
         let Self { title, certificate } = self;
         let validity = validity_finding_of(certificate, unix_time);
         let names = certificate.served_names().iter();
@@ -296,7 +302,8 @@ impl Served {
         let foreign = foreign.into_iter().map(|name| {
             format!("was not issued for {name}; clients that ask for that name will refuse it")
         });
-        validity.into_iter().chain(foreign).map(|finding| format!("{title}: {finding}")).collect()
+        let about = |finding| Finding::About(title.clone().into(), finding);
+        validity.into_iter().chain(foreign).map(about).collect()
     }
 }
 
@@ -400,7 +407,7 @@ pub(super) fn check(config: &Config) -> Result<Vec<Served>, Refused> {
 }
 
 /// What to say about these by today.
-pub(super) fn warnings(certificates: &[Served]) -> impl Iterator<Item = String> {
+pub(super) fn warnings(certificates: &[Served]) -> impl Iterator<Item = Finding> {
     let now = clock::unix_time();
     certificates.iter().flat_map(move |served| served.warnings(now))
 }
@@ -557,8 +564,11 @@ mod tests {
                        for that name will refuse it";
         let validity = served.certificate.validity()[0];
         let middle = validity.not_before + (validity.not_after - validity.not_before) / 2;
-        assert_eq!(served.warnings(middle), [foreign]);
-        let late = served.warnings(validity.not_after + Duration::from_secs(DAY_SECONDS));
+        let warnings = |time| -> Vec<String> {
+            served.warnings(time).iter().map(ToString::to_string).collect()
+        };
+        assert_eq!(warnings(middle), [foreign]);
+        let late = warnings(validity.not_after + Duration::from_secs(DAY_SECONDS));
         assert!(late[0].starts_with("tls.certificates[a.example]: expired 1 days ago"), "{late:?}");
         assert_eq!(late[1], foreign);
     }

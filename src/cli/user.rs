@@ -14,9 +14,10 @@ use toml_edit::{Array, ArrayOfTables, DocumentMut, Item, Table, Value, value};
 use super::args::{
     AddArguments, PASSWORD_VARIABLE, UserCommand, UserTarget, password_of_environment,
 };
+use super::finding::{Finding, failure};
 use super::{complain, fail, print};
 use crate::auth::{Password, PasswordHash, is_anonymous_name};
-use crate::config::{permission_words, users_file_of};
+use crate::config::{ConfigError, Problem, permission_words, users_file_of};
 use crate::protocol::account::Permissions;
 
 pub(super) fn run(command: &UserCommand) -> ExitCode {
@@ -25,7 +26,7 @@ pub(super) fn run(command: &UserCommand) -> ExitCode {
         UserCommand::Passwd { target, name, generate } => passwd(target, name, *generate),
         UserCommand::Remove { target, name } => remove(target, name),
         UserCommand::List { target, json: false } => list(target),
-        UserCommand::List { target, json: true } => list_as_json(target),
+        UserCommand::List { target, json: true } => return print_as_json(target),
     };
     match result {
         Ok(text) => {
@@ -155,7 +156,7 @@ struct Listed {
     log_in: Vec<&'static str>,
 }
 
-fn listed(target: &UserTarget) -> Result<Vec<Listed>, String> {
+fn listed(target: &UserTarget) -> Result<Vec<Listed>, ConfigError> {
     let path = users_path(target)?;
     let users = users_of(&read(&path, false)?, &path)?;
     let one = |user: &Table| {
@@ -185,13 +186,27 @@ fn list(target: &UserTarget) -> Result<String, String> {
     Ok(columns(&rows))
 }
 
-fn list_as_json(target: &UserTarget) -> Result<String, String> {
+fn list_as_json(target: &UserTarget) -> Result<String, ConfigError> {
     let object = |Listed { name, home, permissions, log_in }| {
         json!({
             "name": name, "home": home, "permissions": permissions, "log_in": log_in,
         })
     };
     Ok(json!(listed(target)?.into_iter().map(object).collect::<Vec<_>>()).to_string())
+}
+
+fn print_as_json(target: &UserTarget) -> ExitCode {
+    match list_as_json(target) {
+        Ok(text) => {
+            print(text);
+            ExitCode::SUCCESS
+        }
+        Err(ConfigError(problems)) => {
+            let problems: Vec<_> = problems.into_iter().map(Finding::from).collect();
+            print(failure(&problems));
+            ExitCode::FAILURE
+        }
+    }
 }
 
 /// A password and whether the person has yet to learn it.
@@ -242,14 +257,14 @@ fn report(done: &str, password: Option<&Obtained>) -> String {
 }
 
 /// The file that holds the users.
-fn users_path(target: &UserTarget) -> Result<PathBuf, String> {
+fn users_path(target: &UserTarget) -> Result<PathBuf, ConfigError> {
     match (&target.file, &target.config) {
         (Some(file), _) => Ok(file.clone()),
-        (None, Some(config)) => {
-            let users_file = users_file_of(config).map_err(|error| error.to_string())?;
-            Ok(users_file.unwrap_or_else(|| config.clone()))
+        (None, Some(config)) => Ok(users_file_of(config)?.unwrap_or_else(|| config.clone())),
+        (None, None) => {
+            let message = "names no file; give --config or --file".to_owned();
+            Err(Problem { file: None, line: 0, key: String::new(), message }.into())
         }
-        (None, None) => Err("give --config or --file".to_owned()),
     }
 }
 
@@ -280,15 +295,19 @@ fn edit(
     replace(path, &document.to_string(), &directory).map_err(failed)
 }
 
-fn read(path: &Path, may_create: bool) -> Result<DocumentMut, String> {
+fn read(path: &Path, may_create: bool) -> Result<DocumentMut, ConfigError> {
+    let problem = |line, message| {
+        let (file, key) = (Some(path.to_owned()), String::new());
+        ConfigError::from(Problem { file, line, key, message })
+    };
     let text = match fs::read_to_string(path) {
         Err(error) if may_create && error.kind() == io::ErrorKind::NotFound => String::new(),
-        other => other.map_err(|error| format!("{}: cannot read: {error}", path.display()))?,
+        other => other.map_err(|error| problem(0, format!("cannot read: {error}")))?,
     };
     text.parse().map_err(|error: toml_edit::TomlError| {
         let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or("");
         let line = before.matches('\n').count() + 1;
-        format!("{}:{line}: not valid TOML: {}", path.display(), error.message())
+        problem(line, format!("not valid TOML: {}", error.message()))
     })
 }
 
@@ -321,12 +340,14 @@ fn not_beside_anonymous(name: &str, config: &Path) -> Result<(), String> {
     ))
 }
 
-fn users_of(document: &DocumentMut, path: &Path) -> Result<ArrayOfTables, String> {
+fn users_of(document: &DocumentMut, path: &Path) -> Result<ArrayOfTables, ConfigError> {
     match document.get("users") {
         None => Ok(ArrayOfTables::new()),
         Some(Item::ArrayOfTables(users)) => Ok(users.clone()),
         Some(_) => {
-            Err(format!("{}: users: write each user as a [[users]] table first", path.display()))
+            let (file, key) = (Some(path.to_owned()), "users".to_owned());
+            let message = "is no list of tables; write each user as a [[users]] table".to_owned();
+            Err(Problem { file, line: 0, key, message }.into())
         }
     }
 }
@@ -606,7 +627,7 @@ home = \"/\"
         let inline = Folder::with("users = [{ name = \"a\" }]\n");
         refuse(
             remove(&inline.target(), "a"),
-            "users.toml: users: write each user as a [[users]] table first",
+            "users.toml: users: is no list of tables; write each user as a [[users]] table",
         );
         let broken = Folder::with("\n\nname = = 1\n");
         let message = list(&broken.target()).unwrap_err();

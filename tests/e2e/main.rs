@@ -25,6 +25,7 @@ mod hostile;
 mod hostile_data;
 mod hung;
 mod idle_sessions;
+mod json;
 mod leftovers;
 mod limits;
 mod listings;
