@@ -270,6 +270,8 @@ fn start_successor() -> Result<(Child, Partner), String> {
         // Those of systemd that name this process.
         .env_remove("WATCHDOG_PID")
         .env_remove("LISTEN_PID")
+        .env_remove("LISTEN_FDS")
+        .env_remove("LISTEN_FDNAMES")
         .spawn()
         .map_err(|error| format!("cannot start {}: {error}", program.display()))?;
     tracing::info!(pid = child.id(), "upgrade: started the process that shall take over");

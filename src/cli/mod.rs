@@ -1,6 +1,7 @@
 //! The program as its operator meets it: arguments, `serve`, `check-config`, `reference-config`,
 //! `ctl`, `user`, and the set-up of logging. Everything the server does itself is in other modules.
 
+mod activation;
 mod args;
 mod banner;
 mod binding;
@@ -98,11 +99,16 @@ fn start_thread(name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), 
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
 fn serve(arguments: &ServeArguments) -> ExitCode {
+    // Before this process opens any descriptor of its own.
+    let passed = match Inheritance::of_manager() {
+        Ok(passed) => passed,
+        Err(message) => return fail(message),
+    };
     let signals = match signals::Caught::begin() {
         Ok(signals) => signals,
         Err(message) => return fail(message),
     };
-    let mut inheritance = match inheritance(arguments) {
+    let mut inheritance = match inheritance(arguments, passed) {
         Ok(inheritance) => inheritance,
         Err(message) => return fail(message),
     };
@@ -120,10 +126,16 @@ fn serve(arguments: &ServeArguments) -> ExitCode {
     }
 }
 
-/// What the server has from another one, if the arguments say that it takes over.
-fn inheritance(arguments: &ServeArguments) -> Result<Inheritance, String> {
+/// What the server has from another one, if the arguments say that it takes over, or from the
+/// service manager.
+fn inheritance(arguments: &ServeArguments, passed: Inheritance) -> Result<Inheritance, String> {
     match &arguments.take_over {
-        None => return Ok(Inheritance::default()),
+        None => return Ok(passed),
+        Some(_) if !passed.sockets.is_empty() => {
+            return Err("--take-over: the service manager passes sockets, too; leave out one of \
+                        the two"
+                .to_owned());
+        }
         Some(Some(path)) => return Inheritance::of_server(path),
         Some(None) => {}
     }

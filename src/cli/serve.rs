@@ -11,7 +11,7 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::binding::bind;
+use super::binding::{Listeners, bind};
 use super::control_socket::{self, ControlSocket, Subject};
 use super::gate::Gate;
 use super::hand_over::Estate;
@@ -24,7 +24,7 @@ use super::sockets::Sockets;
 use super::take_over::Inheritance;
 use super::tls_setup::{TlsTexts, said};
 use super::wake::{EndTimes, Successor, Wake};
-use super::{banner, check_config, fail, logging, shards, start_thread, tls_setup};
+use super::{activation, banner, check_config, fail, logging, shards, start_thread, tls_setup};
 use crate::clock;
 use crate::config::{Config, Settings, directory_rules};
 use crate::connection::{OpenedHome, split};
@@ -99,10 +99,8 @@ fn start(
     let (running, tls) = prepare_tls(config, cpus.len(), inheritance)?;
     let (config, settings) = (&running.config, &running.config.settings);
     let certificates = running.texts.served().map_err(|refused| said(config, refused))?;
-    let mut listeners = bind(settings, &cpus, &mut inheritance.sockets)?;
-    let endpoint = bind_metrics(settings, &mut inheritance.sockets)?;
-    let (control, no_control) =
-        bind_control(settings, origin.path.is_some(), &mut inheritance.sockets)?;
+    let Bound { mut listeners, endpoint, control, doubts } =
+        bind_everything(settings, &cpus, origin.path.is_some(), inheritance)?;
     // As root: then the kernel may load its module.
     let kernel_tls = tls_setup::kernel_tls(&settings.tls);
     become_user(settings)?;
@@ -118,7 +116,7 @@ fn start(
     let reserved = host::reserved_descriptors(files, shard_count, handles);
     let ending = tls_setup::warnings(&certificates);
     let ending = ending.chain(check_config::share_warning(settings, cpus.len()));
-    let warnings = warning.into_iter().chain(room.warning).chain(absent).chain(no_control);
+    let warnings = warning.into_iter().chain(room.warning).chain(absent).chain(doubts);
     let warnings = warnings.chain(ending.map(|warning| warning.to_string()));
     warnings.for_each(|warning| tracing::warn!("{warning}"));
     let times = EndTimes::of(settings);
@@ -152,6 +150,38 @@ fn start(
     readiness.ready();
     super::print(text);
     Ok(Server { shards, wakes, times, reloads, manager, readiness, gate, _log: log })
+}
+
+/// What is listened on.
+struct Bound {
+    listeners: Listeners,
+    endpoint: Option<Endpoint>,
+    control: Option<ControlSocket>,
+    /// What to say about it.
+    doubts: Vec<String>,
+}
+
+/// Takes what this process has been given, and binds the rest.
+fn bind_everything(
+    settings: &Settings,
+    cpus: &[usize],
+    has_file: bool,
+    inheritance: &mut Inheritance,
+) -> Result<Bound, String> {
+    let (passed, sockets) = (inheritance.passed(), &mut inheritance.sockets);
+    let mut doubts = Vec::new();
+    if passed > 0 {
+        let control = control_path(settings, has_file);
+        doubts = activation::check(sockets, settings, control.as_deref(), cpus.len())?;
+    }
+    let listeners = bind(settings, cpus, sockets)?;
+    if passed > 0 {
+        listeners.settle(settings, cpus)?;
+    }
+    let endpoint = bind_metrics(settings, sockets)?;
+    let (control, no_control) = bind_control(settings, has_file, sockets)?;
+    doubts.extend(no_control);
+    Ok(Bound { listeners, endpoint, control, doubts })
 }
 
 /// What is accepted on beside the shards.
@@ -241,10 +271,19 @@ fn prepare_tls(
     Ok((Running { config, texts, ticket_secret, stamps }, tls))
 }
 
+/// Where the control socket is to be, if anywhere; `has_file`: there is a configuration file.
+fn control_path(settings: &Settings, has_file: bool) -> Option<PathBuf> {
+    match settings.control.socket.as_deref() {
+        Some("off") => None,
+        Some(path) => Some(path.into()),
+        None => has_file.then(control_socket::default_path).flatten(),
+    }
+}
+
 /// The control socket, or what to say when there is none where nobody has asked for it.
 fn bind_control(
     settings: &Settings,
-    wanted: bool,
+    has_file: bool,
     held: &mut Sockets,
 ) -> Result<(Option<ControlSocket>, Option<String>), String> {
     let user = settings.process.user.as_deref().filter(|_| rustix::process::geteuid().is_root());
@@ -254,17 +293,12 @@ fn bind_control(
         Some(socket) => ControlSocket::adopt(socket, path, user.as_ref()),
         None => ControlSocket::bind(path, user.as_ref()),
     };
-    match settings.control.socket.as_deref() {
-        Some("off") => Ok((None, None)),
-        Some(path) => bind(std::path::Path::new(path)).map(|socket| (Some(socket), None)),
-        None if !wanted => Ok((None, None)),
-        None => {
-            let Some(path) = control_socket::default_path() else { return Ok((None, None)) };
-            Ok(match bind(&path) {
-                Ok(socket) => (Some(socket), None),
-                Err(error) => (None, Some(error)),
-            })
-        }
+    let Some(path) = control_path(settings, has_file) else { return Ok((None, None)) };
+    match bind(&path) {
+        Ok(socket) => Ok((Some(socket), None)),
+        // Nobody has asked for it.
+        Err(error) if settings.control.socket.is_none() => Ok((None, Some(error))),
+        Err(error) => Err(error),
     }
 }
 

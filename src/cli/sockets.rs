@@ -1,5 +1,5 @@
 //! Listening sockets that were there before the server started: those of the server that it takes
-//! over from.
+//! over from, or those of the service manager.
 
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -71,6 +71,18 @@ pub(super) struct Sockets(Vec<Held>);
 impl Sockets {
     pub(super) const fn new(held: Vec<Held>) -> Self {
         Self(held)
+    }
+
+    pub(super) const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub(super) fn purposes(&self) -> impl Iterator<Item = &Purpose> {
+        self.0.iter().map(|held| &held.purpose)
     }
 
     /// What is told of them, and they themselves, in the same order.

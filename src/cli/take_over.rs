@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use super::activation;
 use super::binding::Listeners;
 use super::control_socket::files_of;
 use super::partner::Partner;
@@ -73,6 +74,20 @@ impl Inheritance {
             ticket_secret: secret,
             partner: Some(partner),
         })
+    }
+
+    /// What the service manager passes.
+    ///
+    /// # Errors
+    ///
+    /// A line for each socket that cannot be used.
+    pub(super) fn of_manager() -> Result<Self, String> {
+        Ok(Self { sockets: activation::passed()?, ..Self::default() })
+    }
+
+    /// How many sockets the service manager passes.
+    pub(super) fn passed(&self) -> usize {
+        if self.partner.is_some() { 0 } else { self.sockets.len() }
     }
 
     /// What the shards accept on from their start: everything, or nothing before [`Self::enter`]

@@ -112,7 +112,8 @@ fn steer(listener: &BoundListener, sockets: usize, by: SteerBy<'_>) -> io::Resul
 /// Deals sockets that listen at `address` already, in the order in which they began to, out to the
 /// shards: one each. Those that are left over are accepted on all the same, for connections may
 /// wait there; what is missing is made if the kernel allows it, and else a shard accepts on the
-/// socket of another. Nothing is changed before [`settle`].
+/// socket of another. Nothing is made beside lasting ones: what waits at it would be lost with this
+/// server. Nothing is changed before [`settle`].
 ///
 /// # Errors
 ///
@@ -125,14 +126,16 @@ pub fn deal(
 ) -> io::Result<Vec<Vec<BoundListener>>> {
     let mut per_shard: Vec<Vec<BoundListener>> = (0..shards).map(|_| Vec::new()).collect();
     let there = sockets.len();
+    let are_lasting = sockets.iter().any(|(_, lasting)| *lasting);
     let bound = |socket, lasting| BoundListener { socket, address, kind, lasting };
     for (index, (socket, lasting)) in sockets.into_iter().enumerate() {
         per_shard[index % shards].push(bound(socket, lasting));
     }
     for shard in there..shards {
-        let listener = match open(address, true) {
-            Ok(socket) => bound(socket.into(), false),
-            Err(_) => {
+        let made = (!are_lasting).then(|| open(address, true).ok()).flatten();
+        let listener = match made {
+            Some(socket) => bound(socket.into(), false),
+            None => {
                 let other = &per_shard[shard % there][0];
                 bound(rustix::io::fcntl_dupfd_cloexec(&other.socket, 0)?, other.lasting)
             }

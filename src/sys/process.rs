@@ -1,6 +1,9 @@
-//! What the process uses, as the kernel counts it (proc(5)).
+//! What the process uses, as the kernel counts it (proc(5)), and what it was started with.
 
 use std::fs;
+use std::io;
+use std::os::fd::{FromRawFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::param::{clock_ticks_per_second, page_size};
 use rustix::process::{Resource, getrlimit};
@@ -22,6 +25,31 @@ pub struct ProcessFigures {
     pub open_fds: Option<u64>,
     /// The most descriptors it may have.
     pub max_fds: Option<u64>,
+}
+
+/// Descriptors that the service manager passes to this process, each with its name
+/// (sd_listen_fds_with_names(3)); none where it passes none, or to another process. The first call
+/// takes them, and there is nothing for a later one.
+///
+/// # Errors
+///
+/// The environment does not say how many there are, or one of them is not there.
+pub fn passed_descriptors() -> io::Result<Vec<(String, OwnedFd)>> {
+    static TAKEN: AtomicBool = AtomicBool::new(false);
+    if TAKEN.swap(true, Ordering::Relaxed) {
+        return Ok(Vec::new());
+    }
+    // Names that are another process's would be a mistake to it.
+    if sd_notify::listen_fds()?.len() == 0 {
+        return Ok(Vec::new());
+    }
+    let passed = sd_notify::listen_fds_with_names()?;
+    let own = |(number, name)| {
+        // SAFETY: the manager has opened it for this process, which LISTEN_PID names; it is open,
+        // for it was just marked close-on-exec; and nobody else here takes it: this is once.
+        (name, unsafe { OwnedFd::from_raw_fd(number) })
+    };
+    Ok(passed.map(own).collect())
 }
 
 /// Reads them. Not for use on a shard's thread: the kernel may have to look through all

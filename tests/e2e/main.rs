@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test; helpers are tests too")]
 
+mod activation;
 mod alerts;
 mod amplifiers;
 #[path = "../interop/content.rs"]
