@@ -10,6 +10,7 @@
 mod copy;
 mod error;
 mod facts;
+mod glance;
 mod gradual;
 mod growing;
 mod hash;
@@ -28,6 +29,7 @@ mod testing;
 mod unique;
 mod upload;
 
+pub use self::glance::Glance;
 pub use self::gradual::{ControlText, TextSize};
 pub use self::hash::Hasher;
 pub use self::home::Home;
@@ -78,13 +80,26 @@ pub fn open(
     }
 }
 
-/// Like [`open`], without waiting. Uploads always need the blocking form.
+/// Like [`open`], without waiting. Uploads always need the blocking form. `is_file`: a regular
+/// file was seen at the path of the request a moment ago ([`Root::glance`]), so that its kind need
+/// not be looked at once more before it is opened.
 #[must_use]
 pub fn try_open(
     root: &Arc<Root>,
     request: &TransferRequest,
+    is_file: bool,
 ) -> Option<Result<(Transfer, Opened), FileError>> {
-    definite(open_to_send(root, request, Lookup::Cached))
+    definite(match request {
+        TransferRequest::Retrieve { path, offset, ascii } if is_file => {
+            ReadFile::open_seen(root, path, *offset, *ascii).map(|file| sending(file, *ascii))
+        }
+        _ => open_to_send(root, request, Lookup::Cached),
+    })
+}
+
+fn sending(file: ReadFile, ascii: bool) -> (Transfer, Opened) {
+    let size = (!ascii).then(|| file.left());
+    (Transfer::Read(file), Opened { size, name: None })
 }
 
 fn open_to_send(
@@ -94,9 +109,7 @@ fn open_to_send(
 ) -> Result<(Transfer, Opened), FileError> {
     match request {
         TransferRequest::Retrieve { path, offset, ascii } => {
-            let file = ReadFile::open(root, path, *offset, *ascii, lookup)?;
-            let size = (!ascii).then(|| file.size() - file.position());
-            Ok((Transfer::Read(file), Opened { size, name: None }))
+            ReadFile::open(root, path, *offset, *ascii, lookup).map(|file| sending(file, *ascii))
         }
         TransferRequest::List(request) => {
             let lister = Lister::open(root, request, lookup)?;

@@ -3,7 +3,7 @@
 use std::io::IoSliceMut;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{Advice, OFlags, fadvise, fcntl_getfl, fcntl_setfl};
+use rustix::fs::{Advice, OFlags, Statx, fadvise, fcntl_getfl, fcntl_setfl};
 use rustix::io::{Errno, ReadWriteFlags, pread, preadv2, retry_on_intr};
 
 use super::facts::{self, is_on_tmpfs};
@@ -55,7 +55,27 @@ impl ReadFile {
         ascii: bool,
         lookup: Lookup,
     ) -> Result<Self, FileError> {
-        let (file, stat) = root.open_file(path, lookup)?;
+        Self::of(root.open_file(path, lookup)?, root, path, (offset, ascii), lookup)
+    }
+
+    /// As [`ReadFile::open`], without waiting, where a regular file was seen a moment ago.
+    pub(super) fn open_seen(
+        root: &Root,
+        path: &VirtualPath,
+        offset: u64,
+        ascii: bool,
+    ) -> Result<Self, FileError> {
+        let lookup = Lookup::Cached;
+        Self::of(root.open_seen_file(path, lookup)?, root, path, (offset, ascii), lookup)
+    }
+
+    fn of(
+        (file, stat): (OwnedFd, Statx),
+        root: &Root,
+        path: &VirtualPath,
+        (offset, ascii): (u64, bool),
+        lookup: Lookup,
+    ) -> Result<Self, FileError> {
         let size = stat.stx_size;
         let (position, skip) = if ascii { (0, offset) } else { (offset, 0) };
         if position > size {

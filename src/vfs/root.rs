@@ -23,10 +23,6 @@ use crate::protocol::policy::FileRule;
 
 /// Symbolic links followed for the last name of an upload; the kernel's own bound.
 const LINKS_MAX: usize = 40;
-
-/// Directories above a name that are asked for its device: one more than are likely to be unknown.
-const DEVICE_LOOKUPS_MAX: usize = 8;
-
 /// Lookups repeated when a rename elsewhere disturbed a `..` in a link (openat2(2), EAGAIN).
 const RETRIES_MAX: usize = 64;
 
@@ -131,24 +127,6 @@ impl Root {
         rule.map_or(FileRule::default(), |(_, rule)| *rule)
     }
 
-    /// The device (`st_dev`) that `path` is on, or the nearest of the directories above it that is
-    /// known without waiting. Never waits.
-    #[must_use]
-    pub fn device_of(&self, path: &VirtualPath) -> u64 {
-        let mut path = path.clone();
-        for _ in 0..DEVICE_LOOKUPS_MAX {
-            let handle = self.resolve(path.relative(), OFlags::PATH, Lookup::Cached);
-            if let Ok(stat) = handle.and_then(|handle| facts::stat_handle(&handle, true)) {
-                return facts::device(&stat);
-            }
-            if path.is_root() {
-                break;
-            }
-            path = path.parent();
-        }
-        self.device()
-    }
-
     /// Which directory it is.
     pub(super) const fn directory_id(&self) -> DirectoryId {
         self.id
@@ -171,23 +149,6 @@ impl Root {
     #[must_use]
     pub const fn local_device(&self) -> Option<u64> {
         self.local_device
-    }
-
-    /// What [`Root::device_of`] says of `path`, and whether that file system is this host's own.
-    /// Waits.
-    #[must_use]
-    pub fn look_at_device(&self, path: &VirtualPath) -> Option<(u64, bool)> {
-        let mut path = path.clone();
-        loop {
-            if let Ok(handle) = self.resolve(path.relative(), OFlags::PATH, Lookup::Blocking) {
-                let device = facts::device(&facts::stat_handle(&handle, true).ok()?);
-                return Some((device, facts::is_on_local(&handle)));
-            }
-            if path.is_root() {
-                return None;
-            }
-            path = path.parent();
-        }
     }
 
     /// See [`Credentials`].
@@ -320,6 +281,15 @@ impl Root {
         lookup: Lookup,
     ) -> Result<(OwnedFd, Statx), FileError> {
         require_file(&self.locate(path, lookup)?.1)?;
+        self.open_seen_file(path, lookup)
+    }
+
+    /// As [`Root::open_file`], where a regular file was seen at `path` a moment ago.
+    pub(super) fn open_seen_file(
+        &self,
+        path: &VirtualPath,
+        lookup: Lookup,
+    ) -> Result<(OwnedFd, Statx), FileError> {
         let file = self.open_path(path, OFlags::RDONLY | QUIETLY, lookup)?;
         let stat = facts::stat_handle(&file, lookup == Lookup::Cached)?;
         require_file(&stat)?;
@@ -375,7 +345,12 @@ impl Root {
         self.resolve_with(path.relative(), OFlags::PATH, lookup, links).is_ok()
     }
 
-    fn resolve(&self, relative: &[u8], flags: OFlags, lookup: Lookup) -> Result<OwnedFd, Errno> {
+    pub(super) fn resolve(
+        &self,
+        relative: &[u8],
+        flags: OFlags,
+        lookup: Lookup,
+    ) -> Result<OwnedFd, Errno> {
         self.resolve_with(relative, flags, lookup, ResolveFlags::empty())
     }
 
@@ -596,8 +571,10 @@ mod tests {
                 matches!(refusal, Err(FileError::OutsideRoot | FileError::Loop)),
                 "{request:?}: {refusal:?}"
             );
-            let attempt = try_open(&home.root, &request);
-            assert!(!matches!(attempt, Some(Ok(_))), "{request:?}");
+            for is_file in [false, true] {
+                let attempt = try_open(&home.root, &request, is_file);
+                assert!(!matches!(attempt, Some(Ok(_))), "{request:?}");
+            }
         }
     }
 
@@ -763,12 +740,14 @@ mod tests {
         assert_eq!(try_perform(&home.root, &FileRequest::Delete(path(b"f"))), None);
         let (_, transfers) = uses(b"f");
         for request in transfers {
-            let waited = crate::vfs::open(&home.root, &request, &StorePolicy::default());
             let store = matches!(request, TransferRequest::Store { .. });
-            match try_open(&home.root, &request) {
-                None => assert!(store, "{request:?}"),
-                Some(Ok((_, opened))) => assert_eq!(opened, waited.unwrap().1, "{request:?}"),
-                Some(Err(refusal)) => assert_eq!(Some(refusal), waited.err(), "{request:?}"),
+            for is_file in [false, true] {
+                let waited = crate::vfs::open(&home.root, &request, &StorePolicy::default());
+                match try_open(&home.root, &request, is_file) {
+                    None => assert!(store, "{request:?}"),
+                    Some(Ok((_, opened))) => assert_eq!(opened, waited.unwrap().1, "{request:?}"),
+                    Some(Err(refusal)) => assert_eq!(Some(refusal), waited.err(), "{request:?}"),
+                }
             }
         }
         assert!(home.get("f").is_some());

@@ -24,7 +24,7 @@ use crate::protocol::session::{
     Event, Input, Output, PassiveUnavailable, ProtectionLevel, Rendezvous, Secret, TimeoutPhase,
 };
 use crate::runtime::{Flag, spawn};
-use crate::vfs;
+use crate::vfs::{self, Glance};
 
 impl Control {
     pub(super) fn perform_request(&mut self, output: Output) {
@@ -109,7 +109,7 @@ impl Control {
         }
         let (context, sender) = (self.context.clone(), self.sender.clone());
         let user = self.session.account().map_or("", |account| &account.name);
-        let files = context.files(user, root.device_of(request.path()));
+        let files = context.files(user, root.glance(request.path()).device);
         self.give_up = Flag::new();
         let give_up = self.give_up.clone();
         self.request = Some(spawn(async move {
@@ -197,7 +197,7 @@ impl Control {
         if self.session.security().level() == ProtectionLevel::Private {
             self.proof.uses_ticket();
         }
-        let device = root.device_of(request.path());
+        let Glance { device, is_file } = root.glance(request.path());
         let files = self.context.files(&user, device);
         let local = self.context.is_local(&root, request.path(), &files, device);
         let (direction, path) = match &request {
@@ -215,6 +215,7 @@ impl Control {
             root,
             files,
             local,
+            is_file,
             request,
             tls: self.data_tls(),
             user,

@@ -25,6 +25,8 @@ pub(crate) struct TransferJob {
     pub(crate) files: FileHelpers,
     /// Whether the file or directory may be opened on this thread.
     pub(crate) local: bool,
+    /// Whether the request led to a regular file when the command came.
+    pub(crate) is_file: bool,
     pub(crate) request: TransferRequest,
     /// What the handshake of the data connection needs.
     pub(crate) tls: DataTls,

@@ -128,7 +128,7 @@ pub(crate) async fn open(
 ) -> Result<(Transfer, Opened), FileError> {
     let files = &job.files;
     if job.local
-        && let Some(answer) = vfs::try_open(&job.root, &job.request)
+        && let Some(answer) = vfs::try_open(&job.root, &job.request, job.is_file)
     {
         return answer;
     }

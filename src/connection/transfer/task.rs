@@ -50,7 +50,8 @@ impl TransferHandle {
         };
         let (moved, over) = ((handle.moved.clone(), timing), handle.over.clone());
         let tasks = job.context.tasks.clone();
-        tasks.spawn(run(job, receiver, interrupts, moved, over));
+        // Boxed where it is made: it is large, and each hand it passes through would copy it.
+        tasks.spawn(Box::pin(run(job, receiver, interrupts, moved, over)));
         handle
     }
 
