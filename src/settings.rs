@@ -278,6 +278,11 @@ start Log {
     file: Option<OutputFile> = None,
         unset "standard error", example "\"/var/log/ringftpd/ringftpd.log\"",
         since "0.1.0", change Reload;
+    /// Where a line goes for each file that was transferred, or was not to its end: a file, as with
+    /// `file`, in the form that wu-ftpd gave it (xferlog), for programs that make statistics. Times
+    /// are UTC.
+    xferlog: Option<OutputFile> = None,
+        unset "off", example "\"/var/log/ringftpd/xferlog.log\"", since "0.1.0", change Reload;
     /// Form of a log line: "text" or "json". Warnings about the configuration come before the log
     /// starts, on standard error, and are text.
     format: LogFormat = LogFormat::Text, since "0.1.0", change Restart;

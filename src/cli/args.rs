@@ -114,7 +114,7 @@ pub(super) enum CtlCommand {
         #[arg(long)]
         json: bool,
     },
-    /// Have it open its log.file again, which logrotate has moved away
+    /// Have it open log.file and log.xferlog again, which logrotate has moved away
     ///
     /// Exit status: 0 when lines go to the new file, else 1: they go on to the old one.
     Reopen {

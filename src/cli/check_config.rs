@@ -527,6 +527,7 @@ mod tests {
                 }
                 "tls.client_ca" => "\"ca.pem\"".to_owned(),
                 "process.users_file" => "\"users.toml\"".to_owned(),
+                "log.xferlog" => "\"xferlog.log\"".to_owned(),
                 "log.file" => "\"ringftpd.log\"".to_owned(),
                 "anonymous.home" => "\"other\"".to_owned(),
                 "anonymous.permissions" => "[\"list\"]".to_owned(),

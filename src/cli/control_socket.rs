@@ -303,8 +303,8 @@ impl Subject {
             return refusal("the server ends");
         }
         match answers.recv_timeout(RELOAD_TIME_MAX) {
-            Ok(Ok(file)) => json!({ "ok": true, "file": file }),
-            Ok(Err(error)) => refusal(format!("log.file: {error}")),
+            Ok(Ok(files)) => json!({ "ok": true, "files": files }),
+            Ok(Err(error)) => refusal(error),
             Err(_) => refusal("the disk of the log does not answer"),
         }
     }

@@ -305,7 +305,13 @@ fn reopen(socket: &Path, as_json: bool) -> io::Result<ExitCode> {
     match answer["error"].as_str() {
         _ if as_json => print(&answer),
         Some(error) => report("", [error].iter()),
-        None => print(answer["file"].as_str().unwrap_or("standard error")),
+        None => {
+            let files = answer["files"].as_array().map_or(&[][..], Vec::as_slice);
+            files.iter().filter_map(Value::as_str).for_each(print);
+            if files.is_empty() {
+                print("standard error");
+            }
+        }
     }
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

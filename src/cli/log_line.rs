@@ -14,7 +14,7 @@ use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
 use crate::config::LogFormat;
-use crate::events::canonical;
+use crate::events::{canonical, steers};
 use crate::runtime::{LogOf, with_logged_of};
 
 /// Writes events, each with the session that it is of; spans, which nothing here opens, are left
@@ -313,14 +313,6 @@ impl Write for Escaped<'_> {
         }
         Ok(())
     }
-}
-
-/// Control characters (C0, DEL, C1), the line ends of Unicode, and marks that turn the direction of
-/// what follows, by which a name can look like another.
-fn steers(character: char) -> bool {
-    character.is_control()
-        || matches!(character,
-            '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 #[cfg(test)]

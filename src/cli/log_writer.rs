@@ -62,56 +62,116 @@ impl Output {
     }
 }
 
-/// Gives the writer another output, from another thread.
+/// Gives the writer other outputs, from another thread.
 #[derive(Debug)]
-pub(super) struct Switch(mpsc::Sender<Output>);
+pub(super) struct Switch(mpsc::Sender<(Log, Option<Output>)>);
 
 impl Switch {
     /// What is logged from here on goes there; what was logged before may, too.
-    pub(super) fn to(&self, output: Output) {
+    pub(super) fn to(&self, log: Log, output: Option<Output>) {
         // The writer lives as long as anything is logged.
-        let _ = self.0.send(output);
+        let _ = self.0.send((log, output));
     }
 }
+
+/// Which of the logs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Log {
+    /// `log.file`, or standard error.
+    Events,
+    /// `log.xferlog`.
+    Transfers,
+}
+
+impl Log {
+    /// Its key.
+    pub(super) const fn key(self) -> &'static str {
+        match self {
+            Self::Events => "log.file",
+            Self::Transfers => "log.xferlog",
+        }
+    }
+}
+
+/// Begins a line of [`Log::Transfers`] in the queue; no line of the other log begins so.
+pub(super) const OF_TRANSFERS: u8 = 0;
 
 /// Writes the lines of a short while together: a server that logs thousands of transfers a second
 /// would wake the writer, and call the kernel, for each.
 #[derive(Debug)]
 pub(super) struct LogWriter {
-    output: Output,
-    next: mpsc::Receiver<Output>,
-    lines: Vec<u8>,
+    events: Lines,
+    transfers: Lines,
+    next: mpsc::Receiver<(Log, Option<Output>)>,
     /// Lines that could not be written.
     lost: Arc<AtomicUsize>,
+}
+
+impl LogWriter {
+    /// With the switch of its outputs and the count of lines that it could not write.
+    pub(super) fn new(
+        events: Output,
+        transfers: Option<Output>,
+    ) -> (Self, Switch, Arc<AtomicUsize>) {
+        let (sender, next) = mpsc::channel();
+        let lost = Arc::<AtomicUsize>::default();
+        let events = Lines::new(Log::Events, Some(events));
+        let transfers = Lines::new(Log::Transfers, transfers);
+        let writer = Self { events, transfers, next, lost: lost.clone() };
+        (writer, Switch(sender), lost)
+    }
+
+    fn write_out(&mut self) {
+        for (log, output) in self.next.try_iter() {
+            match log {
+                Log::Events => self.events.switch(output),
+                Log::Transfers => self.transfers.switch(output),
+            }
+        }
+        let lost = self.events.write_out() + self.transfers.write_out();
+        if lost > 0 {
+            self.lost.fetch_add(lost, Ordering::Relaxed);
+        }
+    }
+}
+
+/// The lines of one log, and where they go.
+#[derive(Debug)]
+struct Lines {
+    log: Log,
+    /// None: they are dropped, for nobody wants them.
+    output: Option<Output>,
+    waiting: Vec<u8>,
     /// The last write failed, and standard error was told.
     failing: bool,
     /// The last octet written is within a line whose rest was lost.
     torn: bool,
 }
 
-impl LogWriter {
-    /// With the switch of its output and the count of lines that it could not write.
-    pub(super) fn new(output: Output) -> (Self, Switch, Arc<AtomicUsize>) {
-        let (sender, next) = mpsc::channel();
-        let lost = Arc::<AtomicUsize>::default();
-        let lines = Vec::new();
-        let writer = Self { output, next, lines, lost: lost.clone(), failing: false, torn: false };
-        (writer, Switch(sender), lost)
+impl Lines {
+    const fn new(log: Log, output: Option<Output>) -> Self {
+        Self { log, output, waiting: Vec::new(), failing: false, torn: false }
     }
 
-    fn write_out(&mut self) {
-        if let Some(output) = self.next.try_iter().last() {
-            (self.output, self.failing, self.torn) = (output, false, false);
+    fn switch(&mut self, output: Option<Output>) {
+        (self.output, self.failing, self.torn) = (output, false, false);
+    }
+
+    /// How many lines were lost.
+    fn write_out(&mut self) -> usize {
+        let Some(output) = &mut self.output else {
+            self.waiting.clear();
+            return 0;
+        };
+        if self.torn && !self.waiting.is_empty() {
+            self.waiting.insert(0, b'\n');
         }
-        if self.torn && !self.lines.is_empty() {
-            self.lines.insert(0, b'\n');
-        }
-        let mut rest = &self.lines[..];
+        let mut rest = &self.waiting[..];
         let failed = loop {
             if rest.is_empty() {
                 break None;
             }
-            match self.output.write(rest) {
+            match output.write(rest) {
                 Ok(0) => break Some(io::ErrorKind::WriteZero.into()),
                 Ok(count) => {
                     self.torn = rest[count - 1] != b'\n';
@@ -121,27 +181,28 @@ impl LogWriter {
                 Err(error) => break Some(error),
             }
         };
+        let mut lost = 0;
         if let Some(error) = failed {
             let ends = rest.iter().filter(|octet| **octet == b'\n').count();
             // The first one may be that which ends a torn line, counted already.
-            let lost = ends - usize::from(rest.len() == self.lines.len() && self.torn);
-            self.lost.fetch_add(lost, Ordering::Relaxed);
+            lost = ends - usize::from(rest.len() == self.waiting.len() && self.torn);
             self.tell(&error);
-        } else if !self.lines.is_empty() {
+        } else if !self.waiting.is_empty() {
             self.failing = false;
         }
-        self.lines.clear();
+        self.waiting.clear();
+        lost
     }
 
     /// Says on standard error that a file cannot be written, once until it can.
     fn tell(&mut self, error: &io::Error) {
-        if let Output::File(_, path) = &self.output
+        if let Some(Output::File(_, path)) = &self.output
             && !std::mem::replace(&mut self.failing, true)
         {
-            let path = path.display();
+            let (key, path) = (self.log.key(), path.display());
             let _ = writeln!(
                 io::stderr(),
-                "ringftpd: log.file {path}: {error}; lines are lost until it can be written, and \
+                "ringftpd: {key} {path}: {error}; lines are lost until it can be written, and \
                  counted in ringftpd_log_lines_dropped_total"
             );
         }
@@ -151,8 +212,12 @@ impl LogWriter {
 /// Nothing of it is an error: the appender would do nothing about it, and has no lines to keep.
 impl Write for LogWriter {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        self.lines.extend_from_slice(line);
-        if self.lines.len() >= LINES_BYTES_MAX {
+        let (lines, octets) = match line {
+            [OF_TRANSFERS, octets @ ..] => (&mut self.transfers, octets),
+            octets => (&mut self.events, octets),
+        };
+        lines.waiting.extend_from_slice(octets);
+        if lines.waiting.len() >= LINES_BYTES_MAX {
             self.write_out();
         }
         Ok(line.len())
@@ -184,11 +249,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (old, new) = (folder.path().join("log"), folder.path().join("log.1"));
         fs::write(&old, "before\n").unwrap();
-        let (mut writer, switch, lost) = LogWriter::new(Output::open(Some(&old)).unwrap());
+        let (mut writer, switch, lost) = LogWriter::new(Output::open(Some(&old)).unwrap(), None);
         write(&mut writer, "a\n");
         fs::rename(&old, &new).unwrap();
         write(&mut writer, "b\n");
-        switch.to(Output::open(Some(&old)).unwrap());
+        switch.to(Log::Events, Output::open(Some(&old)).ok());
         write(&mut writer, "c\n");
         assert_eq!(fs::read_to_string(new).unwrap(), "before\na\nb\n");
         assert_eq!(fs::read_to_string(&old).unwrap(), "c\n");
@@ -200,18 +265,36 @@ mod tests {
     fn what_cannot_be_written_is_counted() {
         let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
         let (mut writer, switch, lost) =
-            LogWriter::new(Output::File(full, PathBuf::from("/dev/full")));
+            LogWriter::new(Output::File(full, PathBuf::from("/dev/full")), None);
         write(&mut writer, "a\nb\n");
         writer.flush().unwrap();
         assert_eq!(lost.load(Ordering::Relaxed), 2);
-        assert!(writer.failing);
+        assert!(writer.events.failing);
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("log");
-        switch.to(Output::open(Some(&path)).unwrap());
+        switch.to(Log::Events, Output::open(Some(&path)).ok());
         write(&mut writer, "c\n");
-        assert!(!writer.failing);
+        assert!(!writer.events.failing);
         assert_eq!(lost.load(Ordering::Relaxed), 2);
         assert_eq!(fs::read_to_string(path).unwrap(), "c\n");
+    }
+
+    /// Each line goes to its own log, and nowhere while nobody wants it.
+    #[test]
+    fn two_logs() {
+        let folder = tempfile::tempdir().unwrap();
+        let [events, transfers] = ["log", "xferlog"].map(|name| folder.path().join(name));
+        let (mut writer, switch, lost) = LogWriter::new(Output::open(Some(&events)).unwrap(), None);
+        let text = |path: &Path| fs::read_to_string(path).unwrap_or_default();
+        write(&mut writer, "a\n");
+        write(&mut writer, "\0b\n");
+        switch.to(Log::Transfers, Output::open(Some(&transfers)).ok());
+        write(&mut writer, "\0c\n");
+        write(&mut writer, "d\n");
+        assert_eq!((text(&events).as_str(), text(&transfers).as_str()), ("a\nd\n", "c\n"));
+        switch.to(Log::Transfers, None);
+        write(&mut writer, "\0e\n");
+        assert_eq!((text(&transfers).as_str(), lost.load(Ordering::Relaxed)), ("c\n", 0));
     }
 
     #[test]

@@ -2,6 +2,8 @@
 //! that a reader that stops reading, or a disk that does not answer, never stops a shard. What is
 //! logged is decided elsewhere.
 
+use std::io::Write;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -13,8 +15,9 @@ use tracing_subscriber::reload::Handle;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use super::log_line::Line;
-use super::log_writer::{LogWriter, Output, Switch};
+use super::log_writer::{Log as Which, LogWriter, OF_TRANSFERS, Output, Switch};
 use crate::config::{Log, LogFormat, OutputFile};
+use crate::events;
 
 /// Lines waiting for the writer before further ones are dropped; at some 200 octets each, 1.6 MiB.
 const QUEUE_LINES_MAX: usize = 8192;
@@ -47,19 +50,43 @@ impl LogGuard {
 /// A sentence for the operator: a file that cannot be written, a bad `RINGFTPD_LOG`, or a log that
 /// is installed already.
 pub(super) fn start(log: &Log) -> Result<(LogGuard, LogControl), String> {
-    let output = Output::open(log.file.as_ref().map(|OutputFile(path)| path.as_path()));
-    let output = output.map_err(|error| format!("log.file: {error}"))?;
+    let events = open(log, Which::Events)?.unwrap_or(Output::StandardError);
+    let transfers = open(log, Which::Transfers)?;
     let filter = filter(log.level, std::env::var(FILTER_VARIABLE).ok().as_deref())?;
-    let (log_writer, switch, lost) = LogWriter::new(output);
+    let (log_writer, switch, lost) = LogWriter::new(events, transfers);
     let (writer, guard) = NonBlockingBuilder::default()
         .buffered_lines_limit(QUEUE_LINES_MAX)
         .lossy(true)
         .thread_name("log")
         .finish(log_writer);
     let dropped = writer.error_counter();
+    let queue = writer.clone();
+    events::set_transfer_log(move |line| {
+        // All of it at once, which is one entry of the queue; one that is full counts it.
+        let _ = queue.clone().write_all(&[&[OF_TRANSFERS], line].concat());
+    });
     let (subscriber, levels) = subscriber(log.format, filter, writer);
     subscriber.try_init().map_err(|error| error.to_string())?;
     Ok((LogGuard { dropped, lost, _writer: guard }, LogControl { switch, levels }))
+}
+
+/// The file of one of the logs, if there is to be one.
+pub(super) fn file(log: &Log, which: Which) -> Option<&Path> {
+    let file = match which {
+        Which::Events => &log.file,
+        Which::Transfers => &log.xferlog,
+    };
+    file.as_ref().map(|OutputFile(path)| path.as_path())
+}
+
+/// Opens it.
+///
+/// # Errors
+///
+/// The key, and why not.
+pub(super) fn open(log: &Log, which: Which) -> Result<Option<Output>, String> {
+    let opened = file(log, which).map(|path| Output::open(Some(path))).transpose();
+    opened.map_err(|error| format!("{}: {error}", which.key()))
 }
 
 /// What changes the log while the server runs.

@@ -13,14 +13,14 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use super::certificates;
-use super::log_writer::Output;
-use super::logging::LogControl;
+use super::log_writer::{Log, Output};
+use super::logging::{self, LogControl};
 use super::service_manager::ServiceManager;
 use super::tls_setup::{TlsTexts, pair_files};
 use super::wake::{EndTimes, Wake};
 use super::{check_config, shards, start_thread};
 use crate::clock;
-use crate::config::{Config, FileText, Files, OutputFile, Overrides, Problem, directory_rules};
+use crate::config::{Config, FileText, Files, Overrides, Problem, directory_rules};
 use crate::connection::NewState;
 use crate::events;
 use crate::runtime::remote::RemoteSender;
@@ -107,9 +107,8 @@ pub(super) enum Request {
     Levels(Option<String>, mpsc::SyncSender<Result<(), String>>),
     /// Which certificates are served, each as [`certificates::served`] has it.
     Certificates(mpsc::SyncSender<Vec<Value>>),
-    /// The log's file alone is opened again. The answer, for which there is room, is its name, or
-    /// none for standard error.
-    Reopen(mpsc::SyncSender<Result<Option<PathBuf>, String>>),
+    /// The logs' files alone are opened again. The answer, for which there is room, is their names.
+    Reopen(mpsc::SyncSender<Result<Vec<PathBuf>, String>>),
 }
 
 /// What a reload did.
@@ -170,7 +169,7 @@ impl Reloader {
                         // Who asked may be gone; the log has it.
                         let _ = answer.try_send(done);
                     }
-                    Request::Reopen(answer) => drop(answer.try_send(self.reopen_log())),
+                    Request::Reopen(answer) => drop(answer.try_send(self.reopen_logs())),
                     Request::Levels(filter, answer) => {
                         drop(answer.try_send(self.set_levels(filter.as_deref())));
                     }
@@ -201,8 +200,11 @@ impl Reloader {
         let next = *generation + 1;
         match self.prepare(files, next) {
             Ok(prepared) => {
-                let Prepared { reloaded, config, texts, tls, log } = prepared;
-                self.log.switch.to(log);
+                let Prepared { reloaded, config, texts, tls, logs } = prepared;
+                let [events, transfers] = logs;
+                let events = events.unwrap_or(Output::StandardError);
+                self.log.switch.to(Log::Events, Some(events));
+                self.log.switch.to(Log::Transfers, transfers);
                 self.hand_over(Some(config), texts, tls, next);
                 *generation = next;
                 let level = self.running.config.settings.log.level;
@@ -215,7 +217,7 @@ impl Reloader {
             Err(problems) => {
                 self.results.failed.fetch_add(1, Ordering::Relaxed);
                 // logrotate has moved the file away, whatever is wrong with the configuration.
-                let _ = self.reopen_log();
+                let _ = self.reopen_logs();
                 problems.iter().for_each(log_problem);
                 Err(problems)
             }
@@ -237,21 +239,28 @@ impl Reloader {
         Ok(())
     }
 
-    /// Opens the log's file again, for logrotate has moved it away; its name, or none for standard
-    /// error. Where that fails, lines go on to where they went.
-    fn reopen_log(&self) -> Result<Option<PathBuf>, String> {
-        let Some(path) = log_file(&self.running.config) else { return Ok(None) };
-        match Output::open(Some(path)) {
-            Ok(output) => {
-                self.log.switch.to(output);
-                tracing::info!(target: RELOAD, file = %path.display(), "log opened");
-                Ok(Some(path.to_owned()))
-            }
-            Err(cause) => {
-                tracing::error!(target: RELOAD, key = LOG_FILE, cause, "log not opened again");
-                Err(cause)
+    /// Opens the logs' files again, for logrotate has moved them away; their names. Where that
+    /// fails, lines go on to where they went.
+    fn reopen_logs(&self) -> Result<Vec<PathBuf>, String> {
+        let (mut opened, mut refused) = (Vec::new(), None);
+        for which in LOGS {
+            let log = &self.running.config.settings.log;
+            match logging::open(log, which) {
+                Ok(None) => {}
+                Ok(Some(output)) => {
+                    self.log.switch.to(which, Some(output));
+                    opened.extend(logging::file(log, which).map(Path::to_owned));
+                }
+                Err(cause) => {
+                    tracing::error!(target: RELOAD, cause, "log not opened again");
+                    refused = refused.or(Some(cause));
+                }
             }
         }
+        for path in &opened {
+            tracing::info!(target: RELOAD, file = %path.display(), "log opened");
+        }
+        refused.map_or(Ok(opened), Err)
     }
 
     /// Takes the certificates at these places whose files belong together.
@@ -311,8 +320,7 @@ impl Reloader {
                 return Err(difference.err().into_iter().flatten().chain(refused).collect());
             }
         };
-        let log = Output::open(log_file(&config))
-            .map_err(|cause| vec![config.problem(LOG_FILE, cause)])?;
+        let logs = open_logs(&config)?;
         let mut changed = difference;
         for key in texts.difference(&running.texts) {
             if !changed.contains(&key) {
@@ -334,7 +342,7 @@ impl Reloader {
         let examined = examined.iter().map(ToString::to_string);
         let warnings = warnings.map(ToString::to_string).chain(examined).collect();
         let reloaded = Reloaded { generation, changed, warnings };
-        Ok(Prepared { reloaded, config, texts, tls, log })
+        Ok(Prepared { reloaded, config, texts, tls, logs })
     }
 
     /// Gives each shard its copy, and waits until they have taken it.
@@ -450,13 +458,19 @@ struct Prepared {
     texts: TlsTexts,
     /// One a shard.
     tls: Vec<Arc<ServerTls>>,
-    log: Output,
+    /// Of events, which may be none for standard error, and of transfers.
+    logs: [Option<Output>; 2],
 }
 
-const LOG_FILE: &str = "log.file";
+const LOGS: [Log; 2] = [Log::Events, Log::Transfers];
 
-fn log_file(config: &Config) -> Option<&Path> {
-    config.settings.log.file.as_ref().map(|OutputFile(path)| path.as_path())
+fn open_logs(config: &Config) -> Result<[Option<Output>; 2], Vec<Problem>> {
+    let log = &config.settings.log;
+    let open = |which: Log| {
+        let opened = logging::file(log, which).map(|path| Output::open(Some(path))).transpose();
+        opened.map_err(|cause| vec![config.problem(which.key(), cause)])
+    };
+    Ok([open(Log::Events)?, open(Log::Transfers)?])
 }
 
 fn log_problem(problem: &Problem) {

@@ -211,6 +211,10 @@ impl Config {
             let message = "nothing to listen on: both implicit and explicit are switched off";
             errors.push(problem("listen", message.to_owned()));
         }
+        if settings.log.file.is_some() && settings.log.file == settings.log.xferlog {
+            let message = "is log.file, too; the two have forms of their own: give it another name";
+            errors.push(problem("log.xferlog", message.to_owned()));
+        }
         if let Some(message) = settings.port_clash() {
             errors.push(problem("listen", message));
         }

@@ -13,6 +13,7 @@ mod page;
 mod reasons;
 mod table;
 mod words;
+mod xferlog;
 
 pub use self::field::{Field, Mode, Word, canonical};
 pub use self::flood::{first_suppressed, set_rate};
@@ -20,3 +21,4 @@ pub use self::page::page;
 pub use self::reasons::{Counts, counts};
 pub use self::table::*;
 pub use self::words::*;
+pub use self::xferlog::{Transferred, set_transfer_log, steers};

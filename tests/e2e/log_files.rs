@@ -148,7 +148,10 @@ fn a_file_that_cannot_grow_stops_nobody() {
 /// The shipped file, with the names of here.
 #[test]
 fn logrotate_as_it_is_shipped() {
-    let (server, path) = server();
+    let both = "[log]\nfile = \"ringftpd.log\"\nxferlog = \"xferlog.log\"";
+    let server = Server::builder().toml(both).start();
+    let (path, transfers) =
+        (server.scratch().join("ringftpd.log"), server.scratch().join("xferlog.log"));
     let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("tuning/files/logrotate.conf");
     let id = |flag: &str| {
         let out = Command::new("id").arg(flag).output().unwrap().stdout;
@@ -164,14 +167,20 @@ fn logrotate_as_it_is_shipped() {
     fs::write(&config, here).unwrap();
     fs::set_permissions(&config, fs::Permissions::from_mode(0o644)).unwrap();
     for round in 1..=3 {
-        log_in(&server);
+        let mut client = Client::implicit(&server).login();
+        client.store(format!("STOR round{round}"), b"");
+        client.quit();
         wait_for(&path, "logged in");
+        wait_for(&transfers, "/round");
         let mut command = Command::new("logrotate");
         command.args(["--force", "--state"]).arg(server.scratch().join("rotated")).arg(&config);
         run(&mut command, DEADLINE).success();
         // `ctl reopen` has answered.
         assert!(!text(&path).contains("logged in"), "round {round}");
         assert!(text(&path.with_extension("log.1")).contains("logged in"), "round {round}");
+        assert_eq!(text(&transfers), "", "round {round}");
+        let name = format!("/round{round} ");
+        assert!(text(&transfers.with_extension("log.1")).contains(&name), "round {round}");
     }
     assert!(path.with_extension("log.3.gz").exists());
     log_in(&server);

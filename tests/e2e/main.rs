@@ -53,3 +53,4 @@ mod startup;
 mod support;
 mod upgrade;
 mod uploads;
+mod xferlog;

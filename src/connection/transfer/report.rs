@@ -7,10 +7,12 @@ use tracing::Level;
 use super::job::TransferJob;
 use super::log_words;
 use super::path::TransferPath;
+use crate::auth::ANONYMOUS_NAMES;
 use crate::clock;
-use crate::events::{TransferEnded, TransferRefused};
+use crate::events::{TransferEnded, TransferRefused, Transferred};
 use crate::protocol::file::{FileError, TransferRequest};
 use crate::protocol::session::TransferError;
+use crate::runtime::with_logged_of;
 use crate::tls::HandshakeFacts;
 
 /// What is logged about a transfer besides its result.
@@ -107,6 +109,44 @@ pub(super) fn log_refusal(job: &TransferJob, error: FileError) {
     let (command, path) = describe(&job.request);
     let (refused, errno) = (log_words::refusal(error), log_words::errno(error));
     TransferRefused { user: &job.user, command, path, refused, errno }.log();
+}
+
+/// A line of `log.xferlog`, if there is one: of files, and not of listings. `name` is what storage
+/// chose for STOU.
+pub(super) fn log_file(
+    job: &TransferJob,
+    started: Instant,
+    bytes: u64,
+    name: Option<&[u8]>,
+    complete: bool,
+) {
+    let (path, ascii, upload) = match &job.request {
+        TransferRequest::Retrieve { path, ascii, .. } => (path, *ascii, false),
+        TransferRequest::Store { path, ascii, .. } => (path, *ascii, true),
+        TransferRequest::List(_) => return,
+    };
+    if job.context.settings().log.xferlog.is_none() {
+        return;
+    }
+    let mut path = path.as_bytes().to_vec();
+    if let Some(name) = name {
+        let directory = path.iter().rposition(|&octet| octet == b'/').map_or(0, |slash| slash + 1);
+        path.truncate(directory);
+        path.extend_from_slice(name);
+    }
+    let line = Transferred {
+        ended: clock::unix_time(),
+        took: clock::now().saturating_duration_since(started),
+        peer: with_logged_of(|of| of.map(|of| of.peer)),
+        bytes,
+        path: &path,
+        ascii,
+        upload,
+        anonymous: job.user == ANONYMOUS_NAMES[0],
+        user: &job.user,
+        complete,
+    };
+    line.log();
 }
 
 pub(super) fn log(

@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use super::job::{TransferJob, TransferTask};
 use super::path::{self, Circumstances, Content, TransferPath};
-use super::report::{TransferReport, count, log, log_refusal, warn_of_truncation};
+use super::report::{TransferReport, count, log, log_file, log_refusal, warn_of_truncation};
 use super::timing::Timing;
 use super::{audit, download, storage};
 use crate::clock;
@@ -108,10 +108,11 @@ async fn run(
     // Without a session the transfer ends here; what storage still opens is closed by its helper
     // thread.
     let Some(opened) = race(race(opening, gone), given_up).await else { return };
-    let transfer = match opened {
+    let (transfer, name) = match opened {
         Ok((transfer, opened)) => {
+            let name = opened.name.clone();
             let _ = job.mailbox.send(Input::TransferOpened(Ok(opened)));
-            transfer
+            (transfer, name)
         }
         Err(error) => {
             log_refusal(&job, error);
@@ -125,7 +126,7 @@ async fn run(
         None
     };
     let Some(go) = race(async { start.recv().await }, aborted).await else {
-        return never_begun(&job, transfer).await;
+        return never_begun(&job, transfer, name.as_deref()).await;
     };
     let started = clock::now();
     let mut report = TransferReport::default();
@@ -133,6 +134,7 @@ async fn run(
         transfer_octets(&job, (&moved, &timing), transfer, go, interrupts, &mut report).await;
     timing.moved_all();
     log(&job, started, moved.get(), &report, &result);
+    log_file(&job, started, moved.get(), name.as_deref(), result.is_ok());
     tell_of_failure(&job, &result);
     count(&job, moved.get(), report.path, &result);
     let _ = job.mailbox.send(Input::TransferFinished(result.clone()));
@@ -149,10 +151,12 @@ async fn run(
 }
 
 /// ABOR came before the data connection.
-async fn never_begun(job: &TransferJob, transfer: Transfer) {
+async fn never_begun(job: &TransferJob, transfer: Transfer, name: Option<&[u8]>) {
     give_up(job, transfer).await;
     let result = Err(TransferError::Aborted);
-    log(job, clock::now(), 0, &TransferReport::default(), &result);
+    let now = clock::now();
+    log(job, now, 0, &TransferReport::default(), &result);
+    log_file(job, now, 0, name, false);
     let _ = job.mailbox.send(Input::TransferFinished(result));
 }
 
