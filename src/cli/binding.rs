@@ -99,10 +99,23 @@ impl Listeners {
     ///
     /// The address and what the kernel says.
     pub(super) fn settle(&self, settings: &Settings, cpus: &[usize]) -> Result<(), String> {
-        let numbers = cpu_numbers(cpus);
-        settle(&self.per_shard, settings.listen.backlog, steer_by(settings, &numbers))
-            .map_err(|error| error.to_string())
+        settle_all(&self.per_shard, settings, cpus)
     }
+}
+
+/// Has the sockets of all shards as the settings want them.
+///
+/// # Errors
+///
+/// The address and what the kernel says.
+pub(super) fn settle_all(
+    per_shard: &[Vec<BoundListener>],
+    settings: &Settings,
+    cpus: &[usize],
+) -> Result<(), String> {
+    let numbers = cpu_numbers(cpus);
+    settle(per_shard, settings.listen.backlog, steer_by(settings, &numbers))
+        .map_err(|error| error.to_string())
 }
 
 /// The first of the candidate ports that can be had on all of the address's hosts; one that is

@@ -22,12 +22,14 @@ use std::time::{Duration, Instant};
 use rustix::io::fcntl_dupfd_cloexec;
 use serde_json::{Value, json};
 
+use super::binding::settle_all;
 use super::partner::Partner;
 use super::readiness::{Readiness, Stage};
 use super::sockets::{Held, Purpose, Sockets};
 use super::wake::{Successor, Wake};
 use super::{shards, start_thread};
 use crate::clock;
+use crate::config::Settings;
 use crate::events;
 use crate::runtime::remote::RemoteSender;
 use crate::shard::Message;
@@ -58,6 +60,10 @@ pub(super) struct Estate {
     /// The control socket and its path.
     pub(super) control: Option<(PathBuf, OwnedFd)>,
     pub(super) ticket_secret: [u8; 32],
+    /// Those of the start: what they say of listening, only a restart changes.
+    pub(super) settings: Settings,
+    /// Of the shards.
+    pub(super) cpus: Vec<usize>,
     /// Another process is about to take over.
     pub(super) busy: AtomicBool,
 }
@@ -109,7 +115,9 @@ impl Estate {
                 }
                 Err(refused) => {
                     drop(partner);
-                    Err(explain(&mut child, refused))
+                    let cause = explain(&mut child, refused);
+                    self.restore();
+                    Err(cause)
                 }
             }
         });
@@ -129,7 +137,10 @@ impl Estate {
             let stream = stream.try_clone().map_err(|error| error.to_string())?;
             let deadline = clock::now() + READY_TIME_MAX;
             let done = self.converse(&mut Partner::new(stream), &Value::Null, deadline);
-            done.map_err(|refused| refused.to_string())
+            done.map_err(|refused| {
+                self.restore();
+                refused.to_string()
+            })
         });
         if let Err(cause) = &done {
             events::UpgradeFailed { cause }.log();
@@ -178,6 +189,22 @@ impl Estate {
         // The other one serves, whatever becomes of this line.
         let _ = partner.say(&json!({ "yours": true }), &[]);
         Ok(Taken { pid, version, _unanswered: unanswered })
+    }
+
+    /// The other process may have ended when it had the sockets as it wants them, backlog, options
+    /// and steering: they are as this server wants them again.
+    fn restore(&self) {
+        let mut lent = shards::ask(&self.shards, LEND_TIME_MAX, |_, asker| Message::Lend(asker));
+        lent.sort_by_key(|(shard, _)| *shard);
+        let per_shard: Vec<_> = lent.into_iter().filter_map(|(_, sockets)| sockets.ok()).collect();
+        let settled = if per_shard.len() < self.shards.len() {
+            Err("not all shards answer".to_owned())
+        } else {
+            settle_all(&per_shard, &self.settings, &self.cpus)
+        };
+        if let Err(error) = settled {
+            tracing::warn!(error, "upgrade: the listening sockets may be steered otherwise");
+        }
     }
 
     /// All listening sockets, those of one address in the order in which they began to listen.

@@ -145,7 +145,7 @@ fn start(
     let gate = Gate::new().map_err(|error| error.to_string())?;
     let reloader =
         Reloader { origin, running, shards: inboxes, wakes: sender, results, log: log_control };
-    let doors = Doors { control, endpoint, gate: gate.clone(), readiness: readiness.clone() };
+    let doors = Doors { control, endpoint, gate: gate.clone(), readiness: readiness.clone(), cpus };
     let (reloads, manager) = start_control(reloader, doors, log.lines_lost())?;
     readiness.ready();
     super::print(text);
@@ -190,6 +190,8 @@ struct Doors {
     endpoint: Option<Endpoint>,
     gate: Gate,
     readiness: Readiness,
+    /// Of the shards.
+    cpus: Vec<usize>,
 }
 
 fn bind_metrics(settings: &Settings, held: &mut Sockets) -> Result<Option<Endpoint>, String> {
@@ -228,7 +230,8 @@ fn start_control(
     let wakes = reloader.wakes.clone();
     let certificate = reloader.origin.overrides.certificate.clone();
     let ticket_secret = reloader.running.ticket_secret;
-    let Doors { control, endpoint, gate, readiness } = doors;
+    let settings = reloader.running.config.settings.clone();
+    let Doors { control, endpoint, gate, readiness, cpus } = doors;
     let metrics = endpoint.as_ref().map(|endpoint| Ok((endpoint.address(), endpoint.duplicate()?)));
     let metrics = metrics.transpose().map_err(|error: io::Error| error.to_string())?;
     if let Some(endpoint) = endpoint {
@@ -244,6 +247,8 @@ fn start_control(
             metrics,
             control: Some(control.duplicate().map_err(|error| error.to_string())?),
             ticket_secret,
+            settings,
+            cpus,
             busy: AtomicBool::new(false),
         };
         let reloads = reloads.clone();

@@ -169,6 +169,67 @@ fn an_upgrade_that_fails_changes_nothing() {
     server.stop();
 }
 
+/// A process that says it is ready, has all connections come to the first socket of each address,
+/// and dies before it accepts.
+const DIES_AFTER_GO: &str = r#"
+import array, json, os, socket, struct
+import ctypes
+there = socket.socket(fileno=0)
+def hear(text=b''):
+    numbers = []
+    while not text.endswith(b'\n'):
+        part, ancillary, _, _ = there.recvmsg(1 << 16, socket.CMSG_SPACE(4 * 200))
+        for level, kind, data in ancillary:
+            numbers += array.array('i', data)
+        if not part:
+            raise SystemExit('gone')
+        text += part
+    return json.loads(text), numbers
+def say(value):
+    there.sendall(json.dumps(value).encode() + b'\n')
+estate, numbers = hear()
+say({'ready': True, 'pid': os.getpid(), 'version': 'none', 'addresses': []})
+hear()
+steps = struct.pack('HBBI', 0x06, 0, 0, 0)
+code = ctypes.create_string_buffer(steps)
+for told, number in zip(estate['sockets'], numbers):
+    if told['for'] in ('implicit', 'explicit'):
+        program = struct.pack('HL', 1, ctypes.addressof(code))
+        socket.socket(fileno=os.dup(number)).setsockopt(socket.SOL_SOCKET, 51, program)
+os._exit(7)
+"#;
+
+/// What it has done to the sockets is undone.
+#[test]
+fn a_process_that_dies_when_it_may_accept_leaves_nothing_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let (server, program) = replaceable(&folder, "[shards]\ncpus = \"0-1\"");
+    let mut idle = Client::implicit(&server).login();
+    let script = folder.path().join("dies.py");
+    fs::write(&script, DIES_AFTER_GO).unwrap();
+    let real = fs::read_link(&program).unwrap();
+    replace(&program, &format!("exec python3 {}", script.display()));
+    ctl(&server, &["upgrade"]).exits(1).says("ended before it was ready, with exit status: 7");
+    assert_eq!(status(&server)["pid"], server.pid());
+    idle.expect("NOOP", 200);
+    serves(&server);
+    // By the kernel's hash, 40 connections come to both shards: to one alone once in 2^39 times.
+    let clients: Vec<_> = (0..40).map(|_| Client::explicit(&server)).collect();
+    let sessions = ctl(&server, &["sessions", "--json"]).success();
+    for shard in ["\"shard\":0,", "\"shard\":1,"] {
+        assert!(sessions.count(shard) > 1, "{shard} {}", sessions.out());
+    }
+    drop(clients);
+    // And the next upgrade is as good as the first.
+    fs::remove_file(&program).unwrap();
+    std::os::unix::fs::symlink(&real, &program).unwrap();
+    ctl(&server, &["upgrade"]).success();
+    let heir = Heir::of(&server);
+    serves(&server);
+    drop(idle);
+    heir.stop();
+}
+
 /// By hand, from the control socket of the configuration; SIGTERM ends the sessions that are left.
 #[test]
 fn a_server_takes_over_from_one_that_runs() {
