@@ -27,6 +27,7 @@ mod hostile_data;
 mod hung;
 mod idle_sessions;
 mod json;
+mod kicks;
 mod leftovers;
 mod limits;
 mod listings;
