@@ -234,8 +234,8 @@ fn ready(stage: Stage) -> Result<&'static str, String> {
 /// The answer to a probe.
 fn told(said: Result<&str, String>, body: Body) -> Vec<u8> {
     match said {
-        Ok(line) => response("200 OK", TEXT_TYPE, &format!("{line}\n"), body),
-        Err(line) => response("503 Service Unavailable", TEXT_TYPE, &format!("{line}\n"), body),
+        Ok(line) => response("200 OK", TEXT_TYPE, format!("{line}\n"), body),
+        Err(line) => response("503 Service Unavailable", TEXT_TYPE, format!("{line}\n"), body),
     }
 }
 
@@ -331,14 +331,16 @@ fn parse(octets: &[u8]) -> Option<Request> {
 }
 
 /// An answer as it goes on the wire.
-fn response(status: &str, kind: &str, content: &str, body: Body) -> Vec<u8> {
+fn response(status: &str, kind: &str, content: impl AsRef<[u8]>, body: Body) -> Vec<u8> {
+    let content = content.as_ref();
     let length = content.len();
     let mut text = format!("HTTP/1.1 {status}\r\nContent-Type: {kind}\r\n");
     text += &format!("Content-Length: {length}\r\nConnection: close\r\n\r\n");
+    let mut octets = text.into_bytes();
     if body == Body::Sent {
-        text += content;
+        octets.extend_from_slice(content);
     }
-    text.into_bytes()
+    octets
 }
 
 const TEXT_TYPE: &str = "text/plain; charset=utf-8";

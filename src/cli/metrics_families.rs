@@ -1,7 +1,8 @@
-//! The text of a page: families, samples and histograms, as both formats have them.
+//! What is on a page: families, samples and histograms, as each format has them.
 
 use std::fmt::{Display, Write};
 
+use super::metrics_protobuf::{Messages, number};
 use crate::metrics::{Spans, seconds};
 
 /// Names and values of the labels of a sample.
@@ -12,19 +13,30 @@ pub(super) struct Families {
     /// OpenMetrics, not the older format.
     open: bool,
     text: String,
+    /// Neither of the text formats.
+    messages: Option<Messages>,
 }
 
 impl Families {
-    pub(super) const fn new(open: bool) -> Self {
-        Self { open, text: String::new() }
+    /// A page of text: OpenMetrics, or the older format.
+    pub(super) const fn text(open: bool) -> Self {
+        Self { open, text: String::new(), messages: None }
+    }
+
+    /// A page of messages.
+    pub(super) fn messages() -> Self {
+        Self { open: false, text: String::new(), messages: Some(Messages::default()) }
     }
 
     /// The page.
-    pub(super) fn end(mut self) -> String {
+    pub(super) fn end(mut self) -> Vec<u8> {
+        if let Some(messages) = self.messages {
+            return messages.end();
+        }
         if self.open {
             self.text.push_str("# EOF\n");
         }
-        self.text
+        self.text.into_bytes()
     }
 
     /// In OpenMetrics a family has the name without the suffix that the kind gives its samples; in
@@ -36,12 +48,18 @@ impl Families {
             _ => ("", kind),
         };
         let prefix = prefix(name);
+        if let Some(messages) = &mut self.messages {
+            return messages.family(&format!("{prefix}{name}{suffix}"), kind, help);
+        }
         let _ = writeln!(self.text, "# HELP {prefix}{name}{suffix} {help}");
         let _ = writeln!(self.text, "# TYPE {prefix}{name}{suffix} {kind}");
     }
 
     /// Values of labels are words of ours and names of hosts: nothing that needs escapes.
     pub(super) fn sample(&mut self, name: &str, labels: Labels<'_>, value: impl Display) {
+        if let Some(messages) = &mut self.messages {
+            return messages.sample(&shown(labels), number(&value.to_string()));
+        }
         let _ = write!(self.text, "{}{name}", prefix(name));
         for (index, (label, labelled)) in labels.iter().enumerate() {
             let before = if index == 0 { '{' } else { ',' };
@@ -53,6 +71,9 @@ impl Families {
 
     /// Buckets, sum and count.
     pub(super) fn histogram(&mut self, name: &str, labels: Labels<'_>, spans: &Spans) {
+        if let Some(messages) = &mut self.messages {
+            return messages.histogram(&shown(labels), spans);
+        }
         let bucket = format!("{name}_bucket");
         for (bound, count) in spans.up_to_bounds() {
             let mut bound = seconds(bound);
@@ -66,6 +87,10 @@ impl Families {
         self.sample(&format!("{name}_sum"), labels, spans.seconds());
         self.sample(&format!("{name}_count"), labels, spans.count());
     }
+}
+
+fn shown(labels: Labels<'_>) -> Vec<(&str, String)> {
+    labels.iter().map(|(label, value)| (*label, value.to_string())).collect()
 }
 
 /// What all programs have is called the same everywhere.

@@ -1,4 +1,4 @@
-//! The counters as a page, in one of two formats, and which of them a request asks for.
+//! The counters as a page, in one of three formats, and which of them a request asks for.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -15,6 +15,8 @@ pub(super) enum Format {
     Text,
     /// OpenMetrics 1.0.
     OpenMetrics,
+    /// The messages of Prometheus: with native histograms.
+    Protobuf,
 }
 
 impl Format {
@@ -23,29 +25,44 @@ impl Format {
         match self {
             Self::Text => "text/plain; version=0.0.4; charset=utf-8",
             Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+            Self::Protobuf => {
+                "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; \
+                 encoding=delimited"
+            }
         }
     }
 
-    /// Type, subtype and version of the format.
+    /// Type and subtype of the format, and its version or message.
     const fn name(self) -> (&'static str, &'static str, &'static str) {
         match self {
             Self::Text => ("text", "plain", "0.0.4"),
             Self::OpenMetrics => ("application", "openmetrics-text", "1.0.0"),
+            Self::Protobuf => {
+                ("application", "vnd.google.protobuf", "io.prometheus.client.MetricFamily")
+            }
         }
     }
 
-    /// What the values of the fields Accept ask for (RFC 9110 §12.5.1). OpenMetrics only when it is
-    /// named and weighs no less than text, which is also the answer to those who accept neither:
-    /// people with a browser.
+    /// What the values of the fields Accept ask for (RFC 9110 §12.5.1). Another one than text only
+    /// when it is named and weighs no less, and messages before OpenMetrics; text is also the
+    /// answer to those who accept none of them: people with a browser.
     pub(super) fn accepted<'a>(fields: impl Iterator<Item = &'a [u8]>) -> Self {
-        let (mut text, mut open) = (Weight::default(), Weight::default());
+        let [mut text, mut open, mut messages] = [Weight::default(); 3];
         for range in fields.flat_map(|field| field.split(|&octet| octet == b',')) {
             let Ok(range) = std::str::from_utf8(range) else { continue };
             text.hear(range, Self::Text);
             open.hear(range, Self::OpenMetrics);
+            messages.hear(range, Self::Protobuf);
         }
-        let named = open.precision >= SUBTYPE && open.thousandths > 0;
-        if named && open.thousandths >= text.thousandths { Self::OpenMetrics } else { Self::Text }
+        let wanted = |weight: Weight, than: &[Weight]| {
+            let named = weight.precision >= SUBTYPE && weight.thousandths > 0;
+            named && than.iter().all(|other| weight.thousandths >= other.thousandths)
+        };
+        match (wanted(messages, &[open, text]), wanted(open, &[text])) {
+            (true, _) => Self::Protobuf,
+            (false, true) => Self::OpenMetrics,
+            (false, false) => Self::Text,
+        }
     }
 }
 
@@ -80,11 +97,25 @@ impl Weight {
                     Some(weight) => thousandths = weight,
                     None => return,
                 },
+                // Its messages are written in other ways, too.
+                "proto" if format == Format::Protobuf => match value.trim().trim_matches('"') {
+                    message if message == version => precision += 1,
+                    _ => return,
+                },
+                "encoding" if format == Format::Protobuf => match value.trim().trim_matches('"') {
+                    "delimited" => precision += 1,
+                    _ => return,
+                },
+                "version" if format == Format::Protobuf => {}
                 "version" if value.trim().trim_matches('"') != version => return,
                 "version" => precision += 1,
                 // Charset, escaping: what is in the page is the same in all of them.
                 _ => {}
             }
+        }
+        // What is not said to be delimited may be anything.
+        if format == Format::Protobuf && (SUBTYPE..SUBTYPE + 2).contains(&precision) {
+            return;
         }
         if precision > self.precision {
             *self = Self { precision, thousandths };
@@ -121,8 +152,12 @@ pub(super) struct Page {
 }
 
 impl Page {
-    pub(super) fn write(&self, format: Format) -> String {
-        let mut text = Families::new(format == Format::OpenMetrics);
+    pub(super) fn write(&self, format: Format) -> Vec<u8> {
+        let mut text = match format {
+            Format::Text => Families::text(false),
+            Format::OpenMetrics => Families::text(true),
+            Format::Protobuf => Families::messages(),
+        };
         let help = "The running program.";
         text.family("build", "info", help);
         text.sample("build_info", &[("version", &env!("CARGO_PKG_VERSION"))], 1);
@@ -350,6 +385,20 @@ mod tests {
         check(&["application/openmetrics-text;q=x, text/plain;q=0.1"], text);
         check(&["*/*;q=1, application/openmetrics-text;q=0.2"], text);
         check(&["text/plain;q=0, application/openmetrics-text;q=0.001"], open);
+        // Prometheus 2.42 with native histograms.
+        const MESSAGES: &str = "application/vnd.google.protobuf;\
+                                proto=io.prometheus.client.MetricFamily;encoding=delimited";
+        let messages = Format::Protobuf;
+        let rest = "application/openmetrics-text;version=1.0.0;q=0.8,\
+                    application/openmetrics-text;version=0.0.1;q=0.75,text/plain;version=0.0.4;\
+                    q=0.5,*/*;q=0.1";
+        check(&[MESSAGES, rest], messages);
+        check(&[&format!("{MESSAGES};q=0.3, {rest}")], open);
+        check(&[&format!("{MESSAGES};q=0.3, text/plain;q=0.2")], messages);
+        check(&[&format!("{MESSAGES};q=0")], text);
+        check(&[&MESSAGES.replace("delimited", "text")], text);
+        check(&[&MESSAGES.replace("MetricFamily", "Other")], text);
+        check(&["application/vnd.google.protobuf"], text);
     }
 
     #[test]
@@ -471,7 +520,7 @@ mod tests {
                 ],
             ),
         ] {
-            let text = page.write(format);
+            let text = String::from_utf8(page.write(format)).unwrap();
             for line in samples.iter().chain(&own) {
                 assert!(text.lines().any(|found| found == *line), "no {line:?} in\n{text}");
             }

@@ -20,6 +20,7 @@ pub mod logging;
 mod metrics_endpoint;
 mod metrics_families;
 mod metrics_page;
+mod metrics_protobuf;
 mod partner;
 mod readiness;
 mod reload;

@@ -1,5 +1,6 @@
 //! How long something takes: fixed buckets, the same everywhere, so that those of several shards
-//! add up. Plain cells; who measures reads the clock.
+//! add up: a few of round numbers for classic histograms, and beside them those of native ones.
+//! Plain cells; who measures reads the clock.
 
 use std::cell::Cell;
 use std::fmt::Write;
@@ -22,10 +23,51 @@ const BOUNDS: [Duration; 18] = {
 
 const BUCKETS: usize = BOUNDS.len() + 1;
 
+/// Buckets of native histograms to an octave: a bucket is 9 % wider than the one before.
+const PER_OCTAVE: usize = 8;
+/// Octaves on each side of a second: 0.95 µs to 12 days, which nothing here is longer than.
+const OCTAVES: usize = 20;
+/// Half of the native buckets.
+const NATIVE_HALF: usize = OCTAVES * PER_OCTAVE;
+/// With the one of what is shorter than all.
+const NATIVE: usize = 2 * NATIVE_HALF + 1;
+
+/// Number of the first of them, as Prometheus counts: 0 ends at one second.
+const NATIVE_FIRST: i64 = -159;
+const _: () = assert!(NATIVE_HALF == 160 && PER_OCTAVE == 1 << Spans::SCHEMA);
+
+/// Upper bounds of the native buckets in whole nanoseconds: 2^(n/8) seconds, rounded down.
+static NATIVE_BOUNDS: [u64; NATIVE] = {
+    // 2^(n/8), as integers of 62 bits behind the point.
+    const STEPS: [u128; PER_OCTAVE] = [
+        4_611_686_018_427_387_904,
+        5_029_079_263_719_320_435,
+        5_484_249_825_272_419_511,
+        5_980_616_842_327_661_685,
+        6_521_908_912_666_391_106,
+        7_112_192_101_001_162_094,
+        7_755_900_482_342_532_474,
+        8_457_869_449_776_733_335,
+    ];
+    let mut bounds = [0; NATIVE];
+    let mut index = 0;
+    while index < NATIVE {
+        let nanoseconds = STEPS[index % PER_OCTAVE] * 1_000_000_000;
+        // 12 days in nanoseconds are 50 bits.
+        #[expect(clippy::cast_possible_truncation, reason = "see the line above")]
+        let bound = (nanoseconds >> (62 + OCTAVES - index / PER_OCTAVE)) as u64;
+        bounds[index] = bound;
+        index += 1;
+    }
+    bounds
+};
+
 /// Counts spans of time.
 #[derive(Debug)]
 pub struct Histogram {
     buckets: [Cell<u64>; BUCKETS],
+    /// 2.5 KiB: with the phases, 57 KiB a shard.
+    native: [Cell<u64>; NATIVE],
     nanoseconds: Cell<u64>,
 }
 
@@ -35,6 +77,8 @@ impl Histogram {
         let bucket = &self.buckets[BOUNDS.partition_point(|bound| *bound < span)];
         bucket.set(bucket.get() + 1);
         let nanoseconds = u64::try_from(span.as_nanos()).unwrap_or(u64::MAX);
+        let place = NATIVE_BOUNDS.partition_point(|bound| *bound < nanoseconds).min(NATIVE - 1);
+        self.native[place].set(self.native[place].get() + 1);
         self.nanoseconds.set(self.nanoseconds.get().wrapping_add(nanoseconds));
     }
 
@@ -43,13 +87,18 @@ impl Histogram {
     pub fn snapshot(&self) -> Spans {
         let mut spans = Spans { nanoseconds: self.nanoseconds.get(), ..Spans::default() };
         spans.buckets.iter_mut().zip(&self.buckets).for_each(|(to, from)| *to = from.get());
+        spans.native = self.native.iter().map(Cell::get).collect();
         spans
     }
 }
 
 impl Default for Histogram {
     fn default() -> Self {
-        Self { buckets: [const { Cell::new(0) }; BUCKETS], nanoseconds: Cell::new(0) }
+        Self {
+            buckets: [const { Cell::new(0) }; BUCKETS],
+            native: [const { Cell::new(0) }; NATIVE],
+            nanoseconds: Cell::new(0),
+        }
     }
 }
 
@@ -57,6 +106,8 @@ impl Default for Histogram {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Spans {
     buckets: [u64; BUCKETS],
+    /// Empty where nothing was counted.
+    native: Vec<u64>,
     nanoseconds: u64,
 }
 
@@ -64,7 +115,28 @@ impl Spans {
     /// Adds what another one has counted.
     pub fn add(&mut self, other: &Self) {
         self.buckets.iter_mut().zip(other.buckets).for_each(|(to, from)| *to += from);
+        self.native.resize(self.native.len().max(other.native.len()), 0);
+        self.native.iter_mut().zip(&other.native).for_each(|(to, from)| *to += from);
         self.nanoseconds = self.nanoseconds.wrapping_add(other.nanoseconds);
+    }
+
+    /// Of the native buckets: how many there are to an octave, as the power of two.
+    pub const SCHEMA: i64 = 3;
+
+    /// What is no longer than this is in the bucket of what is nothing.
+    pub const ZERO_SECONDS: f64 = 1.0 / 1_048_576.0;
+
+    /// How many are.
+    #[must_use]
+    pub fn zeros(&self) -> u64 {
+        self.native.first().copied().unwrap_or(0)
+    }
+
+    /// The native buckets that are not empty: number n is of what is longer than 2^((n-1)/8)
+    /// seconds, and no longer than 2^(n/8).
+    pub fn native(&self) -> impl Iterator<Item = (i64, u64)> {
+        let counts = self.native.iter().skip(1).copied();
+        (NATIVE_FIRST..).zip(counts).filter(|(_, count)| *count > 0)
     }
 
     /// How many spans were counted.
@@ -196,6 +268,24 @@ mod tests {
     fn bounds_grow() {
         assert!(BOUNDS.is_sorted() && BOUNDS[0] == micros(100));
         assert_eq!(BOUNDS[BOUNDS.len() - 1], Duration::from_secs(60));
+    }
+
+    /// The bounds are powers of the eighth root of two, and belong to their buckets.
+    #[test]
+    fn native_buckets() {
+        for (number, bound) in (-160_i32..).zip(&NATIVE_BOUNDS) {
+            let exact = 2_f64.powf(f64::from(number) / 8.0);
+            let error = exact - Duration::from_nanos(*bound).as_secs_f64();
+            assert!(error > exact * -1e-12 && error < 1e-9 + exact * 1e-12, "{number}: {bound}");
+        }
+        let histogram = Histogram::default();
+        for span in [0, 953, 954, 1_000_000_000, 1_000_000_001, u64::MAX] {
+            histogram.record(Duration::from_nanos(span));
+        }
+        let spans = histogram.snapshot();
+        assert_eq!(spans.native().collect::<Vec<_>>(), [(-159, 1), (0, 1), (1, 1), (160, 1)]);
+        assert_eq!((spans.zeros(), Spans::SCHEMA), (2, 3));
+        assert_eq!(Spans::ZERO_SECONDS.to_bits(), 2_f64.powi(-20).to_bits());
     }
 
     /// Two shards together are as one that has seen all.

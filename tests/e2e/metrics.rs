@@ -240,6 +240,13 @@ fn the_format_is_the_one_asked_for() {
             assert_eq!(has_end, expected == open && method == "GET", "{body}");
         }
     }
+    // The body is no text: see what a real Prometheus makes of it.
+    let messages = "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; \
+                    encoding=delimited";
+    let request = format!("HEAD /metrics HTTP/1.1\r\nAccept: {messages}, */*;q=0.1\r\n\r\n");
+    let answer = ask(address, &request);
+    assert!(answer.contains(&format!("\r\nContent-Type: {messages}\r\n")), "{answer}");
+    assert!(answer.ends_with("\r\n\r\n"), "{answer}");
 }
 
 #[test]

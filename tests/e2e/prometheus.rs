@@ -6,6 +6,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use rustix::process::Signal;
 use serde_json::Value;
@@ -14,7 +15,7 @@ use tempfile::TempDir;
 use crate::metrics::{endpoint, scrape};
 use crate::reload::set;
 use crate::run::{DEADLINE, run};
-use crate::support::wait::PATIENCE;
+use crate::support::wait::{PATIENCE, pause};
 use crate::support::{Client, Server, wait_until};
 
 fn shipped(name: &str) -> PathBuf {
@@ -41,6 +42,10 @@ struct Prometheus {
 
 impl Prometheus {
     fn start(server: &Server) -> Self {
+        Self::start_with(server, &[])
+    }
+
+    fn start_with(server: &Server, options: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let config = fs::read_to_string(shipped("prometheus.yml")).unwrap();
         let target = endpoint(server).to_string();
@@ -57,7 +62,7 @@ impl Prometheus {
         let mut command = program("prometheus");
         command.arg("--config.file").arg(file);
         command.arg("--storage.tsdb.path").arg(folder.path().join("data"));
-        command.arg(format!("--web.listen-address={address}"));
+        command.arg(format!("--web.listen-address={address}")).args(options);
         let process = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         let prometheus = Self { process, address, _folder: folder };
         wait_until("Prometheus", || {
@@ -89,9 +94,21 @@ impl Prometheus {
     /// How many series an expression has now.
     #[track_caller]
     fn count(&self, expression: &str) -> usize {
+        self.query(expression).as_array().unwrap().len()
+    }
+
+    /// What an expression is now, the one series of it.
+    #[track_caller]
+    fn value(&self, expression: &str) -> Option<f64> {
+        let value = &self.query(expression)[0]["value"][1];
+        value.as_str().map(|value| value.parse().unwrap())
+    }
+
+    #[track_caller]
+    fn query(&self, expression: &str) -> Value {
         let octets = expression.bytes().map(|octet| format!("%{octet:02X}"));
-        let data = self.api(&format!("query?query={}", octets.collect::<String>()));
-        data["result"].as_array().unwrap().len()
+        let mut data = self.api(&format!("query?query={}", octets.collect::<String>()));
+        data["result"].take()
     }
 
     /// The expression of an alert, as Prometheus has understood it.
@@ -194,4 +211,40 @@ fn a_real_prometheus_understands_them() {
     drop(client);
     server.stop();
     seen("RingftpdDown");
+}
+
+/// An upload of 700 ms is in a classic bucket from 500 ms to 1 s, and in a native one from 648 ms
+/// to 707 ms, or the next, to 771 ms.
+#[test]
+fn a_real_prometheus_reads_native_histograms() {
+    let server = server();
+    let prometheus = Prometheus::start_with(&server, &["--enable-feature=native-histograms"]);
+    let mut client = Client::implicit(&server).login();
+    for _ in 0..3 {
+        let data = client.begin("STOR file");
+        pause(Duration::from_millis(700));
+        client.deliver(data, b"content");
+    }
+    let series = "ringftpd_phase_seconds{phase=\"transfer\",kind=\"upload\"}";
+    let count = format!("histogram_count({series})");
+    wait_until("three of them", || prometheus.value(&count) == Some(3.0));
+    let page = scrape(endpoint(&server));
+    let of = |part: &str| {
+        let told = series.replace("seconds", &format!("seconds_{part}"));
+        let told = page.lines().find_map(|line| line.strip_prefix(&told)).unwrap();
+        told.trim().parse::<f64>().unwrap()
+    };
+    let sum = prometheus.value(&format!("histogram_sum({series})")).unwrap();
+    assert!(of("count") == 3.0 && (sum - of("sum")).abs() < 1e-9, "{sum}\n{page}");
+    // None was shorter; on a busy machine one may have been longer, by no more than is left.
+    let most = sum - 2.0 * 0.7;
+    let median = prometheus.value(&format!("histogram_quantile(0.5, {series})")).unwrap();
+    let least = prometheus.value(&format!("histogram_quantile(0, {series})")).unwrap();
+    assert!((0.64..=most).contains(&least), "{least}, at most {most}");
+    assert!((0.64..most * 1.1).contains(&median), "{median}, at most {most}");
+    // The others are what they are in text.
+    assert_eq!(prometheus.value("sum(ringftpd_logins_total)"), Some(2.0));
+    assert_eq!(prometheus.count("ringftpd_build_info == 1"), 1);
+    assert!(prometheus.count("histogram_count(ringftpd_turn_seconds) > 0") > 0);
+    client.quit();
 }
