@@ -140,7 +140,10 @@ fn shards_share_what_there_is() {
     let server = one.builder(&config).start();
     serves(&server);
     let log = server.stop();
-    assert!(log.contains("passes 1 of 2 sockets for 127.0.0.1"), "{log}");
+    // Where too little memory may be locked for two rings of glommio, one shard is started.
+    let both = log.contains("shards 2 ");
+    assert!(both || program::is_on_glommio(), "{log}");
+    assert_eq!(log.contains("passes 1 of 2 sockets for 127.0.0.1"), both, "{log}");
     let second = listening(Some(&one.0[0].1));
     let two = Passed::new(one.0.into_iter().chain([("implicit", second)]).collect());
     let server = two.builder(&config).start();

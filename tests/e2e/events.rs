@@ -6,6 +6,7 @@ use std::fs;
 
 use serde_json::{Value, json};
 
+use crate::metrics::{endpoint, scrape, sum};
 use crate::process::first_cpu;
 use crate::support::server::BOTH_LISTENERS;
 use crate::support::{Client, Listener, Server, Wire, wait_until};
@@ -236,18 +237,24 @@ fn each_denial_has_its_reason() {
 fn each_refusal_has_its_reason() {
     let config = format!(
         "{JSON}[shards]\ncpus = \"{}\"\n[limits]\nsessions_per_ip = 2\n\
-         login_failures = 1\nlogin_failure_delay = \"0s\"\nclient_hello_timeout = \"1s\"\n",
+         login_failures = 1\nlogin_failure_delay = \"0s\"\nclient_hello_timeout = \"1s\"\n\
+         [metrics]\nlisten = \"127.0.0.1:0\"\n",
         first_cpu()
     );
     let server = Server::builder().toml(&config).start();
     let stay = Client::plain(&server);
+    let address = endpoint(&server);
+    // Its line is written before its place is free.
+    let alone = || {
+        wait_until("one session", || sum(&scrape(address), "ringftpd_sessions") == 1);
+    };
     let reason = |index: usize, words: [&str; 2]| {
         let all = events_with(&server, "disconnect", index);
         let refused: Vec<_> = named(&all, "refused").into_iter().collect();
-        let ended = named(&all, "disconnect");
+        let gone = named(&all, "disconnect");
         let last = |events: &[&Value]| events.last().map(|event| event["reason"].clone());
-        assert_eq!([last(&refused), last(&ended)], words.map(|word| Some(json!(word))), "{all:?}");
-        for event in [refused.last(), ended.last()].into_iter().flatten() {
+        assert_eq!([last(&refused), last(&gone)], words.map(|word| Some(json!(word))), "{all:?}");
+        for event in [refused.last(), gone.last()].into_iter().flatten() {
             assert!(event["peer"].is_string() && event["session"].is_string(), "{event}");
         }
     };
@@ -256,22 +263,27 @@ fn each_refusal_has_its_reason() {
     reason(1, ["sessions_per_ip", "refused"]);
     second.quit();
     reason(2, ["sessions_per_ip", "quit"]);
+    alone();
     let mut client = Client::plain(&server);
     client.send_bytes(b"\x16\x03\x01\0\0");
     reason(3, ["not_ftp", "not_ftp"]);
     drop(client);
+    alone();
     let mut client = Client::raw(&server, Listener::Implicit);
     client.send_bytes(b"USER alice\r\n");
     reason(4, ["tls_failed", "tls_failed"]);
     drop(client);
+    alone();
     let mut client = Client::plain(&server);
     client.send_bytes(b"AUTH TLS\r\nUSER alice\r\n");
     reason(5, ["octets_behind_auth", "octets_behind_auth"]);
     drop(client);
+    alone();
     let mut client = Client::plain(&server);
     client.expect("AUTH TLS", 234);
     reason(6, ["no_client_hello", "no_client_hello"]);
     drop(client);
+    alone();
     let mut client = Client::open(&server, Listener::Implicit);
     client.expect("USER nobody", 331);
     client.expect("PASS wrong", 421);

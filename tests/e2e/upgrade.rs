@@ -216,7 +216,10 @@ fn a_process_that_dies_when_it_may_accept_leaves_nothing_behind() {
     // By the kernel's hash, 40 connections come to both shards: to one alone once in 2^39 times.
     let clients: Vec<_> = (0..40).map(|_| Client::explicit(&server)).collect();
     let sessions = ctl(&server, &["sessions", "--json"]).success();
-    for shard in ["\"shard\":0,", "\"shard\":1,"] {
+    // Where too little memory may be locked for two rings of glommio, one shard is started.
+    let both = server.log().contains("shards 2 ");
+    assert!(both || program::is_on_glommio(), "{}", server.log());
+    for shard in ["\"shard\":0,", "\"shard\":1,"].into_iter().take(1 + usize::from(both)) {
         assert!(sessions.count(shard) > 1, "{shard} {}", sessions.out());
     }
     drop(clients);

@@ -129,8 +129,6 @@ pub(in crate::runtime) async fn sleep_until(deadline: Instant) {
 }
 
 /// As [`crate::runtime::watch_turns`]: glommio has no place from which its turns are seen.
-pub(in crate::runtime) fn watch_turns(
-    _watcher: impl Fn(std::time::Instant, std::time::Duration) + 'static,
-) -> bool {
+pub(in crate::runtime) fn watch_turns(_watcher: impl Fn(Instant, Duration) + 'static) -> bool {
     false
 }

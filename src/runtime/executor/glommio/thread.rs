@@ -1,6 +1,6 @@
 //! A local executor on a thread of its own.
 
-use std::{io, sync::mpsc, time::Duration};
+use std::{ffi::CString, io, sync::mpsc, time::Duration};
 
 use ::glommio::{
     BuilderErrorKind, ExecutorJoinHandle, GlommioError, LocalExecutorBuilder, Placement,
@@ -70,6 +70,7 @@ where
     T: Send + 'static,
 {
     let (started, start) = mpsc::sync_channel(1);
+    let own_name = CString::new(name).ok();
     // Unbound for the executor; the pinning comes when its own thread for blocking work exists, for
     // a thread hands its pinning down to those it starts. (We give that one nothing to do.)
     let handle = LocalExecutorBuilder::new(Placement::Unbound)
@@ -79,6 +80,10 @@ where
         .preempt_timer(TIME_SLICE)
         .blocking_thread_pool_placement(PoolPlacement::Unbound(1))
         .spawn(move || async move {
+            // glommio adds a number, and gives the same name to its thread for blocking work.
+            if let Some(name) = own_name {
+                let _ = rustix::thread::set_name(&name);
+            }
             let pinned = cpu::pin_current_thread(cpu);
             let go = pinned.is_ok();
             // The starting thread waits for this, unless it has given up.
