@@ -116,7 +116,7 @@ impl Floor {
         Self { server: Arc::new(server), client: Arc::new(client) }
     }
 
-    /// Median of so many, microseconds of the server's half. Each is shorter than a time slice, so
+    /// Median of `count`, microseconds of the server's half. Each is shorter than a time slice, so
     /// the median is CPU time even on a busy machine.
     fn measure(&self, count: usize) -> f64 {
         let mut times: Vec<f64> =

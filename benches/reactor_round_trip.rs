@@ -27,7 +27,7 @@ const OCTETS: usize = 24;
 /// Sessions in use at a time, and those that say nothing.
 const CASES: [(usize, usize); 4] = [(1, 0), (20, 0), (64, 2_000), (512, 0)];
 
-/// What drives the server's thread: its CPU time and its system calls for so many sessions.
+/// What drives the server's thread: its CPU time and its system calls for this number of sessions.
 type Server = fn(TcpListener, usize) -> (u64, Option<u64>);
 
 const SERVERS: [(&str, Server); 3] =

@@ -40,7 +40,7 @@ pub(super) fn run(arguments: &CheckArguments) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// A configuration that would run, on so many shards.
+/// A configuration that would run, with its number of shards.
 struct Found {
     config: Config,
     warnings: Vec<Finding>,

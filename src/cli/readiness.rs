@@ -25,7 +25,7 @@ impl Readiness {
         self.0.fetch_max(Stage::Ready as u8, Ordering::AcqRel);
     }
 
-    /// The end begins. To be said before the shards are told, who stop accepting then.
+    /// The end begins. Called before the shards are told, which stop accepting then.
     pub(super) fn draining(&self) {
         self.0.fetch_max(Stage::Draining as u8, Ordering::AcqRel);
     }

@@ -396,7 +396,7 @@ impl Server {
         self.finish(code, running, deadline)
     }
 
-    /// Waits for so many shards that have been told to end.
+    /// Waits for this number of shards that have been told to end.
     fn finish(
         mut self,
         mut code: ExitCode,

@@ -1,6 +1,6 @@
 //! Floods are counted, not written: of each kind of line that a stranger can cause without end, a
-//! thread writes so many a second, and the next one says how many were left out before it. Shards
-//! have threads of their own, so nothing of it is shared.
+//! thread writes a bounded number a second, and the next one says how many were left out before it.
+//! Shards have threads of their own, so nothing of it is shared.
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;

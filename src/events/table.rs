@@ -9,7 +9,7 @@
 //! }
 //! ```
 //!
-//! `when` is `always`, `bounded` (so many a second, see [`flood`]), or
+//! `when` is `always`, `bounded` (a number a second, see [`flood`]), or
 //! `bounded_before_login`. `in` gives the closed list of a field that is text here; fields of the
 //! types in [`words`](super::words) bring their own.
 

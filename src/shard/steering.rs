@@ -4,7 +4,7 @@
 use crate::sys::socket::Instruction;
 
 /// All connections of a client address (of IPv6: of a /64, as the limits count them) come to one of
-/// so many shards; for sockets of IPv4, or of IPv6 alone.
+/// `shards` shards; for sockets of IPv4, or of IPv6 alone.
 pub(super) fn source_program(ipv6: bool, shards: u32) -> Vec<Instruction> {
     // Where the source address is in the header: RFC 791 §3.1, RFC 8200 §3.
     let offsets: &[i32] = if ipv6 { &[8, 12] } else { &[12] };
@@ -37,7 +37,7 @@ pub(super) fn cpu_program(cpus: &[u32], sockets: u32) -> Vec<Instruction> {
     program
 }
 
-/// A connection comes to any of the first so many sockets, and to none behind them.
+/// A connection comes to any of the first `sockets` sockets, and to none behind them.
 pub(super) fn first_program(sockets: u32) -> Vec<Instruction> {
     vec![Instruction::load_random(), Instruction::modulo(sockets.max(1)), Instruction::finish()]
 }
