@@ -35,6 +35,10 @@ pub const TLS_HANDSHAKE_BYTES_MAX: usize = 64 * 1024;
 /// octets and the client's certificate chain.
 pub const TLS_STORED_SESSION_BYTES_MAX: usize = 16 * 1024;
 
+/// Connections by proxies whose PROXY header a listening socket waits for at the same time. A proxy
+/// sends it at once, so there are many of them only when something is wrong.
+pub const INTRODUCTIONS_MAX: usize = 256;
+
 /// TLS records in a row that carry no data (empty, warnings, key updates) before the connection is
 /// ended: each costs a decryption, a key update four hashes and an answer.
 pub const TLS_QUIET_RECORDS_MAX: u32 = 32;

@@ -43,6 +43,15 @@ start Listen {
     /// Connections the kernel keeps for each listening socket until they are accepted; the kernel's
     /// own bound is net.core.somaxconn.
     backlog: u32 = 4096, within 1..=65_535, since "0.1.0", change Restart;
+    /// Connections to these ports come from load balancers or other proxies, each with a header of
+    /// the PROXY protocol (version 1 or 2) that says for which client: its address then rules
+    /// limits, bans, log and data connections. What comes without one is refused.
+    proxy_protocol: bool = false, since "0.1.0", change Restart;
+    /// The proxies: whose headers are believed. Whoever connects from these networks can name any
+    /// address as the client's, so list none that clients are in.
+    proxy_from: Vec<IpNet> = Vec::new(),
+        unset "nobody", example "[\"10.0.0.0/24\", \"2001:db8::5\"]",
+        since "0.1.0", change Reload;
 }
 
 [shards]
@@ -161,6 +170,9 @@ start Passive {
     address: Option<Ipv4Addr> = None,
         unset "that of the control connection", example "\"203.0.113.7\"",
         since "0.1.0", change Reload;
+    /// Connections to passive ports, too, come by the proxies of `listen.proxy_from`, each with a
+    /// header; without this they come from the client itself, or by a proxy that keeps its address.
+    proxy_protocol: bool = false, since "0.1.0", change Reload;
 }
 
 [limits]

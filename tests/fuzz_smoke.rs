@@ -117,6 +117,11 @@ fn pathname() {
 }
 
 #[test]
+fn proxy_header() {
+    check("proxy_header", targets::proxy_header);
+}
+
+#[test]
 fn session() {
     check("session", targets::session);
 }

@@ -50,6 +50,7 @@ const LAYERS: &[(&str, May)] = &[
 /// The rooms of `connection`, bottom first: each may import those above it in this list.
 const CONNECTION_ROOMS: &[&str] = &[
     "sessions",
+    "proxied",
     "newcomers",
     "logins",
     "arrivals",

@@ -45,6 +45,8 @@ pub(super) fn bind(
         explicit: Vec::new(),
     };
     let hello = settings.limits.client_hello_timeout.min(settings.policy.handshake_timeout);
+    // A proxy speaks at once, whether its client does or not.
+    let hello = (!settings.listen.proxy_protocol).then_some(hello);
     let implicit = ListenerKind::Implicit { defer_accept: hello };
     for address in &settings.listen.implicit {
         let bound = bind_first(address, implicit, common, held);

@@ -511,7 +511,9 @@ mod tests {
         let lines = |key: &str, value: &str| {
             let home = if key == "anonymous.home" { "" } else { "anonymous.home = \".\"\n" };
             let path = folder.path().join("ringftpd.toml");
-            std::fs::write(&path, format!("{home}{key} = {value}")).unwrap();
+            let from =
+                if key == "listen.proxy_from" { "" } else { "listen.proxy_from = [\"::1\"]\n" };
+            std::fs::write(&path, format!("{home}{from}{key} = {value}")).unwrap();
             let config = Config::load(&path, &overrides).unwrap();
             describe(&config, 2).lines().map(str::to_owned).collect::<Vec<_>>()
         };

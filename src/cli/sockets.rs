@@ -156,9 +156,8 @@ impl Sockets {
 mod tests {
     use super::*;
     use std::net::TcpListener;
-    use std::time::Duration;
 
-    const IMPLICIT: ListenerKind = ListenerKind::Implicit { defer_accept: Duration::ZERO };
+    const IMPLICIT: ListenerKind = ListenerKind::Implicit { defer_accept: None };
 
     fn held(purpose: Purpose) -> Held {
         let socket = TcpListener::bind("127.0.0.1:0").unwrap().into();

@@ -1,12 +1,13 @@
 //! Kinds of values: how each type of the table is read from TOML, what bounds it, and how it is
 //! shown. A new kind of value is one `impl` here, or in the module of its type.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use toml::de::DeValue;
 use tracing::level_filters::LevelFilter;
 
@@ -325,6 +326,39 @@ impl Scalar for SocketAddr {
 
     fn text(&self) -> String {
         self.to_string()
+    }
+}
+
+/// A single address is a network of one.
+impl Scalar for IpNet {
+    type Bounds = ();
+    const KIND: &'static str = "ADDRESS or NETWORK/BITS";
+
+    fn parse(value: &DeValue<'_>, (): &()) -> Result<Self, String> {
+        let text = string(value)?;
+        let network = match text.parse::<IpAddr>() {
+            Ok(address) => Some(Self::from(address.to_canonical())),
+            Err(_) => text.parse().ok(),
+        };
+        let network = network.ok_or_else(|| {
+            format!("\"{text}\" is no network; write it as \"10.0.0.0/24\" or \"2001:db8::5\"")
+        })?;
+        if network.addr() != network.network() {
+            return Err(format!(
+                "\"{text}\" has bits behind its {}; write it as \"{}\"",
+                network.prefix_len(),
+                network.trunc()
+            ));
+        }
+        Ok(network)
+    }
+
+    fn text(&self) -> String {
+        if self.prefix_len() == self.max_prefix_len() {
+            self.addr().to_string()
+        } else {
+            self.to_string()
+        }
     }
 }
 

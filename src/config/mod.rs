@@ -215,6 +215,11 @@ impl Config {
             let message = "is log.file, too; the two have forms of their own: give it another name";
             errors.push(problem("log.xferlog", message.to_owned()));
         }
+        if let Some(key) = settings.without_proxies() {
+            let message = "nobody may connect: name the proxies in listen.proxy_from, as in \
+                           proxy_from = [\"10.0.0.0/24\"]";
+            errors.push(problem(key, message.to_owned()));
+        }
         if let Some(message) = settings.port_clash() {
             errors.push(problem("listen", message));
         }

@@ -7,6 +7,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use tracing::level_filters::LevelFilter;
 
 use super::accounts::LAX_UPLOAD_EOF_RISK;
@@ -230,13 +231,48 @@ impl Settings {
         Some(format!("the passive ports {range} contain the listener {address}"))
     }
 
+    /// The key that asks for proxies where nobody may be one.
+    pub(super) const fn without_proxies(&self) -> Option<&'static str> {
+        if !self.listen.proxy_from.is_empty() {
+            None
+        } else if self.listen.proxy_protocol {
+            Some("listen.proxy_protocol")
+        } else if self.passive.proxy_protocol {
+            Some("passive.proxy_protocol")
+        } else {
+            None
+        }
+    }
+
     /// Warns of good values that deserve a second look.
     fn warn(&self, root: &Section<'_, '_>) {
         let policy = &self.policy;
         let low_ports = self.passive.ports.is_some_and(|range| range.low() < 1024);
         let short_idle = policy.idle_timeout < Duration::from_mins(5);
         let public_metrics = self.metrics.listen.is_some_and(|at| !at.ip().is_loopback());
+        let listen = &self.listen;
+        let asked_for = listen.proxy_protocol || self.passive.proxy_protocol;
+        let by_source = listen.proxy_protocol && self.shards.steering == Steering::Source;
         for (section, key, doubtful, consequence) in [
+            (
+                "listen",
+                "proxy_from",
+                listen.proxy_from.iter().any(|network| network.prefix_len() == 0),
+                "everybody can name any address as the client's",
+            ),
+            (
+                "listen",
+                "proxy_from",
+                !asked_for && !listen.proxy_from.is_empty(),
+                "has no effect without listen.proxy_protocol or passive.proxy_protocol",
+            ),
+            (
+                "shards",
+                "steering",
+                by_source,
+                "the kernel sees the proxy's address only: all clients of one proxy share one \
+                 shard; \"kernel\" spreads them",
+            ),
             (
                 "policy",
                 "require_control_tls",

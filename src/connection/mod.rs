@@ -6,6 +6,8 @@
 
 pub(crate) mod sessions;
 
+mod proxied;
+
 pub(crate) mod newcomers;
 
 pub(crate) mod logins;
@@ -30,4 +32,5 @@ pub use control::{Accepted, serve};
 pub use logins::homes::OpenedHome;
 pub use newcomers::permits::HandshakePermit;
 pub use ports::pool::{RangeTooSmall, split};
+pub use proxied::{Ends, Proxies, Unintroduced};
 pub use sessions::{Direction, Kicked, SessionFacts, Sessions, TransferFacts, Whom};

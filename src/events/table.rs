@@ -202,6 +202,21 @@ table! {
     SessionBegun = "connect", INFO, "ringftpd::session", "connected", bounded {
         /// The port that it came to.
         listener: Listener;
+        /// The proxy that it came by, where one has said who the client is.
+        proxy: Option<SocketAddr>;
+    }
+
+    /// A connection to a port for proxies (`listen.proxy_protocol`) did not say for which client it
+    /// is. It has no session.
+    NotIntroduced<'a> = "refused", INFO, "ringftpd::session", "no client named", bounded {
+        /// Why.
+        reason: Refusal;
+        /// Its other end.
+        peer: SocketAddr;
+        /// The shard that it came to.
+        shard: usize;
+        /// The fault.
+        error: &'a dyn Display;
     }
 
     /// A connection found no place, or a session ends before anybody has logged in. One that gets

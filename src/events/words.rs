@@ -72,6 +72,8 @@ words! {
         HostMismatch = "host_mismatch", "HOST and the server name of the handshake differ";
         NotFtp = "not_ftp", "TLS on the explicit port, or HTTP";
         OctetsBehindAuth = "octets_behind_auth", "octets behind AUTH in the clear, maybe injected";
+        NotAProxy = "not_a_proxy", "its address is not in `listen.proxy_from`";
+        ProxyHeader = "proxy_header", "no PROXY header, a broken or a late one; `error` says";
         PassivePorts = "passive_ports",
             "all passive ports of the shard, or the user's share, are in use";
         PassiveFailed = "passive_failed", "the system gives no passive port; `error` says why";

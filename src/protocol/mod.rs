@@ -18,6 +18,7 @@ pub mod number;
 pub mod path;
 pub mod pattern;
 pub mod policy;
+pub mod proxy_header;
 pub mod reply;
 pub mod session;
 pub mod shown;

@@ -112,6 +112,22 @@ impl Stream {
         self.noted(received.map(|(count, _)| count))
     }
 
+    /// Looks at what is there, without waiting, and leaves it there.
+    ///
+    /// # Errors
+    ///
+    /// As [`Stream::try_read`].
+    pub fn peek(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.check()?;
+        let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+        let seen =
+            rustix::io::retry_on_intr(|| rustix::net::recv(&self.watched, &mut *buffer, flags));
+        if seen == Err(rustix::io::Errno::AGAIN) {
+            self.watched.note_empty();
+        }
+        self.noted(seen.map(|(count, _)| count))
+    }
+
     /// Sends all of `bytes`. When the future is dropped, some of them may have been sent.
     ///
     /// # Errors

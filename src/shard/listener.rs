@@ -31,8 +31,9 @@ pub enum ListenerKind {
     Implicit {
         /// Keep connections in the kernel until the ClientHello is there, so that one that never
         /// speaks costs no session (`TCP_DEFER_ACCEPT`); for so long, but at most 10 seconds. It is
-        /// handed over after that anyway, and then the handshake deadline runs.
-        defer_accept: Duration,
+        /// handed over after that anyway, and then the handshake deadline runs. `None` hands it
+        /// over at once.
+        defer_accept: Option<Duration>,
     },
 }
 
@@ -250,9 +251,11 @@ fn prepare(socket: impl AsFd, kind: ListenerKind) -> io::Result<()> {
     // of clients that vanished without FIN.
     socket::set_keepalive(socket, KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, KEEPALIVE_PROBES)?;
     match kind {
-        ListenerKind::Explicit => socket::unset_defer_accept(socket),
-        ListenerKind::Implicit { defer_accept } => {
-            socket::set_defer_accept(socket, defer_accept.min(DEFER_ACCEPT_MAX))
+        ListenerKind::Explicit | ListenerKind::Implicit { defer_accept: None } => {
+            socket::unset_defer_accept(socket)
+        }
+        ListenerKind::Implicit { defer_accept: Some(span) } => {
+            socket::set_defer_accept(socket, span.min(DEFER_ACCEPT_MAX))
         }
     }
 }
@@ -319,7 +322,7 @@ mod tests {
 
     #[test]
     fn implicit_connections_wait_for_the_client_hello() {
-        let kind = ListenerKind::Implicit { defer_accept: Duration::from_secs(5) };
+        let kind = ListenerKind::Implicit { defer_accept: Some(Duration::from_secs(5)) };
         let shards = bind_all(&[local("127.0.0.1:0")], 1, kind, BACKLOG, KERNEL).unwrap();
         let listener = &shards[0][0];
         let socket = TcpListener::from(listener.socket.try_clone().unwrap());

@@ -7,7 +7,7 @@ mod listener;
 mod steering;
 mod sweeper;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::pending;
 use std::io;
 use std::net::SocketAddr;
@@ -21,16 +21,17 @@ use crate::auth::{ClientNetwork, UserTable};
 use crate::clock;
 use crate::config::Settings;
 use crate::connection::{
-    self, Accepted, Context, ContextParts, HandshakePermit, Kicked, NewState, OpenedHome, Queues,
-    SessionFacts, Whom,
+    self, Accepted, Context, ContextParts, Ends, HandshakePermit, Kicked, NewState, OpenedHome,
+    Proxies, Queues, SessionFacts, Whom,
 };
-use crate::events::{self, ConnectionRefused, Counts};
+use crate::events::{self, ConnectionRefused, Counts, NotIntroduced, Refusal};
+use crate::limits::INTRODUCTIONS_MAX;
 use crate::metrics::{self, Held, Spans};
 use crate::protocol::session::Mode;
 use crate::runtime::remote::{RemoteInbox, RemoteReceiver};
 use crate::runtime::{
-    Helpers, Listener, ListenerTask, Stream, Task, end_turn, race, sleep_until, spawn, timeout_at,
-    watch_turns,
+    Helpers, Listener, ListenerTask, Notify, Stream, Task, end_turn, race, sleep_until, spawn,
+    timeout_at, watch_turns,
 };
 use crate::sys::ktls;
 use crate::tls::ServerTls;
@@ -429,24 +430,76 @@ fn listen(acceptor: &Rc<Acceptor>, bound: BoundListener) -> Option<Listening> {
     };
     // A handshake has its permit before the next connection is accepted: what is beyond the bound
     // waits in the kernel.
-    let on_connection = async move |stream| {
-        admission.context.pacer.turn().await;
-        let permit = match mode {
-            Mode::Implicit => Some(admission.context.handshakes.enter().await),
-            Mode::Explicit => None,
-        };
-        enter(&admission, mode, stream, permit);
-        end_turn();
+    let introductions = Rc::new(Introductions::default());
+    let on_connection = async move |stream: Stream| {
+        let context = &admission.context;
+        match Proxies::of_listeners(&context.settings()) {
+            None => admit(&admission, mode, stream, None).await,
+            Some(proxies) => {
+                let place = introductions.enter().await;
+                let introduced = introduce(admission.clone(), mode, stream, proxies, place);
+                context.tasks.spawn_into(context.queues().newcomers, introduced);
+            }
+        }
     };
     let (queue, reserved) = (acceptor.context.queues().newcomers, acceptor.reserved_descriptors);
     let task = listener.run(queue, reserved, on_connection, exhausted);
     Some(Listening { address, kind, lasting, task })
 }
 
-fn enter(acceptor: &Rc<Acceptor>, mode: Mode, stream: Stream, permit: Option<HandshakePermit>) {
-    let peer = stream.peer_addr();
+/// Has a proxy say for whom its connection is, and lets that client in.
+async fn introduce(
+    acceptor: Rc<Acceptor>,
+    mode: Mode,
+    stream: Stream,
+    proxies: Proxies,
+    _place: Introduction,
+) {
+    let Ok(local) = stream.local_addr() else { return };
+    let context = &acceptor.context;
+    let deadline = clock::now() + context.settings().limits.client_hello_timeout;
+    let introduced = async { Some(proxies.introduce(&stream, local, deadline).await) };
+    let draining = async {
+        context.drain.wait().await;
+        None
+    };
+    let (peer, shard) = (stream.peer_addr(), context.sessions.shard());
+    match race(introduced, draining).await {
+        Some(Ok(ends)) => admit(&acceptor, mode, stream, Some(ends)).await,
+        Some(Err(error)) => {
+            context.counters.connections.increment();
+            context.counters.connections_refused.increment();
+            NotIntroduced { reason: error.reason(), peer, shard, error: &error }.log();
+        }
+        None => {
+            let (reason, peer, shard) = (Refusal::Draining, Some(peer), Some(shard));
+            ConnectionRefused { reason, peer, shard }.log();
+        }
+    }
+}
+
+/// Lets a client in when its turn has come. Without `ends` it connected itself.
+async fn admit(acceptor: &Rc<Acceptor>, mode: Mode, stream: Stream, ends: Option<Ends>) {
+    acceptor.context.pacer.turn().await;
+    let permit = match mode {
+        Mode::Implicit => Some(acceptor.context.handshakes.enter().await),
+        Mode::Explicit => None,
+    };
+    enter(acceptor, mode, stream, ends, permit);
+    end_turn();
+}
+
+fn enter(
+    acceptor: &Rc<Acceptor>,
+    mode: Mode,
+    stream: Stream,
+    ends: Option<Ends>,
+    permit: Option<HandshakePermit>,
+) {
     // The client may be gone again already.
     let Ok(local) = stream.local_addr() else { return };
+    let ends = ends.unwrap_or_else(|| Ends::direct(stream.peer_addr(), local));
+    let peer = ends.peer;
     let address = ClientNetwork::of(peer.ip());
     let verdict = acceptor.admission.borrow_mut().enter(address);
     let counters = &acceptor.context.counters;
@@ -471,8 +524,37 @@ fn enter(acceptor: &Rc<Acceptor>, mode: Mode, stream: Stream, permit: Option<Han
     });
     connection::serve(
         &acceptor.context,
-        Accepted { stream, mode, local, peer, refused, permit, guard },
+        Accepted { stream, mode, local, ends, refused, permit, guard },
     );
+}
+
+/// Connections of one listening socket whose proxy has not said yet for whom they are, or that wait
+/// for their turn behind that. Beyond the bound they wait in the kernel, as others do.
+#[derive(Default)]
+struct Introductions {
+    in_progress: Cell<usize>,
+    left: Notify,
+}
+
+/// A place among the [`Introductions`]; free again when it is dropped.
+struct Introduction(Rc<Introductions>);
+
+impl Introductions {
+    /// Returns when there is a place. One at a time may wait: the accept loop.
+    async fn enter(self: &Rc<Self>) -> Introduction {
+        while self.in_progress.get() >= INTRODUCTIONS_MAX {
+            self.left.notified().await;
+        }
+        self.in_progress.set(self.in_progress.get() + 1);
+        Introduction(self.clone())
+    }
+}
+
+impl Drop for Introduction {
+    fn drop(&mut self) {
+        self.0.in_progress.set(self.0.in_progress.get() - 1);
+        self.0.left.notify();
+    }
 }
 
 /// A connection that counts, until it is dropped.

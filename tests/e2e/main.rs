@@ -38,6 +38,7 @@ mod names;
 mod operators;
 mod process;
 mod prometheus;
+mod proxied;
 mod reasons;
 mod reload;
 mod resumption;

@@ -440,7 +440,7 @@ fn other_value(key: &Key, server: &Server) -> String {
 /// The column of the table is what the server does, key by key.
 #[test]
 fn each_key_is_taken_or_refused_as_the_table_says() {
-    let server = Server::builder().anonymous().start();
+    let server = Server::builder().anonymous().toml("listen.proxy_from = [\"::1\"]").start();
     let path = configuration(&server);
     let good = fs::read_to_string(&path).unwrap();
     for (from, to) in [("chain.pem", "other-chain.pem"), ("key.pem", "other-key.pem")] {

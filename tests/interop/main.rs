@@ -8,6 +8,7 @@
 mod content;
 mod curl;
 mod ftplib;
+mod haproxy;
 mod lftp;
 mod openssl;
 mod php;

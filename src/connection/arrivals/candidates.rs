@@ -18,6 +18,7 @@ use super::contest::{CONNECTIONS_MAX, Candidate, Contest, Decision};
 use super::handshake::{DataHandshake, DataTls, Secured};
 use super::proof::Verdict;
 use crate::clock;
+use crate::connection::proxied::Proxies;
 use crate::metrics::{Counters, Latencies, Phase};
 use crate::protocol::session::TransferError;
 use crate::runtime::{
@@ -28,11 +29,16 @@ use crate::runtime::{
 /// How long the first handshake runs with nothing else watched.
 const UNWATCHED_MAX: Duration = Duration::from_millis(20);
 
+/// How long a proxy may take for its header, behind which others wait.
+const HEADER_PATIENCE: Duration = Duration::from_secs(2);
+
 /// An announced port.
 pub(crate) struct AnnouncedPort {
     pub(crate) listener: Listener,
     /// The client of the control connection [PASV-04].
     pub(crate) allowed_peer: IpAddr,
+    /// The proxies that clients come by, if they do.
+    pub(crate) proxies: Option<Proxies>,
     /// When it was announced.
     pub(crate) since: Instant,
     pub(crate) counters: Rc<Counters>,
@@ -94,7 +100,7 @@ impl AnnouncedPort {
     /// other addresses are closed and counted, and clear `alone`.
     async fn waiting(&self, alone: &mut bool) -> Option<Stream> {
         while let Some(stream) = self.listener.accept_waiting() {
-            if self.admits(&stream) {
+            if self.admits(&stream).await {
                 return Some(stream);
             }
             *alone = false;
@@ -108,7 +114,7 @@ impl AnnouncedPort {
         let counters = &self.counters;
         let mut starved = |_: &io::Error| counters.passive_accept_pauses.increment();
         while let Some(stream) = self.listener.accept(&mut starved).await {
-            if self.admits(&stream) {
+            if self.admits(&stream).await {
                 return stream;
             }
             *alone = false;
@@ -117,8 +123,20 @@ impl AnnouncedPort {
         std::future::pending().await
     }
 
-    fn admits(&self, stream: &Stream) -> bool {
-        let admitted = stream.peer_addr().ip().to_canonical() == self.allowed_peer;
+    /// A proxy says for whom it is at once, so nobody waits long for another's header.
+    async fn admits(&self, stream: &Stream) -> bool {
+        let peer = match &self.proxies {
+            None => Some(stream.peer_addr()),
+            Some(proxies) => {
+                let deadline = clock::now() + HEADER_PATIENCE;
+                let ends = proxies.introduce(stream, stream.peer_addr(), deadline).await;
+                if let Err(error) = &ends {
+                    tracing::info!(proxy = %stream.peer_addr(), %error, "data connection closed");
+                }
+                ends.ok().map(|ends| ends.peer)
+            }
+        };
+        let admitted = peer.is_some_and(|peer| peer.ip().to_canonical() == self.allowed_peer);
         if !admitted {
             self.counters.passive_strangers.increment();
         }

@@ -11,6 +11,7 @@ use crate::connection::data::open::Origin;
 use crate::connection::logins::checks;
 use crate::connection::logins::homes;
 use crate::connection::ports::pool::PassiveError;
+use crate::connection::proxied::Proxies;
 use crate::connection::sessions::Direction;
 use crate::connection::transfer::job::TransferJob;
 use crate::connection::transfer::task::TransferHandle;
@@ -82,7 +83,7 @@ impl Control {
 
     pub(super) fn authenticate(&mut self, user: Vec<u8>, Secret(password): Secret) {
         let (context, sender) = (self.context.clone(), self.sender.clone());
-        let (network, kept) = (ClientNetwork::of(self.peer.ip()), self.kept_proof.clone());
+        let (network, kept) = (ClientNetwork::of(self.ends.peer.ip()), self.kept_proof.clone());
         let found = self.found_home.clone();
         let state = context.state();
         self.asked = Some(state.clone());
@@ -125,9 +126,12 @@ impl Control {
 
     pub(super) fn listen(&mut self) {
         self.passive = None;
-        let result = match self.ports.listen(self.local, self.peer.ip()) {
-            Ok(listener) => {
-                let address = listener.advertised(self.context.settings().passive.address);
+        let result = match self.ports.listen(self.local, self.ends.peer.ip()) {
+            Ok(mut listener) => {
+                let settings = self.context.settings();
+                listener.come_by(Proxies::of_passive_ports(&settings));
+                let reached = self.ends.proxy.map(|_| self.ends.destination.ip());
+                let address = listener.advertised(settings.passive.address, reached);
                 self.passive = Some(listener);
                 self.passive_until = clock::now() + self.policy.data_timeout;
                 Ok(address)

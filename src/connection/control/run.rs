@@ -1,5 +1,6 @@
 //! The loop of a control connection: octets to the session, and what the session wants done.
 
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
@@ -25,23 +26,23 @@ pub fn serve(context: &Rc<Context>, accepted: Accepted) {
         Mode::Implicit => Stage::Handshake,
         Mode::Explicit => Stage::LogIn,
     };
-    let (mode, refused) = (accepted.mode, accepted.refused);
+    let (mode, refused, proxy) = (accepted.mode, accepted.refused, accepted.ends.proxy);
     match Control::new(context, accepted) {
         Ok(control) => {
             let of = control.listed.as_ref().map(Listed::log_of);
-            logging_of(of, || tell_of_begin(mode, refused));
+            logging_of(of, || tell_of_begin(mode, refused, proxy));
             go_on(Box::new(control), stage);
         }
         Err(error) => tracing::error!(%error, "no random session id; connection dropped"),
     }
 }
 
-fn tell_of_begin(mode: Mode, refused: Option<Refusal>) {
+fn tell_of_begin(mode: Mode, refused: Option<Refusal>, proxy: Option<SocketAddr>) {
     let listener = match mode {
         Mode::Implicit => Listener::Implicit,
         Mode::Explicit => Listener::Explicit,
     };
-    SessionBegun { listener }.log();
+    SessionBegun { listener, proxy }.log();
     if let Some(reason) = refused {
         ConnectionRefused { reason, peer: None, shard: None }.log();
     }

@@ -21,6 +21,7 @@ use crate::connection::logins::checks::KeptProof;
 use crate::connection::logins::homes::FoundHome;
 use crate::connection::newcomers::permits::HandshakePermit;
 use crate::connection::ports::session::{PassiveListener, SessionPorts};
+use crate::connection::proxied::Ends;
 use crate::connection::sessions::{Direction, Listed};
 use crate::connection::transfer::task::TransferHandle;
 use crate::events::{Ending, Refusal};
@@ -40,8 +41,8 @@ pub struct Accepted {
     pub mode: Mode,
     /// Our end.
     pub local: SocketAddr,
-    /// The client's end.
-    pub peer: SocketAddr,
+    /// Who it is with.
+    pub ends: Ends,
     /// A session limit is reached: say 421 instead of 220.
     pub refused: Option<Refusal>,
     /// The permit for the handshake that an implicit connection begins with.
@@ -70,7 +71,7 @@ impl Stage {
 pub(super) struct Control {
     pub(super) context: Rc<Context>,
     pub(super) stream: Stream,
-    pub(super) peer: SocketAddr,
+    pub(super) ends: Ends,
     /// Where operators see it; `None` at its end.
     pub(super) listed: Option<Listed>,
     /// When it ends whatever it does, once an operator has said so.
@@ -173,15 +174,15 @@ impl Control {
         let start = SessionStart {
             policy: policy.clone(),
             mode: accepted.mode,
-            local: accepted.local,
-            peer: accepted.peer,
+            local: accepted.ends.destination,
+            peer: accepted.ends.peer,
             refused: accepted.refused.is_some(),
         };
         Ok(Self {
             context: context.clone(),
             stream: accepted.stream,
-            peer: accepted.peer,
-            listed: Some(context.sessions.enter(accepted.peer, accepted.mode)),
+            ends: accepted.ends,
+            listed: Some(context.sessions.enter(accepted.ends.peer, accepted.mode)),
             kick_due: None,
             local: accepted.local,
             session: Session::new(now, start),
@@ -291,7 +292,7 @@ impl Control {
     /// logged in, or not by a name of its own, is its network.
     pub(super) fn take_turns(&self) {
         let user = self.user.as_deref().filter(|user| !is_anonymous_name(user.as_bytes()));
-        let network = || number_of(&ClientNetwork::of(self.peer.ip()));
+        let network = || number_of(&ClientNetwork::of(self.ends.peer.ip()));
         work_for(user.map_or_else(network, number_of));
     }
 

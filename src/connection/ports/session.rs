@@ -29,6 +29,7 @@ use crate::{
         candidates::{AnnouncedPort, Arrived, Asked, arrive},
         handshake::DataTls,
     },
+    connection::proxied::Proxies,
     protocol::session::TransferError,
     runtime::{Mailbox, Task, mailbox, spawn},
 };
@@ -91,6 +92,7 @@ impl SessionPorts {
             session: self.clone(),
             _held: held,
             allowed_peer: allowed_peer.to_canonical(),
+            proxies: None,
             announced,
             guard_due: Some(announced + UNGUARDED_MAX),
             guard: None,
@@ -160,6 +162,7 @@ pub(crate) struct PassiveListener {
     session: SessionPorts,
     _held: Option<Held>,
     allowed_peer: IpAddr,
+    proxies: Option<Proxies>,
     announced: Instant,
     guard_due: Option<Instant>,
     guard: Option<Guard>,
@@ -173,13 +176,24 @@ struct Guard {
 }
 
 impl PassiveListener {
-    /// Where the client is to connect, for the 227 or 229 reply. The masquerade address is for IPv4
-    /// clients; IPv6 has no such need (EPSV tells no address).
-    pub(crate) fn advertised(&self, masquerade: Option<Ipv4Addr>) -> SocketAddr {
+    /// The client is going to connect by one of these.
+    pub(crate) fn come_by(&mut self, proxies: Option<Proxies>) {
+        self.proxies = proxies;
+    }
+
+    /// Where the client is to connect, for the 227 or 229 reply: at the address that its control
+    /// connection `reached`, if that is another's. The masquerade address is for IPv4 clients; IPv6
+    /// has no such need (EPSV tells no address).
+    pub(crate) fn advertised(
+        &self,
+        masquerade: Option<Ipv4Addr>,
+        reached: Option<IpAddr>,
+    ) -> SocketAddr {
         let own = self.port.address;
+        let shown = reached.map_or(own, |host| SocketAddr::new(host, own.port()));
         match masquerade {
-            Some(public) if own.is_ipv4() => SocketAddr::new(public.into(), own.port()),
-            _ => own,
+            Some(public) if shown.is_ipv4() => SocketAddr::new(public.into(), own.port()),
+            _ => shown,
         }
     }
 
@@ -240,6 +254,7 @@ impl PassiveListener {
         AnnouncedPort {
             listener: self.port.listener.clone(),
             allowed_peer: self.allowed_peer,
+            proxies: self.proxies.clone(),
             since: self.announced,
             counters: self.session.0.ports.counters().clone(),
             latencies: self.session.0.ports.latencies().clone(),
@@ -304,8 +319,8 @@ mod tests {
     /// One whole announcement: listen, connect, accept; octets move.
     async fn serve(session: &SessionPorts, guarded: bool) -> (u16, ServedPort) {
         let mut passive = session.listen(HERE, HERE.ip()).unwrap();
-        let mut client = TcpStream::connect(passive.advertised(None)).unwrap();
-        let port = passive.advertised(None).port();
+        let mut client = TcpStream::connect(passive.advertised(None, None)).unwrap();
+        let port = passive.advertised(None, None).port();
         if guarded {
             passive.guard(None);
         }
@@ -327,12 +342,12 @@ mod tests {
                 if guarded {
                     early.guard(None);
                 }
-                let client = TcpStream::connect(early.advertised(None)).unwrap();
+                let client = TcpStream::connect(early.advertised(None, None)).unwrap();
                 let (stream, _) = connection(early).await;
                 assert_eq!(stream.peer_addr(), client.local_addr().unwrap());
 
                 let late = session.listen(HERE, HERE.ip()).unwrap();
-                let address = late.advertised(None);
+                let address = late.advertised(None, None);
                 let mut waiting = Box::pin(connection(late));
                 for _ in 0..5 {
                     assert!(poll_once(&mut waiting).await.is_none());
@@ -355,7 +370,7 @@ mod tests {
             for guarded in [false, true] {
                 let before = ports.counters().passive_strangers.get();
                 let mut passive = session.listen(HERE, mapped).unwrap();
-                let address = passive.advertised(None);
+                let address = passive.advertised(None, None);
                 if guarded {
                     passive.guard(None);
                 }
@@ -386,7 +401,7 @@ mod tests {
         on_shard(|| async {
             let session = SessionPorts::new(&PassivePorts::new(None, Rc::default(), Rc::default()));
             let passive = session.listen(HERE, HERE.ip()).unwrap();
-            let address = passive.advertised(None);
+            let address = passive.advertised(None, None);
             let first = TcpStream::connect(address).unwrap();
             let mut second = TcpStream::connect(address).unwrap();
             let (stream, served) = connection(passive).await;
@@ -394,7 +409,7 @@ mod tests {
             served.park();
             assert_refused(address);
             let again = session.listen(HERE, HERE.ip()).unwrap();
-            assert_eq!(again.advertised(None), address);
+            assert_eq!(again.advertised(None, None), address);
             let mut waiting = Box::pin(connection(again));
             assert!(poll_once(&mut waiting).await.is_none());
             let error = second.read(&mut [0]).unwrap_err();
@@ -440,7 +455,7 @@ mod tests {
             for round in 0..20 {
                 let session = SessionPorts::new(&ports);
                 let mut passive = session.listen(HERE, HERE.ip()).unwrap();
-                assert_eq!(passive.advertised(None), address);
+                assert_eq!(passive.advertised(None, None), address);
                 let exhausted = session.listen(HERE, HERE.ip());
                 assert!(matches!(exhausted, Err(PassiveError::Exhausted)));
                 match round % 4 {
@@ -480,7 +495,7 @@ mod tests {
             let (_, served) = serve(&later, false).await;
             served.park();
             let taken = busy.listen(HERE, HERE.ip()).unwrap();
-            assert_eq!(taken.advertised(None).port(), first, "the one that was parked first");
+            assert_eq!(taken.advertised(None, None).port(), first, "the one that was parked first");
             let kept = later.listen(HERE, HERE.ip()).unwrap();
             assert_eq!(ports.counters().passive_reused.get(), 1);
             assert!(matches!(idle.listen(HERE, HERE.ip()), Err(PassiveError::Exhausted)));

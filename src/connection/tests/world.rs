@@ -23,6 +23,7 @@ use crate::config::Settings;
 use crate::connection::context::{Context, ContextParts, NewState, Queues};
 use crate::connection::control::{Accepted, serve};
 use crate::connection::logins::homes::OpenedHome;
+use crate::connection::proxied::Ends;
 use crate::protocol::account::{HomeId, Permissions};
 use crate::protocol::policy::DataResumption;
 use crate::protocol::session::Mode;
@@ -241,7 +242,8 @@ impl World {
         let (local, peer) = (address(SERVER, 21), address(client, 4_000));
         let stream = Stream::adopt(ours, peer);
         let (refused, permit, guard) = (None, None, Box::new(()));
-        serve(&self.context, Accepted { stream, mode, local, peer, refused, permit, guard });
+        let ends = Ends::direct(peer, local);
+        serve(&self.context, Accepted { stream, mode, local, ends, refused, permit, guard });
         Stream::adopt(theirs, local)
     }
 

@@ -74,7 +74,7 @@ pub struct SessionStart {
     pub policy: Arc<Policy>,
     /// Which port.
     pub mode: Mode,
-    /// Our end of the control connection.
+    /// The end of the control connection that the client sees: ours, or a proxy's.
     pub local: SocketAddr,
     /// The client's end.
     pub peer: SocketAddr,

@@ -11,7 +11,8 @@ use ringftpd::protocol::line::{Line, LineReader};
 use ringftpd::protocol::path::VirtualPath;
 use ringftpd::protocol::session::command_table;
 use ringftpd::protocol::{
-    hash_command, host_name, host_port, language, listing, mlst_options, number, timestamp,
+    hash_command, host_name, host_port, language, listing, mlst_options, number, proxy_header,
+    timestamp,
 };
 
 pub use session_target::session;
@@ -43,6 +44,27 @@ fn lines(data: &[u8], segment: usize) -> (Vec<Line>, Vec<u8>, bool) {
     }
     assert!(telnet.len() <= 3 * data.len(), "answers to nothing");
     (lines, telnet, reader.is_clean())
+}
+
+/// A header is found behind each of its beginnings or not at all, says where it ends, and what
+/// follows changes nothing.
+pub fn proxy_header(data: &[u8]) {
+    use proxy_header::{PROXY_HEADER_BYTES_MAX, PROXY_HEADER_BYTES_MIN, ProxyHeader};
+    let whole = ProxyHeader::parse(data);
+    match whole {
+        Ok(ProxyHeader::Complete(length, _)) => {
+            assert!((PROXY_HEADER_BYTES_MIN..=PROXY_HEADER_BYTES_MAX).contains(&length));
+            for end in 0..length {
+                assert_eq!(ProxyHeader::parse(&data[..end]), Ok(ProxyHeader::Incomplete));
+            }
+            assert_eq!(ProxyHeader::parse(&data[..length]), whole);
+        }
+        Ok(ProxyHeader::Incomplete) => assert!(data.len() < PROXY_HEADER_BYTES_MAX),
+        Err(_) => {
+            let more = [data, b"\r\n"].concat();
+            assert!(ProxyHeader::parse(&more).is_err(), "what is broken stays so");
+        }
+    }
 }
 
 /// Addresses and numbers: what is accepted is in range, and says itself again.
