@@ -1,4 +1,5 @@
-//! Connections that a proxy made for a client: reads the header that says for whom (PROXY protocol).
+//! Connections that a proxy made for a client: reads the header that says for whom (PROXY
+//! protocol).
 
 use std::fmt;
 use std::io;

@@ -19,7 +19,8 @@ fn server(more: &str) -> Server {
     let config = format!(
         "[shards]\ncpus = \"{}\"\n[listen]\nproxy_protocol = true\nproxy_from = [\"127.0.0.1\"]\n\
          [passive]\nproxy_protocol = true\n[policy]\nrequire_control_tls = false\n\
-         require_data_tls = false\n[log]\nformat = \"json\"\nlevel = \"debug\"\nevents_per_second = 0\n{more}",
+         require_data_tls = false\n[log]\nformat = \"json\"\nlevel = \"debug\"\n\
+         events_per_second = 0\n{more}",
         first_cpu()
     );
     Server::builder().toml(&config).start()
