@@ -113,6 +113,12 @@ start Tls {
     ticket_lifetime: Duration = Duration::from_hours(12),
         within Duration::from_secs(2)..=Duration::from_hours(7 * 24),
         since "0.1.0", change Reload;
+    /// File with the keys of session tickets, so that nodes with the same file resume one another's
+    /// sessions; `ringftpd ticket-keys` makes and rotates it. The first key seals, all open, and
+    /// those of the process itself open what it sealed before it had the file.
+    ticket_keys: Option<PathBuf> = None,
+        unset "keys that are made at the start, for this process alone",
+        example "\"/etc/ringftpd/ticket-keys\"", since "0.1.0", change Reload;
     /// Whether the kernel seals the records of downloads, so that files go from the page cache to
     /// the network without a copy: "auto" (TLS 1.3, where the kernel's `tls` module has the cipher;
     /// tried at the start) or "off".

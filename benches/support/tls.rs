@@ -9,7 +9,7 @@ use ringftpd::clock;
 use ringftpd::protocol::policy::DataResumption;
 use ringftpd::tls::{
     Channel, ControlSession, Handshake, HandshakeFacts, PemText, Progress, Purpose,
-    ServerCertificate, ServerTls, TlsOptions, TlsProfile, TlsVersions,
+    ServerCertificate, ServerTls, TicketSecrets, TlsOptions, TlsProfile, TlsVersions,
 };
 use rustls::client::Resumption;
 use rustls::crypto::aws_lc_rs::cipher_suite as suite;
@@ -72,7 +72,7 @@ impl Ends {
             client_ca: None,
             client_fingerprints: BTreeSet::new(),
             resumption: DataResumption::Prefer,
-            ticket_secret: [7; 32],
+            ticket_secrets: TicketSecrets::only([7; 32]),
             ticket_lifetime: Duration::from_secs(3600),
         })
         .unwrap();

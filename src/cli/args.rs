@@ -55,6 +55,8 @@ Examples:
       ringftpd ctl kick --address 192.0.2.0/24
   Have a new version of the program take over from the running one:
       ringftpd ctl upgrade
+  Make the ticket keys that several nodes have in common, and rotate them each day:
+      ringftpd ticket-keys /etc/ringftpd/ticket-keys
   Add a user to the configuration; the password is asked for:
       ringftpd user add --config /etc/ringftpd/ringftpd.toml bob --home /srv/bob
 
@@ -87,6 +89,25 @@ pub(super) enum Command {
     /// Add, change, remove and list users of a configuration
     #[command(subcommand)]
     User(UserCommand),
+    /// Make the file of tls.ticket_keys, or rotate it
+    ///
+    /// A new file has two keys: one that seals, and the next. Each further run has the next one seal,
+    /// makes another next one, and keeps what sealed before, so that its tickets are still opened.
+    /// Run it on one node, say once a day, copy the file to the others and have all of them reload:
+    /// none seals with a key that another does not have yet.
+    TicketKeys(TicketKeysArguments),
+}
+
+/// Arguments of `ticket-keys`.
+#[derive(Clone, Debug, Args)]
+pub(super) struct TicketKeysArguments {
+    /// The file; it is readable by its owner alone
+    #[arg(value_name = "FILE")]
+    pub(super) file: PathBuf,
+    /// How many keys stay: the one that seals, the next, and those before
+    #[arg(long, value_name = "COUNT", default_value_t = 3,
+          value_parser = clap::value_parser!(u8).range(3..=16))]
+    pub(super) keep: u8,
 }
 
 /// What is asked of a running server, and where.

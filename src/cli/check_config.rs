@@ -527,7 +527,7 @@ mod tests {
                 _ if ["tls.certificates", "users", "directories"].contains(&key.section) => {
                     continue;
                 }
-                "tls.client_ca" => "\"ca.pem\"".to_owned(),
+                "tls.client_ca" | "tls.ticket_keys" => "\"ca.pem\"".to_owned(),
                 "process.users_file" => "\"users.toml\"".to_owned(),
                 "log.xferlog" => "\"xferlog.log\"".to_owned(),
                 "log.file" => "\"ringftpd.log\"".to_owned(),

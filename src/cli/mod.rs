@@ -22,6 +22,7 @@ mod metrics_families;
 mod metrics_page;
 mod metrics_protobuf;
 mod partner;
+mod private_file;
 mod readiness;
 mod reload;
 mod serve;
@@ -30,6 +31,7 @@ mod shards;
 mod signals;
 mod sockets;
 mod take_over;
+mod ticket_keys;
 mod tls_setup;
 mod user;
 mod wake;
@@ -71,6 +73,7 @@ pub fn run() -> ExitCode {
         }
         Some(Command::Ctl(arguments)) => ctl::run(&arguments),
         Some(Command::User(command)) => user::run(&command),
+        Some(Command::TicketKeys(arguments)) => ticket_keys::run(&arguments),
     }
 }
 

@@ -14,8 +14,8 @@ use crate::config::{
 };
 use crate::sys::ktls;
 use crate::tls::{
-    PemText, SelfSigned, ServerCertificate, ServerTls, TlsOptions, Validity, self_signed_chain,
-    self_signed_key,
+    PemText, SelfSigned, ServerCertificate, ServerTls, TicketSecrets, TlsOptions, Validity,
+    random_ticket_secret, self_signed_chain, self_signed_key,
 };
 
 /// Something of a configuration that cannot be: its key, and a sentence.
@@ -43,6 +43,7 @@ pub(super) struct TlsTexts {
     /// Those of `[[tls.certificates]]`, in its order.
     named: Vec<Named>,
     client_ca: Option<PemText>,
+    ticket_keys: Option<TicketSecrets>,
     /// Where a self-signed certificate came from.
     pub(super) self_signed: Option<SelfSigned>,
 }
@@ -124,7 +125,8 @@ impl TlsTexts {
         let named = config.settings.certificates.iter();
         let named = named.map(|source| Named::read(files, source)).collect::<Result<_, _>>()?;
         let client_ca = read_client_ca(config, files)?;
-        Ok(Self { default, named, client_ca, self_signed })
+        let ticket_keys = read_ticket_keys(config, files)?;
+        Ok(Self { default, named, client_ca, ticket_keys, self_signed })
     }
 
     /// The same with these certificates, by their places in [`pair_files`], as they are on the disk
@@ -185,6 +187,8 @@ impl TlsTexts {
         }
         let ca = ca.map(octets) != old_ca.map(octets);
         keys.extend(ca.then(|| "tls.client_ca".to_owned()));
+        let tickets = self.ticket_keys != running.ticket_keys;
+        keys.extend(tickets.then(|| "tls.ticket_keys".to_owned()));
         keys
     }
 
@@ -214,7 +218,7 @@ impl TlsTexts {
 
     /// Everything TLS of a configuration, once for each shard. So every handshake counts
     /// references, to certificate, key and configuration, that are its shard's own. The ticket
-    /// secret is common to all.
+    /// secrets are common to all; that of the process opens what was sealed with it at any time.
     pub(super) fn build(
         &self,
         config: &Config,
@@ -313,6 +317,13 @@ fn read_client_ca(config: &Config, files: &Files) -> Result<Option<PemText>, Ref
     text.map(Some).map_err(|error| ("tls.client_ca".into(), error.to_string()))
 }
 
+fn read_ticket_keys(config: &Config, files: &Files) -> Result<Option<TicketSecrets>, Refused> {
+    let Some(path) = &config.settings.tls.ticket_keys else { return Ok(None) };
+    let text = PemText::take(path, "read tls.ticket_keys", files.read(path));
+    let secrets = text.and_then(|text| TicketSecrets::parse(&text.pem, &text.origin));
+    secrets.map(Some).map_err(|error| ("tls.ticket_keys".into(), error.to_string()))
+}
+
 /// Sees to it that there is one in `directory`.
 fn make_self_signed(directory: &Path) -> Result<SelfSigned, Refused> {
     let refused = |text: String| (DEFAULT.into(), text);
@@ -343,9 +354,7 @@ fn renew_self_signed(directory: &Path) -> Result<Pair, Refused> {
 
 /// What all ticket keys are made of; the same as long as the process lives.
 pub(super) fn new_ticket_secret() -> Result<[u8; 32], String> {
-    let mut secret = [0; 32];
-    aws_lc_rs::rand::fill(&mut secret).map_err(|_| "no random numbers".to_owned())?;
-    Ok(secret)
+    random_ticket_secret().map_err(|error| error.to_string())
 }
 
 /// What the kernel's TLS can do, or why nothing; `None` when it shall not be used.
@@ -384,7 +393,10 @@ fn build_one(
         client_ca,
         client_fingerprints,
         resumption: settings.policy.data_resumption,
-        ticket_secret,
+        ticket_secrets: match &texts.ticket_keys {
+            Some(common) => common.clone().and(ticket_secret),
+            None => TicketSecrets::only(ticket_secret),
+        },
         ticket_lifetime: settings.tls.ticket_lifetime,
     })
     .map_err(|error| ("tls".into(), error.to_string()))
@@ -419,6 +431,7 @@ pub(super) fn read_files(config: &Config, files: &Files) {
         let _ = (files.read(pair.chain), files.read(pair.key));
     }
     let _ = read_client_ca(config, files);
+    let _ = read_ticket_keys(config, files);
 }
 
 /// What to say about a certificate that clients refuse, or will soon: the server's own, or one

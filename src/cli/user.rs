@@ -1,13 +1,11 @@
 //! `ringftpd user`: edits the users of a TOML file. Comments and order stay, the file is replaced
 //! at once, and two editors at a time take turns. What a good user is, `config` says.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use rustix::fs::{FlockOperation, flock};
 use serde_json::json;
 use toml_edit::{Array, ArrayOfTables, DocumentMut, Item, Table, Value, value};
 
@@ -15,6 +13,7 @@ use super::args::{
     AddArguments, PASSWORD_VARIABLE, UserCommand, UserTarget, password_of_environment,
 };
 use super::finding::{Finding, failure};
+use super::private_file::PrivateFile;
 use super::{complain, fail, print};
 use crate::auth::{Password, PasswordHash, is_anonymous_name};
 use crate::config::{ConfigError, Problem, permission_words, users_file_of};
@@ -275,13 +274,9 @@ fn edit(
     may_create: bool,
     change: impl FnOnce(&mut String, &mut ArrayOfTables) -> Result<(), String>,
 ) -> Result<(), String> {
-    // Behind a symbolic link, the file itself is replaced, not the link.
-    let path = &fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let failed = |error: io::Error| format!("{}: {error}", path.display());
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    // The directory is locked, not the file: the file is replaced by each editor.
-    let directory = File::open(directory.unwrap_or(Path::new("."))).map_err(failed)?;
-    flock(&directory, FlockOperation::LockExclusive).map_err(|error| failed(error.into()))?;
+    let file = PrivateFile::lock(path).map_err(failed)?;
+    let path = &file.path;
     let mut document = read(path, may_create)?;
     let mut users = users_of(&document, path)?;
     let mut trailing = document.trailing().as_str().unwrap_or("").to_owned();
@@ -292,7 +287,7 @@ fn edit(
     } else {
         document["users"] = Item::ArrayOfTables(users);
     }
-    replace(path, &document.to_string(), &directory).map_err(failed)
+    file.replace(&document.to_string()).map_err(failed)
 }
 
 fn read(path: &Path, may_create: bool) -> Result<DocumentMut, ConfigError> {
@@ -360,37 +355,6 @@ fn find(users: &ArrayOfTables, name: &str, path: &Path) -> Result<usize, String>
     position(users, name).ok_or_else(|| format!("{}: there is no user {name:?}", path.display()))
 }
 
-/// Puts `text` in place of the file at once. The new file is readable by its owner alone, and its
-/// owner is the old file's. The caller holds the lock on `directory`.
-fn replace(path: &Path, text: &str, directory: &File) -> io::Result<()> {
-    let mut name = std::ffi::OsString::from(".");
-    name.push(path.file_name().ok_or(io::ErrorKind::InvalidFilename)?);
-    name.push(".new");
-    let temporary = path.with_file_name(name);
-    // Left by an editor that was killed: the lock says that nobody else is writing it.
-    match fs::remove_file(&temporary) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let write = || {
-        let mut file =
-            OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
-        file.write_all(text.as_bytes())?;
-        if let Ok(old) = fs::metadata(path) {
-            let new = file.metadata()?;
-            if (old.uid(), old.gid()) != (new.uid(), new.gid()) {
-                fchown(&file, Some(old.uid()), Some(old.gid()))?;
-            }
-        }
-        file.sync_all()?;
-        fs::rename(&temporary, path)?;
-        directory.sync_all()
-    };
-    write().inspect_err(|_| {
-        let _ = fs::remove_file(&temporary);
-    })
-}
-
 fn permission_array(permissions: Permissions) -> Array {
     permission_words(permissions).into_iter().collect()
 }
@@ -416,6 +380,7 @@ mod tests {
 
     use super::*;
     use crate::config::{Config, Overrides};
+    use std::os::unix::fs::MetadataExt;
 
     const TEXT: &str = "\
 # Users of the house.

@@ -43,6 +43,11 @@ impl Tls {
             }
             _ => {}
         }
+        if let Some(keys) = &self.ticket_keys
+            && let Some(message) = tls.files().exposed(keys)
+        {
+            tls.warn("ticket_keys", message);
+        }
         self.check_suites(tls);
         self.check_groups(tls);
         self.check_profile(tls);

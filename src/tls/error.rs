@@ -191,6 +191,19 @@ pub enum TlsSetupError {
         /// What the system said.
         source: io::Error,
     },
+    /// A file of ticket keys that cannot be used.
+    #[error("{origin}:{line} {cause}; make the file with: ringftpd ticket-keys FILE")]
+    TicketSecrets {
+        /// Its name.
+        origin: String,
+        /// The line.
+        line: usize,
+        /// What is wrong there.
+        cause: &'static str,
+    },
+    /// The system gives none.
+    #[error("no random numbers")]
+    NoRandomNumbers,
     /// A PEM text has no section of the kind needed.
     #[error(
         "{origin} contains no {wanted}; it must be PEM text with a section \

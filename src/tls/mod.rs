@@ -28,6 +28,7 @@ mod suites;
 #[cfg(test)]
 mod tests;
 mod ticket;
+mod ticket_secrets;
 
 pub use certificate::{
     CertificateDetails, PemText, SelfSigned, ServerCertificate, Validity, self_signed_chain,
@@ -44,3 +45,4 @@ pub use probe::{Resumption, TicketMark};
 pub use profile::{GROUPS, POST_QUANTUM, TlsProfile};
 pub use server::{ServerTls, TlsOptions, TlsVersions};
 pub use shared::Purpose;
+pub use ticket_secrets::{TICKET_SECRETS_MAX, TicketSecrets, random as random_ticket_secret};

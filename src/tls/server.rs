@@ -18,6 +18,7 @@ use super::profile::{self, GROUPS, TlsProfile};
 use super::shared::{Clock, Purpose, Shared};
 use super::suites::SUITES;
 use super::ticket::{TICKET_LIFETIME_MAX, TicketKeys};
+use super::ticket_secrets::TicketSecrets;
 use super::{ControlSession, PemText, ServerCertificate, TlsSetupError};
 use crate::clock;
 use crate::protocol::policy::DataResumption;
@@ -70,8 +71,8 @@ pub struct TlsOptions {
     pub client_fingerprints: BTreeSet<[u8; 32]>,
     /// Whether sessions can be resumed at all; who is refused without is the caller's decision.
     pub resumption: DataResumption,
-    /// The secret all ticket keys come from. The same in all shards.
-    pub ticket_secret: [u8; 32],
+    /// What all ticket keys come from. The same in all shards.
+    pub ticket_secrets: TicketSecrets,
     /// How long a ticket is good for: at least this, at most one and a half times this. From 2
     /// seconds to 7 days.
     pub ticket_lifetime: Duration,
@@ -152,7 +153,7 @@ impl ServerTls {
                 names: Names::of(&options.certificates),
                 certificates: options.certificates,
                 tickets: resumption
-                    .then(|| TicketKeys::new(&options.ticket_secret, options.ticket_lifetime)),
+                    .then(|| TicketKeys::new(&options.ticket_secrets, options.ticket_lifetime)),
                 ticket_lifetime_seconds: lifetime,
                 clock,
             }),

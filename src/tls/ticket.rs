@@ -1,8 +1,10 @@
-//! Keys of session tickets: one secret for all shards, a fresh key per time step, no shared state.
+//! Keys of session tickets: the same secrets for all shards, a fresh key per time step, no shared
+//! state.
 //!
 //! A ticket is `step (8) || nonce (12) || AES-256-GCM(session id (16) || user (8) || server name
 //! (8) || rustls' session)`, the step being additional data. The key of a step is HKDF-SHA256 of
-//! the secret and the step, so every shard derives the same one, and none has to tell another.
+//! a secret and the step, so every shard, and every node of a cluster, derives the same one, and none
+//! has to tell another.
 
 use std::fmt;
 use std::time::Duration;
@@ -12,6 +14,7 @@ use aws_lc_rs::{hkdf, rand};
 use bytes::BufMut;
 
 use super::control_session::{Mark, SessionId, TicketOrigin};
+use super::ticket_secrets::TicketSecrets;
 
 /// RFC 8446 §4.6.1.
 pub(super) const TICKET_LIFETIME_MAX: Duration = Duration::from_secs(7 * 24 * 60 * 60);
@@ -31,7 +34,8 @@ const STEPS_PER_LIFETIME: u64 = 2;
 
 /// Where all ticket keys come from.
 pub(super) struct TicketKeys {
-    root: hkdf::Prk,
+    /// The first seals.
+    roots: Vec<hkdf::Prk>,
     step_seconds: u64,
 }
 
@@ -55,7 +59,7 @@ pub(super) struct OpenedTicket {
 /// Why a ticket was not opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum TicketRefused {
-    /// Of a step that is long over or still to come, or of another secret.
+    /// Of a step that is long over or far from having come, or of another secret.
     ExpiredOrUnknownKey,
     /// No ticket of ours has this shape.
     Malformed,
@@ -63,14 +67,15 @@ pub(super) enum TicketRefused {
 
 impl TicketKeys {
     /// `lifetime` is at least two seconds; [`ServerTls`](super::ServerTls) has checked it.
-    pub(super) fn new(secret: &[u8; 32], lifetime: Duration) -> Self {
-        let root = hkdf::Salt::new(hkdf::HKDF_SHA256, LABEL).extract(secret);
-        Self { root, step_seconds: (lifetime.as_secs() / STEPS_PER_LIFETIME).max(1) }
+    pub(super) fn new(secrets: &TicketSecrets, lifetime: Duration) -> Self {
+        let salt = hkdf::Salt::new(hkdf::HKDF_SHA256, LABEL);
+        let roots = secrets.iter().map(|secret| salt.extract(secret)).collect();
+        Self { roots, step_seconds: (lifetime.as_secs() / STEPS_PER_LIFETIME).max(1) }
     }
 
     /// The key new tickets are sealed with at `unix_time`.
     pub(super) fn current(&self, unix_time: Duration) -> Option<StepKey> {
-        self.of_step(unix_time.as_secs() / self.step_seconds)
+        of_step(self.roots.first()?, unix_time.as_secs() / self.step_seconds)
     }
 
     /// Opens a ticket. One that has expired is opened, too, up to the age that no ticket may have.
@@ -87,18 +92,24 @@ impl TicketKeys {
             return Err(TicketRefused::Malformed);
         }
         let refused = TicketRefused::ExpiredOrUnknownKey;
-        let age = (unix_time.as_secs() / self.step_seconds)
-            .checked_sub(u64::from_be_bytes(*step))
-            .ok_or(refused)?;
+        // The clock of another node may be ahead, and this one's may have been put back.
+        let now = unix_time.as_secs() / self.step_seconds;
+        let age = (now + 1).checked_sub(u64::from_be_bytes(*step)).ok_or(refused)?;
+        let age = age.saturating_sub(1);
         let expired = age > STEPS_PER_LIFETIME;
         if expired && age * self.step_seconds > TICKET_LIFETIME_MAX.as_secs() {
             return Err(refused);
         }
-        let key = self.of_step(u64::from_be_bytes(*step)).ok_or(refused)?.key;
-        let mut sealed = sealed.to_vec();
-        let plain = key
-            .open_in_place(Nonce::assume_unique_for_key(*nonce), Aad::from(*step), &mut sealed)
-            .map_err(|_| refused)?;
+        let opened = self.roots.iter().find_map(|root| {
+            let key = of_step(root, u64::from_be_bytes(*step))?.key;
+            let (nonce, aad) = (Nonce::assume_unique_for_key(*nonce), Aad::from(*step));
+            // What a wrong key makes of it is good for nothing.
+            let mut octets = sealed.to_vec();
+            let length = key.open_in_place(nonce, aad, &mut octets).ok()?.len();
+            octets.truncate(length);
+            Some(octets)
+        });
+        let plain = opened.ok_or(refused)?;
         let (id, rest) =
             plain.split_first_chunk::<{ SessionId::BYTES }>().ok_or(TicketRefused::Malformed)?;
         let (user, rest) =
@@ -112,13 +123,13 @@ impl TicketKeys {
         };
         Ok(OpenedTicket { origin, session: session.to_vec(), expired })
     }
+}
 
-    fn of_step(&self, step: u64) -> Option<StepKey> {
-        let octets = step.to_be_bytes();
-        let info: [&[u8]; 1] = [&octets];
-        let key = UnboundKey::from(self.root.expand(&info, &AES_256_GCM).ok()?);
-        Some(StepKey { step, key: LessSafeKey::new(key) })
-    }
+fn of_step(root: &hkdf::Prk, step: u64) -> Option<StepKey> {
+    let octets = step.to_be_bytes();
+    let info: [&[u8]; 1] = [&octets];
+    let key = UnboundKey::from(root.expand(&info, &AES_256_GCM).ok()?);
+    Some(StepKey { step, key: LessSafeKey::new(key) })
 }
 
 impl StepKey {
@@ -167,13 +178,33 @@ mod tests {
         name: Mark::from_bytes([8; 8]),
     };
 
+    fn only(secret: u8) -> TicketSecrets {
+        TicketSecrets::only([secret; 32])
+    }
+
+    /// The first secret seals, all open.
+    #[test]
+    fn several_secrets() {
+        let now = Duration::from_secs(10_000);
+        let both = TicketKeys::new(&only(1).and([2; 32]), LIFETIME);
+        let [first, second] = [1, 2].map(|secret| TicketKeys::new(&only(secret), LIFETIME));
+        let sealed =
+            [&first, &second].map(|keys| keys.current(now).unwrap().seal(ORIGIN, b"s").unwrap());
+        for ticket in &sealed {
+            assert_eq!(both.open(now, ticket).unwrap().session, b"s");
+        }
+        let ticket = both.current(now).unwrap().seal(ORIGIN, b"s").unwrap();
+        first.open(now, &ticket).unwrap();
+        assert_eq!(second.open(now, &ticket), Err(TicketRefused::ExpiredOrUnknownKey));
+    }
+
     #[track_caller]
     fn check(sealed_at: u64, opened_at: u64, expired: Result<bool, TicketRefused>) {
-        let keys = TicketKeys::new(&[1; 32], LIFETIME);
+        let keys = TicketKeys::new(&only(1), LIFETIME);
         let ticket =
             keys.current(Duration::from_secs(sealed_at)).unwrap().seal(ORIGIN, b"session").unwrap();
         // Another shard derives its keys for itself.
-        let other = TicketKeys::new(&[1; 32], LIFETIME);
+        let other = TicketKeys::new(&only(1), LIFETIME);
         let opened = other.open(Duration::from_secs(opened_at), &ticket);
         let session = b"session".to_vec();
         assert_eq!(
@@ -191,16 +222,17 @@ mod tests {
         check(10_499, 12_000, Ok(true));
         check(10_000, 10_000 + 604_800, Ok(true));
         check(10_000, 10_500 + 604_800, Err(TicketRefused::ExpiredOrUnknownKey));
-        check(10_500, 10_499, Err(TicketRefused::ExpiredOrUnknownKey)); // the clock went back
+        check(10_500, 10_499, Ok(false)); // the clock went back, or another node's is ahead
+        check(11_000, 10_499, Err(TicketRefused::ExpiredOrUnknownKey));
         check(0, 0, Ok(false));
     }
 
     #[test]
     fn damaged_and_foreign_tickets_are_refused() {
-        let keys = TicketKeys::new(&[1; 32], LIFETIME);
+        let keys = TicketKeys::new(&only(1), LIFETIME);
         let now = Duration::from_secs(10_000);
         let ticket = keys.current(now).unwrap().seal(ORIGIN, b"session").unwrap();
-        let foreign = TicketKeys::new(&[2; 32], LIFETIME);
+        let foreign = TicketKeys::new(&only(2), LIFETIME);
         assert_eq!(foreign.open(now, &ticket), Err(TicketRefused::ExpiredOrUnknownKey));
         for bit in 0..ticket.len() * 8 {
             let mut damaged = ticket.clone();

@@ -35,6 +35,7 @@ mod log_files;
 mod logins;
 mod metrics;
 mod names;
+mod nodes;
 mod operators;
 mod process;
 mod prometheus;

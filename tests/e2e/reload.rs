@@ -418,6 +418,7 @@ fn other_value(key: &Key, server: &Server) -> String {
         "tls.watch" => return "\"5m\"".to_owned(),
         "tls.key" => return file("other-key.pem"),
         "tls.client_ca" => return file("authority.pem"),
+        "tls.ticket_keys" => return file("ticket-keys"),
         "process.users_file" => return file("users.toml"),
         "control.socket" => return file("other.sock"),
         "process.user" => return "\"0\"".to_owned(),
@@ -450,6 +451,7 @@ fn each_key_is_taken_or_refused_as_the_table_says() {
         );
     }
     replace(&server.scratch().join("users.toml"), "");
+    replace(&server.scratch().join("ticket-keys"), &"2b".repeat(32));
     let (mut taken, mut kept) = (0, 0);
     for key in keys() {
         if ["tls.certificates", "users", "anonymous", "directories"].contains(&key.section) {

@@ -30,7 +30,9 @@ use crate::protocol::session::Mode;
 use crate::runtime::simulated::{Simulation, Stuck, Weather, current};
 use crate::runtime::{Helpers, Stream, sleep_until, timeout_at};
 use crate::sys::sendfile::is_cached;
-use crate::tls::{PemText, ServerCertificate, ServerTls, TlsOptions, TlsProfile, TlsVersions};
+use crate::tls::{
+    PemText, ServerCertificate, ServerTls, TicketSecrets, TlsOptions, TlsProfile, TlsVersions,
+};
 use crate::vfs::Home;
 
 pub(super) const SERVER: [u8; 4] = [192, 0, 2, 1];
@@ -58,7 +60,7 @@ fn server_tls(resumption: DataResumption) -> Arc<ServerTls> {
         client_ca: None,
         client_fingerprints: std::collections::BTreeSet::new(),
         resumption,
-        ticket_secret: [7; 32],
+        ticket_secrets: TicketSecrets::only([7; 32]),
         ticket_lifetime: Duration::from_secs(3_600),
     })
     .unwrap()

@@ -27,7 +27,7 @@ use super::control_session::SessionId;
 use super::shared::Clock;
 use super::{
     Channel, ControlSession, Handshake, HandshakeFacts, OpenedRecord, PemText, Progress, Purpose,
-    ServerCertificate, ServerTls, TlsError, TlsOptions, TlsProfile, TlsVersions,
+    ServerCertificate, ServerTls, TicketSecrets, TlsError, TlsOptions, TlsProfile, TlsVersions,
 };
 use crate::buffer::RecvBuffer;
 use crate::protocol::policy::DataResumption;
@@ -109,7 +109,7 @@ fn options() -> TlsOptions {
         client_ca: None,
         client_fingerprints: BTreeSet::new(),
         resumption: DataResumption::Prefer,
-        ticket_secret: [9; 32],
+        ticket_secrets: TicketSecrets::only([9; 32]),
         ticket_lifetime: LIFETIME,
     }
 }

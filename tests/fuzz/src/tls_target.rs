@@ -10,7 +10,8 @@ use ringftpd::protocol::policy::DataResumption;
 use ringftpd::protocol::session::AfterTls;
 use ringftpd::tls::{
     Channel, ControlSession, Drain, DrainProgress, Handshake, OpenedRecord, PemText, Progress,
-    Purpose, ServerCertificate, ServerTls, TlsOptions, TlsProfile, TlsVersions, is_tls_record,
+    Purpose, ServerCertificate, ServerTls, TicketSecrets, TlsOptions, TlsProfile, TlsVersions,
+    is_tls_record,
 };
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore};
@@ -41,7 +42,7 @@ fn set_up() -> Result<Setup, Box<dyn std::error::Error>> {
         client_ca: None,
         client_fingerprints: BTreeSet::new(),
         resumption: DataResumption::Prefer,
-        ticket_secret: [7; 32],
+        ticket_secrets: TicketSecrets::only([7; 32]),
         ticket_lifetime: Duration::from_secs(3_600),
     })?;
     let mut roots = RootCertStore::empty();
