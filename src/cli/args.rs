@@ -91,8 +91,9 @@ pub(super) enum Command {
     User(UserCommand),
     /// Make the file of tls.ticket_keys, or rotate it
     ///
-    /// A new file has two keys: one that seals, and the next. Each further run has the next one seal,
-    /// makes another next one, and keeps what sealed before, so that its tickets are still opened.
+    /// A new file has two keys: one that seals, and the next. Each further run has the next one
+    /// seal, makes another next one, and keeps what sealed before, so that its tickets are still
+    /// opened.
     /// Run it on one node, say once a day, copy the file to the others and have all of them reload:
     /// none seals with a key that another does not have yet.
     TicketKeys(TicketKeysArguments),

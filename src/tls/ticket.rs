@@ -2,8 +2,8 @@
 //! state.
 //!
 //! A ticket is `step (8) || nonce (12) || AES-256-GCM(session id (16) || user (8) || server name
-//! (8) || rustls' session)`, the step being additional data. The key of a step is HKDF-SHA256 of
-//! a secret and the step, so every shard, and every node of a cluster, derives the same one, and none
+//! (8) || rustls' session)`, the step being additional data. The key of a step is HKDF-SHA256 of a
+//! secret and the step, so every shard, and every node of a cluster, derives the same one, and none
 //! has to tell another.
 
 use std::fmt;
