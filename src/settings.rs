@@ -172,10 +172,16 @@ start Passive {
     /// (net.ipv4.ip_local_port_range without the reserved ones).
     ports: Option<PortRange> = None,
         unset "any ephemeral port", example "\"50000-50999\"", since "0.1.0", change Restart;
-    /// IPv4 address shown in the reply to PASV, for servers behind NAT.
-    address: Option<Ipv4Addr> = None,
-        unset "that of the control connection", example "\"203.0.113.7\"",
-        since "0.1.0", change Reload;
+    /// IPv4 address shown in the reply to PASV, for servers behind NAT: an address, a name that is
+    /// looked up while the server runs, or "control", the address that the client has connected to.
+    /// Several for clients of several networks, "10.0.0.0/8 control"; the first that fits counts.
+    address: PassiveAddresses = PassiveAddresses::default(),
+        unset "that of the control connection",
+        example "[\"10.0.0.0/8 control\", \"203.0.113.7\"]", since "0.1.0", change Reload;
+    /// How often names of `address` are looked up. A name keeps its last address while no name
+    /// server answers.
+    lookup: Duration = Duration::from_secs(60),
+        within Duration::from_secs(1)..=Duration::from_hours(24), since "0.1.0", change Reload;
     /// Connections to passive ports, too, come by the proxies of `listen.proxy_from`, each with a
     /// header; without this they come from the client itself, or by a proxy that keeps its address.
     proxy_protocol: bool = false, since "0.1.0", change Reload;

@@ -21,6 +21,7 @@ mod metrics_endpoint;
 mod metrics_families;
 mod metrics_page;
 mod metrics_protobuf;
+mod names;
 mod partner;
 mod private_file;
 mod readiness;

@@ -15,6 +15,7 @@ use serde_json::Value;
 use super::certificates;
 use super::log_writer::{Log, Output};
 use super::logging::{self, LogControl};
+use super::names::Names;
 use super::service_manager::ServiceManager;
 use super::tls_setup::{TlsTexts, pair_files};
 use super::wake::{EndTimes, Wake};
@@ -88,6 +89,7 @@ pub(super) struct Reloader {
     pub(super) running: Running,
     pub(super) shards: Vec<RemoteSender<Message>>,
     pub(super) wakes: mpsc::Sender<Wake>,
+    pub(super) names: Names,
     pub(super) results: Arc<Results>,
     pub(super) log: LogControl,
 }
@@ -205,6 +207,8 @@ impl Reloader {
                 let events = events.unwrap_or(Output::StandardError);
                 self.log.switch.to(Log::Events, Some(events));
                 self.log.switch.to(Log::Transfers, transfers);
+                // Before the shards need them.
+                self.names.look_for(&config.settings);
                 self.hand_over(Some(config), texts, tls, next);
                 *generation = next;
                 let level = self.running.config.settings.log.level;

@@ -16,6 +16,7 @@ use super::control_socket::{self, ControlSocket, Subject};
 use super::gate::Gate;
 use super::hand_over::Estate;
 use super::metrics_endpoint::Endpoint;
+use super::names::Names;
 use super::readiness::{Readiness, Stage};
 use super::reload::{self, Origin, Reloader, Request, Results, Running};
 use super::service_manager::ServiceManager;
@@ -143,8 +144,11 @@ fn start(
     let inboxes: Vec<_> = shards.iter().map(|(inbox, _)| inbox.clone()).collect();
     inheritance.enter(listeners, settings, &cpus, &inboxes)?;
     let gate = Gate::new().map_err(|error| error.to_string())?;
+    let names = Names::start(inboxes.clone())?;
+    names.look_for(settings);
+    let log_of = log_control;
     let reloader =
-        Reloader { origin, running, shards: inboxes, wakes: sender, results, log: log_control };
+        Reloader { origin, running, shards: inboxes, wakes: sender, names, results, log: log_of };
     let doors = Doors { control, endpoint, gate: gate.clone(), readiness: readiness.clone(), cpus };
     let (reloads, manager) = start_control(reloader, doors, log.lines_lost())?;
     readiness.ready();

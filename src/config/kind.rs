@@ -1,7 +1,7 @@
 //! Kinds of values: how each type of the table is read from TOML, what bounds it, and how it is
 //! shown. A new kind of value is one `impl` here, or in the module of its type.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -295,25 +295,6 @@ impl Value for Option<OutputFile> {
     }
 }
 
-impl Scalar for Ipv4Addr {
-    type Bounds = ();
-    const KIND: &'static str = "IPv4 address";
-
-    fn parse(value: &DeValue<'_>, (): &()) -> Result<Self, String> {
-        let text = string(value)?;
-        let address = text.parse().ok().filter(|address: &Self| {
-            !(address.is_unspecified() || address.is_multicast() || address.is_broadcast())
-        });
-        address.ok_or_else(|| {
-            format!("\"{text}\" is not the IPv4 address of a host; write it as \"203.0.113.7\"")
-        })
-    }
-
-    fn text(&self) -> String {
-        self.to_string()
-    }
-}
-
 impl Scalar for SocketAddr {
     type Bounds = ();
     const KIND: &'static str = "ADDRESS:PORT";
@@ -502,7 +483,7 @@ fn scalar_toml<T: Scalar>(value: &T) -> String {
     if T::QUOTED { quoted(&value.written()) } else { value.written() }
 }
 
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     toml::Value::String(text.to_owned()).to_string()
 }
 

@@ -10,6 +10,7 @@ mod document;
 mod files;
 mod key;
 mod kind;
+mod passive_address;
 mod reference;
 mod settings;
 mod suites;
@@ -40,6 +41,7 @@ pub use document::Problem;
 pub use files::{FileText, Files};
 pub use key::{Change, Key, KeyValue};
 pub use kind::{Ceiling, OutputFile, Percent};
+pub use passive_address::{PassiveAddresses, ShownAddress};
 pub use reference::{keys, reference};
 pub use settings::{
     Control, Limits, Listen, Log, LogFormat, Metrics, Passive, Process, Settings, Shards, Steering,

@@ -3,7 +3,7 @@
 
 #![allow(rustdoc::broken_intra_doc_links, reason = "operators read the texts of keys, too")]
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use super::directories::{Directory, read_directories};
 use super::document::Section;
 use super::key::{Change, Key, KeyValue, Row, optional};
 use super::kind::{AtMost, Ceiling, OutputFile, Percent, Value};
+use super::passive_address::PassiveAddresses;
 use super::suites::{CipherSuite, GroupName, KernelTls};
 use super::value::{CpuList, ListenAddress, PortRange};
 use super::words::words;

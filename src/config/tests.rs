@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::time::Duration;
 
+use super::kind::Value;
 use super::reference::render;
 use super::*;
 use crate::protocol::account::Permissions;
@@ -204,7 +205,7 @@ fn every_kind_of_value_is_read() {
     let groups: Vec<_> = groups.iter().copied().map(GroupName::as_str).collect();
     assert_eq!(groups, ["X25519MLKEM768", "X25519"]);
     assert_eq!(settings.passive.ports.unwrap().count(), 2);
-    assert_eq!(settings.passive.address, Some([203, 0, 113, 7].into()));
+    assert_eq!(Value::show(&settings.passive.address), "203.0.113.7");
     assert_eq!((settings.limits.sessions, settings.limits.sessions_per_ip), (9, Ceiling(Some(3))));
     assert_eq!(settings.policy.idle_timeout, Duration::from_secs(600));
     let log = Log { format: LogFormat::Json, level: LevelFilter::OFF, ..Log::default() };
@@ -271,8 +272,8 @@ fn errors_of_listeners_and_processes() {
         &[
             "ringftpd.toml:4: passive.ports: \"0-1000\" begins with port 0; leave the range out to \
              let the kernel choose ports",
-            "ringftpd.toml:5: passive.address: \"::1\" is not the IPv4 address of a host; write it \
-             as \"203.0.113.7\"",
+            "ringftpd.toml:5: passive.address: \"::1\" is neither the IPv4 address of a host nor a \
+             name; write it as \"203.0.113.7\", \"ftp.example.org\" or \"control\"",
         ],
     );
     check_errors(

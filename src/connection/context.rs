@@ -4,6 +4,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -156,6 +157,8 @@ pub struct Context {
     /// Set when the shutdown deadline has passed: transfers end as well.
     pub cut: Flag,
     sessions_by_user: RefCell<BTreeMap<String, u32>>,
+    /// Of the names of `passive.address`, as they were looked up last.
+    addresses: RefCell<BTreeMap<String, Ipv4Addr>>,
     /// Devices below homes, and whether their file systems are this host's own.
     devices: RefCell<BTreeMap<u64, bool>>,
     /// Sessions and transfers.
@@ -210,6 +213,7 @@ impl Context {
             drain: Flag::new(),
             cut: Flag::new(),
             sessions_by_user: RefCell::default(),
+            addresses: RefCell::default(),
             devices: RefCell::default(),
             tasks: TaskGroup::new(),
         }
@@ -225,6 +229,16 @@ impl Context {
         let policy = Arc::new(settings.policy.clone());
         let state = State { generation, settings, policy, tls, users, homes };
         *self.state.borrow_mut() = Rc::new(state);
+    }
+
+    /// Takes what names of `passive.address` were found to be.
+    pub fn take_addresses(&self, addresses: BTreeMap<String, Ipv4Addr>) {
+        *self.addresses.borrow_mut() = addresses;
+    }
+
+    /// The address of a name of `passive.address`, if one was ever found.
+    pub(crate) fn address_of(&self, name: &str) -> Option<Ipv4Addr> {
+        self.addresses.borrow().get(name).copied()
     }
 
     /// What there is since the last reload. Not to be kept for long: it holds all of it in memory.

@@ -8,9 +8,10 @@ mod steering;
 mod sweeper;
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::future::pending;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::os::fd::RawFd;
 use std::rc::Rc;
@@ -59,6 +60,8 @@ pub enum Message {
     Count(mpsc::SyncSender<Figures>),
     /// Take this in place of what there is.
     Reload(Box<Reload>),
+    /// Names of `passive.address` were looked up: these are their addresses.
+    Addresses(BTreeMap<String, Ipv4Addr>),
     /// Send a part of the list of sessions here: those with numbers above this one.
     Sessions(u64, mpsc::SyncSender<Vec<SessionFacts>>),
     /// End these sessions, of those with numbers above this one; say how many were told.
@@ -323,6 +326,7 @@ impl Inbox {
                     self.take(state, sessions_max).await;
                     let _ = taken.try_send(shard);
                 }
+                Message::Addresses(addresses) => context.take_addresses(addresses),
                 Message::Sessions(after, asker) => {
                     let _ = asker.try_send(context.sessions.part(after));
                 }

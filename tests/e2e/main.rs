@@ -37,6 +37,7 @@ mod metrics;
 mod names;
 mod nodes;
 mod operators;
+mod passive_addresses;
 mod process;
 mod prometheus;
 mod proxied;

@@ -1,11 +1,13 @@
 //! Requests of the session: each is answered at once, or runs as a task of its own and answers
 //! through the mailbox.
 
+use std::net::Ipv4Addr;
 use std::time::Instant;
 
 use super::state::{Control, earlier};
 use crate::auth::ClientNetwork;
 use crate::clock;
+use crate::config::ShownAddress;
 use crate::connection::arrivals::handshake::DataTls;
 use crate::connection::data::open::Origin;
 use crate::connection::logins::checks;
@@ -131,7 +133,16 @@ impl Control {
                 let settings = self.context.settings();
                 listener.come_by(Proxies::of_passive_ports(&settings));
                 let reached = self.ends.proxy.map(|_| self.ends.destination.ip());
-                let address = listener.advertised(settings.passive.address, reached);
+                let shown = settings.passive.address.shown_to(self.ends.peer.ip());
+                let masquerade = match shown {
+                    ShownAddress::Control => None,
+                    ShownAddress::Host(address) => Some(*address),
+                    // Not known yet: the session refuses PASV, and EPSV shows no address.
+                    ShownAddress::Name(name) => {
+                        Some(self.context.address_of(name).unwrap_or(Ipv4Addr::UNSPECIFIED))
+                    }
+                };
+                let address = listener.advertised(masquerade, reached);
                 self.passive = Some(listener);
                 self.passive_until = clock::now() + self.policy.data_timeout;
                 Ok(address)

@@ -25,7 +25,8 @@ pub enum Input {
     Authenticated(Result<Account, AuthenticationError>),
     /// Answer to [`Output::File`].
     File(Result<FileReply, FileError>),
-    /// Answer to [`Output::ListenPassive`]: the address to tell the client.
+    /// Answer to [`Output::ListenPassive`]: the address to tell the client; an unspecified one is
+    /// not known.
     PassiveListening(Result<SocketAddr, PassiveUnavailable>),
     /// Answer to [`Output::OpenTransfer`].
     TransferOpened(Result<Opened, FileError>),

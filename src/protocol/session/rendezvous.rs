@@ -79,6 +79,11 @@ impl Session {
                 let text = host_port::epsv_text(address.port());
                 self.reply(229, text.as_bytes());
             }
+            // The operator's name for it has no address yet.
+            (PassiveForm::Pasv, SocketAddr::V4(address)) if address.ip().is_unspecified() => {
+                self.output(Output::ClosePassive);
+                self.say(Situation::PassiveFailed);
+            }
             (PassiveForm::Pasv, SocketAddr::V4(address)) => {
                 self.next_data = NextDataConnection::Passive;
                 let text = host_port::pasv_text(address);
