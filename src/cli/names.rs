@@ -38,14 +38,21 @@ struct Known {
 }
 
 impl Names {
-    /// Starts it; it ends when nobody can ask any more.
+    /// Starts it, and looks for the first names as [`Self::look_for`] does. It ends when nobody can
+    /// ask any more.
     ///
     /// # Errors
     ///
     /// No thread can be started.
-    pub(super) fn start(shards: Vec<RemoteSender<Message>>) -> Result<Self, String> {
+    pub(super) fn start(
+        shards: Vec<RemoteSender<Message>>,
+        settings: &Settings,
+    ) -> Result<Self, String> {
         let (sender, wanted) = mpsc::channel();
-        start_thread("names", move || run(&shards, &wanted)).map(|()| Self(sender))
+        start_thread("names", move || run(&shards, &wanted))?;
+        let names = Self(sender);
+        names.look_for(settings);
+        Ok(names)
     }
 
     /// Looks these up, now and from now on. Returns when the shards have been told, or after

@@ -144,9 +144,7 @@ fn start(
     let inboxes: Vec<_> = shards.iter().map(|(inbox, _)| inbox.clone()).collect();
     inheritance.enter(listeners, settings, &cpus, &inboxes)?;
     let gate = Gate::new().map_err(|error| error.to_string())?;
-    let names = Names::start(inboxes.clone())?;
-    names.look_for(settings);
-    let log_of = log_control;
+    let (names, log_of) = (Names::start(inboxes.clone(), settings)?, log_control);
     let reloader =
         Reloader { origin, running, shards: inboxes, wakes: sender, names, results, log: log_of };
     let doors = Doors { control, endpoint, gate: gate.clone(), readiness: readiness.clone(), cpus };
