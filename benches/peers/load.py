@@ -69,7 +69,8 @@ class Load:
     def result(self):
         """Waits until it has ended."""
         out, errors = self.child.communicate(timeout=RUN_TIMEOUT_S)
-        if not self.path.exists():
+        # Opened before the run, and empty if it was killed.
+        if not self.path.exists() or not self.path.stat().st_size:
             said = (errors or out).strip().splitlines()
             raise Failed(said[-1] if said else "ringload failed")
         return json.loads(self.path.read_text())

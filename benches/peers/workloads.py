@@ -35,10 +35,10 @@ def cpu_per_operation(unit, scale):
 
 def cpu_per_gb(direction):
     def value(result):
-        moved = result["totals"][f"bytes_{direction}"]
-        if not moved:
+        by_gb = result["server"]["cpu_s_per_gb"]
+        if by_gb is None or not result["totals"][f"bytes_{direction}"]:
             raise NoFigure("moved nothing")
-        return result["server"]["cpu_s"] / moved * GB
+        return by_gb
 
     return Figure("cpu", "s/GB", value)
 

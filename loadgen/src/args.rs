@@ -15,7 +15,7 @@ use crate::{
     engine::parse_cpus,
     guard,
     plan::Arrivals,
-    slo::Objective,
+    slo::{AbortRule, Objective},
     units::{parse_duration, parse_size},
     verify::parse_sha256,
 };
@@ -70,7 +70,8 @@ Environment:
   RINGLOAD_PASSWORD   password of --user
 
 Exit status:
-  0  as asked    1  an objective was missed    2  bad command line    3  the run failed";
+  0  as asked    1  an objective was missed, or no rate held
+  2  bad command line    3  the run failed: nothing succeeded, or from some moment on nothing more";
 
 /// What to do.
 #[derive(Debug, Subcommand)]
@@ -206,28 +207,42 @@ pub enum Command {
     },
     /// Compare finished runs (--json files), each with the first
     Compare {
+        /// Compare unlike workloads too
+        #[arg(long)]
+        force: bool,
         /// Results
         #[arg(required = true, num_args = 2.., value_name = "FILE")]
         files: Vec<PathBuf>,
     },
     /// Run one workload at two targets in turn, and say what differs beyond noise
-    Versus {
-        /// Target A, and options that hold for it alone: '127.0.0.1:990 --send-prot'
-        #[arg(long)]
-        a: String,
-        /// Target B
-        #[arg(long)]
-        b: String,
-        /// Rounds of each
-        #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(3..=1000))]
-        rounds: u32,
-        /// Write the comparison as JSON
-        #[arg(long, value_name = "FILE")]
-        json: Option<PathBuf>,
-        /// The workload and its options, without a target
-        #[arg(last = true, required = true, value_name = "WORKLOAD")]
-        workload: Vec<String>,
-    },
+    Versus(VersusOptions),
+}
+
+/// Two targets in turn.
+#[derive(Debug, Args)]
+pub struct VersusOptions {
+    /// Target A, and options that hold for it alone: '127.0.0.1:990 --implied-prot'
+    #[arg(long)]
+    pub a: String,
+    /// Target B
+    #[arg(long)]
+    pub b: String,
+    /// Rounds of each
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(3..=1000))]
+    pub rounds: u32,
+    /// Pin TLS version, suite and group on both, where the options do not: TLS 1.3 with AES-128-GCM
+    /// and X25519
+    #[arg(long)]
+    pub fair: bool,
+    /// Compare unlike workloads too
+    #[arg(long)]
+    pub force: bool,
+    /// Write the comparison, with the result of each round, as JSON; - is standard output
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// The workload and its options, without a target
+    #[arg(last = true, required = true, value_name = "WORKLOAD")]
+    pub workload: Vec<String>,
 }
 
 /// Which files are downloaded.
@@ -296,9 +311,10 @@ pub struct ServerOptions {
     /// Explicit TLS with AUTH SSL
     #[arg(long)]
     auth_ssl: bool,
-    /// Send PBSZ 0 and PROT on implicit TLS too, where they are implied
-    #[arg(long)]
-    send_prot: bool,
+    /// Implicit TLS to the letter of MS-FTPS: do not send PBSZ 0 and PROT P, which it implies; many
+    /// servers protect no data connection without them
+    #[arg(long, conflicts_with_all = ["explicit", "auth_ssl"])]
+    implied_prot: bool,
     /// Protection level of data connections
     #[arg(long, value_enum, default_value = "P")]
     prot: Protection,
@@ -399,12 +415,20 @@ pub struct LoadOptions {
     /// 1000]
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..=guard::CONNECTIONS_MAX))]
     max_connections: Option<u64>,
-    /// Search for the highest rate that holds --slo; --duration is that of one step
+    /// Search for the highest rate that holds --slo, is reached, and lets no queue grow; --duration
+    /// is that of one step, longer where the objective needs more operations
     #[arg(long, requires = "slo", conflicts_with = "count")]
     pub find_max_rate: bool,
     /// Objective that must hold, such as 'p99<50ms,errors=0'
     #[arg(long, value_name = "OBJECTIVE")]
     pub slo: Option<Objective>,
+    /// Give up when so much has failed, such as 'errors>50%' or 'errors>100'
+    #[arg(long, value_name = "RULE")]
+    abort_on: Option<AbortRule>,
+    /// Closed loop: how often a client would have begun an operation, for the latencies that it did
+    /// not see while it waited [default: the median operation and --think]
+    #[arg(long, value_parser = parse_duration)]
+    expected_interval: Option<Duration>,
     /// Length of the measured part [default: 10s; with --count: at most a day]
     #[arg(long, value_parser = parse_duration)]
     duration: Option<Duration>,
@@ -439,7 +463,7 @@ type CpuList = Vec<usize>;
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Output")]
 pub struct OutputOptions {
-    /// Write the result as JSON (loadgen/SCHEMA.md)
+    /// Write the result as JSON (loadgen/SCHEMA.md); - is standard output, also for the next two
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
     /// Write the latencies as an HdrHistogram log
@@ -592,8 +616,8 @@ mod tests {
     fn versus_takes_a_workload_behind_two_dashes() {
         let line = "ringload versus --a 127.0.0.1:1 --b 127.0.0.1:2 -- login --user u";
         let arguments = Arguments::try_parse_from(line.split_whitespace()).unwrap();
-        let Command::Versus { workload, .. } = arguments.command else { panic!("not versus") };
-        assert_eq!(workload, ["login", "--user", "u"]);
+        let Command::Versus(options) = arguments.command else { panic!("not versus") };
+        assert_eq!(options.workload, ["login", "--user", "u"]);
         let line = "ringload versus --a 127.0.0.1:1 --b 127.0.0.1:2 --rounds 2 -- login";
         let error = Arguments::try_parse_from(line.split_whitespace()).unwrap_err();
         assert!(error.to_string().contains("2 is not in 3..="), "{error}");

@@ -272,7 +272,8 @@ mod tests {
 
     /// Two threads, 12 s, 100 operations a second each, errors in the second thread.
     fn shown(threads: usize) -> Vec<String> {
-        let window = Window { start: Instant::now(), warmup: Duration::from_secs(5) };
+        let window =
+            Window { start: Instant::now(), warmup: Duration::from_secs(5), measured: None };
         let (sender, receiver) = sync_channel(UPDATES_MAX);
         let mut recorders: Vec<Recorder> =
             (0..threads).map(|_| Recorder::new(window).with_live(sender.clone())).collect();
@@ -322,7 +323,7 @@ mod tests {
 
     #[test]
     fn what_a_late_thread_did_is_shown_late() {
-        let window = Window { start: Instant::now(), warmup: Duration::ZERO };
+        let window = Window { start: Instant::now(), warmup: Duration::ZERO, measured: None };
         let (sender, receiver) = sync_channel(UPDATES_MAX);
         for _ in 0..2 {
             let mut recorder = Recorder::new(window).with_live(sender.clone());
@@ -349,7 +350,7 @@ mod tests {
 
     #[test]
     fn a_thread_that_stays_behind_does_not_stop_the_display() {
-        let window = Window { start: Instant::now(), warmup: Duration::ZERO };
+        let window = Window { start: Instant::now(), warmup: Duration::ZERO, measured: None };
         let (sender, receiver) = sync_channel(UPDATES_MAX);
         let mut recorder = Recorder::new(window).with_live(sender);
         recorder.tick(window.start + Duration::from_secs(30));

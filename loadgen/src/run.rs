@@ -14,8 +14,9 @@ use std::{
 use crate::{
     client::Endpoint,
     engine::{self, EngineThread},
-    measure::{Ending, LiveUpdate, ProcessSample, Recording, ServerProcesses, ServerUse},
+    measure::{Ending, LiveUpdate, ProcessSample, Recording, ServerProcesses, ServerUse, Tally},
     plan::{Load, Plan},
+    slo::AbortRule,
     sys,
     workload::{
         RunCommands, ShardResult, ShardSetup, ThreadReport, Workload, clean_up, prepare, run_shard,
@@ -50,6 +51,8 @@ pub struct RunSpec {
     pub cpus: Vec<usize>,
     /// The server's processes on this host.
     pub server: Option<ServerProcesses>,
+    /// What ends the run early.
+    pub abort_on: Option<AbortRule>,
 }
 
 /// What a run leaves.
@@ -69,6 +72,8 @@ pub struct Finished {
     pub server: Option<ServerUse>,
     /// What could not be cleaned up.
     pub warning: Option<String>,
+    /// Why it was ended early, if a rule did it.
+    pub aborted: Option<String>,
 }
 
 impl RunSpec {
@@ -137,20 +142,25 @@ fn measure(
         SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default() + countdown;
     // Set once, here.
     let _ = commands.start.set(start);
-    let (ended, open) = threads.measured(spec, start, interrupted, &commands, &mut server);
+    let Measured { ended, open, aborted } =
+        threads.measured(spec, start, interrupted, &commands, &mut server);
     server.end(open);
     commands.release.store(true, Ordering::Relaxed);
     let (recording, clients) = threads.join()?;
     let elapsed = start.elapsed();
     let sent = ended.saturating_duration_since(start + spec.plan.warmup);
     let finished = Finished {
-        ending: ending(spec, &recording, interrupted),
+        ending: match aborted {
+            Some(_) => Ending::Aborted,
+            None => ending(spec, &recording, interrupted),
+        },
         recording,
         started,
         elapsed,
         measured: sent.min(spec.plan.duration),
         server: server.result(),
         warning: None,
+        aborted,
     };
     Ok((finished, clients))
 }
@@ -168,6 +178,16 @@ fn ending(spec: &RunSpec, recording: &Recording, interrupted: &AtomicBool) -> En
 struct Threads {
     running: Vec<EngineThread<ShardResult>>,
     reports: Receiver<ThreadReport>,
+    tallies: Vec<Arc<Tally>>,
+}
+
+/// The end of the measured part in all threads.
+struct Measured {
+    /// When the last one's was.
+    ended: Instant,
+    /// Connections open then.
+    open: u64,
+    aborted: Option<String>,
 }
 
 impl Threads {
@@ -177,9 +197,11 @@ impl Threads {
         live: Option<&SyncSender<LiveUpdate>>,
     ) -> Result<Self, String> {
         let (sender, reports) = channel();
-        let mut running = Vec::new();
+        let (mut running, mut tallies) = (Vec::new(), Vec::new());
         let threads = spec.threads();
         for (thread, cpu) in (0..threads).zip(&spec.cpus) {
+            let tally = Arc::new(Tally::default());
+            tallies.push(Arc::clone(&tally));
             let setup = ShardSetup {
                 plan: spec.plan.clone(),
                 workload: spec.workload.clone(),
@@ -190,18 +212,19 @@ impl Threads {
                 commands: Arc::clone(commands),
                 reports: sender.clone(),
                 live: live.cloned(),
+                tally,
             };
             let name = format!("ringload-{thread}");
             match engine::start(&name, Some(*cpu), move || run_shard(setup)) {
                 Ok(thread) => running.push(thread),
                 Err(error) => {
                     commands.stop.store(true, Ordering::Relaxed);
-                    let _ = Self { running, reports }.join();
+                    let _ = Self { running, reports, tallies }.join();
                     return Err(error.to_string());
                 }
             }
         }
-        Ok(Self { running, reports })
+        Ok(Self { running, reports, tallies })
     }
 
     /// Waits until every thread has opened its sessions.
@@ -223,8 +246,7 @@ impl Threads {
         Ok(())
     }
 
-    /// Waits for the end of every thread's measured part: when the last one was, and how many
-    /// connections were open then.
+    /// Waits for the end of every thread's measured part.
     fn measured(
         &self,
         spec: &RunSpec,
@@ -232,31 +254,56 @@ impl Threads {
         interrupted: &AtomicBool,
         commands: &RunCommands,
         server: &mut ServerWatch,
-    ) -> (Instant, u64) {
+    ) -> Measured {
         let warm = start + spec.plan.warmup;
+        let end = spec.plan.count.is_none().then(|| start + spec.plan.length());
         let latest = start + spec.plan.length() + spec.plan.drain + GRACE;
-        let (mut waiting, mut ended, mut open) = (self.running.len(), start, 0);
+        let mut waiting = self.running.len();
+        let mut measured = Measured { ended: start, open: 0, aborted: None };
         while waiting > 0 && Instant::now() < latest {
-            // The server's use is read at the end of the warm-up, not up to one poll later.
+            // The server's use is read at the edges of the measured part, not up to one poll later.
             let now = Instant::now();
-            let look = if now < warm { LOOK.min(warm - now) } else { LOOK };
+            let edges = [Some(warm), end].into_iter().flatten().filter(|edge| *edge > now);
+            let look = edges.map(|edge| edge - now).fold(LOOK, Duration::min);
             match self.reports.recv_timeout(look) {
                 Ok(ThreadReport::Measured { open: connections, at }) => {
                     waiting -= 1;
-                    open += connections;
-                    ended = ended.max(at);
+                    measured.open += connections;
+                    measured.ended = measured.ended.max(at);
                 }
                 Ok(ThreadReport::Ready(_)) | Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
-            if Instant::now() >= warm {
+            let now = Instant::now();
+            if now >= warm {
                 server.begin();
+            }
+            if end.is_some_and(|end| now >= end) {
+                server.stop();
             }
             if interrupted.load(Ordering::Relaxed) {
                 commands.stop.store(true, Ordering::Relaxed);
             }
+            let stopped = commands.stop.load(Ordering::Relaxed);
+            if let Some(rule) = spec.abort_on.as_ref().filter(|_| !stopped && now > start) {
+                measured.aborted = self.abort(rule, now - start);
+                commands.stop.store(measured.aborted.is_some(), Ordering::Relaxed);
+            }
         }
-        (ended, open)
+        measured
+    }
+
+    /// Whether `rule` ends the run now, and why.
+    fn abort(&self, rule: &AbortRule, elapsed: Duration) -> Option<String> {
+        let sum = |(a, b): (u64, u64), (c, d): (u64, u64)| (a + c, b + d);
+        let (operations, errors) = self.tallies.iter().map(|tally| tally.read()).fold((0, 0), sum);
+        rule.reached(operations, errors, elapsed).then(|| {
+            format!(
+                "aborted by --abort-on {rule}: {errors} of {} operations had failed after {:.1} s",
+                operations + errors,
+                elapsed.as_secs_f64()
+            )
+        })
     }
 
     fn join(self) -> Result<(Recording, Vec<u64>), String> {
@@ -276,18 +323,19 @@ impl Threads {
     }
 }
 
-/// Reads the server's processes: their memory before any session, its CPU time from the end of the
-/// warm-up, both again at the end.
+/// Reads the server's processes: their memory before any session and at the end, their CPU time at
+/// both edges of the measured part.
 struct ServerWatch {
     processes: Option<ServerProcesses>,
     memory_bytes: u64,
     before: Option<ProcessSample>,
+    edge: Option<ProcessSample>,
     after: Option<(ProcessSample, u64)>,
 }
 
 impl ServerWatch {
     fn new(processes: Option<ServerProcesses>) -> Result<Self, String> {
-        let mut watch = Self { processes, memory_bytes: 0, before: None, after: None };
+        let mut watch = Self { processes, memory_bytes: 0, before: None, edge: None, after: None };
         if let Some(processes) = &watch.processes {
             let sample = watch.sample();
             let sample = sample.ok_or_else(|| format!("the server: there is no {processes}"))?;
@@ -306,6 +354,13 @@ impl ServerWatch {
         }
     }
 
+    /// The measured part has ended, though operations may still be under way.
+    fn stop(&mut self) {
+        if self.edge.is_none() {
+            self.edge = self.sample();
+        }
+    }
+
     fn end(&mut self, sessions: u64) {
         self.after = self.sample().map(|sample| (sample, sessions));
     }
@@ -313,6 +368,7 @@ impl ServerWatch {
     fn result(&self) -> Option<ServerUse> {
         let (after, sessions) = self.after?;
         let before = ProcessSample { memory_bytes: self.memory_bytes, ..self.before? };
+        let after = ProcessSample { cpu: self.edge.unwrap_or(after).cpu, ..after };
         Some(ServerUse { processes: self.processes.clone()?, before, after, sessions })
     }
 }

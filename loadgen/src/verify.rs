@@ -250,7 +250,9 @@ const fn mix(mut value: u64) -> u64 {
     value ^ (value >> 31)
 }
 
-fn hex(octets: &[u8]) -> String {
+/// Hexadecimal digits.
+#[must_use]
+pub fn hex(octets: &[u8]) -> String {
     octets.iter().fold(String::new(), |mut text, octet| {
         let _ = write!(text, "{octet:02x}");
         text

@@ -6,7 +6,11 @@
 mod support;
 
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Output};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use support::ringload;
@@ -104,7 +108,7 @@ fn what_is_under_way_at_the_end_has_the_drain_to_finish() {
         "handshake {} --cpus 0 -c 2 --warm-up 0s --duration 1s --drain 300ms --timeout 20s",
         server.address
     );
-    let outcome = ringload(&line).all_failed(2, "operation", "reply_timeout");
+    let outcome = ringload(&line).all_failed(2, "greeting", "reply_timeout");
     assert_eq!(outcome.result["errors"][0]["example"], "unfinished when the run ended");
     let elapsed = outcome.result["timing"]["elapsed_s"].as_f64().unwrap();
     assert!((1.3..10.0).contains(&elapsed), "{elapsed}");
@@ -130,4 +134,260 @@ fn a_cgroup_stands_for_the_server() {
     assert_eq!(server["cgroup"], group.path().display().to_string());
     assert!(server["pid"].is_null());
     assert!(server["memory_after_bytes"].as_u64().unwrap() > 100_000);
+}
+
+/// As it is, without the options that [`ringload`] adds.
+fn plain(line: &str) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_ringload"))
+        .args(line.split_whitespace())
+        .env("RINGLOAD_PASSWORD", "secret")
+        .output()
+        .unwrap()
+}
+
+fn text(octets: &[u8]) -> String {
+    String::from_utf8_lossy(octets).into_owned()
+}
+
+/// A server that refuses everybody from the `good`-th greeting on.
+fn dying(good: usize) -> Scripted {
+    let greeted = AtomicUsize::new(0);
+    Scripted::implicit(move |moment| match moment {
+        Moment::Greeting if greeted.fetch_add(1, Ordering::Relaxed) >= good => Act::Close,
+        _ => Act::Right,
+    })
+}
+
+#[test]
+fn nothing_that_succeeds_is_never_a_success() {
+    for quiet in ["", "--quiet"] {
+        let server = dying(0);
+        let line = format!("handshake {} --cpus 0 --count 4 {quiet}", server.address);
+        let outcome = plain(&line);
+        let said = text(&outcome.stderr);
+        assert_eq!(outcome.status.code(), Some(3), "{said}");
+        assert!(said.contains("ringload: nothing succeeded: 4 operations failed"), "{said}");
+        assert_eq!(quiet.is_empty(), !outcome.stdout.is_empty());
+        // Objectives that hold change nothing.
+        let line = format!("{line} --slo errors<100 --fail-on errors>100");
+        assert_eq!(plain(&line).status.code(), Some(3));
+    }
+    // Whether it dies at its first breath or half way.
+    let server = dying(40);
+    let outcome = ringload(&format!("handshake {} --cpus 0 -c 4 --count 80", server.address));
+    assert_eq!(outcome.status, 3, "{}", outcome.output);
+    assert_eq!((outcome.total("operations"), outcome.total("errors")), (40, 40));
+    assert!(outcome.output.contains("the server has gone"), "{}", outcome.output);
+    assert!(outcome.result["problems"][0].as_str().unwrap().starts_with("the server has gone"));
+}
+
+#[test]
+fn versus_fails_with_the_side_that_does() {
+    let (good, bad) = (server(), dying(0));
+    let line = format!(
+        "versus --a {} --b {} --rounds 3 -- handshake --cpus 0 --count 3 --quiet",
+        good.address, bad.address
+    );
+    let outcome = plain(&line);
+    let said = text(&outcome.stderr);
+    assert_eq!(outcome.status.code(), Some(3), "{said}");
+    let part = format!("{}: in 3 of 3 rounds nothing succeeded", bad.address);
+    assert!(said.contains(&part), "{said}");
+    assert!(text(&outcome.stdout).contains("Medians of 3 rounds"), "the comparison is shown");
+}
+
+#[test]
+fn a_run_is_aborted_by_its_rule() {
+    let server = dying(0);
+    let begun = Instant::now();
+    let line = format!(
+        "login {} --cpus 0 --duration 10m --warm-up 1m --abort-on errors>50%",
+        server.address
+    );
+    let outcome = ringload(&line);
+    assert_eq!(outcome.status, 3, "{}", outcome.output);
+    assert!(outcome.output.contains("aborted by --abort-on errors>50%: "), "{}", outcome.output);
+    assert_eq!(outcome.result["timing"]["ending"], "aborted");
+    assert!(begun.elapsed() < Duration::from_secs(15));
+    let refused = ringload(&format!("login {} --abort-on p99>1s", server.address));
+    assert_eq!(refused.status, 2);
+    assert!(refused.output.contains("for its errors alone"), "{}", refused.output);
+}
+
+/// What cannot be written is known before the run, and what was there stays until there is more.
+#[test]
+fn outputs_are_opened_before_the_run() {
+    let (server, scratch) = (server(), tempfile::TempDir::new().unwrap());
+    let file = |name: &str| scratch.path().join(name).display().to_string();
+    let line = |path: &str| format!("login {} --cpus 0 --count 2 --json {path}", server.address);
+    for option in ["--json", "--report", "--hdr-log"] {
+        let nowhere = file("nowhere/result");
+        let command = format!("login {} --cpus 0 --count 2 {option} {nowhere}", server.address);
+        let refused = plain(&command);
+        assert_eq!(refused.status.code(), Some(2), "{}", text(&refused.stderr));
+        assert!(text(&refused.stderr).contains(&format!("{nowhere}: cannot be written")));
+    }
+    assert_eq!(server.commands(), [""; 0], "nobody was asked for anything");
+    // A full disk takes the result, not the summary.
+    let full = plain(&line("/dev/full"));
+    assert_eq!(full.status.code(), Some(3), "{}", text(&full.stderr));
+    assert!(text(&full.stderr).contains("/dev/full"));
+    assert!(text(&full.stdout).contains("whole operation"));
+    // A run that does not begin leaves things as they were.
+    let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    std::fs::write(file("old"), "what was there").unwrap();
+    for name in ["old", "new"] {
+        let line = format!("idle {gone} --cpus 0 --count 2 --json {}", file(name));
+        assert_eq!(plain(&line).status.code(), Some(3));
+    }
+    assert_eq!(std::fs::read_to_string(file("old")).unwrap(), "what was there");
+    assert!(!Path::new(&file("new")).exists());
+    assert_eq!(plain(&line(&file("old"))).status.code(), Some(0));
+    let json = std::fs::read_to_string(file("old")).unwrap();
+    let _: Value = serde_json::from_str(&json).unwrap();
+}
+
+#[test]
+fn a_result_on_standard_output_is_alone_there() {
+    let server = server();
+    let line = format!("login {} --cpus 0 --count 2 --json -", server.address);
+    let outcome = plain(&format!("{line} --slo errors=0"));
+    assert_eq!(outcome.status.code(), Some(0));
+    let result: Value = serde_json::from_slice(&outcome.stdout).unwrap();
+    assert_eq!(result["totals"]["operations"], 2);
+    let said = text(&outcome.stderr);
+    assert!(said.contains("whole operation") && said.contains("objective errors=0"), "{said}");
+    let two = plain(&format!("{line} --report -"));
+    assert_eq!(two.status.code(), Some(2));
+    assert!(text(&two.stderr).contains("only one of --json"), "{}", text(&two.stderr));
+    let line = format!(
+        "versus --a {0} --b {0} --rounds 3 --json - -- login --cpus 0 --count 2",
+        server.address
+    );
+    let compared: Value = serde_json::from_slice(&plain(&line).stdout).unwrap();
+    assert_eq!(compared["results_b"].as_array().unwrap().len(), 3);
+    assert_eq!(compared["results_b"][2]["totals"]["operations"], 2);
+}
+
+/// NOOPs are answered one after another, 1600 a second and no more; the others wait.
+#[test]
+fn the_highest_rate_is_the_capacity_of_the_server() {
+    const CAPACITY: u32 = 1600;
+    let free = Mutex::new(Instant::now());
+    let server = Scripted::implicit(move |moment| {
+        if moment == Moment::Command("NOOP") {
+            let answered = {
+                let mut free = free.lock().unwrap();
+                *free = (*free).max(Instant::now()) + Duration::from_secs(1) / CAPACITY;
+                *free
+            };
+            sleep(answered.saturating_duration_since(Instant::now()));
+        }
+        Act::Right
+    });
+    let scenario = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(scenario.path(), "operation = [{ kind = \"noop\" }]\n").unwrap();
+    let line = format!(
+        "mixed {} --scenario {} --cpus 0 --find-max-rate --slo errors=0 --duration 250ms \
+         --warm-up 100ms --max-connections 12",
+        server.address,
+        scenario.path().display()
+    );
+    let outcome = ringload(&line).good();
+    let steps = &outcome.result["rate_search"];
+    let held = outcome.result["rate_held"].as_f64().unwrap();
+    let capacity = f64::from(CAPACITY);
+    assert!((capacity * 0.95..capacity * 1.05).contains(&held), "{held} after {steps:#}");
+    let confirmed = steps
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|step| step["rate"].as_f64() == Some(held) && step["verdict"] == "held");
+    assert!(confirmed.count() >= 3, "{steps:#}");
+    // The result beside it is of that rate, and knows its operations by kind.
+    let reached = outcome.result["totals"]["operations_per_s"].as_f64().unwrap();
+    assert!(reached > 0.9 * held, "{reached}");
+    let counts = |of: &Value| of["corrected"]["count"].as_u64().unwrap();
+    let noops = counts(&outcome.result["kinds"]["noop"]);
+    assert_eq!(noops, counts(&outcome.result["phases"]["operation"]));
+}
+
+#[test]
+fn a_search_that_finds_nothing_says_so_in_its_exit_status() {
+    let server = dying(0);
+    let line = format!(
+        "login {} --cpus 0 --find-max-rate --slo errors=0 --duration 300ms --warm-up 0s",
+        server.address
+    );
+    let outcome = ringload(&line);
+    assert_eq!(outcome.status, 1, "{}", outcome.output);
+    assert!(outcome.result["rate_held"].is_null());
+    assert_eq!(outcome.result["problems"][0], "no rate held errors=0");
+}
+
+/// Every connection is busy: what is due waits in a phase of its own.
+#[test]
+fn what_waits_for_a_connection_is_queued() {
+    let server = Scripted::implicit(|moment| {
+        if moment == Moment::Greeting {
+            sleep(Duration::from_millis(20));
+        }
+        Act::Right
+    });
+    let line = format!(
+        "handshake {} --cpus 0 --rate 100 --max-connections 1 --duration 400ms --warm-up 0s",
+        server.address
+    );
+    let outcome = ringload(&line).all_succeeded(40);
+    let p99 = |phase: &str| {
+        outcome.result["phases"][phase]["corrected"]["p99_ns"].as_f64().unwrap() / 1e6
+    };
+    assert_eq!(outcome.phase_count("queued"), 40);
+    // Half of what is due is done in time, so the last one waits for twenty.
+    assert!(p99("queued") > 300.0, "{}", p99("queued"));
+    assert!(p99("tcp_connect") < 100.0, "{}", p99("tcp_connect"));
+    let totals = &outcome.result["totals"];
+    assert!((totals["offered_per_s"].as_f64().unwrap() - 100.0).abs() < 0.1, "{totals}");
+    assert!(totals["backlog_end"].as_u64().unwrap() >= 15, "{totals}");
+    let closed = ringload(&format!("handshake {} --cpus 0 --count 3", server.address));
+    assert_eq!(closed.phase_count("queued"), 0);
+}
+
+/// A slow reader is cut in the middle of its file, and a silent client while it is silent.
+#[test]
+fn operations_cut_by_the_end_keep_their_phase() {
+    let server = server();
+    let address = server.address;
+    let line = format!(
+        "slow-reader {address} --cpus 0 -c 2 --byte-rate 20KiB --size 1MiB --duration 300ms \
+         --warm-up 0s"
+    );
+    let slow = ringload(&line).all_succeeded(0);
+    assert_eq!(slow.result["unfinished"]["last_byte"], 2, "{}", slow.result["unfinished"]);
+    assert_eq!(slow.total("unfinished"), 2);
+    let line = format!("silent {address} --cpus 0 -c 3 --duration 200ms --warm-up 0s");
+    let silent = ringload(&line).all_succeeded(0);
+    assert_eq!(silent.result["unfinished"]["operation"], 3);
+}
+
+/// The usual mistakes, each answered with the option that helps.
+#[test]
+fn a_first_try_that_fails_says_what_helps() {
+    #[track_caller]
+    fn check(server: &Scripted, options: &str, help: &str) {
+        let line = format!("login {} --cpus 0 --count 1 --timeout 500ms {options}", server.address);
+        let outcome = ringload(&line);
+        assert_eq!(outcome.status, 3);
+        assert!(outcome.output.contains(help), "{help}\nnot in\n{}", outcome.output);
+    }
+    check(&Scripted::explicit(|_| Act::Right), "", "(\"220 scripted\"): it waits for AUTH TLS");
+    check(&server(), "--explicit", "leave out --explicit");
+    let server = server();
+    let print = server.identity.fingerprint();
+    check(&server, &format!("--pin {}", "0".repeat(64)), &format!("if it is right: --pin {print}"));
+    let authority = support::Authority::new();
+    let help = format!(
+        "it is its own authority, which --ca cannot vouch for; demand it itself: --pin {print}"
+    );
+    check(&server, &format!("--ca {}", authority.pem()), &help);
 }

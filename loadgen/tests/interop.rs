@@ -193,11 +193,6 @@ fn the_server_is_measured_and_objectives_decide_the_exit_status() {
     let line = "handshake --count 5 --fail-on errors>0 --slo p99<30s";
     assert_eq!(run(&target, line).status, 0);
     assert_eq!(run(&target, "handshake --count 5 --slo rate>1000000").status, 1);
-    let line = "handshake --find-max-rate --slo rate>90 --duration 300ms --warm-up 0s";
-    let search = run(&target, line);
-    // 50 a second miss the objective, so the search goes down from there and finds nothing.
-    let steps = search.result["rate_search"].as_array().unwrap();
-    assert!(!steps.is_empty() && steps.iter().all(|step| step["held"] == false), "{steps:?}");
 }
 
 #[test]
@@ -246,20 +241,22 @@ fn ctrl_c_in_a_search_leaves_the_steps_before() {
         .unwrap();
     let mut first = String::new();
     BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut first).unwrap();
-    assert!(first.starts_with("50.0/s: ") && first.contains(" holds"), "{first}");
+    assert!(first.starts_with("50.0/s for 2.0 s (scout): seems to hold"), "{first}");
     let before = server.commands().len();
     while server.commands().len() < before + 20 {
         assert!(child.try_wait().unwrap().is_none(), "no second step");
         std::thread::sleep(std::time::Duration::from_millis(2));
     }
     kill_process(Pid::from_child(&child), Signal::INT).unwrap();
-    assert!(child.wait_with_output().unwrap().status.success());
+    // A scout shows nothing that could be claimed.
+    assert_eq!(child.wait_with_output().unwrap().status.code(), Some(1));
     let text = std::fs::read_to_string(&json).unwrap();
     let result: serde_json::Value = serde_json::from_str(&text).unwrap();
     assert_eq!(result["timing"]["ending"], "complete");
+    assert!(result["rate_held"].is_null());
     let steps = result["rate_search"].as_array().unwrap();
     assert_eq!(steps.len(), 1, "{steps:?}");
-    assert_eq!((steps[0]["rate"].as_f64(), steps[0]["held"].as_bool()), (Some(50.0), Some(true)));
+    assert_eq!((steps[0]["rate"].as_f64(), &steps[0]["verdict"]), (Some(50.0), &"too_few".into()));
 
     // In the first step there is nothing to tell yet.
     let server = Scripted::implicit(|_| Act::Right);
@@ -339,7 +336,7 @@ fn a_client_certificate_is_shown_on_both_connections() {
             let none = run(&target, &format!("login --count 2 --tls {version}"));
             none.all_failed(2, "login", "unexpected_reply");
             // In TLS 1.3 the client has finished before the server has seen the certificate.
-            let refused = line("login", &foreign, &foreign_key).good();
+            let refused = line("login", &foreign, &foreign_key).failed();
             assert_eq!(refused.total("errors"), 2);
             assert_eq!(refused.result["errors"][0]["kind"], "tls_alert");
         }

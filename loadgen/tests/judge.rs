@@ -5,8 +5,9 @@ mod made_up;
 
 use std::time::Duration;
 
-use ringload::compare::{Difference, Named, compare, versus};
-use ringload::measure::{Phase, Recorder, RunResult, ThreadUse};
+use ringload::compare::{Asked, Difference, Named, compare, versus};
+use ringload::measure::{ErrorKind, Phase, Recorder, RunResult, ThreadUse, Timeline};
+use ringload::report::summary;
 use ringload::slo::Objective;
 
 use made_up::{MILLISECOND, details, full_run, window};
@@ -88,7 +89,7 @@ fn check_versus(rates_a: &[u32], rates_b: &[u32], verdict: Difference) {
     let runs = |rates: &[u32]| -> Vec<RunResult> {
         rates.iter().map(|rate| steady_run(*rate, MILLISECOND)).collect()
     };
-    let versus = versus("old", &runs(rates_a), "new", &runs(rates_b));
+    let versus = versus("old", runs(rates_a), "new", runs(rates_b));
     let row = versus.rows.iter().find(|row| row.metric == "operations/s").unwrap();
     assert_eq!(row.verdict, verdict, "{row:?}");
     assert!(versus.to_string().contains(verdict.text()));
@@ -114,7 +115,7 @@ fn rounds_differ_only_beyond_their_noise() {
 fn rounds_of_lower_latency_are_better() {
     let a = [1000, 1010, 990].map(|us| steady_run(100, Duration::from_micros(us)));
     let b = [500, 505, 495].map(|us| steady_run(100, Duration::from_micros(us)));
-    let versus = versus("old", &a, "new", &b);
+    let versus = versus("old", a.to_vec(), "new", b.to_vec());
     let row = versus.rows.iter().find(|row| row.metric == "whole operation p99").unwrap();
     assert_eq!(row.verdict, Difference::Better);
     assert!((row.ratio.unwrap() - 0.5).abs() < 0.01, "{row:?}");
@@ -129,7 +130,7 @@ fn versus_says_what_makes_it_doubtful() {
     limited.client.was_limit = true;
     limited.workload.parameters.insert("rate".to_owned(), "9".to_owned());
     let a = [failed, steady_run(100, MILLISECOND)];
-    let versus = versus("old", &a, "new", &[limited]);
+    let versus = versus("old", a.to_vec(), "new", vec![limited]);
     let warnings = versus.warnings.join("\n");
     for part in [
         "only 1 are compared",
@@ -157,15 +158,113 @@ fn single_runs_claim_little() {
         let row = comparison.rows.iter().find(|row| row.metric == metric).unwrap();
         row.cells.iter().map(|cell| cell.unwrap().verdict).collect()
     };
-    let noise = Some(Difference::Noise);
-    assert_eq!(verdicts("operations/s"), [None, noise, noise, Some(Difference::Better)]);
-    assert_eq!(
-        verdicts("whole operation p99"),
-        [None, noise, Some(Difference::Worse), Some(Difference::Better)]
-    );
+    let (noise, differs) = (Some(Difference::Noise), Some(Difference::Differs));
+    assert_eq!(verdicts("operations/s"), [None, noise, noise, differs]);
+    assert_eq!(verdicts("whole operation p99"), [None, noise, differs, differs]);
     assert_eq!(verdicts("whole operation max"), [None; 4], "a maximum is one sample");
     assert!(!comparison.rows.iter().any(|row| row.metric.contains("TLS")), "never measured");
     let text = comparison.to_string();
     assert!(text.contains("×1.500") && text.contains("within noise"), "{text}");
     assert!(compare(&[]).rows.is_empty());
+}
+
+/// Every aspect in which two servers' connections can differ, and what is put before all figures.
+#[test]
+fn connections_that_differ_are_named_before_the_figures() {
+    type Change = fn(&mut RunResult);
+    let changes: [(Change, &str); 5] = [
+        (|run| run.tls[0].version = "TLSv1.2".to_owned(), "TLS version of "),
+        (|run| run.tls[0].suite = "TLS13_AES_256_GCM_SHA384".to_owned(), "cipher suite of "),
+        (|run| run.tls[0].group = "X25519MLKEM768".to_owned(), "key exchange group of "),
+        (|run| run.tls[0].certificate = "RSA 2048".to_owned(), "kind of certificate of "),
+        (
+            |run| run.resumption.get_mut("data").unwrap().resumed /= 2,
+            "resumption of data connections: old resumed 100 %, new 50.0 %",
+        ),
+    ];
+    for (change, part) in changes {
+        let (old, mut new) = (full_run(), full_run());
+        change(&mut new);
+        let named = |name: &str, result: &RunResult| Named {
+            name: name.to_owned(),
+            result: result.clone(),
+        };
+        let compared = compare(&[named("old", &old), named("new", &new)]);
+        let versus = versus("old", vec![old; 3], "new", vec![new; 3]);
+        assert_eq!(versus.results_b.len(), 3, "the rounds are kept");
+        for (unlike, text) in
+            [(&compared.unlike, compared.to_string()), (&versus.unlike, versus.to_string())]
+        {
+            assert!(unlike.len() == 1 && unlike[0].starts_with(part), "{part}: {unlike:?}");
+            assert!(text.starts_with("NOT THE SAME WORK.") && text.contains("--fair"), "{text}");
+        }
+    }
+    let same = versus("old", vec![full_run()], "new", vec![full_run()]);
+    assert!(same.unlike.is_empty() && !same.to_string().contains("NOT THE SAME"));
+}
+
+#[test]
+fn unlike_workloads_are_told_by_what_was_asked() {
+    let asked = |change: fn(&mut RunResult)| {
+        let mut run = full_run();
+        change(&mut run);
+        Asked::of(&run)
+    };
+    let base = asked(|_| ());
+    assert_eq!(base.unlike(&base.clone()), None);
+    let other = asked(|run| run.workload.name = "upload".to_owned());
+    assert_eq!(base.unlike(&other).unwrap(), "download against upload");
+    let other = asked(|run| run.seed = 9);
+    assert_eq!(base.unlike(&other).unwrap(), "seed 42 against 9");
+    let other = asked(|run| {
+        run.workload.parameters.insert("rate".to_owned(), "9".to_owned());
+    });
+    assert_eq!(base.unlike(&other).unwrap(), "rate 1000 against 9");
+    // What came of these is compared, connection by connection.
+    let other = asked(|run| {
+        run.workload.parameters.insert("groups".to_owned(), "X25519".to_owned());
+    });
+    assert_eq!(base.unlike(&other), None);
+}
+
+/// What makes a run a failed one: nothing, or nothing any more, that succeeds.
+#[test]
+fn a_run_in_which_the_server_has_gone_has_failed() {
+    #[track_caller]
+    fn check(outcomes: &[(u32, bool)], pause: Duration, problem: Option<&str>) {
+        let window = window(Duration::ZERO);
+        let mut recorder = Recorder::new(window);
+        let mut now = window.start;
+        for (count, good) in outcomes {
+            for _ in 0..*count {
+                let timeline = Timeline::new(now, now);
+                now += pause;
+                if *good {
+                    timeline.succeed(&mut recorder, now);
+                } else {
+                    let kind = ErrorKind::ConnectRefused;
+                    timeline.fail(&mut recorder, Phase::TcpConnect, kind, now, "refused");
+                }
+            }
+        }
+        let mut details = details("login");
+        details.measured = now - window.start;
+        let result = RunResult::new(details, &recorder.finish(now, ThreadUse::default()));
+        match problem {
+            None => assert_eq!(result.problems, [""; 0]),
+            Some(part) => {
+                assert!(result.problems[0].contains(part), "{:?}", result.problems);
+                assert!(summary(&result).contains("THE RUN FAILED: "));
+            }
+        }
+    }
+    check(&[], MILLISECOND, Some("no operation of the measured part ended"));
+    check(&[(5, false)], MILLISECOND, Some("nothing succeeded: 5 operations failed, most in TCP"));
+    check(&[(100, true), (100, false)], MILLISECOND, Some("the server has gone"));
+    check(&[(100, true), (100, false), (1, true)], MILLISECOND, None);
+    check(&[(100, true), (9, false)], MILLISECOND, None);
+    check(&[(1000, true), (50, false)], MILLISECOND, None);
+    // One failure that took long.
+    check(&[(5, true), (1, false)], Duration::from_secs(2), Some("in the last 2.0 s"));
+    check(&[(500, true), (1, false)], Duration::from_secs(2), None);
 }

@@ -94,33 +94,3 @@ fn failures_are_counted_exactly() {
     assert_eq!(counts, [10, 20], "{rows:?}");
     assert_eq!(rows[1]["kind"], "unexpected_reply");
 }
-
-/// Each greeting takes 100 ms, and the ninth at the same time is refused: 80 a second and no more.
-#[test]
-fn the_highest_rate_that_holds_the_objective_is_found() {
-    let waiting = AtomicUsize::new(0);
-    let server = Scripted::implicit(move |moment| {
-        if moment != Moment::Greeting {
-            return Act::Right;
-        }
-        let before = waiting.fetch_add(1, Ordering::Relaxed);
-        sleep(Duration::from_millis(100));
-        waiting.fetch_sub(1, Ordering::Relaxed);
-        if before < 8 { Act::Right } else { Act::Say(b"421 full\r\n") }
-    });
-    let line = "handshake --find-max-rate --slo errors=0 --duration 1s --warm-up 0s";
-    let outcome = run(&server, line).good();
-    let steps = outcome.result["rate_search"].as_array().unwrap();
-    let rates = |held: bool| {
-        let chosen = steps.iter().filter(move |step| step["held"] == held);
-        chosen.map(|step| step["rate"].as_f64().unwrap())
-    };
-    let highest = rates(true).fold(0.0, f64::max);
-    let missed = rates(false).fold(f64::INFINITY, f64::min);
-    assert!((20.0..95.0).contains(&highest), "{steps:?}");
-    assert!(highest < missed && missed < highest * 1.2, "the search stopped early: {steps:?}");
-    // The result beside the curve is that of the highest rate.
-    let reached = outcome.result["totals"]["operations_per_s"].as_f64().unwrap();
-    assert!((reached - highest).abs() < 0.1 * highest + 2.0, "{reached} at {highest}");
-    assert_eq!(outcome.total("errors"), 0);
-}

@@ -13,8 +13,7 @@ use support::{Outcome, run};
 #[test]
 fn vsftpd_implicit() {
     if let Some(vsftpd) = vsftpd() {
-        // Its data connections are clear until PROT P asks for TLS, on implicit TLS as well.
-        every_workload(&vsftpd, &format!("{} --send-prot", vsftpd.implicit));
+        every_workload(&vsftpd, &vsftpd.implicit);
     }
 }
 
@@ -34,7 +33,8 @@ fn vsftpd_explicit() {
 #[test]
 fn vsftpd_sends_in_clear_what_ms_ftps_protects() {
     if let Some(vsftpd) = vsftpd() {
-        let line = "list --count 2 -c 1 --listing list --path /";
+        // Its data connections are clear until PROT P asks for TLS, on implicit TLS as well.
+        let line = "list --count 2 -c 1 --listing list --path / --implied-prot";
         refused(&run(&vsftpd.implicit, line), 2, "data_tls");
     }
 }

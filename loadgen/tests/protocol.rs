@@ -25,22 +25,28 @@ fn at(
 }
 
 #[test]
-fn implicit_sends_neither_pbsz_nor_prot() {
+fn implicit_sends_neither_pbsz_nor_prot_when_told() {
     let server = Scripted::implicit(RIGHT);
     run(&server, "login --count 1 --user u").all_succeeded(1);
     assert_eq!(server.commands(), ["USER u", "PASS secret", "QUIT"]);
     let server = Scripted::implicit(RIGHT);
-    run(&server, "list --count 1 --path d --listing list").all_succeeded(1);
+    run(&server, "list --count 1 --path d --listing list --implied-prot").all_succeeded(1);
     let expected = ["USER anonymous", "PASS secret", "TYPE I", "EPSV", "LIST d"];
     assert_eq!(server.commands(), expected);
 }
 
+/// As curl and FileZilla do; a server to the letter of MS-FTPS may refuse them.
 #[test]
-fn implicit_sends_them_when_told() {
-    let server = Scripted::implicit(RIGHT);
-    run(&server, "idle --count 1 --user u --send-prot").all_succeeded(1);
-    let expected = ["USER u", "PASS secret", "PBSZ 0", "PROT P", "TYPE I", "NOOP"];
-    assert_eq!(server.commands(), expected);
+fn implicit_sends_them_by_default() {
+    for refused in ["", "PBSZ 0", "PROT P"] {
+        let server = Scripted::implicit(move |moment| match moment {
+            Moment::Command(line) if line == refused => Act::Say(b"503 implied\r\n"),
+            _ => Act::Right,
+        });
+        run(&server, "idle --count 1 --user u").all_succeeded(1);
+        let expected = ["USER u", "PASS secret", "PBSZ 0", "PROT P", "TYPE I", "NOOP"];
+        assert_eq!(server.commands(), expected);
+    }
 }
 
 #[test]
@@ -57,7 +63,7 @@ fn explicit_negotiates_before_the_password() {
 #[test]
 fn implicit_asks_for_clear_data_connections() {
     let server = Scripted::implicit(RIGHT);
-    run(&server, "upload --count 2 --size 1000 --prot C").all_succeeded(2);
+    run(&server, "upload --count 2 --size 1000 --prot C --implied-prot").all_succeeded(2);
     assert_eq!(server.commands()[..3], ["USER anonymous", "PASS secret", "PROT C"]);
     assert!(server.uploads().iter().all(|file| file.len() == 1000));
 }
@@ -121,7 +127,7 @@ fn what_a_broken_server_says_is_a_typed_error() {
 #[test]
 fn a_connection_closed_before_tls_is_told_as_such() {
     let server = Scripted::implicit(at(Moment::Accepted, || Act::Close));
-    let outcome = run(&server, "handshake --count 3").good();
+    let outcome = run(&server, "handshake --count 3").failed();
     assert_eq!(outcome.total("errors"), 3);
     // Whether the end of file or the reset is seen first is the kernel's choice.
     for row in outcome.result["errors"].as_array().unwrap() {
@@ -173,7 +179,7 @@ fn faults_of_transfers_are_told_apart() {
     check("RETR", || Act::CompleteWith(b"\0\0\r\n"), "completion", "reply_parse");
     check("RETR", || Act::CompleteWith(b""), "completion", "connection_closed");
     let server = Scripted::implicit(at(Moment::Command("RETR f"), || Act::CutData));
-    let outcome = run(&server, "download --count 2 --path f").good();
+    let outcome = run(&server, "download --count 2 --path f").failed();
     assert_eq!(outcome.total("errors"), 2);
     for row in outcome.result["errors"].as_array().unwrap() {
         // Whether the end of file or the reset is seen first is the kernel's choice.
@@ -425,7 +431,7 @@ fn a_run_that_cannot_begin_says_why() {
 fn a_refused_connection_is_counted_and_does_not_spin() {
     let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let line = format!("handshake {gone} --cpus 0 -c 2 --warm-up 0s --duration 500ms");
-    let outcome = ringload(&line).good();
+    let outcome = ringload(&line).failed();
     let errors = outcome.total("errors");
     assert!((2..=14).contains(&errors), "{errors} attempts of two clients in half a second");
     assert_eq!(outcome.result["errors"][0]["kind"], "connect_refused");

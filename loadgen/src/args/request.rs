@@ -108,7 +108,7 @@ impl Command {
             Self::ReconnectStorm { common, every } => {
                 (common, Kind::ReconnectStorm { every: *every })
             }
-            Self::Compare { .. } | Self::Versus { .. } => return Ok(None),
+            Self::Compare { .. } | Self::Versus(_) => return Ok(None),
         }))
     }
 
@@ -183,6 +183,11 @@ impl LoadOptions {
             (None, None) => None,
         };
         let load = match profile {
+            Some(_) if self.expected_interval.is_some() => {
+                return Err("--expected-interval is of closed loop; with a rate latency counts \
+                            from when each operation was due"
+                    .to_owned());
+            }
             Some(_) if self.clients.is_some() || self.think.is_some() => {
                 return Err("--clients and --think are of closed loop; a rate is not".to_owned());
             }
@@ -260,6 +265,7 @@ impl Common {
             silent: load.silent,
             cpus,
             server: self.server.processes(),
+            abort_on: load.abort_on.clone(),
         };
         Ok(Request { spec, host: target.host, parameters, common: self.clone() })
     }
@@ -291,7 +297,7 @@ impl Common {
         Ok(Endpoint {
             target: target.address,
             opening,
-            send_prot: server.send_prot,
+            implied_prot: server.implied_prot,
             protection: server.prot,
             data: server.data,
             user: server.user.clone(),
@@ -407,6 +413,24 @@ impl Common {
     #[must_use]
     pub const fn search(&self) -> Option<&Objective> {
         if self.load.find_max_rate { self.load.slo.as_ref() } else { None }
+    }
+
+    /// How often a client of a closed loop would have begun an operation, if that was said.
+    #[must_use]
+    pub const fn expected_interval(&self) -> Option<Duration> {
+        self.load.expected_interval
+    }
+
+    /// Whether the generator's CPUs were chosen.
+    #[must_use]
+    pub const fn has_cpus(&self) -> bool {
+        self.load.cpus.is_some()
+    }
+
+    /// The server's process on this host, if it was named.
+    #[must_use]
+    pub const fn server_pid(&self) -> Option<u32> {
+        self.server.server_pid
     }
 
     /// The objective of a single run.

@@ -64,6 +64,7 @@ impl Channel {
     /// [`ConnectionError`]; the server has been sent the alert.
     pub async fn handshake(&mut self, tls: TlsClient) -> Result<(), ConnectionError> {
         let tls = self.tls.insert(tls);
+        let mut first: Option<[u8; CLEAR_BYTES]> = None;
         loop {
             self.out.clear();
             tls.take_output(&mut self.out);
@@ -76,6 +77,12 @@ impl Channel {
             yield_if_needed().await;
             let early = &mut self.early;
             let received = with_read(&self.stream, READ_BYTES, |octets| {
+                first.get_or_insert_with(|| {
+                    let mut begin = [0; CLEAR_BYTES];
+                    let length = octets.len().min(CLEAR_BYTES);
+                    begin[..length].copy_from_slice(&octets[..length]);
+                    begin
+                });
                 tls.receive(octets, |piece| early.extend_from_slice(piece))
             });
             match received {
@@ -86,7 +93,8 @@ impl Channel {
                     tls.take_output(&mut self.out);
                     // The alert is a courtesy; the error is already known.
                     let _ = self.stream.write_all(&self.out).await;
-                    return Err(error.into());
+                    let clear = first.as_ref().and_then(reply_in_clear);
+                    return Err(clear.map_or_else(|| error.into(), ConnectionError::InClear));
                 }
                 Err(ConnectionError::Io(error))
                     if error.kind() == std::io::ErrorKind::WouldBlock => {}
@@ -235,6 +243,16 @@ impl Channel {
 
 /// A send buffer larger than this is given back after its use by an idle connection.
 const KEPT_BYTES: usize = 256 * 1024;
+
+/// Octets kept of what answers a ClientHello, to tell a greeting from TLS.
+const CLEAR_BYTES: usize = 40;
+
+/// The first line of an FTP reply: three digits and text (RFC 959 §4.2). No TLS record begins so.
+fn reply_in_clear(begin: &[u8; CLEAR_BYTES]) -> Option<String> {
+    let line = begin.split(|octet| matches!(octet, b'\r' | b'\n' | 0)).next()?;
+    let digits = line.len() >= 3 && line[..3].iter().all(u8::is_ascii_digit);
+    digits.then(|| String::from_utf8_lossy(line).into_owned())
+}
 
 /// Takes octets without waiting and without a copy; `sink` gets as many of no meaning.
 fn counted(stream: &Stream, mut sink: impl FnMut(&[u8])) -> Result<usize, ConnectionError> {

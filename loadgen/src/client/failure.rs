@@ -63,6 +63,12 @@ pub enum ConnectionError {
     /// FIN without close_notify, RFC 8446 §6.1.
     #[error("the connection ended without close_notify")]
     Truncated,
+    /// TLS was expected, and this came in clear.
+    #[error(
+        "the server speaks in clear (\"{0}\"): it waits for AUTH TLS, which --explicit sends; \
+         or this is no FTPS port"
+    )]
+    InClear(String),
 }
 
 impl ConnectionError {
@@ -72,6 +78,7 @@ impl ConnectionError {
         let kind = match &self {
             Self::Io(error) => io_kind(phase, error),
             Self::Tls(error) => tls_kind(error),
+            Self::InClear(_) => ErrorKind::TlsProtocol,
             Self::Closed => ErrorKind::ConnectionClosed,
             Self::Truncated => match phase {
                 Phase::FirstByte | Phase::LastByte => ErrorKind::DataTruncated,
@@ -86,7 +93,7 @@ impl ConnectionError {
 #[must_use]
 pub fn timeout_kind(phase: Phase) -> ErrorKind {
     match phase {
-        Phase::TcpConnect => ErrorKind::ConnectTimeout,
+        Phase::Queued | Phase::TcpConnect => ErrorKind::ConnectTimeout,
         Phase::TlsHandshake | Phase::DataTls => ErrorKind::TlsTimeout,
         Phase::DataConnect => ErrorKind::DataConnectTimeout,
         Phase::FirstByte | Phase::LastByte => ErrorKind::DataTimeout,

@@ -4,6 +4,7 @@
 //! `reply`, `rendezvous` and `tls` are sans-io: octets or text in, values out. `channel` moves
 //! octets, `session` runs the dialogue.
 
+mod certificate;
 mod channel;
 mod failure;
 mod operation_record;
@@ -14,6 +15,7 @@ mod ticket;
 mod tls;
 mod transfer;
 
+pub use certificate::{is_its_own_issuer, key_kind};
 pub use channel::{Channel, Received};
 pub use failure::{ConnectionError, Failure, timeout_kind};
 pub use operation_record::{OperationRecord, Presence, SharedRecorder};

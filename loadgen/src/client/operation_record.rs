@@ -20,9 +20,18 @@ pub struct OperationRecord {
 }
 
 impl OperationRecord {
-    /// An operation planned for `intended`, beginning now.
+    /// An operation planned for `intended`, beginning now. What it waited counts as
+    /// [`Phase::Queued`].
     #[must_use]
     pub fn new(recorder: &SharedRecorder, intended: Instant) -> Self {
+        let mut record = Self::waiting(recorder, intended);
+        record.timeline.queued(&mut record.recorder.borrow_mut());
+        record
+    }
+
+    /// An operation planned for `intended` that has not begun.
+    #[must_use]
+    pub fn waiting(recorder: &SharedRecorder, intended: Instant) -> Self {
         Self::begun(recorder, intended, Instant::now().max(intended))
     }
 
@@ -60,6 +69,11 @@ impl OperationRecord {
     #[must_use]
     pub const fn recorder(&self) -> &SharedRecorder {
         &self.recorder
+    }
+
+    /// Of several kinds of operation in one workload, it is of this one.
+    pub fn of_kind(&mut self, kind: &'static str) {
+        self.timeline.of_kind(kind);
     }
 
     /// `phase` ended now.
@@ -123,7 +137,14 @@ impl OperationRecord {
     /// The workload gave the operation up on purpose.
     pub fn abandon(self) {
         if self.recorded {
-            self.recorder.borrow_mut().abandoned(self.timeline.intended());
+            self.timeline.abandon(&mut self.recorder.borrow_mut(), Instant::now());
+        }
+    }
+
+    /// The end of the run cut the operation in `phase`, and nobody failed.
+    pub fn cut(self, phase: Phase) {
+        if self.recorded {
+            self.timeline.cut(&mut self.recorder.borrow_mut(), phase, Instant::now());
         }
     }
 }

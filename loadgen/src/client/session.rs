@@ -2,6 +2,7 @@
 //! REIN. Transfers are in `transfer`.
 
 use std::{
+    cell::Cell,
     future::Future,
     net::{IpAddr, SocketAddr},
     rc::Rc,
@@ -67,8 +68,8 @@ pub struct Endpoint {
     pub target: SocketAddr,
     /// Implicit or explicit.
     pub opening: Opening,
-    /// Whether PBSZ and PROT are sent where they are implied, as curl and FileZilla do.
-    pub send_prot: bool,
+    /// Implicit TLS to the letter of MS-FTPS: PBSZ and PROT P are implied and not sent.
+    pub implied_prot: bool,
     /// Protection level of data connections.
     pub protection: Protection,
     /// How data connections are agreed on.
@@ -103,6 +104,8 @@ pub struct Client {
     tickets: Arc<TicketStore>,
     control: Arc<ClientConfig>,
     data: Arc<ClientConfig>,
+    /// The phase that its operation is in.
+    step: Rc<Cell<Phase>>,
 }
 
 impl Client {
@@ -118,7 +121,19 @@ impl Client {
             tls.resuming(&tickets)
         };
         let data = if never(endpoint.resume_data) { tls.full() } else { Arc::clone(&control) };
-        Self { endpoint, source, tickets, control, data }
+        let step = Rc::new(Cell::new(Phase::Operation));
+        Self { endpoint, source, tickets, control, data, step }
+    }
+
+    /// The phase that its operation is in: where it is cut if the run ends now.
+    #[must_use]
+    pub fn step(&self) -> Phase {
+        self.step.get()
+    }
+
+    /// Its operation is in `phase` now.
+    pub fn enter(&self, phase: Phase) {
+        self.step.set(phase);
     }
 
     /// The same client at another address, sharing its TLS sessions.
@@ -178,6 +193,7 @@ impl Client {
     /// As [`Self::open`].
     pub async fn connect(&self, record: &mut OperationRecord) -> Result<Session, Failure> {
         let presence = Presence::new(record.recorder());
+        self.enter(Phase::TcpConnect);
         let endpoint = &self.endpoint;
         let connecting = net::connect(self.source, endpoint.target);
         let stream =
@@ -202,6 +218,7 @@ impl Client {
             Which::Control => (Phase::TlsHandshake, &self.control, self.endpoint.resume_control),
             Which::Data => (Phase::DataTls, &self.data, self.endpoint.resume_data),
         };
+        self.enter(phase);
         if which == Which::Control && mode == ResumeMode::Never {
             // Not sooner: with explicit TLS others leave their sessions while this one is greeted.
             self.tickets.clear();
@@ -348,6 +365,7 @@ impl Session {
     pub async fn stay_silent(&mut self) -> Result<(), Failure> {
         const READ_BYTES: usize = 4096;
         self.presence.set(ConnectionState::Idle);
+        self.client.enter(Phase::Operation);
         loop {
             match self.channel.receive(READ_BYTES, |_| {}).await {
                 Ok(Received::Some) => {}
@@ -379,6 +397,7 @@ impl Session {
 
     /// Sends a command line. Line ends in it would make it two commands and are left out.
     pub(super) async fn command(&mut self, phase: Phase, command: &str) -> Result<(), Failure> {
+        self.client.enter(phase);
         self.nothing_unasked(phase)?;
         let mut line: Vec<u8> =
             command.bytes().filter(|octet| !matches!(octet, b'\r' | b'\n' | 0)).collect();
@@ -404,7 +423,9 @@ impl Session {
     /// Reads one reply.
     pub(super) async fn reply(&mut self, phase: Phase) -> Result<Reply, Failure> {
         const READ_BYTES: usize = 16 * 1024;
-        let deadline = Instant::now() + self.client.endpoint.timeout;
+        let timeout = self.client.endpoint.timeout;
+        let deadline = Instant::now() + timeout;
+        self.client.enter(phase);
         loop {
             match self.parser.next_reply() {
                 Ok(Some(reply)) => return Ok(reply),
@@ -414,7 +435,10 @@ impl Session {
             let parser = &mut self.parser;
             let receiving = self.channel.receive(READ_BYTES, |octets| parser.push(octets));
             match timeout_at(deadline, receiving).await {
-                None => return Err(Failure::new(phase, ErrorKind::ReplyTimeout, "")),
+                None => {
+                    let detail = format!("no whole reply within {timeout:?} (--timeout)");
+                    return Err(Failure::new(phase, ErrorKind::ReplyTimeout, detail));
+                }
                 // In the phase of a transfer too, it is the control connection that ended.
                 Some(Err(ConnectionError::Truncated)) => {
                     return Err(ConnectionError::Closed.during(phase));
@@ -450,7 +474,17 @@ impl Session {
     async fn greeting(&mut self, record: &mut OperationRecord) -> Result<(), Failure> {
         const PHASE: Phase = Phase::Greeting;
         self.presence.set(ConnectionState::LoggingIn);
-        let mut reply = self.reply(PHASE).await?;
+        let explicit = self.client.endpoint.opening != Opening::Implicit;
+        let mut reply = self.reply(PHASE).await.map_err(|mut failure| {
+            // What waits for a ClientHello says nothing.
+            if explicit && failure.kind == ErrorKind::ReplyTimeout {
+                failure.detail.push_str(
+                    ": a server of implicit TLS waits for the client; if it is one, leave out \
+                     --explicit",
+                );
+            }
+            failure
+        })?;
         if reply.code == 120 {
             reply = self.reply(PHASE).await?;
         }
@@ -479,21 +513,27 @@ impl Session {
         self.start_tls(record).await
     }
 
-    /// PBSZ and PROT, where the level asked for is not the one implied.
+    /// PBSZ and PROT (RFC 4217 §9). With implicit TLS many servers want them too, and where they
+    /// are refused there the level P is implied.
     async fn protect(&mut self, endpoint: &Endpoint) -> Result<(), Failure> {
         const PHASE: Phase = Phase::Login;
-        let explicit = endpoint.opening != Opening::Implicit;
-        let level = match endpoint.protection {
-            Protection::Private => "PROT P",
-            Protection::Clear => "PROT C",
-        };
-        if explicit || endpoint.send_prot {
-            self.expect(PHASE, "PBSZ 0", 200).await?;
+        let private = endpoint.protection == Protection::Private;
+        let implicit = endpoint.opening == Opening::Implicit;
+        if implicit && endpoint.implied_prot && private {
+            return Ok(());
         }
-        if explicit || endpoint.send_prot || endpoint.protection == Protection::Clear {
-            self.expect(PHASE, level, 200).await?;
+        let implied = implicit && private;
+        if !(implicit && endpoint.implied_prot) {
+            self.settled(PHASE, "PBSZ 0", implied).await?;
         }
-        Ok(())
+        self.settled(PHASE, if private { "PROT P" } else { "PROT C" }, implied).await
+    }
+
+    /// Sends a command whose reply must be 200, or may be that it is not known where it is implied.
+    async fn settled(&mut self, phase: Phase, command: &str, implied: bool) -> Result<(), Failure> {
+        let reply = self.exchange(phase, command).await?;
+        let good = reply.code == 200 || (implied && (500..=504).contains(&reply.code));
+        if good { Ok(()) } else { Err(Failure::unexpected(phase, &reply)) }
     }
 }
 
@@ -505,12 +545,12 @@ pub(super) async fn within<T>(
 ) -> Result<T, Failure> {
     match timeout_at(Instant::now() + timeout, step).await {
         Some(result) => result.map_err(|error| error.during(phase)),
-        None => Err(late(phase)),
+        None => Err(late(phase, timeout)),
     }
 }
 
-pub(super) fn late(phase: Phase) -> Failure {
-    Failure::new(phase, timeout_kind(phase), "")
+pub(super) fn late(phase: Phase, timeout: Duration) -> Failure {
+    Failure::new(phase, timeout_kind(phase), format!("not within {timeout:?} (--timeout)"))
 }
 
 /// Clear octets that came before TLS began would be taken for protected ones.

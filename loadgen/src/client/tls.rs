@@ -12,7 +12,7 @@ use rustls::{
     ClientConfig, ClientConnection, DigitallySignedStruct, HandshakeKind, ProtocolVersion,
     RootCertStore, SignatureScheme, SupportedCipherSuite,
     client::{
-        Resumption as RustlsResumption,
+        Resumption as RustlsResumption, WebPkiServerVerifier,
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     },
     crypto::{CryptoProvider, SupportedKxGroup, WebPkiSupportedAlgorithms, aws_lc_rs},
@@ -21,8 +21,11 @@ use rustls::{
 };
 use sha2::{Digest, Sha256};
 
-use super::TicketStore;
-use crate::measure::{Channel, Resumption, TlsHandshake, TlsNames};
+use super::{TicketStore, is_its_own_issuer, key_kind};
+use crate::{
+    measure::{Channel, Resumption, TlsHandshake, TlsNames},
+    verify::hex,
+};
 
 /// Which versions are offered.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -120,7 +123,14 @@ impl TlsSettings {
             .map_err(nothing)?;
         let algorithms = provider.signature_verification_algorithms;
         let builder = match &options.verification {
-            Verification::Authority(path) => builder.with_root_certificates(authorities(path)?),
+            Verification::Authority(path) => {
+                let roots = Arc::new(authorities(path)?);
+                let inner =
+                    WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(&provider))
+                        .build()
+                        .map_err(|error| file(path, error))?;
+                builder.dangerous().with_custom_certificate_verifier(Arc::new(Explained(inner)))
+            }
             Verification::Pinned(digest) => {
                 builder.dangerous().with_custom_certificate_verifier(Arc::new(Pin {
                     digest: Some(*digest),
@@ -274,7 +284,9 @@ impl TlsClient {
             (_, true) => Resumption::Declined,
             (_, false) => Resumption::NotOffered,
         };
-        TlsHandshake { channel, names: TlsNames { version, suite, group }, resumption }
+        let shown = self.connection.peer_certificates().and_then(<[_]>::first);
+        let certificate = shown.map_or("unknown", |certificate| key_kind(certificate));
+        TlsHandshake { channel, names: TlsNames { version, suite, group, certificate }, resumption }
     }
 }
 
@@ -333,6 +345,66 @@ fn file(path: &Path, cause: impl ToString) -> TlsOptionsError {
     TlsOptionsError::File { path: path.to_path_buf(), cause: cause.to_string() }
 }
 
+/// What was asked of the library's own verification, and its refusals with what helps.
+#[derive(Debug)]
+struct Explained(Arc<WebPkiServerVerifier>);
+
+impl ServerCertVerifier for Explained {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let judged = self.0.verify_server_cert(end_entity, intermediates, name, ocsp, now);
+        judged.map_err(|error| {
+            let found: [u8; 32] = Sha256::digest(end_entity).into();
+            let pin = hex(&found);
+            if is_its_own_issuer(end_entity) {
+                return refused(format!(
+                    "it is its own authority, which --ca cannot vouch for; demand it itself: \
+                     --pin {pin} ({error})"
+                ));
+            }
+            refused(format!("{error}; what was shown has SHA-256 {pin}"))
+        })
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.0.verify_tls12_signature(message, certificate, signed)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.0.verify_tls13_signature(message, certificate, signed)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.supported_verify_schemes()
+    }
+}
+
+/// Why a certificate is not taken, with the option that helps.
+#[derive(Debug, thiserror::Error)]
+#[error("the server's certificate: {0}")]
+struct Refusal(String);
+
+fn refused(reason: String) -> rustls::Error {
+    let refusal = rustls::OtherError(Arc::new(Refusal(reason)));
+    rustls::CertificateError::Other(refusal).into()
+}
+
 /// Accepts the certificate with this digest, or any without one.
 #[derive(Debug)]
 struct Pin {
@@ -349,14 +421,17 @@ impl ServerCertVerifier for Pin {
         _: &[u8],
         _: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        let matches = self.digest.is_none_or(|pinned| {
-            let found: [u8; 32] = Sha256::digest(end_entity).into();
-            found == pinned
-        });
-        if matches {
+        let Some(pinned) = self.digest else {
+            return Ok(ServerCertVerified::assertion());
+        };
+        let found: [u8; 32] = Sha256::digest(end_entity).into();
+        if found == pinned {
             return Ok(ServerCertVerified::assertion());
         }
-        Err(rustls::CertificateError::ApplicationVerificationFailure.into())
+        Err(refused(format!(
+            "its SHA-256 is {0}, not that of --pin; if it is right: --pin {0}",
+            hex(&found)
+        )))
     }
 
     fn verify_tls12_signature(

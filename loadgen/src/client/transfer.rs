@@ -171,6 +171,7 @@ impl Session {
                 let address = self.passive().await?;
                 record.phase(Phase::Epsv);
                 let timeout = self.client.endpoint().timeout;
+                self.client.enter(Phase::DataConnect);
                 // From the control connection's own address: servers check it.
                 let source = self.client.source();
                 let stream = within(Phase::DataConnect, timeout, async {
@@ -235,6 +236,7 @@ impl Session {
         record.phase(Phase::Epsv);
         // Whether the server connects before or after its reply: the kernel keeps the connection.
         self.preliminary(command).await?;
+        self.client.enter(Phase::DataConnect);
         let stream = within(Phase::DataConnect, timeout, async {
             loop {
                 let stream = listener.accept().await?;
@@ -267,7 +269,13 @@ impl Session {
         if self.client.endpoint().protection == Protection::Clear {
             return Ok(());
         }
-        if let Err(failure) = self.client.handshake(data, Which::Data, record).await {
+        if let Err(mut failure) = self.client.handshake(data, Which::Data, record).await {
+            if self.client.endpoint().implied_prot {
+                failure.detail.push_str(
+                    "; a server that wants PBSZ and PROT sends in clear until they come: leave out \
+                     --implied-prot",
+                );
+            }
             return Err(self.explained(failure).await);
         }
         record.phase(Phase::DataTls);
@@ -284,6 +292,7 @@ impl Session {
     ) -> Result<bool, Failure> {
         let mut pacer = Pacer::new(bounds.pace);
         let (mut phase, mut more) = (Phase::FirstByte, true);
+        self.client.enter(phase);
         loop {
             let mut count = 0;
             let receiving = data.receive(pacer.piece(), |octets| {
@@ -297,6 +306,7 @@ impl Session {
                     if count > 0 && phase == Phase::FirstByte {
                         record.phase(phase);
                         phase = Phase::LastByte;
+                        self.client.enter(phase);
                     }
                     if received == Received::End {
                         record.phase(Phase::LastByte);
@@ -331,6 +341,7 @@ impl Session {
                 return Ok(true);
             }
             let phase = if offset == 0 { Phase::FirstByte } else { Phase::LastByte };
+            self.client.enter(phase);
             if let Err(failure) = bounds.within(phase, data.send(&buffer[..count])).await {
                 return Err(self.explained(failure).await);
             }
@@ -409,7 +420,7 @@ impl Bounds {
             let until = (now + self.step).min(self.deadline);
             match timeout_at(until, step).await {
                 Some(result) => return result.map_err(|error| error.during(phase)),
-                None if until < self.deadline => return Err(late(phase)),
+                None if until < self.deadline => return Err(late(phase, self.step)),
                 None => {}
             }
         }

@@ -53,6 +53,8 @@ pub struct TlsNames {
     pub suite: &'static str,
     /// The key exchange group; `none` where a resumed TLS 1.2 session had none.
     pub group: &'static str,
+    /// The kind of key in the server's certificate, such as `ECDSA P-256`.
+    pub certificate: &'static str,
 }
 
 /// Resumption of one channel's handshakes.
@@ -224,8 +226,12 @@ mod tests {
         Channel, ConnectionState, ConnectionStates, Counters, Resumption, TlsHandshake, TlsNames,
     };
 
-    const NAMES: TlsNames =
-        TlsNames { version: "TLSv1.3", suite: "TLS13_AES_128_GCM_SHA256", group: "X25519" };
+    const NAMES: TlsNames = TlsNames {
+        version: "TLSv1.3",
+        suite: "TLS13_AES_128_GCM_SHA256",
+        group: "X25519",
+        certificate: "ECDSA P-256",
+    };
 
     #[test]
     fn resumption_counts_offers_and_successes_by_channel() {

@@ -172,8 +172,8 @@ pub(crate) struct ErrorCount {
     pub(crate) example: String,
 }
 
-/// An example is cut here: one line of a report. Bytes.
-const EXAMPLE_BYTES_MAX: usize = 160;
+/// An example is cut here: a sentence with a fingerprint or two. Bytes.
+const EXAMPLE_BYTES_MAX: usize = 320;
 
 impl Errors {
     /// Counts one error. `detail` is kept for the first of its phase and kind only, printable and

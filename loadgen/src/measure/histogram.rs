@@ -48,6 +48,16 @@ impl LatencyHistogram {
         }
     }
 
+    /// With what a client left out that began no operation while it waited for one, by
+    /// HdrHistogram's rule for an expected interval; and the interval, which is at least a
+    /// ten-thousandth of the longest latency.
+    #[must_use]
+    pub fn with_expected_interval(&self, interval: Duration) -> (Duration, Self) {
+        let least = (self.max() / 10_000).max(1);
+        let interval = u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX).max(least);
+        (Duration::from_nanos(interval), Self(self.0.clone_correct(interval)))
+    }
+
     /// Forgets all counts, keeping the memory.
     pub fn clear(&mut self) {
         self.0.reset();

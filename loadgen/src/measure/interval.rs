@@ -39,6 +39,8 @@ pub struct Interval {
     pub connections: ConnectionStates,
     /// Corrected latency of the operations, in HdrHistogram's V2 format; empty when none ended.
     histogram: Vec<u8>,
+    /// The same of those that the measured part counts; `None` when it counts all of them.
+    measured: Option<Vec<u8>>,
 }
 
 impl Interval {
@@ -52,24 +54,17 @@ impl Interval {
 
     /// Adds this interval's latencies to `latency`.
     pub fn add_latency_to(&self, latency: &mut LatencyHistogram) {
-        if self.histogram.is_empty() {
-            return;
-        }
-        let read: Result<Histogram<u64>, _> =
-            Deserializer::new().deserialize(&mut self.histogram.as_slice());
-        match read {
-            Ok(histogram) => latency.add_raw(&histogram),
-            Err(_) => unreachable!("written by set_latency"),
-        }
+        add_packed(&self.histogram, latency);
     }
 
-    fn set_latency(&mut self, latency: &LatencyHistogram) {
-        self.histogram.clear();
-        if latency.count() > 0
-            && V2Serializer::new().serialize(latency.inner(), &mut self.histogram).is_err()
-        {
-            unreachable!("writing to memory cannot fail and the counts fit");
-        }
+    /// Corrected latency of those of its operations that the measured part counts; `None` when it
+    /// counts all of them.
+    #[must_use]
+    pub fn measured_latency(&self) -> Option<LatencyHistogram> {
+        let packed = self.measured.as_ref()?;
+        let mut latency = LatencyHistogram::new();
+        add_packed(packed, &mut latency);
+        Some(latency)
     }
 
     /// Adds what another thread did in the same interval.
@@ -93,13 +88,44 @@ impl Interval {
         }
         self.bytes_up += other.bytes_up;
         self.bytes_down += other.bytes_down;
-        if self.histogram.is_empty() {
-            self.histogram.clone_from(&other.histogram);
-        } else if !other.histogram.is_empty() {
-            let mut latency = self.latency();
-            other.add_latency_to(&mut latency);
-            self.set_latency(&latency);
+        if self.measured.is_some() || other.measured.is_some() {
+            let part = |of: &Self| of.measured.clone().unwrap_or_else(|| of.histogram.clone());
+            let mut sum = part(self);
+            add_to_packed(&mut sum, &part(other));
+            self.measured = Some(sum);
         }
+        add_to_packed(&mut self.histogram, &other.histogram);
+    }
+}
+
+/// A histogram in HdrHistogram's V2 format; nothing for one without counts.
+fn packed(latency: &LatencyHistogram) -> Vec<u8> {
+    let mut octets = Vec::new();
+    if latency.count() > 0 && V2Serializer::new().serialize(latency.inner(), &mut octets).is_err() {
+        unreachable!("writing to memory cannot fail and the counts fit");
+    }
+    octets
+}
+
+fn add_packed(octets: &[u8], latency: &mut LatencyHistogram) {
+    if octets.is_empty() {
+        return;
+    }
+    let read: Result<Histogram<u64>, _> = Deserializer::new().deserialize(&mut &*octets);
+    match read {
+        Ok(histogram) => latency.add_raw(&histogram),
+        Err(_) => unreachable!("written by `packed`"),
+    }
+}
+
+fn add_to_packed(mine: &mut Vec<u8>, theirs: &[u8]) {
+    if mine.is_empty() {
+        mine.extend_from_slice(theirs);
+    } else if !theirs.is_empty() {
+        let mut latency = LatencyHistogram::new();
+        add_packed(mine, &mut latency);
+        add_packed(theirs, &mut latency);
+        *mine = packed(&latency);
     }
 }
 
@@ -108,7 +134,9 @@ impl Interval {
 pub(crate) struct Series {
     closed: Vec<Interval>,
     open: Interval,
-    latency: LatencyHistogram,
+    /// Of the operations that the measured part counts, and of the others.
+    measured: LatencyHistogram,
+    unmeasured: LatencyHistogram,
 }
 
 impl Series {
@@ -116,7 +144,8 @@ impl Series {
         Self {
             closed: Vec::new(),
             open: Interval { seconds: INTERVAL_S, ..Interval::default() },
-            latency: LatencyHistogram::new(),
+            measured: LatencyHistogram::new(),
+            unmeasured: LatencyHistogram::new(),
         }
     }
 
@@ -134,9 +163,10 @@ impl Series {
         }
     }
 
-    pub(crate) fn operation(&mut self, latency: Duration) {
+    /// An operation ended; `measured`: the measured part counts it.
+    pub(crate) fn operation(&mut self, latency: Duration, measured: bool) {
         self.open.operations += 1;
-        self.latency.record(latency);
+        if measured { &mut self.measured } else { &mut self.unmeasured }.record(latency);
     }
 
     /// The interval being filled, for counts other than operations.
@@ -152,8 +182,13 @@ impl Series {
     }
 
     fn close_open(&mut self) -> &Interval {
-        self.open.set_latency(&self.latency);
-        self.latency.clear();
+        if self.unmeasured.count() > 0 {
+            self.open.measured = Some(packed(&self.measured));
+            self.measured.merge(&self.unmeasured);
+            self.unmeasured.clear();
+        }
+        self.open.histogram = packed(&self.measured);
+        self.measured.clear();
         let next = Interval {
             index: self.open.index + 1,
             seconds: self.open.seconds,
@@ -211,7 +246,7 @@ mod tests {
         let mut series = Series::new();
         for second in 0..seconds {
             series.advance(Duration::from_secs(second), |_| ());
-            series.operation(Duration::from_millis(second + 1));
+            series.operation(Duration::from_millis(second + 1), true);
         }
         series.finish(Duration::from_secs(seconds - 1))
     }
@@ -234,7 +269,7 @@ mod tests {
     #[test]
     fn a_silent_stretch_has_intervals_too() {
         let mut series = Series::new();
-        series.operation(Duration::from_millis(1));
+        series.operation(Duration::from_millis(1), true);
         let mut shown = Vec::new();
         series.advance(Duration::from_secs(4), |interval| shown.push(interval.operations));
         series.advance(Duration::from_secs(4), |interval| shown.push(interval.operations));

@@ -22,7 +22,9 @@ mod machine;
 mod phase;
 mod process;
 mod recorder;
+mod recording;
 mod result;
+mod timeline;
 
 pub use counters::{
     Channel, ConnectionState, ConnectionStates, Counters, Resumption, ResumptionCounts,
@@ -38,10 +40,13 @@ pub use interval::{INTERVALS_MAX, Interval};
 pub use machine::Machine;
 pub use phase::Phase;
 pub use process::{ProcessSample, ServerProcesses, ServerUse, thread_cpu_time, thread_cpu_wait};
-pub use recorder::{LiveUpdate, Recorder, Recording, ThreadUse, Timeline, Window};
+pub use recorder::{LiveUpdate, Recorder, Tally, Window};
+pub use recording::{Recording, ThreadUse};
 pub(crate) use result::ratio;
 pub use result::{
-    ClientUse, Details, Ending, ErrorRow, IntervalRow, LatencySummary, LimitThresholds,
-    PhaseResult, RateStep, ResultError, ResumptionResult, RunResult, SCHEMA_NAME, SCHEMA_VERSION,
-    ServerResult, Target, Timing, TlsRow, Totals, Workload,
+    ClientUse, Details, Ending, ErrorRow, ExpectedInterval, IntervalRow, KindResult,
+    LatencySummary, LimitThresholds, PhaseResult, RateStep, ResultError, ResumptionResult,
+    RunResult, SCHEMA_NAME, SCHEMA_VERSION, ServerResult, StepPurpose, StepVerdict, Target, Timing,
+    TlsRow, Totals, Workload,
 };
+pub use timeline::Timeline;

@@ -9,6 +9,9 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
+    /// From when the operation was due by a clock until it began: every connection was busy, or the
+    /// generator late. Without a clock there is none.
+    Queued,
     /// `connect` called until the control connection's TCP handshake is done.
     TcpConnect,
     /// ClientHello until the client's Finished is sent; in explicit mode from AUTH on, after
@@ -41,7 +44,8 @@ impl Phase {
     pub const COUNT: usize = Self::ALL.len();
 
     /// All of them, in the order in which they happen; the whole operation last.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
+        Self::Queued,
         Self::TcpConnect,
         Self::TlsHandshake,
         Self::Greeting,
@@ -59,6 +63,7 @@ impl Phase {
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
+            Self::Queued => "queued",
             Self::TcpConnect => "tcp_connect",
             Self::TlsHandshake => "tls_handshake",
             Self::Greeting => "greeting",
@@ -77,6 +82,7 @@ impl Phase {
     #[must_use]
     pub fn title(self) -> &'static str {
         match self {
+            Self::Queued => "queued",
             Self::TcpConnect => "TCP connect",
             Self::TlsHandshake => "TLS handshake",
             Self::Greeting => "greeting",

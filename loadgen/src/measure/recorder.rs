@@ -1,14 +1,16 @@
-//! One thread's record of what happened, and the record of a whole run after the threads ended.
-//! Nothing here is shared between threads while they run, so nothing locks.
+//! One thread's record of what happened. Nothing here is shared between threads while they run but
+//! two counts ([`Tally`]), so nothing locks.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
 
-use super::counters::{ConnectionState, ConnectionStates, Counters, TlsHandshake};
+use super::counters::{ConnectionState, ConnectionStates, TlsHandshake};
 use super::error_kind::{ErrorKind, Errors};
-use super::histogram::{Latency, LatencyHistogram};
-use super::interval::{Interval, Series, merge_threads};
+use super::interval::{Interval, Series};
 use super::phase::Phase;
+use super::recording::{Recording, ThreadUse};
 
 /// The run's time frame. Warm-up operations appear in the intervals over time and count nowhere
 /// else.
@@ -18,9 +20,39 @@ pub struct Window {
     pub start: Instant,
     /// How long after it the measured part begins.
     pub warmup: Duration,
+    /// How long the measured part is; `None`: until everything asked for has ended.
+    pub measured: Option<Duration>,
 }
 
 impl Window {
+    /// When the measured part begins.
+    #[must_use]
+    pub fn begin(&self) -> Instant {
+        self.start + self.warmup
+    }
+
+    /// When the measured part ends, where that is known beforehand.
+    #[must_use]
+    pub fn end(&self) -> Option<Instant> {
+        self.measured.map(|measured| self.begin() + measured)
+    }
+
+    /// Whether `at` lies within the measured part.
+    fn holds(&self, at: Instant) -> bool {
+        self.is_measured(at) && self.end().is_none_or(|end| at < end)
+    }
+
+    /// The share of a stretch of time that lies within the measured part.
+    fn share(&self, from: Instant, to: Instant) -> f64 {
+        let length = to.saturating_duration_since(from);
+        if length.is_zero() {
+            return f64::from(u8::from(self.holds(from)));
+        }
+        let end = self.end().map_or(to, |end| end.min(to));
+        let inside = end.saturating_duration_since(from.max(self.begin()));
+        inside.as_secs_f64() / length.as_secs_f64()
+    }
+
     /// Whether what was intended for `at` belongs to the measured part.
     ///
     /// The intended start decides, not the real one or the end: a stall across the boundary neither
@@ -38,6 +70,23 @@ pub struct Recorder {
     series: Series,
     states: ConnectionStates,
     live: Option<Live>,
+    tally: Option<Arc<Tally>>,
+}
+
+/// How many operations of a thread have succeeded and failed so far, for whoever decides meanwhile
+/// whether the run goes on. The warm-up counts too.
+#[derive(Debug, Default)]
+pub struct Tally {
+    operations: AtomicU64,
+    errors: AtomicU64,
+}
+
+impl Tally {
+    /// Operations that succeeded, and that failed.
+    #[must_use]
+    pub fn read(&self) -> (u64, u64) {
+        (self.operations.load(Ordering::Relaxed), self.errors.load(Ordering::Relaxed))
+    }
 }
 
 /// What a thread tells the display when an interval closes.
@@ -65,7 +114,15 @@ impl Recorder {
             series: Series::new(),
             states: ConnectionStates::default(),
             live: None,
+            tally: None,
         }
+    }
+
+    /// Counts in `tally` what succeeds and fails.
+    #[must_use]
+    pub fn with_tally(mut self, tally: Arc<Tally>) -> Self {
+        self.tally = Some(tally);
+        self
     }
 
     /// Sends each interval to the display when it closes. A full channel loses the interval for the
@@ -93,7 +150,8 @@ impl Recorder {
     ///
     /// `intended` is when this phase was to begin: for the first phase of an operation and for the
     /// whole operation the planned time, for each later phase the end of the one before it. It also
-    /// decides whether the phase is measured; [`Timeline`] lets the operation's decide instead, so
+    /// decides whether the phase is measured; [`Timeline`](super::Timeline) lets the operation's
+    /// decide instead, so
     /// that the phases of one operation are counted together.
     pub fn record(&mut self, phase: Phase, intended: Instant, started: Instant, ended: Instant) {
         let measured = self.window.is_measured(intended);
@@ -112,12 +170,28 @@ impl Recorder {
     ) {
         self.tick(at);
         self.series.open().errors[kind.class() as usize] += 1;
+        self.recording.ends.last_error = Some(at);
+        self.recording.ends.errors_since += 1;
+        if let Some(tally) = &self.tally {
+            tally.errors.fetch_add(1, Ordering::Relaxed);
+        }
         if let Some(live) = &mut self.live {
             live.errors.add(phase, kind, detail);
         }
         if self.window.is_measured(intended) {
             self.recording.errors.add(phase, kind, detail);
         }
+    }
+
+    /// Counts an operation that ended at `at`, however it did, as work of the measured part and of
+    /// its queue. A success counts itself.
+    pub(super) fn ended(&mut self, intended: Instant, started: Instant, at: Instant) {
+        let (window, work) = (self.window, &mut self.recording.work);
+        work.operations += window.share(started.min(at), at);
+        work.due += u64::from(window.holds(intended));
+        let waited = |edge: Instant| u64::from(intended < edge && at >= edge);
+        work.backlog_begin += waited(window.begin());
+        work.backlog_end += window.end().map_or(0, waited);
     }
 
     /// Counts how late the generator itself was: from when a send was due until the thread got to
@@ -135,6 +209,9 @@ impl Recorder {
         if self.window.is_measured(at) {
             self.recording.counters.bytes_up += bytes;
         }
+        if self.window.holds(at) {
+            self.recording.work.bytes_up += bytes;
+        }
     }
 
     /// Counts payload received on a data connection.
@@ -143,6 +220,9 @@ impl Recorder {
         self.series.open().bytes_down += bytes;
         if self.window.is_measured(at) {
             self.recording.counters.bytes_down += bytes;
+        }
+        if self.window.holds(at) {
+            self.recording.work.bytes_down += bytes;
         }
     }
 
@@ -157,6 +237,40 @@ impl Recorder {
     pub fn abandoned(&mut self, intended: Instant) {
         if self.window.is_measured(intended) {
             self.recording.counters.abandoned += 1;
+        }
+    }
+
+    /// Counts an operation that the end of the run cut in `phase`; not an error.
+    pub fn unfinished(&mut self, phase: Phase, intended: Instant) {
+        if self.window.is_measured(intended) {
+            *self.recording.unfinished.entry(phase).or_default() += 1;
+        }
+    }
+
+    /// Counts how long an operation that was due at `intended` waited until it began.
+    pub(super) fn queued(&mut self, intended: Instant, started: Instant) {
+        let measured = self.window.is_measured(intended);
+        self.record_if(measured, Phase::Queued, intended, started, started);
+    }
+
+    /// Counts an operation of `kind` that succeeded, beside [`Phase::Operation`].
+    pub(super) fn kind_succeeded(
+        &mut self,
+        kind: &'static str,
+        intended: Instant,
+        started: Instant,
+        ended: Instant,
+    ) {
+        if self.window.is_measured(intended) {
+            let record = self.recording.kinds.entry(kind).or_default();
+            record.latency.record(intended, started, ended);
+        }
+    }
+
+    /// Counts an operation of `kind` that failed, beside the error.
+    pub(super) fn kind_failed(&mut self, kind: &'static str, intended: Instant) {
+        if self.window.is_measured(intended) {
+            self.recording.kinds.entry(kind).or_default().errors += 1;
         }
     }
 
@@ -207,7 +321,7 @@ impl Recorder {
         self.recording
     }
 
-    fn record_if(
+    pub(super) fn record_if(
         &mut self,
         measured: bool,
         phase: Phase,
@@ -217,7 +331,15 @@ impl Recorder {
     ) {
         if phase == Phase::Operation {
             self.tick(ended);
-            self.series.operation(ended.saturating_duration_since(intended.min(started)));
+            let latency = ended.saturating_duration_since(intended.min(started));
+            self.series.operation(latency, measured);
+            self.recording.ends.last_success = Some(ended);
+            self.recording.ends.errors_since = 0;
+            if let Some(tally) = &self.tally {
+                tally.operations.fetch_add(1, Ordering::Relaxed);
+            }
+            self.ended(intended, started, ended);
+            self.recording.work.succeeded += u64::from(self.window.holds(ended));
         }
         if measured {
             self.recording.phases[phase.index()].record(intended, started, ended);
@@ -225,122 +347,5 @@ impl Recorder {
                 self.recording.counters.operations += 1;
             }
         }
-    }
-}
-
-/// How much of its core a generator thread used in the measured part.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ThreadUse {
-    /// CPU time, user and system ([`thread_cpu_time`](super::thread_cpu_time) at the end less that
-    /// at the end of the warm-up).
-    pub cpu: Duration,
-    /// How long it was ready to run and others used its core
-    /// ([`thread_cpu_wait`](super::thread_cpu_wait), likewise).
-    pub waited: Duration,
-    /// Wall time over the same stretch.
-    pub wall: Duration,
-}
-
-/// What was recorded, once nothing more comes. Threads' recordings merge into one.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Recording {
-    phases: [Latency; Phase::COUNT],
-    pub(crate) lateness: LatencyHistogram,
-    pub(crate) errors: Errors,
-    pub(crate) counters: Counters,
-    pub(crate) intervals: Vec<Interval>,
-    pub(crate) threads: Vec<ThreadUse>,
-}
-
-impl Recording {
-    /// Adds another thread's recording. Counts add exactly.
-    pub fn merge(&mut self, other: Self) {
-        for (mine, theirs) in self.phases.iter_mut().zip(&other.phases) {
-            mine.merge(theirs);
-        }
-        self.lateness.merge(&other.lateness);
-        self.errors.merge(&other.errors);
-        self.counters.merge(&other.counters);
-        merge_threads(&mut self.intervals, other.intervals);
-        self.threads.extend(other.threads);
-    }
-
-    /// One phase's latency.
-    #[must_use]
-    pub fn latency(&self, phase: Phase) -> &Latency {
-        &self.phases[phase.index()]
-    }
-
-    /// The errors.
-    #[must_use]
-    pub fn errors(&self) -> &Errors {
-        &self.errors
-    }
-
-    /// The counts.
-    #[must_use]
-    pub fn counters(&self) -> &Counters {
-        &self.counters
-    }
-
-    /// What ended when, warm-up included.
-    #[must_use]
-    pub fn intervals(&self) -> &[Interval] {
-        &self.intervals
-    }
-}
-
-/// One operation's phases, end to end, so that they add up to the operation in both latencies:
-/// the first phase carries how late the operation began, each next one begins where the last ended.
-#[derive(Clone, Copy, Debug)]
-pub struct Timeline {
-    intended: Instant,
-    started: Instant,
-    phase_intended: Instant,
-    phase_started: Instant,
-}
-
-impl Timeline {
-    /// An operation planned for `intended` (in closed loop: equal to `started`) and begun at
-    /// `started`.
-    #[must_use]
-    pub fn new(intended: Instant, started: Instant) -> Self {
-        Self { intended, started, phase_intended: intended, phase_started: started }
-    }
-
-    /// When the operation was planned to begin.
-    #[must_use]
-    pub fn intended(&self) -> Instant {
-        self.intended
-    }
-
-    /// Counts `phase` as having lasted from the end of the phase before it until `now`.
-    pub fn phase(&mut self, recorder: &mut Recorder, phase: Phase, now: Instant) {
-        let measured = recorder.window.is_measured(self.intended);
-        recorder.record_if(measured, phase, self.phase_intended, self.phase_started, now);
-        self.skip(now);
-    }
-
-    /// Lets the time until `now` belong to no phase (a think time within the operation).
-    pub fn skip(&mut self, now: Instant) {
-        self.phase_intended = now;
-        self.phase_started = now;
-    }
-
-    /// Counts the whole operation as having succeeded at `now`.
-    pub fn succeed(self, recorder: &mut Recorder, now: Instant) {
-        recorder.record(Phase::Operation, self.intended, self.started, now);
-    }
-
-    /// Counts the operation as failed in `phase` at `now`.
-    pub fn fail(
-        self,
-        recorder: &mut Recorder,
-        phase: Phase,
-        kind: ErrorKind,
-        now: Instant,
-        detail: &str,
-    ) {
-        recorder.error(phase, kind, self.intended, now, detail);
     }
 }

@@ -1,9 +1,11 @@
 //! The histogram log: HdrHistogram's interval log format, version 1.3 with V2 histograms, for its
 //! own tools (`HistogramLogProcessor`, the HdrHistogram plotter).
 //!
-//! Untagged lines are the measured intervals of the whole operation, corrected: what the tools take
-//! without options. Lines tagged `total.PHASE` and `total.uncorrected.PHASE` hold each phase over
-//! the whole measured part. Values are nanoseconds; the `Interval_Max` column is in milliseconds.
+//! Untagged lines are the whole operation by interval, corrected: what the tools take without
+//! options. They hold the operations of the measured part and no others, so that together they are
+//! the histogram of the JSON result. Lines tagged `total.PHASE` and
+//! `total.uncorrected.PHASE` hold each phase over the whole measured part. Values are nanoseconds;
+//! the `Interval_Max` column is in milliseconds.
 
 use std::io;
 use std::time::{Duration, UNIX_EPOCH};
@@ -46,8 +48,13 @@ pub fn write_hdr_log(result: &RunResult, out: &mut impl io::Write) -> io::Result
             write(timing.warmup_s, timing.measured_s, Tag::new(&tag), &summary.histogram)?;
         }
     }
-    for row in result.intervals.iter().filter(|row| !row.warmup && !row.histogram.is_empty()) {
-        write(row.start_s, row.seconds, None, &row.histogram)?;
+    for row in &result.intervals {
+        let histogram = row.measured_histogram.as_ref().unwrap_or(&row.histogram);
+        if !histogram.is_empty() {
+            // Not before the totals: what the warm-up's last interval has of it ended after it.
+            let start = row.start_s.max(timing.warmup_s);
+            write(start, row.start_s + row.seconds - start, None, histogram)?;
+        }
     }
     Ok(())
 }

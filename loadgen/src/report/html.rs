@@ -6,7 +6,7 @@ use std::fmt::{self, Write as _};
 use super::format;
 use super::markup::escape;
 use super::plot::{Axis, Plot, Series};
-use super::text::ending_note;
+use super::text::{ending_note, verdict_word};
 use crate::measure::{
     Channel, ErrorClass, IntervalRow, LatencyHistogram, LatencySummary, Phase, RunResult, ratio,
 };
@@ -72,6 +72,10 @@ fn write_page(out: &mut String, result: &RunResult) -> fmt::Result {
 
 /// Warnings that make all figures doubtful come first.
 fn write_limit(out: &mut String, result: &RunResult) -> fmt::Result {
+    for problem in &result.problems {
+        let problem = escape(problem);
+        writeln!(out, r#"<div class="warning"><strong>The run failed:</strong> {problem}</div>"#)?;
+    }
     let Some(heading) = super::text::limit_heading(&result.client) else {
         return Ok(());
     };
@@ -147,6 +151,9 @@ fn write_percentiles(out: &mut String, result: &RunResult) -> fmt::Result {
     let note = if histograms.len() > 1 {
         "Corrected latency counts from when each operation was due, uncorrected from when it began: \
          the gap is time in which operations waited behind others."
+    } else if result.workload.coordinated_omission {
+        "Closed loop: a client that waits asks nothing meanwhile, so what a stalled server was not \
+         asked is left out (coordinated omission). The table of phases has a line with it made up."
     } else {
         "Operations began when they were due: corrected and uncorrected latency are the same."
     };
@@ -329,15 +336,16 @@ fn write_rate_search(out: &mut String, result: &RunResult) -> fmt::Result {
             shades: Vec::new(),
             hover: Vec::new(),
         };
-        let note = match result.highest_rate_held() {
-            Some(rate) => format!("Highest rate that held: {}/s.", format::count(rate)),
-            None => "No rate tried held the objective.".to_owned(),
+        let note = match result.rate_held {
+            Some(rate) => {
+                format!("Highest rate that held, three times: {}/s.", format::count(rate))
+            }
+            None => "No rate was shown to hold the objective.".to_owned(),
         };
         figure(out, "Latency by rate", &note, &plot)?;
     }
-    let header = ["rate asked", "reached", "p50", "p99", "max", "errors", "objective"];
+    let header = ["rate asked", "reached", "p50", "p99", "max", "errors", "shown"];
     let rows = steps.iter().map(|step| {
-        let held = if step.held { "held" } else { "broken" };
         vec![
             format!("{}/s", format::count(step.rate)),
             format!("{}/s", format::count(step.reached)),
@@ -345,7 +353,7 @@ fn write_rate_search(out: &mut String, result: &RunResult) -> fmt::Result {
             format::duration_ns(step.p99_ns as f64),
             format::duration_ns(step.max_ns as f64),
             format::count(step.errors as f64),
-            format!("{held}{}", if step.client_was_limit { ", client was the limit" } else { "" }),
+            verdict_word(step).to_owned(),
         ]
     });
     table(out, "Rates tried", &header, rows)
@@ -372,8 +380,16 @@ fn write_phases(out: &mut String, result: &RunResult) -> fmt::Result {
             rows.push(row(format!("{}, uncorrected", phase.title()), &latency.uncorrected));
         }
     }
+    for (kind, latency) in &result.kinds {
+        rows.push(row(format!("only {kind}"), &latency.corrected));
+    }
     if let Some(lateness) = &result.lateness {
         rows.push(row("generator’s lateness".to_owned(), lateness));
+    }
+    if let Some(expected) = &result.expected_interval {
+        let interval = format::duration_ns(expected.interval_ns as f64);
+        let title = format!("whole operation, made up for an operation every {interval}");
+        rows.push(row(title, &expected.operation));
     }
     let header = ["phase", "count", "mean", "p50", "p90", "p99", "p99.9", "max"];
     table(out, "Latency by phase", &header, rows)
@@ -396,9 +412,11 @@ fn write_tls(out: &mut String, result: &RunResult) -> fmt::Result {
     let rows = result.tls.iter().map(|row| {
         let channel = row.channel.clone();
         let (version, suite, group) = (row.version.clone(), row.suite.clone(), row.group.clone());
-        vec![channel, version, suite, group, format::count(row.count as f64)]
+        let certificate = row.certificate.clone();
+        vec![channel, version, suite, group, certificate, format::count(row.count as f64)]
     });
-    table(out, "TLS handshakes", &["connection", "version", "suite", "group", "count"], rows)?;
+    let header = ["connection", "version", "suite", "group", "certificate", "count"];
+    table(out, "TLS handshakes", &header, rows)?;
     let rows = [Channel::Control, Channel::Data]
         .map(|channel| (channel, result.resumption_on(channel)))
         .into_iter()

@@ -4,7 +4,9 @@ use std::fmt::{self, Write as _};
 
 use super::format;
 use super::table::Table;
-use crate::measure::{Channel, ClientUse, Ending, LatencySummary, RunResult};
+use crate::measure::{
+    Channel, ClientUse, Ending, LatencySummary, RateStep, RunResult, StepPurpose, StepVerdict,
+};
 
 /// The whole summary, with a final line end.
 #[must_use]
@@ -41,7 +43,11 @@ fn write_heading(out: &mut String, result: &RunResult) -> fmt::Result {
         timing.warmup_s,
         ending_note(timing.ending)
     )?;
-    writeln!(out, "{}\n", workload.meaning)
+    writeln!(out, "{}\n", workload.meaning)?;
+    for problem in &result.problems {
+        writeln!(out, "THE RUN FAILED: {problem}\n")?;
+    }
+    Ok(())
 }
 
 /// How the run ended, unless it ended as asked.
@@ -50,6 +56,7 @@ pub(super) fn ending_note(ending: Ending) -> &'static str {
         Ending::Complete => "",
         Ending::Interrupted => ", interrupted",
         Ending::Limit => ", ended by a limit of the generator",
+        Ending::Aborted => ", aborted",
     }
 }
 
@@ -83,10 +90,33 @@ fn write_latencies(out: &mut String, result: &RunResult) -> fmt::Result {
             }
         }
     }
+    for (kind, latency) in &result.kinds {
+        table.row(latency_row(&format!("only {kind}"), &latency.corrected));
+    }
     if let Some(lateness) = &result.lateness {
         table.row(latency_row("generator's lateness", lateness));
     }
+    if let Some(expected) = &result.expected_interval {
+        let interval = format::duration_ns(expected.interval_ns as f64);
+        let title = format!("whole operation (made up for {interval})");
+        table.row(latency_row(&title, &expected.operation));
+    }
     writeln!(out, "{table}")?;
+    if let Some(expected) = &result.expected_interval {
+        writeln!(
+            out,
+            "Closed loop: a client that waits asks nothing meanwhile, so these latencies leave out \
+             what a stalled\nserver was not asked (coordinated omission). In the line \"made up\" \
+             it is put in, as if each client had\nbegun an operation every {} ({}); an open loop \
+             (--rate) measures it.\n",
+            format::duration_ns(expected.interval_ns as f64),
+            if expected.given {
+                "--expected-interval"
+            } else {
+                "the median and the pause after it"
+            }
+        )?;
+    }
     if corrected_differs {
         writeln!(
             out,
@@ -105,15 +135,28 @@ fn latency_row(title: &str, latency: &LatencySummary) -> Vec<String> {
 
 fn write_totals(out: &mut String, result: &RunResult) -> fmt::Result {
     let totals = &result.totals;
+    let due = if result.workload.loop_kind == "open" {
+        format!(" of {}/s due", format::count(totals.offered_per_s))
+    } else {
+        String::new()
+    };
     writeln!(
         out,
-        "operations   {} ({}/s), {} failed ({}){}",
+        "operations   {} ({}/s{due}), {} failed ({}){}{}",
         format::count(totals.operations as f64),
         format::count(totals.operations_per_s),
         format::count(totals.errors as f64),
         format::share(totals.error_share),
         if totals.abandoned > 0 {
             format!(", {} abandoned on purpose", format::count(totals.abandoned as f64))
+        } else {
+            String::new()
+        },
+        if totals.unfinished > 0 {
+            let phases = result.unfinished.iter();
+            let phases: Vec<_> =
+                phases.map(|(phase, count)| format!("{count} in {}", phase.title())).collect();
+            format!(", {} under way at the end ({})", totals.unfinished, phases.join(", "))
         } else {
             String::new()
         }
@@ -168,8 +211,8 @@ fn write_tls(out: &mut String, result: &RunResult) -> fmt::Result {
     for row in &result.tls {
         writeln!(
             out,
-            "{:>9}  {}: {} {} {}",
-            row.count, row.channel, row.version, row.suite, row.group
+            "{:>9}  {}: {} {} {}, certificate {}",
+            row.count, row.channel, row.version, row.suite, row.group, row.certificate
         )?;
     }
     for channel in [Channel::Control, Channel::Data] {
@@ -192,24 +235,38 @@ fn write_rate_search(out: &mut String, result: &RunResult) -> fmt::Result {
     if result.rate_search.is_empty() {
         return Ok(());
     }
-    let columns = ["rate search", "reached", "p50", "p99", "max", "errors", "objective"];
+    let columns = ["rate search", "for", "due", "reached", "p50", "p99", "max", "errors", ""];
     let mut table = Table::new(columns.map(str::to_owned).to_vec());
     for step in &result.rate_search {
-        let held = if step.held { "held" } else { "broken" };
         table.row(vec![
             format!("{}/s", format::count(step.rate)),
+            format!("{:.1} s", step.seconds),
+            format!("{}/s", format::count(step.offered)),
             format!("{}/s", format::count(step.reached)),
             format::duration_ns(step.p50_ns as f64),
             format::duration_ns(step.p99_ns as f64),
             format::duration_ns(step.max_ns as f64),
             format::count(step.errors as f64),
-            format!("{held}{}", if step.client_was_limit { " (client)" } else { "" }),
+            verdict_word(step).to_owned(),
         ]);
     }
     writeln!(out, "\n{table}")?;
-    match result.highest_rate_held() {
-        Some(rate) => writeln!(out, "Highest rate that held: {}/s", format::count(rate)),
-        None => writeln!(out, "No rate tried held the objective."),
+    match result.rate_held {
+        Some(rate) => {
+            writeln!(out, "Highest rate that held, three times: {}/s", format::count(rate))
+        }
+        None => writeln!(out, "No rate was shown to hold the objective."),
+    }
+}
+
+/// What a step of the search showed, in a word or two.
+pub(super) fn verdict_word(step: &RateStep) -> &'static str {
+    match (step.verdict, step.purpose) {
+        (StepVerdict::Held, _) => "held",
+        (StepVerdict::Broken, _) => "broken",
+        (StepVerdict::TooFew, StepPurpose::Scout) => "scouted",
+        (StepVerdict::TooFew, _) => "too few",
+        (StepVerdict::Unknown, _) => "unknown (client)",
     }
 }
 
@@ -220,8 +277,9 @@ fn write_costs(out: &mut String, result: &RunResult) -> fmt::Result {
     };
     writeln!(
         out,
-        "\nclient       {} of CPU per operation; threads busy: {}; waiting for their core: {}",
+        "\nclient       {} of CPU per operation{}; threads busy: {}; waiting for their core: {}",
         format::duration_ns(client.cpu_us_per_operation * 1e3),
+        by_gb(client.cpu_s_per_gb),
         shares(&client.thread_busy),
         shares(&client.thread_waiting)
     )?;
@@ -235,8 +293,9 @@ fn write_costs(out: &mut String, result: &RunResult) -> fmt::Result {
     if let Some(server) = &result.server {
         writeln!(
             out,
-            "server       {} of CPU per operation, {:.2} cores busy; memory {} to {}{}",
+            "server       {} of CPU per operation{}, {:.2} cores busy; memory {} to {}{}",
             format::duration_ns(server.cpu_us_per_operation * 1e3),
+            by_gb(server.cpu_s_per_gb),
             server.cores_busy,
             format::bytes(server.memory_before_bytes as f64),
             format::bytes(server.memory_after_bytes as f64),
@@ -248,6 +307,13 @@ fn write_costs(out: &mut String, result: &RunResult) -> fmt::Result {
         )?;
     }
     Ok(())
+}
+
+/// CPU time by payload, where payload moved.
+fn by_gb(cpu_s_per_gb: Option<f64>) -> String {
+    cpu_s_per_gb.map_or_else(String::new, |cpu_s| {
+        format!(", {} per GB of payload", format::duration_ns(cpu_s * 1e9))
+    })
 }
 
 fn write_environment(out: &mut String, result: &RunResult) -> fmt::Result {

@@ -16,9 +16,12 @@ use super::{
     source_of,
 };
 use crate::{
-    client::{Client, Endpoint, Failure, OperationRecord, ResumeMode, SharedRecorder, TicketStore},
+    client::{
+        Client, Endpoint, Failure, OperationRecord, ResumeMode, SharedRecorder, TicketStore,
+        timeout_kind,
+    },
     engine::{Flag, Notify, TaskGroup, race, sleep_until},
-    measure::{ErrorKind, Phase},
+    measure::Phase,
     plan::{Load, Plan, Schedule, share},
 };
 
@@ -378,6 +381,7 @@ impl Driver {
         simulated: &mut SimulatedClient,
         mut record: OperationRecord,
     ) -> bool {
+        simulated.identity.enter(Phase::Operation);
         let performed = race(
             async {
                 Some(self.workload.perform(number, simulated, &self.sources, &mut record).await)
@@ -410,8 +414,11 @@ impl Driver {
             }
             None => {
                 simulated.session = None;
+                let phase = simulated.identity.step();
                 if self.blame.get() {
-                    record.fail(&unfinished());
+                    record.fail(&unfinished(phase));
+                } else {
+                    record.cut(phase);
                 }
                 return false;
             }
@@ -420,7 +427,7 @@ impl Driver {
     }
 
     fn never_began(&self, due: Instant) {
-        OperationRecord::new(&self.recorder, due).fail(&unfinished());
+        OperationRecord::waiting(&self.recorder, due).fail(&unfinished(Phase::Queued));
     }
 
     async fn prepare_client(
@@ -476,6 +483,7 @@ impl Driver {
     }
 }
 
-fn unfinished() -> Failure {
-    Failure::new(Phase::Operation, ErrorKind::ReplyTimeout, "unfinished when the run ended")
+/// Cut in `phase` by the end of the run.
+fn unfinished(phase: Phase) -> Failure {
+    Failure::new(phase, timeout_kind(phase), "unfinished when the run ended")
 }

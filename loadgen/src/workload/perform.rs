@@ -1,6 +1,6 @@
 //! One operation of each workload.
 
-use super::{Action, Files, Kind, Workload, source_of};
+use super::{Action, Files, Kind, Scenario, Workload, source_of};
 use crate::{
     client::{Client, Failure, Listing, OperationRecord, Pace, Session},
     measure::{ErrorKind, Phase},
@@ -80,22 +80,31 @@ impl Workload {
                 client.session(record).await?;
                 Ok(Done::Kept)
             }
-            Kind::Mixed(scenario) => {
-                let choice = scenario.choose(self.files.seed, number);
-                let (index, vanish) = (choice.size_index as u64, choice.abandon_after);
-                match choice.action {
-                    Action::Download => self.fetch(index, Pace::Full, vanish, client, record).await,
-                    Action::Upload => {
-                        self.store(index, number, Pace::Full, vanish, client, record).await
-                    }
-                    Action::List => list(Listing::List, "", 0, client, record).await,
-                    Action::Login => log_in(&roving(client), record).await,
-                    Action::Noop => {
-                        client.session(record).await?.keep_alive().await?;
-                        record.phase(Phase::Completion);
-                        Ok(Done::Kept)
-                    }
-                }
+            Kind::Mixed(scenario) => self.mixed(scenario, number, client, sources, record).await,
+        }
+    }
+
+    /// Operation `number` of a mix.
+    async fn mixed(
+        &self,
+        scenario: &Scenario,
+        number: u64,
+        client: &mut SimulatedClient,
+        sources: &[std::net::IpAddr],
+        record: &mut OperationRecord,
+    ) -> Result<Done, Failure> {
+        let choice = scenario.choose(self.files.seed, number);
+        let (index, vanish) = (choice.size_index as u64, choice.abandon_after);
+        record.of_kind(choice.action.name());
+        match choice.action {
+            Action::Download => self.fetch(index, Pace::Full, vanish, client, record).await,
+            Action::Upload => self.store(index, number, Pace::Full, vanish, client, record).await,
+            Action::List => list(Listing::List, "", 0, client, record).await,
+            Action::Login => log_in(&client.identity.at(source_of(sources, number)), record).await,
+            Action::Noop => {
+                client.session(record).await?.keep_alive().await?;
+                record.phase(Phase::Completion);
+                Ok(Done::Kept)
             }
         }
     }

@@ -204,7 +204,7 @@ fn client(mut endpoint: Endpoint, source: Option<std::net::IpAddr>) -> Client {
 }
 
 fn unmeasured() -> OperationRecord {
-    let window = Window { start: Instant::now(), warmup: FAR };
+    let window = Window { start: Instant::now(), warmup: FAR, measured: None };
     let recorder: SharedRecorder = Rc::new(RefCell::new(Recorder::new(window)));
     OperationRecord::unrecorded(&recorder)
 }

@@ -45,6 +45,20 @@ pub enum Action {
     Login,
 }
 
+impl Action {
+    /// Its name in a scenario file and in the JSON result.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Download => "download",
+            Self::Upload => "upload",
+            Self::List => "list",
+            Self::Noop => "noop",
+            Self::Login => "login",
+        }
+    }
+}
+
 /// The work of one operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Choice {

@@ -18,7 +18,7 @@ use crate::{
     client::{Endpoint, Failure, SharedRecorder},
     engine::{TaskGroup, sleep_until},
     measure::{
-        LiveUpdate, Recorder, Recording, ThreadUse, Window, thread_cpu_time, thread_cpu_wait,
+        LiveUpdate, Recorder, Recording, Tally, ThreadUse, Window, thread_cpu_time, thread_cpu_wait,
     },
     plan::Plan,
 };
@@ -77,6 +77,8 @@ pub struct ShardSetup {
     pub reports: Sender<ThreadReport>,
     /// To the display.
     pub live: Option<SyncSender<LiveUpdate>>,
+    /// What has succeeded and failed so far, for the main thread.
+    pub tally: Arc<Tally>,
 }
 
 /// The output of a thread.
@@ -90,16 +92,16 @@ pub struct ShardResult {
 
 /// Runs one thread's part.
 pub async fn run_shard(setup: ShardSetup) -> ShardResult {
-    let ShardSetup { plan, workload, endpoint, sources, silent, place, commands, reports, live } =
-        setup;
-    let before = Window { start: Instant::now() + BEFORE, warmup: BEFORE };
-    let recorder = Recorder::new(before);
-    let recorder = match live {
+    let ShardSetup { plan, workload, endpoint, sources, silent, place, commands, .. } = setup;
+    let before = Window { start: Instant::now() + BEFORE, warmup: BEFORE, measured: None };
+    let recorder = Recorder::new(before).with_tally(setup.tally);
+    let recorder = match setup.live {
         Some(live) => recorder.with_live(live),
         None => recorder,
     };
     let recorder: SharedRecorder = Rc::new(RefCell::new(recorder));
     let warmup = plan.warmup;
+    let measured = plan.count.is_none().then_some(plan.duration);
     let driver = Driver::new(plan, workload, endpoint, sources, place, Rc::clone(&recorder));
     let beside = TaskGroup::default();
     watch(&beside, &driver, &commands);
@@ -107,17 +109,22 @@ pub async fn run_shard(setup: ShardSetup) -> ShardResult {
     let prepared = driver.prepare().await;
     let good = prepared.is_ok();
     // The main thread outlives this one; if it is gone the report is not needed.
-    let _ = reports.send(ThreadReport::Ready(prepared));
+    let _ = setup.reports.send(ThreadReport::Ready(prepared));
     let start = if good { begun(&commands).await } else { None };
     let mut used = ThreadUse::default();
     if let Some(start) = start {
-        recorder.borrow_mut().begin(Window { start, warmup });
+        let window = Window { start, warmup, measured };
+        recorder.borrow_mut().begin(window);
         tick(&beside, &recorder);
-        let at_start = used_at(&beside, start + warmup);
+        let first = Used::now();
+        let at_begin = used_at(&beside, Some(window.begin()));
+        let at_end = used_at(&beside, window.end());
         let measured = async {
-            used = at_start.get().since();
+            // A run that is interrupted, or that ends by count, ends now.
+            let end = at_end.get().unwrap_or_else(Used::now);
+            used = end.since(at_begin.get().unwrap_or(first));
             let open = recorder.borrow().connections().open();
-            let _ = reports.send(ThreadReport::Measured { open, at: Instant::now() });
+            let _ = setup.reports.send(ThreadReport::Measured { open, at: Instant::now() });
             while !commands.release.load(Ordering::Relaxed) {
                 sleep_until(Instant::now() + LOOK).await;
             }
@@ -184,23 +191,24 @@ impl Used {
         Self { at: Instant::now(), cpu: thread_cpu_time(), waited: thread_cpu_wait() }
     }
 
-    fn since(self) -> ThreadUse {
-        let now = Self::now();
+    fn since(self, before: Self) -> ThreadUse {
         ThreadUse {
-            cpu: now.cpu.saturating_sub(self.cpu),
-            waited: now.waited.saturating_sub(self.waited),
-            wall: now.at.saturating_duration_since(self.at),
+            cpu: self.cpu.saturating_sub(before.cpu),
+            waited: self.waited.saturating_sub(before.waited),
+            wall: self.at.saturating_duration_since(before.at),
         }
     }
 }
 
-/// Reads this thread's use of its core at `when`.
-fn used_at(tasks: &TaskGroup, when: Instant) -> Rc<Cell<Used>> {
-    let read = Rc::new(Cell::new(Used::now()));
-    let later = Rc::clone(&read);
-    tasks.spawn(async move {
-        sleep_until(when).await;
-        later.set(Used::now());
-    });
+/// Reads this thread's use of its core at `when`, if there is such a moment.
+fn used_at(tasks: &TaskGroup, when: Option<Instant>) -> Rc<Cell<Option<Used>>> {
+    let read: Rc<Cell<Option<Used>>> = Rc::default();
+    if let Some(when) = when {
+        let later = Rc::clone(&read);
+        tasks.spawn(async move {
+            sleep_until(when).await;
+            later.set(Some(Used::now()));
+        });
+    }
     read
 }

@@ -1,34 +1,54 @@
 //! Made-up runs on synthetic time. They read the clock once, for an origin; nothing depends on it.
 
+#![allow(dead_code, reason = "each test program uses its part")]
+
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use ringload::measure::{
     Channel, ConnectionState, Details, Ending, ErrorKind, Machine, Phase, ProcessSample, RateStep,
-    Recorder, Recording, Resumption, RunResult, ServerProcesses, ServerUse, Target, ThreadUse,
-    Timeline, TlsHandshake, TlsNames, Window, Workload,
+    Recorder, Recording, Resumption, RunResult, ServerProcesses, ServerUse, StepPurpose,
+    StepVerdict, Target, ThreadUse, Timeline, TlsHandshake, TlsNames, Window, Workload,
 };
 
 pub(crate) const MILLISECOND: Duration = Duration::from_millis(1);
 
-pub(crate) const NAMES: TlsNames =
-    TlsNames { version: "TLSv1.3", suite: "TLS13_AES_128_GCM_SHA256", group: "X25519" };
+pub(crate) const NAMES: TlsNames = TlsNames {
+    version: "TLSv1.3",
+    suite: "TLS13_AES_128_GCM_SHA256",
+    group: "X25519",
+    certificate: "ECDSA P-256",
+};
 
 pub(crate) fn window(warmup: Duration) -> Window {
-    Window { start: Instant::now(), warmup }
+    Window { start: Instant::now(), warmup, measured: None }
 }
 
 /// A made-up run that has every part of a result: 2 threads, 60 s, a stall, errors, a rate search.
 pub(crate) fn full_run() -> RunResult {
-    let window = window(Duration::from_secs(5));
+    let mut window = window(Duration::from_secs(5));
+    window.measured = Some(Duration::from_secs(55));
     let mut recording = busy_thread(window, 1);
     recording.merge(busy_thread(window, 2));
     let mut result = RunResult::new(details("download"), &recording);
-    for (rate, p99, held) in [(500.0, 3, true), (1000.0, 9, true), (2000.0, 420, false)] {
+    let steps = [
+        (500.0, 3, StepPurpose::Scout, StepVerdict::TooFew),
+        (2000.0, 420, StepPurpose::Scout, StepVerdict::Broken),
+        (1000.0, 9, StepPurpose::Confirm, StepVerdict::Held),
+    ];
+    result.rate_held = Some(1000.0);
+    for (rate, p99, purpose, verdict) in steps {
+        let held = verdict == StepVerdict::Held;
         result.rate_search.push(RateStep {
             rate,
+            purpose,
+            verdict,
+            seconds: 2.0,
+            offered: rate,
             reached: rate * 0.99,
             held,
+            reasons: if held { Vec::new() } else { vec!["p99<50ms: measured 420 ms".to_owned()] },
+            samples: 2000,
             p50_ns: 1_100_000,
             p99_ns: p99 * 1_000_000,
             max_ns: p99 * 3_000_000,
@@ -66,6 +86,7 @@ pub(crate) fn details(workload: &str) -> Details {
             name: workload.to_owned(),
             meaning: "Clients that log in, fetch one file and leave.".to_owned(),
             loop_kind: "open".to_owned(),
+            coordinated_omission: false,
             parameters: BTreeMap::from([("rate".to_owned(), "1000".to_owned())]),
         },
         server: Some(ServerUse {
@@ -81,6 +102,10 @@ pub(crate) fn details(workload: &str) -> Details {
             kernel: "Linux 6.1".to_owned(),
             architecture: "x86_64".to_owned(),
         },
+        cut_as_asked: false,
+        expected_interval: None,
+        think: Duration::ZERO,
+        aborted: None,
     }
 }
 
@@ -102,6 +127,8 @@ fn busy_thread(window: Window, seed: u64) -> Recording {
         recorder.lateness(intended, noticed);
         recorder.connection(None, Some(ConnectionState::Connecting), started);
         let mut timeline = Timeline::new(intended, started);
+        timeline.of_kind(if index % 3 == 0 { "upload" } else { "download" });
+        timeline.queued(&mut recorder);
         let mut now = started;
         if (40..45).contains(&(index / 500)) && next() % 50 == 0 {
             let (kind, text) = match next() % 3 {
@@ -111,7 +138,7 @@ fn busy_thread(window: Window, seed: u64) -> Recording {
             };
             timeline.fail(&mut recorder, Phase::Login, kind, now, text);
         } else {
-            for (step, phase) in (1..).zip(&Phase::ALL[..Phase::COUNT - 1]) {
+            for (step, phase) in (1..).zip(&Phase::ALL[1..Phase::COUNT - 1]) {
                 let tail = if next() % 900 == 0 { 5_000_000 } else { 0 };
                 now += Duration::from_nanos(20_000 * step + next() % 30_000 + tail);
                 timeline.phase(&mut recorder, *phase, now);
@@ -127,6 +154,8 @@ fn busy_thread(window: Window, seed: u64) -> Recording {
         }
         recorder.connection(Some(ConnectionState::Connecting), None, now);
     }
+    let last = window.start + Duration::from_secs(59);
+    Timeline::new(last, last).cut(&mut recorder, Phase::LastByte, last + MILLISECOND);
     let thread = ThreadUse {
         cpu: Duration::from_secs(20 + seed),
         wall: Duration::from_secs(55),

@@ -97,10 +97,18 @@ impl Outcome {
         this
     }
 
+    /// Nothing succeeded, which the exit status says.
+    #[track_caller]
+    pub fn failed(self) -> Self {
+        assert_eq!(self.status, 3, "{}", self.output);
+        assert!(self.output.contains("nothing succeeded"), "{}", self.output);
+        self
+    }
+
     /// Every one of `operations` failed in this way.
     #[track_caller]
     pub fn all_failed(self, operations: u64, phase: &str, kind: &str) -> Self {
-        let this = self.good();
+        let this = self.failed();
         let errors = &this.result["errors"];
         assert_eq!(this.total("errors"), operations, "{errors}");
         assert_eq!(this.total("operations"), 0, "{errors}");

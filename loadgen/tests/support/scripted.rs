@@ -222,6 +222,7 @@ struct Connection {
 impl Connection {
     fn serve(shared: Arc<Shared>, stream: TcpStream) {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_nodelay(true).unwrap();
         let private = shared.implicit;
         let mut connection =
             Self { shared, wire: Some(Wire::Clear(stream)), passive: None, private };
@@ -339,6 +340,7 @@ impl Connection {
         let listener = self.passive.take().ok_or_else(|| io::Error::other("no EPSV"))?;
         let stream = listener.accept()?.0;
         stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_nodelay(true)?;
         self.say("150 here")?;
         match act {
             Act::Garbage => (&stream).write_all(b"SSH-2.0-this is not TLS\r\n")?,

@@ -13,7 +13,10 @@
 //!
 //! *Single runs* (compare): a percentile's interval comes from the ranks of its own samples, a
 //! rate's from its seconds. They cannot know how runs differ from each other, so a difference below
-//! [`SINGLE_RUN_FLOOR`] is called noise too.
+//! [`SINGLE_RUN_FLOOR`] is called noise too, and a greater one "differs", never better or worse.
+
+mod interval;
+mod likeness;
 
 use std::fmt;
 
@@ -22,6 +25,10 @@ use serde::{Deserialize, Serialize};
 use crate::measure::{Channel, LatencySummary, Phase, RunResult, ratio};
 use crate::report::format;
 use crate::report::table::Table;
+use interval::{median, median_interval, ratio_interval, rounds_confidence, sorted};
+use likeness::negotiated_differently;
+
+pub use likeness::Asked;
 
 /// Confidence asked of an interval.
 pub const CONFIDENCE: f64 = 0.95;
@@ -48,6 +55,8 @@ pub struct Comparison {
     pub names: Vec<String>,
     /// One row a metric that any of them has.
     pub rows: Vec<ComparisonRow>,
+    /// What the connections had differently, one sentence each: not the same work.
+    pub unlike: Vec<String>,
     /// What makes the comparison doubtful, one sentence each.
     pub warnings: Vec<String>,
 }
@@ -81,6 +90,8 @@ pub enum Difference {
     Better,
     /// The second is worse.
     Worse,
+    /// They differ; a single run cannot tell whether runs do.
+    Differs,
     /// The difference is within noise.
     Noise,
     /// Too few rounds to tell.
@@ -104,8 +115,14 @@ pub struct Versus {
     pub confidence: f64,
     /// One row a metric that all rounds of both sides have.
     pub rows: Vec<VersusRow>,
+    /// What the connections had differently, one sentence each: not the same work.
+    pub unlike: Vec<String>,
     /// What makes the comparison doubtful, one sentence each.
     pub warnings: Vec<String>,
+    /// The result of each of A's rounds.
+    pub results_a: Vec<RunResult>,
+    /// The result of each of B's rounds.
+    pub results_b: Vec<RunResult>,
 }
 
 /// One metric over the rounds.
@@ -169,6 +186,16 @@ pub fn compare(runs: &[Named]) -> Comparison {
     Comparison {
         names: runs.iter().map(|run| run.name.clone()).collect(),
         rows,
+        unlike: match runs.split_first() {
+            Some((first, others)) => others
+                .iter()
+                .flat_map(|other| {
+                    let (a, b) = (&first.result, &other.result);
+                    negotiated_differently((&first.name, &[a]), (&other.name, &[b]))
+                })
+                .collect(),
+            None => Vec::new(),
+        },
         warnings: warnings(runs),
     }
 }
@@ -176,7 +203,7 @@ pub fn compare(runs: &[Named]) -> Comparison {
 /// Aggregates rounds in which A and B ran in turn; `a[i]` and `b[i]` are of one round. Rounds that
 /// only one side finished are left out and said.
 #[must_use]
-pub fn versus(name_a: &str, a: &[RunResult], name_b: &str, b: &[RunResult]) -> Versus {
+pub fn versus(name_a: &str, mut a: Vec<RunResult>, name_b: &str, mut b: Vec<RunResult>) -> Versus {
     let rounds = a.len().min(b.len());
     let mut warnings: Vec<String> = Vec::new();
     if a.len() != b.len() {
@@ -186,21 +213,28 @@ pub fn versus(name_a: &str, a: &[RunResult], name_b: &str, b: &[RunResult]) -> V
             b.len()
         ));
     }
-    let (a, b) = (&a[..rounds], &b[..rounds]);
+    a.truncate(rounds);
+    b.truncate(rounds);
     if let (Some(first_a), Some(first_b)) = (a.first(), b.first()) {
         warnings.extend(difference_warnings(name_a, first_a, name_b, first_b));
     }
     warnings.extend(validity_warnings(name_a, a.iter()));
     warnings.extend(validity_warnings(name_b, b.iter()));
+    let rows = Metric::all().into_iter().filter_map(|metric| versus_row(metric, &a, &b)).collect();
+    let [all_a, all_b]: [Vec<&RunResult>; 2] = [a.iter().collect(), b.iter().collect()];
+    let unlike = negotiated_differently((name_a, &all_a), (name_b, &all_b));
     Versus {
         schema: "ringload-versus".to_owned(),
-        schema_version: 1,
+        schema_version: 2,
         name_a: name_a.to_owned(),
         name_b: name_b.to_owned(),
         rounds,
         confidence: rounds_confidence(rounds),
-        rows: Metric::all().into_iter().filter_map(|metric| versus_row(metric, a, b)).collect(),
+        rows,
+        unlike,
         warnings,
+        results_a: a,
+        results_b: b,
     }
 }
 
@@ -212,6 +246,22 @@ impl Versus {
             Ok(text) => text + "\n",
             Err(_) => unreachable!("all keys are text and all values plain"),
         }
+    }
+
+    /// Why some of its runs count as failed, one sentence a side and a reason.
+    #[must_use]
+    pub fn problems(&self) -> Vec<String> {
+        let sides = [(&self.name_a, &self.results_a), (&self.name_b, &self.results_b)];
+        let mut problems = Vec::new();
+        for (name, results) in sides {
+            let failed: Vec<_> = results.iter().filter(|run| !run.problems.is_empty()).collect();
+            if let Some(first) = failed.first() {
+                let (rounds, all) = (failed.len(), results.len());
+                let why = first.problems.join("; ");
+                problems.push(format!("{name}: in {rounds} of {all} rounds {why}"));
+            }
+        }
+        problems
     }
 }
 
@@ -347,6 +397,7 @@ impl Difference {
         match self {
             Self::Better => "better",
             Self::Worse => "worse",
+            Self::Differs => "differs",
             Self::Noise => "within noise",
             Self::TooFew => "too few rounds",
         }
@@ -362,6 +413,7 @@ impl fmt::Display for Comparison {
                 header.extend(["ratio".to_owned(), String::new()]);
             }
         }
+        write_unlike(f, &self.unlike)?;
         let mut table = Table::new(header);
         for row in &self.rows {
             let mut cells = vec![row.metric.clone()];
@@ -390,6 +442,7 @@ impl fmt::Display for Comparison {
 
 impl fmt::Display for Versus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_unlike(f, &self.unlike)?;
         let columns = ["", &self.name_a, &self.name_b, "ratio", "spread", ""];
         let mut table = Table::new(columns.map(str::to_owned).to_vec());
         for row in &self.rows {
@@ -417,6 +470,18 @@ impl fmt::Display for Versus {
         )?;
         write_warnings(f, &self.warnings)
     }
+}
+
+/// First of all: what makes the two sides do different work.
+fn write_unlike(f: &mut fmt::Formatter<'_>, unlike: &[String]) -> fmt::Result {
+    if unlike.is_empty() {
+        return Ok(());
+    }
+    writeln!(f, "NOT THE SAME WORK. The connections differ, and so does what they cost:")?;
+    for sentence in unlike {
+        writeln!(f, "  - {sentence}")?;
+    }
+    writeln!(f, "`ringload versus --fair` pins version, suite and group on both sides.\n")
 }
 
 fn write_warnings(f: &mut fmt::Formatter<'_>, warnings: &[String]) -> fmt::Result {
@@ -451,7 +516,7 @@ fn single_verdict(
     let (other_low, other_high) = metric.interval(other)?;
     let overlap = first_low <= other_high && other_low <= first_high;
     let close = ratio.max(1.0 / ratio) - 1.0 < SINGLE_RUN_FLOOR;
-    Some(if overlap || close { Difference::Noise } else { metric.judge(ratio) })
+    Some(if overlap || close { Difference::Noise } else { Difference::Differs })
 }
 
 fn versus_row(metric: Metric, a: &[RunResult], b: &[RunResult]) -> Option<VersusRow> {
@@ -573,122 +638,4 @@ fn seconds_interval(
         .map(|row| ratio(count(row) as f64, row.seconds))
         .collect();
     (rates.len() >= ROUNDS_MIN).then(|| median_interval(&sorted(rates)))
-}
-
-/// Bounds of the median ratio (`sorted`, not empty), as the module describes.
-fn ratio_interval(sorted: &[f64]) -> (f64, f64) {
-    let (low, high) = median_interval(sorted);
-    let count = sorted.len() as f64;
-    let Some((_, student)) = STUDENT.into_iter().find(|(rounds, _)| *rounds == sorted.len()) else {
-        return (low, high);
-    };
-    if low <= 0.0 {
-        return (low, high); // B has 0 in a round: there is no logarithm, and no doubt from 0 to 1
-    }
-    let mean = sorted.iter().map(|ratio| ratio.ln()).sum::<f64>() / count;
-    let squares = sorted.iter().map(|ratio| (ratio.ln() - mean).powi(2)).sum::<f64>();
-    let half_width = student * (squares / (count - 1.0) / count).sqrt();
-    (low.min((mean - half_width).exp()), high.max((mean + half_width).exp()))
-}
-
-/// Student's two-sided 95 % factors by number of values, as far as the sign test is not used.
-const STUDENT: [(usize, f64); 3] = [(3, 4.303), (4, 3.182), (5, 2.776)];
-
-fn rounds_confidence(rounds: usize) -> f64 {
-    match rounds {
-        0..ROUNDS_MIN => 0.0,
-        ROUNDS_MIN..6 => CONFIDENCE,
-        _ => median_interval_ranks(rounds).1,
-    }
-}
-
-/// Bounds of the median of `sorted` (not empty) by the sign test, as the module describes.
-fn median_interval(sorted: &[f64]) -> (f64, f64) {
-    let (rank, _) = median_interval_ranks(sorted.len());
-    (sorted[rank - 1], sorted[sorted.len() - rank])
-}
-
-/// The rank k ≥ 1 of the module's description for `n` values, and the confidence it gives.
-fn median_interval_ranks(n: usize) -> (usize, f64) {
-    /// From here on the normal approximation is right to a rank, and ½ⁿ may underflow.
-    const LARGE: usize = 500;
-    if n >= LARGE {
-        // Two standard deviations, √n/2 each, cover a little more than asked.
-        return (n / 2 - n.isqrt() - 1, CONFIDENCE);
-    }
-    // P(Binomial(n, ½) < 1) = ½ⁿ; each further rank adds the next term.
-    let mut term = 0.5_f64.powf(n as f64);
-    let mut below = term;
-    let mut best = (1, (1.0 - 2.0 * below).max(0.0)); // of no value or one: nothing is known
-    for rank in 2..=n / 2 {
-        term *= (n - rank + 2) as f64 / (rank - 1) as f64;
-        below += term;
-        let confidence = 1.0 - 2.0 * below;
-        if confidence < CONFIDENCE {
-            break;
-        }
-        best = (rank, confidence);
-    }
-    best
-}
-
-fn sorted(mut values: Vec<f64>) -> Vec<f64> {
-    values.sort_by(f64::total_cmp);
-    values
-}
-
-/// Of sorted values; 0 of none.
-fn median(sorted: &[f64]) -> f64 {
-    let middle = sorted.len() / 2;
-    match sorted.len() {
-        0 => 0.0,
-        length if length % 2 == 1 => sorted[middle],
-        _ => f64::midpoint(sorted[middle - 1], sorted[middle]),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{median, median_interval, median_interval_ranks, sorted};
-
-    #[track_caller]
-    fn check_ranks(n: usize, rank: usize, confidence: f64) {
-        let (found, reached) = median_interval_ranks(n);
-        assert_eq!(found, rank, "n = {n}");
-        assert!((reached - confidence).abs() < 5e-4, "n = {n}: {reached}");
-    }
-
-    /// Values of the sign test's table.
-    #[test]
-    fn ranks_are_those_of_the_sign_test() {
-        check_ranks(1, 1, 0.0);
-        check_ranks(3, 1, 0.75);
-        check_ranks(5, 1, 0.9375);
-        check_ranks(6, 1, 0.9688);
-        check_ranks(8, 1, 0.9922);
-        check_ranks(9, 2, 0.9609);
-        check_ranks(10, 2, 0.9785);
-        check_ranks(15, 4, 0.9648);
-        check_ranks(20, 6, 0.9586);
-    }
-
-    #[test]
-    fn many_seconds_neither_overflow_nor_vanish() {
-        for n in [100, 1000, 4096] {
-            let (rank, confidence) = median_interval_ranks(n);
-            assert!(rank < n / 2 && confidence >= 0.95, "n = {n}: {rank} {confidence}");
-            let half_width = n as f64 / 2.0 - rank as f64;
-            let expected = 0.98 * (n as f64).sqrt();
-            assert!((half_width - expected).abs() < 3.0, "n = {n}: {half_width} {expected}");
-        }
-    }
-
-    #[test]
-    fn medians() {
-        assert!((median(&[1.0, 2.0, 9.0]) - 2.0).abs() < 1e-9);
-        assert!((median(&[1.0, 2.0, 4.0, 9.0]) - 3.0).abs() < 1e-9);
-        assert!(median(&[]).abs() < 1e-9);
-        let values = sorted(vec![3.0, 1.0, 2.0]);
-        assert_eq!(median_interval(&values), (1.0, 3.0));
-    }
 }

@@ -1,5 +1,5 @@
 //! Objectives over a result: `p99<50ms,errors=0`. They decide `--slo` (all must hold), `--fail-on`
-//! (none may hold) and the search for the highest rate.
+//! (none may hold), `--abort-on` ([`AbortRule`]) and the search for the highest rate ([`Search`]).
 //!
 //! ```text
 //! objective = condition *("," condition)
@@ -7,17 +7,24 @@
 //! metric    = [phase "."] ("p" percentile / "min" / "mean" / "max") value: 50ms, 1.5s, 200us, 9ns
 //!           / "rate"                                    value: operations a second, "/s" optional
 //!           / "errors" / "abandoned"                                   value: a count
-//!           / "error_share"                                            value: 0.01 or 1%
+//!           / "error_share"                            value: 0.01 or 1%; `errors<1%` is the same
 //!           / ["control." / "data."] "resumption"                      value: 0.9 or 90%
 //! ```
 //! A latency without a phase is the whole operation's; all are corrected ones. `resumption` alone
 //! is the control connection's. Times need a unit: a bare number would be guessed.
 
+mod abort;
+mod search;
+
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 use crate::measure::{Channel, Phase, RunResult};
 use crate::report::format;
+
+pub use abort::AbortRule;
+pub use search::{Above, Found, Next, Search, Trial};
 
 /// Conditions on one result, parsed.
 #[derive(Clone, Debug, PartialEq)]
@@ -146,7 +153,51 @@ impl Objective {
     }
 }
 
+impl Objective {
+    /// How many operations it takes to tell whether it holds: for a percentile p, 100 ÷ (1 − p).
+    #[must_use]
+    #[expect(clippy::cast_possible_truncation, reason = "`as` saturates")]
+    #[expect(clippy::cast_sign_loss, reason = "a percentile is at most 100")]
+    pub fn samples_needed(&self) -> u64 {
+        /// Beyond the sixth nine nobody waits for it.
+        const REST_MIN: f64 = 1e-6;
+        let needed = |condition: &Condition| match condition.metric {
+            Metric::Latency(_, Statistic::Percentile(percentile)) => {
+                let rest = (1.0 - percentile / 100.0).max(REST_MIN);
+                // 1 − 0.99 is a little above 0.01.
+                (100.0 / rest - 1e-3).ceil() as u64
+            }
+            _ => 0,
+        };
+        self.conditions.iter().map(needed).max().unwrap_or(0)
+    }
+
+    /// Whether it says itself how many operations may fail.
+    #[must_use]
+    pub fn judges_errors(&self) -> bool {
+        let of_errors =
+            |condition: &Condition| matches!(condition.metric, Metric::Errors | Metric::ErrorShare);
+        self.conditions.iter().any(of_errors)
+    }
+
+    /// The longest latency that it speaks of.
+    #[must_use]
+    pub fn longest_latency(&self) -> Duration {
+        let latency = |condition: &Condition| match condition.metric {
+            Metric::Latency(..) => Duration::try_from_secs_f64(condition.limit / 1e9).ok(),
+            _ => None,
+        };
+        self.conditions.iter().filter_map(latency).max().unwrap_or_default()
+    }
+}
+
 impl Verdict {
+    /// Each condition that is not met, with what was measured.
+    pub fn unmet(&self) -> impl Iterator<Item = String> + '_ {
+        let unmet = self.conditions.iter().filter(|checked| checked.outcome != Outcome::True);
+        unmet.map(|checked| format!("{}: measured {}", checked.condition, checked.measured))
+    }
+
     /// For `--slo`: every condition is true. What was not measured is not met.
     #[must_use]
     pub fn holds(&self) -> bool {
@@ -270,7 +321,7 @@ impl Metric {
                 .ok_or("operations a second, as 1000/s"),
             Self::Errors | Self::Abandoned => number(text)
                 .filter(|count| count.fract() == 0.0)
-                .ok_or("a whole number (for a share: error_share<1%)"),
+                .ok_or("a whole number, or a share as 1%"),
             Self::ErrorShare | Self::Resumption(_) => match text.strip_suffix('%') {
                 Some(percent) => number(percent.trim_end()).map(|percent| percent / 100.0),
                 None => number(text),
@@ -361,6 +412,10 @@ fn parse_condition(text: &str) -> Result<Condition, ObjectiveError> {
     let name = name.trim_end();
     let value = rest[sign.len()..].trim_start();
     let metric = Metric::parse(name).ok_or_else(|| ObjectiveError::Metric(name.to_owned()))?;
+    let metric = match metric {
+        Metric::Errors if value.ends_with('%') => Metric::ErrorShare,
+        metric => metric,
+    };
     let limit = metric.parse_limit(value).map_err(|wanted| ObjectiveError::Value {
         metric: name.to_owned(),
         value: value.to_owned(),
@@ -424,6 +479,7 @@ mod tests {
             ("rate>1000", "rate>1000/s"),
             ("error_share<1%", "error_share<1%"),
             ("error_share<0.25", "error_share<25%"),
+            ("errors>50%", "error_share>50%"),
             ("resumption>=90%", "resumption>=90%"),
             ("control.resumption=100%", "resumption=100%"),
             ("data.resumption!=0", "data.resumption!=0%"),
@@ -462,7 +518,8 @@ mod tests {
             ("p99<infs", value),
             ("rate>1000/m", value),
             ("errors=0.5", value),
-            ("errors<1%", value),
+            ("errors<101%", value),
+            ("abandoned<1%", value),
             ("error_share<2", value),
             ("resumption>101%", value),
         ] {

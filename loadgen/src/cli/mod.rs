@@ -1,0 +1,233 @@
+//! The commands: a run, a search for the highest rate, two targets in turn, a comparison. Prints,
+//! writes the results and chooses the exit status.
+
+mod output;
+mod search;
+mod versus;
+
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
+
+use clap::Parser;
+
+use crate::{
+    args::{Arguments, Command, PASSWORD_VARIABLE, Request},
+    client::Opening,
+    engine::available_cpus,
+    measure::{Details, Machine, RunResult, Target, Workload, printable},
+    plan::Load,
+    progress::{Expected, Progress},
+    report,
+    run::{Finished, run},
+};
+use output::{Console, Outputs};
+
+/// An objective was missed.
+const MISSED: u8 = 1;
+
+/// A bad command line, as clap's own.
+const USAGE: u8 = 2;
+
+/// The run could not be done.
+const FAILED: u8 = 3;
+
+/// Runs the command line and returns the exit status.
+#[must_use]
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let interrupted = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        // A second signal ends the program at once. That a handler cannot be installed only means
+        // that Ctrl-C ends the run without a report.
+        let _ =
+            signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(&interrupted));
+        let _ = signal_hook::flag::register(signal, Arc::clone(&interrupted));
+    }
+    let outcome = match &arguments.command {
+        Command::Compare { files, force } => versus::compare_files(files, *force),
+        Command::Versus(options) => versus::run_versus(options, &interrupted),
+        command => match command.request() {
+            Ok(Some(request)) => run_request(&request, &interrupted),
+            Ok(None) => Ok(ExitCode::SUCCESS),
+            Err(error) => Err(Problem { status: USAGE, text: error }),
+        },
+    };
+    outcome.unwrap_or_else(|problem| {
+        let _ = writeln!(io::stderr(), "ringload: {}", problem.text);
+        ExitCode::from(problem.status)
+    })
+}
+
+/// Why a command did not come to its end.
+struct Problem {
+    status: u8,
+    text: String,
+}
+
+impl Problem {
+    fn failed(text: impl Into<String>) -> Self {
+        Self { status: FAILED, text: text.into() }
+    }
+}
+
+type Outcome = Result<ExitCode, Problem>;
+
+fn run_request(request: &Request, interrupted: &Arc<AtomicBool>) -> Outcome {
+    let options = &request.common.output;
+    // Before the run: what cannot be written is known at once.
+    let outputs = Outputs::open(options)?;
+    let console = Console::new(outputs.use_stdout(), options.quiet);
+    let (result, found) = match request.common.search() {
+        Some(objective) => search::search(request, objective, interrupted, &console)?,
+        None => (measure(request, interrupted, !options.quiet)?, true),
+    };
+    // After it: whatever becomes of the files, the summary is there.
+    let shown = console.note(&report::summary(&result));
+    let written = outputs.write(&result);
+    shown.and(written)?;
+    if request.common.search().is_some() {
+        return Ok(if found { ExitCode::SUCCESS } else { ExitCode::from(MISSED) });
+    }
+    verdict(request, &result, &console)
+}
+
+/// What the exit status says of a finished run: problems of the run itself before its objectives.
+fn verdict(request: &Request, result: &RunResult, console: &Console) -> Outcome {
+    let mut good = true;
+    if let Some(objective) = request.common.objective() {
+        let checked = objective.check(result);
+        console.say(&format!("objective {objective}\n{checked}\n"))?;
+        good &= checked.holds();
+    }
+    if let Some(objective) = &request.common.output.fail_on {
+        let checked = objective.check(result);
+        console.say(&format!("fail on {objective}\n{checked}\n"))?;
+        good &= !checked.fails();
+    }
+    if !result.problems.is_empty() {
+        return Err(Problem::failed(result.problems.join("; ")));
+    }
+    Ok(if good { ExitCode::SUCCESS } else { ExitCode::from(MISSED) })
+}
+
+/// One run with its display.
+fn measure(
+    request: &Request,
+    interrupted: &Arc<AtomicBool>,
+    show: bool,
+) -> Result<RunResult, Problem> {
+    let plan = &request.spec.plan;
+    let threads = usize::try_from(request.spec.threads()).unwrap_or(1);
+    let display = if show {
+        let duration = plan.count.is_none().then(|| plan.length());
+        Some(Progress::start(Expected { threads, warmup: plan.warmup, duration }))
+    } else {
+        None
+    };
+    let (live, display) = match display.transpose() {
+        Ok(Some((live, display))) => (Some(live), Some(display)),
+        Ok(None) => (None, None),
+        Err(error) => return Err(Problem::failed(format!("no thread for the display: {error}"))),
+    };
+    let finished = run(&request.spec, interrupted, live.as_ref());
+    drop(live);
+    if let Some(display) = display {
+        display.finish();
+    }
+    let finished = finished.map_err(Problem::failed)?;
+    if let Some(warning) = &finished.warning {
+        let _ = writeln!(io::stderr(), "ringload: {warning}");
+    }
+    Ok(result_of(request, finished))
+}
+
+fn result_of(request: &Request, finished: Finished) -> RunResult {
+    let spec = &request.spec;
+    let security = match spec.endpoint.opening {
+        Opening::Implicit => "implicit",
+        Opening::Explicit(_) => "explicit",
+    };
+    let details = Details {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        command_line: without_password(std::env::args()),
+        seed: spec.plan.seed,
+        started: finished.started,
+        elapsed: finished.elapsed,
+        warmup: spec.plan.warmup,
+        measured: finished.measured,
+        ending: finished.ending,
+        target: Target {
+            host: request.host.clone(),
+            port: spec.endpoint.target.port(),
+            security: security.to_owned(),
+            greeting: printable(spec.endpoint.greeting.get().map_or("", String::as_str)),
+        },
+        workload: Workload {
+            name: spec.workload.name().to_owned(),
+            meaning: spec.workload.meaning().to_owned(),
+            loop_kind: match spec.plan.load {
+                Load::Closed { .. } => "closed".to_owned(),
+                Load::Open { .. } => "open".to_owned(),
+            },
+            // Beats are due by a clock, and silence is no operation that others wait for.
+            coordinated_omission: matches!(spec.plan.load, Load::Closed { .. })
+                && spec.workload.beat().is_none()
+                && !spec.workload.ends_with_the_run(),
+            parameters: request.parameters.clone(),
+        },
+        server: finished.server,
+        machine: Machine::read(),
+        cut_as_asked: spec.workload.ends_with_the_run(),
+        expected_interval: request.common.expected_interval(),
+        think: match spec.plan.load {
+            Load::Closed { think, .. } => think,
+            Load::Open { .. } => Duration::ZERO,
+        },
+        aborted: finished.aborted,
+    };
+    let mut result = RunResult::new(details, &finished.recording);
+    if result.client.was_starved && !request.common.has_cpus() {
+        result.client.limit_reasons.push(fair_here(request));
+    }
+    result
+}
+
+/// How generator and server would be kept apart on this host.
+fn fair_here(request: &Request) -> String {
+    let cpus = available_cpus();
+    let Some((first, rest)) = cpus.split_first().filter(|(_, rest)| !rest.is_empty()) else {
+        return "this host has one CPU, which generator and server share: measure from another \
+                host"
+            .to_owned();
+    };
+    let rest = rest.iter().map(usize::to_string).collect::<Vec<_>>().join(",");
+    let server = request.common.server_pid().map_or("PID".to_owned(), |pid| pid.to_string());
+    format!(
+        "fair on this host, if the server is here too: `taskset -acp {first} {server}` puts the \
+         server on CPU {first}, and --cpus {rest} the generator on the others"
+    )
+}
+
+/// The words of a command line without the password, for reports. A word may hold options itself,
+/// as those of `versus` do.
+fn without_password(words: impl Iterator<Item = String>) -> Vec<String> {
+    let mut hide = false;
+    words
+        .map(|word| {
+            let hidden = std::mem::replace(&mut hide, word == "--password");
+            if hidden {
+                format!("${PASSWORD_VARIABLE}")
+            } else if word.contains(char::is_whitespace) && word.contains("--password") {
+                without_password(word.split_whitespace().map(str::to_owned)).join(" ")
+            } else if word.starts_with("--password=") {
+                format!("--password=${PASSWORD_VARIABLE}")
+            } else {
+                word
+            }
+        })
+        .collect()
+}
