@@ -62,6 +62,8 @@ Examples:
       ringload silent 127.0.0.1:990 --clients 1000 --duration 2m
   A thousand sessions cut at once every 5 s:
       ringload reconnect-storm 127.0.0.1:990 --user alice --clients 1000 --every 5s
+  What a server agrees to, and what it lacks:
+      ringload check ftpes://127.0.0.1 --user alice
   Two servers, interleaved:
       ringload versus --a 127.0.0.1:990 --b '127.0.0.1:2121 --explicit' --rounds 7 -- \\
           small-files --user alice
@@ -205,6 +207,17 @@ pub enum Command {
         #[arg(long, default_value = "5s", value_parser = parse_duration)]
         every: Duration,
     },
+    /// One session told step by step: what the server agrees to, and what it lacks
+    Check {
+        /// The server: HOST:PORT, ftps://HOST (implicit TLS) or ftpes://HOST (explicit)
+        target: String,
+        /// Server.
+        #[command(flatten)]
+        server: ServerOptions,
+        /// TLS.
+        #[command(flatten)]
+        tls: TlsArguments,
+    },
     /// Compare finished runs (--json files), each with the first
     Compare {
         /// Compare unlike workloads too
@@ -285,11 +298,14 @@ pub struct SlowOptions {
 /// Options of every workload.
 #[derive(Debug, Clone, Args)]
 pub struct Common {
-    /// The server: HOST:PORT
+    /// The server: HOST:PORT, ftps://HOST (implicit TLS) or ftpes://HOST (explicit)
     target: String,
     /// Server.
     #[command(flatten)]
     server: ServerOptions,
+    /// What the server uses.
+    #[command(flatten)]
+    cost: CostOptions,
     /// TLS.
     #[command(flatten)]
     tls: TlsArguments,
@@ -339,6 +355,19 @@ pub struct ServerOptions {
     /// Allow a target that is not this host: its name, as in the target
     #[arg(long, value_name = "HOST")]
     i_own_this_target: Vec<String>,
+    /// Use the IPv4 addresses of the target's name alone
+    #[arg(short = '4', long, conflicts_with = "ipv6")]
+    ipv4: bool,
+    /// Use its IPv6 addresses alone; else all are tried, and the first that takes a connection is
+    /// used
+    #[arg(short = '6', long)]
+    ipv6: bool,
+}
+
+/// What the server uses.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Server")]
+pub struct CostOptions {
     /// The server's process on this host: its CPU time and memory are reported
     #[arg(long, value_name = "PID")]
     server_pid: Option<u32>,

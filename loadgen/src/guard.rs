@@ -2,7 +2,7 @@
 //! weapon: without an explicit option it only measures this host.
 
 use std::{
-    net::{IpAddr, SocketAddr, ToSocketAddrs},
+    net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs},
     time::Duration,
 };
 
@@ -15,15 +15,21 @@ pub const LENGTH_MAX: Duration = Duration::from_secs(86_400);
 /// Why a target is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum GuardError {
-    /// Not HOST:PORT.
-    #[error("\"{0}\" is not HOST:PORT; write 127.0.0.1:990, [::1]:990 or name:21")]
+    /// Neither HOST:PORT nor a URL.
+    #[error(
+        "\"{0}\" is no target; write 127.0.0.1:990, [::1]:990 or name:21, or a URL: \
+         ftps://name for implicit TLS, ftpes://name for explicit"
+    )]
     Syntax(String),
+    /// A URL with more in it than a server.
+    #[error("\"{0}\": a target is a server alone; {1}")]
+    More(String, &'static str),
     /// The name has no address.
     #[error("{host}: {cause}")]
     Unresolved {
         /// As given.
         host: String,
-        /// The resolver's answer.
+        /// The resolver's answer, or that none of its addresses is of the family asked for.
         cause: String,
     },
     /// Another host that was not declared as the operator's own.
@@ -37,6 +43,25 @@ pub enum GuardError {
         /// What it stands for.
         address: IpAddr,
     },
+    /// None of its addresses could be connected to.
+    #[error("{host}: no address of it takes a connection: {causes}")]
+    Unreachable {
+        /// As given.
+        host: String,
+        /// Each address and why.
+        causes: String,
+    },
+}
+
+/// Which addresses of a name are used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Family {
+    /// All.
+    Any,
+    /// IPv4 alone.
+    Four,
+    /// IPv6 alone.
+    Six,
 }
 
 /// A target that may be loaded.
@@ -44,31 +69,100 @@ pub enum GuardError {
 pub struct Target {
     /// The host as given.
     pub host: String,
-    /// Its address.
-    pub address: SocketAddr,
+    /// Its addresses, in the resolver's order; at least one.
+    pub addresses: Vec<SocketAddr>,
+    /// Whether a URL says that TLS is explicit, or implicit.
+    pub explicit: Option<bool>,
 }
 
-/// Resolves `target` and refuses it unless it is a loopback address or `owned` names its host.
+/// How long each of several addresses has to take a connection.
+const REACH: Duration = Duration::from_secs(5);
+
+/// Resolves `target` and refuses it unless all its addresses are loopback ones or `owned` names its
+/// host.
 ///
 /// # Errors
 ///
 /// [`GuardError`].
-pub fn admit(target: &str, owned: &[String]) -> Result<Target, GuardError> {
+pub fn admit(target: &str, owned: &[String], family: Family) -> Result<Target, GuardError> {
     let syntax = || GuardError::Syntax(target.to_owned());
-    let (host, port) = target.rsplit_once(':').ok_or_else(syntax)?;
-    let port: u16 = port.parse().map_err(|_| syntax())?;
+    let (explicit, place) = match target.split_once("://") {
+        Some(("ftps", place)) => (Some(false), place),
+        Some(("ftpes", place)) => (Some(true), place),
+        Some(_) => return Err(syntax()),
+        None => (None, target),
+    };
+    if explicit.is_some() {
+        let more = |what| Err(GuardError::More(target.to_owned(), what));
+        if place.contains('@') {
+            return more("the user is said with --user, the password with RINGLOAD_PASSWORD");
+        }
+        if place.trim_end_matches('/').contains('/') {
+            return more("files are said with --path");
+        }
+    }
+    let place = if explicit.is_some() { place.trim_end_matches('/') } else { place };
+    let usual = explicit.map(|explicit| if explicit { 21 } else { 990 });
+    let (host, port) = match (place.rsplit_once(':'), usual) {
+        (Some((host, port)), usual) if usual.is_none() || !port.ends_with(']') => {
+            (host, port.parse().map_err(|_| syntax())?)
+        }
+        (_, Some(usual)) => (place, usual),
+        (_, None) => return Err(syntax()),
+    };
     let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
     if host.is_empty() || port == 0 {
         return Err(syntax());
     }
     let unresolved = |cause: String| GuardError::Unresolved { host: host.to_owned(), cause };
-    let mut addresses =
-        (host, port).to_socket_addrs().map_err(|error| unresolved(error.to_string()))?;
-    let address = addresses.next().ok_or_else(|| unresolved("no address".to_owned()))?;
-    if address.ip().to_canonical().is_loopback() || owned.iter().any(|name| name == host) {
-        return Ok(Target { host: host.to_owned(), address });
+    let resolved = (host, port).to_socket_addrs().map_err(|error| unresolved(error.to_string()))?;
+    let mut addresses: Vec<SocketAddr> = Vec::new();
+    for address in resolved {
+        let wanted = match family {
+            Family::Any => true,
+            Family::Four => address.is_ipv4(),
+            Family::Six => address.is_ipv6(),
+        };
+        if wanted && !addresses.contains(&address) {
+            addresses.push(address);
+        }
     }
-    Err(GuardError::NotOwned { host: host.to_owned(), address: address.ip() })
+    if addresses.is_empty() {
+        return Err(unresolved(match family {
+            Family::Any => "no address".to_owned(),
+            Family::Four => "no IPv4 address (-4)".to_owned(),
+            Family::Six => "no IPv6 address (-6)".to_owned(),
+        }));
+    }
+    let foreign = addresses.iter().find(|address| !address.ip().to_canonical().is_loopback());
+    match foreign {
+        Some(address) if !owned.iter().any(|name| name == host) => {
+            Err(GuardError::NotOwned { host: host.to_owned(), address: address.ip() })
+        }
+        _ => Ok(Target { host: host.to_owned(), addresses, explicit }),
+    }
+}
+
+impl Target {
+    /// The first of its addresses that takes a connection; one alone is not tried here.
+    ///
+    /// # Errors
+    ///
+    /// [`GuardError::Unreachable`], with all of them.
+    pub fn reach(&self) -> Result<SocketAddr, GuardError> {
+        if let [only] = self.addresses[..] {
+            return Ok(only);
+        }
+        let mut causes = Vec::new();
+        for address in &self.addresses {
+            match TcpStream::connect_timeout(address, REACH) {
+                Ok(_) => return Ok(*address),
+                Err(error) => causes.push(format!("{address}: {error}")),
+            }
+        }
+        let causes = causes.join("; ");
+        Err(GuardError::Unreachable { host: self.host.clone(), causes })
+    }
 }
 
 /// What to say when a limit of `limit` descriptors cannot carry the run; `None` when they can.
@@ -111,7 +205,11 @@ pub fn default_sources(target: IpAddr) -> Vec<IpAddr> {
 
 #[cfg(test)]
 mod tests {
-    use super::{GuardError, admit, default_sources, open_files_refusal};
+    use super::{Family, GuardError, Target, default_sources, open_files_refusal};
+
+    fn admit(target: &str, owned: &[String]) -> Result<Target, GuardError> {
+        super::admit(target, owned, Family::Any)
+    }
 
     #[track_caller]
     fn refused(target: &str, owned: &[&str], part: &str) {
@@ -134,6 +232,44 @@ mod tests {
         for target in ["127.0.0.1", "127.0.0.1:x", ":990", "127.0.0.1:0", "127.0.0.1:65536", ""] {
             assert!(matches!(admit(target, &[]), Err(GuardError::Syntax(_))), "{target}");
         }
+    }
+
+    #[test]
+    fn urls_say_how_tls_begins_and_need_no_port() {
+        #[track_caller]
+        fn check(target: &str, explicit: Option<bool>, address: &str) {
+            let admitted = admit(target, &[]).unwrap();
+            assert_eq!(admitted.explicit, explicit, "{target}");
+            assert_eq!(admitted.addresses, [address.parse().unwrap()], "{target}");
+        }
+        check("127.0.0.1:990", None, "127.0.0.1:990");
+        check("ftps://127.0.0.1", Some(false), "127.0.0.1:990");
+        check("ftpes://127.0.0.1/", Some(true), "127.0.0.1:21");
+        check("ftpes://127.0.0.1:2121", Some(true), "127.0.0.1:2121");
+        check("ftps://[::1]", Some(false), "[::1]:990");
+        check("ftps://[::1]:9990/", Some(false), "[::1]:9990");
+        refused("ftp://127.0.0.1", &[], "ftpes://name for explicit");
+        refused("ftps://alice:secret@127.0.0.1", &[], "RINGLOAD_PASSWORD");
+        refused("ftps://127.0.0.1/file", &[], "--path");
+        refused("ftps://", &[], "is no target");
+    }
+
+    #[test]
+    fn a_family_can_be_asked_for_and_each_address_is_tried() {
+        let six = super::admit("127.0.0.1:990", &[], Family::Six).unwrap_err();
+        assert!(six.to_string().contains("no IPv6 address (-6)"), "{six}");
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let open = listener.local_addr().unwrap();
+        let closed = std::net::TcpListener::bind("127.0.0.2:0").unwrap().local_addr().unwrap();
+        let target = |addresses: Vec<std::net::SocketAddr>| Target {
+            host: "name".to_owned(),
+            addresses,
+            explicit: None,
+        };
+        assert_eq!(target(vec![closed, open]).reach().unwrap(), open);
+        assert_eq!(target(vec![closed]).reach().unwrap(), closed, "one alone is not tried");
+        let text = target(vec![closed, closed]).reach().unwrap_err().to_string();
+        assert_eq!(text.matches(&closed.to_string()).count(), 2, "{text}");
     }
 
     #[test]

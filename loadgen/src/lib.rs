@@ -3,9 +3,10 @@
 //!
 //! Layers, each importing only those before it: `sys`, `units` · `measure`, `verify` · `plan` ·
 //! `engine` (the executor) · `client` (protocol) · `workload` · `report`, `slo`, `compare`,
-//! `progress` · `guard`, `run` · the command line (`args`, `cli`).
+//! `progress` · `guard`, `run`, `check` · the command line (`args`, `cli`).
 
 pub mod args;
+pub mod check;
 pub mod cli;
 pub mod client;
 pub mod compare;

@@ -250,6 +250,12 @@ const fn mix(mut value: u64) -> u64 {
     value ^ (value >> 31)
 }
 
+/// SHA-256 of a certificate (of its DER form), hexadecimal.
+#[must_use]
+pub fn fingerprint(der: &[u8]) -> String {
+    hex(&Sha256::digest(der))
+}
+
 /// Hexadecimal digits.
 #[must_use]
 pub fn hex(octets: &[u8]) -> String {

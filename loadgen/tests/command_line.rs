@@ -391,3 +391,63 @@ fn a_first_try_that_fails_says_what_helps() {
     );
     check(&server, &format!("--ca {}", authority.pem()), &help);
 }
+
+/// TLS by the URL, the port that is usual for it only where none is given, and each address of a
+/// name: `localhost` has two, of which the server has one.
+#[test]
+fn targets_are_names_and_urls_too() {
+    let (implicit, explicit) = (server(), Scripted::explicit(|_| Act::Right));
+    let (one, other) = (implicit.address.port(), explicit.address.port());
+    for target in [
+        format!("localhost:{one}"),
+        format!("-4 localhost:{one}"),
+        format!("ftps://localhost:{one}/"),
+        format!("ftpes://127.0.0.1:{other}"),
+    ] {
+        ringload(&format!("login {target} --cpus 0 --count 2")).all_succeeded(2);
+    }
+    for (line, part) in [
+        (format!("ftps://127.0.0.1:{one} --explicit"), "is implicit TLS"),
+        (format!("ftpes://127.0.0.1:{other} --implied-prot"), "is explicit TLS"),
+        (format!("-6 127.0.0.1:{one}"), "no IPv6 address (-6)"),
+    ] {
+        let refused = ringload(&format!("login {line} --count 1"));
+        assert_eq!(refused.status, 2, "{}", refused.output);
+        assert!(refused.output.contains(part), "{}", refused.output);
+    }
+}
+
+/// A server that knows little, and one that lets nobody in.
+#[test]
+fn a_check_says_where_it_ended_and_what_is_lacking() {
+    let server = Scripted::without_tickets();
+    let checked = plain(&format!("check {} --user u", server.address));
+    let said = text(&checked.stdout);
+    assert_eq!(checked.status.code(), Some(0), "{}", text(&checked.stderr));
+    let print = server.identity.fingerprint();
+    for part in [
+        "greeting     220 scripted (in ",
+        "TLS          TLSv1.3, ",
+        &format!("certificate  ECDSA P-256, its own issuer; --pin {print} demands it"),
+        "log-in       as u",
+        "listing      0 lines, under TLS, a full handshake",
+        "again        the first one left nothing to resume",
+        "lacks        FEAT: it does not tell what it can do",
+        "lacks        resumption on data connections",
+        "lacks        resumption on control connections",
+    ] {
+        assert!(said.contains(part), "{part}\nnot in\n{said}");
+    }
+    let closed = Scripted::implicit(|moment| match moment {
+        Moment::Command("FEAT") => {
+            Act::Say(b"211-features\r\n AUTH TLS\r\n PBSZ\r\n PROT\r\n EPSV\r\n211 end\r\n")
+        }
+        Moment::Command("PASS secret") => Act::Say(b"530 no\r\n"),
+        _ => Act::Right,
+    });
+    let checked = plain(&format!("check {}", closed.address));
+    let (said, why) = (text(&checked.stdout), text(&checked.stderr));
+    assert_eq!(checked.status.code(), Some(3), "{said}");
+    assert!(said.ends_with("FEAT         AUTH TLS, PBSZ, PROT, EPSV\n"), "{said}");
+    assert!(why.contains("login: unexpected_reply: 530 no; --user NAME"), "{why}");
+}

@@ -40,6 +40,26 @@ fn connections_and_logins() {
     }
 }
 
+/// All that the workloads use is there, whichever way TLS begins.
+#[test]
+fn a_check_finds_nothing_lacking() {
+    let server = Ringftpd::start();
+    for target in targets(&server) {
+        let output = Command::new(env!("CARGO_BIN_EXE_ringload"))
+            .args(["check", "--user", "alice"])
+            .args(target.split_whitespace())
+            .env("RINGLOAD_PASSWORD", "secret")
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+        for part in ["under TLS, the session resumed", "its TLS session was resumed"] {
+            assert!(said.contains(part), "{part} not in\n{said}");
+        }
+        assert!(said.ends_with("It has all that the workloads use.\n"), "{said}");
+    }
+}
+
 #[test]
 fn full_handshakes_are_full_however_many_clients_share_a_thread() {
     let server = Ringftpd::start();

@@ -7,6 +7,8 @@
 
 mod support;
 
+use std::process::Command;
+
 use support::peer::Peer;
 use support::{Outcome, run};
 
@@ -66,11 +68,30 @@ fn vsftpd() -> Option<Peer> {
 }
 
 fn every_workload(peer: &Peer, target: &str) {
+    checked(target);
     connections(target);
     transfers(target);
     small_files_lists_and_a_mix(target);
     held_and_slow(target);
     assert_eq!(peer.files(), [""; 0], "what a run makes it deletes");
+}
+
+/// One session with it, step by step, and what it lacks.
+fn checked(target: &str) {
+    let output = Command::new(env!("CARGO_BIN_EXE_ringload"))
+        .args(["check", "--user", "alice"])
+        .args(target.split_whitespace())
+        .env("RINGLOAD_PASSWORD", "secret")
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    for step in ["TCP", "TLS", "certificate", "greeting", "FEAT", "log-in", "listing", "QUIT"] {
+        let line = said.lines().find(|line| line.starts_with(step));
+        assert!(line.is_some_and(|line| line.len() > 13), "{step} not in\n{said}");
+    }
+    // vsftpd has no listing for programs, ProFTPD has.
+    assert_ne!(said.contains("lacks        MLST"), said.contains("MLST,"), "{said}");
 }
 
 fn connections(target: &str) {

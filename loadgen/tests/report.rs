@@ -717,10 +717,10 @@ fn the_client_says_when_it_was_the_limit() {
     let calm =
         Signs { busy: 60, waiting: 0, lateness: Duration::from_micros(80), own_errors: false };
     check(&calm, none, None);
-    check(&Signs { busy: 94, ..calm }, none, None);
-    check(&Signs { busy: 95, ..calm }, own, Some("used 95 % of its core"));
+    check(&Signs { busy: 84, ..calm }, none, None);
+    check(&Signs { busy: 85, ..calm }, own, Some("used 85 % of its core"));
     // A little waiting alone is no harm; a thread that always ran or waited had no room.
-    check(&Signs { busy: 80, waiting: 15, ..calm }, others, Some("waited for 15 %"));
+    check(&Signs { busy: 70, waiting: 15, ..calm }, others, Some("waited for 15 %"));
     check(&Signs { waiting: 19, ..calm }, none, None);
     check(&Signs { waiting: 20, ..calm }, others, Some("waited for 20 %"));
     check(&Signs { waiting: 35, ..calm }, others, Some("waited for 35 %"));

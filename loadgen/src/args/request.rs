@@ -10,7 +10,8 @@ use std::{
 use rustls::pki_types::ServerName;
 
 use super::{
-    Command, Common, LoadOptions, PASSWORD_VARIABLE, ServerOptions, SlowOptions, TlsArguments,
+    Command, Common, CostOptions, LoadOptions, PASSWORD_VARIABLE, ServerOptions, SlowOptions,
+    TlsArguments,
 };
 use crate::{
     client::{AuthWord, DataMode, Endpoint, Opening, Pace, TlsOptions, TlsSettings, Verification},
@@ -82,6 +83,20 @@ impl Command {
         common.request(workload, &load).map(Some)
     }
 
+    /// The server that `check` is to talk to; `None` for the other commands.
+    ///
+    /// # Errors
+    ///
+    /// A sentence.
+    pub fn checked(&self) -> Result<Option<Endpoint>, String> {
+        match self {
+            Self::Check { target, server, tls } => {
+                endpoint(target, server, tls).map(|(_, endpoint)| Some(endpoint))
+            }
+            _ => Ok(None),
+        }
+    }
+
     fn kind(&self) -> Result<Option<(&Common, Kind)>, String> {
         let slow = |slow: &SlowOptions| Pace::BytesPerSecond(slow.byte_rate.max(1));
         Ok(Some(match self {
@@ -108,7 +123,7 @@ impl Command {
             Self::ReconnectStorm { common, every } => {
                 (common, Kind::ReconnectStorm { every: *every })
             }
-            Self::Compare { .. } | Self::Versus(_) => return Ok(None),
+            Self::Check { .. } | Self::Compare { .. } | Self::Versus(_) => return Ok(None),
         }))
     }
 
@@ -210,7 +225,7 @@ impl LoadOptions {
     }
 }
 
-impl ServerOptions {
+impl CostOptions {
     /// Which of this host's processes are the server, if that was said.
     fn processes(&self) -> Option<ServerProcesses> {
         let cgroup = self.server_cgroup.clone().map(ServerProcesses::Cgroup);
@@ -220,8 +235,7 @@ impl ServerOptions {
 
 impl Common {
     fn request(&self, workload: Workload, load: &LoadOptions) -> Result<Request, String> {
-        let target = guard::admit(&self.target, &self.server.i_own_this_target)
-            .map_err(|error| error.to_string())?;
+        let (target, endpoint) = endpoint(&self.target, &self.server, &self.tls)?;
         let plan = load.plan()?;
         let cpus = load.cpus.clone().unwrap_or_else(available_cpus);
         let connections = match plan.load {
@@ -238,24 +252,13 @@ impl Common {
             return Err(refusal);
         }
         let sources = if load.sources.is_empty() {
-            guard::default_sources(target.address.ip())
+            guard::default_sources(endpoint.target.ip())
         } else {
             load.sources.clone()
         };
-        if sources.iter().any(|source| source.is_ipv4() != target.address.is_ipv4()) {
+        if sources.iter().any(|source| source.is_ipv4() != endpoint.target.is_ipv4()) {
             return Err("--sources and the target must be of one address family".to_owned());
         }
-        let four = target.address.ip().to_canonical().is_ipv4();
-        if !four
-            && matches!(self.server.data, DataMode::Pasv | DataMode::PasvReply | DataMode::Port)
-        {
-            return Err(
-                "PASV and PORT have no form for IPv6 addresses (RFC 2428 §1): --data epsv \
-                        or eprt"
-                    .to_owned(),
-            );
-        }
-        let endpoint = self.endpoint(&target)?;
         let parameters = self.parameters(&workload, &plan, load);
         let spec = RunSpec {
             plan,
@@ -264,52 +267,10 @@ impl Common {
             sources,
             silent: load.silent,
             cpus,
-            server: self.server.processes(),
+            server: self.cost.processes(),
             abort_on: load.abort_on.clone(),
         };
         Ok(Request { spec, host: target.host, parameters, common: self.clone() })
-    }
-
-    fn endpoint(&self, target: &guard::Target) -> Result<Endpoint, String> {
-        let tls = &self.tls;
-        let name = tls.server_name.clone().unwrap_or_else(|| target.host.clone());
-        let name = ServerName::try_from(name.clone())
-            .map_err(|_| format!("\"{name}\" is neither a name nor an address"))?;
-        let verification = match (&tls.ca, tls.pin) {
-            (Some(path), _) => Verification::Authority(path.clone()),
-            (None, Some(digest)) => Verification::Pinned(digest),
-            (None, None) => Verification::None,
-        };
-        let options = TlsOptions {
-            version: tls.version,
-            suites: tls.suites.clone(),
-            groups: tls.groups.clone(),
-            verification,
-            identity: tls.client_cert.clone().zip(tls.client_key.clone()),
-            sni: !tls.no_sni,
-        };
-        let server = &self.server;
-        let opening = match (server.explicit, server.auth_ssl) {
-            (_, true) => Opening::Explicit(AuthWord::Ssl),
-            (true, false) => Opening::Explicit(AuthWord::Tls),
-            (false, false) => Opening::Implicit,
-        };
-        Ok(Endpoint {
-            target: target.address,
-            opening,
-            implied_prot: server.implied_prot,
-            protection: server.prot,
-            data: server.data,
-            user: server.user.clone(),
-            password: server.password.clone().unwrap_or_else(default_password),
-            tls: TlsSettings::new(&options, name).map_err(|error| error.to_string())?,
-            resume_control: tls.resume,
-            resume_data: tls.resume_data,
-            timeout: server.timeout,
-            transfer_timeout: server.transfer_timeout,
-            bytes_max: server.max_bytes,
-            greeting: Arc::new(OnceLock::new()),
-        })
     }
 
     /// What makes two runs comparable, for the report.
@@ -357,6 +318,73 @@ impl Common {
         }
         all
     }
+}
+
+/// The server that the options mean, resolved and admitted, and how to speak to it.
+fn endpoint(
+    target: &str,
+    server: &ServerOptions,
+    tls: &TlsArguments,
+) -> Result<(guard::Target, Endpoint), String> {
+    let family = match (server.ipv4, server.ipv6) {
+        (true, _) => guard::Family::Four,
+        (false, true) => guard::Family::Six,
+        (false, false) => guard::Family::Any,
+    };
+    let admitted = guard::admit(target, &server.i_own_this_target, family)
+        .map_err(|error| error.to_string())?;
+    let opening = match (server.explicit, server.auth_ssl, admitted.explicit) {
+        (true, _, Some(false)) | (_, true, Some(false)) => {
+            return Err(format!("{target} is implicit TLS; --explicit and --auth-ssl are not"));
+        }
+        (_, true, _) => Opening::Explicit(AuthWord::Ssl),
+        (true, false, _) | (_, _, Some(true)) => Opening::Explicit(AuthWord::Tls),
+        (false, false, _) => Opening::Implicit,
+    };
+    if server.implied_prot && opening != Opening::Implicit {
+        return Err(format!("{target} is explicit TLS, where --implied-prot means nothing"));
+    }
+    let name = tls.server_name.clone().unwrap_or_else(|| admitted.host.clone());
+    let name = ServerName::try_from(name.clone())
+        .map_err(|_| format!("\"{name}\" is neither a name nor an address"))?;
+    let verification = match (&tls.ca, tls.pin) {
+        (Some(path), _) => Verification::Authority(path.clone()),
+        (None, Some(digest)) => Verification::Pinned(digest),
+        (None, None) => Verification::None,
+    };
+    let options = TlsOptions {
+        version: tls.version,
+        suites: tls.suites.clone(),
+        groups: tls.groups.clone(),
+        verification,
+        identity: tls.client_cert.clone().zip(tls.client_key.clone()),
+        sni: !tls.no_sni,
+    };
+    let settings = TlsSettings::new(&options, name).map_err(|error| error.to_string())?;
+    let address = admitted.reach().map_err(|error| error.to_string())?;
+    let old = matches!(server.data, DataMode::Pasv | DataMode::PasvReply | DataMode::Port);
+    if old && !address.ip().to_canonical().is_ipv4() {
+        return Err("PASV and PORT have no form for IPv6 addresses (RFC 2428 §1): --data epsv or \
+                    eprt"
+            .to_owned());
+    }
+    let endpoint = Endpoint {
+        target: address,
+        opening,
+        implied_prot: server.implied_prot,
+        protection: server.prot,
+        data: server.data,
+        user: server.user.clone(),
+        password: server.password.clone().unwrap_or_else(default_password),
+        tls: settings,
+        resume_control: tls.resume,
+        resume_data: tls.resume_data,
+        timeout: server.timeout,
+        transfer_timeout: server.transfer_timeout,
+        bytes_max: server.max_bytes,
+        greeting: Arc::new(OnceLock::new()),
+    };
+    Ok((admitted, endpoint))
 }
 
 /// The part of the parameters that is the workload's own.
@@ -430,7 +458,7 @@ impl Common {
     /// The server's process on this host, if it was named.
     #[must_use]
     pub const fn server_pid(&self) -> Option<u32> {
-        self.server.server_pid
+        self.cost.server_pid
     }
 
     /// The objective of a single run.

@@ -16,6 +16,7 @@ use clap::Parser;
 
 use crate::{
     args::{Arguments, Command, PASSWORD_VARIABLE, Request},
+    check::check,
     client::Opening,
     engine::available_cpus,
     measure::{Details, Machine, RunResult, Target, Workload, printable},
@@ -48,6 +49,7 @@ pub fn main() -> ExitCode {
         let _ = signal_hook::flag::register(signal, Arc::clone(&interrupted));
     }
     let outcome = match &arguments.command {
+        command @ Command::Check { .. } => check_server(command),
         Command::Compare { files, force } => versus::compare_files(files, *force),
         Command::Versus(options) => versus::run_versus(options, &interrupted),
         command => match command.request() {
@@ -75,6 +77,25 @@ impl Problem {
 }
 
 type Outcome = Result<ExitCode, Problem>;
+
+/// One session told step by step.
+fn check_server(command: &Command) -> Outcome {
+    let endpoint = command.checked().map_err(|text| Problem { status: USAGE, text })?;
+    let Some(endpoint) = endpoint else { return Ok(ExitCode::SUCCESS) };
+    let console = Console::new(false, false);
+    let tell = |what: &str, seen: &str| {
+        // A reader that has gone does not change what the server does.
+        let _ = Console::new(false, false).say(&format!("{what:<12} {seen}\n"));
+    };
+    let lacks = check(endpoint, None, Box::new(tell)).map_err(Problem::failed)?;
+    for sentence in &lacks {
+        console.say(&format!("{:<12} {sentence}\n", "lacks"))?;
+    }
+    if lacks.is_empty() {
+        console.say("It has all that the workloads use.\n")?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
 
 fn run_request(request: &Request, interrupted: &Arc<AtomicBool>) -> Outcome {
     let options = &request.common.output;

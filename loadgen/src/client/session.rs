@@ -334,6 +334,12 @@ impl Session {
         }
     }
 
+    /// The certificate that the server showed, in its DER form.
+    #[must_use]
+    pub fn certificate(&self) -> Option<Vec<u8>> {
+        Some(self.channel.tls()?.certificate()?.to_vec())
+    }
+
     /// QUIT, and waits for its reply.
     ///
     /// # Errors

@@ -267,6 +267,12 @@ impl TlsClient {
         self.closed
     }
 
+    /// The certificate that the peer showed, in its DER form.
+    #[must_use]
+    pub fn certificate(&self) -> Option<&[u8]> {
+        Some(self.connection.peer_certificates()?.first()?.as_ref())
+    }
+
     /// What was negotiated.
     #[must_use]
     pub fn facts(&self, channel: Channel) -> TlsHandshake {
@@ -284,8 +290,7 @@ impl TlsClient {
             (_, true) => Resumption::Declined,
             (_, false) => Resumption::NotOffered,
         };
-        let shown = self.connection.peer_certificates().and_then(<[_]>::first);
-        let certificate = shown.map_or("unknown", |certificate| key_kind(certificate));
+        let certificate = self.certificate().map_or("unknown", key_kind);
         TlsHandshake { channel, names: TlsNames { version, suite, group, certificate }, resumption }
     }
 }

@@ -291,6 +291,12 @@ impl Recorder {
         open.connections_peak = open.connections_peak.max(self.states.open());
     }
 
+    /// What it holds of the measured part so far.
+    #[must_use]
+    pub fn so_far(&self) -> &Recording {
+        &self.recording
+    }
+
     /// Connections by state, for an engine that bounds them.
     #[must_use]
     pub fn connections(&self) -> &ConnectionStates {

@@ -32,7 +32,7 @@ pub struct LimitThresholds {
 impl Default for LimitThresholds {
     fn default() -> Self {
         Self {
-            thread_busy: 0.95,
+            thread_busy: 0.85,
             thread_waiting: 0.02,
             thread_starved: 0.2,
             lateness_p99: Duration::from_millis(10),
