@@ -101,11 +101,7 @@ fn each_change_is_told_and_by_whom() {
         }
         // Nothing comes of it.
         client.expect("TYPE I", 200);
-        let mut data = client.begin("STOR cut");
-        data.send(b"123").unwrap();
-        client.expect("ABOR", 426);
-        client.expect_reply(226);
-        drop(data);
+        client.store_and_abort("STOR cut", b"123");
         client.quit();
         let all = events_with(&server, "disconnect", round + 1);
         let session = &all.last().unwrap()["session"];

@@ -95,11 +95,7 @@ fn each_file_has_a_line() {
         client.expect("TYPE A", 200);
         client.store("APPE one", b"67\r\n");
         client.expect("TYPE I", 200);
-        let mut data = client.begin("STOR cut");
-        data.send(b"123").unwrap();
-        client.expect("ABOR", 426);
-        client.expect_reply(226);
-        drop(data);
+        client.store_and_abort("STOR cut", b"123");
         // Storage chooses the name.
         client.store("STOU one", b"unique");
         client.quit();

@@ -329,6 +329,15 @@ impl Client {
         opened
     }
 
+    /// An upload that ABOR cuts behind these octets: 426, and 226 for the ABOR.
+    #[track_caller]
+    pub fn store_and_abort(&mut self, command: impl AsRef<[u8]>, bytes: &[u8]) {
+        let mut data = self.begin(command);
+        data.send(bytes).unwrap();
+        self.expect("ABOR", 426);
+        self.expect_reply(226);
+    }
+
     /// The rest of an upload: the bytes, a clean end, 226.
     #[track_caller]
     pub fn deliver(&mut self, mut data: Wire, bytes: &[u8]) {
