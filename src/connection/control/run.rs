@@ -280,7 +280,10 @@ impl Control {
             match race(sent, kicked).await {
                 Some(sent) => sent,
                 // One that reads gets what is on its way.
-                None => timeout_at(clock::now() + KICK_GRACE, &mut sending).await,
+                None => {
+                    let due = self.kick_due.unwrap_or_else(|| clock::now() + KICK_GRACE);
+                    timeout_at(due, &mut sending).await
+                }
             }
         };
         self.out.clear();

@@ -113,8 +113,7 @@ impl Control {
                 self.tls_failed(&TlsError::Shed);
             }
             Wake::Timeout if self.kick_due.is_some_and(|due| due <= clock::now()) => {
-                self.ending = Some(Ending::Kicked);
-                self.answers.push_back(Input::Disconnected);
+                self.answers.push_back(Input::Kicked);
             }
             Wake::Timeout if self.hello_deadline(stage).is_some_and(|due| due <= clock::now()) => {
                 self.context.counters.handshakes_silent.increment();

@@ -43,7 +43,7 @@ pub enum Input {
     /// progress goes on, and so does whatever else was asked for.
     Revoked,
     /// An operator wants the session to end: now with 421, or as soon as what is in progress has
-    /// been given up.
+    /// been given up. The second time, whatever is in progress.
     Kicked,
     /// The shard shuts down: finish the transfer in hand, then 421.
     Drain,

@@ -371,8 +371,12 @@ impl Session {
         }
     }
 
-    /// What can be given up is given up; what is answered soon is waited for.
+    /// What can be given up is given up; what is answered soon is waited for, until it comes again.
     fn kick(&mut self) {
+        if self.kicked && !self.is_between_tls_states() {
+            self.say(Situation::Kicked);
+            return self.close(Ending::Kicked);
+        }
         self.kicked = true;
         if self.is_between_tls_states() {
             self.close(Ending::Kicked);

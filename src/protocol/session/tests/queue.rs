@@ -84,6 +84,23 @@ fn a_kick_ends_what_can_be_ended() {
     }
 }
 
+/// What does not end in time is not waited for, and the client learns why all the same.
+#[test]
+fn a_second_kick_waits_for_nothing() {
+    for (hold, command) in
+        [(Hold::File, "MKD new"), (Hold::File, "HASH file"), (Hold::Opening, "RETR file")]
+    {
+        let mut shell = logged_in();
+        shell.check("EPSV", "229");
+        shell.hold = hold;
+        shell.feed(format!("{command}\r\nNOOP\r\n").as_bytes());
+        shell.input(Input::Kicked);
+        shell.take_outputs();
+        shell.input(Input::Kicked);
+        assert_eq!(shell.take(), "421 closed", "{command}");
+    }
+}
+
 /// [XFER-22]: STAT with nothing before it is answered at once and has the octets so far.
 #[test]
 fn stat_during_a_transfer() {
