@@ -5,6 +5,7 @@
 
 use std::env;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use etcetera::BaseStrategy;
@@ -50,7 +51,9 @@ Examples:
       ringftpd reference-config > ringftpd.toml
   Have the running server take a changed configuration, or say what is wrong with it:
       ringftpd ctl reload
-  See who is on the running server, and end all sessions from a network:
+  Watch the running server:
+      ringftpd ctl top
+  See who is on it, and end all sessions from a network:
       ringftpd ctl sessions
       ringftpd ctl kick --address 192.0.2.0/24
   Have a new version of the program take over from the running one:
@@ -209,6 +212,15 @@ pub(super) enum CtlCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Show what goes on: shards, rates, latencies, sessions, transfers
+    ///
+    /// In a terminal, a picture that is drawn anew each interval. Keys: up, down, page up, page
+    /// down, home and end choose a session; s is another order, p a pause, k ends the session that
+    /// is chosen, once you say y; q is the end. Elsewhere the picture of one interval, as a table.
+    ///
+    /// Rates and latencies are those of the last interval. Exit status: 0, or 1 when the server
+    /// does not answer.
+    Top(TopArguments),
 }
 
 impl CtlCommand {
@@ -223,6 +235,7 @@ impl CtlCommand {
             | Self::Certificates { json }
             | Self::LogLevel { json, .. }
             | Self::Upgrade { json, .. }
+            | Self::Top(TopArguments { json, .. })
             | Self::Status { json } => *json,
         }
     }
@@ -254,6 +267,25 @@ pub(super) struct KickArguments {
     /// Print the server's answer as JSON
     #[arg(long)]
     pub(super) json: bool,
+}
+
+/// How `ctl top` shows what goes on.
+#[derive(Clone, Debug, Args)]
+pub(super) struct TopArguments {
+    /// How often the server is asked: 0.1 to 3600 seconds
+    #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = parse_interval)]
+    pub(super) interval: Duration,
+    /// Print a line of JSON each interval
+    #[arg(long)]
+    pub(super) json: bool,
+    /// End after so many lines
+    #[arg(
+        long,
+        value_name = "N",
+        requires = "json",
+        value_parser = clap::value_parser!(u32).range(1..)
+    )]
+    pub(super) count: Option<u32>,
 }
 
 /// Flags of `serve`. Each wins over the configuration file.
@@ -485,6 +517,15 @@ fn parse_word<T: Words>(text: &str) -> Result<T, String> {
     })
 }
 
+fn parse_interval(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_| "not a number of seconds".to_owned())?;
+    if (0.1..=3600.0).contains(&seconds) {
+        Ok(Duration::from_secs_f64(seconds))
+    } else {
+        Err("not between 0.1 and 3600 seconds".to_owned())
+    }
+}
+
 fn parse_permissions(text: &str) -> Result<Permissions, String> {
     let mut permissions = Permissions::NONE;
     text.split(',').try_for_each(|word| config::permission_word(word.trim(), &mut permissions))?;
@@ -569,6 +610,9 @@ mod tests {
         refuse("--log-level loud", "not one of off, error, warn, info, debug, trace");
         refuse("user list", "--config <FILE>|--file <FILE>");
         refuse("user list --file a --config b", "cannot be used with");
+        refuse("ctl top --count 3", "--json");
+        refuse("ctl top --interval 0", "not between 0.1 and 3600 seconds");
+        refuse("ctl top --interval NaN", "not between 0.1 and 3600 seconds");
         refuse("user add --file a b --home c --permissions fly", "\"fly\" is not a permission");
         refuse("user add --file a b --home c --certificate-sha256 12", "not a SHA-256 fingerprint");
     }

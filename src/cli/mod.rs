@@ -7,9 +7,7 @@ mod banner;
 mod binding;
 mod certificates;
 mod check_config;
-mod control_client;
-mod control_sessions;
-mod control_socket;
+mod control;
 mod ctl;
 mod finding;
 mod gate;
@@ -148,7 +146,7 @@ fn inheritance(arguments: &ServeArguments, passed: Inheritance) -> Result<Inheri
     let path = match config.settings.control.socket.as_deref() {
         Some("off") => return Err("--take-over: control.socket is \"off\"".to_owned()),
         Some(path) => Some(path.into()),
-        None => control_socket::default_path(),
+        None => control::default_path(),
     };
     let path = path.ok_or("--take-over: no place is known where the control socket could be")?;
     Inheritance::of_server(&path)

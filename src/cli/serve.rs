@@ -12,7 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::binding::{Listeners, bind};
-use super::control_socket::{self, ControlSocket, Subject};
+use super::control::{self, ControlSocket, Subject};
 use super::gate::Gate;
 use super::hand_over::Estate;
 use super::metrics_endpoint::Endpoint;
@@ -283,7 +283,7 @@ fn control_path(settings: &Settings, has_file: bool) -> Option<PathBuf> {
     match settings.control.socket.as_deref() {
         Some("off") => None,
         Some(path) => Some(path.into()),
-        None => has_file.then(control_socket::default_path).flatten(),
+        None => has_file.then(control::default_path).flatten(),
     }
 }
 

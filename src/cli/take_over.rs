@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::activation;
 use super::binding::Listeners;
-use super::control_socket::files_of;
+use super::control::files_of;
 use super::partner::Partner;
 use super::shards;
 use super::sockets::Sockets;

@@ -43,6 +43,7 @@ struct Moving {
     direction: Direction,
     path: Vec<u8>,
     octets: Rc<Cell<u64>>,
+    size: Cell<Option<u64>>,
 }
 
 /// Which way the octets of a transfer go.
@@ -89,6 +90,9 @@ pub struct TransferFacts {
     pub path: Vec<u8>,
     /// Octets of the file or listing so far.
     pub octets: u64,
+    /// How many there will be: of a file that is sent as it is, what is left of it from the restart
+    /// marker on; of an upload, what the client has announced (ALLO).
+    pub size: Option<u64>,
 }
 
 /// Whose sessions are meant.
@@ -210,6 +214,7 @@ impl Entry {
                 direction: moving.direction,
                 path: moving.path.clone(),
                 octets: moving.octets.get(),
+                size: moving.size.get(),
             }),
         }
     }
@@ -270,8 +275,15 @@ impl Listed {
 
     /// A transfer begins: `octets` is what has moved of it.
     pub(crate) fn note_transfer(&self, direction: Direction, path: &[u8], octets: Rc<Cell<u64>>) {
-        let path = path.to_vec();
-        *self.entry.transfer.borrow_mut() = Some(Moving { direction, path, octets });
+        let (path, size) = (path.to_vec(), Cell::new(None));
+        *self.entry.transfer.borrow_mut() = Some(Moving { direction, path, octets, size });
+    }
+
+    /// How many octets the transfer will have moved at its end.
+    pub(crate) fn note_size(&self, size: u64) {
+        if let Some(moving) = &*self.entry.transfer.borrow() {
+            moving.size.set(Some(size));
+        }
     }
 
     pub(crate) fn note_no_transfer(&self) {

@@ -55,6 +55,8 @@ mod small_transfers;
 mod startup;
 #[path = "../support/mod.rs"]
 mod support;
+mod terminal;
+mod top;
 mod upgrade;
 mod uploads;
 mod xferlog;

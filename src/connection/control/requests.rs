@@ -223,6 +223,9 @@ impl Control {
         let moved = self.traffic.begin(direction);
         if let Some(listed) = &self.listed {
             listed.note_transfer(direction, path.as_bytes(), moved.clone());
+            if let TransferRequest::Store { announced: Some(size), .. } = &request {
+                listed.note_size(*size);
+            }
         }
         let job = TransferJob {
             context: self.context.clone(),

@@ -134,6 +134,11 @@ impl Control {
         {
             listed.note_no_transfer();
         }
+        if let (Input::TransferOpened(Ok(opened)), Some(listed)) = (&input, &self.listed)
+            && let Some(size) = opened.size
+        {
+            listed.note_size(size);
+        }
         let input = match input {
             Input::Authenticated(proved) => {
                 let asked = self.asked.take();

@@ -15,16 +15,17 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::Mode;
 use rustix::process::{geteuid, umask};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
-use super::control_client::{Client, refusal};
-use super::finding::{Finding, failure};
-use super::gate::Gate;
-use super::hand_over::{Estate, READY_TIME_MAX, Taken};
-use super::readiness::{Readiness, Stage};
-use super::reload::{Reloaded, Request};
-use super::wake::Wake;
-use super::{ACCEPT_PAUSE, control_sessions, shards, start_thread};
+use super::client::{Client, refusal};
+use super::{figures, sessions};
+use crate::cli::finding::{Finding, failure};
+use crate::cli::gate::Gate;
+use crate::cli::hand_over::{Estate, READY_TIME_MAX, Taken};
+use crate::cli::readiness::{Readiness, Stage};
+use crate::cli::reload::{Reloaded, Request};
+use crate::cli::wake::Wake;
+use crate::cli::{ACCEPT_PAUSE, shards, start_thread};
 use crate::clock;
 use crate::config::{FileText, Problem};
 use crate::runtime::remote::RemoteSender;
@@ -42,7 +43,7 @@ const RELOAD_TIME_MAX: Duration = Duration::from_secs(60);
 
 /// Where the socket is when nothing says so: in the service's runtime directory, else in root's,
 /// else in the user's. `None` for a user who has none.
-pub(super) fn default_path() -> Option<PathBuf> {
+pub(crate) fn default_path() -> Option<PathBuf> {
     let of = |variable| env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from);
     let directory = of("RUNTIME_DIRECTORY").or_else(|| {
         let root = geteuid().is_root().then(|| PathBuf::from("/run/ringftpd"));
@@ -63,27 +64,28 @@ const KNOWN: &[&str] = &[
     "sessions",
     "status",
     "take-over",
+    "top",
     "upgrade",
 ];
 
 /// The bound socket. Nobody is served before [`ControlSocket::start`].
-pub(super) struct ControlSocket {
+pub(crate) struct ControlSocket {
     listener: UnixListener,
     /// Absolute.
     path: PathBuf,
 }
 
 /// What requests are about.
-pub(super) struct Subject {
-    pub(super) shards: Vec<RemoteSender<Message>>,
-    pub(super) reloads: mpsc::Sender<Request>,
-    pub(super) wakes: mpsc::Sender<Wake>,
-    pub(super) readiness: Readiness,
-    pub(super) estate: Estate,
+pub(crate) struct Subject {
+    pub(crate) shards: Vec<RemoteSender<Message>>,
+    pub(crate) reloads: mpsc::Sender<Request>,
+    pub(crate) wakes: mpsc::Sender<Wake>,
+    pub(crate) readiness: Readiness,
+    pub(crate) estate: Estate,
     /// The files that a reload reads, as far as the command line says it.
-    pub(super) config: Option<PathBuf>,
-    pub(super) certificate: Option<(PathBuf, PathBuf)>,
-    pub(super) started: Instant,
+    pub(crate) config: Option<PathBuf>,
+    pub(crate) certificate: Option<(PathBuf, PathBuf)>,
+    pub(crate) started: Instant,
 }
 
 impl ControlSocket {
@@ -94,7 +96,7 @@ impl ControlSocket {
     /// # Errors
     ///
     /// A sentence that names the path.
-    pub(super) fn bind(path: &Path, user: Option<&Identity>) -> Result<Self, String> {
+    pub(crate) fn bind(path: &Path, user: Option<&Identity>) -> Result<Self, String> {
         let bind = || -> io::Result<Self> {
             if let Some(directory) = path.parent() {
                 std::fs::create_dir_all(directory)?;
@@ -124,7 +126,7 @@ impl ControlSocket {
     /// # Errors
     ///
     /// A sentence that names the path.
-    pub(super) fn adopt(
+    pub(crate) fn adopt(
         socket: OwnedFd,
         path: &Path,
         user: Option<&Identity>,
@@ -143,7 +145,7 @@ impl ControlSocket {
     /// # Errors
     ///
     /// Those of fcntl(2).
-    pub(super) fn duplicate(&self) -> io::Result<(PathBuf, OwnedFd)> {
+    pub(crate) fn duplicate(&self) -> io::Result<(PathBuf, OwnedFd)> {
         Ok((self.path.clone(), self.listener.try_clone()?.into()))
     }
 
@@ -152,7 +154,7 @@ impl ControlSocket {
     /// # Errors
     ///
     /// No thread can be started.
-    pub(super) fn start(self, subject: Subject, gate: Gate) -> Result<(), String> {
+    pub(crate) fn start(self, subject: Subject, gate: Gate) -> Result<(), String> {
         self.listener.set_nonblocking(true).map_err(|error| error.to_string())?;
         let subject = Arc::new(subject);
         // Each client that is served holds one.
@@ -199,7 +201,11 @@ impl Subject {
         }
         let answer = match client.request()? {
             Ok(request) if request["command"] == "sessions" => {
-                return control_sessions::list(&mut client, &self.shards);
+                return sessions::list(&mut client, &self.shards, |end| end);
+            }
+            Ok(request) if request["command"] == "top" => {
+                let with_figures = |end| self.figures(end);
+                return sessions::list(&mut client, &self.shards, with_figures);
             }
             Ok(request) if request["command"] == "upgrade" => {
                 let patience = request["patience_seconds"].as_u64().map(Duration::from_secs);
@@ -226,7 +232,7 @@ impl Subject {
         match request["command"].as_str() {
             Some("certificates") => self.certificates(),
             Some("drain") => self.drain(),
-            Some("kick") => control_sessions::kick(request, &self.shards),
+            Some("kick") => sessions::kick(request, &self.shards),
             Some("log-level") => self.log_level(request["filter"].as_str()),
             Some("origin") => self.origin(),
             Some("reload") => self.reload(files_of(request)),
@@ -310,26 +316,41 @@ impl Subject {
     }
 
     fn status(&self) -> Value {
+        self.status_by(&shards::figures(&self.shards)).into()
+    }
+
+    /// What is behind the list of sessions for `top`, whose `end` it completes.
+    fn figures(&self, mut end: Map<String, Value>) -> Map<String, Value> {
         let figures = shards::figures(&self.shards);
+        let up_seconds = (clock::now() - self.started).as_secs_f64();
+        end.extend(self.status_by(&figures));
+        end.insert("clock_seconds".to_owned(), json!(up_seconds));
+        end.insert("figures".to_owned(), figures::by_shard(&figures));
+        end.insert("phases".to_owned(), figures::phases(&figures));
+        end
+    }
+
+    fn status_by(&self, figures: &[Figures]) -> Map<String, Value> {
         let gauge = |figures: &Figures, name: &str| {
             let found = figures.gauges.iter().find(|(known, _)| *known == name);
             found.map_or(0, |(_, value)| *value)
         };
         let sum = |name| figures.iter().map(|figures| gauge(figures, name)).sum::<u64>();
         let generations = figures.iter().map(|figures| gauge(figures, "config_generation"));
-        json!({
-            "ok": true,
-            "version": env!("CARGO_PKG_VERSION"),
-            "pid": std::process::id(),
-            "ready": self.readiness.stage() == Stage::Ready,
-            "uptime_seconds": (clock::now() - self.started).as_secs(),
-            "generation": generations.min(),
-            "shards": self.shards.len(),
-            "shards_up": figures.len(),
-            "sessions": sum("sessions"),
-            "sessions_logged_in": sum("sessions_logged_in"),
-            "transfers": sum("transfers"),
-        })
+        let status = [
+            ("ok", json!(true)),
+            ("version", json!(env!("CARGO_PKG_VERSION"))),
+            ("pid", json!(std::process::id())),
+            ("ready", json!(self.readiness.stage() == Stage::Ready)),
+            ("uptime_seconds", json!((clock::now() - self.started).as_secs())),
+            ("generation", json!(generations.min())),
+            ("shards", json!(self.shards.len())),
+            ("shards_up", json!(figures.len())),
+            ("sessions", json!(sum("sessions"))),
+            ("sessions_logged_in", json!(sum("sessions_logged_in"))),
+            ("transfers", json!(sum("transfers"))),
+        ];
+        status.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
     }
 }
 
@@ -344,7 +365,7 @@ fn upgraded(done: &Result<Taken, String>) -> Value {
 }
 
 /// A mistake as [`failure`] has it, for who asked.
-pub(super) fn problem_of(value: &Value) -> Problem {
+pub(crate) fn problem_of(value: &Value) -> Problem {
     let word = |key: &str| value[key].as_str().unwrap_or_default().to_owned();
     let line = value["line"].as_u64().and_then(|line| usize::try_from(line).ok());
     Problem {
@@ -356,7 +377,7 @@ pub(super) fn problem_of(value: &Value) -> Problem {
 }
 
 /// Files as a request has them.
-pub(super) fn files_of(request: &Value) -> BTreeMap<PathBuf, FileText> {
+pub(crate) fn files_of(request: &Value) -> BTreeMap<PathBuf, FileText> {
     let file = |(path, file): (&String, &Value)| {
         let mode = u32::try_from(file["mode"].as_u64()?).ok()?;
         let octets = file["text"].as_str()?.as_bytes().to_vec();

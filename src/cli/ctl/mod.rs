@@ -1,7 +1,9 @@
 //! `ringftpd ctl`: asks a running server through its control socket.
 
-use std::io::{self, BufRead, BufReader, Write};
-use std::os::unix::net::UnixStream;
+mod ask;
+mod top;
+
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -10,19 +12,16 @@ use rustix::process::geteuid;
 use serde_json::{Map, Value, json};
 
 use super::args::{CtlArguments, CtlCommand, KickArguments};
-use super::control_client::refusal;
-use super::control_socket::{self, problem_of};
+use super::control::{self, problem_of, refusal};
 use super::log_line::harmless;
 use super::reload::{Origin, changes_text};
 use super::{fail, print, report, tls_setup};
 use crate::config::{Files, Overrides};
-
-/// Longer than a reload may take.
-const PATIENCE: Duration = Duration::from_secs(70);
+use ask::{PATIENCE, ask, ask_lines, ask_within, unanswered};
 
 pub(super) fn run(arguments: &CtlArguments) -> ExitCode {
     let as_json = arguments.command.is_json();
-    let Some(socket) = arguments.socket.clone().or_else(control_socket::default_path) else {
+    let Some(socket) = arguments.socket.clone().or_else(control::default_path) else {
         let message = "no place is known where the control socket could be; give --socket PATH";
         return failed(as_json, message);
     };
@@ -35,14 +34,10 @@ pub(super) fn run(arguments: &CtlArguments) -> ExitCode {
         CtlCommand::LogLevel { filter, json } => log_level(&socket, filter, *json),
         CtlCommand::Drain { json } => drain(&socket, *json),
         CtlCommand::Status { json } => status(&socket, *json),
+        CtlCommand::Top(wishes) => top::run(&socket, wishes),
         CtlCommand::Upgrade { timeout, json } => upgrade(&socket, *timeout, *json),
     };
-    done.unwrap_or_else(|error| {
-        let socket = socket.display();
-        let message =
-            format!("{socket}: {error}; is a server running that has its control.socket there?");
-        failed(as_json, &message)
-    })
+    done.unwrap_or_else(|error| failed(as_json, &unanswered(&socket, &error)))
 }
 
 /// There is no answer.
@@ -52,47 +47,6 @@ fn failed(as_json: bool, message: &str) -> ExitCode {
         return ExitCode::FAILURE;
     }
     fail(message)
-}
-
-fn ask(socket: &Path, request: &Value) -> io::Result<Value> {
-    ask_within(socket, request, PATIENCE)
-}
-
-fn ask_within(socket: &Path, request: &Value, patience: Duration) -> io::Result<Value> {
-    let mut answer =
-        Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the server does not answer"));
-    ask_lines(socket, request, patience, |line| {
-        answer = serde_json::from_str(line).map_err(io::Error::other);
-        false
-    })?;
-    answer
-}
-
-/// Gives each line of the answer to `take`, for as long as that wants more.
-fn ask_lines(
-    socket: &Path,
-    request: &Value,
-    patience: Duration,
-    mut take: impl FnMut(&str) -> bool,
-) -> io::Result<()> {
-    let mut stream = UnixStream::connect(socket)?;
-    stream.set_read_timeout(Some(patience))?;
-    // A server that has no ear for it may say why before it has read it.
-    let sent = stream.write_all(format!("{request}\n").as_bytes());
-    let mut lines = BufReader::new(&stream).lines();
-    match lines.next() {
-        Some(line) => {
-            let mut line = line?;
-            while take(&line) {
-                match lines.next() {
-                    Some(next) => line = next?,
-                    None => break,
-                }
-            }
-            Ok(())
-        }
-        None => sent,
-    }
 }
 
 /// An answer that says yes or why not; `say` has the words for a yes.

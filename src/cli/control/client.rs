@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use rustix::process::geteuid;
 use serde_json::{Value, json};
 
-use super::finding::remedy_of;
+use crate::cli::finding::remedy_of;
 use crate::clock;
 
 /// A request, octets: files of a configuration are in it.
@@ -105,7 +105,7 @@ impl Write for Client<'_> {
 }
 
 /// An answer that says no, and what to do about it where that is known.
-pub(super) fn refusal(error: impl Into<String>) -> Value {
+pub(crate) fn refusal(error: impl Into<String>) -> Value {
     let error = error.into();
     json!({ "ok": false, "error": error, "remedy": remedy_of(&error) })
 }

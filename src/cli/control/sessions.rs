@@ -8,11 +8,12 @@ use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
 use std::thread;
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
-use super::control_client::{Client, refusal};
-use super::log_line::json_string;
-use super::shards::{FIGURES_TIME_MAX, ask};
+use super::client::{Client, refusal};
+use crate::cli::log_line::json_string;
+use crate::cli::shards::{FIGURES_TIME_MAX, ask};
+use crate::cli::utc;
 use crate::clock;
 use crate::connection::{Direction, Kicked, SessionFacts, Whom};
 use crate::events::canonical;
@@ -28,8 +29,13 @@ const LEAVING_TIME_MAX: Duration = Duration::from_millis(4500);
 /// Between two looks at whether they have.
 const LEAVING_LOOK: Duration = Duration::from_millis(20);
 
-/// Sends a line for each session, and one behind them that says how many there were.
-pub(super) fn list(client: &mut Client<'_>, shards: &[RemoteSender<Message>]) -> io::Result<()> {
+/// Sends a line for each session, and one behind them that says how many there were, as `complete`
+/// completes it.
+pub(super) fn list(
+    client: &mut Client<'_>,
+    shards: &[RemoteSender<Message>],
+    complete: impl FnOnce(Map<String, Value>) -> Map<String, Value>,
+) -> io::Result<()> {
     let (mut count, mut silent) = (0, Vec::new());
     for (index, shard) in shards.iter().enumerate() {
         let mut after = 0;
@@ -54,8 +60,9 @@ pub(super) fn list(client: &mut Client<'_>, shards: &[RemoteSender<Message>]) ->
             }
         }
     }
-    let end = json!({ "ok": true, "sessions": count, "shards_silent": silent });
-    client.send(&format!("{end}\n"))
+    let end = [("ok", json!(true)), ("sessions", json!(count)), ("shards_silent", json!(silent))];
+    let end = complete(end.into_iter().map(|(key, value)| (key.to_owned(), value)).collect());
+    client.send(&format!("{}\n", Value::from(end)))
 }
 
 /// What became of a question to a shard.
@@ -99,7 +106,7 @@ fn line(facts: &SessionFacts) -> String {
         Activity::Transfer(command) => ("transfer", Some(command)),
     };
     let idle = if activity == "idle" { facts.lasting } else { Duration::ZERO };
-    let since = super::utc(clock::unix_time().saturating_sub(facts.age));
+    let since = utc(clock::unix_time().saturating_sub(facts.age));
     let mut line = format!(
         "{{\"session\":\"{}\",\"shard\":{},\"peer\":\"{}\",\"user\":{},\"mode\":\"{mode}\",\
          \"tls\":{},\"since\":\"{since}\",\"age_seconds\":{},\"idle_seconds\":{},\
@@ -127,10 +134,11 @@ fn line(facts: &SessionFacts) -> String {
             let rate = u128::from(transfer.octets) * 1000 / milliseconds;
             let _ = write!(
                 line,
-                "{{\"direction\":\"{direction}\",\"path\":{},\"octets\":{},\
+                "{{\"direction\":\"{direction}\",\"path\":{},\"octets\":{},\"size\":{},\
                  \"octets_per_second\":{rate}}}}}",
                 json_string(&transfer.path),
                 transfer.octets,
+                transfer.size.map_or_else(|| "null".to_owned(), |size| size.to_string()),
             );
         }
     }
@@ -227,6 +235,7 @@ mod tests {
                 direction: Direction::Download,
                 path: b"/a\n\x1b[2J\"\xff\x7f".to_vec(),
                 octets: 1000,
+                size: Some(4000),
             }),
         }
     }
@@ -241,6 +250,7 @@ mod tests {
         assert_eq!(value["user"], "al\u{9b}ice");
         assert_eq!(value["transfer"]["path"], "/a\n\u{1b}[2J\"\\xff\u{7f}");
         assert_eq!(value["transfer"]["octets_per_second"], 2000);
+        assert_eq!(value["transfer"]["size"], 4000);
         assert_eq!((&value["idle_seconds"], &value["age_seconds"]), (&json!(0), &json!(90)));
         let idle = SessionFacts { activity: Activity::Idle, transfer: None, user: None, ..facts() };
         let value: Value = serde_json::from_str(&super::line(&idle)).unwrap();
