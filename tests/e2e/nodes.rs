@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use crate::reload::accepted;
 use crate::run::{DEADLINE, run};
 use crate::support::program;
-use crate::support::server::BOTH_LISTENERS;
+use crate::support::server::{BOTH_LISTENERS, SECRET_HASH, write_private};
 use crate::support::{Client, Listener, Server, Wire};
 
 /// Makes the file or rotates it, as operators do.
@@ -157,4 +157,24 @@ fn broken_keys() {
     crate::reload::replace(&keys, "0123\n");
     crate::reload::refused(&first, &[&["tls.ticket_keys", "keys:1 is not a key of 64"]]);
     assert!(resumes(&first, &second));
+}
+
+/// The configuration that is shipped for a node.
+#[test]
+fn the_shipped_configuration() {
+    let server = Server::start();
+    rotate(&server.scratch().join("ticket-keys"));
+    let users = "[[users]]\nname = \"alice\"\npassword = \"HASH\"\nhome = \".\"\n";
+    write_private(&server.scratch().join("users.toml"), &users.replace("HASH", SECRET_HASH));
+    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("tuning/cluster/ringftpd.toml");
+    let text = fs::read_to_string(shipped).unwrap();
+    let here = server.scratch().to_str().unwrap();
+    let text = text.replace("/etc/ringftpd", here).replace("\"ftp\"", "\"root\"");
+    let file = server.scratch().join("node.toml");
+    fs::write(&file, text).unwrap();
+    let mut check = Command::new(program::path());
+    run(check.args(["check-config", "--config"]).arg(file), DEADLINE)
+        .success()
+        .says("listen.proxy_from")
+        .says("10.0.0.2");
 }
