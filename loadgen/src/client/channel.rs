@@ -228,21 +228,21 @@ impl Channel {
         self.stream.reset();
     }
 
+    /// Sends the records that are due, from where the TLS library has them.
     async fn flush(&mut self) -> Result<(), ConnectionError> {
-        if let Some(tls) = &mut self.tls {
-            self.out.clear();
-            tls.take_output(&mut self.out);
-            self.stream.write_all(&self.out).await?;
-            if self.out.capacity() > KEPT_BYTES {
-                self.out = Vec::new();
+        let Some(tls) = &mut self.tls else { return Ok(()) };
+        while tls.wants_write() {
+            match tls.write(|pieces| self.stream.try_write_vectored(pieces)) {
+                Ok(_) => {}
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                    self.stream.writable().await?;
+                }
+                Err(error) => return Err(error.into()),
             }
         }
         Ok(())
     }
 }
-
-/// A send buffer larger than this is given back after its use by an idle connection.
-const KEPT_BYTES: usize = 256 * 1024;
 
 /// Octets kept of what answers a ClientHello, to tell a greeting from TLS.
 const CLEAR_BYTES: usize = 40;

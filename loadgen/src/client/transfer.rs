@@ -333,7 +333,8 @@ impl Session {
         record: &mut OperationRecord,
     ) -> Result<bool, Failure> {
         let mut pacer = Pacer::new(bounds.pace);
-        let mut buffer = vec![0; pacer.piece()];
+        let size = usize::try_from(content.size()).unwrap_or(usize::MAX);
+        let mut buffer = vec![0; pacer.piece().min(size)];
         let mut offset = 0;
         loop {
             let count = content.fill(offset, &mut buffer);
