@@ -101,16 +101,18 @@ impl OperationRecord {
     }
 
     /// Payload was sent.
-    pub fn bytes_up(&self, bytes: usize) {
+    pub fn bytes_up(&mut self, bytes: usize) {
         if self.recorded {
-            self.recorder.borrow_mut().bytes_up(bytes as u64, Instant::now());
+            let recorder = &mut self.recorder.borrow_mut();
+            self.timeline.bytes_up(recorder, bytes as u64, Instant::now());
         }
     }
 
     /// Payload came.
-    pub fn bytes_down(&self, bytes: usize) {
+    pub fn bytes_down(&mut self, bytes: usize) {
         if self.recorded {
-            self.recorder.borrow_mut().bytes_down(bytes as u64, Instant::now());
+            let recorder = &mut self.recorder.borrow_mut();
+            self.timeline.bytes_down(recorder, bytes as u64, Instant::now());
         }
     }
 

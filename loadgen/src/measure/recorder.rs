@@ -38,19 +38,8 @@ impl Window {
     }
 
     /// Whether `at` lies within the measured part.
-    fn holds(&self, at: Instant) -> bool {
+    pub(super) fn holds(&self, at: Instant) -> bool {
         self.is_measured(at) && self.end().is_none_or(|end| at < end)
-    }
-
-    /// The share of a stretch of time that lies within the measured part.
-    fn share(&self, from: Instant, to: Instant) -> f64 {
-        let length = to.saturating_duration_since(from);
-        if length.is_zero() {
-            return f64::from(u8::from(self.holds(from)));
-        }
-        let end = self.end().map_or(to, |end| end.min(to));
-        let inside = end.saturating_duration_since(from.max(self.begin()));
-        inside.as_secs_f64() / length.as_secs_f64()
     }
 
     /// Whether what was intended for `at` belongs to the measured part.
@@ -71,6 +60,15 @@ pub struct Recorder {
     states: ConnectionStates,
     live: Option<Live>,
     tally: Option<Arc<Tally>>,
+}
+
+/// Payload of one operation.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Moved {
+    /// All of it.
+    pub(super) all: u64,
+    /// What moved within the measured part.
+    pub(super) inside: u64,
 }
 
 /// How many operations of a thread have succeeded and failed so far, for whoever decides meanwhile
@@ -154,6 +152,9 @@ impl Recorder {
     /// decide instead, so
     /// that the phases of one operation are counted together.
     pub fn record(&mut self, phase: Phase, intended: Instant, started: Instant, ended: Instant) {
+        if phase == Phase::Operation {
+            return self.succeeded(intended, started, Moved::default(), ended);
+        }
         let measured = self.window.is_measured(intended);
         self.record_if(measured, phase, intended, started, ended);
     }
@@ -184,14 +185,32 @@ impl Recorder {
     }
 
     /// Counts an operation that ended at `at`, however it did, as work of the measured part and of
-    /// its queue. A success counts itself.
-    pub(super) fn ended(&mut self, intended: Instant, started: Instant, at: Instant) {
+    /// its queue. A transfer is work by the share of its payload that `moved` within; of anything
+    /// else it is the end that tells, because what waits at a server costs it nothing.
+    pub(super) fn ended(&mut self, intended: Instant, moved: Moved, at: Instant) {
         let (window, work) = (self.window, &mut self.recording.work);
-        work.operations += window.share(started.min(at), at);
+        work.operations += match moved.all {
+            0 => f64::from(u8::from(window.holds(at))),
+            all => moved.inside as f64 / all as f64,
+        };
         work.due += u64::from(window.holds(intended));
         let waited = |edge: Instant| u64::from(intended < edge && at >= edge);
         work.backlog_begin += waited(window.begin());
         work.backlog_end += window.end().map_or(0, waited);
+    }
+
+    /// Counts a whole operation that succeeded.
+    pub(super) fn succeeded(
+        &mut self,
+        intended: Instant,
+        started: Instant,
+        moved: Moved,
+        ended: Instant,
+    ) {
+        let measured = self.window.is_measured(intended);
+        self.record_if(measured, Phase::Operation, intended, started, ended);
+        self.ended(intended, moved, ended);
+        self.recording.work.succeeded += u64::from(self.window.holds(ended));
     }
 
     /// Counts how late the generator itself was: from when a send was due until the thread got to
@@ -344,8 +363,6 @@ impl Recorder {
             if let Some(tally) = &self.tally {
                 tally.operations.fetch_add(1, Ordering::Relaxed);
             }
-            self.ended(intended, started, ended);
-            self.recording.work.succeeded += u64::from(self.window.holds(ended));
         }
         if measured {
             self.recording.phases[phase.index()].record(intended, started, ended);

@@ -51,7 +51,8 @@ pub(crate) struct KindRecord {
 /// what stood in the queue at each of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Work {
-    /// Operations, each by the share of its time that lies within; also those that failed.
+    /// Operations that ended within, transfers by the share of their payload that moved within;
+    /// also those that failed.
     pub(crate) operations: f64,
     /// Operations that ended within, and well.
     pub(crate) succeeded: u64,

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::error_kind::ErrorKind;
 use super::phase::Phase;
-use super::recorder::Recorder;
+use super::recorder::{Moved, Recorder};
 
 /// One operation's phases, end to end, so that they add up to the operation in both latencies:
 /// what is due by a clock is first [`Phase::Queued`] until it begins, each next phase begins where
@@ -16,6 +16,7 @@ pub struct Timeline {
     phase_intended: Instant,
     phase_started: Instant,
     kind: Option<&'static str>,
+    moved: Moved,
 }
 
 impl Timeline {
@@ -24,7 +25,8 @@ impl Timeline {
     #[must_use]
     pub fn new(intended: Instant, started: Instant) -> Self {
         let (phase_intended, phase_started) = (intended, started);
-        Self { intended, started, phase_intended, phase_started, kind: None }
+        let moved = Moved::default();
+        Self { intended, started, phase_intended, phase_started, kind: None, moved }
     }
 
     /// When the operation was planned to begin.
@@ -59,9 +61,28 @@ impl Timeline {
         self.phase_started = now;
     }
 
+    /// Counts payload sent at `now`.
+    pub fn bytes_up(&mut self, recorder: &mut Recorder, bytes: u64, now: Instant) {
+        self.moved(recorder, bytes, now);
+        recorder.bytes_up(bytes, now);
+    }
+
+    /// Counts payload received at `now`.
+    pub fn bytes_down(&mut self, recorder: &mut Recorder, bytes: u64, now: Instant) {
+        self.moved(recorder, bytes, now);
+        recorder.bytes_down(bytes, now);
+    }
+
+    fn moved(&mut self, recorder: &Recorder, bytes: u64, now: Instant) {
+        self.moved.all += bytes;
+        if recorder.window().holds(now) {
+            self.moved.inside += bytes;
+        }
+    }
+
     /// Counts the whole operation as having succeeded at `now`.
     pub fn succeed(self, recorder: &mut Recorder, now: Instant) {
-        recorder.record(Phase::Operation, self.intended, self.started, now);
+        recorder.succeeded(self.intended, self.started, self.moved, now);
         if let Some(kind) = self.kind {
             recorder.kind_succeeded(kind, self.intended, self.started, now);
         }
@@ -76,7 +97,7 @@ impl Timeline {
         now: Instant,
         detail: &str,
     ) {
-        recorder.ended(self.intended, self.started, now);
+        recorder.ended(self.intended, self.moved, now);
         recorder.error(phase, error, self.intended, now, detail);
         if let Some(kind) = self.kind {
             recorder.kind_failed(kind, self.intended);
@@ -85,13 +106,13 @@ impl Timeline {
 
     /// Counts the operation as given up on purpose at `now`.
     pub fn abandon(self, recorder: &mut Recorder, now: Instant) {
-        recorder.ended(self.intended, self.started, now);
+        recorder.ended(self.intended, self.moved, now);
         recorder.abandoned(self.intended);
     }
 
     /// Counts the operation as cut at `now` by the end of the run, in `phase`: nobody's failure.
     pub fn cut(self, recorder: &mut Recorder, phase: Phase, now: Instant) {
-        recorder.ended(self.intended, self.started, now);
+        recorder.ended(self.intended, self.moved, now);
         recorder.unfinished(phase, self.intended);
     }
 }

@@ -125,8 +125,8 @@ pub struct Totals {
     pub backlog_begin: u64,
     /// Operations due before the measured part ended and not ended by then.
     pub backlog_end: u64,
-    /// Operations by the share of their time that lies within the measured part: what CPU time is
-    /// divided by.
+    /// Operations that ended within the measured part, transfers by the share of their payload that
+    /// moved in it: what CPU time is divided by.
     pub work: f64,
     /// Operations that ended within the measured part, a second.
     pub operations_per_s: f64,
