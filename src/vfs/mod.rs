@@ -36,7 +36,9 @@ pub use self::home::Home;
 pub use self::leftovers::Swept;
 pub use self::lister::Lister;
 pub use self::read::{DIRECT_ALIGNMENT, ReadFile};
-pub use self::request::{make_directories, perform, remove_directory, try_perform};
+pub use self::request::{
+    SetFact, make_directories, perform, remove_directory, set_facts, try_perform,
+};
 pub use self::root::{Root, RootError};
 pub use self::sweep::{Sweep, SweepReport, Tree};
 pub use self::upload::{StorePolicy, Upload};

@@ -18,9 +18,7 @@ use super::leftovers::{Swept, remove_all};
 use super::root::{Lookup, Root};
 use super::shown_names::meant;
 use super::temporary::descriptor_path;
-use crate::protocol::file::{
-    FileError, FileKind, FileReply, FileRequest, FileTime, Metadata, NameFacts,
-};
+use crate::protocol::file::{FileError, FileKind, FileReply, FileRequest, FileTime, NameFacts};
 use crate::protocol::path::VirtualPath;
 
 /// Does what `request` asks, waiting for the disk.
@@ -48,7 +46,7 @@ pub fn perform(root: &Arc<Root>, request: &FileRequest) -> Result<FileReply, Fil
         FileRequest::Delete(path) => delete(root, path),
         FileRequest::Rename { from, to, replace } => rename(root, from, to, *replace),
         FileRequest::SetFacts { path, modified, mode } => {
-            set_facts(root, path, *modified, *mode).map(FileReply::Metadata)
+            set_facts(root, path, *modified, *mode, |_| {})
         }
         FileRequest::Hash { path, algorithm, start, end } => {
             let hasher = Hasher::open(root, path, *algorithm, *start, *end, false)?;
@@ -266,13 +264,28 @@ fn settable_bits(stat: &Statx) -> u32 {
     if facts::kind(stat) == Some(FileKind::Directory) { 0o3777 } else { 0o777 }
 }
 
-/// Sets facts through the `O_PATH` handle that was found, never by name again.
-fn set_facts(
+/// A fact that was set, as it is now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SetFact {
+    /// Permission bits.
+    Mode(u32),
+    /// Time of the last change.
+    Modified(FileTime),
+}
+
+/// Sets facts through the `O_PATH` handle that was found, never by name again; `told` hears of each
+/// when it is set, for the next one may fail.
+///
+/// # Errors
+///
+/// One could not be set.
+pub fn set_facts(
     root: &Root,
     path: &VirtualPath,
     modified: Option<FileTime>,
     mode: Option<u32>,
-) -> Result<Metadata, FileError> {
+    told: impl Fn(SetFact),
+) -> Result<FileReply, FileError> {
     let (handle, stat) = root.locate(path, Lookup::Blocking)?;
     if !matches!(facts::kind(&stat), Some(FileKind::File | FileKind::Directory)) {
         return Err(FileError::NotAFile);
@@ -285,6 +298,8 @@ fn set_facts(
             Err(Errno::NOENT) => return Err(FileError::Unsupported),
             result => result?,
         }
+        let now = facts::stat_handle(&handle, false)?;
+        told(SetFact::Mode(root.credentials().metadata(&now).mode));
     }
     if let Some(modified) = modified {
         let kept = Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT };
@@ -293,10 +308,12 @@ fn set_facts(
         utimensat(&handle, "", &times, AtFlags::EMPTY_PATH)?;
     }
     let now = facts::stat_handle(&handle, false)?;
+    let metadata = root.credentials().metadata(&now);
     if modified.is_some() {
+        told(SetFact::Modified(metadata.modified));
         kept_digests::renew(&handle, &stat, &now);
     }
-    Ok(root.credentials().metadata(&now))
+    Ok(FileReply::Metadata(metadata))
 }
 
 fn available(root: &Root, path: &VirtualPath) -> Result<u64, FileError> {
@@ -318,6 +335,26 @@ mod tests {
 
     fn rename(home: &Home, from: &[u8], to: &[u8]) -> Result<FileReply, FileError> {
         perform(&home.root, &FileRequest::Rename { from: path(from), to: path(to), replace: true })
+    }
+
+    /// The first fact is set, and told, when the second one fails.
+    #[test]
+    fn each_fact_is_told_when_it_is_set() {
+        let home = Home::new();
+        fs::write(home.on_disk("f"), "").unwrap();
+        let told = std::cell::RefCell::new(Vec::new());
+        let set = |nanoseconds| {
+            let modified = Some(FileTime { seconds: 1000, nanoseconds });
+            let told = |fact| told.borrow_mut().push(fact);
+            set_facts(&home.root, &path(b"f"), modified, Some(0o600), told)
+        };
+        // No time has so many.
+        assert!(set(2_000_000_000).is_err());
+        assert_eq!(told.take(), [SetFact::Mode(0o600)]);
+        assert_eq!(fs::metadata(home.on_disk("f")).unwrap().mode() & 0o777, 0o600);
+        assert!(set(0).is_ok());
+        let modified = SetFact::Modified(FileTime { seconds: 1000, nanoseconds: 0 });
+        assert_eq!(told.take(), [SetFact::Mode(0o600), modified]);
     }
 
     #[test]

@@ -6,9 +6,10 @@ use crate::events::{
     Deleted, Denial, Denied, DirectoryMade, DirectoryRemoved, Mode, ModeSet, Renamed, TimeSet,
 };
 use crate::protocol::account::StoreRights;
-use crate::protocol::file::{FileError, FileReply, FileRequest, StoreMode, TransferRequest};
+use crate::protocol::file::{FileError, FileRequest, StoreMode, TransferRequest};
 use crate::protocol::path::VirtualPath;
 use crate::protocol::timestamp;
+use crate::vfs::SetFact;
 
 /// Whether the request is one that changes something.
 pub(crate) const fn changes(request: &FileRequest) -> bool {
@@ -29,7 +30,7 @@ pub(crate) const fn changes(request: &FileRequest) -> bool {
 }
 
 /// Tells what was done.
-pub(crate) fn done(request: &FileRequest, reply: &FileReply) {
+pub(crate) fn done(request: &FileRequest) {
     match request {
         FileRequest::MakeDirectory(path) => made(path),
         FileRequest::RemoveDirectory(path) => removed(path),
@@ -37,24 +38,23 @@ pub(crate) fn done(request: &FileRequest, reply: &FileReply) {
         FileRequest::Rename { from, to, .. } => {
             Renamed { from: from.as_bytes(), to: to.as_bytes() }.log();
         }
-        FileRequest::SetFacts { path, modified, mode } => {
-            let FileReply::Metadata(now) = reply else { return };
-            let path = path.as_bytes();
-            if mode.is_some() {
-                ModeSet { path, mode: Mode(now.mode) }.log();
-            }
-            if modified.is_some() {
-                TimeSet { path, modified: &timestamp::format_utc(now.modified) }.log();
-            }
-        }
-        // One line for each that it makes, when it has made it.
+        // One line for each that it makes or sets, when it has done that.
         FileRequest::MakeDirectories(_)
+        | FileRequest::SetFacts { .. }
         | FileRequest::Metadata(_)
         | FileRequest::Facts { .. }
         | FileRequest::AsciiSize(_)
         | FileRequest::Hash { .. }
         | FileRequest::Available(_)
         | FileRequest::ControlListing(_) => {}
+    }
+}
+
+pub(crate) fn set(path: &VirtualPath, fact: SetFact) {
+    let path = path.as_bytes();
+    match fact {
+        SetFact::Mode(mode) => ModeSet { path, mode: Mode(mode) }.log(),
+        SetFact::Modified(time) => TimeSet { path, modified: &timestamp::format_utc(time) }.log(),
     }
 }
 

@@ -64,11 +64,18 @@ pub(crate) async fn perform(
             let make = move || vfs::make_directories(&root, &path, audit::made);
             on_helper(files, move || logging_of(of, make)).await
         }
+        FileRequest::SetFacts { path, modified, mode } => {
+            let of = logged_of();
+            let set = move || {
+                vfs::set_facts(&root, &path, modified, mode, |fact| audit::set(&path, fact))
+            };
+            on_helper(files, move || logging_of(of, set)).await
+        }
         request if audit::changes(&request) => {
             let of = logged_of();
             let change = move || {
                 let reply = vfs::perform(&root, &request)?;
-                logging_of(of, || audit::done(&request, &reply));
+                logging_of(of, || audit::done(&request));
                 Ok(reply)
             };
             on_helper(files, change).await
