@@ -98,7 +98,7 @@ fn one_shard() -> String {
     format!("[shards]\ncpus = \"{}\"\n", first_cpu())
 }
 
-fn greeting(server: &Server) -> String {
+pub(crate) fn greeting(server: &Server) -> String {
     Client::raw(server, Listener::Explicit).expect_reply(220).text()
 }
 

@@ -2,20 +2,21 @@
 //! has changed.
 
 use std::fs;
+use std::net::IpAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, geteuid, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::content::bytes;
 use crate::metrics::{endpoint, scrape};
 use crate::process::first_cpu;
-use crate::reload::{configuration, ctl, set};
+use crate::reload::{configuration, ctl, greeting, set};
 use crate::support::server::BOTH_LISTENERS;
-use crate::support::{Client, Listener, Server, program, wait_until};
+use crate::support::{Client, Listener, Server, Wire, program, wait_until};
 
 /// What `ctl status` says.
 #[track_caller]
@@ -252,4 +253,190 @@ fn a_server_takes_over_from_one_that_runs() {
     serves(&server);
     Heir::of(&server).stop();
     assert!(new.wait().unwrap().success());
+}
+
+/// The old process is no root any more, and what only root may read comes from who asks for the
+/// upgrade.
+#[test]
+fn root_upgrades_a_server_that_has_given_root_up() {
+    if !geteuid().is_root() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let program = folder.path().join("ringftpd");
+    let passable = |path: &Path| {
+        fs::set_permissions(path, fs::Permissions::from_mode(0o711)).unwrap();
+    };
+    passable(folder.path());
+    // Where that user may execute it.
+    let script = "cp \"$0\" \"$PROGRAM\"; exec \"$PROGRAM\" \"$@\"";
+    let mut server = Server::builder()
+        .toml("[process]\nuser = \"65534:65534\"")
+        .environment("PROGRAM", program.to_str().unwrap())
+        .through(&["sh", "-c", script])
+        .start_with(|scratch| {
+            passable(scratch.path);
+            String::new()
+        });
+    fs::write(server.root().join("file"), b"content").unwrap();
+    let users = |pid: u32| {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        let line = status.lines().find(|line| line.starts_with("Uid:")).unwrap().to_owned();
+        line.split_whitespace().skip(1).map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(users(server.pid()), ["65534"; 4]);
+    let mut idle = Client::implicit(&server).login();
+    set(&server, "[policy]\ngreeting = \"the second\"");
+    let mode = fs::metadata(configuration(&server)).unwrap().permissions().mode();
+    assert_eq!(mode & 0o077, 0, "the configuration is for root alone");
+    ctl(&server, &["upgrade"]).success();
+    let heir = Heir::of(&server);
+    assert_ne!(heir.number(), server.pid());
+    assert_eq!(users(heir.number()), ["65534"; 4]);
+    assert_eq!(greeting(&server), "the second");
+    serves(&server);
+    idle.expect("NOOP", 200);
+    idle.quit();
+    assert!(server.wait().success());
+    // And once more, from a process that never was root.
+    ctl(&server, &["upgrade"]).success();
+    let last = Heir::of(&server);
+    assert_ne!(last.number(), heir.number());
+    wait_until("the end of the second process", || heir.is_gone());
+    serves(&server);
+    last.stop();
+}
+
+/// Both processes give out ports of one range of eight: none of them twice, and each transfer is
+/// its session's.
+#[test]
+fn two_processes_share_a_narrow_passive_range() {
+    const FIRST: u16 = 28_391;
+    const PORTS: u16 = 8;
+    let config = format!(
+        "[limits]\nshutdown_timeout = \"30s\"\n[passive]\nports = \"{FIRST}-{}\"\n\
+         [shards]\ncpus = \"{}\"",
+        FIRST + PORTS - 1,
+        first_cpu()
+    );
+    let mut server = Server::builder().toml(&config).start();
+    let content = |number: u64| bytes(8 << 20, number);
+    for number in 0..u64::from(PORTS) {
+        fs::write(server.root().join(format!("f{number}")), content(number)).unwrap();
+    }
+    let log_in = || {
+        let mut client = Client::implicit(&server).login();
+        client.expect("TYPE I", 200);
+        client
+    };
+    // Of the old process: two transfers that wait for their clients, and two ports that wait.
+    let mut moving: Vec<_> = (0..2)
+        .map(|number| {
+            let mut client = log_in();
+            let data = client.begin(format!("RETR f{number}"));
+            (client, data, number)
+        })
+        .collect();
+    let mut waiting: Vec<_> = (2..4)
+        .map(|number| {
+            let mut client = log_in();
+            let address = client.epsv();
+            (client, address, number)
+        })
+        .collect();
+    ctl(&server, &["upgrade"]).success();
+    let heir = Heir::of(&server);
+    // Of the new one: as many as it gets.
+    let mut new = Vec::new();
+    let mut refused = log_in();
+    for number in 4..8 {
+        let mut client = log_in();
+        let address = client.epsv();
+        new.push((client, address, number));
+    }
+    let mut ports: Vec<_> =
+        waiting.iter().chain(&new).map(|(_, address, _)| address.port()).collect();
+    ports.sort_unstable();
+    ports.dedup();
+    assert_eq!(ports.len(), 6, "a port was given out twice: {ports:?}");
+    assert!(ports.iter().all(|port| (FIRST..FIRST + PORTS).contains(port)), "{ports:?}");
+    for (client, address, number) in new.iter_mut().chain(&mut waiting).rev() {
+        let mut data = Wire::connect(*address);
+        client.expect(format!("RETR f{number}"), 150);
+        client.secure(&mut data);
+        assert!(client.receive(data) == content(*number), "f{number} differs");
+    }
+    for (mut client, data, number) in moving.drain(..) {
+        assert!(client.receive(data) == content(number), "f{number} differs");
+        client.quit();
+    }
+    // The range is there for the new process alone in the end.
+    waiting.into_iter().chain(new).for_each(|(client, ..)| client.quit());
+    assert!(server.wait().success());
+    assert!(refused.retrieve("RETR f0") == content(0));
+    refused.quit();
+    heir.stop();
+}
+
+/// Where connections come to is decided by the same rule in the new process, with fewer shards and
+/// with more.
+#[test]
+fn steering_outlasts_upgrades() {
+    let both = "[shards]\ncpus = \"0-1\"";
+    let one = format!("[shards]\ncpus = \"{}\"", first_cpu());
+    let server = Server::builder()
+        .toml("[shards]\ncpus = \"0-1\"\nsteering = \"source\"\n[limits]\nsessions_per_ip = 2")
+        .start();
+    fs::write(server.root().join("file"), b"content").unwrap();
+    let mut heirs: Vec<Heir> = Vec::new();
+    for (round, change) in ["", &one, both].into_iter().enumerate() {
+        if !change.is_empty() {
+            set(&server, change);
+        }
+        ctl(&server, &["upgrade"]).success();
+        heirs.push(Heir::of(&server));
+        // The limit is exact only if all connections of an address come to one shard.
+        for number in 1..=8 {
+            let source = IpAddr::from([127, 0, 20 + u8::try_from(round).unwrap(), number]);
+            let replies = [220, 220, 421].map(|expected| {
+                let wire = Wire::connect_from(source, server.address(Listener::Explicit));
+                let mut client = Client::from_wire(&server, Listener::Explicit, wire);
+                assert_eq!(client.reply().code, expected, "{source} after upgrade {round}");
+                client
+            });
+            drop(replies);
+        }
+    }
+    heirs.pop().unwrap().stop();
+}
+
+/// A connection comes to the shard of the CPU that its first segment came to: on the loopback
+/// device, the client's.
+#[test]
+fn steering_by_cpu_outlasts_an_upgrade() {
+    let server = Server::builder().toml("[shards]\ncpus = \"0-1\"\nsteering = \"cpu\"").start();
+    let come = || {
+        for cpu in [0, 1] {
+            let clients = std::thread::scope(|scope| {
+                let connect = || {
+                    let mut cpus = rustix::thread::CpuSet::new();
+                    cpus.set(cpu);
+                    rustix::thread::sched_setaffinity(None, &cpus).unwrap();
+                    (0..6).map(|_| Client::explicit(&server)).collect::<Vec<_>>()
+                };
+                scope.spawn(connect).join().unwrap()
+            });
+            let listed = ctl(&server, &["sessions", "--json"]).success();
+            let here = listed.count(&format!("\"shard\":{cpu},"));
+            let both = server.log().contains("shards 2 ");
+            assert!(here == clients.len() || !both, "CPU {cpu}: {listed}");
+            drop(clients);
+            wait_until("the end of the sessions", || status(&server)["sessions"] == 0);
+        }
+    };
+    come();
+    ctl(&server, &["upgrade"]).success();
+    let heir = Heir::of(&server);
+    come();
+    heir.stop();
 }
