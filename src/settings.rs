@@ -307,8 +307,14 @@ start Log {
     /// are UTC.
     xferlog: Option<OutputFile> = None,
         unset "off", example "\"/var/log/ringftpd/xferlog.log\"", since "0.1.0", change Reload;
-    /// Form of a log line: "text" or "json". Warnings about the configuration come before the log
-    /// starts, on standard error, and are text.
+    /// The socket of systemd's journal, which takes the lines in the place of `file` and standard
+    /// error, as entries with fields: MESSAGE is the line as text without its time, PRIORITY its
+    /// level, and each of its fields is one more, such as RINGFTPD_EVENT and RINGFTPD_SESSION.
+    journal: Option<SocketFile> = None,
+        unset "off", example "\"/run/systemd/journal/socket\"",
+        since "0.1.0", change Restart;
+    /// Form of a log line, but of the journal's: "text" or "json". Warnings about the configuration
+    /// come before the log starts, on standard error, and are text.
     format: LogFormat = LogFormat::Text, since "0.1.0", change Restart;
     /// Most verbose level written: "off", "error", "warn", "info", "debug" or "trace".
     level: LevelFilter = LevelFilter::INFO, since "0.1.0", change Restart;

@@ -1,4 +1,5 @@
-//! How a record of the log is written: one record, one line, in text or as a JSON object.
+//! How a record of the log is written: one record, one line, in text or as a JSON object, or one
+//! entry of systemd's journal.
 //!
 //! What clients choose stands in it: names, users, subjects of certificates. UTF-8 is written as it
 //! is, and every other octet as `\xNN`. Characters that end a line somewhere, steer a terminal or
@@ -7,7 +8,7 @@
 use std::fmt::{self, Debug, Write};
 
 use tracing::field::{Field, Visit};
-use tracing::{Event, Subscriber};
+use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
@@ -17,9 +18,18 @@ use crate::config::LogFormat;
 use crate::events::{canonical, steers};
 use crate::runtime::{LogOf, with_logged_of};
 
+/// What is made of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Shape {
+    Lines(LogFormat),
+    /// Lines `NAME=value` of the journal's native protocol: no value has a line end, for all that
+    /// steers is escaped as in text, so none needs that protocol's other form.
+    Entries,
+}
+
 /// Writes events, each with the session that it is of; spans, which nothing here opens, are left
 /// out.
-pub(super) struct Line(pub(super) LogFormat);
+pub(super) struct Line(pub(super) Shape);
 
 impl<S, N> FormatEvent<S, N> for Line
 where
@@ -38,12 +48,20 @@ where
         event.record(&mut target);
         let target = target.0.as_deref().unwrap_or_else(|| metadata.target());
         match self.0 {
-            LogFormat::Text => {
+            Shape::Entries => {
+                let (level, priority) = (metadata.level(), priority(*metadata.level()));
+                write!(out, "MESSAGE={level} {target}:")?;
+                record(event, &mut out, Form::Text)?;
+                write!(out, "\nPRIORITY={priority}\nSYSLOG_IDENTIFIER=ringftpd\n")?;
+                writeln!(out, "RINGFTPD_TARGET={target}")?;
+                return record(event, &mut out, Form::Entry);
+            }
+            Shape::Lines(LogFormat::Text) => {
                 SystemTime.format_time(&mut out)?;
                 write!(out, " {:>5} {target}:", metadata.level())?;
                 record(event, &mut out, Form::Text)?;
             }
-            LogFormat::Json => {
+            Shape::Lines(LogFormat::Json) => {
                 out.write_str("{\"timestamp\":\"")?;
                 SystemTime.format_time(&mut out)?;
                 write!(out, "\",\"level\":\"{}\"", metadata.level())?;
@@ -82,6 +100,27 @@ enum Form {
     Json,
     /// A message in text: words on one line, line ends in it are blanks.
     Message,
+    /// A value of the journal: as in text, but quotes and backslashes are as they are.
+    Entry,
+}
+
+/// As in syslog(3).
+const fn priority(level: Level) -> u8 {
+    match level {
+        Level::ERROR => 3,
+        Level::WARN => 4,
+        Level::INFO => 6,
+        Level::DEBUG | Level::TRACE => 7,
+    }
+}
+
+/// The journal's name of a field.
+fn entry_name(name: &str) -> String {
+    let capital = |character: char| match character.to_ascii_uppercase() {
+        character if character.is_ascii_alphanumeric() => character,
+        _ => '_',
+    };
+    format!("RINGFTPD_{}", name.chars().map(capital).collect::<String>())
 }
 
 /// The fields of the event, and behind them whose session it is of.
@@ -97,6 +136,13 @@ fn record_session(of: &LogOf, with_user: bool, out: &mut dyn Write, form: Form) 
     let LogOf { session, peer, user } = of;
     let (peer, shard) = (canonical(*peer), session.shard);
     let user = user.as_deref().filter(|_| with_user);
+    if form == Form::Entry {
+        write!(out, "RINGFTPD_SESSION={session}\nRINGFTPD_PEER={peer}\nRINGFTPD_SHARD={shard}\n")?;
+        let Some(user) = user else { return Ok(()) };
+        out.write_str("RINGFTPD_USER=")?;
+        quoted(out, form, |out| out.write_str(user))?;
+        return out.write_char('\n');
+    }
     if form == Form::Json {
         write!(out, ",\"session\":\"{session}\",\"peer\":\"{peer}\"")?;
     } else {
@@ -129,6 +175,15 @@ impl Fields<'_> {
             return;
         }
         self.has_user |= name == "user";
+        if self.form == Form::Entry {
+            // MESSAGE has the message.
+            if name != MESSAGE {
+                let key = write!(self.out, "{}=", entry_name(name));
+                let written = key.and_then(|()| value(&mut *self.out, self.form));
+                self.result = written.and_then(|()| self.out.write_char('\n'));
+            }
+            return;
+        }
         let key = match self.form {
             Form::Json => write!(self.out, ",\"{name}\":"),
             _ if name == MESSAGE => self.out.write_char(' '),
@@ -197,9 +252,12 @@ fn quoted(
     form: Form,
     content: impl FnOnce(&mut Escaped<'_>) -> fmt::Result,
 ) -> fmt::Result {
-    out.write_char('"')?;
+    let quote = |out: &mut dyn Write| {
+        if form == Form::Entry { Ok(()) } else { out.write_char('"') }
+    };
+    quote(out)?;
     content(&mut Escaped { out: &mut *out, form, blank: Blank::None })?;
-    out.write_char('"')
+    quote(out)
 }
 
 /// Octets that a client has chosen, as a string of JSON that can steer no terminal; as the log has
@@ -271,7 +329,7 @@ impl Escaped<'_> {
 
     fn special(&mut self, character: char) -> fmt::Result {
         match (self.form, character) {
-            (Form::Message, '"' | '\\') => self.out.write_char(character),
+            (Form::Message | Form::Entry, '"' | '\\') => self.out.write_char(character),
             (_, '"' | '\\') => write!(self.out, "\\{character}"),
             (Form::Json, '\n') => self.out.write_str("\\n"),
             (Form::Json, '\r') => self.out.write_str("\\r"),
@@ -281,7 +339,7 @@ impl Escaped<'_> {
                 self.blank = Blank::LineEnd;
                 Ok(())
             }
-            (Form::Text | Form::Message, _) => {
+            (Form::Text | Form::Message | Form::Entry, _) => {
                 let mut octets = [0; 4];
                 let octets = character.encode_utf8(&mut octets).as_bytes();
                 octets.iter().try_for_each(|octet| self.octet(*octet))
@@ -325,8 +383,8 @@ mod tests {
     /// The part of a text line behind the target, and the JSON object.
     #[track_caller]
     fn both(log: impl Fn()) -> (String, serde_json::Value) {
-        let text = logged_by(LogFormat::Text, &log);
-        let json = logged_by(LogFormat::Json, &log);
+        let text = logged_by(Shape::Lines(LogFormat::Text), &log);
+        let json = logged_by(Shape::Lines(LogFormat::Json), &log);
         for line in [&text, &json] {
             assert!(line.ends_with('\n') && line.trim_end().lines().count() == 1, "{line:?}");
             assert!(!line.trim_end_matches('\n').contains(steers), "{line:?}");
@@ -380,6 +438,31 @@ mod tests {
         assert_eq!(object["level"], "INFO");
         assert!(object["target"].as_str().unwrap().ends_with("log_line::tests"), "{object}");
         assert!(object.get("none").is_none());
+    }
+
+    /// No value makes a field of its own.
+    #[test]
+    fn entries_of_the_journal() {
+        let entry = logged_by(Shape::Entries, || {
+            tracing::warn!(
+                path = &b"/a\nMESSAGE=\"b\\\xff"[..], octets = 7u64, error = %"no\nway", "m\nn"
+            );
+        });
+        let mut lines = entry.lines();
+        let message = lines.next().unwrap();
+        assert!(message.starts_with("MESSAGE=WARN ringftpd::cli::log_line::tests: m n path="));
+        let rest: Vec<_> = lines.collect();
+        let expected = [
+            "PRIORITY=4",
+            "SYSLOG_IDENTIFIER=ringftpd",
+            "RINGFTPD_TARGET=ringftpd::cli::log_line::tests",
+            r#"RINGFTPD_PATH=/a\x0aMESSAGE="b\\xff"#,
+            "RINGFTPD_OCTETS=7",
+            r"RINGFTPD_ERROR=no\x0away",
+        ];
+        assert_eq!(rest, expected);
+        assert!(entry.ends_with('\n'));
+        assert_eq!(entry_name("tls.by-name"), "RINGFTPD_TLS_BY_NAME");
     }
 
     /// The executor dumps structures over many lines.

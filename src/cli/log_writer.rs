@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use rustix::fs::OFlags;
 
+use super::journal::Journal;
+
 /// Octets of lines written at once at most, and a line more.
 const LINES_BYTES_MAX: usize = 64 * 1024;
 
@@ -25,6 +27,8 @@ const FILE_MODE: u32 = 0o640;
 pub(super) enum Output {
     StandardError,
     File(File, PathBuf),
+    /// Each line is an entry.
+    Journal(Journal),
 }
 
 impl Output {
@@ -54,8 +58,18 @@ impl Output {
         })
     }
 
+    /// The journal behind the socket at `path`.
+    ///
+    /// # Errors
+    ///
+    /// Nobody listens there, as a sentence that names key and path.
+    pub(super) fn journal(path: &Path) -> Result<Self, String> {
+        Journal::open(path).map(Self::Journal).map_err(|error| format!("log.journal: {error}"))
+    }
+
     fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
         match self {
+            Self::Journal(journal) => journal.send(octets).map(|()| octets.len()),
             Self::StandardError => io::stderr().write(octets),
             Self::File(file, _) => file.write(octets),
         }
@@ -157,6 +171,11 @@ impl Lines {
         (self.output, self.failing, self.torn) = (output, false, false);
     }
 
+    /// Whether what waits is to be written before more comes.
+    const fn is_entry_by_entry(&self) -> bool {
+        matches!(self.output, Some(Output::Journal(_)))
+    }
+
     /// How many lines were lost.
     fn write_out(&mut self) -> usize {
         let Some(output) = &mut self.output else {
@@ -183,7 +202,10 @@ impl Lines {
         };
         let mut lost = 0;
         if let Some(error) = failed {
-            let ends = rest.iter().filter(|octet| **octet == b'\n').count();
+            let ends = match self.output {
+                Some(Output::Journal(_)) => 1,
+                _ => rest.iter().filter(|octet| **octet == b'\n').count(),
+            };
             // The first one may be that which ends a torn line, counted already.
             lost = ends - usize::from(rest.len() == self.waiting.len() && self.torn);
             self.tell(&error);
@@ -194,12 +216,15 @@ impl Lines {
         lost
     }
 
-    /// Says on standard error that a file cannot be written, once until it can.
+    /// Says on standard error that a file, or the journal, cannot be written, once until it can.
     fn tell(&mut self, error: &io::Error) {
-        if let Some(Output::File(_, path)) = &self.output
-            && !std::mem::replace(&mut self.failing, true)
-        {
-            let (key, path) = (self.log.key(), path.display());
+        let (key, path) = match &self.output {
+            Some(Output::File(_, path)) => (self.log.key(), path),
+            Some(Output::Journal(journal)) => ("log.journal", &journal.path),
+            Some(Output::StandardError) | None => return,
+        };
+        if !std::mem::replace(&mut self.failing, true) {
+            let path = path.display();
             let _ = writeln!(
                 io::stderr(),
                 "ringftpd: {key} {path}: {error}; lines are lost until it can be written, and \
@@ -217,7 +242,7 @@ impl Write for LogWriter {
             octets => (&mut self.events, octets),
         };
         lines.waiting.extend_from_slice(octets);
-        if lines.waiting.len() >= LINES_BYTES_MAX {
+        if lines.waiting.len() >= LINES_BYTES_MAX || lines.is_entry_by_entry() {
             self.write_out();
         }
         Ok(line.len())
@@ -295,6 +320,31 @@ mod tests {
         switch.to(Log::Transfers, None);
         write(&mut writer, "\0e\n");
         assert_eq!((text(&transfers).as_str(), lost.load(Ordering::Relaxed)), ("c\n", 0));
+    }
+
+    /// One datagram each; where nobody takes them, each is one line that is lost.
+    #[test]
+    fn entries_are_sent_one_by_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("socket");
+        assert!(Output::journal(&path).unwrap_err().starts_with("log.journal: "));
+        let socket = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
+        let (mut writer, _switch, lost) = LogWriter::new(Output::journal(&path).unwrap(), None);
+        for entry in ["MESSAGE=a\nPRIORITY=6\n", "MESSAGE=b\n"] {
+            writer.write_all(entry.as_bytes()).unwrap();
+        }
+        let mut octets = [0; 64];
+        for entry in ["MESSAGE=a\nPRIORITY=6\n", "MESSAGE=b\n"] {
+            let count = socket.recv(&mut octets).unwrap();
+            assert_eq!(str::from_utf8(&octets[..count]), Ok(entry));
+        }
+        drop(socket);
+        write(&mut writer, "MESSAGE=c\nPRIORITY=6\n");
+        assert_eq!((lost.load(Ordering::Relaxed), writer.events.failing), (1, true));
+        fs::remove_file(&path).unwrap();
+        let socket = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
+        write(&mut writer, "MESSAGE=d\n");
+        assert_eq!((socket.recv(&mut octets).unwrap(), writer.events.failing), (10, false));
     }
 
     #[test]

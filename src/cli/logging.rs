@@ -14,9 +14,9 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::reload::Handle;
 use tracing_subscriber::util::SubscriberInitExt;
 
-use super::log_line::Line;
+use super::log_line::{Line, Shape};
 use super::log_writer::{Log as Which, LogWriter, OF_TRANSFERS, Output, Switch};
-use crate::config::{Log, LogFormat, OutputFile};
+use crate::config::{Log, OutputFile, SocketFile};
 use crate::events;
 
 /// Lines waiting for the writer before further ones are dropped; at some 200 octets each, 1.6 MiB.
@@ -50,7 +50,11 @@ impl LogGuard {
 /// A sentence for the operator: a file that cannot be written, a bad `RINGFTPD_LOG`, or a log that
 /// is installed already.
 pub(super) fn start(log: &Log) -> Result<(LogGuard, LogControl), String> {
-    let events = open(log, Which::Events)?.unwrap_or(Output::StandardError);
+    let events = match &log.journal {
+        Some(SocketFile(path)) => Output::journal(path)?,
+        None => open(log, Which::Events)?.unwrap_or(Output::StandardError),
+    };
+    let shape = if log.journal.is_some() { Shape::Entries } else { Shape::Lines(log.format) };
     let transfers = open(log, Which::Transfers)?;
     let filter = filter(log.level, std::env::var(FILTER_VARIABLE).ok().as_deref())?;
     let (log_writer, switch, lost) = LogWriter::new(events, transfers);
@@ -65,7 +69,7 @@ pub(super) fn start(log: &Log) -> Result<(LogGuard, LogControl), String> {
         // All of it at once, which is one entry of the queue; one that is full counts it.
         let _ = queue.clone().write_all(&[&[OF_TRANSFERS], line].concat());
     });
-    let (subscriber, levels) = subscriber(log.format, filter, writer);
+    let (subscriber, levels) = subscriber(shape, filter, writer);
     subscriber.try_init().map_err(|error| error.to_string())?;
     Ok((LogGuard { dropped, lost, _writer: guard }, LogControl { switch, levels }))
 }
@@ -149,7 +153,7 @@ fn levels<S: 'static>(handle: Handle<EnvFilter, S>) -> Levels {
 }
 
 fn subscriber<W>(
-    format: LogFormat,
+    shape: Shape,
     filter: EnvFilter,
     writer: W,
 ) -> (Box<dyn tracing::Subscriber + Send + Sync>, Levels)
@@ -157,7 +161,7 @@ where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
     // No colours: the log is as often read by a file as by a terminal.
-    let builder = tracing_subscriber::fmt().with_ansi(false).event_format(Line(format));
+    let builder = tracing_subscriber::fmt().with_ansi(false).event_format(Line(shape));
     let builder = builder.with_env_filter(filter).with_writer(writer).with_filter_reloading();
     let levels = levels(builder.reload_handle());
     (Box::new(builder.finish()), levels)
@@ -185,6 +189,7 @@ pub(super) mod tests {
     use std::sync::mpsc;
 
     use super::*;
+    use crate::config::LogFormat;
 
     /// A writer whose lines the test receives.
     #[derive(Clone)]
@@ -201,22 +206,22 @@ pub(super) mod tests {
         }
     }
 
-    fn written(format: LogFormat, filter: EnvFilter, log: impl FnOnce()) -> String {
+    fn written(shape: Shape, filter: EnvFilter, log: impl FnOnce()) -> String {
         let (sender, lines) = mpsc::channel();
         let writer = Lines(sender);
-        let (subscriber, _levels) = subscriber(format, filter, move || writer.clone());
+        let (subscriber, _levels) = subscriber(shape, filter, move || writer.clone());
         tracing::subscriber::with_default(subscriber, log);
         String::from_utf8(lines.iter().flatten().collect()).unwrap()
     }
 
     /// What `log` writes at level `info`.
-    pub(in super::super) fn logged_by(format: LogFormat, log: impl FnOnce()) -> String {
-        written(format, filter(LevelFilter::INFO, None).unwrap(), log)
+    pub(in super::super) fn logged_by(shape: Shape, log: impl FnOnce()) -> String {
+        written(shape, filter(LevelFilter::INFO, None).unwrap(), log)
     }
 
     #[track_caller]
     fn logged(format: LogFormat, level: LevelFilter, variable: Option<&str>) -> String {
-        written(format, filter(level, variable).unwrap(), || {
+        written(Shape::Lines(format), filter(level, variable).unwrap(), || {
             tracing::info!(user = "a\u{1b}[31m", "logged in");
             tracing::debug!("detail");
         })

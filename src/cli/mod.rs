@@ -12,6 +12,7 @@ mod ctl;
 mod finding;
 mod gate;
 mod hand_over;
+mod journal;
 mod log_line;
 mod log_writer;
 pub mod logging;

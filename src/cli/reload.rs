@@ -204,8 +204,11 @@ impl Reloader {
             Ok(prepared) => {
                 let Prepared { reloaded, config, texts, tls, logs } = prepared;
                 let [events, transfers] = logs;
-                let events = events.unwrap_or(Output::StandardError);
-                self.log.switch.to(Log::Events, Some(events));
+                // The journal is reached anew for each entry.
+                if self.running.config.settings.log.journal.is_none() {
+                    let events = events.unwrap_or(Output::StandardError);
+                    self.log.switch.to(Log::Events, Some(events));
+                }
                 self.log.switch.to(Log::Transfers, transfers);
                 // Before the shards need them.
                 self.names.look_for(&config.settings);

@@ -295,6 +295,30 @@ impl Value for Option<OutputFile> {
     }
 }
 
+/// A socket that another program listens at. Relative ones are found by `Section::path`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SocketFile(pub PathBuf);
+
+impl Value for Option<SocketFile> {
+    type Bounds = ();
+
+    fn kind() -> String {
+        "pathname".to_owned()
+    }
+
+    fn read(section: &Section<'_, '_>, key: &'static str, (): &()) -> Option<Self> {
+        section.get(key, |value| section.path(value)).map(|path| Some(SocketFile(path)))
+    }
+
+    fn toml(&self) -> Option<String> {
+        self.as_ref().map(|SocketFile(path)| quoted(&path.display().to_string()))
+    }
+
+    fn show(&self) -> String {
+        self.as_ref().map_or_else(String::new, |SocketFile(path)| path.display().to_string())
+    }
+}
+
 impl Scalar for SocketAddr {
     type Bounds = ();
     const KIND: &'static str = "ADDRESS:PORT";

@@ -40,7 +40,7 @@ pub use directories::{Directory, directory_rules};
 pub use document::Problem;
 pub use files::{FileText, Files};
 pub use key::{Change, Key, KeyValue};
-pub use kind::{Ceiling, OutputFile, Percent};
+pub use kind::{Ceiling, OutputFile, Percent, SocketFile};
 pub use passive_address::{PassiveAddresses, ShownAddress};
 pub use reference::{keys, reference};
 pub use settings::{
@@ -212,6 +212,10 @@ impl Config {
         if settings.listen.implicit.is_empty() && settings.listen.explicit.is_empty() {
             let message = "nothing to listen on: both implicit and explicit are switched off";
             errors.push(problem("listen", message.to_owned()));
+        }
+        if settings.log.file.is_some() && settings.log.journal.is_some() {
+            let message = "log.file is there, too; lines go to one of the two: leave out the other";
+            errors.push(problem("log.journal", message.to_owned()));
         }
         if settings.log.file.is_some() && settings.log.file == settings.log.xferlog {
             let message = "is log.file, too; the two have forms of their own: give it another name";

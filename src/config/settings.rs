@@ -15,7 +15,7 @@ use super::certificates::{NamedCertificate, read_certificates};
 use super::directories::{Directory, read_directories};
 use super::document::Section;
 use super::key::{Change, Key, KeyValue, Row, optional};
-use super::kind::{AtMost, Ceiling, OutputFile, Percent, Value};
+use super::kind::{AtMost, Ceiling, OutputFile, Percent, SocketFile, Value};
 use super::passive_address::PassiveAddresses;
 use super::suites::{CipherSuite, GroupName, KernelTls};
 use super::value::{CpuList, ListenAddress, PortRange};

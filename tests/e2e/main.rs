@@ -26,6 +26,7 @@ mod hostile;
 mod hostile_data;
 mod hung;
 mod idle_sessions;
+mod journal;
 mod json;
 mod kicks;
 mod leftovers;
