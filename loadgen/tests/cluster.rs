@@ -3,15 +3,17 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
+#[path = "../../tests/support/haproxy.rs"]
+mod balancer;
 mod support;
 
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use balancer::{Haproxy, free_address, free_ports};
 use support::ringftpd::{Ringftpd, Setup};
 use support::{Outcome, run};
 use tempfile::TempDir;
@@ -26,27 +28,10 @@ const NODES: [&str; 2] = ["127.0.0.11", "127.0.0.12"];
 
 struct Cluster {
     nodes: [Ringftpd; 2],
-    balancer: Child,
+    _balancer: Haproxy,
     implicit: SocketAddr,
     explicit: SocketAddr,
     files: TempDir,
-}
-
-impl Drop for Cluster {
-    fn drop(&mut self) {
-        let _ = self.balancer.kill();
-        let _ = self.balancer.wait();
-    }
-}
-
-/// The first of a row of ports that nobody has at any of the addresses.
-fn free_ports(count: u16) -> u16 {
-    let hosts = [BALANCER, NODES[0].parse().unwrap(), NODES[1].parse().unwrap()];
-    let is_free = |port: u16| hosts.iter().all(|host| TcpListener::bind((*host, port)).is_ok());
-    // Below the ports that the kernel gives to others; each process begins elsewhere.
-    let start = 20_000 + u16::try_from(std::process::id() % 100).unwrap() * count;
-    let mut rows = (start..32_000).step_by(count.into());
-    rows.find(|first| (*first..first + count).all(is_free)).expect("no free ports below 32000")
 }
 
 /// The lines of `haproxy.cfg` with the addresses that there are here, and two nodes.
@@ -92,7 +77,8 @@ impl Cluster {
         let (home, keys) = (files.path().join("home"), files.path().join("ticket-keys"));
         fs::create_dir(&home).unwrap();
         fs::write(&keys, "7a".repeat(32)).unwrap();
-        let first = free_ports(2 * PORTS);
+        let hosts = [BALANCER, NODES[0].parse().unwrap(), NODES[1].parse().unwrap()];
+        let first = free_ports(&hosts.map(IpAddr::V4), 2 * PORTS);
         let node = |index: u16| {
             let first = first + index * PORTS;
             let passive =
@@ -107,26 +93,11 @@ impl Cluster {
             })
         };
         let nodes = [node(0), node(1)];
-        let free = || TcpListener::bind((BALANCER, 0)).unwrap().local_addr().unwrap();
-        let addresses = [free(), free()];
+        let addresses = [(); 2].map(|()| free_address(BALANCER));
         let text = configuration([&nodes[0], &nodes[1]], addresses, first);
-        let file = files.path().join("haproxy.cfg");
-        fs::write(&file, text).unwrap();
-        let balancer = Command::new("haproxy")
-            .args(["-db", "-f"])
-            .arg(file)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap_or_else(|error| panic!("haproxy: {error}; tests/run installs it"));
         let [implicit, explicit] = addresses;
-        let cluster = Self { nodes, balancer, implicit, explicit, files };
-        let deadline = Instant::now() + Duration::from_secs(20);
-        while TcpStream::connect(explicit).is_err() {
-            assert!(Instant::now() < deadline, "HAProxy does not listen");
-            thread::sleep(Duration::from_millis(20));
-        }
-        cluster
+        let balancer = Haproxy::start(files.path(), &text, explicit);
+        Self { nodes, implicit, explicit, files, _balancer: balancer }
     }
 
     fn home(&self) -> PathBuf {

@@ -50,7 +50,12 @@ fn by_proxy(server: &Server, listener: Listener, header: &[u8]) -> Client {
 /// The same, logged in, data connections protected.
 #[track_caller]
 fn logged_in(server: &Server, listener: Listener, header: &[u8]) -> Client {
-    let mut client = by_proxy(server, listener, header);
+    log_in(by_proxy(server, listener, header), listener)
+}
+
+/// From the begin of the connection on.
+#[track_caller]
+fn log_in(mut client: Client, listener: Listener) -> Client {
     if listener == Listener::Implicit {
         client.start_tls();
         client.expect_reply(220);
@@ -182,18 +187,7 @@ fn only_control_connections_by_proxy() {
         let mut wire =
             Wire::connect_from(IpAddr::V4(Ipv4Addr::new(127, 0, 0, 9)), server.address(listener));
         wire.send_raw(header).unwrap();
-        let mut client = Client::from_wire(&server, listener, wire);
-        if listener == Listener::Implicit {
-            client.start_tls();
-            client.expect_reply(220);
-        } else {
-            client.expect_reply(220);
-            client.auth();
-            client.expect("PBSZ 0", 200);
-            client.expect("PROT P", 200);
-        }
-        client.private = true;
-        let mut client = client.login();
+        let mut client = log_in(Client::from_wire(&server, listener, wire), listener);
         assert_eq!(client.retrieve("RETR file"), b"contents");
         // Active mode goes to the client, not to the proxy.
         let port = client.eprt();

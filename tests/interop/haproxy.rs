@@ -2,10 +2,11 @@
 //! of either version. The server sees who the client is; the client sees HAProxy.
 
 use std::fs;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 
+use crate::balancer::{Haproxy, free_address, free_ports};
 use crate::content;
 use crate::run::{DEADLINE, run};
 use crate::support::server::BOTH_LISTENERS;
@@ -20,29 +21,18 @@ const PORTS: u16 = 8;
 /// Octets of a file.
 const SIZE: usize = 8 * 1024 * 1024;
 
-/// A running HAProxy; ended when it is dropped.
+/// A running HAProxy.
 struct Balancer {
-    process: Child,
     implicit: SocketAddr,
     explicit: SocketAddr,
-}
-
-impl Drop for Balancer {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
+    _process: Haproxy,
 }
 
 impl Balancer {
     /// In front of `server`, with this kind of header.
     #[track_caller]
     fn start(server: &Server, first_passive: u16, header: &str) -> Self {
-        let free = || {
-            let socket = TcpListener::bind((BALANCER, 0)).unwrap();
-            socket.local_addr().unwrap()
-        };
-        let [implicit, explicit] = [free(), free()];
+        let [implicit, explicit] = [(); 2].map(|()| free_address(BALANCER));
         let node = |listener| server.address(listener);
         let last_passive = first_passive + PORTS - 1;
         let config = format!(
@@ -56,18 +46,8 @@ impl Balancer {
             node(Listener::Implicit),
             node(Listener::Explicit),
         );
-        let file = server.scratch().join("haproxy.cfg");
-        fs::write(&file, config).unwrap();
-        let process = Command::new("haproxy")
-            .args(["-db", "-f"])
-            .arg(file)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap_or_else(|error| panic!("haproxy: {error}; tests/run installs it"));
-        let balancer = Self { process, implicit, explicit };
-        wait_until("HAProxy", || TcpStream::connect(explicit).is_ok());
-        balancer
+        let process = Haproxy::start(server.scratch(), &config, explicit);
+        Self { implicit, explicit, _process: process }
     }
 
     fn url(&self, listener: Listener) -> String {
@@ -76,19 +56,6 @@ impl Balancer {
             Listener::Explicit => format!("ftp://{}", self.explicit),
         }
     }
-}
-
-/// The first of some ports in a row that nobody has, here or there.
-fn free_ports() -> u16 {
-    let is_free = |port: u16| {
-        let hosts = [IpAddr::V4(BALANCER), Ipv4Addr::LOCALHOST.into()];
-        hosts.iter().all(|host| TcpListener::bind((*host, port)).is_ok())
-    };
-    // Below the ports that the kernel gives to others; each process begins elsewhere.
-    let start = 20_000 + u16::try_from(std::process::id() % 1000).unwrap() * PORTS;
-    let candidates = (start..32_000).step_by(PORTS.into());
-    let mut rows = candidates.filter(|first| (*first..first + PORTS).all(is_free));
-    rows.next().expect("no free ports below 32000")
 }
 
 fn curl(server: &Server) -> Command {
@@ -105,7 +72,7 @@ fn assert_same(one: &Path, other: &Path) {
 }
 
 fn check(header: &str) {
-    let first = free_ports();
+    let first = free_ports(&[BALANCER.into(), Ipv4Addr::LOCALHOST.into()], PORTS);
     let config = format!(
         "[listen]\nproxy_protocol = true\nproxy_from = [\"127.0.0.1\"]\n[passive]\n\
          proxy_protocol = true\nports = \"{first}-{}\"\n[shards]\ncpus = \"0\"\n\

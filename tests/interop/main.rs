@@ -5,6 +5,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test; helpers are tests too")]
 
+#[path = "../support/haproxy.rs"]
+mod balancer;
 mod content;
 mod curl;
 mod ftplib;

@@ -1,0 +1,57 @@
+//! A running HAProxy, and ports for it. Used by the tests of both programs.
+
+use std::fs;
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::Duration;
+
+/// Ended when it is dropped.
+pub(crate) struct Haproxy(Child);
+
+impl Drop for Haproxy {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Haproxy {
+    /// With this configuration, kept in `folder`; returns when it listens at `address`.
+    #[track_caller]
+    pub(crate) fn start(folder: &Path, configuration: &str, address: SocketAddr) -> Self {
+        let file = folder.join("haproxy.cfg");
+        fs::write(&file, configuration).unwrap();
+        let process = Command::new("haproxy")
+            .args(["-db", "-f"])
+            .arg(file)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap_or_else(|error| panic!("haproxy: {error}; tests/run installs it"));
+        let haproxy = Self(process);
+        // A program that is slow to start on a busy machine has 20 seconds.
+        for _ in 0..1000 {
+            if TcpStream::connect(address).is_ok() {
+                return haproxy;
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+        panic!("HAProxy does not listen at {address}");
+    }
+}
+
+/// An address of this host with a port that nobody has.
+pub(crate) fn free_address(host: impl Into<IpAddr>) -> SocketAddr {
+    TcpListener::bind((host.into(), 0)).unwrap().local_addr().unwrap()
+}
+
+/// The first of so many ports in a row that nobody has at any of these addresses.
+pub(crate) fn free_ports(hosts: &[IpAddr], count: u16) -> u16 {
+    let is_free = |port: u16| hosts.iter().all(|host| TcpListener::bind((*host, port)).is_ok());
+    // Below the ports that the kernel gives to others; each process begins elsewhere.
+    let start = 20_000 + u16::try_from(std::process::id() % 100).unwrap() * count;
+    let mut rows = (start..32_000).step_by(count.into());
+    rows.find(|first| (*first..first + count).all(is_free)).expect("no free ports below 32000")
+}
