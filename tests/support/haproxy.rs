@@ -4,6 +4,7 @@ use std::fs;
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
 use std::thread;
 use std::time::Duration;
 
@@ -47,11 +48,18 @@ pub(crate) fn free_address(host: impl Into<IpAddr>) -> SocketAddr {
     TcpListener::bind((host.into(), 0)).unwrap().local_addr().unwrap()
 }
 
-/// The first of so many ports in a row that nobody has at any of these addresses.
+/// The first of so many ports in a row that nobody has at any of these addresses, and that no other
+/// call of this process has got: HAProxy shares ports with others (SO_REUSEPORT) instead of being
+/// refused, and passive ports are bound only when they are used.
 pub(crate) fn free_ports(hosts: &[IpAddr], count: u16) -> u16 {
-    let is_free = |port: u16| hosts.iter().all(|host| TcpListener::bind((*host, port)).is_ok());
+    static BEHIND_THE_LAST: Mutex<Option<u16>> = Mutex::new(None);
+    let mut next = BEHIND_THE_LAST.lock().unwrap();
     // Below the ports that the kernel gives to others; each process begins elsewhere.
-    let start = 20_000 + u16::try_from(std::process::id() % 100).unwrap() * count;
-    let mut rows = (start..32_000).step_by(count.into());
-    rows.find(|first| (*first..first + count).all(is_free)).expect("no free ports below 32000")
+    let begin = 20_000 + u16::try_from(std::process::id() % 100).unwrap() * 100;
+    let is_free = |port: u16| hosts.iter().all(|host| TcpListener::bind((*host, port)).is_ok());
+    let mut rows = (next.unwrap_or(begin)..32_000).step_by(count.into());
+    let row = rows.find(|first| (*first..first + count).all(is_free));
+    let first = row.expect("no free ports below 32000");
+    *next = Some(first + count);
+    first
 }
