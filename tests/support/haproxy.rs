@@ -4,7 +4,7 @@ use std::fs;
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -52,14 +52,15 @@ pub(crate) fn free_address(host: impl Into<IpAddr>) -> SocketAddr {
 /// call of this process has got: HAProxy shares ports with others (SO_REUSEPORT) instead of being
 /// refused, and passive ports are bound only when they are used.
 pub(crate) fn free_ports(hosts: &[IpAddr], count: u16) -> u16 {
-    static BEHIND_THE_LAST: Mutex<Option<u16>> = Mutex::new(None);
-    let mut next = BEHIND_THE_LAST.lock().unwrap();
+    static GIVEN: AtomicU16 = AtomicU16::new(0);
     // Below the ports that the kernel gives to others; each process begins elsewhere.
     let begin = 20_000 + u16::try_from(std::process::id() % 100).unwrap() * 100;
     let is_free = |port: u16| hosts.iter().all(|host| TcpListener::bind((*host, port)).is_ok());
-    let mut rows = (next.unwrap_or(begin)..32_000).step_by(count.into());
-    let row = rows.find(|first| (*first..first + count).all(is_free));
-    let first = row.expect("no free ports below 32000");
-    *next = Some(first + count);
-    first
+    loop {
+        let first = begin + GIVEN.fetch_add(count, Ordering::Relaxed);
+        assert!(first < 32_000, "no free ports below 32000");
+        if (first..first + count).all(is_free) {
+            return first;
+        }
+    }
 }
