@@ -8,10 +8,10 @@ mod balancer;
 mod support;
 
 use std::fs;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use balancer::{Haproxy, free_address, free_ports};
 use support::ringftpd::{Ringftpd, Setup};
@@ -96,7 +96,12 @@ impl Cluster {
         let addresses = [(); 2].map(|()| free_address(BALANCER));
         let text = configuration([&nodes[0], &nodes[1]], addresses, first);
         let [implicit, explicit] = addresses;
-        let balancer = Haproxy::start(files.path(), &text, explicit);
+        let balancer = Haproxy::start(files.path(), &text);
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while TcpStream::connect(explicit).is_err() {
+            assert!(Instant::now() < deadline, "HAProxy does not listen");
+            thread::sleep(Duration::from_millis(20));
+        }
         Self { nodes, implicit, explicit, files, _balancer: balancer }
     }
 

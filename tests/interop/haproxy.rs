@@ -2,7 +2,7 @@
 //! of either version. The server sees who the client is; the client sees HAProxy.
 
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::Command;
 
@@ -46,7 +46,8 @@ impl Balancer {
             node(Listener::Implicit),
             node(Listener::Explicit),
         );
-        let process = Haproxy::start(server.scratch(), &config, explicit);
+        let process = Haproxy::start(server.scratch(), &config);
+        wait_until("HAProxy", || TcpStream::connect(explicit).is_ok());
         Self { implicit, explicit, _process: process }
     }
 
