@@ -43,7 +43,7 @@ fn implicit_sends_them_by_default() {
             Moment::Command(line) if line == refused => Act::Say(b"503 implied\r\n"),
             _ => Act::Right,
         });
-        run(&server, "idle --count 1 --user u").all_succeeded(1);
+        run(&server, "idle --count 1 --every 100ms --user u").all_succeeded(1);
         let expected = ["USER u", "PASS secret", "PBSZ 0", "PROT P", "TYPE I", "NOOP"];
         assert_eq!(server.commands(), expected);
     }
@@ -53,7 +53,8 @@ fn implicit_sends_them_by_default() {
 fn explicit_negotiates_before_the_password() {
     for (option, auth) in [("--explicit", "AUTH TLS"), ("--auth-ssl", "AUTH SSL")] {
         let server = Scripted::explicit(RIGHT);
-        run(&server, &format!("idle --count 1 --user u --prot C {option}")).all_succeeded(1);
+        run(&server, &format!("idle --count 1 --every 100ms --user u --prot C {option}"))
+            .all_succeeded(1);
         let expected = [auth, "USER u", "PASS secret", "PBSZ 0", "PROT C", "TYPE I", "NOOP"];
         assert_eq!(server.commands(), expected);
     }
@@ -368,7 +369,9 @@ fn the_same_seed_asks_for_the_same_work() {
     let work = |seed: u64| {
         let server = Scripted::implicit(RIGHT);
         let path = scenario.path().display();
-        run(&server, &format!("mixed --scenario {path} --count 40 --seed {seed}")).good();
+        let outcome =
+            run(&server, &format!("mixed --scenario {path} --count 40 --seed {seed}")).good();
+        assert_eq!(outcome.total("errors"), 0, "{}", outcome.result["errors"]);
         (server.commands(), server.uploads())
     };
     let first = work(7);

@@ -308,12 +308,13 @@ impl Session {
                         phase = Phase::LastByte;
                         self.client.enter(phase);
                     }
+                    // Whether the end has come with the last octets is chance, and must not decide.
+                    if !more {
+                        return Ok(false);
+                    }
                     if received == Received::End {
                         record.phase(Phase::LastByte);
                         return Ok(true);
-                    }
-                    if !more {
-                        return Ok(false);
                     }
                     pacer.wait(count as u64).await;
                     continue;
