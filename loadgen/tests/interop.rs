@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 use rustix::process::{Pid, Signal, kill_process};
 use support::ringftpd::{Ringftpd, Setup};
 use support::scripted::{Act, Moment, Scripted};
-use support::{Authority, Outcome, run};
+use support::{Authority, Outcome, checked, run};
 
 /// How a listener is addressed on the command line.
 fn targets(server: &Ringftpd) -> [String; 3] {
@@ -45,14 +45,7 @@ fn connections_and_logins() {
 fn a_check_finds_nothing_lacking() {
     let server = Ringftpd::start();
     for target in targets(&server) {
-        let output = Command::new(env!("CARGO_BIN_EXE_ringload"))
-            .args(["check", "--user", "alice"])
-            .args(target.split_whitespace())
-            .env("RINGLOAD_PASSWORD", "secret")
-            .output()
-            .unwrap();
-        let said = String::from_utf8_lossy(&output.stdout);
-        assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+        let said = checked(&target);
         for part in ["under TLS, the session resumed", "its TLS session was resumed"] {
             assert!(said.contains(part), "{part} not in\n{said}");
         }

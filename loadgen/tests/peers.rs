@@ -7,8 +7,6 @@
 
 mod support;
 
-use std::process::Command;
-
 use support::peer::Peer;
 use support::{Outcome, run};
 
@@ -78,14 +76,7 @@ fn every_workload(peer: &Peer, target: &str) {
 
 /// One session with it, step by step, and what it lacks.
 fn checked(target: &str) {
-    let output = Command::new(env!("CARGO_BIN_EXE_ringload"))
-        .args(["check", "--user", "alice"])
-        .args(target.split_whitespace())
-        .env("RINGLOAD_PASSWORD", "secret")
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    let said = support::checked(target);
     for step in ["TCP", "TLS", "certificate", "greeting", "FEAT", "log-in", "listing", "QUIT"] {
         let line = said.lines().find(|line| line.starts_with(step));
         assert!(line.is_some_and(|line| line.len() > 13), "{step} not in\n{said}");

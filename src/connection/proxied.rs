@@ -82,8 +82,8 @@ impl Proxies {
         self.0.listen.proxy_from.iter().any(|network| network.contains(&address))
     }
 
-    /// Reads the header at the beginning of `stream`, and not an octet more, until `deadline`.
-    /// `local` is our end. One that speaks for nobody is the proxy's own connection.
+    /// Reads the header at the beginning of `stream`, and not an octet more, until `deadline`. One
+    /// that speaks for nobody is the proxy's own connection.
     ///
     /// # Errors
     ///
@@ -91,30 +91,32 @@ impl Proxies {
     pub async fn introduce(
         &self,
         stream: &Stream,
-        local: SocketAddr,
         deadline: Instant,
-    ) -> Result<Ends, Unintroduced> {
+    ) -> Result<Introduced, Unintroduced> {
         let proxy = stream.peer_addr();
         if !self.include(proxy.ip()) {
             return Err(Unintroduced::Stranger);
         }
         let read = timeout_at(deadline, read(stream)).await;
         Ok(match read.unwrap_or(Err(Unintroduced::Late))? {
-            Introduced::Nobody => Ends::direct(proxy, local),
             // HAProxy's looks at whether the server is well, with headers of version 1.
-            Introduced::Client { source, .. } if source == proxy => Ends::direct(proxy, local),
-            Introduced::Client { source, destination } => {
-                Ends { peer: source, destination, proxy: Some(proxy) }
-            }
+            Introduced::Client { source, .. } if source == proxy => Introduced::Nobody,
+            introduced => introduced,
         })
     }
 }
 
 impl Ends {
-    /// Those of a connection that the client made itself.
+    /// Those of a connection between `peer` and our end, `local`, that was made for whom the header
+    /// says; without a header for `peer`.
     #[must_use]
-    pub const fn direct(peer: SocketAddr, local: SocketAddr) -> Self {
-        Self { peer, destination: local, proxy: None }
+    pub const fn new(peer: SocketAddr, local: SocketAddr, introduced: Introduced) -> Self {
+        match introduced {
+            Introduced::Nobody => Self { peer, destination: local, proxy: None },
+            Introduced::Client { source, destination } => {
+                Self { peer: source, destination, proxy: Some(peer) }
+            }
+        }
     }
 }
 
@@ -171,9 +173,9 @@ mod tests {
     }
 
     async fn introduce(stream: &Stream, from: &str) -> Result<Ends, Unintroduced> {
-        let local = "127.0.0.1:990".parse().unwrap();
         let deadline = clock::now() + Duration::from_millis(300);
-        proxies(from).introduce(stream, local, deadline).await
+        let introduced = proxies(from).introduce(stream, deadline).await?;
+        Ok(Ends::new(stream.peer_addr(), "127.0.0.1:990".parse().unwrap(), introduced))
     }
 
     /// However the octets come, the header goes and what is behind it stays.
@@ -245,7 +247,8 @@ mod tests {
             let (stream, mut client) = pair();
             client.write_all(b"PROXY UNKNOWN\r\n").unwrap();
             let own = introduce(&stream, "127.0.0.1/32").await.unwrap();
-            assert_eq!(own, Ends::direct(stream.peer_addr(), "127.0.0.1:990".parse().unwrap()));
+            assert_eq!((own.peer, own.proxy), (stream.peer_addr(), None));
+            assert_eq!(own.destination, "127.0.0.1:990".parse().unwrap());
         });
     }
 }

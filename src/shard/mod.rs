@@ -28,6 +28,7 @@ use crate::connection::{
 use crate::events::{self, ConnectionRefused, Counts, NotIntroduced, Refusal};
 use crate::limits::INTRODUCTIONS_MAX;
 use crate::metrics::{self, Held, Spans};
+use crate::protocol::proxy_header::Introduced;
 use crate::protocol::session::Mode;
 use crate::runtime::remote::{RemoteInbox, RemoteReceiver};
 use crate::runtime::{
@@ -438,7 +439,7 @@ fn listen(acceptor: &Rc<Acceptor>, bound: BoundListener) -> Option<Listening> {
     let on_connection = async move |stream: Stream| {
         let context = &admission.context;
         match Proxies::of_listeners(&context.settings()) {
-            None => admit(&admission, mode, stream, None).await,
+            None => admit(&admission, mode, stream, Introduced::Nobody).await,
             Some(proxies) => {
                 let place = introductions.enter().await;
                 let introduced = introduce(admission.clone(), mode, stream, proxies, place);
@@ -459,17 +460,16 @@ async fn introduce(
     proxies: Proxies,
     _place: Introduction,
 ) {
-    let Ok(local) = stream.local_addr() else { return };
     let context = &acceptor.context;
     let deadline = clock::now() + context.settings().limits.client_hello_timeout;
-    let introduced = async { Some(proxies.introduce(&stream, local, deadline).await) };
+    let introduced = async { Some(proxies.introduce(&stream, deadline).await) };
     let draining = async {
         context.drain.wait().await;
         None
     };
     let (peer, shard) = (stream.peer_addr(), context.sessions.shard());
     match race(introduced, draining).await {
-        Some(Ok(ends)) => admit(&acceptor, mode, stream, Some(ends)).await,
+        Some(Ok(introduced)) => admit(&acceptor, mode, stream, introduced).await,
         Some(Err(error)) => {
             context.counters.connections.increment();
             context.counters.connections_refused.increment();
@@ -482,14 +482,14 @@ async fn introduce(
     }
 }
 
-/// Lets a client in when its turn has come. Without `ends` it connected itself.
-async fn admit(acceptor: &Rc<Acceptor>, mode: Mode, stream: Stream, ends: Option<Ends>) {
+/// Lets a client in when its turn has come: the one that was introduced, or who has connected.
+async fn admit(acceptor: &Rc<Acceptor>, mode: Mode, stream: Stream, introduced: Introduced) {
     acceptor.context.pacer.turn().await;
     let permit = match mode {
         Mode::Implicit => Some(acceptor.context.handshakes.enter().await),
         Mode::Explicit => None,
     };
-    enter(acceptor, mode, stream, ends, permit);
+    enter(acceptor, mode, stream, introduced, permit);
     end_turn();
 }
 
@@ -497,12 +497,12 @@ fn enter(
     acceptor: &Rc<Acceptor>,
     mode: Mode,
     stream: Stream,
-    ends: Option<Ends>,
+    introduced: Introduced,
     permit: Option<HandshakePermit>,
 ) {
     // The client may be gone again already.
     let Ok(local) = stream.local_addr() else { return };
-    let ends = ends.unwrap_or_else(|| Ends::direct(stream.peer_addr(), local));
+    let ends = Ends::new(stream.peer_addr(), local, introduced);
     let peer = ends.peer;
     let address = ClientNetwork::of(peer.ip());
     let verdict = acceptor.admission.borrow_mut().enter(address);

@@ -137,6 +137,37 @@ fn the_client_is_whom_the_proxy_names() {
     }
 }
 
+/// Clients of IPv6 by a proxy that comes over IPv4, and the other way round: EPSV for both, and
+/// PASV for whom an address can be shown.
+#[test]
+fn families() {
+    const OF_IPV6: &[u8] = b"PROXY TCP6 2001:db8::7 2001:db8::5 50000 21\r\n";
+    let on = |address: &str| {
+        let config = format!(
+            "[listen]\nproxy_protocol = true\nproxy_from = [\"127.0.0.1\", \"::1\"]\n\
+             implicit = [\"{address}\"]\nexplicit = [\"{address}\"]\n[passive]\n\
+             proxy_protocol = true\n[log]\nformat = \"json\""
+        );
+        let server = Server::builder().toml(&config).start();
+        fs::write(server.root().join("file"), b"contents").unwrap();
+        server
+    };
+    for (address, header, peer, pasv) in [
+        ("127.0.0.1:0", OF_IPV6, "[2001:db8::7]:50000", 425),
+        ("[::1]:0", OF_IPV6, "[2001:db8::7]:50000", 425),
+        ("[::1]:0", TEXT.as_bytes(), "192.0.2.7:50000", 227),
+    ] {
+        let server = on(address);
+        for listener in BOTH_LISTENERS {
+            let mut client = logged_in(&server, listener, header);
+            assert_eq!(retrieve(&mut client, header, "RETR file"), b"contents", "{address}");
+            assert_eq!(client.cmd("PASV").code, pasv, "{address} {peer}");
+            client.quit();
+        }
+        assert_eq!(event(&server, "connect")["peer"], peer);
+    }
+}
+
 /// Who connects to a passive port gets nothing without a header of the session's client; the client
 /// gets its transfer all the same.
 #[test]

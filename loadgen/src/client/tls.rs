@@ -121,26 +121,22 @@ impl TlsSettings {
         let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_protocol_versions(versions)
             .map_err(nothing)?;
-        let algorithms = provider.signature_verification_algorithms;
-        let builder = match &options.verification {
+        let trust = match &options.verification {
             Verification::Authority(path) => {
                 let roots = Arc::new(authorities(path)?);
                 let inner =
                     WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(&provider))
                         .build()
                         .map_err(|error| file(path, error))?;
-                builder.dangerous().with_custom_certificate_verifier(Arc::new(Explained(inner)))
+                Trust::Authorities(inner)
             }
-            Verification::Pinned(digest) => {
-                builder.dangerous().with_custom_certificate_verifier(Arc::new(Pin {
-                    digest: Some(*digest),
-                    algorithms,
-                }))
-            }
-            Verification::None => builder
-                .dangerous()
-                .with_custom_certificate_verifier(Arc::new(Pin { digest: None, algorithms })),
+            Verification::Pinned(digest) => Trust::Pinned(*digest),
+            Verification::None => Trust::Anybody,
         };
+        let algorithms = provider.signature_verification_algorithms;
+        let builder = builder
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(Verifier { trust, algorithms }));
         let mut config = match &options.identity {
             None => builder.with_no_client_auth(),
             Some((chain, key)) => builder
@@ -404,11 +400,25 @@ fn file(path: &Path, cause: impl ToString) -> TlsOptionsError {
     TlsOptionsError::File { path: path.to_path_buf(), cause: cause.to_string() }
 }
 
-/// What was asked of the library's own verification, and its refusals with what helps.
+/// Whose certificates are taken.
 #[derive(Debug)]
-struct Explained(Arc<WebPkiServerVerifier>);
+enum Trust {
+    /// Everybody's, and nothing is verified.
+    Anybody,
+    /// The one with this SHA-256.
+    Pinned([u8; 32]),
+    /// Those that the library takes with these authorities.
+    Authorities(Arc<WebPkiServerVerifier>),
+}
 
-impl ServerCertVerifier for Explained {
+/// Says with a refusal what helps.
+#[derive(Debug)]
+struct Verifier {
+    trust: Trust,
+    algorithms: WebPkiSupportedAlgorithms,
+}
+
+impl ServerCertVerifier for Verifier {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -417,80 +427,28 @@ impl ServerCertVerifier for Explained {
         ocsp: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        let judged = self.0.verify_server_cert(end_entity, intermediates, name, ocsp, now);
-        judged.map_err(|error| {
-            let found: [u8; 32] = Sha256::digest(end_entity).into();
-            let pin = hex(&found);
-            if is_its_own_issuer(end_entity) {
-                return refused(format!(
-                    "it is its own authority, which --ca cannot vouch for; demand it itself: \
-                     --pin {pin} ({error})"
-                ));
+        let found = || -> [u8; 32] { Sha256::digest(end_entity).into() };
+        match &self.trust {
+            Trust::Anybody => Ok(ServerCertVerified::assertion()),
+            Trust::Pinned(pinned) if found() == *pinned => Ok(ServerCertVerified::assertion()),
+            Trust::Pinned(_) => Err(refused(format!(
+                "its SHA-256 is {0}, not that of --pin; if it is right: --pin {0}",
+                hex(&found())
+            ))),
+            Trust::Authorities(inner) => {
+                let judged = inner.verify_server_cert(end_entity, intermediates, name, ocsp, now);
+                judged.map_err(|error| {
+                    let pin = hex(&found());
+                    if is_its_own_issuer(end_entity) {
+                        return refused(format!(
+                            "it is its own authority, which --ca cannot vouch for; demand it \
+                             itself: --pin {pin} ({error})"
+                        ));
+                    }
+                    refused(format!("{error}; what was shown has SHA-256 {pin}"))
+                })
             }
-            refused(format!("{error}; what was shown has SHA-256 {pin}"))
-        })
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.0.verify_tls12_signature(message, certificate, signed)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.0.verify_tls13_signature(message, certificate, signed)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.supported_verify_schemes()
-    }
-}
-
-/// Why a certificate is not taken, with the option that helps.
-#[derive(Debug, thiserror::Error)]
-#[error("the server's certificate: {0}")]
-struct Refusal(String);
-
-fn refused(reason: String) -> rustls::Error {
-    let refusal = rustls::OtherError(Arc::new(Refusal(reason)));
-    rustls::CertificateError::Other(refusal).into()
-}
-
-/// Accepts the certificate with this digest, or any without one.
-#[derive(Debug)]
-struct Pin {
-    digest: Option<[u8; 32]>,
-    algorithms: WebPkiSupportedAlgorithms,
-}
-
-impl ServerCertVerifier for Pin {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        let Some(pinned) = self.digest else {
-            return Ok(ServerCertVerified::assertion());
-        };
-        let found: [u8; 32] = Sha256::digest(end_entity).into();
-        if found == pinned {
-            return Ok(ServerCertVerified::assertion());
         }
-        Err(refused(format!(
-            "its SHA-256 is {0}, not that of --pin; if it is right: --pin {0}",
-            hex(&found)
-        )))
     }
 
     fn verify_tls12_signature(
@@ -499,7 +457,7 @@ impl ServerCertVerifier for Pin {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        if self.digest.is_none() {
+        if matches!(self.trust, Trust::Anybody) {
             return Ok(HandshakeSignatureValid::assertion());
         }
         rustls::crypto::verify_tls12_signature(message, certificate, signed, &self.algorithms)
@@ -511,7 +469,7 @@ impl ServerCertVerifier for Pin {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        if self.digest.is_none() {
+        if matches!(self.trust, Trust::Anybody) {
             return Ok(HandshakeSignatureValid::assertion());
         }
         rustls::crypto::verify_tls13_signature(message, certificate, signed, &self.algorithms)
@@ -520,4 +478,14 @@ impl ServerCertVerifier for Pin {
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.algorithms.supported_schemes()
     }
+}
+
+/// Why a certificate is not taken, with the option that helps.
+#[derive(Debug, thiserror::Error)]
+#[error("the server's certificate: {0}")]
+struct Refusal(String);
+
+fn refused(reason: String) -> rustls::Error {
+    let refusal = rustls::OtherError(Arc::new(Refusal(reason)));
+    rustls::CertificateError::Other(refusal).into()
 }

@@ -22,7 +22,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::measure::{Channel, LatencySummary, Phase, RunResult, ratio};
+use crate::measure::{Channel, LatencySummary, Phase, RunResult, pretty_json, ratio};
 use crate::report::format;
 use crate::report::table::Table;
 use interval::{median, median_interval, ratio_interval, rounds_confidence, sorted};
@@ -242,10 +242,7 @@ impl Versus {
     /// As JSON (`SCHEMA.md`), indented, with a final line end.
     #[must_use]
     pub fn to_json(&self) -> String {
-        match serde_json::to_string_pretty(self) {
-            Ok(text) => text + "\n",
-            Err(_) => unreachable!("all keys are text and all values plain"),
-        }
+        pretty_json(self)
     }
 
     /// Why some of its runs count as failed, one sentence a side and a reason.

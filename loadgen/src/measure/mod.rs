@@ -42,11 +42,11 @@ pub use phase::Phase;
 pub use process::{ProcessSample, ServerProcesses, ServerUse, thread_cpu_time, thread_cpu_wait};
 pub use recorder::{LiveUpdate, Recorder, Tally, Window};
 pub use recording::{Recording, ThreadUse};
-pub(crate) use result::ratio;
 pub use result::{
     ClientUse, Details, Ending, ErrorRow, ExpectedInterval, IntervalRow, KindResult,
     LatencySummary, LimitThresholds, PhaseResult, RateStep, ResultError, ResumptionResult,
     RunResult, SCHEMA_NAME, SCHEMA_VERSION, ServerResult, StepPurpose, StepVerdict, Target, Timing,
     TlsRow, Totals, Workload,
 };
+pub(crate) use result::{pretty_json, ratio};
 pub use timeline::Timeline;

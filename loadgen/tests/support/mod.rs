@@ -56,6 +56,20 @@ pub fn run(target: &str, line: &str) -> Outcome {
     ringload(&format!("{workload} {target} --cpus 0 --user alice {options}"))
 }
 
+/// What `ringload check` says of this target; it has to be content.
+#[track_caller]
+pub fn checked(target: &str) -> String {
+    let output = Command::new(env!("CARGO_BIN_EXE_ringload"))
+        .args(["check", "--user", "alice"])
+        .args(target.split_whitespace())
+        .env("RINGLOAD_PASSWORD", "secret")
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    said
+}
+
 /// What a server says until it is `ready`: `listening implicit ADDRESS` and the like, by the word
 /// before the value. `None`: it ended before.
 pub fn announced(lines: &mut Lines<impl BufRead>) -> Option<BTreeMap<String, String>> {

@@ -9,7 +9,7 @@
 use std::{
     cell::Cell,
     io,
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
     rc::Rc,
     time::{Duration, Instant},
 };
@@ -20,6 +20,7 @@ use super::proof::Verdict;
 use crate::clock;
 use crate::connection::proxied::Proxies;
 use crate::metrics::{Counters, Latencies, Phase};
+use crate::protocol::proxy_header::Introduced;
 use crate::protocol::session::TransferError;
 use crate::runtime::{
     Flag, Listener, Mailbox, MailboxSender, Stream, Task, mailbox, race, sleep_until, spawn,
@@ -123,20 +124,25 @@ impl AnnouncedPort {
         std::future::pending().await
     }
 
+    fn is_allowed(&self, peer: SocketAddr) -> bool {
+        peer.ip().to_canonical() == self.allowed_peer
+    }
+
     /// A proxy says for whom it is at once, so nobody waits long for another's header.
     async fn admits(&self, stream: &Stream) -> bool {
-        let peer = match &self.proxies {
-            None => Some(stream.peer_addr()),
-            Some(proxies) => {
-                let deadline = clock::now() + HEADER_PATIENCE;
-                let ends = proxies.introduce(stream, stream.peer_addr(), deadline).await;
-                if let Err(error) = &ends {
-                    tracing::info!(proxy = %stream.peer_addr(), %error, "data connection closed");
-                }
-                ends.ok().map(|ends| ends.peer)
+        let introduced = match &self.proxies {
+            None => Ok(Introduced::Nobody),
+            Some(proxies) => proxies.introduce(stream, clock::now() + HEADER_PATIENCE).await,
+        };
+        let admitted = match introduced {
+            Ok(Introduced::Nobody) => self.is_allowed(stream.peer_addr()),
+            Ok(Introduced::Client { source, .. }) => self.is_allowed(source),
+            Err(error) => {
+                // Anybody can make these, as often as they like.
+                tracing::debug!(peer = %stream.peer_addr(), %error, "data connection closed");
+                false
             }
         };
-        let admitted = peer.is_some_and(|peer| peer.ip().to_canonical() == self.allowed_peer);
         if !admitted {
             self.counters.passive_strangers.increment();
         }

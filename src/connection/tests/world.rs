@@ -26,6 +26,7 @@ use crate::connection::logins::homes::OpenedHome;
 use crate::connection::proxied::Ends;
 use crate::protocol::account::{HomeId, Permissions};
 use crate::protocol::policy::DataResumption;
+use crate::protocol::proxy_header::Introduced;
 use crate::protocol::session::Mode;
 use crate::runtime::simulated::{Simulation, Stuck, Weather, current};
 use crate::runtime::{Helpers, Stream, sleep_until, timeout_at};
@@ -244,7 +245,7 @@ impl World {
         let (local, peer) = (address(SERVER, 21), address(client, 4_000));
         let stream = Stream::adopt(ours, peer);
         let (refused, permit, guard) = (None, None, Box::new(()));
-        let ends = Ends::direct(peer, local);
+        let ends = Ends::new(peer, local, Introduced::Nobody);
         serve(&self.context, Accepted { stream, mode, local, ends, refused, permit, guard });
         Stream::adopt(theirs, local)
     }

@@ -106,6 +106,14 @@ pub enum ResultError {
     },
 }
 
+/// A result as JSON (`SCHEMA.md`), indented, with a final line end.
+pub(crate) fn pretty_json(result: &impl Serialize) -> String {
+    match serde_json::to_string_pretty(result) {
+        Ok(text) => text + "\n",
+        Err(_) => unreachable!("all keys are text and all values plain"),
+    }
+}
+
 impl RunResult {
     /// The result of a run: the merged recording and what only the caller knows.
     #[must_use]
@@ -182,10 +190,7 @@ impl RunResult {
     /// The result as JSON, indented, with a final line end.
     #[must_use]
     pub fn to_json(&self) -> String {
-        match serde_json::to_string_pretty(self) {
-            Ok(text) => text + "\n",
-            Err(_) => unreachable!("all keys are text and all values plain"),
-        }
+        pretty_json(self)
     }
 
     /// One phase's latency, where the phase happened.

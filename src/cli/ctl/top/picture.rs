@@ -8,7 +8,7 @@ use ratatui::widgets::{Row, Table, Widget};
 
 use super::answer::Transfer;
 use super::reading::{Latency, Reading, SessionReading, ShardReading};
-use super::units::{amount, long, often, percent, progress, short};
+use super::units::{amount, long, often, percent, progress, short, whole};
 use super::view::View;
 use crate::cli::log_line::harmless;
 
@@ -336,15 +336,6 @@ fn does(moving: &Transfer, command: &str, rate: f64, width: u16) -> String {
     let path = harmless(&moving.path);
     let rate = amount(rate);
     format!("{command:<4} {far:>far_width$} {rate:>rate_width$}/s {path}")
-}
-
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "a time beyond all bounds is shown as the bound"
-)]
-fn whole(seconds: f64) -> u64 {
-    seconds as u64
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::answer::{Answer, Phase, Server, Session, Shard, Transfer};
+use super::units::whole;
 
 /// One interval.
 #[derive(Clone, Debug, Default)]
@@ -273,16 +274,6 @@ impl SessionReading {
             "command": command, "activity_seconds": activity_seconds, "transfer": transfer,
         })
     }
-}
-
-/// A gauge counts whole things.
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "a number beyond all bounds is shown as the bound"
-)]
-fn whole(number: f64) -> u64 {
-    number as u64
 }
 
 #[cfg(test)]

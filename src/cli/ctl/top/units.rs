@@ -55,6 +55,16 @@ pub(super) fn percent(done: u64, all: u64) -> u8 {
     u8::try_from(percent).map_or(100, |percent| percent.min(100))
 }
 
+/// Without its part behind the point; beyond all bounds, the bound.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "`as` gives the bound then"
+)]
+pub(super) fn whole(number: f64) -> u64 {
+    number as u64
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
