@@ -1,16 +1,18 @@
-//! How close a whole server comes to rustls alone: CPU time of `ringftpd` a handshake, from accept
-//! to close, over the time rustls needs for its half of the same handshake in memory, measured in
-//! turns in one run. Needs `ringload` beside `ringftpd`, and two CPUs: 0 for the server.
+//! How close a whole server comes to the least it could cost: CPU time of `ringftpd` a handshake, from
+//! accept to close, beside that of a bare loop over the same rustls (`support::bare_loop`), and
+//! beside what rustls alone needs for its half of the same handshake in memory; in turns, in one
+//! run. Needs `ringload` beside `ringftpd`, and two CPUs: 0 for the servers.
 
 #![allow(clippy::unwrap_used, reason = "a bench that cannot run is to fail")]
 #![allow(clippy::print_stdout, reason = "its report")]
 
 mod support;
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
+use std::net::{Ipv4Addr, TcpStream};
 use std::path::Path;
 use std::process::{Child, ChildStderr, Command, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use ringftpd::clock;
@@ -18,16 +20,26 @@ use rustls::crypto::aws_lc_rs::{Ticketer, cipher_suite as suite};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject};
 use rustls::{
-    ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection,
+    ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection, StreamOwned,
     SupportedCipherSuite,
 };
+use support::bare_loop;
 use support::tls::sent;
 
-/// Clients that handshake all the time: enough to keep the server's core busy.
-const CLIENTS: &str = "64";
+/// Clients that handshake all the time: one at a time, when a server waits between two steps, and
+/// enough to keep its core busy.
+const CLIENTS: [usize; 3] = [1, 64, 128];
+
+/// Handshakes of one measurement.
+const COUNT: &str = "6000";
+
+const ROUNDS: usize = 5;
+
+const SERVER_CPU: usize = 0;
+const CLIENT_CPU: &str = "1";
 
 /// As many as the server sends.
-const TICKETS: usize = 4;
+const TICKETS: usize = 2;
 
 struct Case {
     name: &'static str,
@@ -57,24 +69,47 @@ const CASES: [Case; 3] = [
     },
 ];
 
+/// The argument that makes this program the bare loop, for the case whose name follows.
+const BARE_LOOP: &str = "bare-loop";
+
+/// What the bare loop says before its port.
+const ANNOUNCED: &str = "listening 127.0.0.1:";
+
 fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let [word, name] = &arguments[..]
+        && word == BARE_LOOP
+    {
+        let case = CASES.iter().find(|case| case.name == name).unwrap();
+        let announce = |port| println!("{ANNOUNCED}{port}");
+        return bare_loop::run(SERVER_CPU, Floor::new(case).server, announce).unwrap();
+    }
     let whole = support::size(0, 1) == 1;
-    let rounds = support::size(1, 5);
     for case in &CASES {
-        let floor = Floor::new(case);
-        if !whole {
-            assert!(floor.measure(3) > 0.0);
-            continue;
-        }
-        let server = Server::start();
-        let (mut floors, mut servers) = (Vec::new(), Vec::new());
-        for _ in 0..rounds {
+        if whole { measure(case) } else { Floor::new(case).try_out() }
+    }
+}
+
+fn measure(case: &Case) {
+    let floor = Floor::new(case);
+    let (bare, server) = (Server::bare_loop(case), Server::ringftpd());
+    for clients in CLIENTS {
+        let (mut floors, mut bares, mut servers) = (Vec::new(), Vec::new(), Vec::new());
+        for _ in 0..ROUNDS {
             floors.push(floor.measure(2000));
-            servers.push(server.measure(case.ringload));
+            bares.push(bare.measure(clients, case));
+            servers.push(server.measure(clients, case));
         }
-        let (floor, server) = (median(&mut floors), median(&mut servers));
-        let ratio = server / floor;
-        println!("{}: rustls {floor:.1} us, server {server:.1} us, {ratio:.2} times", case.name);
+        let ratios = bares.iter().zip(&servers).map(|(bare, server)| server / bare);
+        let ratio = median(&mut ratios.collect::<Vec<_>>());
+        let [floor, bare, server] =
+            [&mut floors, &mut bares, &mut servers].map(|values| median(values));
+        println!(
+            "{}, {clients} clients: rustls {floor:.1} us, bare loop {bare:.1} us, server \
+             {server:.1} us: {:.2} times rustls, {ratio:.2} times the bare loop",
+            case.name,
+            server / floor,
+        );
     }
 }
 
@@ -124,6 +159,28 @@ impl Floor {
         median(&mut times)
     }
 
+    /// One handshake in memory, and one with the bare loop, with what it says and does at the end.
+    fn try_out(&self) {
+        assert!(self.measure(3) > 0.0);
+        let (announced, port) = mpsc::channel();
+        let server = self.server.clone();
+        // Ends with the process.
+        std::thread::spawn(move || {
+            bare_loop::run(SERVER_CPU, server, |port| announced.send(port).unwrap()).unwrap();
+        });
+        let port = port.recv().unwrap();
+        let name = ServerName::try_from("localhost").unwrap();
+        let client = ClientConnection::new(self.client.clone(), name).unwrap();
+        let socket = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
+        let mut stream = StreamOwned::new(client, socket);
+        let mut greeting = [0; 4];
+        stream.read_exact(&mut greeting).unwrap();
+        assert_eq!(&greeting, b"220 ");
+        stream.conn.send_close_notify();
+        // Without its close_notify that would be an error.
+        stream.read_to_end(&mut Vec::new()).unwrap();
+    }
+
     fn handshake(&self) -> Duration {
         let name = ServerName::try_from("localhost").unwrap();
         let mut client = ClientConnection::new(self.client.clone(), name).unwrap();
@@ -154,44 +211,56 @@ impl Floor {
     }
 }
 
-/// The server as a process, stopped when dropped.
+/// A server as a process, stopped when dropped.
 struct Server {
     child: Child,
     port: u16,
     _log: BufReader<ChildStderr>,
-    _state: tempfile::TempDir,
+    _state: Option<tempfile::TempDir>,
 }
 
 impl Server {
-    fn start() -> Self {
+    fn ringftpd() -> Self {
         let state = tempfile::tempdir().unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_ringftpd"))
-            .args(["serve", "--implicit", "127.0.0.1:0", "--explicit", "none", "--cpus", "0"])
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ringftpd"));
+        command
+            .args(["serve", "--implicit", "127.0.0.1:0", "--explicit", "none", "--cpus"])
+            .arg(SERVER_CPU.to_string())
             .args(["--log-level", "error", "--state-dir"])
             .arg(state.path())
-            .arg(state.path())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+            .arg(state.path());
+        Self::start(command, "listening implicit 127.0.0.1:", Some(state))
+    }
+
+    /// A process of its own, for ringload is a child of this one and would be counted with it.
+    fn bare_loop(case: &Case) -> Self {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args([BARE_LOOP, case.name]);
+        Self::start(command, ANNOUNCED, None)
+    }
+
+    /// `announced` stands before the port in a line of its output.
+    fn start(mut command: Command, announced: &str, state: Option<tempfile::TempDir>) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let log = BufReader::new(child.stderr.take().unwrap());
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let address = lines.map(Result::unwrap).find_map(|line| {
-            line.strip_prefix("listening implicit 127.0.0.1:").and_then(|port| port.parse().ok())
-        });
-        Self { child, port: address.unwrap(), _log: log, _state: state }
+        let port = lines
+            .map(Result::unwrap)
+            .find_map(|line| line.strip_prefix(announced).and_then(|port| port.parse().ok()));
+        Self { child, port: port.unwrap(), _log: log, _state: state }
     }
 
     /// Microseconds of CPU time a handshake.
-    fn measure(&self, extra: &[&str]) -> f64 {
+    fn measure(&self, clients: usize, case: &Case) -> f64 {
         let ringload = Path::new(env!("CARGO_BIN_EXE_ringftpd")).with_file_name("ringload");
         let result = tempfile::NamedTempFile::new().unwrap();
         let target = format!("127.0.0.1:{}", self.port);
         let status = Command::new(&ringload)
-            .args(["handshake", &target, "--clients", CLIENTS, "--count", "6000", "--quiet"])
-            .args(["--cpus", "1", "--server-pid", &self.child.id().to_string(), "--json"])
+            .args(["handshake", &target, "--quiet", "--cpus", CLIENT_CPU])
+            .args(["--clients", &clients.to_string(), "--count", COUNT])
+            .args(["--server-pid", &self.child.id().to_string(), "--json"])
             .arg(result.path())
-            .args(extra)
+            .args(case.ringload)
             .status();
         let status = status.unwrap_or_else(|error| panic!("{}: {error}", ringload.display()));
         assert!(status.success(), "{status}");

@@ -4,6 +4,7 @@
 #![allow(dead_code, unreachable_pub, reason = "each bench is a program that uses its part")]
 #![allow(clippy::unwrap_used, reason = "a bench that cannot run is to fail")]
 
+pub mod bare_loop;
 pub mod tls;
 
 /// The server's.
