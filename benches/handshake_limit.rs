@@ -1,7 +1,7 @@
-//! How close a whole server comes to the least it could cost: CPU time of `ringftpd` a handshake, from
-//! accept to close, beside that of a bare loop over the same rustls (`support::bare_loop`), and
-//! beside what rustls alone needs for its half of the same handshake in memory; in turns, in one
-//! run. Needs `ringload` beside `ringftpd`, and two CPUs: 0 for the servers.
+//! How close a whole server comes to the least it could cost: CPU time of `ringftpd` a handshake,
+//! from accept to close, beside that of a bare loop over the same rustls (`support::bare_loop`),
+//! and beside what rustls alone needs for its half of the same handshake in memory; in turns, in
+//! one run. Needs `ringload` beside `ringftpd`, and two CPUs: 0 for the servers.
 
 #![allow(clippy::unwrap_used, reason = "a bench that cannot run is to fail")]
 #![allow(clippy::print_stdout, reason = "its report")]

@@ -11,21 +11,16 @@
 
 mod support;
 
-use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::io::Write as _;
+use std::net::TcpListener;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
-use std::thread;
 
 use ringftpd::runtime;
 use ringftpd::sys::cpu;
 use ringftpd_reactor::{Accepting, Block, Builder, Descriptor, Listener, Socket, counters};
 use rustix::net::{RecvFlags, SendFlags};
-
-const OCTETS: usize = 24;
-
-/// Sessions in use at a time, and those that say nothing.
-const CASES: [(usize, usize); 4] = [(1, 0), (20, 0), (64, 2_000), (512, 0)];
+use support::round_trips::{CASES, OCTETS, cpu_nanoseconds, run};
 
 /// What drives the server's thread: its CPU time and its system calls for this number of sessions.
 type Server = fn(TcpListener, usize) -> (u64, Option<u64>);
@@ -56,45 +51,6 @@ fn main() {
             println!("{name:15}  {active:6}  {idle:5}  {median:20.2}  {least:5.2}  {calls}");
         }
     }
-}
-
-/// Microseconds of the server's thread and its system calls, per round trip.
-#[expect(clippy::cast_precision_loss, reason = "a report of three digits")]
-fn run(server: Server, active: usize, idle: usize, trips: usize) -> (f64, Option<f64>) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    let cpus = cpu::available();
-    let clients = thread::spawn(move || {
-        cpu::pin_current_thread(*cpus.last().unwrap()).unwrap();
-        converse(address, active, idle, trips);
-    });
-    let (nanoseconds, calls) = server(listener, active + idle);
-    clients.join().unwrap();
-    let trips = (trips / active * active) as f64;
-    (nanoseconds as f64 / 1e3 / trips, calls.map(|calls| calls as f64 / trips))
-}
-
-/// All active sessions ask, then all are answered: as many are ready at once.
-fn converse(address: SocketAddr, active: usize, idle: usize, trips: usize) {
-    let connect = || {
-        let client = TcpStream::connect(address).unwrap();
-        client.set_nodelay(true).unwrap();
-        client
-    };
-    let silent: Vec<TcpStream> = (0..idle).map(|_| connect()).collect();
-    let mut clients: Vec<TcpStream> = (0..active).map(|_| connect()).collect();
-    let mut answer = [0; OCTETS];
-    for round in 0..trips / active {
-        let question = [round.to_le_bytes()[0]; OCTETS];
-        for client in &mut clients {
-            client.write_all(&question).unwrap();
-        }
-        for client in &mut clients {
-            client.read_exact(&mut answer).unwrap();
-            assert_eq!(answer, question);
-        }
-    }
-    drop((clients, silent));
 }
 
 fn by_readiness(listener: TcpListener, sessions: usize) -> (u64, Option<u64>) {
@@ -179,10 +135,4 @@ fn on_runtime(listener: TcpListener, sessions: usize) -> (u64, Option<u64>) {
         (cpu_nanoseconds() - before, None)
     };
     runtime::spawn_shard("bench", cpu::available()[0], main).unwrap().join().unwrap()
-}
-
-/// CPU time of the calling thread.
-fn cpu_nanoseconds() -> u64 {
-    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
-    text.split_whitespace().next().unwrap().parse().unwrap()
 }

@@ -1,5 +1,6 @@
-//! The least that a server does for a handshake: accept, rustls as it comes, a greeting, close_notify
-//! and close, on one thread that waits by epoll. No limits, no deadlines, no log, nothing counted.
+//! The least that a server does for a handshake: accept, rustls as it comes, a greeting,
+//! close_notify and close, on one thread that waits by epoll. No limits, no deadlines, no log,
+//! nothing counted.
 
 use std::io::{self, ErrorKind, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "a bench that cannot run is to fail")]
 
 pub mod bare_loop;
+pub mod round_trips;
 pub mod tls;
 
 /// The server's.

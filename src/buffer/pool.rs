@@ -110,6 +110,12 @@ impl Block {
     }
 }
 
+impl AsRef<[u8]> for Block {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
 impl Drop for Block {
     fn drop(&mut self) {
         let Some(pool) = &self.pool else { return };
@@ -125,8 +131,8 @@ impl Drop for Block {
 /// Reads from the page cache to misaligned memory were measured to cost up to 1.5 times as much.
 const PAGE_BYTES: usize = 4096;
 
-/// Idle blocks kept: 4 MiB per shard.
-const SPARE_BLOCKS_MAX: usize = 16;
+/// Idle blocks kept: 8 MiB per shard, for four uploads that gather blocks for long writes.
+const SPARE_BLOCKS_MAX: usize = 32;
 
 #[cfg(test)]
 mod tests {

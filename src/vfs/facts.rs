@@ -166,6 +166,27 @@ pub(super) fn is_on_tmpfs(file: impl AsFd) -> bool {
     fstatfs(file).is_ok_and(|filesystem| filesystem.f_type == TMPFS_MAGIC)
 }
 
+/// What a file is on, as far as it decides how the file is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Filesystem {
+    /// Memory.
+    Tmpfs,
+    /// Or ext2, or ext3.
+    Ext4,
+    Other,
+}
+
+impl Filesystem {
+    /// One that cannot be asked is another one.
+    pub(super) fn of(file: impl AsFd) -> Self {
+        match fstatfs(file).map(|filesystem| filesystem.f_type) {
+            Ok(TMPFS_MAGIC) => Self::Tmpfs,
+            Ok(EXT4_MAGIC) => Self::Ext4,
+            _ => Self::Other,
+        }
+    }
+}
+
 /// Whether `file` is on a file system of this host's own disks or memory, which answers by itself:
 /// opening and closing a file there asks nobody who may be gone (FUSE, NFS and their like do).
 pub(super) fn is_on_local(file: impl AsFd) -> bool {
@@ -175,7 +196,7 @@ pub(super) fn is_on_local(file: impl AsFd) -> bool {
 /// ext2 to ext4, XFS, btrfs, tmpfs, ramfs, overlayfs, F2FS, bcachefs, ZFS, EROFS, squashfs, FAT,
 /// exFAT, JFS.
 const LOCAL_MAGIC: [FsWord; 14] = [
-    0xef53,
+    EXT4_MAGIC,
     0x5846_5342,
     0x9123_683e,
     TMPFS_MAGIC,
@@ -190,6 +211,9 @@ const LOCAL_MAGIC: [FsWord; 14] = [
     0x2011_bab0,
     0x3153_464a,
 ];
+
+/// statfs(2).
+const EXT4_MAGIC: FsWord = 0xef53;
 
 /// statfs(2).
 const TMPFS_MAGIC: FsWord = 0x0102_1994;

@@ -6,11 +6,12 @@ use std::io::IoSlice;
 use std::os::fd::OwnedFd;
 
 use rustix::fs::{FallocateFlags, StatVfs, fallocate, fstatvfs, ftruncate};
-use rustix::io::{Errno, ReadWriteFlags, pwrite, pwritev2, retry_on_intr};
+use rustix::io::{Errno, ReadWriteFlags, pwritev, pwritev2, retry_on_intr};
 
+use super::facts::Filesystem;
 use super::hash::Digesting;
 use super::{facts, kept_digests};
-use crate::limits::RESERVE_BYTES_MAX;
+use crate::limits::{RESERVE_AHEAD_BYTES_MIN, RESERVE_AHEAD_FROM_BYTES, RESERVE_BYTES_MAX};
 use crate::protocol::file::{FileError, HashAlgorithms};
 use crate::sys::file::start_writeback;
 
@@ -30,9 +31,11 @@ pub(super) struct Growing {
     durable: bool,
     /// Octets written that the kernel has been told to bring to the disk.
     writeback: u64,
-    /// Octets for which blocks have been reserved (ALLO), and those that were announced.
+    /// Octets for which blocks have been reserved, and those that were announced (ALLO).
     reserved: u64,
     announced: u64,
+    /// Whether blocks are reserved although nothing was announced.
+    reserves_ahead: bool,
 }
 
 /// When a write waits for a disk.
@@ -51,10 +54,23 @@ impl Growing {
     /// for the disk.
     pub(super) fn new(file: OwnedFd, hashes: HashAlgorithms, durable: bool) -> Self {
         let digesting = Digesting::new(hashes);
-        let waits = if facts::is_on_tmpfs(&file) { Waits::Never } else { Waits::Told };
+        let filesystem = Filesystem::of(&file);
+        let waits = if filesystem == Filesystem::Tmpfs { Waits::Never } else { Waits::Told };
         let (reserved, announced) = (0, 0);
         let (base, written, writeback) = (0, 0, 0);
-        Self { file, base, written, waits, digesting, durable, writeback, reserved, announced }
+        let reserves_ahead = filesystem == Filesystem::Ext4;
+        Self {
+            file,
+            base,
+            written,
+            waits,
+            digesting,
+            durable,
+            writeback,
+            reserved,
+            announced,
+            reserves_ahead,
+        }
     }
 
     /// The file has `base` octets already; of the whole there will be no digest.
@@ -79,16 +95,21 @@ impl Growing {
         self.reserved
     }
 
-    /// Writes all of `octets` after the last one, waiting for the disk.
-    pub(super) fn write(&mut self, mut octets: &[u8]) -> Result<(), FileError> {
-        self.digesting.update(octets);
-        self.renew_reservation(octets.len() as u64);
-        while !octets.is_empty() {
-            match retry_on_intr(|| pwrite(&self.file, octets, self.end()))? {
+    /// Writes all of `pieces`, in order, after the last octet, waiting for the disk.
+    pub(super) fn write(&mut self, mut pieces: &mut [IoSlice<'_>]) -> Result<(), FileError> {
+        let mut left = 0;
+        for piece in &*pieces {
+            self.digesting.update(piece);
+            left += piece.len();
+        }
+        self.renew_reservation(left as u64);
+        while left > 0 {
+            match retry_on_intr(|| pwritev(&self.file, pieces, self.end()))? {
                 0 => return Err(FileError::NoSpace),
                 count => {
                     self.written += count as u64;
-                    octets = &octets[count..];
+                    left -= count;
+                    IoSlice::advance_slices(&mut pieces, count);
                 }
             }
         }
@@ -96,11 +117,12 @@ impl Growing {
         Ok(())
     }
 
-    /// Writes what can be written without waiting and says how much that was. `None`: use
-    /// [`Growing::write`] on a helper thread.
-    pub(super) fn try_write(&mut self, octets: &[u8]) -> Option<Result<usize, FileError>> {
+    /// Writes what can be written of `pieces` without waiting and says how much that was. `None`:
+    /// use [`Growing::write`] on a helper thread.
+    pub(super) fn try_write(&mut self, pieces: &[IoSlice<'_>]) -> Option<Result<usize, FileError>> {
+        let octets: usize = pieces.iter().map(|piece| piece.len()).sum();
         // A digest takes longer than the write: both belong on a helper thread.
-        if octets.is_empty() || !self.digesting.is_empty() || self.wants_room(octets.len() as u64) {
+        if octets == 0 || !self.digesting.is_empty() || self.wants_room(octets as u64) {
             return None;
         }
         let flags = match self.waits {
@@ -108,7 +130,7 @@ impl Growing {
             Waits::Told => ReadWriteFlags::NOWAIT,
             Waits::Always => return None,
         };
-        match pwritev2(&self.file, &[IoSlice::new(octets)], self.end(), flags) {
+        match pwritev2(&self.file, pieces, self.end(), flags) {
             Ok(0) | Err(Errno::AGAIN | Errno::INTR) => None,
             Ok(count) => {
                 self.written += count as u64;
@@ -121,6 +143,12 @@ impl Growing {
             }
             Err(errno) => Some(Err(errno.into())),
         }
+    }
+
+    /// Whether a long write costs less for each octet than short ones: where it lets the filesystem
+    /// take larger folios. The pages of a tmpfs are as large as it was mounted for.
+    pub(super) fn gains_by_length(&self) -> bool {
+        self.waits != Waits::Never
     }
 
     /// Keeps the digests with the file, which is complete and has its size.
@@ -163,25 +191,43 @@ impl Growing {
         Ok(())
     }
 
-    /// Whether `count` more octets need a further reservation.
+    /// Whether `count` more octets need a further part of what was announced.
     const fn wants_room(&self, count: u64) -> bool {
         self.reserved < self.announced && self.written + count > self.reserved
     }
 
-    /// Reserves the next part of what was announced when `count` more octets need it. Best effort:
-    /// where it fails, the write reports it, or goes on without.
+    /// Reserves the next part of what was announced when `count` more octets need it, or of what is
+    /// to be expected. Best effort: where it fails, the write reports it, or goes on without.
     fn renew_reservation(&mut self, count: u64) {
-        if !self.wants_room(count) {
+        let announced = self.wants_room(count);
+        if !announced && !self.wants_more_ahead(count) {
             return;
         }
         let free = fstatvfs(&self.file)
             .map_or(0, |StatVfs { f_bavail, f_frsize, .. }| f_bavail.saturating_mul(f_frsize));
         let from = self.reserved.max(self.written);
-        let more = (self.announced.saturating_sub(from)).min(reserve_max(free).max(count));
+        let more = if announced {
+            self.announced.saturating_sub(from).min(reserve_max(free).max(count))
+        } else {
+            // As much again: an upload is seldom over just when it has become large.
+            self.written.clamp(RESERVE_AHEAD_BYTES_MIN, RESERVE_BYTES_MAX).min(free / 8)
+        };
         let at = self.base + from;
         let renewed =
-            more > 0 && fallocate(&self.file, FallocateFlags::KEEP_SIZE, at, more).is_ok();
-        self.reserved = if renewed { from + more } else { self.announced };
+            more >= count && fallocate(&self.file, FallocateFlags::KEEP_SIZE, at, more).is_ok();
+        // A part may have been reserved all the same, and is to be given back.
+        self.reserved = if renewed { from + more } else { self.announced.max(from + more) };
+        self.reserves_ahead &= renewed;
+    }
+
+    /// Whether blocks are worth being reserved for octets that nobody has announced, for `count`
+    /// more now: ext4 counts each block that is written where it has none yet, which costs more
+    /// than reserving them together. Not for small files, which would give most of it back.
+    const fn wants_more_ahead(&self, count: u64) -> bool {
+        self.reserves_ahead
+            && self.announced == 0
+            && self.written >= RESERVE_AHEAD_FROM_BYTES
+            && self.written + count > self.reserved
     }
 
     /// Starts writing to disk early, so that the final fsync waits less.
@@ -194,7 +240,7 @@ impl Growing {
         }
     }
 
-    /// Frees blocks that ALLO reserved and that were not written.
+    /// Frees blocks that were reserved and not written.
     pub(super) fn release_reservation(&mut self) -> Result<(), FileError> {
         let reserved = std::mem::take(&mut self.reserved) > 0;
         if reserved && facts::stat_handle(&self.file, false)?.stx_size == self.end() {
@@ -226,6 +272,10 @@ mod tests {
         u64::try_from(rustix::fs::fstat(&growing.file).unwrap().st_blocks).unwrap() * 512
     }
 
+    fn write(growing: &mut Growing, octets: &[u8]) {
+        growing.write(&mut [IoSlice::new(octets)]).unwrap();
+    }
+
     /// ALLO of more than is reserved at a time: the next part is there before it is written.
     #[test]
     fn the_reservation_goes_on_ahead_of_the_writing() {
@@ -240,18 +290,18 @@ mod tests {
         let write_to = |growing: &mut Growing, end: u64| {
             while growing.written() < end {
                 let rest = (end - growing.written()).min(octets.len() as u64);
-                growing.write(&octets[..usize::try_from(rest).unwrap()]).unwrap();
+                write(growing, &octets[..usize::try_from(rest).unwrap()]);
             }
         };
         write_to(&mut growing, first);
         assert_eq!(growing.reserved(), first, "more than is needed");
         // Never on the shard's thread: reserving may wait for the disk.
-        assert!(growing.try_write(b"x").is_none());
+        assert!(growing.try_write(&[IoSlice::new(b"x")]).is_none());
         write_to(&mut growing, first + (1 << 20));
         let second = growing.reserved();
         assert!(second >= first + first / 2 && second <= first + RESERVE_BYTES_MAX, "{second}");
         assert!(held(&growing) >= second, "{} octets held of {second}", held(&growing));
-        assert!(growing.try_write(b"x").is_none_or(|count| count == Ok(1)));
+        assert!(growing.try_write(&[IoSlice::new(b"x")]).is_none_or(|count| count == Ok(1)));
 
         write_to(&mut growing, ANNOUNCED);
         assert_eq!(growing.reserved(), ANNOUNCED);
@@ -267,10 +317,39 @@ mod tests {
         let mut growing = Growing::new(file.into(), HashAlgorithms::NONE, false);
         growing.reserve(Some(3 * RESERVE_BYTES_MAX)).unwrap();
         let octets = vec![b'x'; usize::try_from(growing.reserved()).unwrap() + 4096];
-        growing.write(&octets).unwrap();
+        write(&mut growing, &octets);
         let written = octets.len() as u64;
         assert!(held(&growing) >= written + (1 << 20));
         growing.release_reservation().unwrap();
         assert!(held(&growing) < written + (1 << 20), "{} octets kept", held(&growing));
+    }
+
+    /// ext4, without ALLO: a large upload has blocks ahead of it, a small one has not, and what is
+    /// too much is given back.
+    #[test]
+    fn blocks_are_reserved_for_what_is_to_be_expected() {
+        let new = || Growing::new(tempfile::tempfile().unwrap().into(), HashAlgorithms::NONE, true);
+        let mut growing = new();
+        if !growing.reserves_ahead {
+            return println!("skipped: no ext4 here");
+        }
+        write(&mut growing, &vec![b'x'; 1 << 20]);
+        assert_eq!(growing.reserved(), 0);
+        let mut written = 1 << 20;
+        while written < 41 << 20 {
+            write(&mut growing, &vec![b'x'; 1 << 18]);
+            written += 1 << 18;
+            assert!(growing.reserved() >= written, "{} of {written}", growing.reserved());
+            assert!(growing.reserved() <= 2 * written + RESERVE_AHEAD_BYTES_MIN);
+        }
+        let ahead = growing.reserved() - written;
+        assert!(ahead > 1 << 20, "{ahead}");
+        assert!(held(&growing) >= growing.reserved());
+        growing.release_reservation().unwrap();
+        assert!(held(&growing) < written + (1 << 20), "{} octets kept", held(&growing));
+        assert_eq!(
+            rustix::fs::fstat(&growing.file).unwrap().st_size,
+            i64::try_from(written).unwrap()
+        );
     }
 }

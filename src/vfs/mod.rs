@@ -123,6 +123,7 @@ fn open_to_send(
 
 #[cfg(test)]
 mod tests {
+    use std::io::IoSlice;
     use std::path::Path;
     use std::process::Command;
 
@@ -186,7 +187,8 @@ mod tests {
         let free = available();
         for mode in [StoreMode::Replace, StoreMode::At(1), StoreMode::Append, StoreMode::Unique] {
             let mut upload = store(mode, None).unwrap();
-            let refusal = (0..64).find_map(|_| upload.write(&[0; 65_536]).err());
+            let refusal =
+                (0..64).find_map(|_| upload.write(&mut [IoSlice::new(&[0; 65_536])]).err());
             assert_eq!(refusal, Some(FileError::NoSpace), "{mode:?}");
             upload.abandon();
             assert_eq!(std::fs::read(directory.join("f")).unwrap(), b"old", "{mode:?}");

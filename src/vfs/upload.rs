@@ -11,6 +11,7 @@
 //! Linking an unnamed file needs Linux 6.10 or `/proc`. What a crash leaves under a hidden name,
 //! `leftovers` removes; what it leaves of an APPE in place stays in the file.
 
+use std::io::IoSlice;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
@@ -162,19 +163,25 @@ impl Upload {
         self.content.reserved()
     }
 
-    /// Writes all of `octets` after the last one, waiting for the disk.
+    /// Writes all of `pieces`, in order, after the last octet, waiting for the disk.
     ///
     /// # Errors
     ///
     /// What the system said; [`Upload::abandon`] or drop the upload then.
-    pub fn write(&mut self, octets: &[u8]) -> Result<(), FileError> {
-        self.content.write(octets)
+    pub fn write(&mut self, pieces: &mut [IoSlice<'_>]) -> Result<(), FileError> {
+        self.content.write(pieces)
     }
 
-    /// Writes what can be written without waiting and says how much that was. `None`: use
-    /// [`Upload::write`] on a helper thread.
-    pub fn try_write(&mut self, octets: &[u8]) -> Option<Result<usize, FileError>> {
-        self.content.try_write(octets)
+    /// Writes what can be written of `pieces` without waiting and says how much that was. `None`:
+    /// use [`Upload::write`] on a helper thread.
+    pub fn try_write(&mut self, pieces: &[IoSlice<'_>]) -> Option<Result<usize, FileError>> {
+        self.content.try_write(pieces)
+    }
+
+    /// Whether a long write costs less for each octet than short ones.
+    #[must_use]
+    pub fn gains_by_length(&self) -> bool {
+        self.content.gains_by_length()
     }
 
     /// [`Upload::finish_if`] whatever happens meanwhile.
@@ -395,7 +402,7 @@ impl Upload {
             match retry_on_intr(|| pread(&self.content.file, &mut piece[..], position))? {
                 0 => return there.finish(),
                 count => {
-                    there.write(&piece[..count])?;
+                    there.write(&mut [IoSlice::new(&piece[..count])])?;
                     position += count as u64;
                 }
             }

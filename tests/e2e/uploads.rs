@@ -285,6 +285,31 @@ fn a_fast_client_may_become_slow() {
     assert!(raised > 0, "16 MiB at once were never fast");
 }
 
+/// Full blocks are kept for one long write only as long as the client keeps sending: what it has
+/// sent before a pause is stored during it. APPE in place shows what is.
+#[test]
+fn what_came_before_a_pause_is_stored_in_it() {
+    let site = Site::start(clear());
+    // Three blocks and a part of one; a long write is four.
+    let content = bytes(3 * 262_144 + 1000, 31);
+    let blocks = 3 * 240_000;
+    for (user, home) in site.homes() {
+        for private in [true, false] {
+            let mut client = log_in(&site.server, user, private);
+            fs::write(home.join("f"), "begin").unwrap();
+            let mut data = client.begin("APPE f");
+            data.send(&content).unwrap();
+            wait_until("the blocks in storage", || {
+                fs::metadata(home.join("f")).unwrap().len() >= blocks
+            });
+            client.deliver(data, b"end");
+            let whole = [b"begin", &content[..], b"end"].concat();
+            check_stored(&home, &whole, &format!("{user}, private: {private}"));
+            client.quit();
+        }
+    }
+}
+
 /// A client that hides the length of what it sends: zeros follow the content type inside each
 /// record (RFC 8446 §5.4), and none of them is content.
 #[test]

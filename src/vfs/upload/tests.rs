@@ -45,9 +45,13 @@ fn open_with(
     }
 }
 
+fn write(upload: &mut Upload, octets: &[u8]) -> Result<(), FileError> {
+    upload.write(&mut [IoSlice::new(octets)])
+}
+
 fn stored(home: &Home, name: &[u8], mode: StoreMode, octets: &[u8]) -> Result<(), FileError> {
     let mut upload = open(home, name, mode, &DELETE)?;
-    upload.write(octets)?;
+    write(&mut upload, octets)?;
     upload.finish()
 }
 
@@ -59,9 +63,9 @@ fn octets_appear_at_once_and_only_at_the_end() {
         let policy = StorePolicy { durability, ..DELETE };
         for (name, before) in [("new", None), ("old", Some(&b"old"[..]))] {
             let mut upload = open(&home, name.as_bytes(), StoreMode::Replace, &policy).unwrap();
-            upload.write(b"first ").unwrap();
+            write(&mut upload, b"first ").unwrap();
             assert_eq!(home.get(name).as_deref(), before);
-            upload.write(b"second").unwrap();
+            write(&mut upload, b"second").unwrap();
             upload.finish().unwrap();
             assert_eq!(home.get(name).unwrap(), b"first second");
         }
@@ -91,7 +95,7 @@ fn a_reader_never_sees_a_part() {
         for round in 1..200_u8 {
             let mut upload = open(&home, b"f", StoreMode::Replace, &DELETE).unwrap();
             for _ in 0..10 {
-                upload.write(&[round; 10_000]).unwrap();
+                write(&mut upload, &[round; 10_000]).unwrap();
             }
             upload.finish().unwrap();
         }
@@ -107,7 +111,7 @@ fn nothing_is_left_of_what_did_not_end_cleanly() {
     for mode in [StoreMode::Replace, StoreMode::At(1), StoreMode::Append, StoreMode::Unique] {
         for end in [drop, Upload::abandon] {
             let mut upload = open(&home, b"old", mode, &DELETE).unwrap();
-            upload.write(b"part").unwrap();
+            write(&mut upload, b"part").unwrap();
             end(upload);
             assert_eq!(home.names(), ["old"], "{mode:?}");
             assert_eq!(home.get("old").unwrap(), b"old", "{mode:?}");
@@ -115,7 +119,7 @@ fn nothing_is_left_of_what_did_not_end_cleanly() {
     }
     // Dropped under `keep`: the session is lost, nobody decided to keep anything.
     let mut upload = open(&home, b"new", StoreMode::Replace, &KEEP).unwrap();
-    upload.write(b"part").unwrap();
+    write(&mut upload, b"part").unwrap();
     drop(upload);
     assert_eq!(home.names(), ["old"]);
 }
@@ -127,7 +131,7 @@ fn keep_publishes_a_part_only_under_a_free_name() {
         let home = Home::new();
         home.put("old", b"old");
         let mut upload = open(&home, name.as_bytes(), mode, &KEEP).unwrap();
-        upload.write(octets).unwrap();
+        write(&mut upload, octets).unwrap();
         upload.abandon();
         let names: Vec<&str> = expected.iter().map(|(name, _)| *name).collect();
         assert_eq!(home.names(), names);
@@ -188,11 +192,11 @@ fn what_a_marker_keeps_is_copied_in_pieces() {
     drop(upload);
     let mut upload = open(&home, b"f", StoreMode::At(marker), &KEEP).unwrap();
     upload.copy_some().unwrap();
-    upload.write(b"1").unwrap();
+    write(&mut upload, b"1").unwrap();
     upload.abandon();
     assert!(home.get("f").unwrap() == old);
     let mut upload = open(&home, b"f", StoreMode::At(marker), &DELETE).unwrap();
-    upload.write(b"1").unwrap();
+    write(&mut upload, b"1").unwrap();
     upload.finish().unwrap();
     let new = home.get("f").unwrap();
     assert!(new == [&old[..2 * piece + 1], b"1"].concat(), "{} octets", new.len());
@@ -206,7 +210,7 @@ fn appends_exclude_each_other() {
     let refused = Some(FileError::Busy);
     assert_eq!(open(&home, b"f", StoreMode::Append, &DELETE).err(), refused);
     assert_eq!(open(&home, b"f", StoreMode::At(1), &DELETE).err(), refused);
-    first.write(b"1").unwrap();
+    write(&mut first, b"1").unwrap();
     first.finish().unwrap();
     stored(&home, b"f", StoreMode::Append, b"2").unwrap();
     assert_eq!(home.get("f").unwrap(), b"012");
@@ -217,7 +221,7 @@ fn a_failed_append_takes_back_only_its_own() {
     let home = Home::new();
     home.put("f", b"0");
     let mut upload = open(&home, b"f", StoreMode::Append, &DELETE).unwrap();
-    upload.write(b"1").unwrap();
+    write(&mut upload, b"1").unwrap();
     home.append("f", b"theirs");
     upload.abandon();
     assert_eq!(home.get("f").unwrap(), b"01theirs");
@@ -325,7 +329,7 @@ fn without_unnamed_files_a_hidden_one_does_the_same() {
         upload
     };
     let mut upload = hidden(b"old");
-    upload.write(b"new").unwrap();
+    write(&mut upload, b"new").unwrap();
     assert_eq!(home.listed(), ["old"]);
     assert_eq!(home.names().len(), 2);
     upload.finish().unwrap();
@@ -374,7 +378,7 @@ fn announced_octets_are_reserved_and_given_back() {
         }
     };
     let mut upload = announce(8 << 20).unwrap();
-    upload.write(b"little").unwrap();
+    write(&mut upload, b"little").unwrap();
     upload.finish().unwrap();
     let stat = std::fs::metadata(home.on_disk("f")).unwrap();
     assert_eq!(stat.len(), 6);
@@ -395,9 +399,10 @@ fn non_blocking_writes_keep_the_order() {
     let mut rest = content.as_slice();
     while !rest.is_empty() {
         let piece = &rest[..rest.len().min(7_001)];
-        let count = match upload.try_write(piece) {
+        let mut pieces: Vec<_> = piece.chunks(1_500).map(IoSlice::new).collect();
+        let count = match upload.try_write(&pieces) {
             Some(count) => count.unwrap(),
-            None => upload.write(piece).map(|()| piece.len()).unwrap(),
+            None => upload.write(&mut pieces).map(|()| piece.len()).unwrap(),
         };
         rest = &rest[count..];
     }
@@ -423,7 +428,7 @@ fn only_what_is_digested_waits_for_a_helper_thread() {
         std::fs::write(directory.path().join("f"), "01").unwrap();
         let mut upload =
             Upload::open(&root, &path(b"f"), mode, StoreRights::ALL, None, policy).unwrap();
-        assert_eq!(upload.try_write(b"abc"), expected, "{mode:?}");
+        assert_eq!(upload.try_write(&[IoSlice::new(b"abc")]), expected, "{mode:?}");
     }
 }
 
@@ -433,9 +438,9 @@ fn appends_to_an_absent_name_are_all_there() {
     let home = Home::new();
     let append = || open(&home, b"f", StoreMode::Append, &DELETE).unwrap();
     let (mut first, mut second, mut third) = (append(), append(), append());
-    first.write(b"first\n").unwrap();
-    second.write(b"second\n").unwrap();
-    third.write(b"third\n").unwrap();
+    write(&mut first, b"first\n").unwrap();
+    write(&mut second, b"second\n").unwrap();
+    write(&mut third, b"third\n").unwrap();
     second.finish().unwrap();
     first.finish().unwrap();
     assert_eq!(home.get("f").unwrap(), b"second\nfirst\n");
@@ -455,7 +460,7 @@ fn acknowledged_appends_of_many_threads_are_all_there() {
         let append = |number: usize| {
             let line = format!("line {number}\n");
             let mut upload = open(&home, b"f", StoreMode::Append, &policy).ok()?;
-            upload.write(line.as_bytes()).unwrap();
+            write(&mut upload, line.as_bytes()).unwrap();
             upload.finish().ok().map(|()| line)
         };
         let append_some = &|thread: usize| -> Vec<String> {
@@ -483,7 +488,7 @@ fn an_append_ends_well_only_under_its_name() {
         let home = Home::new();
         home.put("f", b"old");
         let mut upload = open(&home, b"f", mode, &DELETE).unwrap();
-        upload.write(b"more").unwrap();
+        write(&mut upload, b"more").unwrap();
         meanwhile(&home);
         assert_eq!(upload.finish(), Err(FileError::Busy), "{mode:?}");
         assert_eq!(home.get(name).as_deref(), left, "{mode:?}");

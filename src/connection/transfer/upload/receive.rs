@@ -385,6 +385,8 @@ async fn read(
         }
         intake.lower(stream)?;
     }
+    // Nothing is kept for a longer write while the client takes its time.
+    intake.writer.flush();
     // Small reads: the client may wait for the acknowledgement. Large ones, above, need none.
     stream.acknowledge();
     let failing = async { Err(TransferError::Storage(intake.writer.failure().await)) };

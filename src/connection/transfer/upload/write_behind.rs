@@ -1,12 +1,14 @@
 //! Storing an upload while it is being received: blocks in order, one helper thread at a time, a
 //! bounded number of blocks in flight.
 //!
-//! Where the kernel promises not to wait (`Upload::try_write`), a block is written at once, from a
-//! warm cache and without a change of thread. Otherwise it goes to a helper thread; meanwhile the
-//! receiver fills further blocks, and all that are full when the thread is done go together. A
-//! failure is remembered: nothing is written after it, and the upload cannot succeed.
+//! Full blocks are gathered and written together where a long write costs less (`gathered`), until
+//! the client lets the receiver wait ([`WriteBehind::flush`]). Where the kernel promises not to
+//! wait (`Upload::try_write`), that is done at once and without a change of thread. Otherwise they
+//! go to a helper thread; meanwhile the receiver fills further blocks. A failure is remembered:
+//! nothing is written after it, and the upload cannot succeed.
 
 use std::future::{Future, pending};
+use std::io::IoSlice;
 use std::ops::Range;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -15,7 +17,9 @@ use crate::buffer::Block;
 use crate::connection::context::Context;
 use crate::connection::transfer::report::WritePath;
 use crate::connection::transfer::storage::on_helper;
-use crate::limits::WRITE_BEHIND_BLOCKS_MAX;
+use crate::limits::{
+    WRITE_BEHIND_BLOCKS_MAX, WRITE_BEHIND_BLOCKS_SCARCE_MAX, WRITE_TOGETHER_BLOCKS,
+};
 use crate::protocol::file::FileError;
 use crate::runtime::{FileHelpers, poll_once, yield_now};
 use crate::vfs::Upload;
@@ -30,8 +34,12 @@ pub(crate) struct WriteBehind {
     job: Option<Writing>,
     /// The blocks whose octets a helper thread has: they keep their places in the pool.
     away: Vec<Block>,
-    /// Full blocks for the next job, in order.
+    /// Full blocks for the next write, in order.
     waiting: Vec<(Block, Range<usize>)>,
+    /// Whether a long write costs less than short ones.
+    gathers: bool,
+    /// What waits is written without waiting for more.
+    pressed: bool,
     failed: Option<FileError>,
     path: WritePath,
 }
@@ -51,17 +59,19 @@ impl WriteBehind {
         Self {
             context: context.clone(),
             files: files.clone(),
+            gathers: upload.gains_by_length(),
             upload: Some(upload),
             job: None,
             away: Vec::new(),
             waiting: Vec::new(),
+            pressed: false,
             failed: None,
             path: WritePath::Nothing,
         }
     }
 
-    /// Writes the first `count` octets of `block`, or queues them behind the blocks before. Waits
-    /// only while [`WRITE_BEHIND_BLOCKS_MAX`] blocks are in flight.
+    /// Writes the first `count` octets of `block`, or keeps them for a write with those to come, or
+    /// behind the one under way. Waits only while as many blocks are in flight as may be.
     ///
     /// # Errors
     ///
@@ -70,27 +80,30 @@ impl WriteBehind {
         self.poll_job().await;
         while self.failed.is_none() && self.is_full() {
             self.context.counters.write_behind_waits.increment();
+            self.flush();
             self.finish_job().await;
         }
-        if let Some(error) = self.failed {
-            return Err(error);
+        if self.failed.is_none() && count > 0 {
+            self.waiting.push((block, 0..count));
+            self.pressed = false;
+            if self.waiting.len() >= self.gathered() {
+                self.flush();
+            }
         }
-        let done = self.write_inline(&block.as_slice()[..count])?;
-        if done > 0 && self.path == WritePath::Nothing {
-            self.path = WritePath::Inline;
+        if self.job.is_some() {
+            self.poll_job().await;
+            // The helper thread gets its work when other tasks run.
+            yield_now().await;
         }
-        if done == count {
-            self.context.counters.blocks_written_inline.add(u64::from(count > 0));
-            return Ok(());
-        }
-        self.context.counters.blocks_written_behind.increment();
-        self.path = WritePath::Behind;
-        self.waiting.push((block, done..count));
+        self.failed.map_or(Ok(()), Err)
+    }
+
+    /// Writes all that waits, at once or as soon as the write under way is done. A failure is known
+    /// from [`WriteBehind::failure`].
+    pub(crate) fn flush(&mut self) {
+        self.pressed = true;
+        self.write_inline();
         self.start_job();
-        self.poll_job().await;
-        // The helper thread gets its work when other tasks run.
-        yield_now().await;
-        Ok(())
     }
 
     /// Goes on storing what is in flight, and returns only when that fails.
@@ -117,6 +130,7 @@ impl WriteBehind {
     ///
     /// The first failure.
     pub(crate) async fn finish(&mut self) -> Result<(), FileError> {
+        self.flush();
         while self.job.is_some() {
             self.finish_job().await;
         }
@@ -140,28 +154,44 @@ impl WriteBehind {
 
     /// Whether [`WriteBehind::write`] would wait, as far as is known.
     pub(crate) fn is_full(&self) -> bool {
-        self.under_way() >= WRITE_BEHIND_BLOCKS_MAX
+        let ample = self.context.blocks.is_ample();
+        let most = if ample { WRITE_BEHIND_BLOCKS_MAX } else { WRITE_BEHIND_BLOCKS_SCARCE_MAX };
+        self.away.len() + self.waiting.len() >= most
     }
 
-    fn under_way(&self) -> usize {
-        self.away.len() + self.waiting.len()
+    /// Full blocks that are worth a write.
+    fn gathered(&self) -> usize {
+        if self.gathers && self.context.blocks.is_ample() { WRITE_TOGETHER_BLOCKS } else { 1 }
     }
 
-    /// Writes what can be written at once, and returns how many octets that was.
-    fn write_inline(&mut self, octets: &[u8]) -> Result<usize, FileError> {
-        let Some(upload) = &mut self.upload else { return Ok(0) };
-        let mut done = 0;
-        while done < octets.len() {
-            match upload.try_write(&octets[done..]) {
-                Some(Ok(count)) if count > 0 => done += count,
-                Some(Err(error)) => {
-                    self.failed = Some(error);
-                    return Err(error);
-                }
-                Some(Ok(_)) | None => break,
+    /// Writes what can be written at once.
+    fn write_inline(&mut self) {
+        let Some(upload) = &mut self.upload else { return };
+        while !self.waiting.is_empty() {
+            let result = upload.try_write(&slices(&self.waiting));
+            let mut count = match result {
+                Some(Ok(count)) if count > 0 => count,
+                Some(Err(error)) => return self.fail(error),
+                Some(Ok(_)) | None => return,
+            };
+            if self.path == WritePath::Nothing {
+                self.path = WritePath::Inline;
             }
+            let mut whole = 0;
+            for (_, range) in &mut self.waiting {
+                let written = range.len().min(count);
+                range.start += written;
+                count -= written;
+                whole += usize::from(range.start == range.end);
+            }
+            self.waiting.drain(..whole);
+            self.context.counters.blocks_written_inline.add(whole as u64);
         }
-        Ok(done)
+    }
+
+    fn fail(&mut self, error: FileError) {
+        self.failed = Some(error);
+        self.waiting.clear();
     }
 
     /// Checks without waiting whether the helper thread is done.
@@ -191,11 +221,9 @@ impl WriteBehind {
             result
         });
         match result {
-            Ok(()) => self.start_job(),
-            Err(error) => {
-                self.failed = Some(error);
-                self.waiting.clear();
-            }
+            Ok(()) if self.pressed || self.waiting.len() >= self.gathered() => self.start_job(),
+            Ok(()) => {}
+            Err(error) => self.fail(error),
         }
     }
 
@@ -205,6 +233,8 @@ impl WriteBehind {
             return;
         }
         let Some(mut upload) = self.upload.take() else { return };
+        self.path = WritePath::Behind;
+        self.context.counters.blocks_written_behind.add(self.waiting.len() as u64);
         let mut pieces = Vec::with_capacity(self.waiting.len());
         for (mut block, range) in self.waiting.drain(..) {
             pieces.push((block.take(), range));
@@ -213,12 +243,16 @@ impl WriteBehind {
         let files = self.files.clone();
         self.job = Some(Box::pin(async move {
             on_helper(&files, move || {
-                let mut pieces_of = pieces.iter().map(|(octets, range)| &octets[range.clone()]);
-                let result = pieces_of.try_for_each(|octets| upload.write(octets));
+                let result = upload.write(&mut slices(&pieces));
                 let octets = pieces.into_iter().map(|(octets, _)| octets).collect();
                 Ok(Written { upload, octets, result })
             })
             .await
         }));
     }
+}
+
+/// The octets of `pieces` that are to be written.
+fn slices<B: AsRef<[u8]>>(pieces: &[(B, Range<usize>)]) -> Vec<IoSlice<'_>> {
+    pieces.iter().map(|(octets, range)| IoSlice::new(&octets.as_ref()[range.clone()])).collect()
 }
