@@ -114,6 +114,13 @@ impl LineReader {
         }
     }
 
+    /// Gives back what memory an empty queue has.
+    pub fn release_buffers(&mut self) {
+        if self.queue.is_empty() {
+            self.queue = VecDeque::new();
+        }
+    }
+
     /// Takes octets as received and appends what Telnet wants answered to `telnet`, which must be
     /// sent between replies, not inside one.
     ///

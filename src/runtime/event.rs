@@ -113,6 +113,10 @@ impl Waiter<'_> {
         let mut slots = self.waiters.slots.borrow_mut();
         let slot = *self.slot.get_or_insert_with(|| {
             self.waiters.free.borrow_mut().pop().unwrap_or_else(|| {
+                if slots.is_empty() {
+                    // Most things are waited for by one task.
+                    slots.reserve_exact(1);
+                }
                 slots.push(None);
                 slots.len() - 1
             })
@@ -129,7 +133,12 @@ impl Drop for Waiter<'_> {
     fn drop(&mut self) {
         if let Some(slot) = self.slot {
             let waker = self.waiters.slots.borrow_mut()[slot].take();
-            self.waiters.free.borrow_mut().push(slot);
+            let mut free = self.waiters.free.borrow_mut();
+            if free.is_empty() {
+                free.reserve_exact(1);
+            }
+            free.push(slot);
+            drop(free);
             drop(waker);
         }
     }

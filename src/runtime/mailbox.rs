@@ -32,7 +32,7 @@ impl<T> Mailbox<T> {
     /// future that is dropped takes no message with it.
     pub async fn recv(&mut self) -> Option<T> {
         let mut waiter = self.0.waiters.waiter();
-        poll_fn(|cx| match self.0.queue.borrow_mut().pop_front() {
+        poll_fn(|cx| match self.0.pop() {
             Some(message) => Poll::Ready(Some(message)),
             None if self.0.senders.get() == 0 => Poll::Ready(None),
             None => waiter.wait(cx),
@@ -107,6 +107,19 @@ struct Shared<T> {
     senders: Cell<usize>,
     open: Cell<bool>,
     waiters: Waiters,
+}
+
+impl<T> Shared<T> {
+    /// The oldest message. An empty queue keeps no memory: most sessions get one message when they
+    /// log in, and no further one for hours.
+    fn pop(&self) -> Option<T> {
+        let mut queue = self.queue.borrow_mut();
+        let message = queue.pop_front();
+        if queue.is_empty() && queue.capacity() > 0 {
+            *queue = VecDeque::new();
+        }
+        message
+    }
 }
 
 impl<T> fmt::Debug for Mailbox<T> {

@@ -1,6 +1,6 @@
 //! Tasks that end together.
 
-use std::{cell::Cell, future::Future, panic::AssertUnwindSafe, rc::Rc};
+use std::{cell::Cell, future::Future, panic::AssertUnwindSafe, pin::pin, rc::Rc};
 
 use futures_lite::FutureExt;
 
@@ -43,18 +43,19 @@ impl TaskGroup {
         // Boxed because each future around another holds room for it twice, as its argument and
         // where it runs: unboxed, a session's task is three times the size of its future.
         let future = Box::pin(future);
-        async move {
+        // Boxed as well, for the same reason: around it is what the log inherits.
+        Box::pin(async move {
             let ending = member.0.ending.clone();
             let guarded = AssertUnwindSafe(future).catch_unwind();
-            let ended = async {
+            let mut ended = pin!(async {
                 ending.wait().await;
                 Ok(())
-            };
-            if super::race(guarded, ended).await.is_err() {
+            });
+            if super::race(guarded, ended.as_mut()).await.is_err() {
                 tracing::error!("a task panicked and was ended; please report this");
             }
             drop(member);
-        }
+        })
     }
 
     /// How many tasks run.

@@ -1,6 +1,6 @@
 //! Deadlines. Times are given as instants, so that a deadline survives being waited for in parts.
 
-use std::{future::Future, time::Instant};
+use std::{future::Future, pin::pin, time::Instant};
 
 /// Returns once `deadline` has passed.
 pub async fn sleep_until(deadline: Instant) {
@@ -20,7 +20,9 @@ pub async fn timeout_at<T>(
     deadline: Instant,
     future: impl Future<Output = T>,
 ) -> Result<T, Elapsed> {
-    super::race(async { Ok(future.await) }, async {
+    // Pinned here: moved into the race, it would have room in each layer that it passes.
+    let mut future = pin!(future);
+    super::race(async { Ok(future.as_mut().await) }, async {
         sleep_until(deadline).await;
         Err(Elapsed)
     })

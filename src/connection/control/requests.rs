@@ -42,9 +42,10 @@ impl Control {
             Output::RunTransfer { rendezvous, level } => {
                 let origin = match rendezvous {
                     Rendezvous::Active(peer) => Origin::Active { peer, local: self.local },
-                    Rendezvous::Passive => {
-                        self.passive.take().map_or(Origin::Nothing, Origin::Passive)
-                    }
+                    Rendezvous::Passive => self
+                        .passive
+                        .take()
+                        .map_or(Origin::Nothing, |passive| Origin::Passive(*passive)),
                 };
                 if let Some(transfer) = &self.transfer {
                     transfer.run(origin, level);
@@ -143,7 +144,7 @@ impl Control {
                     }
                 };
                 let address = listener.advertised(masquerade, reached);
-                self.passive = Some(listener);
+                self.passive = Some(Box::new(listener));
                 self.passive_until = clock::now() + self.policy.data_timeout;
                 Ok(address)
             }

@@ -101,7 +101,8 @@ pub(super) struct Control {
     pub(super) request: Option<Task<()>>,
     pub(super) give_up: Flag,
     pub(super) ports: SessionPorts,
-    pub(super) passive: Option<PassiveListener>,
+    /// Boxed, for most sessions wait without one.
+    pub(super) passive: Option<Box<PassiveListener>>,
     /// When `passive` is closed if no transfer command has come.
     pub(super) passive_until: Instant,
     pub(super) transfer: Option<TransferHandle>,

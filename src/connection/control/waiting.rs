@@ -1,5 +1,6 @@
 //! What a control connection waits for, and what each end of a wait means.
 
+use std::pin::pin;
 use std::time::Instant;
 
 use bytes::BytesMut;
@@ -35,12 +36,20 @@ impl Control {
             let (activity, since) = self.session.activity();
             listed.note_activity(activity, since);
         }
+        let wake = self.next(stage).await;
+        self.handle(stage, wake).await;
+    }
+
+    /// What comes first.
+    async fn next(&mut self, stage: Stage) -> Wake {
         let deadline = self.deadline(stage);
         // Nothing is read while the session takes no commands: a client that pipelines has to wait.
         let reading = self.client_sends == ClientSends::More
             && (self.session.wants_bytes() || self.wire.is_between_states());
+        // Each of these futures is pinned where it is made: an idle session waits here, and each layer
+        // that a future is moved into keeps room for it.
         let (stream, raw) = (&self.stream, &mut self.raw);
-        let received = async {
+        let mut received = pin!(async {
             if reading {
                 let take = |octets: &[u8]| raw.extend_from_slice(octets);
                 Wake::Received(stream.read_with::<CONTROL_READ_BYTES>(take).await)
@@ -51,32 +60,36 @@ impl Control {
                 // logged in does not get. A failed send will reveal a broken connection.
                 std::future::pending().await
             }
-        };
-        let answered = async { Wake::Answer(self.mailbox.recv().await) };
+        });
+        let mut answered = pin!(async { Wake::Answer(self.mailbox.recv().await) });
         let listed = self.listed.as_ref().filter(|_| self.kick_due.is_none());
-        let events = race(answered, told_to_end(&self.context, self.drain_told, listed));
+        let mut told = pin!(told_to_end(&self.context, self.drain_told, listed));
+        let events = race(answered.as_mut(), told.as_mut());
+        let received = received.as_mut();
         let waiting = async {
             match (stage, &self.permit) {
                 (Stage::LogIn | Stage::Session, _) => race(events, received).await,
+                // Boxed: a handshake is short, and a session that is idle has no room for it.
                 (Stage::Handshake, Some(permit)) => {
-                    let evicted = async {
+                    let evicted = Box::pin(async {
                         permit.evicted().await;
                         Wake::Evicted
-                    };
+                    });
                     race(race(events, received), evicted).await
                 }
                 // Without a permit nothing is read: a waiting handshake costs no buffer.
                 (Stage::Handshake, None) => {
-                    let entering = async { Wake::Permit(self.context.handshakes.enter().await) };
+                    let entering =
+                        Box::pin(async { Wake::Permit(self.context.handshakes.enter().await) });
                     race(events, entering).await
                 }
             }
         };
-        let wake = match deadline {
-            Some(deadline) => timeout_at(deadline, waiting).await.unwrap_or(Wake::Timeout),
-            None => waiting.await,
-        };
-        self.handle(stage, wake).await;
+        let mut waiting = pin!(waiting);
+        match deadline {
+            Some(deadline) => timeout_at(deadline, waiting.as_mut()).await.unwrap_or(Wake::Timeout),
+            None => waiting.as_mut().await,
+        }
     }
 
     /// When the wait is over whatever comes.
@@ -95,7 +108,13 @@ impl Control {
                     self.context.pacer.note_input();
                 }
             }
-            Wake::Answer(Some(input)) => self.answers.push_back(input),
+            Wake::Answer(Some(input)) => {
+                if let Input::Identified(_) | Input::Authenticated(_) | Input::File(_) = input {
+                    // Its task has nothing left to do, and what is left of it goes with its handle.
+                    self.request = None;
+                }
+                self.answers.push_back(input);
+            }
             Wake::Answer(None) => {}
             Wake::Broken => self.answers.push_back(Input::Disconnected),
             Wake::Permit(permit) => {
@@ -145,6 +164,7 @@ impl Control {
             self.plain = BytesMut::new();
         }
         self.out = Vec::new();
+        self.session.release_buffers();
     }
 
     /// Deadline for the ClientHello; `None` while the handshake waits for a permit.
@@ -169,19 +189,19 @@ impl Control {
 /// once, and after that only the cut ends a wait; so is the kick, at the beginning of the next
 /// round, and `listed` is `None` then.
 async fn told_to_end(context: &Context, drain_told: bool, listed: Option<&Listed>) -> Wake {
-    let shutdown = async {
+    let mut shutdown = pin!(async {
         if drain_told {
             context.cut.wait().await
         } else {
             context.drain.wait().await
         }
         Wake::Shutdown
-    };
-    let kicked = async {
+    });
+    let mut kicked = pin!(async {
         kicked(listed).await;
         Wake::Kicked
-    };
-    race(shutdown, kicked).await
+    });
+    race(shutdown.as_mut(), kicked.as_mut()).await
 }
 
 /// Returns when an operator ends the session.

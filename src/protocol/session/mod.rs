@@ -267,6 +267,15 @@ impl Session {
         self.outputs.pop_front()
     }
 
+    /// Gives back what memory the queues have that are empty: a session that waits may do so for
+    /// hours.
+    pub fn release_buffers(&mut self) {
+        if self.outputs.is_empty() {
+            self.outputs = VecDeque::new();
+        }
+        self.lines.release_buffers();
+    }
+
     /// When to come back with [`Input::Timeout`]. May change with every input.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
