@@ -3,6 +3,7 @@
 import pathlib
 import platform
 import statistics
+import subprocess
 
 TABLES = {
     "cpu": ("Server CPU time", "less is better"),
@@ -74,11 +75,11 @@ class Table:
         return [label for label in self.labels if self.kinds[label] != "ringftpd"]
 
 
-def markdown(table, chosen, started):
+def markdown(table, chosen, started, directory):
     """The tables with their notes."""
     date, command = started
     notes = Notes()
-    lines = [f"Measured on {date}: `{command}`", "", machine(), ""]
+    lines = [f"Measured on {date}: `{command}`", "", machine(directory), ""]
     versions = [f"{label}: {version}" for label, version in table.versions.items()]
     lines += ["Servers: " + "; ".join(versions) + "."]
     lines += [f"{label} is not there: {reason}." for label, reason in table.missing.items()]
@@ -254,12 +255,19 @@ def negotiated(table, chosen):
     return "\n".join(["Negotiated (version, suite, group of most handshakes):", "", *texts, ""])
 
 
-def machine():
-    model = "unknown CPU"
+def machine(directory):
+    """CPU, system, and the filesystem of the files."""
+    facts = {}
     for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            model = line.partition(":")[2].strip()
-            break
+        key, _, value = line.partition(":")
+        facts.setdefault(key.strip(), value.strip())
+    model = facts.get("model name", "unknown CPU")
+    # What AES-GCM and SHA-256 cost is decided by these.
+    has = [name for flag, name in (("vaes", "VAES"), ("sha_ni", "SHA extensions"))
+           if flag in facts.get("flags", "").split()]
+    with_what = f" with {' and '.join(has)}" if has else ""
     name = platform.freedesktop_os_release()["PRETTY_NAME"]
-    where = "the server on one CPU, ringload on another"
-    return f"{model}, Linux {platform.release()}, {name}; {where}."
+    command = ["stat", "--file-system", "--format=%T", str(directory)]
+    filesystem = subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+    where = f"files on {filesystem}; the server on one CPU, ringload on another"
+    return f"{model}{with_what}, Linux {platform.release()}, {name}; {where}."

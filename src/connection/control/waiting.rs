@@ -46,8 +46,8 @@ impl Control {
         // Nothing is read while the session takes no commands: a client that pipelines has to wait.
         let reading = self.client_sends == ClientSends::More
             && (self.session.wants_bytes() || self.wire.is_between_states());
-        // Each of these futures is pinned where it is made: an idle session waits here, and each layer
-        // that a future is moved into keeps room for it.
+        // Each of these futures is pinned where it is made: an idle session waits here, and each
+        // layer that a future is moved into keeps room for it.
         let (stream, raw) = (&self.stream, &mut self.raw);
         let mut received = pin!(async {
             if reading {
