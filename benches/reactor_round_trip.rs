@@ -7,7 +7,6 @@
 //! `src/runtime` are counted by `strace -c` (benches/README.md).
 
 #![allow(clippy::unwrap_used, reason = "a bench that cannot run is to fail")]
-#![allow(clippy::print_stdout, reason = "its report")]
 
 mod support;
 
@@ -20,37 +19,18 @@ use ringftpd::runtime;
 use ringftpd::sys::cpu;
 use ringftpd_reactor::{Accepting, Block, Builder, Descriptor, Listener, Socket, counters};
 use rustix::net::{RecvFlags, SendFlags};
-use support::round_trips::{CASES, OCTETS, cpu_nanoseconds, run};
-
-/// What drives the server's thread: its CPU time and its system calls for this number of sessions.
-type Server = fn(TcpListener, usize) -> (u64, Option<u64>);
-
-const SERVERS: [(&str, Server); 3] =
-    [("reactor", by_readiness), ("reactor_receive", by_receives), ("runtime", on_runtime)];
+use support::round_trips::{OCTETS, Server, compare, cpu_nanoseconds};
 
 fn main() {
     let asked: Vec<String> =
         std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
-    let (trips, rounds) = (support::size(600, 60_000), support::size(1, 5));
-    println!("server           active   idle  us/round trip median  least  calls/round trip");
-    for (active, idle) in CASES {
-        let idle = support::size(idle.min(20), idle);
-        let mut results = SERVERS.map(|_| Vec::new());
-        for _ in 0..rounds {
-            for ((name, server), results) in SERVERS.into_iter().zip(&mut results) {
-                if asked.is_empty() || asked.iter().any(|word| word == name) {
-                    results.push(run(server, active, idle, trips));
-                }
-            }
-        }
-        for ((name, _), mut results) in SERVERS.into_iter().zip(results) {
-            results.sort_by(|a, b| a.0.total_cmp(&b.0));
-            let Some((median, calls)) = results.get(results.len() / 2) else { continue };
-            let calls = calls.map(|calls| format!("{calls:.2}")).unwrap_or_default();
-            let least = results[0].0;
-            println!("{name:15}  {active:6}  {idle:5}  {median:20.2}  {least:5.2}  {calls}");
-        }
-    }
+    let mut servers: Vec<Server<'_>> = vec![
+        ("reactor", &by_readiness),
+        ("reactor_receive", &by_receives),
+        ("runtime", &on_runtime),
+    ];
+    servers.retain(|(name, _)| asked.is_empty() || asked.iter().any(|word| word == name));
+    compare(&servers);
 }
 
 fn by_readiness(listener: TcpListener, sessions: usize) -> (u64, Option<u64>) {

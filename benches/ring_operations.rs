@@ -31,7 +31,7 @@ use io_uring::{IoUring, cqueue, opcode, squeue};
 use ringftpd::sys::cpu;
 use rustix::event::EventfdFlags;
 use rustix::net::{RecvFlags, SendFlags};
-use support::round_trips::{CASES, OCTETS, cpu_nanoseconds, run};
+use support::round_trips::{OCTETS, Server, compare, cpu_nanoseconds};
 
 fn main() {
     let release = rustix::system::uname().release().to_string_lossy().into_owned();
@@ -76,24 +76,11 @@ const fn way(name: &'static str, input: Input, sends_by_ring: bool, registered: 
 }
 
 fn round_trips() {
-    let (trips, rounds) = (support::size(600, 60_000), support::size(1, 5));
-    println!("round trips                   active   idle  median us  least  calls");
-    for (active, idle) in CASES {
-        let idle = support::size(idle.min(20), idle);
-        let mut results = WAYS.map(|_| Vec::new());
-        for _ in 0..rounds {
-            for (way, results) in WAYS.into_iter().zip(&mut results) {
-                let server = |listener, sessions| Server::new(way, listener, sessions).serve();
-                results.push(run(server, active, idle, trips));
-            }
-        }
-        for (Way { name, .. }, mut results) in WAYS.into_iter().zip(results) {
-            results.sort_by(|a, b| a.0.total_cmp(&b.0));
-            let (median, calls) = results[results.len() / 2];
-            let (least, calls) = (results[0].0, calls.unwrap());
-            println!("{name:28}  {active:6}  {idle:5}  {median:9.2}  {least:5.2}  {calls:5.2}");
-        }
-    }
+    let servers =
+        WAYS.map(|way| move |listener, sessions| Shard::new(way, listener, sessions).serve());
+    let named: Vec<Server<'_>> =
+        WAYS.iter().zip(&servers).map(|(way, server)| (way.name, server as _)).collect();
+    compare(&named);
 }
 
 /// A ring as the shards have it, with what does not fit.
@@ -138,13 +125,13 @@ impl Ring {
     }
 }
 
-/// Where a session is within `Server`, and the sign of an answer that was sent.
+/// Where a session is within `Shard`, and the sign of an answer that was sent.
 const SENT: u64 = 1 << 32;
 
 /// Group of the buffers for all.
 const GROUP: u16 = 0;
 
-struct Server {
+struct Shard {
     ring: Ring,
     way: Way,
     sockets: Vec<OwnedFd>,
@@ -153,7 +140,7 @@ struct Server {
     buffers: Buffers,
 }
 
-impl Server {
+impl Shard {
     fn new(way: Way, listener: TcpListener, sessions: usize) -> Self {
         cpu::pin_current_thread(cpu::available()[0]).unwrap();
         let sockets: Vec<OwnedFd> =
@@ -278,7 +265,7 @@ impl Buffers {
     fn register(&mut self, ring: &IoUring) {
         let address = self.entries.as_ptr().addr() as u64;
         // SAFETY: the memory is aligned, has room for this many entries, and stays longer than the
-        // ring, by the order of the fields of `Server`.
+        // ring, by the order of the fields of `Shard`.
         unsafe { ring.submitter().register_buf_ring_with_flags(address, BUFFERS, GROUP, 0) }
             .unwrap();
         (0..BUFFERS).for_each(|id| self.give_back(id));

@@ -1,4 +1,7 @@
-//! Clients that ask and are answered over TCP on loopback, on a CPU of their own.
+//! Clients that ask and are answered over TCP on loopback, on a CPU of their own, and what that
+//! costs servers.
+
+#![allow(clippy::print_stdout, reason = "its report")]
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -10,14 +13,39 @@ use ringftpd::sys::cpu;
 pub const OCTETS: usize = 24;
 
 /// Sessions in use at a time, and those that say nothing.
-pub const CASES: [(usize, usize); 4] = [(1, 0), (20, 0), (64, 2_000), (512, 0)];
+const CASES: [(usize, usize); 4] = [(1, 0), (20, 0), (64, 2_000), (512, 0)];
 
-/// Microseconds of the server's thread and its calls of io_uring_enter(2), per round trip. `server`
-/// is given a listener and the number of connections to expect, and returns the thread's
-/// nanoseconds and, if it knows them, its calls, from when all are there to when all are gone.
+/// A server by its name. Given a listener and the number of connections to expect, it returns its
+/// thread's nanoseconds and, if it knows them, its calls of io_uring_enter(2), from when all are
+/// there to when all are gone.
+pub type Server<'a> = (&'a str, &'a dyn Fn(TcpListener, usize) -> (u64, Option<u64>));
+
+/// Prints what a round trip costs each server in each of the cases, in interleaved rounds.
+pub fn compare(servers: &[Server<'_>]) {
+    let (trips, rounds) = (super::size(600, 60_000), super::size(1, 5));
+    println!("round trips                   active   idle  median us  least  calls");
+    for (active, idle) in CASES {
+        let idle = super::size(idle.min(20), idle);
+        let mut results = vec![Vec::new(); servers.len()];
+        for _ in 0..rounds {
+            for ((_, server), results) in servers.iter().zip(&mut results) {
+                results.push(run(server, active, idle, trips));
+            }
+        }
+        for ((name, _), mut results) in servers.iter().zip(results) {
+            results.sort_by(|a, b| a.0.total_cmp(&b.0));
+            let (median, calls) = results[results.len() / 2];
+            let calls = calls.map(|calls| format!("{calls:.2}")).unwrap_or_default();
+            let least = results[0].0;
+            println!("{name:28}  {active:6}  {idle:5}  {median:9.2}  {least:5.2}  {calls:>5}");
+        }
+    }
+}
+
+/// Microseconds of the server's thread and its system calls, per round trip.
 #[expect(clippy::cast_precision_loss, reason = "a report of three digits")]
-pub fn run(
-    server: impl FnOnce(TcpListener, usize) -> (u64, Option<u64>),
+fn run(
+    server: impl Fn(TcpListener, usize) -> (u64, Option<u64>),
     active: usize,
     idle: usize,
     trips: usize,

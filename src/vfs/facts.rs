@@ -161,12 +161,7 @@ pub(super) fn unique(stat: &Statx) -> (u64, u64) {
     (device, stat.stx_ino)
 }
 
-/// Whether the file is on a tmpfs, and so in memory.
-pub(super) fn is_on_tmpfs(file: impl AsFd) -> bool {
-    fstatfs(file).is_ok_and(|filesystem| filesystem.f_type == TMPFS_MAGIC)
-}
-
-/// What a file is on, as far as it decides how the file is written.
+/// What a file is on, as far as it decides how the file is read and written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Filesystem {
     /// Memory.

@@ -34,7 +34,8 @@ pub(super) struct Growing {
     /// Octets for which blocks have been reserved, and those that were announced (ALLO).
     reserved: u64,
     announced: u64,
-    /// Whether blocks are reserved although nothing was announced.
+    /// Whether blocks are reserved although nothing was announced. Those that a crash leaves behind
+    /// the end of an APPE in place stay there until the file is written further or truncated.
     reserves_ahead: bool,
 }
 
@@ -89,8 +90,7 @@ impl Growing {
         self.written
     }
 
-    /// Octets for which ALLO reserved blocks; 0 when nothing was announced or the filesystem
-    /// cannot.
+    /// Octets for which blocks are reserved, written or not; 0 when none are.
     pub(super) const fn reserved(&self) -> u64 {
         self.reserved
     }
@@ -199,25 +199,29 @@ impl Growing {
     /// Reserves the next part of what was announced when `count` more octets need it, or of what is
     /// to be expected. Best effort: where it fails, the write reports it, or goes on without.
     fn renew_reservation(&mut self, count: u64) {
-        let announced = self.wants_room(count);
-        if !announced && !self.wants_more_ahead(count) {
-            return;
-        }
-        let free = fstatvfs(&self.file)
-            .map_or(0, |StatVfs { f_bavail, f_frsize, .. }| f_bavail.saturating_mul(f_frsize));
         let from = self.reserved.max(self.written);
-        let more = if announced {
-            self.announced.saturating_sub(from).min(reserve_max(free).max(count))
-        } else {
+        let more = if self.wants_room(count) {
+            self.announced.saturating_sub(from).min(reserve_max(self.free()).max(count))
+        } else if self.wants_more_ahead(count) {
             // As much again: an upload is seldom over just when it has become large.
-            self.written.clamp(RESERVE_AHEAD_BYTES_MIN, RESERVE_BYTES_MAX).min(free / 8)
+            let more = self.written.clamp(RESERVE_AHEAD_BYTES_MIN, RESERVE_BYTES_MAX);
+            let more = more.min(self.free() / 8);
+            if more < count { 0 } else { more }
+        } else {
+            return;
         };
         let at = self.base + from;
         let renewed =
-            more >= count && fallocate(&self.file, FallocateFlags::KEEP_SIZE, at, more).is_ok();
+            more > 0 && fallocate(&self.file, FallocateFlags::KEEP_SIZE, at, more).is_ok();
         // A part may have been reserved all the same, and is to be given back.
         self.reserved = if renewed { from + more } else { self.announced.max(from + more) };
         self.reserves_ahead &= renewed;
+    }
+
+    /// Octets that are free on the filesystem; 0 where it does not say.
+    fn free(&self) -> u64 {
+        fstatvfs(&self.file)
+            .map_or(0, |StatVfs { f_bavail, f_frsize, .. }| f_bavail.saturating_mul(f_frsize))
     }
 
     /// Whether blocks are worth being reserved for octets that nobody has announced, for `count`

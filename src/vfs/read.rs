@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{Advice, OFlags, Statx, fadvise, fcntl_getfl, fcntl_setfl};
 use rustix::io::{Errno, ReadWriteFlags, pread, preadv2, retry_on_intr};
 
-use super::facts::{self, is_on_tmpfs};
+use super::facts::{self, Filesystem};
 use super::root::{Lookup, Root};
 use crate::limits::{TRANSFER_BATCH_BYTES, WHOLE_FILE_BYTES_MAX};
 use crate::protocol::file::FileError;
@@ -319,7 +319,7 @@ fn set_direct(file: &OwnedFd, on: bool) -> Result<(), Errno> {
 
 /// Whether a read of `file` can wait for nothing: a tmpfs on a host without swap.
 fn is_memory(file: &OwnedFd) -> bool {
-    is_on_tmpfs(file) && rustix::system::sysinfo().totalswap == 0
+    Filesystem::of(file) == Filesystem::Tmpfs && rustix::system::sysinfo().totalswap == 0
 }
 
 #[cfg(test)]

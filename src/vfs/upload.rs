@@ -156,8 +156,8 @@ impl Upload {
         Ok(())
     }
 
-    /// Octets for which ALLO reserved blocks; 0 when nothing was announced or the filesystem
-    /// cannot.
+    /// Octets for which blocks are reserved: before the first write, for ALLO; 0 when nothing was
+    /// announced or the filesystem cannot.
     #[must_use]
     pub const fn reserved(&self) -> u64 {
         self.content.reserved()

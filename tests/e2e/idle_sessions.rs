@@ -14,7 +14,7 @@ const SESSIONS: usize = 2000;
 /// buffer kept by an idle session, or one future that holds room for its parts twice, breaks it. On
 /// glommio a waiting task has more of the executor's own.
 fn kib_per_session_max() -> u64 {
-    if program::is_on_glommio() { 16 } else { 10 }
+    if program::is_on_glommio() { 16 } else { 9 }
 }
 
 #[test]
