@@ -4,7 +4,11 @@
 
 mod request;
 
-use std::{net::IpAddr, path::PathBuf, time::Duration};
+use std::{
+    net::IpAddr,
+    path::PathBuf,
+    time::{Duration, SystemTime},
+};
 
 use clap::{Args, Parser, Subcommand};
 
@@ -14,7 +18,8 @@ use crate::{
     client::{DataMode, Listing, Protection, ResumeMode, TlsVersion},
     engine::parse_cpus,
     guard,
-    plan::Arrivals,
+    moment::parse_moment,
+    plan::{Arrivals, Part},
     slo::{AbortRule, Objective},
     units::{parse_duration, parse_size},
     verify::parse_sha256,
@@ -67,6 +72,10 @@ Examples:
   Two servers, interleaved:
       ringload versus --a 127.0.0.1:990 --b '127.0.0.1:2121 --explicit' --rounds 7 -- \\
           small-files --user alice
+  Half of a load of 20,000 a second on each of two machines, and both as one result:
+      ringload login 192.0.2.7:990 --i-own-this-target 192.0.2.7 --user alice --rate 20000 \\
+          --start-at 2026-11-28T17:00:00Z --part 1/2 --json 1.json     (and 2/2 on the other)
+      ringload merge 1.json 2.json --json both.json --report both.html
 
 Environment:
   RINGLOAD_PASSWORD   password of --user
@@ -224,6 +233,15 @@ pub enum Command {
         #[arg(long)]
         force: bool,
         /// Results
+        #[arg(required = true, num_args = 2.., value_name = "FILE")]
+        files: Vec<PathBuf>,
+    },
+    /// Put the results of the parts of one run (--part) together, exactly
+    Merge {
+        /// Where the whole result goes.
+        #[command(flatten)]
+        output: ResultFiles,
+        /// Results of all parts
         #[arg(required = true, num_args = 2.., value_name = "FILE")]
         files: Vec<PathBuf>,
     },
@@ -484,6 +502,15 @@ pub struct LoadOptions {
     /// Seed of everything random: work, contents, arrivals
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// When the first operation is to begin, on this host's clock: RFC 3339, such as
+    /// 2026-11-28T17:00:00Z, or seconds since the epoch
+    #[arg(long, value_name = "TIME", value_parser = parse_moment, conflicts_with = "find_max_rate")]
+    start_at: Option<SystemTime>,
+    /// Do part K of a run that N processes share, each with the same options: clients, operations
+    /// and arrivals are dealt out in turn (--rate, --clients and all other numbers are of the whole
+    /// run); `merge` puts the results together
+    #[arg(long, value_name = "K/N", value_parser = Part::parse, requires = "start_at")]
+    part: Option<Part>,
 }
 
 type CpuList = Vec<usize>;
@@ -492,6 +519,28 @@ type CpuList = Vec<usize>;
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Output")]
 pub struct OutputOptions {
+    /// Files of the result.
+    #[command(flatten)]
+    pub files: ResultFiles,
+    /// Write a line of JSON for each interval when it is over (loadgen/SCHEMA.md); - is standard
+    /// output
+    #[arg(long, value_name = "FILE", conflicts_with = "find_max_rate")]
+    pub stream: Option<PathBuf>,
+    /// Length of an interval of everything over time, from 100ms on
+    #[arg(long, default_value = "1s", value_parser = parse_interval)]
+    pub interval: Duration,
+    /// Objective that must not hold, such as 'p99>100ms': exit status 1 if it does
+    #[arg(long, value_name = "OBJECTIVE")]
+    pub fail_on: Option<Objective>,
+    /// No progress and no summary
+    #[arg(long, short)]
+    pub quiet: bool,
+}
+
+/// The forms in which a result is written.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Output")]
+pub struct ResultFiles {
     /// Write the result as JSON (loadgen/SCHEMA.md); - is standard output, also for the next two
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
@@ -499,14 +548,16 @@ pub struct OutputOptions {
     #[arg(long, value_name = "FILE")]
     pub hdr_log: Option<PathBuf>,
     /// Write a page with plots (HTML)
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", visible_alias = "html")]
     pub report: Option<PathBuf>,
-    /// Objective that must not hold, such as 'p99>100ms': exit status 1 if it does
-    #[arg(long, value_name = "OBJECTIVE")]
-    pub fail_on: Option<Objective>,
-    /// No progress and no summary
-    #[arg(long, short)]
-    pub quiet: bool,
+}
+
+fn parse_interval(text: &str) -> Result<Duration, String> {
+    const BOUNDS: std::ops::RangeInclusive<Duration> =
+        Duration::from_millis(100)..=Duration::from_secs(3600);
+    let length = parse_duration(text)?;
+    let refuse = || format!("an interval is at least 100ms and at most 1h long, not {text}");
+    BOUNDS.contains(&length).then_some(length).ok_or_else(refuse)
 }
 
 fn parse_ramp(text: &str) -> Result<(f64, f64), String> {
@@ -592,6 +643,22 @@ mod tests {
         check("small-files 127.0.0.1:990 --upload --files 2", "cannot be used with");
         check("small-files 127.0.0.1:990 --upload --discard", "cannot be used with");
         check("login 127.0.0.1:990 --ca /nonexistent", "/nonexistent");
+        check("login 127.0.0.1:990 --interval 99ms", "at least 100ms");
+        check("login 127.0.0.1:990 --part 1/2", "--start-at");
+        let past = format!("login 127.0.0.1:990 --start-at {}", at(-90.0));
+        check(&past, "is past by 90");
+        check(&format!("login 127.0.0.1:990 --start-at {}", at(1e6)), "more than a week");
+        let part = format!("login 127.0.0.1:990 --start-at {}", at(60.0));
+        check(&format!("{part} --part 3/2"), "no part of a run");
+        check(&format!("{part} --clients 3 --part 4/5"), "nothing for --part 4/5 of 3 clients");
+        check(&format!("{part} --count 1 --part 2/2"), "nothing for --part 2/2 of 1 operation");
+        check(&format!("{part} --find-max-rate --slo errors=0"), "cannot be used with");
+    }
+
+    /// As seconds since the epoch, whole ones, so many from now on.
+    fn at(seconds: f64) -> String {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+        format!("{:.0}", now.as_secs_f64().floor() + seconds)
     }
 
     #[test]

@@ -1,11 +1,15 @@
 //! When operations are to begin: closed loop, or open loop at a constant, Poisson, stepped or
 //! ramped rate. Pure arithmetic on a seed: no clock, no connection.
 
+mod part;
+
 use std::time::Duration;
 
 use serde::Deserialize;
 
 use crate::verify::Random;
+
+pub use part::{Part, Place};
 
 /// The highest rate accepted, operations a second.
 pub const RATE_MAX: f64 = 1_000_000.0;
@@ -25,6 +29,8 @@ pub struct Plan {
     pub drain: Duration,
     /// The seed of everything random.
     pub seed: u64,
+    /// Which part of the run this process does. All else here is of the whole run.
+    pub part: Part,
 }
 
 impl Plan {
@@ -159,21 +165,22 @@ impl Piece {
 pub struct Schedule {
     profile: Profile,
     arrivals: Arrivals,
-    thread: u64,
-    threads: u64,
+    place: Place,
     taken: u64,
     random: Random,
-    /// Poisson: the integral of the rate so far, of all threads.
+    /// Poisson: how many arrivals of the whole run have been drawn, and the integral of the rate up
+    /// to the last of them.
+    drawn: u64,
     passed: f64,
 }
 
 impl Schedule {
-    /// The part of thread `thread` of `threads`.
+    /// The part of the thread at `place`.
     #[must_use]
-    pub fn new(profile: Profile, arrivals: Arrivals, seed: u64, thread: u64, threads: u64) -> Self {
+    pub fn new(profile: Profile, arrivals: Arrivals, seed: u64, place: Place) -> Self {
         // Apart from the streams that choose the work of an operation.
-        let random = Random::new(!seed, thread);
-        Self { profile, arrivals, thread, threads, taken: 0, random, passed: 0.0 }
+        let random = Random::new(!seed, 0);
+        Self { profile, arrivals, place, taken: 0, random, drawn: 0, passed: 0.0 }
     }
 }
 
@@ -183,13 +190,17 @@ impl Iterator for Schedule {
 
     #[expect(clippy::cast_precision_loss, reason = "2^53 operations are never reached")]
     fn next(&mut self) -> Option<Self::Item> {
-        let number = self.taken * self.threads + self.thread;
+        let number = self.place.number(self.taken);
         self.taken += 1;
         let arrivals = match self.arrivals {
             Arrivals::Constant => number as f64,
-            // Independent Poisson processes of a share of the rate each add up to one of the rate.
+            // All draw the arrivals of all, each the same ones, and take their own: so they do not
+            // depend on how many share the run. One costs some 10 ns.
             Arrivals::Poisson => {
-                self.passed += self.random.next_exponential() * self.threads as f64;
+                while self.drawn <= number {
+                    self.passed += self.random.next_exponential();
+                    self.drawn += 1;
+                }
                 self.passed
             }
         };
@@ -197,18 +208,11 @@ impl Iterator for Schedule {
     }
 }
 
-/// How many of `total` things are the share of thread `thread` of `threads`: those whose number
-/// leaves `thread` when divided.
-#[must_use]
-pub const fn share(total: u64, thread: u64, threads: u64) -> u64 {
-    total / threads + if thread < total % threads { 1 } else { 0 }
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
-    use super::{Arrivals, Profile, RATE_MAX, Schedule, share};
+    use super::{Arrivals, Part, Place, Profile, RATE_MAX, Schedule};
 
     const S: Duration = Duration::from_secs(1);
 
@@ -243,37 +247,65 @@ mod tests {
         assert!(Profile::steps(&[], S, S).is_err());
     }
 
+    /// What any number of processes with any number of threads ask for is, to the nanosecond, what
+    /// one thread alone asks for.
     #[test]
-    fn threads_share_one_schedule() {
-        let profile = Profile::constant(1000.0).unwrap();
-        let mut together: Vec<_> = (0..3)
-            .flat_map(|thread| {
-                Schedule::new(profile.clone(), Arrivals::Constant, 1, thread, 3).take(100)
-            })
-            .collect();
-        together.sort_unstable();
-        let alone: Vec<_> = Schedule::new(profile, Arrivals::Constant, 1, 0, 1).take(300).collect();
-        assert_eq!(together, alone);
-        for (total, threads) in [(10, 3), (2, 3), (0, 1), (9, 3)] {
-            let shares: u64 = (0..threads).map(|thread| share(total, thread, threads)).sum();
-            assert_eq!(shares, total);
+    fn processes_and_threads_share_one_schedule() {
+        let profiles = [
+            Profile::constant(1000.0).unwrap(),
+            Profile::ramp(100.0, 3000.0, S, 2 * S).unwrap(),
+            Profile::steps(&[500.0, 2000.0, 900.0], S, 3 * S).unwrap(),
+        ];
+        for profile in profiles {
+            for arrivals in [Arrivals::Constant, Arrivals::Poisson] {
+                let upto = |place| {
+                    Schedule::new(profile.clone(), arrivals, 7, place)
+                        .take_while(|(number, _)| *number < 3000)
+                        .collect::<Vec<_>>()
+                };
+                let alone = upto(Place::new(Part::WHOLE, 0, 1));
+                assert_eq!(alone.len(), 3000);
+                for threads in [vec![3], vec![1, 1], vec![2, 1, 4]] {
+                    let of = threads.len() as u64;
+                    let mut together: Vec<_> = (1..=of)
+                        .zip(&threads)
+                        .flat_map(|(number, threads)| {
+                            (0..*threads).map(move |thread| {
+                                Place::new(Part { number, of }, thread, *threads)
+                            })
+                        })
+                        .flat_map(upto)
+                        .collect();
+                    together.sort_unstable();
+                    assert_eq!(together, alone, "{threads:?}");
+                }
+            }
         }
     }
 
     #[test]
     fn poisson_has_the_rate_and_the_seed_decides() {
-        let schedule = |seed, thread| {
+        let schedule = |seed, thread, threads| {
             let profile = Profile::constant(1000.0).unwrap();
-            Schedule::new(profile, Arrivals::Poisson, seed, thread, 2)
+            let place = Place::new(Part::WHOLE, thread, threads);
+            Schedule::new(profile, Arrivals::Poisson, seed, place)
         };
-        let arrivals = schedule(7, 0).take_while(|(_, at)| *at < 60 * S).count();
-        assert!((29_000..31_000).contains(&arrivals), "{arrivals} of 30000");
-        let first = |seed, thread| schedule(seed, thread).take(100).collect::<Vec<_>>();
-        assert_eq!(first(7, 0), first(7, 0));
-        assert_ne!(first(7, 0), first(8, 0));
-        assert_ne!(first(7, 0), first(7, 1));
-        let gaps: Vec<_> = first(7, 0).windows(2).map(|pair| pair[1].1 - pair[0].1).collect();
-        assert!(gaps.iter().any(|gap| *gap < Duration::from_micros(400)));
-        assert!(gaps.iter().any(|gap| *gap > Duration::from_millis(6)));
+        for thread in [0, 1] {
+            let arrivals = schedule(7, thread, 2).take_while(|(_, at)| *at < 60 * S).count();
+            assert!((29_000..31_000).contains(&arrivals), "{arrivals} of 30000");
+        }
+        let first = |seed| schedule(seed, 0, 1).take(1000).collect::<Vec<_>>();
+        assert_eq!(first(7), first(7));
+        assert_ne!(first(7), first(8));
+        let gaps: Vec<_> = first(7).windows(2).map(|pair| pair[1].1 - pair[0].1).collect();
+        // Of a mean of 1 ms: one of ten is below 0.105 ms, and one of ten above 2.3 ms.
+        for (short, expected) in [(true, 100), (false, 100)] {
+            let counted = |gap: &&Duration| match short {
+                true => **gap < Duration::from_micros(105),
+                false => **gap > Duration::from_micros(2303),
+            };
+            let found = gaps.iter().filter(counted).count();
+            assert!((expected - 35..expected + 35).contains(&found), "{found}");
+        }
     }
 }

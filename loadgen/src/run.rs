@@ -14,8 +14,10 @@ use std::{
 use crate::{
     client::Endpoint,
     engine::{self, EngineThread},
-    measure::{Ending, LiveUpdate, ProcessSample, Recording, ServerProcesses, ServerUse, Tally},
-    plan::{Load, Plan},
+    measure::{Ending, Live, ProcessSample, Recording, ServerProcesses, ServerUse, Tally},
+    moment::format_moment,
+    plan::{Load, Place, Plan},
+    report::format,
     slo::AbortRule,
     sys,
     workload::{
@@ -30,6 +32,10 @@ const LOOK: Duration = Duration::from_millis(20);
 /// task has to be started meanwhile.
 const COUNTDOWN: Duration = Duration::from_millis(20);
 const COUNTDOWN_PER_CLIENT: Duration = Duration::from_micros(50);
+
+/// Before a start at a given time, preparation begins this long before it: sessions that wait
+/// longer are ended by some servers.
+const LEAD: Duration = Duration::from_secs(120);
 
 /// How long beyond its end a run may take before its threads are given up as dead.
 const GRACE: Duration = Duration::from_secs(30);
@@ -53,6 +59,10 @@ pub struct RunSpec {
     pub server: Option<ServerProcesses>,
     /// What ends the run early.
     pub abort_on: Option<AbortRule>,
+    /// When the first operation is to begin; `None`: as soon as all is ready.
+    pub start_at: Option<SystemTime>,
+    /// Length of an interval of the record.
+    pub interval: Duration,
 }
 
 /// What a run leaves.
@@ -80,12 +90,24 @@ impl RunSpec {
     /// How many threads the run uses: no more than there is work for.
     #[must_use]
     pub fn threads(&self) -> u64 {
+        let part = self.plan.part;
         let work = match self.plan.load {
             Load::Closed { clients, .. } => clients,
             Load::Open { connections, .. } => connections,
         };
-        let work = work.min(self.plan.count.unwrap_or(u64::MAX));
+        let work = part.share(work).min(part.share(self.plan.count.unwrap_or(u64::MAX)));
         (self.cpus.len() as u64).min(work).max(1)
+    }
+
+    /// From when all is ready to the first operation.
+    fn countdown(&self) -> Duration {
+        match self.plan.load {
+            Load::Closed { clients, .. } => {
+                let clients = u32::try_from(self.plan.part.share(clients)).unwrap_or(u32::MAX);
+                COUNTDOWN + COUNTDOWN_PER_CLIENT * clients
+            }
+            Load::Open { .. } => COUNTDOWN,
+        }
     }
 }
 
@@ -97,18 +119,28 @@ impl RunSpec {
 pub fn run(
     spec: &RunSpec,
     interrupted: &Arc<AtomicBool>,
-    live: Option<&SyncSender<LiveUpdate>>,
+    live: Option<&SyncSender<Live>>,
 ) -> Result<Finished, String> {
     sys::raise_locked_memory();
     engine::check()?;
-    prepare(&spec.workload, &spec.endpoint, &spec.sources, interrupted)
+    if let Some(at) = spec.start_at.and_then(|at| at.checked_sub(LEAD)) {
+        wait_until(at, interrupted)?;
+    }
+    prepare(spec.plan.part, &spec.workload, &spec.endpoint, &spec.sources, interrupted)
         .map_err(|error| format!("the preparation failed: {error}"))?;
     let finished = measure(spec, interrupted, live);
     let uploaders = match &finished {
         Ok((_, clients)) => clients.clone(),
         Err(_) => Vec::new(),
     };
-    let cleaned = clean_up(&spec.workload, &spec.endpoint, &spec.sources, uploaders, interrupted);
+    let cleaned = clean_up(
+        spec.plan.part,
+        &spec.workload,
+        &spec.endpoint,
+        &spec.sources,
+        uploaders,
+        interrupted,
+    );
     let left = cleaned.err().map(|error| format!("files were left behind: {error}"));
     match (finished, left) {
         (Ok((finished, _)), warning) => Ok(Finished { warning, ..finished }),
@@ -117,29 +149,71 @@ pub fn run(
     }
 }
 
+/// Returns at `at`.
+///
+/// # Errors
+///
+/// A sentence: somebody pressed Ctrl-C.
+fn wait_until(at: SystemTime, interrupted: &AtomicBool) -> Result<(), String> {
+    while let Ok(left) = at.duration_since(SystemTime::now()) {
+        if interrupted.load(Ordering::Relaxed) {
+            return Err("interrupted before it began".to_owned());
+        }
+        std::thread::sleep(left.min(LOOK));
+    }
+    Ok(())
+}
+
+/// When the first operation begins: on the monotonic clock, and as Unix time.
+fn start_of(spec: &RunSpec, interrupted: &AtomicBool) -> Result<(Instant, Duration), String> {
+    let countdown = spec.countdown();
+    let Some(at) = spec.start_at else {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        return Ok((Instant::now() + countdown, now + countdown));
+    };
+    if let Some(ready) = at.checked_sub(countdown * 2) {
+        wait_until(ready, interrupted)?;
+    }
+    // What the clock says now, not when the command was given: it may have been set meanwhile.
+    let (now, clock) = (Instant::now(), SystemTime::now());
+    match at.duration_since(clock) {
+        Ok(left) if left >= countdown => {
+            Ok((now + left, at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()))
+        }
+        _ => {
+            let late = (clock + countdown).duration_since(at).unwrap_or_default();
+            Err(format!(
+                "not ready at --start-at {}, but {} later: the preparation took that long; begin \
+                 all parts anew at a later time",
+                format_moment(at),
+                format::duration_ns(late.as_secs_f64() * 1e9)
+            ))
+        }
+    }
+}
+
 fn measure(
     spec: &RunSpec,
     interrupted: &AtomicBool,
-    live: Option<&SyncSender<LiveUpdate>>,
+    live: Option<&SyncSender<Live>>,
 ) -> Result<(Finished, Vec<u64>), String> {
     let mut server = ServerWatch::new(spec.server.clone())?;
     let commands = Arc::new(RunCommands::default());
     let threads = Threads::start(spec, &commands, live)?;
-    if let Err(error) = threads.ready(interrupted) {
-        commands.stop.store(true, Ordering::Relaxed);
-        // The failure of the preparation is the better answer than that of a thread.
-        let _ = threads.join();
-        return Err(error);
+    let (start, started) =
+        match threads.ready(interrupted).and_then(|()| start_of(spec, interrupted)) {
+            Ok(start) => start,
+            Err(error) => {
+                commands.stop.store(true, Ordering::Relaxed);
+                // The failure of the preparation is the better answer than that of a thread.
+                let _ = threads.join();
+                return Err(error);
+            }
+        };
+    if let Some(live) = live {
+        // Full or gone: the watcher's loss.
+        let _ = live.try_send(Live::Begins(started));
     }
-    let countdown = match spec.plan.load {
-        Load::Closed { clients, .. } => {
-            COUNTDOWN + COUNTDOWN_PER_CLIENT * u32::try_from(clients).unwrap_or(u32::MAX)
-        }
-        Load::Open { .. } => COUNTDOWN,
-    };
-    let start = Instant::now() + countdown;
-    let started =
-        SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default() + countdown;
     // Set once, here.
     let _ = commands.start.set(start);
     let Measured { ended, open, aborted } =
@@ -170,7 +244,7 @@ fn ending(spec: &RunSpec, recording: &Recording, interrupted: &AtomicBool) -> En
     let ended = counters.operations + counters.abandoned + recording.errors().total();
     match spec.plan.count {
         _ if interrupted.load(Ordering::Relaxed) => Ending::Interrupted,
-        Some(count) if ended < count => Ending::Limit,
+        Some(count) if ended < spec.plan.part.share(count) => Ending::Limit,
         _ => Ending::Complete,
     }
 }
@@ -194,7 +268,7 @@ impl Threads {
     fn start(
         spec: &RunSpec,
         commands: &Arc<RunCommands>,
-        live: Option<&SyncSender<LiveUpdate>>,
+        live: Option<&SyncSender<Live>>,
     ) -> Result<Self, String> {
         let (sender, reports) = channel();
         let (mut running, mut tallies) = (Vec::new(), Vec::new());
@@ -208,9 +282,10 @@ impl Threads {
                 endpoint: spec.endpoint.clone(),
                 sources: spec.sources.clone(),
                 silent: spec.silent,
-                place: (thread, threads),
+                place: Place::new(spec.plan.part, thread, threads),
                 commands: Arc::clone(commands),
                 reports: sender.clone(),
+                interval: spec.interval,
                 live: live.cloned(),
                 tally,
             };

@@ -149,6 +149,44 @@ fn text(octets: &[u8]) -> String {
     String::from_utf8_lossy(octets).into_owned()
 }
 
+/// The lines are the intervals of the result, each when it is over.
+#[test]
+fn a_stream_has_a_line_for_each_interval() {
+    let (server, scratch) = (server(), tempfile::TempDir::new().unwrap());
+    let stream = scratch.path().join("stream.jsonl");
+    let line = format!(
+        "handshake {} --cpus 0 --rate 200 --warm-up 200ms --duration 400ms --interval 100ms \
+         --stream {}",
+        server.address,
+        stream.display()
+    );
+    let outcome = ringload(&line).all_succeeded(80);
+    let lines = std::fs::read_to_string(stream).unwrap();
+    let lines: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let intervals = outcome.result["intervals"].as_array().unwrap();
+    assert!(intervals.len() >= 6, "{}", intervals.len());
+    assert_eq!(lines.len(), intervals.len());
+    let started = outcome.result["timing"]["started_unix_ms"].as_u64().unwrap();
+    let mut operations = 0;
+    for (index, (line, interval)) in (0..).zip(lines.iter().zip(intervals)) {
+        assert!(line["unix_ms"].as_u64().unwrap().abs_diff(started + 100 * index) <= 1, "{line}");
+        assert_eq!(line["warmup"], interval["warmup"]);
+        operations += line["operations"].as_u64().unwrap();
+    }
+    assert_eq!(operations, 120, "all, the warm-up included");
+    assert!(lines[1]["p99_ns"].as_u64().unwrap() > 0, "{}", lines[1]);
+    let two = plain(&format!("handshake {} --json - --stream -", server.address));
+    assert_eq!(two.status.code(), Some(2));
+    let lines = plain(&format!("handshake {} --cpus 0 --count 1 --stream -", server.address));
+    let first = text(&lines.stdout);
+    let first: Value = serde_json::from_str(first.lines().next().unwrap()).unwrap();
+    assert_eq!(first["operations"], 1);
+    let full = format!("handshake {} --cpus 0 --count 1 --stream /dev/full", server.address);
+    let full = plain(&full);
+    assert_eq!(full.status.code(), Some(3));
+    assert!(text(&full.stderr).contains("--stream: No space left"), "{}", text(&full.stderr));
+}
+
 /// A server that refuses everybody from the `good`-th greeting on.
 fn dying(good: usize) -> Scripted {
     let greeted = AtomicUsize::new(0);

@@ -466,8 +466,8 @@ fn collect_paths(value: &serde_json::Value, path: &str, paths: &mut BTreeSet<Str
                 paths.insert(path.to_owned());
                 return collect_paths(value, "latency", paths);
             }
-            // The one object that may be absent as a whole.
-            if path == "server" {
+            // Objects that may be absent as a whole.
+            if ["server", "part", "totals.within"].contains(&path) {
                 paths.insert(path.to_owned());
             }
             for (key, value) in fields {

@@ -11,7 +11,7 @@ use made_up::{details, window};
 use ringload::measure::{
     ErrorKind, Phase, Recorder, RunResult, StepPurpose, StepVerdict, ThreadUse, Timeline, Window,
 };
-use ringload::plan::{Arrivals, Profile, Schedule};
+use ringload::plan::{Arrivals, Part, Place, Profile, Schedule};
 use ringload::slo::{Above, Found, Next, Search, Trial};
 use ringload::verify::Random;
 
@@ -49,7 +49,8 @@ impl Server {
         let profile = Profile::constant(trial.rate).unwrap();
         let mean = self.desks as f64 / self.capacity;
         let mut last = end;
-        for (_, after) in Schedule::new(profile, self.arrivals, seed, 0, 1) {
+        let place = Place::new(Part::WHOLE, 0, 1);
+        for (_, after) in Schedule::new(profile, self.arrivals, seed, place) {
             let intended = part.start + after;
             if intended >= end {
                 break;

@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     env,
     sync::{Arc, OnceLock},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use rustls::pki_types::ServerName;
@@ -18,7 +18,9 @@ use crate::{
     engine::available_cpus,
     guard,
     measure::ServerProcesses,
-    plan::{Arrivals, Load, Plan, Profile},
+    moment::format_moment,
+    plan::{Arrivals, Load, Part, Plan, Profile},
+    report::format,
     run::RunSpec,
     slo::Objective,
     sys,
@@ -34,6 +36,9 @@ const CONNECTIONS: u64 = 1000;
 
 /// Files of a directory made for listings.
 const ENTRIES: u64 = 100;
+
+/// Latest start, from now on.
+const START_MAX: Duration = Duration::from_secs(7 * 86_400);
 
 /// A run as asked for.
 #[derive(Debug, Clone)]
@@ -123,7 +128,9 @@ impl Command {
             Self::ReconnectStorm { common, every } => {
                 (common, Kind::ReconnectStorm { every: *every })
             }
-            Self::Check { .. } | Self::Compare { .. } | Self::Versus(_) => return Ok(None),
+            Self::Check { .. } | Self::Compare { .. } | Self::Merge { .. } | Self::Versus(_) => {
+                return Ok(None);
+            }
         }))
     }
 
@@ -221,8 +228,53 @@ impl LoadOptions {
                 think: self.think.unwrap_or_default(),
             },
         };
-        Ok(Plan { load, count: self.count, duration, warmup, drain: self.drain, seed: self.seed })
+        let plan = Plan {
+            load,
+            count: self.count,
+            duration,
+            warmup,
+            drain: self.drain,
+            seed: self.seed,
+            part: self.part.unwrap_or(Part::WHOLE),
+        };
+        refuse_empty_part(&plan)?;
+        Ok(plan)
     }
+
+    /// When the first operation is to begin, if that was said.
+    fn start(&self) -> Result<Option<SystemTime>, String> {
+        let Some(at) = self.start_at else { return Ok(None) };
+        let now = SystemTime::now();
+        match at.duration_since(now) {
+            Ok(left) if left > START_MAX => {
+                Err(format!("--start-at {} is more than a week away", format_moment(at)))
+            }
+            Ok(_) => Ok(Some(at)),
+            Err(past) => Err(format!(
+                "--start-at {} is past by {}: it is {} on this host",
+                format_moment(at),
+                format::duration_ns(past.duration().as_secs_f64() * 1e9),
+                format_moment(now)
+            )),
+        }
+    }
+}
+
+/// A part without a client or an operation would measure nothing.
+fn refuse_empty_part(plan: &Plan) -> Result<(), String> {
+    let (number, what) = match plan.load {
+        Load::Closed { clients, .. } => (clients, "client"),
+        Load::Open { connections, .. } => (connections, "connection"),
+    };
+    let shared = [(Some(number), what), (plan.count, "operation")];
+    for (number, what) in shared.into_iter().filter_map(|(number, what)| Some((number?, what))) {
+        let Part { number: part, of } = plan.part;
+        if plan.part.share(number) == 0 {
+            let end = if number == 1 { "" } else { "s" };
+            return Err(format!("there is nothing for --part {part}/{of} of {number} {what}{end}"));
+        }
+    }
+    Ok(())
 }
 
 impl CostOptions {
@@ -238,15 +290,15 @@ impl Common {
         let (target, endpoint) = endpoint(&self.target, &self.server, &self.tls)?;
         let plan = load.plan()?;
         let cpus = load.cpus.clone().unwrap_or_else(available_cpus);
-        let connections = match plan.load {
+        let connections = plan.part.share(match plan.load {
             Load::Closed { clients, .. } => clients,
             Load::Open { connections, .. } => connections,
-        };
+        });
         let limit = sys::raise_open_files().map_err(|error| format!("RLIMIT_NOFILE: {error}"))?;
-        let all = connections.saturating_add(load.silent);
-        let descriptors = connections
-            .saturating_mul(workload.descriptors_per_client())
-            .saturating_add(load.silent);
+        let silent = plan.part.share(load.silent);
+        let all = connections.saturating_add(silent);
+        let descriptors =
+            connections.saturating_mul(workload.descriptors_per_client()).saturating_add(silent);
         let threads = cpus.len() as u64;
         if let Some(refusal) = guard::open_files_refusal(limit, all, descriptors, threads) {
             return Err(refusal);
@@ -269,6 +321,8 @@ impl Common {
             cpus,
             server: self.cost.processes(),
             abort_on: load.abort_on.clone(),
+            start_at: load.start()?,
+            interval: self.output.interval,
         };
         Ok(Request { spec, host: target.host, parameters, common: self.clone() })
     }

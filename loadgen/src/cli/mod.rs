@@ -1,6 +1,7 @@
-//! The commands: a run, a search for the highest rate, two targets in turn, a comparison. Prints,
-//! writes the results and chooses the exit status.
+//! The commands: a run, a search for the highest rate, two targets in turn, a comparison, the parts
+//! of a run put together. Prints, writes the results and chooses the exit status.
 
+mod merge;
 mod output;
 mod search;
 mod versus;
@@ -19,9 +20,9 @@ use crate::{
     check::check,
     client::Opening,
     engine::available_cpus,
-    measure::{Details, Machine, RunResult, Target, Workload, printable},
-    plan::Load,
-    progress::{Expected, Progress},
+    measure::{Details, Machine, PartOf, RunResult, Target, Workload, printable},
+    plan::{Load, Part},
+    progress::{Expected, Progress, Watchers},
     report,
     run::{Finished, run},
 };
@@ -51,6 +52,7 @@ pub fn main() -> ExitCode {
     let outcome = match &arguments.command {
         command @ Command::Check { .. } => check_server(command),
         Command::Compare { files, force } => versus::compare_files(files, *force),
+        Command::Merge { files, output } => merge::merge_files(files, output),
         Command::Versus(options) => versus::run_versus(options, &interrupted),
         command => match command.request() {
             Ok(Some(request)) => run_request(&request, &interrupted),
@@ -100,11 +102,15 @@ fn check_server(command: &Command) -> Outcome {
 fn run_request(request: &Request, interrupted: &Arc<AtomicBool>) -> Outcome {
     let options = &request.common.output;
     // Before the run: what cannot be written is known at once.
-    let outputs = Outputs::open(options)?;
+    let outputs = Outputs::open(&options.files, options.stream.as_deref())?;
     let console = Console::new(outputs.use_stdout(), options.quiet);
     let (result, found) = match request.common.search() {
         Some(objective) => search::search(request, objective, interrupted, &console)?,
-        None => (measure(request, interrupted, !options.quiet)?, true),
+        None => {
+            let stream = options.stream.as_deref().map(output::open_stream).transpose()?;
+            let watchers = Watchers { display: !options.quiet, stream };
+            (measure(request, interrupted, watchers)?, true)
+        }
     };
     // After it: whatever becomes of the files, the summary is there.
     let shown = console.note(&report::summary(&result));
@@ -135,35 +141,38 @@ fn verdict(request: &Request, result: &RunResult, console: &Console) -> Outcome 
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::from(MISSED) })
 }
 
-/// One run with its display.
+/// One run, watched.
 fn measure(
     request: &Request,
     interrupted: &Arc<AtomicBool>,
-    show: bool,
+    watchers: Watchers,
 ) -> Result<RunResult, Problem> {
     let plan = &request.spec.plan;
-    let threads = usize::try_from(request.spec.threads()).unwrap_or(1);
-    let display = if show {
-        let duration = plan.count.is_none().then(|| plan.length());
-        Some(Progress::start(Expected { threads, warmup: plan.warmup, duration }))
-    } else {
+    let expected = Expected {
+        threads: usize::try_from(request.spec.threads()).unwrap_or(1),
+        warmup: plan.warmup,
+        duration: plan.count.is_none().then(|| plan.length()),
+        start_at: request.spec.start_at,
+    };
+    let progress = if watchers.is_empty() {
         None
+    } else {
+        let started = Progress::start(expected, watchers);
+        let no_thread = |error| Problem::failed(format!("no thread for the display: {error}"));
+        Some(started.map_err(no_thread)?)
     };
-    let (live, display) = match display.transpose() {
-        Ok(Some((live, display))) => (Some(live), Some(display)),
-        Ok(None) => (None, None),
-        Err(error) => return Err(Problem::failed(format!("no thread for the display: {error}"))),
-    };
+    let (live, progress) = progress.unzip();
     let finished = run(&request.spec, interrupted, live.as_ref());
     drop(live);
-    if let Some(display) = display {
-        display.finish();
-    }
+    let watched = progress.map_or(Ok(()), Progress::finish);
     let finished = finished.map_err(Problem::failed)?;
     if let Some(warning) = &finished.warning {
         let _ = writeln!(io::stderr(), "ringload: {warning}");
     }
-    Ok(result_of(request, finished))
+    let mut result = result_of(request, finished);
+    // The result is there all the same.
+    result.problems.extend(watched.err());
+    Ok(result)
 }
 
 fn result_of(request: &Request, finished: Finished) -> RunResult {
@@ -209,6 +218,9 @@ fn result_of(request: &Request, finished: Finished) -> RunResult {
             Load::Open { .. } => Duration::ZERO,
         },
         aborted: finished.aborted,
+        asked: spec.plan.count.is_none().then_some(spec.plan.duration),
+        part: (spec.plan.part != Part::WHOLE)
+            .then_some(PartOf { number: spec.plan.part.number, of: spec.plan.part.of }),
     };
     let mut result = RunResult::new(details, &finished.recording);
     if result.client.was_starved && !request.common.has_cpus() {

@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{Problem, USAGE};
-use crate::{args::OutputOptions, measure::RunResult, report};
+use crate::{args::ResultFiles, measure::RunResult, report};
 
 /// What an operator reads: standard output, or standard error where a result has the other.
 pub(super) struct Console {
@@ -80,10 +80,7 @@ impl Sink {
             }
             opened => (opened, true),
         };
-        let file = opened.map_err(|error| Problem {
-            status: USAGE,
-            text: format!("{}: cannot be written: {error}", path.display()),
-        })?;
+        let file = opened.map_err(|error| unwritable(path, &error))?;
         Ok(Self::File(OpenFile { path: path.to_owned(), file, is_new }))
     }
 
@@ -114,31 +111,49 @@ impl Drop for OpenFile {
     }
 }
 
+/// Opens what takes lines during a run: `path`, or standard output for `-`.
+pub(super) fn open_stream(path: &Path) -> Result<Box<dyn Write + Send>, Problem> {
+    if path.as_os_str() == "-" {
+        return Ok(Box::new(io::stdout()));
+    }
+    let file = File::create(path).map_err(|error| unwritable(path, &error))?;
+    Ok(Box::new(file))
+}
+
+fn unwritable(path: &Path, error: &io::Error) -> Problem {
+    Problem { status: USAGE, text: format!("{}: cannot be written: {error}", path.display()) }
+}
+
 /// The files that a run leaves.
 pub(super) struct Outputs {
+    /// Whether what is written during the run has standard output.
+    stream_on_stdout: bool,
     json: Option<Sink>,
     report: Option<Sink>,
     hdr_log: Option<Sink>,
 }
 
 impl Outputs {
-    /// Opens all of them.
-    pub(super) fn open(options: &OutputOptions) -> Result<Self, Problem> {
+    /// Opens all of them, beside what is written during the run to `stream`.
+    pub(super) fn open(options: &ResultFiles, stream: Option<&Path>) -> Result<Self, Problem> {
         let paths = [&options.json, &options.report, &options.hdr_log];
-        let on_stdout = |path: &&Option<PathBuf>| path.as_deref() == Some(Path::new("-"));
-        if paths.into_iter().filter(on_stdout).count() > 1 {
-            let text = "only one of --json, --report and --hdr-log can go to standard output";
+        let is_stdout = |path: Option<&Path>| path == Some(Path::new("-"));
+        let stream_on_stdout = is_stdout(stream);
+        let on_stdout = paths.into_iter().filter(|path| is_stdout(path.as_deref())).count();
+        if on_stdout + usize::from(stream_on_stdout) > 1 {
+            let text =
+                "only one of --json, --report, --hdr-log and --stream can go to standard output";
             return Err(Problem { status: USAGE, text: text.to_owned() });
         }
         let open = |path: &Option<PathBuf>| path.as_deref().map(Sink::open).transpose();
         let [json, report, hdr_log] = paths.map(open);
-        Ok(Self { json: json?, report: report?, hdr_log: hdr_log? })
+        Ok(Self { stream_on_stdout, json: json?, report: report?, hdr_log: hdr_log? })
     }
 
     /// Whether one of them has standard output.
     pub(super) fn use_stdout(&self) -> bool {
         let sinks = [&self.json, &self.report, &self.hdr_log];
-        sinks.into_iter().any(|sink| matches!(sink, Some(Sink::Stdout)))
+        self.stream_on_stdout || sinks.into_iter().any(|sink| matches!(sink, Some(Sink::Stdout)))
     }
 
     /// Writes all of them, also after one that cannot be written.

@@ -13,6 +13,7 @@ use crate::{
     args::Request,
     measure::{Ending, RateStep, RunResult, StepPurpose, StepVerdict},
     plan::{Load, Profile},
+    progress::Watchers,
     report::format,
     slo::{Above, Next, Objective, Search, Trial},
 };
@@ -37,7 +38,8 @@ pub(super) fn search(
             Next::Run(trial) => trial,
             Next::End(found) => break found,
         };
-        let result = match measure(&at_rate(request, objective, trial)?, interrupted, false) {
+        let at_rate = at_rate(request, objective, trial)?;
+        let result = match measure(&at_rate, interrupted, Watchers::default()) {
             Ok(result) if result.timing.ending == Ending::Interrupted => break search.found(),
             Ok(result) => result,
             // The trial had not begun.

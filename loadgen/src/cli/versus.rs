@@ -22,6 +22,7 @@ use crate::{
     args::{Arguments, Request, VersusOptions},
     compare::{Asked, Named, ROUNDS_MIN, compare, versus},
     measure::RunResult,
+    progress::Watchers,
 };
 
 /// What --fair pins on both sides, unless the command line says it: options of TLS 1.3 and of
@@ -49,7 +50,8 @@ pub(super) fn run_versus(options: &VersusOptions, interrupted: &Arc<AtomicBool>)
     let mut results = [Vec::new(), Vec::new()];
     'rounds: for round in 1..=options.rounds {
         for (index, request) in requests.iter().enumerate() {
-            let result = measure(request, interrupted, !console.is_quiet())?;
+            let watchers = Watchers { display: !console.is_quiet(), ..Watchers::default() };
+            let result = measure(request, interrupted, watchers)?;
             if interrupted.load(Ordering::Relaxed) {
                 break 'rounds;
             }
@@ -98,7 +100,14 @@ fn side_request(side: &str, options: &VersusOptions) -> Result<Request, Problem>
         return Err(usage("versus compares runs, not searches".to_owned()));
     }
     let output = &request.common.output;
-    if output.json.is_some() || output.hdr_log.is_some() || output.report.is_some() {
+    if request.spec.start_at.is_some() {
+        return Err(usage("versus runs many times: it cannot --start-at one".to_owned()));
+    }
+    if output.stream.is_some() {
+        return Err(usage("versus runs many times: it has no --stream".to_owned()));
+    }
+    let files = &output.files;
+    if files.json.is_some() || files.hdr_log.is_some() || files.report.is_some() {
         let text = "versus writes one comparison: give its --json FILE before the `--`";
         return Err(usage(text.to_owned()));
     }
@@ -138,7 +147,8 @@ fn refuse_unlike(a: (&str, &Asked), b: (&str, &Asked), force: bool) -> Result<()
     }
 }
 
-pub(super) fn compare_files(files: &[PathBuf], force: bool) -> Outcome {
+/// Results, each under the name of its file.
+pub(super) fn read_results(files: &[PathBuf]) -> Result<Vec<Named>, Problem> {
     let mut runs: Vec<Named> = Vec::new();
     for path in files {
         let name = path.display().to_string();
@@ -148,6 +158,11 @@ pub(super) fn compare_files(files: &[PathBuf], force: bool) -> Outcome {
         let result = RunResult::from_json(&text).map_err(|error| unreadable(&error))?;
         runs.push(Named { name: name.clone(), result });
     }
+    Ok(runs)
+}
+
+pub(super) fn compare_files(files: &[PathBuf], force: bool) -> Outcome {
+    let runs = read_results(files)?;
     if let Some((first, others)) = runs.split_first() {
         for other in others {
             let (a, b) = (Asked::of(&first.result), Asked::of(&other.result));

@@ -428,8 +428,9 @@ impl fmt::Display for Comparison {
         write!(f, "{table}")?;
         writeln!(
             f,
-            "\nWithin noise: closer than {:.0} %, or than the {:.0} % interval of a run's own samples. \
-             Single runs\ncannot show how runs differ from each other; `ringload versus` does.",
+            "\nWithin noise: closer than {:.0} %, or than the {:.0} % interval of a run's own \
+             samples. Single runs\ncannot show how runs differ from each \
+             other; `ringload versus` does.",
             SINGLE_RUN_FLOOR * 100.0,
             CONFIDENCE * 100.0
         )?;
@@ -458,8 +459,8 @@ impl fmt::Display for Versus {
         write!(f, "{table}")?;
         writeln!(
             f,
-            "\nMedians of {} rounds in turn; ratio: median of {} ÷ {} by round, with its {:.0} % interval.\n\
-             Of twenty metrics of equal servers, one is expected to differ.",
+            "\nMedians of {} rounds in turn; ratio: median of {} ÷ {} by round, with its {:.0} % \
+             interval.\nOf twenty metrics of equal servers, one is expected to differ.",
             self.rounds,
             self.name_b,
             self.name_a,
@@ -631,7 +632,8 @@ fn seconds_interval(
     let rates: Vec<f64> = result
         .intervals
         .iter()
-        .filter(|row| row.start_s >= begin && row.start_s + full <= end && row.seconds >= full)
+        .filter(|row| row.start_s >= begin && row.start_s + full <= end + 1e-9)
+        .filter(|row| row.seconds >= full)
         .map(|row| ratio(count(row) as f64, row.seconds))
         .collect();
     (rates.len() >= ROUNDS_MIN).then(|| median_interval(&sorted(rates)))

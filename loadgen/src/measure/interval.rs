@@ -1,7 +1,8 @@
 //! The run cut into intervals, for plots over time, the histogram log and the display.
 //!
-//! An interval is one second long. A run with more than [`INTERVALS_MAX`] of them halves their
-//! number by joining neighbours, so memory stays bounded however long the run is.
+//! An interval is one second long unless the command line says otherwise. A run with more than
+//! [`INTERVALS_MAX`] of them halves their number by joining neighbours, so memory stays bounded
+//! however long the run is.
 
 use std::time::Duration;
 
@@ -15,16 +16,16 @@ use super::histogram::LatencyHistogram;
 /// Intervals kept; more are joined in pairs.
 pub const INTERVALS_MAX: usize = 4096;
 
-/// The shortest interval, in seconds.
-const INTERVAL_S: u64 = 1;
+/// Length of an interval where nothing else is said.
+pub const INTERVAL: Duration = Duration::from_secs(1);
 
 /// What ended within one interval, in one thread or in all.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Interval {
-    /// Position: the interval begins `index` × `seconds` after the run's start.
+    /// Position: the interval begins `index` × `length` after the run's start.
     pub index: u64,
     /// Its length.
-    pub seconds: u64,
+    pub length: Duration,
     /// Operations that ended, warm-up included.
     pub operations: u64,
     /// Errors by class, in the order of [`ErrorClass::ALL`].
@@ -44,6 +45,12 @@ pub struct Interval {
 }
 
 impl Interval {
+    /// When it begins, since the run's start.
+    #[must_use]
+    pub fn begin(&self) -> Duration {
+        Duration::from_nanos(nanoseconds(self.length).saturating_mul(self.index))
+    }
+
     /// Corrected latency of the operations that ended in this interval.
     #[must_use]
     pub fn latency(&self) -> LatencyHistogram {
@@ -98,6 +105,10 @@ impl Interval {
     }
 }
 
+fn nanoseconds(length: Duration) -> u64 {
+    u64::try_from(length.as_nanos()).unwrap_or(u64::MAX)
+}
+
 /// A histogram in HdrHistogram's V2 format; nothing for one without counts.
 fn packed(latency: &LatencyHistogram) -> Vec<u8> {
     let mut octets = Vec::new();
@@ -140,10 +151,11 @@ pub(crate) struct Series {
 }
 
 impl Series {
-    pub(crate) fn new() -> Self {
+    /// Of intervals of this length.
+    pub(crate) fn new(length: Duration) -> Self {
         Self {
             closed: Vec::new(),
-            open: Interval { seconds: INTERVAL_S, ..Interval::default() },
+            open: Interval { length, ..Interval::default() },
             measured: LatencyHistogram::new(),
             unmeasured: LatencyHistogram::new(),
         }
@@ -152,13 +164,13 @@ impl Series {
     /// Closes the intervals that ended before `elapsed` (since the run's start) and shows each to
     /// `on_close`. What is counted late, for an interval already closed, counts in the open one.
     pub(crate) fn advance(&mut self, elapsed: Duration, mut on_close: impl FnMut(&Interval)) {
-        while elapsed.as_secs() / self.open.seconds > self.open.index {
+        while nanoseconds(elapsed) / nanoseconds(self.open.length).max(1) > self.open.index {
             on_close(self.close_open());
             if self.closed.len() >= INTERVALS_MAX {
                 self.closed = join_pairs(std::mem::take(&mut self.closed));
                 // INTERVALS_MAX is even and there are no gaps: the open one joins none of them.
                 self.open.index /= 2;
-                self.open.seconds *= 2;
+                self.open.length *= 2;
             }
         }
     }
@@ -174,10 +186,15 @@ impl Series {
         &mut self.open
     }
 
-    /// Ends the series with the interval that `elapsed` falls into.
-    pub(crate) fn finish(mut self, elapsed: Duration) -> Vec<Interval> {
+    /// Ends the series with the interval that `elapsed` falls into, and shows that one to
+    /// `on_last`.
+    pub(crate) fn finish(
+        mut self,
+        elapsed: Duration,
+        on_last: impl FnOnce(&Interval),
+    ) -> Vec<Interval> {
         self.advance(elapsed, |_| ());
-        self.close_open();
+        on_last(self.close_open());
         self.closed
     }
 
@@ -191,7 +208,7 @@ impl Series {
         self.measured.clear();
         let next = Interval {
             index: self.open.index + 1,
-            seconds: self.open.seconds,
+            length: self.open.length,
             connections: self.open.connections,
             connections_peak: self.open.connections.open(),
             ..Interval::default()
@@ -204,11 +221,12 @@ impl Series {
 
 /// Adds another thread's finished intervals, at the coarser of the two lengths.
 pub(crate) fn merge_threads(mine: &mut Vec<Interval>, mut theirs: Vec<Interval>) {
-    let seconds = |intervals: &[Interval]| intervals.first().map_or(0, |first| first.seconds);
-    while !mine.is_empty() && seconds(mine) < seconds(&theirs) {
+    let length =
+        |intervals: &[Interval]| intervals.first().map_or(Duration::ZERO, |first| first.length);
+    while !mine.is_empty() && length(mine) < length(&theirs) {
         *mine = join_pairs(std::mem::take(mine));
     }
-    while !theirs.is_empty() && seconds(&theirs) < seconds(mine) {
+    while !theirs.is_empty() && length(&theirs) < length(mine) {
         theirs = join_pairs(theirs);
     }
     let extra = theirs.split_off(theirs.len().min(mine.len()));
@@ -224,7 +242,7 @@ fn join_pairs(intervals: Vec<Interval>) -> Vec<Interval> {
     for mut interval in intervals {
         let second_of_pair = interval.index % 2 == 1;
         interval.index /= 2;
-        interval.seconds *= 2;
+        interval.length *= 2;
         match joined.last_mut() {
             Some(first) if second_of_pair => first.merge_next(&interval),
             _ => joined.push(interval),
@@ -239,16 +257,16 @@ const _: () = assert!(INTERVALS_MAX.is_multiple_of(2), "a full series joins into
 mod tests {
     use std::time::Duration;
 
-    use super::{INTERVALS_MAX, Interval, Series, merge_threads};
+    use super::{INTERVAL, INTERVALS_MAX, Interval, Series, merge_threads};
 
     /// A thread that ends one operation each second.
     fn series(seconds: u64) -> Vec<Interval> {
-        let mut series = Series::new();
+        let mut series = Series::new(INTERVAL);
         for second in 0..seconds {
             series.advance(Duration::from_secs(second), |_| ());
             series.operation(Duration::from_millis(second + 1), true);
         }
-        series.finish(Duration::from_secs(seconds - 1))
+        series.finish(Duration::from_secs(seconds - 1), |_| ())
     }
 
     fn operations(intervals: &[Interval]) -> u64 {
@@ -260,21 +278,37 @@ mod tests {
         let intervals = series(5);
         assert_eq!(intervals.len(), 5);
         for (index, interval) in (0_u64..).zip(&intervals) {
-            assert_eq!((interval.index, interval.seconds, interval.operations), (index, 1, 1));
+            assert_eq!(
+                (interval.index, interval.length, interval.operations),
+                (index, INTERVAL, 1)
+            );
             let milliseconds = interval.latency().max() / 1_000_000;
             assert_eq!(milliseconds, index + 1);
         }
     }
 
     #[test]
+    fn an_interval_may_be_a_tenth_of_a_second() {
+        let mut series = Series::new(INTERVAL / 10);
+        for milliseconds in [0, 99, 100, 250] {
+            series.advance(Duration::from_millis(milliseconds), |_| ());
+            series.operation(Duration::from_millis(1), true);
+        }
+        let intervals = series.finish(Duration::from_millis(350), |_| ());
+        let counts: Vec<u64> = intervals.iter().map(|interval| interval.operations).collect();
+        assert_eq!(counts, [2, 1, 1, 0]);
+        assert_eq!(intervals[3].begin(), Duration::from_millis(300));
+    }
+
+    #[test]
     fn a_silent_stretch_has_intervals_too() {
-        let mut series = Series::new();
+        let mut series = Series::new(INTERVAL);
         series.operation(Duration::from_millis(1), true);
         let mut shown = Vec::new();
         series.advance(Duration::from_secs(4), |interval| shown.push(interval.operations));
         series.advance(Duration::from_secs(4), |interval| shown.push(interval.operations));
         assert_eq!(shown, [1, 0, 0, 0], "each is shown once");
-        let intervals = series.finish(Duration::from_millis(4500));
+        let intervals = series.finish(Duration::from_millis(4500), |_| ());
         let counts: Vec<u64> = intervals.iter().map(|interval| interval.operations).collect();
         assert_eq!(counts, [1, 0, 0, 0, 0]);
     }

@@ -36,17 +36,17 @@ pub use histogram::{
     HIGHEST_LATENCY_NS, Latency, LatencyHistogram, SIGNIFICANT_DIGITS, decode_histogram,
     encode_histogram,
 };
-pub use interval::{INTERVALS_MAX, Interval};
+pub use interval::{INTERVAL, INTERVALS_MAX, Interval};
 pub use machine::Machine;
 pub use phase::Phase;
 pub use process::{ProcessSample, ServerProcesses, ServerUse, thread_cpu_time, thread_cpu_wait};
-pub use recorder::{LiveUpdate, Recorder, Tally, Window};
+pub use recorder::{Live, LiveUpdate, Recorder, Tally, Window};
 pub use recording::{Recording, ThreadUse};
 pub use result::{
     ClientUse, Details, Ending, ErrorRow, ExpectedInterval, IntervalRow, KindResult,
-    LatencySummary, LimitThresholds, PhaseResult, RateStep, ResultError, ResumptionResult,
-    RunResult, SCHEMA_NAME, SCHEMA_VERSION, ServerResult, StepPurpose, StepVerdict, Target, Timing,
-    TlsRow, Totals, Workload,
+    LatencySummary, LimitThresholds, PartOf, PartRow, PhaseResult, RateStep, ResultError,
+    ResumptionResult, RunResult, SCHEMA_NAME, SCHEMA_VERSION, ServerResult, StepPurpose,
+    StepVerdict, Target, Timing, TlsRow, Totals, Within, Workload,
 };
-pub(crate) use result::{pretty_json, ratio};
+pub(crate) use result::{per_gb, pretty_json, ratio};
 pub use timeline::Timeline;

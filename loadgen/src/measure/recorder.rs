@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::counters::{ConnectionState, ConnectionStates, TlsHandshake};
 use super::error_kind::{ErrorKind, Errors};
-use super::interval::{Interval, Series};
+use super::interval::{INTERVAL, Interval, Series};
 use super::phase::Phase;
 use super::recording::{Recording, ThreadUse};
 
@@ -58,7 +58,7 @@ pub struct Recorder {
     recording: Recording,
     series: Series,
     states: ConnectionStates,
-    live: Option<Live>,
+    live: Option<Outlet>,
     tally: Option<Arc<Tally>>,
 }
 
@@ -87,7 +87,18 @@ impl Tally {
     }
 }
 
-/// What a thread tells the display when an interval closes.
+/// What a run tells those who watch it.
+#[derive(Clone, Debug)]
+pub enum Live {
+    /// It begins: when, in Unix time.
+    Begins(Duration),
+    /// An interval of a thread has closed.
+    Closed(LiveUpdate),
+    /// A thread has ended, so long after the start, in its last interval.
+    Ended(LiveUpdate, Duration),
+}
+
+/// One thread's interval.
 #[derive(Clone, Debug)]
 pub struct LiveUpdate {
     /// The interval.
@@ -96,9 +107,9 @@ pub struct LiveUpdate {
     pub errors: Errors,
 }
 
-/// The channel to the display, and the errors of the open interval.
-struct Live {
-    sender: SyncSender<LiveUpdate>,
+/// The channel to those who watch, and the errors of the open interval.
+struct Outlet {
+    sender: SyncSender<Live>,
     errors: Errors,
 }
 
@@ -109,7 +120,7 @@ impl Recorder {
         Self {
             window,
             recording: Recording::default(),
-            series: Series::new(),
+            series: Series::new(INTERVAL),
             states: ConnectionStates::default(),
             live: None,
             tally: None,
@@ -123,11 +134,18 @@ impl Recorder {
         self
     }
 
-    /// Sends each interval to the display when it closes. A full channel loses the interval for the
-    /// display only; nothing waits.
+    /// Sends each interval to those who watch when it closes. A full channel loses the interval for
+    /// them only; nothing waits.
     #[must_use]
-    pub fn with_live(mut self, sender: SyncSender<LiveUpdate>) -> Self {
-        self.live = Some(Live { sender, errors: Errors::default() });
+    pub fn with_live(mut self, sender: SyncSender<Live>) -> Self {
+        self.live = Some(Outlet { sender, errors: Errors::default() });
+        self
+    }
+
+    /// With intervals of this length. Before anything is recorded.
+    #[must_use]
+    pub fn with_interval(mut self, length: Duration) -> Self {
+        self.series = Series::new(length);
         self
     }
 
@@ -328,10 +346,11 @@ impl Recorder {
         let elapsed = now.saturating_duration_since(self.window.start);
         let live = &mut self.live;
         self.series.advance(elapsed, |interval| {
-            if let Some(Live { sender, errors }) = live {
-                let errors = std::mem::take(errors);
-                // Full or gone: the display's loss, by contract of `with_live`.
-                let _ = sender.try_send(LiveUpdate { interval: interval.clone(), errors });
+            if let Some(Outlet { sender, errors }) = live {
+                let update =
+                    LiveUpdate { interval: interval.clone(), errors: std::mem::take(errors) };
+                // Full or gone: the watcher's loss, by contract of `with_live`.
+                let _ = sender.try_send(Live::Closed(update));
             }
         });
     }
@@ -341,7 +360,13 @@ impl Recorder {
     pub fn finish(mut self, now: Instant, thread: ThreadUse) -> Recording {
         self.tick(now);
         let elapsed = now.saturating_duration_since(self.window.start);
-        self.recording.intervals = self.series.finish(elapsed);
+        let live = self.live;
+        self.recording.intervals = self.series.finish(elapsed, |interval| {
+            if let Some(Outlet { sender, errors }) = live {
+                let update = LiveUpdate { interval: interval.clone(), errors };
+                let _ = sender.try_send(Live::Ended(update, elapsed));
+            }
+        });
         self.recording.threads.push(thread);
         self.recording
     }

@@ -1,5 +1,7 @@
 //! Figures for people: three significant digits and a unit. Tables align these to the right.
 
+use crate::moment::date_of;
+
 /// Nanoseconds as `812 ns`, `12.3 µs`, `1.23 ms`, `2.05 s`.
 #[must_use]
 pub fn duration_ns(nanoseconds: f64) -> String {
@@ -41,7 +43,7 @@ pub fn ratio(ratio: f64) -> String {
 #[must_use]
 pub fn unix_time(milliseconds: u64) -> String {
     let seconds = milliseconds / 1000;
-    let (year, month, day) = civil_date(seconds / 86_400);
+    let (year, month, day) = date_of(seconds / 86_400);
     let of_day = seconds % 86_400;
     format!(
         "{year:04}-{month:02}-{day:02} {:02}:{:02}:{:02} UTC",
@@ -77,23 +79,6 @@ fn three_digits(value: f64) -> String {
     } else {
         format!("{value:.4}")
     }
-}
-
-/// Year, month, day of a day counted from 1970-01-01, by whole 400-year eras.
-fn civil_date(days: u64) -> (u64, u64, u64) {
-    const DAYS_PER_ERA: u64 = 146_097;
-    // Count from 0000-03-01, so that the leap day is the last of its year.
-    let shifted = days + 719_468;
-    let era = shifted / DAYS_PER_ERA;
-    let day_of_era = shifted % DAYS_PER_ERA;
-    let year_of_era =
-        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let march_month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * march_month + 2) / 5 + 1;
-    let month = if march_month < 10 { march_month + 3 } else { march_month - 9 };
-    let year = year_of_era + era * 400 + u64::from(month <= 2);
-    (year, month, day)
 }
 
 #[cfg(test)]

@@ -149,8 +149,8 @@ fn write_percentiles(out: &mut String, result: &RunResult) -> fmt::Result {
         hover: percentile_hover(&operation.corrected, nines),
     };
     let note = if histograms.len() > 1 {
-        "Corrected latency counts from when each operation was due, uncorrected from when it began: \
-         the gap is time in which operations waited behind others."
+        "Corrected latency counts from when each operation was due, uncorrected from when it \
+         began: the gap is time in which operations waited behind others."
     } else if result.workload.coordinated_omission {
         "Closed loop: a client that waits asks nothing meanwhile, so what a stalled server was not \
          asked is left out (coordinated omission). The table of phases has a line with it made up."
@@ -475,6 +475,14 @@ fn write_run(out: &mut String, result: &RunResult) -> fmt::Result {
     for (name, value) in &result.workload.parameters {
         rows.push(vec![name.clone(), value.clone()]);
     }
+    if let Some(part) = result.part {
+        rows.push(vec!["part".to_owned(), format!("{} of {}", part.number, part.of)]);
+    }
+    for part in &result.parts {
+        let rate = format::count(part.operations_per_s);
+        let told = format!("{rate}/s, {} failed, on {}", part.errors, part.machine);
+        rows.push(vec![format!("part {}", part.number), told]);
+    }
     rows.push(vec!["command".to_owned(), result.command_line.join(" ")]);
     table(out, "The run", &["what", "value"], rows)
 }
@@ -567,7 +575,9 @@ fn time_hover(
     rows.iter()
         .map(|row| {
             let end = row.start_s + row.seconds;
-            (row.start_s, end, format!("{:.0} s to {end:.0} s: {}", row.start_s, text(row)))
+            let digits = usize::from(row.seconds < 1.0);
+            let of = format!("{:.digits$} s to {end:.digits$} s: {}", row.start_s, text(row));
+            (row.start_s, end, of)
         })
         .collect()
 }

@@ -317,6 +317,24 @@ fn by_gb(cpu_s_per_gb: Option<f64>) -> String {
 }
 
 fn write_environment(out: &mut String, result: &RunResult) -> fmt::Result {
+    for part in &result.parts {
+        writeln!(
+            out,
+            "\npart {:<7} {} operations ({}/s), {} failed{}{}; on {}; {}",
+            part.number,
+            format::count(part.operations as f64),
+            format::count(part.operations_per_s),
+            format::count(part.errors as f64),
+            ending_note(part.ending),
+            if part.client_was_limit { ", the client may have been the limit" } else { "" },
+            part.machine,
+            part.file
+        )?;
+    }
+    if let Some(part) = result.part {
+        let started = format::unix_time(result.timing.started_unix_ms);
+        writeln!(out, "\npart         {} of {} of the run of {started}", part.number, part.of)?;
+    }
     let machine = &result.machine;
     writeln!(out, "\nserver says  {}", result.target.greeting)?;
     writeln!(

@@ -22,7 +22,7 @@ use crate::{
     },
     engine::{Flag, Notify, TaskGroup, race, sleep_until},
     measure::Phase,
-    plan::{Load, Plan, Schedule, share},
+    plan::{Load, Place, Plan, Schedule},
 };
 
 /// Pause of a client after a failure in closed loop: a server that refuses everything must not be
@@ -49,8 +49,7 @@ pub(super) struct Driver {
     pub(super) recorder: SharedRecorder,
     endpoint: Rc<Endpoint>,
     sources: Vec<IpAddr>,
-    thread: u64,
-    threads: u64,
+    place: Place,
     /// All clients of the thread share it where each connects again and again.
     shared_tickets: Arc<TicketStore>,
     parked: RefCell<VecDeque<SimulatedClient>>,
@@ -76,7 +75,7 @@ impl Driver {
         workload: Workload,
         endpoint: Endpoint,
         sources: Vec<IpAddr>,
-        (thread, threads): (u64, u64),
+        place: Place,
         recorder: SharedRecorder,
     ) -> Rc<Self> {
         Rc::new(Self {
@@ -85,8 +84,7 @@ impl Driver {
             recorder,
             endpoint: Rc::new(endpoint),
             sources,
-            thread,
-            threads,
+            place,
             shared_tickets: Arc::new(TicketStore::new(THREAD_TICKETS)),
             parked: RefCell::default(),
             freed: Notify::default(),
@@ -108,10 +106,8 @@ impl Driver {
     /// The first failure: a run that cannot begin is not worth measuring.
     pub(super) async fn prepare(self: &Rc<Self>) -> Result<(), Failure> {
         let clients = match self.plan.load {
-            Load::Closed { clients, .. } => share(clients, self.thread, self.threads),
-            Load::Open { connections, .. } => {
-                share(connections, self.thread, self.threads).min(PRIMED_TICKETS)
-            }
+            Load::Closed { clients, .. } => self.place.share(clients),
+            Load::Open { connections, .. } => self.place.share(connections).min(PRIMED_TICKETS),
         };
         let resumes = self.endpoint.resume_control != ResumeMode::Never;
         if matches!(self.plan.load, Load::Closed { .. }) || resumes {
@@ -219,7 +215,7 @@ impl Driver {
 
     /// Silent connections beside the workload.
     pub(super) fn hold_silent(self: &Rc<Self>, connections: u64) {
-        for local in 0..share(connections, self.thread, self.threads) {
+        for local in 0..self.place.share(connections) {
             let client = self.client(self.number(local));
             let this = Rc::clone(self);
             self.silent.spawn(async move {
@@ -300,9 +296,8 @@ impl Driver {
         let Load::Open { arrivals, profile, connections } = &self.plan.load else {
             return;
         };
-        let most = share(*connections, self.thread, self.threads).max(1);
-        let schedule =
-            Schedule::new(profile.clone(), *arrivals, self.plan.seed, self.thread, self.threads);
+        let most = self.place.share(*connections).max(1);
+        let schedule = Schedule::new(profile.clone(), *arrivals, self.plan.seed, self.place);
         let this = Rc::clone(self);
         self.tasks.spawn(async move {
             // When the dispatcher was last held up because every connection was busy.
@@ -446,7 +441,7 @@ impl Driver {
 
     fn next_number(&self) -> Option<u64> {
         let begun = self.begun.get();
-        if self.plan.count.is_some_and(|count| begun >= share(count, self.thread, self.threads)) {
+        if self.plan.count.is_some_and(|count| begun >= self.place.share(count)) {
             return None;
         }
         self.begun.set(begun + 1);
@@ -455,7 +450,7 @@ impl Driver {
 
     /// The number within the whole run of this thread's client or operation `local`.
     const fn number(&self, local: u64) -> u64 {
-        local * self.threads + self.thread
+        self.place.number(local)
     }
 
     fn make_client(&self) -> SimulatedClient {

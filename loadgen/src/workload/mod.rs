@@ -260,6 +260,12 @@ impl Files {
         format!("ringload-{:x}-dir", self.seed)
     }
 
+    /// The directory that says that part `number` of a run has not ended.
+    #[must_use]
+    pub fn sign(&self, number: u64) -> String {
+        format!("ringload-{:x}-part-{number}", self.seed)
+    }
+
     /// What file `index` must be when it is downloaded.
     #[must_use]
     pub fn expected(&self, index: u64) -> Expected {

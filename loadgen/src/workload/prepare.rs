@@ -11,13 +11,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Kind, Workload, source_of};
+use super::{Files, Kind, Workload, source_of};
 use crate::{
     client::{
         Client, Endpoint, Failure, OperationRecord, Pace, Session, SharedRecorder, TicketStore,
     },
     engine::{self, race, sleep_until, timeout_at},
     measure::{Phase, Recorder, Window},
+    plan::Part,
 };
 
 /// Tickets kept for the transfers of the preparation.
@@ -32,13 +33,16 @@ const LOOK: Duration = Duration::from_millis(20);
 /// How long the deletion of what was made may take once somebody has pressed Ctrl-C.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Makes what `workload` needs on the server. When that fails, or when `interrupted` is set
-/// meanwhile, what was made is deleted again, as far as the server lets it be.
+/// Makes what `workload` needs on the server. Each part of a run makes all of it, which changes
+/// nothing where another has already, and a directory as a sign that it is there. When that fails,
+/// or when `interrupted` is set meanwhile, what was made is deleted again, as far as the server
+/// lets it be.
 ///
 /// # Errors
 ///
 /// A sentence: what the server said, and whether files were left behind.
 pub fn prepare(
+    part: Part,
     workload: &Workload,
     endpoint: &Endpoint,
     sources: &[std::net::IpAddr],
@@ -55,7 +59,7 @@ pub fn prepare(
     on_a_thread(move || async move {
         let client = client(endpoint, source);
         let made: Rc<RefCell<Made>> = Rc::default();
-        let making = async { Some(make(&client, &workload, &made).await) };
+        let making = async { Some(make(&client, part, &workload, &made).await) };
         let ended = race(making, async {
             told(&interrupted).await;
             None
@@ -69,7 +73,8 @@ pub fn prepare(
         if workload.files.keep || made.is_empty() {
             return Err(problem);
         }
-        match timeout_at(Instant::now() + PATIENCE, delete(&client, made)).await {
+        let deleting = delete(&client, part, &workload.files, made);
+        match timeout_at(Instant::now() + PATIENCE, deleting).await {
             Some(Ok(())) => Err(problem),
             Some(Err(failure)) => Err(format!("{problem}; files were left behind: {failure}")),
             None => Err(format!("{problem}; files were left behind: no time")),
@@ -77,13 +82,14 @@ pub fn prepare(
     })
 }
 
-/// Deletes what [`prepare`] and the uploads of clients `uploaders` left. Without haste, unless
-/// `interrupted` is set.
+/// Deletes what [`prepare`] and the uploads of clients `uploaders` left; of several parts of a run
+/// the last one deletes what all of them use. Without haste, unless `interrupted` is set.
 ///
 /// # Errors
 ///
 /// A sentence; the measurements are not touched by it.
 pub fn clean_up(
+    part: Part,
     workload: &Workload,
     endpoint: &Endpoint,
     sources: &[std::net::IpAddr],
@@ -98,7 +104,7 @@ pub fn clean_up(
     let mut made = Made::default();
     made.names.extend(needed(workload).into_iter().map(|(name, _)| name));
     if uploads {
-        made.names.extend(uploaders.into_iter().map(|number| files.upload_name(number)));
+        made.own.extend(uploaders.into_iter().map(|number| files.upload_name(number)));
     }
     if workload.files.entries > 0 {
         let directory = files.directory();
@@ -109,10 +115,11 @@ pub fn clean_up(
         return Ok(());
     }
     let (endpoint, source) = (endpoint.clone(), source_of(sources, 0));
-    let interrupted = Arc::clone(interrupted);
+    let (interrupted, files) = (Arc::clone(interrupted), files.clone());
     on_a_thread(move || async move {
         let client = client(endpoint, source);
-        let deleted = race(async { Some(delete(&client, made).await) }, async {
+        let deleting = delete(&client, part, &files, made);
+        let deleted = race(async { Some(deleting.await) }, async {
             told(&interrupted).await;
             sleep_until(Instant::now() + PATIENCE).await;
             None
@@ -127,19 +134,36 @@ pub fn clean_up(
 /// What is on the server because of this run.
 #[derive(Default)]
 struct Made {
+    /// Files of this part alone.
+    own: Vec<String>,
+    /// Files that all parts of a run use, and the directory of some of them.
     names: Vec<String>,
     directory: Option<String>,
 }
 
 impl Made {
     const fn is_empty(&self) -> bool {
+        self.own.is_empty() && self.is_unshared()
+    }
+
+    const fn is_unshared(&self) -> bool {
         self.names.is_empty() && self.directory.is_none()
     }
 }
 
-async fn make(client: &Client, workload: &Workload, made: &RefCell<Made>) -> Result<(), Failure> {
+async fn make(
+    client: &Client,
+    part: Part,
+    workload: &Workload,
+    made: &RefCell<Made>,
+) -> Result<(), Failure> {
     let mut record = unmeasured();
     let mut session = client.log_in(&mut record).await?;
+    if part != Part::WHOLE && !workload.files.keep {
+        // One left by a run before is as good.
+        let sign = workload.files.sign(part.number);
+        session.exchange(Phase::Operation, &format!("MKD {sign}")).await?;
+    }
     for (name, content) in needed(workload) {
         make_file(&mut session, name, content, made, &mut record).await?;
     }
@@ -169,9 +193,15 @@ async fn make_file(
     session.upload(&name, content, Pace::Full, None, record).await.map(drop)
 }
 
-async fn delete(client: &Client, made: Made) -> Result<(), Failure> {
+async fn delete(client: &Client, part: Part, files: &Files, mut made: Made) -> Result<(), Failure> {
     let mut session = client.log_in(&mut unmeasured()).await?;
-    for name in made.names {
+    if !made.is_unshared() && part != Part::WHOLE {
+        session.exchange(Phase::Operation, &format!("RMD {}", files.sign(part.number))).await?;
+        if others_are_there(&mut session, part, files).await? {
+            (made.names, made.directory) = (Vec::new(), None);
+        }
+    }
+    for name in made.own.into_iter().chain(made.names) {
         // A file that was never made, or that the server does not let us delete, stays.
         session.exchange(Phase::Operation, &format!("DELE {name}")).await?;
     }
@@ -179,6 +209,24 @@ async fn delete(client: &Client, made: Made) -> Result<(), Failure> {
         session.exchange(Phase::Operation, &format!("RMD {directory}")).await?;
     }
     session.quit().await
+}
+
+/// Whether another part of the run has not ended: its directory is still there. The last two of
+/// them may both see none, and then both delete.
+async fn others_are_there(
+    session: &mut Session,
+    part: Part,
+    files: &Files,
+) -> Result<bool, Failure> {
+    for number in (1..=part.of).filter(|number| *number != part.number) {
+        let sign = files.sign(number);
+        if session.exchange(Phase::Operation, &format!("CWD {sign}")).await?.is_completion() {
+            // Names are of the directory above.
+            session.exchange(Phase::Operation, "CDUP").await?;
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Returns once `interrupted` is set.

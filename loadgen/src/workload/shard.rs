@@ -18,15 +18,15 @@ use crate::{
     client::{Endpoint, Failure, SharedRecorder},
     engine::{TaskGroup, sleep_until},
     measure::{
-        LiveUpdate, Recorder, Recording, Tally, ThreadUse, Window, thread_cpu_time, thread_cpu_wait,
+        Live, Recorder, Recording, Tally, ThreadUse, Window, thread_cpu_time, thread_cpu_wait,
     },
-    plan::Plan,
+    plan::{Place, Plan},
 };
 
 /// How often a thread polls [`RunCommands`].
 const LOOK: Duration = Duration::from_millis(5);
 
-/// How often a thread closes intervals in which nothing ended.
+/// How often at least a thread closes intervals in which nothing ended.
 const TICK: Duration = Duration::from_millis(250);
 
 /// The time frame until the run begins: nothing is measured and no interval passes.
@@ -69,14 +69,16 @@ pub struct ShardSetup {
     pub sources: Vec<IpAddr>,
     /// Silent connections to hold, of the whole run.
     pub silent: u64,
-    /// The number of this thread, and how many there are.
-    pub place: (u64, u64),
+    /// Which of the run's operations and clients are this thread's.
+    pub place: Place,
     /// From the main thread.
     pub commands: Arc<RunCommands>,
     /// To the main thread.
     pub reports: Sender<ThreadReport>,
-    /// To the display.
-    pub live: Option<SyncSender<LiveUpdate>>,
+    /// Length of an interval of the record.
+    pub interval: Duration,
+    /// To those who watch.
+    pub live: Option<SyncSender<Live>>,
     /// What has succeeded and failed so far, for the main thread.
     pub tally: Arc<Tally>,
 }
@@ -94,7 +96,7 @@ pub struct ShardResult {
 pub async fn run_shard(setup: ShardSetup) -> ShardResult {
     let ShardSetup { plan, workload, endpoint, sources, silent, place, commands, .. } = setup;
     let before = Window { start: Instant::now() + BEFORE, warmup: BEFORE, measured: None };
-    let recorder = Recorder::new(before).with_tally(setup.tally);
+    let recorder = Recorder::new(before).with_interval(setup.interval).with_tally(setup.tally);
     let recorder = match setup.live {
         Some(live) => recorder.with_live(live),
         None => recorder,
@@ -115,7 +117,7 @@ pub async fn run_shard(setup: ShardSetup) -> ShardResult {
     if let Some(start) = start {
         let window = Window { start, warmup, measured };
         recorder.borrow_mut().begin(window);
-        tick(&beside, &recorder);
+        tick(&beside, &recorder, TICK.min(setup.interval / 2));
         let first = Used::now();
         let at_begin = used_at(&beside, Some(window.begin()));
         let at_end = used_at(&beside, window.end());
@@ -167,13 +169,13 @@ fn watch(tasks: &TaskGroup, driver: &Rc<Driver>, commands: &Arc<RunCommands>) {
 }
 
 /// Advances the record's intervals while nothing ends.
-fn tick(tasks: &TaskGroup, recorder: &SharedRecorder) {
+fn tick(tasks: &TaskGroup, recorder: &SharedRecorder, every: Duration) {
     let recorder = Rc::clone(recorder);
     tasks.spawn(async move {
         loop {
             let now = Instant::now();
             recorder.borrow_mut().tick(now);
-            sleep_until(now + TICK).await;
+            sleep_until(now + every).await;
         }
     });
 }

@@ -6,9 +6,10 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use ringload::measure::{
-    Channel, ConnectionState, Details, Ending, ErrorKind, Machine, Phase, ProcessSample, RateStep,
-    Recorder, Recording, Resumption, RunResult, ServerProcesses, ServerUse, StepPurpose,
-    StepVerdict, Target, ThreadUse, Timeline, TlsHandshake, TlsNames, Window, Workload,
+    Channel, ConnectionState, Details, Ending, ErrorKind, Machine, PartOf, PartRow, Phase,
+    ProcessSample, RateStep, Recorder, Recording, Resumption, RunResult, ServerProcesses,
+    ServerUse, StepPurpose, StepVerdict, Target, ThreadUse, Timeline, TlsHandshake, TlsNames,
+    Window, Workload,
 };
 
 pub(crate) const MILLISECOND: Duration = Duration::from_millis(1);
@@ -37,6 +38,18 @@ pub(crate) fn full_run() -> RunResult {
         (1000.0, 9, StepPurpose::Confirm, StepVerdict::Held),
     ];
     result.rate_held = Some(1000.0);
+    result.parts.push(PartRow {
+        number: 1,
+        file: "1.json".to_owned(),
+        command_line: vec!["ringload".to_owned()],
+        target: "127.0.0.1:990".to_owned(),
+        machine: "Example CPU, 2 CPUs, Linux 6.1".to_owned(),
+        ending: Ending::Complete,
+        operations: 15_000,
+        errors: 3,
+        operations_per_s: 500.0,
+        client_was_limit: false,
+    });
     for (rate, p99, purpose, verdict) in steps {
         let held = verdict == StepVerdict::Held;
         result.rate_search.push(RateStep {
@@ -106,6 +119,8 @@ pub(crate) fn details(workload: &str) -> Details {
         expected_interval: None,
         think: Duration::ZERO,
         aborted: None,
+        asked: Some(Duration::from_secs(55)),
+        part: Some(PartOf { number: 1, of: 2 }),
     }
 }
 

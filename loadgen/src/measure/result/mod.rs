@@ -21,15 +21,14 @@ use super::process::{ServerProcesses, ServerUse};
 use super::recording::Recording;
 use limits::client_use;
 use problems::problems;
-use shares::per_gb;
 
 pub use limits::LimitThresholds;
 pub use rows::{
     ClientUse, Details, Ending, ErrorRow, ExpectedInterval, IntervalRow, KindResult,
-    LatencySummary, PhaseResult, RateStep, ResumptionResult, ServerResult, StepPurpose,
-    StepVerdict, Target, Timing, TlsRow, Totals, Workload,
+    LatencySummary, PartOf, PartRow, PhaseResult, RateStep, ResumptionResult, ServerResult,
+    StepPurpose, StepVerdict, Target, Timing, TlsRow, Totals, Within, Workload,
 };
-pub(crate) use shares::ratio;
+pub(crate) use shares::{per_gb, ratio};
 
 /// The `schema` of every result.
 pub const SCHEMA_NAME: &str = "ringload-result";
@@ -88,6 +87,12 @@ pub struct RunResult {
     pub rate_search: Vec<RateStep>,
     /// The highest rate that the search confirmed, operations a second.
     pub rate_held: Option<f64>,
+    /// Which part of a run this is, where several processes shared it.
+    #[serde(default)]
+    pub part: Option<PartOf>,
+    /// The parts that this result was merged from; empty otherwise.
+    #[serde(default)]
+    pub parts: Vec<PartRow>,
 }
 
 /// Why a text is no result.
@@ -143,6 +148,8 @@ impl RunResult {
                 started_unix_ms: u64::try_from(details.started.as_millis()).unwrap_or(u64::MAX),
                 warmup_s: details.warmup.as_secs_f64(),
                 measured_s: details.measured.as_secs_f64(),
+                asked_s: details.asked.map(|asked| asked.as_secs_f64()),
+                interval_s: interval_length(recording),
                 elapsed_s: details.elapsed.as_secs_f64(),
                 ending: details.ending,
             },
@@ -170,6 +177,8 @@ impl RunResult {
                 .collect(),
             rate_search: Vec::new(),
             rate_held: None,
+            part: details.part,
+            parts: Vec::new(),
         }
     }
 
@@ -259,6 +268,12 @@ impl Totals {
             backlog_begin: work.backlog_begin,
             backlog_end: work.backlog_end,
             work: work.operations,
+            within: Some(Within {
+                due: work.due,
+                operations: work.succeeded,
+                bytes_up: work.bytes_up,
+                bytes_down: work.bytes_down,
+            }),
             operations_per_s: per_s(work.succeeded),
             bytes_up: counters.bytes_up,
             bytes_down: counters.bytes_down,
@@ -310,14 +325,15 @@ impl ServerResult {
 }
 
 impl IntervalRow {
-    fn new(interval: &Interval, warmup: Duration, elapsed: Duration) -> Self {
+    /// `interval` of a run of this warm-up that ended, or has come, so long after its start.
+    #[must_use]
+    pub fn new(interval: &Interval, warmup: Duration, elapsed: Duration) -> Self {
         let latency = interval.latency();
-        let start_s = (interval.index * interval.seconds) as f64;
-        let cut = (elapsed.as_secs_f64() - start_s).max(0.0);
+        let begin = interval.begin();
         Self {
-            start_s,
-            seconds: (interval.seconds as f64).min(cut),
-            warmup: start_s < warmup.as_secs_f64(),
+            start_s: begin.as_secs_f64(),
+            seconds: interval.length.min(elapsed.saturating_sub(begin)).as_secs_f64(),
+            warmup: begin < warmup,
             operations: interval.operations,
             errors: ErrorClass::ALL
                 .into_iter()
@@ -360,9 +376,15 @@ impl ExpectedInterval {
         Some(Self {
             interval_ns: u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX),
             given: details.expected_interval.is_some(),
+            pause_ns: u64::try_from(details.think.as_nanos()).unwrap_or(u64::MAX),
             operation: LatencySummary::new(&corrected),
         })
     }
+}
+
+/// Length of an interval, seconds; all have one length.
+fn interval_length(recording: &Recording) -> f64 {
+    recording.intervals.first().map_or(0.0, |interval| interval.length.as_secs_f64())
 }
 
 fn kind_results(recording: &Recording) -> BTreeMap<String, KindResult> {

@@ -45,6 +45,44 @@ pub struct Details {
     pub think: Duration,
     /// Why the run was ended early, if a rule of the command line did it.
     pub aborted: Option<String>,
+    /// The length of the measured part that was asked for; `None`: a count was.
+    pub asked: Option<Duration>,
+    /// Which part of a run this is, where several processes share it.
+    pub part: Option<PartOf>,
+}
+
+/// One of several processes that share a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PartOf {
+    /// Its number, from 1.
+    pub number: u64,
+    /// How many there are.
+    pub of: u64,
+}
+
+/// One part of a run that was merged.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PartRow {
+    /// Its number, from 1.
+    pub number: u64,
+    /// Name of the file with its result.
+    pub file: String,
+    /// Its command line.
+    pub command_line: Vec<String>,
+    /// Its target, as it was given.
+    pub target: String,
+    /// Where it ran: processor, kernel.
+    pub machine: String,
+    /// Why it ended.
+    pub ending: Ending,
+    /// Operations that succeeded.
+    pub operations: u64,
+    /// Operations that failed.
+    pub errors: u64,
+    /// Operations that ended within the measured part, a second of that part's own.
+    pub operations_per_s: f64,
+    /// Whether this generator was the limit, or starved.
+    pub client_was_limit: bool,
 }
 
 /// Why a run ended.
@@ -100,10 +138,29 @@ pub struct Timing {
     pub warmup_s: f64,
     /// The measured part, seconds.
     pub measured_s: f64,
+    /// The measured part that was asked for, seconds; absent where a count was.
+    #[serde(default)]
+    pub asked_s: Option<f64>,
+    /// Length of an interval, seconds.
+    #[serde(default)]
+    pub interval_s: f64,
     /// From start to the end of the last operation, seconds.
     pub elapsed_s: f64,
     /// Why it ended.
     pub ending: Ending,
+}
+
+/// What happened between the two ends of the measured part: what rates are made of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Within {
+    /// Operations that were due.
+    pub due: u64,
+    /// Operations that succeeded.
+    pub operations: u64,
+    /// Payload bytes sent.
+    pub bytes_up: u64,
+    /// Payload bytes received.
+    pub bytes_down: u64,
 }
 
 /// Counts of the measured part.
@@ -128,6 +185,10 @@ pub struct Totals {
     /// Operations that ended within the measured part, transfers by the share of their payload that
     /// moved in it: what CPU time is divided by.
     pub work: f64,
+    /// What happened between the two ends of the measured part; absent in results from before it
+    /// was written down.
+    #[serde(default)]
+    pub within: Option<Within>,
     /// Operations that ended within the measured part, a second.
     pub operations_per_s: f64,
     /// Payload bytes sent.
@@ -321,6 +382,9 @@ pub struct ExpectedInterval {
     pub interval_ns: u64,
     /// Whether the command line said so; otherwise it is the median operation and the pause.
     pub given: bool,
+    /// The pause of a client after an operation, nanoseconds.
+    #[serde(default)]
+    pub pause_ns: u64,
     /// Latency of the whole operation with what was left out put in.
     pub operation: LatencySummary,
 }

@@ -6,6 +6,6 @@ pub(crate) fn ratio(numerator: f64, denominator: f64) -> f64 {
 }
 
 /// CPU seconds by 10⁹ bytes; `None` where nothing moved.
-pub(super) fn per_gb(cpu_s: f64, bytes: u64) -> Option<f64> {
+pub(crate) fn per_gb(cpu_s: f64, bytes: u64) -> Option<f64> {
     (bytes > 0).then(|| cpu_s / (bytes as f64 / 1e9))
 }
