@@ -5,14 +5,14 @@
 mod request;
 
 use std::{
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
     path::PathBuf,
     time::{Duration, SystemTime},
 };
 
 use clap::{Args, Parser, Subcommand};
 
-pub use request::Request;
+pub use request::{Request, key_log_file};
 
 use crate::{
     client::{DataMode, Listing, Protection, ResumeMode, TlsVersion},
@@ -23,7 +23,11 @@ use crate::{
     slo::{AbortRule, Objective},
     units::{parse_duration, parse_size},
     verify::parse_sha256,
+    workload::parse_speed,
 };
+
+/// Environment variable with the file that takes the secrets of TLS connections.
+pub const KEY_LOG_VARIABLE: &str = "SSLKEYLOGFILE";
 
 /// Environment variable with the password.
 pub const PASSWORD_VARIABLE: &str = "RINGLOAD_PASSWORD";
@@ -60,6 +64,8 @@ Examples:
       ringload list 127.0.0.1:990 --user alice --entries 1000 --listing mlsd
   A mix from a file (see `ringload mixed --help`), with 500 connections that never speak beside it:
       ringload mixed 127.0.0.1:990 --user alice --scenario day.toml --silent 500
+  Two hours of a server's own log, in twelve minutes:
+      ringload replay 127.0.0.1:990 --xferlog xferlog --speed 10x --users users.txt
   Slow clients:
       ringload slow-reader 127.0.0.1:990 --user alice --byte-rate 2KiB --clients 500
       ringload slow-writer 127.0.0.1:990 --user alice --byte-rate 2KiB --clients 500
@@ -79,6 +85,7 @@ Examples:
 
 Environment:
   RINGLOAD_PASSWORD   password of --user
+  SSLKEYLOGFILE       file that takes the secrets of all TLS connections, for Wireshark
 
 Exit status:
   0  as asked    1  an objective was missed, or no rate held
@@ -187,6 +194,23 @@ pub enum Command {
         #[arg(long)]
         keep: bool,
     },
+    /// The transfers of an xferlog, at its own pace or faster
+    ///
+    /// Each transfer begins when it did, by the log: its time of logging less the time that it
+    /// took, which logs have in whole seconds. Direction, name, size and user are those of the log,
+    /// whose tree has to be on the server. UPLOADS REPLACE THE FILES OF THEIR NAMES, and stay.
+    /// Transfers that were not whole are given up after as many octets.
+    Replay {
+        /// Common options.
+        #[command(flatten)]
+        common: Common,
+        /// The log, as wu-ftpd and most servers after it write it: xferlog(5)
+        #[arg(long, value_name = "FILE")]
+        xferlog: PathBuf,
+        /// How many times as fast as it was
+        #[arg(long, default_value = "1x", value_parser = parse_speed)]
+        speed: f64,
+    },
     /// Downloads read slowly
     SlowReader {
         /// Common options.
@@ -288,6 +312,11 @@ pub struct DownloadOptions {
     /// Download this file instead of making some; unchecked without --sha256
     #[arg(long, value_name = "FILE", conflicts_with_all = ["size", "files", "discard", "keep"])]
     path: Option<String>,
+    /// Download files of this list instead: a path a line, behind it, parted by tabs, its size
+    /// (compared with what comes) and its weight [default: 1]
+    #[arg(long, value_name = "LIST")]
+    #[arg(conflicts_with_all = ["path", "size", "files", "discard", "keep"])]
+    paths: Option<PathBuf>,
     /// What the file must be
     #[arg(long, value_name = "HEX", requires = "path", value_parser = parse_sha256)]
     sha256: Option<[u8; 32]>,
@@ -361,6 +390,10 @@ pub struct ServerOptions {
     /// Its password [default: the variable RINGLOAD_PASSWORD, else "ringload@"]
     #[arg(long)]
     password: Option<String>,
+    /// Users whom clients take in turn, by their number: lines NAME:PASSWORD; a name alone has the
+    /// password of --password. For `replay` the passwords of the log's users
+    #[arg(long, value_name = "FILE", conflicts_with = "user")]
+    users: Option<PathBuf>,
     /// Longest wait for any one step
     #[arg(long, default_value = "30s", value_parser = parse_duration)]
     timeout: Duration,
@@ -529,6 +562,17 @@ pub struct OutputOptions {
     /// Length of an interval of everything over time, from 100ms on
     #[arg(long, default_value = "1s", value_parser = parse_interval)]
     pub interval: Duration,
+    /// Tell what happens while the run goes on to whoever asks over HTTP at this address, in
+    /// Prometheus' text format: http://ADDRESS/metrics
+    #[arg(long, value_name = "ADDRESS", conflicts_with = "find_max_rate")]
+    pub prometheus: Option<SocketAddr>,
+    /// Give an account of client number N of the run (from 0), to standard error: its commands,
+    /// replies, handshakes and data connections with their times, and no password
+    #[arg(long, value_name = "N")]
+    pub trace_session: Option<u64>,
+    /// Where that account goes
+    #[arg(long, value_name = "FILE", requires = "trace_session")]
+    pub trace_file: Option<PathBuf>,
     /// Objective that must not hold, such as 'p99>100ms': exit status 1 if it does
     #[arg(long, value_name = "OBJECTIVE")]
     pub fail_on: Option<Objective>,
@@ -567,155 +611,4 @@ fn parse_ramp(text: &str) -> Result<(f64, f64), String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use clap::{CommandFactory, Parser};
-
-    use super::{Arguments, Command, Request};
-    use crate::plan::{Arrivals, Load};
-
-    fn request(line: &str) -> Result<Request, String> {
-        let words = std::iter::once("ringload").chain(line.split_whitespace());
-        let arguments = Arguments::try_parse_from(words).map_err(|error| error.to_string())?;
-        arguments.command.request().map(|request| request.expect("a workload"))
-    }
-
-    #[test]
-    fn the_definition_is_consistent_and_every_workload_has_an_example() {
-        Arguments::command().debug_assert();
-        let help = Arguments::command().render_long_help().to_string();
-        for command in Arguments::command().get_subcommands() {
-            let name = command.get_name();
-            if !["help", "compare"].contains(&name) {
-                assert!(help.contains(&format!("ringload {name} ")), "{name}");
-            }
-        }
-    }
-
-    #[test]
-    fn loads() {
-        let closed = request("handshake 127.0.0.1:990 -c 3").unwrap().spec;
-        assert!(matches!(closed.plan.load, Load::Closed { clients: 3, .. }));
-        assert_eq!(closed.workload.name(), "handshake");
-        let open = request("login 127.0.0.1:990 --ramp 10..20 --max-connections 7").unwrap().spec;
-        assert!(matches!(open.plan.load, Load::Open { connections: 7, .. }));
-        let counted = request("login 127.0.0.1:990 --count 5 --cpus 0").unwrap().spec;
-        assert!(counted.plan.warmup.is_zero());
-    }
-
-    #[test]
-    fn refuses_what_would_have_no_effect_or_no_sense() {
-        #[track_caller]
-        fn check(line: &str, part: &str) {
-            let error = request(line).unwrap_err();
-            assert!(error.contains(part), "{error}");
-        }
-        check("handshake 192.0.2.1:990", "--i-own-this-target");
-        check("handshake 127.0.0.1:990 --rate 0", "above 0");
-        check("handshake 127.0.0.1:990 --rate 9e9", "at most");
-        check("handshake 127.0.0.1:990 --rate 1 --ramp 1..2", "cannot be used with");
-        check("handshake 127.0.0.1:990 --count 1 --warm-up 1s", "cannot be used with");
-        check("handshake 127.0.0.1:990 --duration 0s", "above 0");
-        check("handshake 127.0.0.1:990 --clients 0", "0 is not in");
-        check("handshake 127.0.0.1:990 --suites TLS_NONE", "is not one of TLS13_AES_256");
-        check("handshake 127.0.0.1:990 --groups nope", "X25519");
-        check("handshake 127.0.0.1:990 --sources ::1", "one address family");
-        check("list [::1]:990 --data pasv", "IPv6");
-        check("list [::1]:990 --data port", "IPv6");
-        check("login 127.0.0.1:990 --rate 5 --clients 3", "--clients and --think");
-        check("login 127.0.0.1:990 --rate 5 --think 1s", "--clients and --think");
-        check("login 127.0.0.1:990 --max-connections 3", "--max-connections and --arrivals");
-        check("login 127.0.0.1:990 --arrivals poisson", "--max-connections and --arrivals");
-        let pin = format!("login 127.0.0.1:990 --ca a --pin {}", "0".repeat(64));
-        check(&pin, "cannot be used with");
-        check("handshake 127.0.0.1:990 --find-max-rate", "--slo");
-        check("handshake 127.0.0.1:990 --tls 1.2 --suites TLS13_AES_128_GCM_SHA256", "nothing");
-        check("idle 127.0.0.1:990 --rate 5", "a rate means nothing");
-        check("idle 127.0.0.1:990 --every 0s", "above 0");
-        check(&format!("download 127.0.0.1:990 --sha256 {}", "0".repeat(64)), "--path");
-        check("mixed 127.0.0.1:990 --scenario /nonexistent", "/nonexistent");
-        check("handshake 127.0.0.1:990 --duration 25h --warm-up 0s", "at most a day");
-        for option in ["--discard", "--keep", "--size 1", "--files 2"] {
-            check(&format!("download 127.0.0.1:990 --path f {option}"), "cannot be used with");
-        }
-        check("list 127.0.0.1:990 --path d --keep", "cannot be used with");
-        check("small-files 127.0.0.1:990 --upload --files 2", "cannot be used with");
-        check("small-files 127.0.0.1:990 --upload --discard", "cannot be used with");
-        check("login 127.0.0.1:990 --ca /nonexistent", "/nonexistent");
-        check("login 127.0.0.1:990 --interval 99ms", "at least 100ms");
-        check("login 127.0.0.1:990 --part 1/2", "--start-at");
-        let past = format!("login 127.0.0.1:990 --start-at {}", at(-90.0));
-        check(&past, "is past by 90");
-        check(&format!("login 127.0.0.1:990 --start-at {}", at(1e6)), "more than a week");
-        let part = format!("login 127.0.0.1:990 --start-at {}", at(60.0));
-        check(&format!("{part} --part 3/2"), "no part of a run");
-        check(&format!("{part} --clients 3 --part 4/5"), "nothing for --part 4/5 of 3 clients");
-        check(&format!("{part} --count 1 --part 2/2"), "nothing for --part 2/2 of 1 operation");
-        check(&format!("{part} --find-max-rate --slo errors=0"), "cannot be used with");
-    }
-
-    /// As seconds since the epoch, whole ones, so many from now on.
-    fn at(seconds: f64) -> String {
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
-        format!("{:.0}", now.as_secs_f64().floor() + seconds)
-    }
-
-    #[test]
-    fn a_scenario_gives_way_to_the_command_line() {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        let text = "rate = 50\narrivals = \"poisson\"\nthink = \"2s\"\n\
-                    operation = [{ kind = \"noop\" }]\n";
-        std::fs::write(file.path(), text).unwrap();
-        let run = |options: &str| {
-            let path = file.path().display();
-            request(&format!("mixed 127.0.0.1:990 --scenario {path} {options}")).unwrap()
-        };
-        let as_written = run("");
-        assert!(matches!(
-            as_written.spec.plan.load,
-            Load::Open { arrivals: Arrivals::Poisson, .. }
-        ));
-        assert_eq!(as_written.parameters["rate"], "50");
-        assert_eq!(run("--rate 7").parameters["rate"], "7");
-        let two = Duration::from_secs(2);
-        let closed = run("--clients 3").spec.plan.load;
-        assert!(matches!(closed, Load::Closed { clients: 3, think } if think == two));
-        let think = run("--think 1ms").spec.plan.load;
-        assert!(matches!(think, Load::Closed { think, .. } if think == Duration::from_millis(1)));
-    }
-
-    #[test]
-    fn the_parameters_tell_workloads_apart() {
-        let parameter = |line: &str, name: &str| {
-            let request = request(line).unwrap();
-            request.parameters.get(name).cloned().unwrap_or_default()
-        };
-        assert_eq!(parameter("login 127.0.0.1:990 --rein", "rein"), "true");
-        assert_eq!(parameter("small-files 127.0.0.1:990 --upload", "upload"), "true");
-        assert_eq!(parameter("small-files 127.0.0.1:990 --files 7", "files"), "7");
-        assert_eq!(parameter("handshake 127.0.0.1:990 --groups X25519", "groups"), "X25519");
-        assert_eq!(parameter("handshake 127.0.0.1:990 --count 9", "count"), "9");
-        assert_eq!(parameter("list 127.0.0.1:990 --path d", "path"), "d");
-        assert_eq!(parameter("list 127.0.0.1:990 --path d", "entries"), "0");
-        assert_eq!(parameter("list 127.0.0.1:990 --path d --entries 7", "entries"), "7");
-        assert_eq!(parameter("list 127.0.0.1:990", "entries"), "100");
-        // A file that was there has no size that is known, and nothing to compare it with.
-        assert_eq!(parameter("download 127.0.0.1:990 --path f", "path"), "f");
-        assert_eq!(parameter("download 127.0.0.1:990 --path f", "verify"), "false");
-        assert_eq!(parameter("download 127.0.0.1:990 --path f", "sizes"), "");
-        assert_eq!(parameter("download 127.0.0.1:990", "verify"), "true");
-        assert_eq!(parameter("upload 127.0.0.1:990", "verify"), "");
-    }
-
-    #[test]
-    fn versus_takes_a_workload_behind_two_dashes() {
-        let line = "ringload versus --a 127.0.0.1:1 --b 127.0.0.1:2 -- login --user u";
-        let arguments = Arguments::try_parse_from(line.split_whitespace()).unwrap();
-        let Command::Versus(options) = arguments.command else { panic!("not versus") };
-        assert_eq!(options.workload, ["login", "--user", "u"]);
-        let line = "ringload versus --a 127.0.0.1:1 --b 127.0.0.1:2 --rounds 2 -- login";
-        let error = Arguments::try_parse_from(line.split_whitespace()).unwrap_err();
-        assert!(error.to_string().contains("2 is not in 3..="), "{error}");
-    }
-}
+mod tests;

@@ -149,7 +149,7 @@ impl Check {
                 .push_str("; --user NAME and the variable RINGLOAD_PASSWORD say who is to log in");
             failure
         })?;
-        self.say("log-in", &format!("as {}", self.endpoint.user));
+        self.say("log-in", &format!("as {}", self.endpoint.users.of(0).name));
         session.settle(&mut record).await?;
         let private = self.endpoint.protection == Protection::Private;
         let level =

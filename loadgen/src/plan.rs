@@ -3,7 +3,7 @@
 
 mod part;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use serde::Deserialize;
 
@@ -34,6 +34,15 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// Clients, or most connections at once, of the whole run.
+    #[must_use]
+    pub const fn clients(&self) -> u64 {
+        match self.load {
+            Load::Closed { clients, .. } => clients,
+            Load::Open { connections, .. } => connections,
+        }
+    }
+
     /// From the start to the end of the measured part.
     #[must_use]
     pub fn length(&self) -> Duration {
@@ -72,11 +81,17 @@ pub enum Arrivals {
     Poisson,
 }
 
-/// A rate over time: pieces of which each is constant or a straight line. After the last piece its
-/// final rate goes on.
+/// When arrivals are expected: by a rate over time, or each by a time of its own.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Profile {
-    pieces: Vec<Piece>,
+pub struct Profile(Shape);
+
+#[derive(Debug, Clone, PartialEq)]
+enum Shape {
+    /// Pieces of which each is constant or a straight line. After the last piece its final rate
+    /// goes on.
+    Pieces(Vec<Piece>),
+    /// One time for each, ascending, and no more.
+    Times(Arc<[Duration]>),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -122,30 +137,48 @@ impl Profile {
         Self::of(std::iter::once(warm).chain(steps).collect())
     }
 
-    /// When `arrivals` operations have begun: the time at which the integral of the rate is that.
+    /// Each arrival at its own time.
     #[must_use]
-    pub fn time_of(&self, mut arrivals: f64) -> Duration {
+    pub const fn times(times: Arc<[Duration]>) -> Self {
+        Self(Shape::Times(times))
+    }
+
+    /// When `arrivals` operations have begun: the time at which the integral of the rate is that.
+    /// `None`: so many never begin.
+    #[must_use]
+    pub fn time_of(&self, mut arrivals: f64) -> Option<Duration> {
+        let pieces = match &self.0 {
+            Shape::Pieces(pieces) => pieces,
+            Shape::Times(times) => return times.get(index(arrivals)).copied(),
+        };
         let mut begin = 0.0;
         let mut last = 1.0;
-        for piece in &self.pieces {
+        for piece in pieces {
             let total = piece.seconds * f64::midpoint(piece.from, piece.to);
             if arrivals < total {
-                return Duration::from_secs_f64(begin + piece.time_of(arrivals));
+                return Some(Duration::from_secs_f64(begin + piece.time_of(arrivals)));
             }
             arrivals -= total;
             begin += piece.seconds;
             last = piece.to;
         }
-        Duration::try_from_secs_f64(begin + arrivals / last).unwrap_or(Duration::MAX)
+        Duration::try_from_secs_f64(begin + arrivals / last).ok()
     }
 
     fn of(pieces: Vec<Piece>) -> Result<Self, String> {
         let valid = |rate: f64| rate > 0.0 && rate <= RATE_MAX;
         match pieces.iter().find(|piece| !valid(piece.from) || !valid(piece.to)) {
-            None => Ok(Self { pieces }),
+            None => Ok(Self(Shape::Pieces(pieces))),
             Some(_) => Err(format!("a rate must be above 0 and at most {RATE_MAX} a second")),
         }
     }
+}
+
+/// A number of arrivals as a position.
+#[expect(clippy::cast_possible_truncation, reason = "`as` saturates")]
+#[expect(clippy::cast_sign_loss, reason = "`as` saturates")]
+const fn index(arrivals: f64) -> usize {
+    arrivals as usize
 }
 
 impl Piece {
@@ -204,7 +237,7 @@ impl Iterator for Schedule {
                 self.passed
             }
         };
-        Some((number, self.profile.time_of(arrivals)))
+        Some((number, self.profile.time_of(arrivals)?))
     }
 }
 
@@ -218,7 +251,7 @@ mod tests {
 
     #[track_caller]
     fn check(profile: &Profile, arrivals: f64, seconds: f64) {
-        let found = profile.time_of(arrivals).as_secs_f64();
+        let found = profile.time_of(arrivals).unwrap().as_secs_f64();
         assert!((found - seconds).abs() < 1e-6, "{arrivals} at {found}, not {seconds}");
     }
 
@@ -245,6 +278,19 @@ mod tests {
             assert!(Profile::constant(rate).is_err(), "{rate}");
         }
         assert!(Profile::steps(&[], S, S).is_err());
+    }
+
+    #[test]
+    fn a_timetable_ends() {
+        let times: Vec<_> = [0, 3, 3, 7].map(Duration::from_secs).to_vec();
+        let profile = Profile::times(times.into());
+        for (part, expected) in
+            [(1, vec![(0, Duration::ZERO), (2, 3 * S)]), (2, vec![(1, 3 * S), (3, 7 * S)])]
+        {
+            let place = Place::new(Part { number: part, of: 2 }, 0, 1);
+            let schedule = Schedule::new(profile.clone(), Arrivals::Constant, 1, place);
+            assert_eq!(schedule.collect::<Vec<_>>(), expected);
+        }
     }
 
     /// What any number of processes with any number of threads ask for is, to the nanosecond, what

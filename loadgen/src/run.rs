@@ -91,11 +91,8 @@ impl RunSpec {
     #[must_use]
     pub fn threads(&self) -> u64 {
         let part = self.plan.part;
-        let work = match self.plan.load {
-            Load::Closed { clients, .. } => clients,
-            Load::Open { connections, .. } => connections,
-        };
-        let work = part.share(work).min(part.share(self.plan.count.unwrap_or(u64::MAX)));
+        let work =
+            part.share(self.plan.clients()).min(part.share(self.plan.count.unwrap_or(u64::MAX)));
         (self.cpus.len() as u64).min(work).max(1)
     }
 
@@ -126,21 +123,15 @@ pub fn run(
     if let Some(at) = spec.start_at.and_then(|at| at.checked_sub(LEAD)) {
         wait_until(at, interrupted)?;
     }
-    prepare(spec.plan.part, &spec.workload, &spec.endpoint, &spec.sources, interrupted)
+    prepare(&spec.plan, &spec.workload, &spec.endpoint, &spec.sources, interrupted)
         .map_err(|error| format!("the preparation failed: {error}"))?;
     let finished = measure(spec, interrupted, live);
     let uploaders = match &finished {
         Ok((_, clients)) => clients.clone(),
         Err(_) => Vec::new(),
     };
-    let cleaned = clean_up(
-        spec.plan.part,
-        &spec.workload,
-        &spec.endpoint,
-        &spec.sources,
-        uploaders,
-        interrupted,
-    );
+    let cleaned =
+        clean_up(&spec.plan, &spec.workload, &spec.endpoint, &spec.sources, uploaders, interrupted);
     let left = cleaned.err().map(|error| format!("files were left behind: {error}"));
     match (finished, left) {
         (Ok((finished, _)), warning) => Ok(Finished { warning, ..finished }),

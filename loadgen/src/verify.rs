@@ -252,10 +252,10 @@ const fn mix(mut value: u64) -> u64 {
     value ^ (value >> 31)
 }
 
-/// SHA-256 of a certificate (of its DER form), hexadecimal.
+/// SHA-256 of a certificate (of its DER form) or of a text, hexadecimal.
 #[must_use]
-pub fn fingerprint(der: &[u8]) -> String {
-    hex(&Sha256::digest(der))
+pub fn fingerprint(octets: &[u8]) -> String {
+    hex(&Sha256::digest(octets))
 }
 
 /// Hexadecimal digits.

@@ -489,3 +489,127 @@ fn a_check_says_where_it_ended_and_what_is_lacking() {
     assert!(said.ends_with("FEAT         AUTH TLS, PBSZ, PROT, EPSV\n"), "{said}");
     assert!(why.contains("login: unexpected_reply: 530 no; --user NAME"), "{why}");
 }
+
+/// The account of client 1: what it says and hears, without its password; nothing of client 0.
+#[test]
+fn one_session_is_traced() {
+    let (server, scratch) = (server(), tempfile::TempDir::new().unwrap());
+    let trace = scratch.path().join("trace.txt");
+    let line = format!(
+        "list {} --cpus 0 -c 2 --count 2 --user u --path d --trace-session 1 --trace-file {}",
+        server.address,
+        trace.display()
+    );
+    ringload(&line).all_succeeded(2);
+    let told = std::fs::read_to_string(&trace).unwrap();
+    let mut rest = told.as_str();
+    for part in [
+        &format!(" client 1: control connection to {}\n", server.address),
+        " control connection established from 127.0.0.2:",
+        " TLS control: ClientHello\n",
+        " TLS control: TLSv1.3 TLS13_",
+        " < 220 scripted\n",
+        " > USER u\n",
+        " < 331 password\n",
+        " > PASS ********\n",
+        " < 230 in\n",
+        " of the run begins\n",
+        " > EPSV\n",
+        " data connection to 127.0.0.1:",
+        " data connection established\n",
+        " > MLSD d\n",
+        " < 150 here\n",
+        " TLS data: TLSv1.3 ",
+        " data connection: its end, 0 octets came\n",
+        " < 226 sent\n",
+        " operation succeeded\n",
+        " control connection closed\n",
+    ] {
+        let at =
+            rest.find(part).unwrap_or_else(|| panic!("{part:?}\nnot in, or too soon:\n{told}"));
+        rest = &rest[at + part.len()..];
+    }
+    assert!(!told.contains("secret"), "{told}");
+    assert_eq!(told.matches("USER").count(), 1, "{told}");
+    let line = format!("login {} --cpus 0 --count 1 --trace-session 5", server.address);
+    let said = text(&plain(&line).stderr);
+    assert!(said.contains("client 5 had nothing to do"), "{said}");
+}
+
+/// What Wireshark needs to read the connections, only where the environment asks for it.
+#[test]
+fn tls_secrets_go_to_the_file_that_the_environment_names() {
+    let (server, scratch) = (server(), tempfile::TempDir::new().unwrap());
+    let secrets = scratch.path().join("secrets.txt");
+    let run = |file: &Path| {
+        Command::new(env!("CARGO_BIN_EXE_ringload"))
+            .args(["login", &server.address.to_string(), "--cpus", "0", "--count", "2", "--quiet"])
+            .env("SSLKEYLOGFILE", file)
+            .output()
+            .unwrap()
+    };
+    let said = text(&run(&secrets).stderr);
+    assert!(said.contains(&format!("connections go to {}", secrets.display())), "{said}");
+    let lines = std::fs::read_to_string(&secrets).unwrap();
+    assert_eq!(lines.matches("CLIENT_TRAFFIC_SECRET_0 ").count(), 2, "{lines}");
+    let mode = std::os::unix::fs::MetadataExt::mode(&secrets.metadata().unwrap());
+    assert_eq!(mode & 0o777, 0o600);
+    let refused = run(&scratch.path().join("nowhere/secrets"));
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(text(&refused.stderr).contains("cannot be written (SSLKEYLOGFILE)"));
+}
+
+/// While the run goes on, and by a client that speaks HTTP as Prometheus does.
+#[test]
+fn prometheus_may_ask_while_it_runs() {
+    use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+    let server = server();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_ringload"))
+        .args(["login", &server.address.to_string(), "--cpus", "0", "--rate", "50"])
+        .args(["--warm-up", "0s", "--duration", "20s", "--interval", "100ms"])
+        .args(["--prometheus", "127.0.0.1:0"])
+        .stderr(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    let mut said = BufReader::new(child.stderr.take().unwrap());
+    said.read_line(&mut line).unwrap();
+    let address = line.trim().strip_prefix("metrics at http://").unwrap();
+    let address = address.strip_suffix("/metrics").unwrap().to_owned();
+    let ask = |path: &str| {
+        let mut stream = std::net::TcpStream::connect(&address).unwrap();
+        stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    };
+    let value = |text: &str, name: &str| -> f64 {
+        let line = text.lines().find_map(|line| line.strip_prefix(name));
+        line.unwrap_or_else(|| panic!("{name}\nnot in\n{text}")).trim().parse().unwrap()
+    };
+    let deadline = Instant::now() + Duration::from_secs(15);
+    let answer = loop {
+        let answer = ask("/metrics");
+        if value(&answer, "ringload_operations_total") >= 20.0 {
+            break answer;
+        }
+        assert!(Instant::now() < deadline, "{answer}");
+        sleep(Duration::from_millis(50));
+    };
+    assert!(ask("/other").starts_with("HTTP/1.1 404 "));
+    let interrupt = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(interrupt, rustix::process::Signal::INT).unwrap();
+    let mut rest = String::new();
+    said.read_to_string(&mut rest).unwrap();
+    assert!(child.wait().unwrap().success(), "{rest}");
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4"));
+    let count = value(&answer, "ringload_operation_seconds_count");
+    assert!((count - value(&answer, "ringload_operations_total")).abs() < 1e-9);
+    let bucket =
+        |le: &str| value(&answer, &format!("ringload_operation_seconds_bucket{{le=\"{le}\"}}"));
+    assert!((bucket("+Inf") - count).abs() < 1e-9);
+    assert!(bucket("0.0001") <= bucket("0.01") && bucket("0.01") <= bucket("100"));
+    assert!(value(&answer, "ringload_operation_seconds_sum") > 0.0);
+    assert!(value(&answer, "ringload_connections{state=\"idle\"}") >= 0.0);
+}

@@ -2,6 +2,8 @@
 //! that whatever a broken or hostile server does ends its connection with the right error, never
 //! the run.
 
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
 mod support;
 
 use support::scripted::{Act, Moment, Scripted};
@@ -438,4 +440,98 @@ fn a_refused_connection_is_counted_and_does_not_spin() {
     let errors = outcome.total("errors");
     assert!((2..=14).contains(&errors), "{errors} attempts of two clients in half a second");
     assert_eq!(outcome.result["errors"][0]["kind"], "connect_refused");
+}
+
+fn file(text: &str) -> tempfile::NamedTempFile {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), text).unwrap();
+    file
+}
+
+fn count(server: &Scripted, verb: &str) -> usize {
+    server.commands().iter().filter(|command| command.starts_with(verb)).count()
+}
+
+/// Client n is user n, and what downloads need is made and deleted for each of them.
+#[test]
+fn clients_log_in_as_the_users_of_a_file() {
+    let users = file("ann:1\nben:2:x\nclo\n");
+    let server = Scripted::implicit(RIGHT);
+    let path = users.path().display().to_string();
+    // Made for its owner alone.
+    let line = format!("idle --count 3 --every 10ms -c 3 --users {path}");
+    let outcome = ringload(&line.replacen(' ', &format!(" {} --cpus 0 ", server.address), 1));
+    let outcome = outcome.all_succeeded(3);
+    assert!(!outcome.output.contains("open to others"), "{}", outcome.output);
+    assert_eq!(count(&server, "USER"), 3);
+    for expected in ["PASS 1", "PASS 2:x", "PASS secret"] {
+        assert_eq!(count(&server, expected), 1, "{expected}");
+    }
+    assert_eq!(outcome.result["workload"]["parameters"]["users"], "3");
+    let open = std::os::unix::fs::PermissionsExt::from_mode(0o604);
+    std::fs::set_permissions(users.path(), open).unwrap();
+    let server = Scripted::implicit(RIGHT);
+    let line = format!(
+        "small-files {} --cpus 0 -c 2 --files 2 --size 64 --count 4 --users {path}",
+        server.address
+    );
+    let outcome = ringload(&line).all_succeeded(4);
+    let warning = format!("{path} holds passwords and is open to others; remedy: chmod 600");
+    assert!(outcome.output.contains(&warning), "{}", outcome.output);
+    assert_eq!((count(&server, "STOR"), count(&server, "DELE")), (4, 4), "for two users");
+}
+
+/// Downloads of a list go by its weights, and sizes that are said are compared.
+#[test]
+fn downloads_choose_from_a_list() {
+    let server = Scripted::implicit(RIGHT);
+    run(&server, "upload --count 1 --size 100 --keep").all_succeeded(1);
+    let name = server.files()[0].clone();
+    let list = file(&format!("{name}\t100\t3\n{name}\n"));
+    let path = list.path().display().to_string();
+    run(&server, &format!("download --count 8 --paths {path}")).all_succeeded(8);
+    assert_eq!(server.files(), std::slice::from_ref(&name), "it was there, and it stays");
+    std::fs::write(list.path(), format!("{name}\t101\n")).unwrap();
+    run(&server, &format!("download --count 2 --paths {path}")).all_failed(
+        2,
+        "last_byte",
+        "verification_mismatch",
+    );
+}
+
+/// At four times the pace of the log, in the order of the log, by its users; what was not whole
+/// there is given up here.
+#[test]
+fn a_log_is_replayed() {
+    let log = file(
+        "Sat Nov 28 17:00:03 2026 1 ::1 5 /a b b _ o r ben ftp 0 * c\n\
+         Sat Nov 28 17:00:01 2026 1 ::1 5 /a b b _ i r ann ftp 0 * c\n\
+         Sat Nov 28 17:00:04 2026 1 ::1 70000 /c b _ i r ann ftp 0 * i\n",
+    );
+    let users = file("ben:2\nann:1\n");
+    let server = Scripted::implicit(RIGHT);
+    let line = format!(
+        "replay {} --cpus 0 --xferlog {} --speed 4x --users {}",
+        server.address,
+        log.path().display(),
+        users.path().display()
+    );
+    let outcome = ringload(&line).good();
+    assert_eq!((outcome.total("operations"), outcome.total("errors")), (2, 0));
+    assert_eq!(outcome.total("abandoned"), 1);
+    for kind in ["upload", "download"] {
+        assert_eq!(outcome.result["kinds"][kind]["corrected"]["count"], 1, "{kind}");
+    }
+    let elapsed = outcome.result["timing"]["elapsed_s"].as_f64().unwrap();
+    assert!((0.75..10.0).contains(&elapsed), "{elapsed}");
+    let wanted = |command: &&String| {
+        ["USER", "PASS", "STOR", "RETR"].iter().any(|verb| command.starts_with(verb))
+    };
+    let commands = server.commands();
+    let commands: Vec<_> = commands.iter().filter(wanted).map(String::as_str).collect();
+    let expected =
+        ["USER ann", "PASS 1", "STOR /a b", "USER ben", "PASS 2", "RETR /a b", "STOR /c"];
+    assert_eq!(commands, expected);
+    let sizes: Vec<_> = server.uploads().iter().map(Vec::len).collect();
+    assert_eq!(sizes, [5]);
 }

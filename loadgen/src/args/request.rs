@@ -3,6 +3,8 @@
 use std::{
     collections::BTreeMap,
     env,
+    fs::{File, OpenOptions},
+    path::{Path, PathBuf},
     sync::{Arc, OnceLock},
     time::{Duration, SystemTime},
 };
@@ -10,11 +12,14 @@ use std::{
 use rustls::pki_types::ServerName;
 
 use super::{
-    Command, Common, CostOptions, LoadOptions, PASSWORD_VARIABLE, ServerOptions, SlowOptions,
-    TlsArguments,
+    Command, Common, CostOptions, KEY_LOG_VARIABLE, LoadOptions, OutputOptions, PASSWORD_VARIABLE,
+    ServerOptions, SlowOptions, TlsArguments,
 };
 use crate::{
-    client::{AuthWord, DataMode, Endpoint, Opening, Pace, TlsOptions, TlsSettings, Verification},
+    client::{
+        AuthWord, DataMode, Endpoint, Opening, Pace, TlsOptions, TlsSettings, Trace, User, Users,
+        Verification,
+    },
     engine::available_cpus,
     guard,
     measure::ServerProcesses,
@@ -25,7 +30,7 @@ use crate::{
     slo::Objective,
     sys,
     verify::Expected,
-    workload::{Files, Kind, Scenario, Workload},
+    workload::{Files, Kind, Paths, Replay, Scenario, Workload},
 };
 
 /// Clients of a closed loop.
@@ -51,6 +56,8 @@ pub struct Request {
     pub parameters: BTreeMap<String, String>,
     /// What to do with the result, and the search.
     pub common: Common,
+    /// What somebody should know before it runs, a sentence each.
+    pub warnings: Vec<String>,
 }
 
 impl Command {
@@ -63,7 +70,7 @@ impl Command {
         let Some((common, kind)) = self.kind()? else {
             return Ok(None);
         };
-        let mut files = self.files(common);
+        let mut files = self.files(common)?;
         let mut load = common.load.clone();
         if let Kind::Mixed(scenario) = &kind {
             files.sizes = scenario.sizes().collect();
@@ -77,6 +84,13 @@ impl Command {
             } else {
                 load.think = load.think.or(scenario.think);
             }
+        }
+        if matches!(kind, Kind::Replay(_)) && load.is_said() {
+            return Err(
+                "a log has its own pace: of the load of `replay` only --max-connections and \
+                        --duration can be said"
+                    .to_owned(),
+            );
         }
         let workload = Workload { kind, files };
         if workload.beat().is_some_and(|beat| beat.every.is_zero()) {
@@ -114,13 +128,16 @@ impl Command {
                 (common, Kind::SmallFiles { upload: *upload })
             }
             Self::List { common, listing, entries, path, .. } => {
-                let files = self.files(common);
+                let files = self.files(common)?;
                 let path = path.clone().unwrap_or_else(|| files.directory());
                 let entries = entries.unwrap_or(files.entries);
                 (common, Kind::List { listing: *listing, path, entries })
             }
             Self::Mixed { common, scenario, .. } => {
                 (common, Kind::Mixed(Scenario::read(scenario)?))
+            }
+            Self::Replay { common, xferlog, speed } => {
+                (common, Kind::Replay(Replay::read(xferlog, *speed)?))
             }
             Self::SlowReader { common, slow: options } => (common, Kind::Download(slow(options))),
             Self::SlowWriter { common, slow: options } => (common, Kind::Upload(slow(options))),
@@ -134,7 +151,7 @@ impl Command {
         }))
     }
 
-    fn files(&self, common: &Common) -> Files {
+    fn files(&self, common: &Common) -> Result<Files, String> {
         let mut files = Files {
             seed: common.load.seed,
             sizes: vec![0],
@@ -151,7 +168,10 @@ impl Command {
                 files.discard = options.discard;
                 files.keep = options.keep;
                 let expected = options.sha256.map_or(Expected::Anything, Expected::Sha256);
-                files.existing = options.path.clone().map(|path| (path, expected));
+                files.existing = match (&options.paths, &options.path) {
+                    (Some(list), _) => Some(Paths::read(list)?),
+                    (None, path) => path.clone().map(|path| Paths::one(path, expected)),
+                };
             }
             Self::Upload { size, keep, .. } => {
                 files.sizes = vec![*size];
@@ -174,7 +194,7 @@ impl Command {
             Self::Mixed { keep, .. } => files.keep = *keep,
             _ => {}
         }
-        files
+        Ok(files)
     }
 }
 
@@ -183,8 +203,20 @@ impl LoadOptions {
         self.rate.is_some() || self.ramp.is_some() || !self.steps.is_empty() || self.find_max_rate
     }
 
-    fn plan(&self) -> Result<Plan, String> {
-        let counted = self.count.is_some();
+    /// Whether anything is said of what a log says itself.
+    const fn is_said(&self) -> bool {
+        self.is_open()
+            || self.clients.is_some()
+            || self.think.is_some()
+            || self.arrivals.is_some()
+            || self.count.is_some()
+            || self.warm_up.is_some()
+    }
+
+    /// The plan; of a workload with a timetable, by that.
+    fn plan(&self, times: Option<Arc<[Duration]>>) -> Result<Plan, String> {
+        let count = self.count.or(times.as_ref().map(|times| times.len() as u64));
+        let counted = count.is_some();
         let usual = if counted { guard::LENGTH_MAX } else { Duration::from_secs(10) };
         let duration = self.duration.unwrap_or(usual);
         let warmup =
@@ -202,7 +234,7 @@ impl LoadOptions {
             }
             // The search sets its own.
             (None, None) if self.find_max_rate => Some(Profile::constant(1.0)?),
-            (None, None) => None,
+            (None, None) => times.map(Profile::times),
         };
         let load = match profile {
             Some(_) if self.expected_interval.is_some() => {
@@ -230,7 +262,7 @@ impl LoadOptions {
         };
         let plan = Plan {
             load,
-            count: self.count,
+            count,
             duration,
             warmup,
             drain: self.drain,
@@ -262,11 +294,11 @@ impl LoadOptions {
 
 /// A part without a client or an operation would measure nothing.
 fn refuse_empty_part(plan: &Plan) -> Result<(), String> {
-    let (number, what) = match plan.load {
-        Load::Closed { clients, .. } => (clients, "client"),
-        Load::Open { connections, .. } => (connections, "connection"),
+    let what = match plan.load {
+        Load::Closed { .. } => "client",
+        Load::Open { .. } => "connection",
     };
-    let shared = [(Some(number), what), (plan.count, "operation")];
+    let shared = [(Some(plan.clients()), what), (plan.count, "operation")];
     for (number, what) in shared.into_iter().filter_map(|(number, what)| Some((number?, what))) {
         let Part { number: part, of } = plan.part;
         if plan.part.share(number) == 0 {
@@ -287,13 +319,16 @@ impl CostOptions {
 
 impl Common {
     fn request(&self, workload: Workload, load: &LoadOptions) -> Result<Request, String> {
-        let (target, endpoint) = endpoint(&self.target, &self.server, &self.tls)?;
-        let plan = load.plan()?;
+        let (target, mut endpoint) = endpoint(&self.target, &self.server, &self.tls)?;
+        let plan = match &workload.kind {
+            Kind::Replay(replay) => {
+                endpoint.users = self.server.users_named(replay.users())?;
+                load.plan(Some(replay.times()))?
+            }
+            _ => load.plan(None)?,
+        };
         let cpus = load.cpus.clone().unwrap_or_else(available_cpus);
-        let connections = plan.part.share(match plan.load {
-            Load::Closed { clients, .. } => clients,
-            Load::Open { connections, .. } => connections,
-        });
+        let connections = plan.part.share(plan.clients());
         let limit = sys::raise_open_files().map_err(|error| format!("RLIMIT_NOFILE: {error}"))?;
         let silent = plan.part.share(load.silent);
         let all = connections.saturating_add(silent);
@@ -311,7 +346,8 @@ impl Common {
         if sources.iter().any(|source| source.is_ipv4() != endpoint.target.is_ipv4()) {
             return Err("--sources and the target must be of one address family".to_owned());
         }
-        let parameters = self.parameters(&workload, &plan, load);
+        endpoint.trace = self.output.trace()?;
+        let parameters = self.parameters(&workload, &plan, load, endpoint.users.count());
         let spec = RunSpec {
             plan,
             workload,
@@ -324,7 +360,9 @@ impl Common {
             start_at: load.start()?,
             interval: self.output.interval,
         };
-        Ok(Request { spec, host: target.host, parameters, common: self.clone() })
+        let warnings = self.server.users.as_deref().and_then(told_to_others);
+        let warnings = warnings.into_iter().collect();
+        Ok(Request { spec, host: target.host, parameters, common: self.clone(), warnings })
     }
 
     /// What makes two runs comparable, for the report.
@@ -333,6 +371,7 @@ impl Common {
         workload: &Workload,
         plan: &Plan,
         load: &LoadOptions,
+        users: u64,
     ) -> BTreeMap<String, String> {
         let mut all = workload_parameters(workload);
         let mut set = |name: &str, value: String| all.insert(name.to_owned(), value);
@@ -342,6 +381,9 @@ impl Common {
         set("prot", word(&self.server.prot));
         set("data", word(&self.server.data));
         set("silent", load.silent.to_string());
+        if users > 1 {
+            set("users", users.to_string());
+        }
         set("verify-server", self.tls.verified_by().to_owned());
         for (name, list) in [("suites", &self.tls.suites), ("groups", &self.tls.groups)] {
             if !list.is_empty() {
@@ -357,7 +399,9 @@ impl Common {
                 set("think", format!("{think:?}"));
             }
             Load::Open { arrivals, connections, .. } => {
-                set("arrivals", word(arrivals));
+                if !matches!(workload.kind, Kind::Replay(_)) {
+                    set("arrivals", word(arrivals));
+                }
                 set("max-connections", connections.to_string());
                 if let Some(rate) = load.rate {
                     set("rate", rate.to_string());
@@ -413,7 +457,11 @@ fn endpoint(
         verification,
         identity: tls.client_cert.clone().zip(tls.client_key.clone()),
         sni: !tls.no_sni,
+        key_log: key_log_file().is_some(),
     };
+    if let Some(file) = key_log_file() {
+        appended(&file)?;
+    }
     let settings = TlsSettings::new(&options, name).map_err(|error| error.to_string())?;
     let address = admitted.reach().map_err(|error| error.to_string())?;
     let old = matches!(server.data, DataMode::Pasv | DataMode::PasvReply | DataMode::Port);
@@ -428,8 +476,7 @@ fn endpoint(
         implied_prot: server.implied_prot,
         protection: server.prot,
         data: server.data,
-        user: server.user.clone(),
-        password: server.password.clone().unwrap_or_else(default_password),
+        users: server.users()?,
         tls: settings,
         resume_control: tls.resume,
         resume_data: tls.resume_data,
@@ -437,6 +484,7 @@ fn endpoint(
         transfer_timeout: server.transfer_timeout,
         bytes_max: server.max_bytes,
         greeting: Arc::new(OnceLock::new()),
+        trace: None,
     };
     Ok((admitted, endpoint))
 }
@@ -452,6 +500,10 @@ fn workload_parameters(workload: &Workload) -> BTreeMap<String, String> {
         Kind::Login { rein } => set("rein", rein.to_string()),
         Kind::SmallFiles { upload } => set("upload", upload.to_string()),
         Kind::Mixed(scenario) => set("scenario", scenario.to_string()),
+        Kind::Replay(replay) => {
+            set("xferlog", replay.to_string());
+            set("speed", replay.speed().to_string());
+        }
         Kind::Download(Pace::BytesPerSecond(rate)) | Kind::Upload(Pace::BytesPerSecond(rate)) => {
             set("byte-rate", rate.to_string());
         }
@@ -468,9 +520,9 @@ fn workload_parameters(workload: &Workload) -> BTreeMap<String, String> {
         set("every", format!("{:?}", beat.every));
     }
     match &files.existing {
-        Some((path, expected)) => {
-            set("path", path.clone());
-            set("verify", (*expected != Expected::Anything).to_string());
+        Some(paths) => {
+            set("path", paths.to_string());
+            set("verify", paths.are_verified().to_string());
         }
         None => {
             if files.sizes.iter().any(|size| *size > 0) {
@@ -519,6 +571,67 @@ impl Common {
     #[must_use]
     pub const fn objective(&self) -> Option<&Objective> {
         self.load.slo.as_ref()
+    }
+}
+
+impl OutputOptions {
+    /// The account of one client, if it is wanted.
+    fn trace(&self) -> Result<Option<Trace>, String> {
+        let file = self.trace_file.as_deref().map(|path| {
+            File::create(path)
+                .map_err(|error| format!("{}: cannot be written: {error}", path.display()))
+        });
+        let file = file.transpose()?;
+        Ok(self.trace_session.map(|client| Trace::new(client, file)))
+    }
+}
+
+/// The file that takes the secrets of TLS connections, if the environment names one.
+#[must_use]
+pub fn key_log_file() -> Option<PathBuf> {
+    env::var_os(KEY_LOG_VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from)
+}
+
+/// What to say of a file of passwords that anybody on this host can read.
+fn told_to_others(path: &Path) -> Option<String> {
+    use std::os::unix::fs::PermissionsExt;
+    let mode = std::fs::metadata(path).ok()?.permissions().mode();
+    let path = path.display();
+    (mode & 0o007 != 0)
+        .then(|| format!("{path} holds passwords and is open to others; remedy: chmod 600 {path}"))
+}
+
+/// Makes the file for its owner alone where it is not there: secrets are added to it.
+fn appended(path: &Path) -> Result<(), String> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let opened = OpenOptions::new().append(true).create(true).mode(0o600).open(path);
+    opened.map(drop).map_err(|error| {
+        format!("{}: cannot be written ({KEY_LOG_VARIABLE}): {error}", path.display())
+    })
+}
+
+impl ServerOptions {
+    fn password(&self) -> String {
+        self.password.clone().unwrap_or_else(default_password)
+    }
+
+    /// Who logs in.
+    fn users(&self) -> Result<Users, String> {
+        match &self.users {
+            Some(file) => Users::read(file, &self.password()),
+            None => Ok(Users::one(&self.user, &self.password())),
+        }
+    }
+
+    /// The users with these names, each with the password of its line in --users, or with that of
+    /// all.
+    fn users_named(&self, names: &[String]) -> Result<Users, String> {
+        let (known, usual) = (self.users()?, self.password());
+        let user = |name: &String| User {
+            name: name.clone(),
+            password: known.password_of(name).unwrap_or(&usual).to_owned(),
+        };
+        Ok(Users::of_list(names.iter().map(user).collect()))
     }
 }
 

@@ -16,7 +16,7 @@ use std::{
 use clap::Parser;
 
 use crate::{
-    args::{Arguments, Command, PASSWORD_VARIABLE, Request},
+    args::{Arguments, Command, KEY_LOG_VARIABLE, PASSWORD_VARIABLE, Request, key_log_file},
     check::check,
     client::Opening,
     engine::available_cpus,
@@ -104,11 +104,15 @@ fn run_request(request: &Request, interrupted: &Arc<AtomicBool>) -> Outcome {
     // Before the run: what cannot be written is known at once.
     let outputs = Outputs::open(&options.files, options.stream.as_deref())?;
     let console = Console::new(outputs.use_stdout(), options.quiet);
+    for warning in &request.warnings {
+        let _ = writeln!(io::stderr(), "ringload: {warning}");
+    }
     let (result, found) = match request.common.search() {
         Some(objective) => search::search(request, objective, interrupted, &console)?,
         None => {
             let stream = options.stream.as_deref().map(output::open_stream).transpose()?;
-            let watchers = Watchers { display: !options.quiet, stream };
+            let prometheus = options.prometheus.map(output::listen).transpose()?;
+            let watchers = Watchers { display: !options.quiet, stream, prometheus };
             (measure(request, interrupted, watchers)?, true)
         }
     };
@@ -162,7 +166,17 @@ fn measure(
         Some(started.map_err(no_thread)?)
     };
     let (live, progress) = progress.unzip();
+    if let Some(file) = key_log_file() {
+        let file = file.display();
+        let _ = writeln!(
+            io::stderr(),
+            "ringload: the secrets of all TLS connections go to {file} ({KEY_LOG_VARIABLE})"
+        );
+    }
     let finished = run(&request.spec, interrupted, live.as_ref());
+    if let Some(trace) = request.spec.endpoint.trace.as_ref().filter(|trace| !trace.is_used()) {
+        let _ = writeln!(io::stderr(), "ringload: client {} had nothing to do", trace.client());
+    }
     drop(live);
     let watched = progress.map_or(Ok(()), Progress::finish);
     let finished = finished.map_err(Problem::failed)?;

@@ -3,6 +3,7 @@
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Seek, Write},
+    net::{SocketAddr, TcpListener},
     path::{Path, PathBuf},
 };
 
@@ -118,6 +119,21 @@ pub(super) fn open_stream(path: &Path) -> Result<Box<dyn Write + Send>, Problem>
     }
     let file = File::create(path).map_err(|error| unwritable(path, &error))?;
     Ok(Box::new(file))
+}
+
+/// Listens at `address` for those who ask, and says where.
+pub(super) fn listen(address: SocketAddr) -> Result<TcpListener, Problem> {
+    let listener = TcpListener::bind(address).and_then(|listener| {
+        listener.set_nonblocking(true)?;
+        Ok((listener.local_addr()?, listener))
+    });
+    let (at, listener) = listener.map_err(|error| Problem {
+        status: USAGE,
+        text: format!("--prometheus {address}: cannot listen there: {error}"),
+    })?;
+    // A closed standard error is no reason to end a run.
+    let _ = writeln!(io::stderr(), "metrics at http://{at}/metrics");
+    Ok(listener)
 }
 
 fn unwritable(path: &Path, error: &io::Error) -> Problem {

@@ -103,8 +103,9 @@ fn side_request(side: &str, options: &VersusOptions) -> Result<Request, Problem>
     if request.spec.start_at.is_some() {
         return Err(usage("versus runs many times: it cannot --start-at one".to_owned()));
     }
-    if output.stream.is_some() {
-        return Err(usage("versus runs many times: it has no --stream".to_owned()));
+    if output.stream.is_some() || output.prometheus.is_some() {
+        let text = "versus runs many times: it has no --stream and no --prometheus";
+        return Err(usage(text.to_owned()));
     }
     let files = &output.files;
     if files.json.is_some() || files.hdr_log.is_some() || files.report.is_some() {

@@ -13,7 +13,9 @@ mod reply;
 mod session;
 mod ticket;
 mod tls;
+mod trace;
 mod transfer;
+mod users;
 
 pub use certificate::{is_its_own_issuer, key_kind};
 pub use channel::{Channel, Received};
@@ -24,4 +26,6 @@ pub use reply::{LINE_BYTES_MAX, REPLY_BYTES_MAX, Reply, ReplyError, ReplyParser}
 pub use session::{AuthWord, Client, Endpoint, Opening, Protection, ResumeMode, Session};
 pub use ticket::TicketStore;
 pub use tls::{TlsClient, TlsOptions, TlsOptionsError, TlsSettings, TlsVersion, Verification};
+pub use trace::Trace;
 pub use transfer::{Listing, Pace};
+pub use users::{User, Users};

@@ -14,11 +14,13 @@ use rustls::ClientConfig;
 
 use super::{
     Channel, ConnectionError, DataMode, Failure, OperationRecord, Presence, Received, Reply,
-    ReplyParser, TicketStore, TlsSettings, timeout_kind,
+    ReplyParser, TicketStore, TlsSettings, Trace, Users, timeout_kind,
 };
 use crate::{
     engine::{net, timeout_at},
-    measure::{Channel as Which, ConnectionState, ErrorKind, Phase, Resumption},
+    measure::{
+        Channel as Which, ConnectionState, ErrorKind, Phase, Resumption, TlsHandshake, TlsNames,
+    },
 };
 
 /// How a session gets its TLS.
@@ -74,10 +76,8 @@ pub struct Endpoint {
     pub protection: Protection,
     /// How data connections are agreed on.
     pub data: DataMode,
-    /// The argument of USER.
-    pub user: String,
-    /// The argument of PASS.
-    pub password: String,
+    /// Who logs in.
+    pub users: Users,
     /// TLS on both kinds of connection.
     pub tls: TlsSettings,
     /// Resumption on control connections.
@@ -93,6 +93,8 @@ pub struct Endpoint {
     pub bytes_max: u64,
     /// Text of the first greeting seen, for the report.
     pub greeting: Arc<OnceLock<String>>,
+    /// The account of one client, if one is wanted.
+    pub trace: Option<Trace>,
 }
 
 /// One simulated client: it has an address and remembers TLS sessions, and may open one FTP session
@@ -101,6 +103,10 @@ pub struct Endpoint {
 pub struct Client {
     endpoint: Rc<Endpoint>,
     source: Option<IpAddr>,
+    /// The number of its user.
+    user: u64,
+    /// Whether an account of it is wanted.
+    is_traced: bool,
     tickets: Arc<TicketStore>,
     control: Arc<ClientConfig>,
     data: Arc<ClientConfig>,
@@ -109,7 +115,8 @@ pub struct Client {
 }
 
 impl Client {
-    /// A client that connects from `source` and remembers its TLS sessions in `tickets`.
+    /// A client of the first user that connects from `source` and remembers its TLS sessions in
+    /// `tickets`.
     #[must_use]
     pub fn new(endpoint: Rc<Endpoint>, source: Option<IpAddr>, tickets: Arc<TicketStore>) -> Self {
         let tls = &endpoint.tls;
@@ -122,7 +129,7 @@ impl Client {
         };
         let data = if never(endpoint.resume_data) { tls.full() } else { Arc::clone(&control) };
         let step = Rc::new(Cell::new(Phase::Operation));
-        Self { endpoint, source, tickets, control, data, step }
+        Self { endpoint, source, user: 0, is_traced: false, tickets, control, data, step }
     }
 
     /// The phase that its operation is in: where it is cut if the run ends now.
@@ -140,6 +147,32 @@ impl Client {
     #[must_use]
     pub fn at(&self, source: Option<IpAddr>) -> Self {
         Self { source, ..self.clone() }
+    }
+
+    /// The same client as user `number`; there are as many as there are, again and again.
+    #[must_use]
+    pub fn as_user(self, number: u64) -> Self {
+        Self { user: number % self.endpoint.users.count(), ..self }
+    }
+
+    /// The same client with this number in the run: if that is the one of which an account is
+    /// wanted, it gives it.
+    #[must_use]
+    pub fn numbered(self, number: u64) -> Self {
+        let is_traced = self.endpoint.trace.as_ref().is_some_and(|trace| trace.is_of(number));
+        Self { is_traced, ..self }
+    }
+
+    /// Where it gives an account of itself, if it does.
+    #[must_use]
+    pub fn trace(&self) -> Option<&Trace> {
+        self.endpoint.trace.as_ref().filter(|_| self.is_traced)
+    }
+
+    /// The number of its user.
+    #[must_use]
+    pub const fn user(&self) -> u64 {
+        self.user
     }
 
     /// The server.
@@ -196,9 +229,21 @@ impl Client {
         self.enter(Phase::TcpConnect);
         let endpoint = &self.endpoint;
         let connecting = net::connect(self.source, endpoint.target);
+        if let Some(trace) = self.trace() {
+            let (client, target) = (trace.client(), endpoint.target);
+            trace.tell(format_args!("client {client}: control connection to {target}"));
+        }
         let stream =
             within(Phase::TcpConnect, endpoint.timeout, async { Ok(connecting.await?) }).await?;
         record.phase(Phase::TcpConnect);
+        if let Some(trace) = self.trace() {
+            match stream.local_addr() {
+                Ok(local) => {
+                    trace.tell(format_args!("control connection established from {local}"))
+                }
+                Err(error) => trace.tell(format_args!("control connection established ({error})")),
+            }
+        }
         Ok(Session {
             client: self.clone(),
             channel: Channel::new(stream),
@@ -228,11 +273,15 @@ impl Client {
             .tls
             .connect(Arc::clone(config), &self.tickets)
             .map_err(|error| ConnectionError::from(error).during(phase))?;
+        if let Some(trace) = self.trace() {
+            trace.tell(format_args!("TLS {}: ClientHello", which.name()));
+        }
         within(phase, self.endpoint.timeout, channel.handshake(tls)).await?;
         let Some(facts) = channel.tls().map(|tls| tls.facts(which)) else {
             return Ok(());
         };
         record.tls(facts);
+        self.tell_handshake(which, facts);
         if !record.is_recorded() {
             // What prepares a run is where the first sessions to resume come from.
             return Ok(());
@@ -248,6 +297,29 @@ impl Client {
             }
             _ => Ok(()),
         }
+    }
+}
+
+impl Client {
+    /// Tells `what`, if an account of this client is wanted.
+    pub(crate) fn tell(&self, what: &str) {
+        if let Some(trace) = self.trace() {
+            trace.tell(format_args!("{what}"));
+        }
+    }
+
+    fn tell_handshake(&self, which: Which, facts: TlsHandshake) {
+        let Some(trace) = self.trace() else { return };
+        let TlsNames { version, suite, group, certificate } = facts.names;
+        let how = match facts.resumption {
+            Resumption::NotOffered => "a full handshake, no session offered",
+            Resumption::Declined => "a full handshake, though a session was offered",
+            Resumption::Resumed => "resumed",
+        };
+        trace.tell(format_args!(
+            "TLS {}: {version} {suite} {group}, certificate {certificate}, {how}",
+            which.name()
+        ));
     }
 }
 
@@ -269,9 +341,10 @@ impl Session {
         const PHASE: Phase = Phase::Login;
         self.presence.set(ConnectionState::LoggingIn);
         let endpoint = Rc::clone(&self.client.endpoint);
-        let mut reply = self.exchange(PHASE, &format!("USER {}", endpoint.user)).await?;
+        let user = endpoint.users.of(self.client.user);
+        let mut reply = self.exchange(PHASE, &format!("USER {}", user.name)).await?;
         if reply.is_intermediate() {
-            reply = self.exchange(PHASE, &format!("PASS {}", endpoint.password)).await?;
+            reply = self.exchange(PHASE, &format!("PASS {}", user.password)).await?;
         }
         if !reply.is_completion() {
             return Err(Failure::unexpected(PHASE, &reply));
@@ -348,18 +421,21 @@ impl Session {
     pub async fn quit(mut self) -> Result<(), Failure> {
         self.presence.set(ConnectionState::Closing);
         let reply = self.exchange(Phase::Operation, "QUIT").await?;
+        self.client.tell("control connection closed");
         self.channel.close().await;
         if reply.code == 221 { Ok(()) } else { Err(Failure::unexpected(Phase::Operation, &reply)) }
     }
 
     /// Closes without QUIT, as a client that has gone: close_notify and FIN.
     pub async fn close(mut self) {
+        self.client.tell("control connection closed");
         self.presence.set(ConnectionState::Closing);
         self.channel.close().await;
     }
 
     /// Cuts the connection: RST.
     pub fn reset(self) {
+        self.client.tell("control connection reset");
         self.channel.reset();
     }
 
@@ -405,6 +481,9 @@ impl Session {
     pub(super) async fn command(&mut self, phase: Phase, command: &str) -> Result<(), Failure> {
         self.client.enter(phase);
         self.nothing_unasked(phase)?;
+        if let Some(trace) = self.client.trace() {
+            trace.command(command);
+        }
         let mut line: Vec<u8> =
             command.bytes().filter(|octet| !matches!(octet, b'\r' | b'\n' | 0)).collect();
         line.extend_from_slice(b"\r\n");
@@ -428,6 +507,14 @@ impl Session {
 
     /// Reads one reply.
     pub(super) async fn reply(&mut self, phase: Phase) -> Result<Reply, Failure> {
+        let reply = self.next_reply(phase).await?;
+        if let Some(trace) = self.client.trace() {
+            trace.reply(&reply);
+        }
+        Ok(reply)
+    }
+
+    async fn next_reply(&mut self, phase: Phase) -> Result<Reply, Failure> {
         const READ_BYTES: usize = 16 * 1024;
         let timeout = self.client.endpoint.timeout;
         let deadline = Instant::now() + timeout;

@@ -9,8 +9,8 @@ use std::{
 };
 
 use rustls::{
-    ClientConfig, ClientConnection, DigitallySignedStruct, HandshakeKind, ProtocolVersion,
-    RootCertStore, SignatureScheme, SupportedCipherSuite,
+    ClientConfig, ClientConnection, DigitallySignedStruct, HandshakeKind, KeyLogFile,
+    ProtocolVersion, RootCertStore, SignatureScheme, SupportedCipherSuite,
     client::{
         Resumption as RustlsResumption, WebPkiServerVerifier,
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
@@ -70,6 +70,8 @@ pub struct TlsOptions {
     pub identity: Option<(PathBuf, PathBuf)>,
     /// Whether the name is sent as SNI (RFC 6066 §3). An IP address never is.
     pub sni: bool,
+    /// Whether the secrets of each connection go to the file that `SSLKEYLOGFILE` names.
+    pub key_log: bool,
 }
 
 /// Why the options cannot be used.
@@ -144,6 +146,9 @@ impl TlsSettings {
                 .map_err(|error| file(chain, error))?,
         };
         config.enable_sni = options.sni;
+        if options.key_log {
+            config.key_log = Arc::new(KeyLogFile::new());
+        }
         config.resumption = RustlsResumption::disabled();
         Ok(Self { plain: Arc::new(config), name })
     }

@@ -121,6 +121,10 @@ impl Session {
         let timeout = self.client.endpoint().timeout;
         within(Phase::LastByte, timeout, data.close_notify()).await?;
         data.stream().shutdown_write();
+        if let Some(trace) = self.client.trace() {
+            let octets = content.size();
+            trace.tell(format_args!("data connection: its end, {octets} octets sent"));
+        }
         record.phase(Phase::LastByte);
         // The data connection stays until the reply: closing it with unread tickets in it would
         // reset it, and the server could lose the end of the file.
@@ -172,6 +176,9 @@ impl Session {
                 record.phase(Phase::Epsv);
                 let timeout = self.client.endpoint().timeout;
                 self.client.enter(Phase::DataConnect);
+                if let Some(trace) = self.client.trace() {
+                    trace.tell(format_args!("data connection to {address}"));
+                }
                 // From the control connection's own address: servers check it.
                 let source = self.client.source();
                 let stream = within(Phase::DataConnect, timeout, async {
@@ -179,6 +186,7 @@ impl Session {
                 })
                 .await?;
                 record.phase(Phase::DataConnect);
+                self.client.tell("data connection established");
                 self.preliminary(command).await?;
                 stream
             }
@@ -247,6 +255,9 @@ impl Session {
         })
         .await?;
         record.phase(Phase::DataConnect);
+        if let Some(trace) = self.client.trace() {
+            trace.tell(format_args!("data connection from {}", stream.peer_addr()));
+        }
         Ok(stream)
     }
 
@@ -291,6 +302,7 @@ impl Session {
         mut take: impl FnMut(&[u8]) -> bool,
     ) -> Result<bool, Failure> {
         let mut pacer = Pacer::new(bounds.pace);
+        let mut sum = 0_u64;
         let (mut phase, mut more) = (Phase::FirstByte, true);
         self.client.enter(phase);
         loop {
@@ -303,7 +315,9 @@ impl Session {
                 Err(failure) => failure,
                 Ok(received) => {
                     record.bytes_down(count);
+                    sum += count as u64;
                     if count > 0 && phase == Phase::FirstByte {
+                        self.client.tell("data connection: the first octets came");
                         record.phase(phase);
                         phase = Phase::LastByte;
                         self.client.enter(phase);
@@ -313,6 +327,9 @@ impl Session {
                         return Ok(false);
                     }
                     if received == Received::End {
+                        if let Some(trace) = self.client.trace() {
+                            trace.tell(format_args!("data connection: its end, {sum} octets came"));
+                        }
                         record.phase(Phase::LastByte);
                         return Ok(true);
                     }

@@ -1,12 +1,14 @@
-//! Who watches while a run goes on: the terminal, and a file with a line an interval. One thread
-//! feeds them with the recorders' intervals, so that it costs the measuring threads one message an
-//! interval.
+//! Who watches while a run goes on: the terminal, a file with a line an interval, and whoever asks
+//! over HTTP. One thread feeds them with the recorders' intervals, so that it costs the measuring
+//! threads one message an interval.
 
 mod display;
 mod gather;
+mod prometheus;
 mod stream;
 
 use std::io;
+use std::net::TcpListener;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
@@ -14,6 +16,7 @@ use std::time::{Duration, SystemTime};
 use crate::measure::Live;
 use display::Display;
 use gather::{Gather, Stretch};
+use prometheus::Exporter;
 use stream::Stream;
 
 /// Updates that may wait; one an interval from each thread.
@@ -42,13 +45,15 @@ pub struct Watchers {
     pub display: bool,
     /// What takes a line of JSON for each interval.
     pub stream: Option<Box<dyn io::Write + Send>>,
+    /// Where Prometheus asks; it does not block.
+    pub prometheus: Option<TcpListener>,
 }
 
 impl Watchers {
     /// Whether nobody does.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
-        !self.display && self.stream.is_none()
+        !self.display && self.stream.is_none() && self.prometheus.is_none()
     }
 }
 
@@ -69,7 +74,8 @@ impl Progress {
         let thread = std::thread::Builder::new().name("progress".to_owned()).spawn(move || {
             let display = watchers.display.then(|| Display::start(expected));
             let stream = watchers.stream.map(|out| Stream::new(out, expected.warmup));
-            Watch { display, stream }.run(&receiver, expected.threads)
+            let exporter = watchers.prometheus.map(|at| Exporter::new(at, expected.warmup));
+            Watch { display, stream, exporter }.run(&receiver, expected.threads)
         })?;
         Ok((sender, Self { thread }))
     }
@@ -88,12 +94,16 @@ impl Progress {
 struct Watch {
     display: Option<Display>,
     stream: Option<Stream>,
+    exporter: Option<Exporter>,
 }
 
 impl Watch {
     fn run(mut self, updates: &Receiver<Live>, threads: usize) -> Result<(), String> {
         let mut gather = Gather::new(threads);
         loop {
+            if let Some(exporter) = &self.exporter {
+                exporter.answer();
+            }
             let complete = match updates.recv_timeout(LOOK) {
                 Ok(Live::Begins(at)) => {
                     if let Some(stream) = &mut self.stream {
@@ -121,6 +131,9 @@ impl Watch {
     fn show(&mut self, stretch: Stretch) {
         if let Some(stream) = &mut self.stream {
             stream.write(&stretch);
+        }
+        if let Some(exporter) = &mut self.exporter {
+            exporter.add(&stretch);
         }
         if let Some(display) = &mut self.display {
             display.show(stretch);
@@ -158,7 +171,7 @@ mod tests {
     fn lines(updates: &Receiver<Live>, expected: Expected) -> String {
         let out = Shared::default();
         let display = Some(Display::lines_on(Box::new(out.clone()), expected));
-        Watch { display, stream: None }.run(updates, expected.threads).unwrap();
+        Watch { display, stream: None, exporter: None }.run(updates, expected.threads).unwrap();
         String::from_utf8(out.0.take()).unwrap()
     }
 

@@ -11,7 +11,7 @@ use std::{
 };
 
 use super::{
-    Beat, Workload,
+    Beat, Kind, Workload,
     perform::{Done, SimulatedClient},
     source_of,
 };
@@ -314,7 +314,7 @@ impl Driver {
                 if due >= held_until {
                     this.recorder.borrow_mut().lateness(due, Instant::now());
                 }
-                match this.free_client(most).await {
+                match this.free_client(number, most).await {
                     Some((simulated, waited)) => {
                         this.dispatch(number, simulated, due);
                         if waited {
@@ -353,15 +353,20 @@ impl Driver {
         });
     }
 
-    /// A client that is not busy, and whether it had to be waited for. `None`: cut.
-    async fn free_client(&self, most: u64) -> Option<(SimulatedClient, bool)> {
+    /// A client for operation `number` that is not busy, and whether it had to be waited for.
+    /// `None`: cut.
+    async fn free_client(&self, number: u64, most: u64) -> Option<(SimulatedClient, bool)> {
         let mut waited = false;
         while !self.cut.is_set() {
-            if let Some(simulated) = self.take_parked() {
+            if let Some(simulated) = self.take_parked(number) {
                 return Some((simulated, waited));
             }
             if self.made.get() < most {
                 return Some((self.make_client(), waited));
+            }
+            // Of another user, whose session is given up.
+            if let Some(simulated) = self.parked.borrow_mut().pop_front() {
+                return Some((simulated, waited));
             }
             waited = true;
             race(self.freed.notified(), self.cut.wait()).await;
@@ -377,6 +382,9 @@ impl Driver {
         mut record: OperationRecord,
     ) -> bool {
         simulated.identity.enter(Phase::Operation);
+        if let Some(trace) = simulated.identity.trace() {
+            trace.tell(format_args!("operation {number} of the run begins"));
+        }
         let performed = race(
             async {
                 Some(self.workload.perform(number, simulated, &self.sources, &mut record).await)
@@ -387,14 +395,22 @@ impl Driver {
             },
         );
         match performed.await {
-            Some(Ok(Done::Abandoned)) => record.abandon(),
-            Some(Ok(Done::Kept)) => record.succeed(),
+            Some(Ok(Done::Abandoned)) => {
+                record.abandon();
+                simulated.identity.tell("operation abandoned");
+            }
+            Some(Ok(Done::Kept)) => {
+                record.succeed();
+                simulated.identity.tell("operation succeeded");
+            }
             Some(Ok(Done::Close(session))) => {
                 record.succeed();
+                simulated.identity.tell("operation succeeded");
                 session.close().await;
             }
             Some(Ok(Done::Quit(session))) => {
                 record.succeed();
+                simulated.identity.tell("operation succeeded");
                 // The operation is over; a missing 221 is not a failure of it.
                 let _ = race(session.quit(), async {
                     self.cut.wait().await;
@@ -404,12 +420,16 @@ impl Driver {
             }
             Some(Err(failure)) => {
                 record.fail(&failure);
+                if let Some(trace) = simulated.identity.trace() {
+                    trace.tell(format_args!("operation failed: {failure}"));
+                }
                 simulated.session = None;
                 return false;
             }
             None => {
                 simulated.session = None;
                 let phase = simulated.identity.step();
+                simulated.identity.tell("operation cut by the end of the run");
                 if self.blame.get() {
                     record.fail(&unfinished(phase));
                 } else {
@@ -466,10 +486,17 @@ impl Driver {
             Arc::new(TicketStore::new(CLIENT_TICKETS))
         };
         Client::new(Rc::clone(&self.endpoint), source_of(&self.sources, number), tickets)
+            .as_user(number)
+            .numbered(number)
     }
 
-    fn take_parked(&self) -> Option<SimulatedClient> {
-        self.parked.borrow_mut().pop_front()
+    /// A client that is not busy; where operation `number` is a certain user's, one of that user.
+    fn take_parked(&self, number: u64) -> Option<SimulatedClient> {
+        let mut parked = self.parked.borrow_mut();
+        let Kind::Replay(replay) = &self.workload.kind else { return parked.pop_front() };
+        let user = replay.transfer(number).user;
+        let index = parked.iter().position(|simulated| simulated.identity.user() == user)?;
+        parked.remove(index)
     }
 
     fn park(&self, simulated: SimulatedClient) {

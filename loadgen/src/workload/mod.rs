@@ -2,14 +2,18 @@
 //! operations begin is decided by `plan` and done by `drive`.
 
 mod drive;
+mod paths;
 mod perform;
 mod prepare;
+mod replay;
 mod scenario;
 mod shard;
 
 use std::{net::IpAddr, time::Duration};
 
+pub use paths::{Existing, Paths};
 pub use prepare::{clean_up, prepare};
+pub use replay::{Replay, Transfer, parse_speed};
 pub use scenario::{Action, Choice, Scenario};
 pub use shard::{RunCommands, ShardResult, ShardSetup, ThreadReport, run_shard};
 
@@ -62,6 +66,8 @@ pub enum Kind {
     },
     /// A weighted mix.
     Mixed(Scenario),
+    /// The transfers of a log.
+    Replay(Replay),
     /// Silent connections: they never send an octet.
     Silent,
     /// All sessions cut at once, and back.
@@ -80,8 +86,8 @@ pub struct Files {
     pub sizes: Vec<u64>,
     /// How many to make for downloads.
     pub count: u64,
-    /// An existing file to download instead.
-    pub existing: Option<(String, Expected)>,
+    /// Existing files to download instead.
+    pub existing: Option<Paths>,
     /// Of downloads only the length is compared.
     pub discard: bool,
     /// Files made are left behind.
@@ -103,6 +109,7 @@ impl Workload {
             Kind::SmallFiles { .. } => "small-files",
             Kind::List { .. } => "list",
             Kind::Mixed(_) => "mixed",
+            Kind::Replay(_) => "replay",
             Kind::Download(Pace::BytesPerSecond(_)) => "slow-reader",
             Kind::Upload(Pace::BytesPerSecond(_)) => "slow-writer",
             Kind::Silent => "silent",
@@ -145,6 +152,10 @@ impl Workload {
                 "clients that refresh a directory: EPSV, a listing, 226 in a kept session"
             }
             Kind::Mixed(_) => "a day of a public server: operations in the file's proportions",
+            Kind::Replay(_) => {
+                "a day that a server has had: the transfers of its log, each at its time, by its \
+                 user, of its size"
+            }
             Kind::Download(Pace::BytesPerSecond(_)) => {
                 "clients on bad lines that read slowly and hold the server's buffers"
             }
@@ -198,7 +209,8 @@ impl Workload {
             | Kind::Upload(_)
             | Kind::SmallFiles { .. }
             | Kind::List { .. }
-            | Kind::Mixed(_) => 3,
+            | Kind::Mixed(_)
+            | Kind::Replay(_) => 3,
         }
     }
 

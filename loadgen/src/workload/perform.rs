@@ -1,10 +1,10 @@
 //! One operation of each workload.
 
-use super::{Action, Files, Kind, Scenario, Workload, source_of};
+use super::{Action, Existing, Files, Kind, Scenario, Transfer, Workload, source_of};
 use crate::{
     client::{Client, Failure, Listing, OperationRecord, Pace, Session},
     measure::{ErrorKind, Phase},
-    verify::{Content, Random},
+    verify::{Content, Expected, Random},
 };
 
 /// A simulated client: its number, addresses and tickets, and the session it keeps.
@@ -54,12 +54,19 @@ impl Workload {
                 Ok(Done::Kept)
             }
             Kind::Download(pace) => {
-                let index = Random::new(self.files.seed, number).next_u64() % self.files.count;
-                self.fetch(index, *pace, None, client, record).await
+                let file = match &self.files.existing {
+                    Some(paths) => paths.choose(self.files.seed, number).clone(),
+                    None => {
+                        let random = Random::new(self.files.seed, number).next_u64();
+                        self.files.made(random % self.files.count)
+                    }
+                };
+                fetch(&file, *pace, None, client, record).await
             }
             Kind::Upload(pace) => self.store(number, number, *pace, None, client, record).await,
             Kind::SmallFiles { upload: false } => {
-                self.fetch(number % self.files.count, Pace::Full, None, client, record).await
+                let file = self.files.made(number % self.files.count);
+                fetch(&file, Pace::Full, None, client, record).await
             }
             Kind::SmallFiles { upload: true } => {
                 self.store(number, number, Pace::Full, None, client, record).await
@@ -81,7 +88,33 @@ impl Workload {
                 Ok(Done::Kept)
             }
             Kind::Mixed(scenario) => self.mixed(scenario, number, client, sources, record).await,
+            Kind::Replay(replay) => {
+                self.replay(replay.transfer(number), number, client, record).await
+            }
         }
+    }
+
+    /// A transfer of a log. One that was not whole there is given up after as many octets.
+    async fn replay(
+        &self,
+        transfer: &Transfer,
+        number: u64,
+        client: &mut SimulatedClient,
+        record: &mut OperationRecord,
+    ) -> Result<Done, Failure> {
+        client.become_user(transfer.user).await;
+        let Transfer { upload, path, octets, complete, .. } = transfer;
+        record.of_kind(if *upload { Action::Upload } else { Action::Download }.name());
+        let vanish = (!complete).then_some(*octets);
+        if !upload {
+            let file = Existing { path: path.clone(), expected: Expected::Anything };
+            return fetch(&file, Pace::Full, vanish, client, record).await;
+        }
+        let size = octets + u64::from(!complete);
+        let content = Content::new(self.files.seed, number, size);
+        let session = client.session(record).await?;
+        let whole = session.upload(path, content, Pace::Full, vanish, record).await?;
+        Ok(client.ended(whole))
     }
 
     /// Operation `number` of a mix.
@@ -97,7 +130,9 @@ impl Workload {
         let (index, vanish) = (choice.size_index as u64, choice.abandon_after);
         record.of_kind(choice.action.name());
         match choice.action {
-            Action::Download => self.fetch(index, Pace::Full, vanish, client, record).await,
+            Action::Download => {
+                fetch(&self.files.made(index), Pace::Full, vanish, client, record).await
+            }
             Action::Upload => self.store(index, number, Pace::Full, vanish, client, record).await,
             Action::List => list(Listing::List, "", 0, client, record).await,
             Action::Login => log_in(&client.identity.at(source_of(sources, number)), record).await,
@@ -107,23 +142,6 @@ impl Workload {
                 Ok(Done::Kept)
             }
         }
-    }
-
-    async fn fetch(
-        &self,
-        index: u64,
-        pace: Pace,
-        abandon: Option<u64>,
-        client: &mut SimulatedClient,
-        record: &mut OperationRecord,
-    ) -> Result<Done, Failure> {
-        let (name, expected) = match &self.files.existing {
-            Some((name, expected)) => (name.clone(), *expected),
-            None => (self.files.name(index), self.files.expected(index)),
-        };
-        let session = client.session(record).await?;
-        let whole = session.download(&name, expected, pace, abandon, record).await?;
-        Ok(client.ended(whole))
     }
 
     /// `sized` chooses the size, `number` the contents.
@@ -145,7 +163,24 @@ impl Workload {
     }
 }
 
+impl Files {
+    /// File `index` of those that the preparation makes.
+    fn made(&self, index: u64) -> Existing {
+        Existing { path: self.name(index), expected: self.expected(index) }
+    }
+}
+
 impl SimulatedClient {
+    /// From now on it is this user; a session of another one is closed.
+    async fn become_user(&mut self, user: u64) {
+        if self.identity.user() != user {
+            if let Some(session) = self.session.take() {
+                session.close().await;
+            }
+            self.identity = self.identity.clone().as_user(user);
+        }
+    }
+
     /// The session, opened if there is none.
     pub(super) async fn session(
         &mut self,
@@ -168,6 +203,18 @@ impl SimulatedClient {
         }
         Done::Abandoned
     }
+}
+
+async fn fetch(
+    file: &Existing,
+    pace: Pace,
+    abandon: Option<u64>,
+    client: &mut SimulatedClient,
+    record: &mut OperationRecord,
+) -> Result<Done, Failure> {
+    let session = client.session(record).await?;
+    let whole = session.download(&file.path, file.expected, pace, abandon, record).await?;
+    Ok(client.ended(whole))
 }
 
 /// A session of its own, to the reply that logs in.

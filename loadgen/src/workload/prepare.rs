@@ -18,7 +18,7 @@ use crate::{
     },
     engine::{self, race, sleep_until, timeout_at},
     measure::{Phase, Recorder, Window},
-    plan::Part,
+    plan::{Part, Plan},
 };
 
 /// Tickets kept for the transfers of the preparation.
@@ -33,16 +33,16 @@ const LOOK: Duration = Duration::from_millis(20);
 /// How long the deletion of what was made may take once somebody has pressed Ctrl-C.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Makes what `workload` needs on the server. Each part of a run makes all of it, which changes
-/// nothing where another has already, and a directory as a sign that it is there. When that fails,
-/// or when `interrupted` is set meanwhile, what was made is deleted again, as far as the server
-/// lets it be.
+/// Makes what `workload` needs on the server, for each user that clients log in as. Each part of a
+/// run makes all of it, which changes nothing where another has already, and a directory as a sign
+/// that it is there. When that fails, or when `interrupted` is set meanwhile, what was made is
+/// deleted again, as far as the server lets it be.
 ///
 /// # Errors
 ///
 /// A sentence: what the server said, and whether files were left behind.
 pub fn prepare(
-    part: Part,
+    plan: &Plan,
     workload: &Workload,
     endpoint: &Endpoint,
     sources: &[std::net::IpAddr],
@@ -53,13 +53,14 @@ pub fn prepare(
     if files.is_empty() && directory.is_none() {
         return Ok(());
     }
-    let (workload, endpoint) = (workload.clone(), endpoint.clone());
+    let users = endpoint.users.count().min(plan.clients());
+    let (workload, endpoint, part) = (workload.clone(), endpoint.clone(), plan.part);
     let source = source_of(sources, 0);
     let interrupted = Arc::clone(interrupted);
     on_a_thread(move || async move {
         let client = client(endpoint, source);
-        let made: Rc<RefCell<Made>> = Rc::default();
-        let making = async { Some(make(&client, part, &workload, &made).await) };
+        let made: Rc<RefCell<Vec<Made>>> = Rc::default();
+        let making = async { Some(make(&client, part, users, &workload, &made).await) };
         let ended = race(making, async {
             told(&interrupted).await;
             None
@@ -70,7 +71,7 @@ pub fn prepare(
             None => "interrupted".to_owned(),
         };
         let made = made.take();
-        if workload.files.keep || made.is_empty() {
+        if workload.files.keep || made.iter().all(Made::is_empty) {
             return Err(problem);
         }
         let deleting = delete(&client, part, &workload.files, made);
@@ -89,7 +90,7 @@ pub fn prepare(
 ///
 /// A sentence; the measurements are not touched by it.
 pub fn clean_up(
-    part: Part,
+    plan: &Plan,
     workload: &Workload,
     endpoint: &Endpoint,
     sources: &[std::net::IpAddr],
@@ -101,17 +102,24 @@ pub fn clean_up(
         workload.kind,
         Kind::Upload(_) | Kind::SmallFiles { upload: true } | Kind::Mixed(_)
     );
-    let mut made = Made::default();
-    made.names.extend(needed(workload).into_iter().map(|(name, _)| name));
-    if uploads {
-        made.own.extend(uploaders.into_iter().map(|number| files.upload_name(number)));
+    let (part, users) = (plan.part, endpoint.users.count());
+    let mut made: Vec<Made> = (0..users.min(plan.clients())).map(Made::of).collect();
+    for made in &mut made {
+        made.names.extend(needed(workload).into_iter().map(|(name, _)| name));
+        if files.entries > 0 {
+            let directory = files.directory();
+            made.names.extend((0..files.entries).map(|index| format!("{directory}/{index}")));
+            made.directory = Some(directory);
+        }
+        made.is_signed = part != Part::WHOLE && !made.is_empty();
     }
-    if workload.files.entries > 0 {
-        let directory = files.directory();
-        made.names.extend((0..workload.files.entries).map(|index| format!("{directory}/{index}")));
-        made.directory = Some(directory);
+    for number in uploaders.into_iter().filter(|_| uploads) {
+        let user = usize::try_from(number % users).unwrap_or_default();
+        if let Some(made) = made.get_mut(user) {
+            made.own.push(files.upload_name(number));
+        }
     }
-    if files.keep || made.is_empty() {
+    if files.keep || made.iter().all(Made::is_empty) {
         return Ok(());
     }
     let (endpoint, source) = (endpoint.clone(), source_of(sources, 0));
@@ -131,51 +139,74 @@ pub fn clean_up(
     })
 }
 
-/// What is on the server because of this run.
-#[derive(Default)]
+/// What one user has on the server because of this run.
 struct Made {
+    user: u64,
     /// Files of this part alone.
     own: Vec<String>,
     /// Files that all parts of a run use, and the directory of some of them.
     names: Vec<String>,
     directory: Option<String>,
+    /// Whether there is a sign of this part.
+    is_signed: bool,
 }
 
 impl Made {
-    const fn is_empty(&self) -> bool {
-        self.own.is_empty() && self.is_unshared()
+    const fn of(user: u64) -> Self {
+        Self { user, own: Vec::new(), names: Vec::new(), directory: None, is_signed: false }
     }
 
-    const fn is_unshared(&self) -> bool {
-        self.names.is_empty() && self.directory.is_none()
+    const fn is_empty(&self) -> bool {
+        self.own.is_empty() && self.names.is_empty() && self.directory.is_none() && !self.is_signed
     }
 }
 
 async fn make(
     client: &Client,
     part: Part,
+    users: u64,
     workload: &Workload,
-    made: &RefCell<Made>,
+    all: &RefCell<Vec<Made>>,
 ) -> Result<(), Failure> {
+    for user in 0..users {
+        all.borrow_mut().push(Made::of(user));
+        make_for(&client.clone().as_user(user), part, workload, all).await?;
+    }
+    Ok(())
+}
+
+/// For the user of the last of `all`.
+async fn make_for(
+    client: &Client,
+    part: Part,
+    workload: &Workload,
+    all: &RefCell<Vec<Made>>,
+) -> Result<(), Failure> {
+    let note = |change: &dyn Fn(&mut Made)| {
+        if let Some(made) = all.borrow_mut().last_mut() {
+            change(made);
+        }
+    };
     let mut record = unmeasured();
     let mut session = client.log_in(&mut record).await?;
-    if part != Part::WHOLE && !workload.files.keep {
+    let files = &workload.files;
+    if part != Part::WHOLE && !files.keep {
         // One left by a run before is as good.
-        let sign = workload.files.sign(part.number);
-        session.exchange(Phase::Operation, &format!("MKD {sign}")).await?;
+        session.exchange(Phase::Operation, &format!("MKD {}", files.sign(part.number))).await?;
+        note(&|made| made.is_signed = true);
     }
     for (name, content) in needed(workload) {
-        make_file(&mut session, name, content, made, &mut record).await?;
+        make_file(&mut session, name, content, &note, &mut record).await?;
     }
-    if workload.files.entries > 0 {
-        let directory = workload.files.directory();
+    if files.entries > 0 {
+        let directory = files.directory();
         // A directory left by a run before is as good; its files are replaced.
         session.exchange(Phase::Operation, &format!("MKD {directory}")).await?;
-        made.borrow_mut().directory = Some(directory.clone());
-        for index in 0..workload.files.entries {
+        note(&|made| made.directory = Some(directory.clone()));
+        for index in 0..files.entries {
             let content = crate::verify::Content::new(0, index, 0);
             let name = format!("{directory}/{index}");
-            make_file(&mut session, name, content, made, &mut record).await?;
+            make_file(&mut session, name, content, &note, &mut record).await?;
         }
     }
     session.quit().await
@@ -185,30 +216,33 @@ async fn make_file(
     session: &mut Session,
     name: String,
     content: crate::verify::Content,
-    made: &RefCell<Made>,
+    note: &impl Fn(&dyn Fn(&mut Made)),
     record: &mut OperationRecord,
 ) -> Result<(), Failure> {
     // Noted before the upload: servers may keep part of one that fails.
-    made.borrow_mut().names.push(name.clone());
+    note(&|made| made.names.push(name.clone()));
     session.upload(&name, content, Pace::Full, None, record).await.map(drop)
 }
 
-async fn delete(client: &Client, part: Part, files: &Files, mut made: Made) -> Result<(), Failure> {
-    let mut session = client.log_in(&mut unmeasured()).await?;
-    if !made.is_unshared() && part != Part::WHOLE {
-        session.exchange(Phase::Operation, &format!("RMD {}", files.sign(part.number))).await?;
-        if others_are_there(&mut session, part, files).await? {
-            (made.names, made.directory) = (Vec::new(), None);
+async fn delete(client: &Client, part: Part, files: &Files, all: Vec<Made>) -> Result<(), Failure> {
+    for mut made in all.into_iter().filter(|made| !made.is_empty()) {
+        let mut session = client.clone().as_user(made.user).log_in(&mut unmeasured()).await?;
+        if made.is_signed {
+            session.exchange(Phase::Operation, &format!("RMD {}", files.sign(part.number))).await?;
+            if others_are_there(&mut session, part, files).await? {
+                (made.names, made.directory) = (Vec::new(), None);
+            }
         }
+        for name in made.own.into_iter().chain(made.names) {
+            // A file that was never made, or that the server does not let us delete, stays.
+            session.exchange(Phase::Operation, &format!("DELE {name}")).await?;
+        }
+        if let Some(directory) = made.directory {
+            session.exchange(Phase::Operation, &format!("RMD {directory}")).await?;
+        }
+        session.quit().await?;
     }
-    for name in made.own.into_iter().chain(made.names) {
-        // A file that was never made, or that the server does not let us delete, stays.
-        session.exchange(Phase::Operation, &format!("DELE {name}")).await?;
-    }
-    if let Some(directory) = made.directory {
-        session.exchange(Phase::Operation, &format!("RMD {directory}")).await?;
-    }
-    session.quit().await
+    Ok(())
 }
 
 /// Whether another part of the run has not ended: its directory is still there. The last two of
