@@ -97,6 +97,11 @@ fn parts_of_a_run_add_up_to_it() {
         assert!(a > 0 && b > 0 && sum == a + b, "{path}: {a} and {b} are not {sum}");
     }
     assert_eq!(whole["totals"]["errors"], 0);
+    // One process with the same seed has the same operations due, and as many in its measured part.
+    let alone = ringload(&line).good().result;
+    for path in ["/totals/operations", "/totals/within/due", "/phases/operation/corrected/count"] {
+        assert_eq!(whole.pointer(path), alone.pointer(path), "{path}");
+    }
     // What a histogram of all operations says is what the whole says.
     for phase in ["operation", "data_tls"] {
         let [one, other] =
