@@ -31,6 +31,23 @@ pub const TLS_RECORD_BYTES_MAX: usize = 5 + TLS_FRAGMENT_BYTES_MAX + 2048;
 /// key shares is 2 KiB, a client certificate chain rarely 16 KiB.
 pub const TLS_HANDSHAKE_BYTES_MAX: usize = 64 * 1024;
 
+/// Octets of a ClientHello, its records' headers included, that are read before it is known which
+/// session a data connection is for: 2 KiB with post-quantum key shares, and some tickets, each of
+/// which may hold the chain of a client's certificate.
+pub const UNDECIDED_BYTES_MAX: usize = 16 * 1024;
+
+/// Data connections per shard of which it is not known yet for which session they are: a descriptor
+/// each, and what came of its ClientHello. The oldest is closed for the next.
+pub const UNDECIDED_PER_SHARD_MAX: usize = 1024;
+
+/// The same of one client address at one port. A client waits a round trip or two between the
+/// connection and its ClientHello, so this many come in that time before one is closed too early.
+pub const UNDECIDED_PER_ADDRESS_MAX: usize = 64;
+
+/// Sessions that left a shared passive port without a connection, and are remembered there, one a
+/// user and address: their clients may still come. The oldest is forgotten for the next.
+pub const MISSED_PER_PORT_MAX: usize = 1024;
+
 /// Largest TLS 1.2 session kept for resumption by session ID, one a control session: a few hundred
 /// octets and the client's certificate chain.
 pub const TLS_STORED_SESSION_BYTES_MAX: usize = 16 * 1024;
@@ -137,6 +154,10 @@ pub const WRITE_BEHIND_BLOCKS_MAX: usize = 2 * WRITE_TOGETHER_BLOCKS;
 
 /// The same while half of the shard's blocks are lent; each is written by itself then.
 pub const WRITE_BEHIND_BLOCKS_SCARCE_MAX: usize = 4;
+
+/// How long PASV and EPSV wait for a port, where all are taken by others whose data connections are
+/// to be expected any moment: some round trips, and no longer than a client waits for a reply.
+pub const PASSIVE_PORT_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Closed passive ports per shard that are kept for their session's next transfer: a descriptor
 /// each. The oldest is freed for the next.

@@ -270,6 +270,15 @@ table! {
         error: &'a dyn Display;
     }
 
+    /// A data connection was closed at a passive port where several sessions of its address wait,
+    /// for nothing told for which of them it was.
+    DataRefused = "refused", INFO, "ringftpd::session", "data connection closed", bounded {
+        /// Why.
+        reason: Refusal;
+        /// Its other end.
+        peer: SocketAddr;
+    }
+
     /// A user has logged in.
     LoggedIn<'a> = "login", INFO, "ringftpd::login", "logged in", always {
         /// The name, as configured.

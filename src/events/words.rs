@@ -77,6 +77,12 @@ words! {
         PassivePorts = "passive_ports",
             "all passive ports of the shard, or the user's share, are in use";
         PassiveFailed = "passive_failed", "the system gives no passive port; `error` says why";
+        DataUnclaimed = "data_unclaimed",
+            "several sessions of the address wait at the passive port, and it resumes none of them";
+        DataSilent = "data_silent",
+            "the same, and no ClientHello came within `limits.data_timeout`";
+        DataCrowded = "data_crowded",
+            "the same, and others of the address were more that had sent no ClientHello yet";
     }
 
     /// Why a log-in failed.

@@ -156,12 +156,16 @@ values! {
     passive_opened: Counter,
     /// Passive ports that served their session once more instead.
     passive_reused: Counter,
-    /// PASV and EPSV refused because all passive ports were in use.
+    /// Passive ports announced to one more session, which waits there beside others.
+    passive_shared: Counter,
+    /// Connections to such a port that were given to the session whose ticket they showed.
+    passive_by_ticket: Counter,
+    /// PASV and EPSV refused because all passive ports were in use, and none could be shared.
     passive_exhausted: Counter,
     /// Connections to a passive port from another address than the client's, closed unread.
     passive_strangers: Counter,
     /// Connections to a passive port from the client's address that got no transfer: their TLS
-    /// handshake failed, or did not show that they are the session's.
+    /// handshake failed, or nothing showed that they are the session's.
     passive_refused: Counter,
     /// Times a passive port had to pause because descriptors or memory ran out.
     passive_accept_pauses: Counter,

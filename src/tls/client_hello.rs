@@ -1,5 +1,6 @@
-//! What a ClientHello offers, as far as a [`TlsProfile`](super::TlsProfile) needs it before rustls
-//! sees it. Decides nothing; a ClientHello that it cannot read is left to rustls to refuse.
+//! What a ClientHello offers, as far as a [`TlsProfile`](super::TlsProfile) and a shared passive
+//! port ([`Claim`](super::Claim)) need it before rustls sees it. Decides nothing; a ClientHello
+//! that it cannot read is left to rustls to refuse.
 
 use bytes::Buf;
 
@@ -8,6 +9,10 @@ use bytes::Buf;
 const SUPPORTED_GROUPS: u16 = 10;
 const EXTENDED_MASTER_SECRET: u16 = 23;
 const SUPPORTED_VERSIONS: u16 = 43;
+
+/// `session_ticket` (RFC 5077 §3.2) and `pre_shared_key` (RFC 8446 §4.2.11).
+const SESSION_TICKET: u16 = 35;
+const PRE_SHARED_KEY: u16 = 41;
 
 const CLIENT_HELLO: u8 = 1;
 const RANDOM_BYTES: usize = 32;
@@ -32,20 +37,10 @@ impl<'a> Offer<'a> {
     /// well-formed ClientHello; a ClientHello may be spread over several records, but no client is
     /// known to do it.
     pub(super) fn parse(record_body: &'a [u8]) -> Option<Self> {
-        let mut message = record_body;
-        if message.try_get_u8().ok()? != CLIENT_HELLO {
-            return None;
-        }
-        let mut hello = vector(&mut message, 3)?;
-        let legacy_version = hello.try_get_u16().ok()?;
-        hello.split_off(..RANDOM_BYTES)?;
-        vector(&mut hello, 1)?;
-        let suites = vector(&mut hello, 2)?;
-        vector(&mut hello, 1)?;
+        let Parts { legacy_version, suites, mut extensions, .. } = Parts::of(record_body)?;
         let old = legacy_version >= TLS12;
         let mut offer =
             Self { tls12: old, tls13: false, extended_master_secret: false, suites, groups: &[] };
-        let mut extensions = if hello.is_empty() { hello } else { vector(&mut hello, 2)? };
         while extensions.has_remaining() {
             let kind = extensions.try_get_u16().ok()?;
             let mut body = vector(&mut extensions, 2)?;
@@ -71,6 +66,66 @@ impl<'a> Offer<'a> {
     /// Whether a key exchange group is offered, by its IANA number.
     pub(super) fn has_group(&self, group: u16) -> bool {
         contains(self.groups, group)
+    }
+}
+
+/// What of a ClientHello is read at all.
+struct Parts<'a> {
+    legacy_version: u16,
+    session_id: &'a [u8],
+    suites: &'a [u8],
+    extensions: &'a [u8],
+}
+
+impl<'a> Parts<'a> {
+    /// Of a message; what is behind it does not matter.
+    fn of(mut message: &'a [u8]) -> Option<Self> {
+        if message.try_get_u8().ok()? != CLIENT_HELLO {
+            return None;
+        }
+        let mut hello = vector(&mut message, 3)?;
+        let legacy_version = hello.try_get_u16().ok()?;
+        hello.split_off(..RANDOM_BYTES)?;
+        let session_id = vector(&mut hello, 1)?;
+        let suites = vector(&mut hello, 2)?;
+        vector(&mut hello, 1)?;
+        let extensions = if hello.is_empty() { hello } else { vector(&mut hello, 2)? };
+        Some(Self { legacy_version, session_id, suites, extensions })
+    }
+}
+
+/// What a client wants to resume.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Resumable<'a> {
+    /// In TLS 1.3 and with a ticket it is made up.
+    pub(super) session_id: &'a [u8],
+    /// The first ones; of TLS 1.2, and the identities of TLS 1.3.
+    pub(super) tickets: Vec<&'a [u8]>,
+}
+
+impl<'a> Resumable<'a> {
+    /// Reads a ClientHello, and up to `tickets_max` tickets in it. `None` when it is not
+    /// well-formed.
+    pub(super) fn parse(message: &'a [u8], tickets_max: usize) -> Option<Self> {
+        let Parts { session_id, mut extensions, .. } = Parts::of(message)?;
+        let mut tickets = Vec::new();
+        while extensions.has_remaining() {
+            let kind = extensions.try_get_u16().ok()?;
+            let mut body = vector(&mut extensions, 2)?;
+            match kind {
+                SESSION_TICKET if !body.is_empty() => tickets.push(body),
+                PRE_SHARED_KEY => {
+                    let mut identities = vector(&mut body, 2)?;
+                    while identities.has_remaining() && tickets.len() < tickets_max {
+                        tickets.push(vector(&mut identities, 2)?);
+                        identities.try_get_u32().ok()?;
+                    }
+                }
+                _ => {}
+            }
+        }
+        tickets.truncate(tickets_max);
+        Some(Self { session_id, tickets })
     }
 }
 
@@ -156,12 +211,51 @@ mod tests {
         check(TLS12, Some(&[0x0302]), (false, false));
     }
 
+    fn resuming() -> Vec<u8> {
+        let identity = |ticket: &[u8]| [&vector(2, ticket)[..], &[0, 0, 1, 2]].concat();
+        let identities = [identity(b"first"), identity(b"second"), identity(b"third")].concat();
+        let binders = vector(2, &[9; 33]);
+        let extensions = [
+            extension(SESSION_TICKET, b"of TLS 1.2"),
+            extension(SUPPORTED_VERSIONS, &vector(1, &numbers(&[TLS13]))),
+            extension(PRE_SHARED_KEY, &[vector(2, &identities), binders].concat()),
+        ];
+        hello(TLS12, &[0x1301], Some(extensions.concat()))
+    }
+
+    #[test]
+    fn reads_what_is_to_be_resumed() {
+        let text = resuming();
+        let all: [&[u8]; 4] = [b"of TLS 1.2", b"first", b"second", b"third"];
+        for max in 0..6 {
+            let expected = all[..max.min(4)].to_vec();
+            let seen = Resumable::parse(&text, max).unwrap();
+            assert_eq!(seen, Resumable { session_id: &[1, 2, 3], tickets: expected });
+        }
+        let text = hello(TLS12, &[0x1301], Some(extension(SESSION_TICKET, b"")));
+        assert_eq!(Resumable::parse(&text, 4).unwrap().tickets, Vec::<&[u8]>::new());
+        let text = hello(TLS12, &[0x1301], None);
+        assert_eq!(Resumable::parse(&text, 4).unwrap().tickets, Vec::<&[u8]>::new());
+    }
+
     #[test]
     fn anything_else_is_none_and_nothing_panics() {
         let text = modern();
         for length in 0..text.len() {
             assert_eq!(Offer::parse(&text[..length]), None, "{length}");
         }
+        let text = resuming();
+        for length in 0..text.len() {
+            assert_eq!(Resumable::parse(&text[..length], 4), None, "{length}");
+        }
+        for position in 0..text.len() {
+            for value in [0, 1, 0x7f, 0xff] {
+                let mut damaged = text.clone();
+                damaged[position] = value;
+                let _ = Resumable::parse(&damaged, 4);
+            }
+        }
+        let text = modern();
         assert_eq!(Offer::parse(b"\x02\0\0\0"), None);
         for position in 0..text.len() {
             for value in [0, 1, 0x7f, 0xff] {

@@ -111,6 +111,16 @@ impl ControlSession {
             && self.kept.set(Kept { session_id, session }).is_ok()
     }
 
+    /// Whether a session is kept under this session ID.
+    pub(super) fn knows(&self, session_id: &[u8]) -> bool {
+        self.kept.get().is_some_and(|kept| kept.session_id == session_id)
+    }
+
+    /// Whether a ticket of this origin is its own.
+    pub(super) fn is(&self, id: SessionId) -> bool {
+        self.id == id
+    }
+
     /// The session kept under this session ID.
     pub(super) fn recall(&self, session_id: &[u8]) -> Option<Vec<u8>> {
         let kept = self.kept.get()?;

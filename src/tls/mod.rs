@@ -8,6 +8,7 @@
 
 mod certificate;
 mod channel;
+mod claim;
 mod clear_records;
 mod client_certificate;
 mod client_hello;
@@ -35,6 +36,7 @@ pub use certificate::{
     self_signed_key, sha256_fingerprint,
 };
 pub use channel::{Channel, OpenedRecord};
+pub use claim::{Claim, ClaimedTickets, Heard};
 pub use client_certificate::ClientCertificate;
 pub use control_session::ControlSession;
 pub use drain::{Drain, DrainProgress, is_tls_record};

@@ -12,6 +12,7 @@ use rustls::{ServerConfig, SupportedCipherSuite, SupportedProtocolVersion, versi
 
 use super::client_certificate::ClientTrust;
 use super::client_hello::Offer;
+use super::control_session::SessionId;
 use super::names::Names;
 use super::probe::Probe;
 use super::profile::{self, GROUPS, TlsProfile};
@@ -191,6 +192,12 @@ impl ServerTls {
         let key = keys.current(self.shared.clock.unix_time())?;
         let ticket = key.seal(session.origin(), &material.session)?;
         material.message(&ticket, self.shared.ticket_lifetime_seconds)
+    }
+
+    /// The control session that a ticket is of, if it is one of ours.
+    pub(super) fn origin_of(&self, ticket: &[u8]) -> Option<SessionId> {
+        let keys = self.shared.tickets.as_ref()?;
+        Some(keys.open(self.shared.clock.unix_time(), ticket).ok()?.origin.id)
     }
 
     pub(super) fn shared(&self) -> Arc<Shared> {

@@ -93,7 +93,7 @@ fn words(server: &Judged, counter: &str) -> usize {
 #[test]
 fn connections() {
     let judged = Judged::with("[limits]\nsessions = 2");
-    assert_eq!(["refused", "login_failures"].map(|counter| words(&judged, counter)), [14, 4]);
+    assert_eq!(["refused", "login_failures"].map(|counter| words(&judged, counter)), [17, 4]);
     let (first, _second) = (judged.client(), judged.client());
     Client::raw(&judged.server, Listener::Explicit).expect_reply(421);
     judged.refuses("sessions");

@@ -307,7 +307,7 @@ fn lftp(site: &Site, listener: Listener, script: &str, deadline: Duration) -> Fi
 }
 
 /// lftp without the user's settings, with TLS demanded and checked, failing at the first error.
-fn command(site: &Site, script: &str) -> Command {
+pub(crate) fn command(site: &Site, script: &str) -> Command {
     let settings = format!(
         "set cmd:fail-exit yes\n\
          set net:max-retries 2\nset net:timeout 20\nset net:reconnect-interval-base 1\n\

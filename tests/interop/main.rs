@@ -17,6 +17,7 @@ mod php;
 mod rclone;
 mod run;
 mod rust_suppaftp;
+mod shared_ports;
 mod site;
 #[path = "../support/mod.rs"]
 mod support;

@@ -48,6 +48,21 @@ fn data_connection_resumes_the_control_session() {
     site.assert_log_has_resumed(8);
 }
 
+/// A session of alice that resumes, and has this file.
+pub(crate) fn download(site: &Site, name: &str) {
+    let content = std::fs::read(site.served(name)).unwrap();
+    let mut control = Control::open(site, Listener::Implicit, "1.3");
+    control.login();
+    let data = control.passive();
+    control.command(&format!("RETR {name}"), "150");
+    let down = run(data_connection(site, data, "1.3").arg("-ign_eof"), DEADLINE);
+    assert_eq!(down.count("Reused, TLSv1.3"), 1, "{down}");
+    let at = position(&down.stdout, &content[..64]).expect("no content");
+    assert_eq!(&down.stdout[at..at + content.len()], content, "content differs");
+    control.expect("226");
+    control.quit();
+}
+
 /// A data connection with a session of its own is refused with 522, and the session goes on.
 #[test]
 fn full_handshake_is_refused_when_resumption_is_required() {

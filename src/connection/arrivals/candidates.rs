@@ -1,4 +1,4 @@
-//! The candidates for one data connection: accepts the connections that come to an announced port,
+//! The candidates for one data connection: takes the connections that come to an announced port,
 //! makes their TLS handshakes and does what `contest` decides. Without TLS candidates cannot be
 //! told apart, and the first one is taken.
 //!
@@ -8,38 +8,28 @@
 
 use std::{
     cell::Cell,
-    io,
-    net::{IpAddr, SocketAddr},
     rc::Rc,
     time::{Duration, Instant},
 };
 
 use super::contest::{CONNECTIONS_MAX, Candidate, Contest, Decision};
+use super::gate::{Caller, Place};
 use super::handshake::{DataHandshake, DataTls, Secured};
 use super::proof::Verdict;
 use crate::clock;
-use crate::connection::proxied::Proxies;
 use crate::metrics::{Counters, Latencies, Phase};
-use crate::protocol::proxy_header::Introduced;
 use crate::protocol::session::TransferError;
 use crate::runtime::{
-    Flag, Listener, Mailbox, MailboxSender, Stream, Task, mailbox, race, sleep_until, spawn,
-    yield_if_needed,
+    Flag, Mailbox, MailboxSender, Stream, Task, mailbox, race, sleep_until, spawn,
 };
 
 /// How long the first handshake runs with nothing else watched.
 const UNWATCHED_MAX: Duration = Duration::from_millis(20);
 
-/// How long a proxy may take for its header, behind which others wait.
-const HEADER_PATIENCE: Duration = Duration::from_secs(2);
-
 /// An announced port.
 pub(crate) struct AnnouncedPort {
-    pub(crate) listener: Listener,
-    /// The client of the control connection [PASV-04].
-    pub(crate) allowed_peer: IpAddr,
-    /// The proxies that clients come by, if they do.
-    pub(crate) proxies: Option<Proxies>,
+    /// The session's place there.
+    pub(crate) place: Rc<Place>,
     /// When it was announced.
     pub(crate) since: Instant,
     pub(crate) counters: Rc<Counters>,
@@ -96,60 +86,6 @@ impl Asked {
     }
 }
 
-impl AnnouncedPort {
-    /// The next connection from the client's address, if one waits in the backlog. Connections from
-    /// other addresses are closed and counted, and clear `alone`.
-    async fn waiting(&self, alone: &mut bool) -> Option<Stream> {
-        while let Some(stream) = self.listener.accept_waiting() {
-            if self.admits(&stream).await {
-                return Some(stream);
-            }
-            *alone = false;
-            yield_if_needed().await;
-        }
-        None
-    }
-
-    /// As [`AnnouncedPort::waiting`], but returns only when there is one.
-    async fn next(&self, alone: &mut bool) -> Stream {
-        let counters = &self.counters;
-        let mut starved = |_: &io::Error| counters.passive_accept_pauses.increment();
-        while let Some(stream) = self.listener.accept(&mut starved).await {
-            if self.admits(&stream).await {
-                return stream;
-            }
-            *alone = false;
-            yield_if_needed().await;
-        }
-        std::future::pending().await
-    }
-
-    fn is_allowed(&self, peer: SocketAddr) -> bool {
-        peer.ip().to_canonical() == self.allowed_peer
-    }
-
-    /// A proxy says for whom it is at once, so nobody waits long for another's header.
-    async fn admits(&self, stream: &Stream) -> bool {
-        let introduced = match &self.proxies {
-            None => Ok(Introduced::Nobody),
-            Some(proxies) => proxies.introduce(stream, clock::now() + HEADER_PATIENCE).await,
-        };
-        let admitted = match introduced {
-            Ok(Introduced::Nobody) => self.is_allowed(stream.peer_addr()),
-            Ok(Introduced::Client { source, .. }) => self.is_allowed(source),
-            Err(error) => {
-                // Anybody can make these, as often as they like.
-                tracing::debug!(peer = %stream.peer_addr(), %error, "data connection closed");
-                false
-            }
-        };
-        if !admitted {
-            self.counters.passive_strangers.increment();
-        }
-        admitted
-    }
-}
-
 /// Chooses the data connection, or gives the last candidate that was refused. The port and all
 /// other candidates are closed.
 ///
@@ -163,26 +99,28 @@ pub(crate) async fn arrive(
     asked: Asked,
 ) -> Result<Arrived, TransferError> {
     let mut alone = true;
-    let stream = match port.waiting(&mut alone).await {
-        Some(stream) => Some(stream),
+    let caller = match port.place.waiting(&mut alone).await {
+        Some(caller) => Some(caller),
         None => {
             let over = async {
                 asked.over().await;
                 None
             };
-            race(async { Some(port.next(&mut alone).await) }, over).await
+            race(async { Some(port.place.next(&mut alone).await) }, over).await
         }
     };
-    let stream = stream.ok_or(TransferError::NotOpened)?;
+    let caller = caller.ok_or(TransferError::NotOpened)?;
     let waited = clock::now().saturating_duration_since(port.since);
     port.latencies.record(Phase::PassiveConnect, waited);
     let arrived = match tls {
         Some(tls) if !asked.wants_clear() => {
-            Candidates::new(&port, tls, asked, alone).choose(stream).await
+            Candidates::new(&port, tls, asked, alone).choose(caller).await
         }
-        _ => Ok(Arrived { stream, alone, secured: None, refusal: None }),
+        // It has begun a handshake.
+        _ if caller.heard.is_some() => Err(TransferError::ConnectionLost),
+        _ => Ok(Arrived { stream: caller.stream, alone, secured: None, refusal: None }),
     };
-    port.listener.shut_down();
+    port.place.leave(None);
     arrived
 }
 
@@ -196,7 +134,7 @@ struct Outcome {
 
 /// What ends a wait.
 enum Event {
-    Came(Stream),
+    Came(Caller),
     Ended(Option<Box<Outcome>>),
     /// The transfer command came, or a deadline passed.
     Due,
@@ -239,7 +177,7 @@ impl<'a> Candidates<'a> {
         }
     }
 
-    async fn choose(mut self, first: Stream) -> Result<Arrived, TransferError> {
+    async fn choose(mut self, first: Caller) -> Result<Arrived, TransferError> {
         self.shake_hands_unwatched(first).await;
         loop {
             if self.asked.wants_clear() {
@@ -255,9 +193,9 @@ impl<'a> Candidates<'a> {
                 Decision::Take(_) => {
                     // Connections in the backlog came in time to be compared.
                     if !self.contest.is_proven()
-                        && let Some(stream) = self.port.waiting(&mut self.no_strangers).await
+                        && let Some(caller) = self.port.place.waiting(&mut self.no_strangers).await
                     {
-                        self.join(stream);
+                        self.join(caller);
                         continue;
                     }
                     return self.take();
@@ -266,7 +204,7 @@ impl<'a> Candidates<'a> {
                 Decision::Wait(due) => due,
             };
             match self.event(due).await {
-                Event::Came(stream) => self.join(stream),
+                Event::Came(caller) => self.join(caller),
                 Event::Ended(Some(outcome)) => self.ended(*outcome),
                 Event::Ended(None) | Event::Due => {}
             }
@@ -274,9 +212,9 @@ impl<'a> Candidates<'a> {
     }
 
     /// Makes the first handshake, until it ends or [`UNWATCHED_MAX`] has passed.
-    async fn shake_hands_unwatched(&mut self, stream: Stream) {
+    async fn shake_hands_unwatched(&mut self, Caller { stream, heard }: Caller) {
         let (candidate, _) = self.contest.join();
-        let mut handshake = DataHandshake::new(&self.tls);
+        let mut handshake = DataHandshake::after(&self.tls, heard);
         let late = async {
             sleep_until(clock::now() + UNWATCHED_MAX).await;
             None
@@ -289,14 +227,14 @@ impl<'a> Candidates<'a> {
         }
     }
 
-    fn join(&mut self, stream: Stream) {
+    fn join(&mut self, Caller { stream, heard }: Caller) {
         let (candidate, evicted) = self.contest.join();
         self.tasks.retain(|(other, _)| Some(*other) != evicted);
         if !self.contest.is_open() {
             // Further connections are refused rather than left waiting.
-            self.port.listener.shut_down();
+            self.port.place.close();
         }
-        let handshake = DataHandshake::new(&self.tls);
+        let handshake = DataHandshake::after(&self.tls, heard);
         self.go_on(candidate, stream, handshake);
     }
 
@@ -317,7 +255,7 @@ impl<'a> Candidates<'a> {
     fn ended(&mut self, outcome: Outcome) {
         let Outcome { candidate, stream, handshake, result } = outcome;
         self.tasks.retain(|(other, _)| *other != candidate);
-        let now = clock::now();
+        let (now, claimed) = (clock::now(), handshake.is_claimed());
         let secured = match result.unwrap_or(Ok(())).and_then(|()| handshake.finish()) {
             Ok(secured) => Box::new(secured),
             Err(error) => {
@@ -330,8 +268,15 @@ impl<'a> Candidates<'a> {
                 if !self.asked.has_come() {
                     self.tls.proof.uses_ticket();
                 }
+                self.tls.proof.told(secured.facts.resumption.is_this_session());
                 self.contest.proven(candidate);
                 self.settled = Some((stream, secured));
+            }
+            // By its ticket it was taken from other sessions, so only that counts.
+            Verdict::Unproven { .. } if claimed => {
+                self.contest.lost(candidate, now);
+                let reason = secured.facts.resumption.to_string();
+                self.refuse(stream, Some(secured), TransferError::NotResumed(reason));
             }
             Verdict::Refused => {
                 self.contest.lost(candidate, now);
@@ -359,7 +304,7 @@ impl<'a> Candidates<'a> {
         let Self { port, asked, contest, no_strangers, outcomes, .. } = self;
         let coming = async {
             if contest.is_open() {
-                Event::Came(port.next(no_strangers).await)
+                Event::Came(port.place.next(no_strangers).await)
             } else {
                 std::future::pending().await
             }

@@ -47,6 +47,8 @@ pub(crate) struct DataHandshake {
     out: Vec<u8>,
     /// When the client's first octets came; none: nothing was read or sent.
     began: Option<Instant>,
+    /// It was taken for the session's by its ClientHello alone, which anybody can copy.
+    claimed: bool,
     _counted: Held,
 }
 
@@ -65,11 +67,20 @@ pub(crate) struct Secured {
 impl DataHandshake {
     /// A handshake that has not begun.
     pub(crate) fn new(tls: &DataTls) -> Self {
+        Self::after(tls, None)
+    }
+
+    /// The same, where a ClientHello was `heard` already, and when that began: the connection is
+    /// only the session's if it resumes it.
+    pub(crate) fn after(tls: &DataTls, heard: Option<(RecvBuffer, Instant)>) -> Self {
+        let claimed = heard.is_some();
+        let (raw, began) = heard.map_or((RecvBuffer::new(), None), |(raw, at)| (raw, Some(at)));
         Self {
             handshake: Handshake::new(&tls.server, Purpose::Data, &tls.session, None),
-            raw: RecvBuffer::new(),
+            raw,
             out: Vec::new(),
-            began: None,
+            began,
+            claimed,
             _counted: tls.in_progress.hold(),
         }
     }
@@ -77,6 +88,11 @@ impl DataHandshake {
     /// Nothing was read or sent: the connection can be used in the clear.
     pub(crate) const fn is_untouched(&self) -> bool {
         self.began.is_none()
+    }
+
+    /// Whether nothing but resumption makes it the session's.
+    pub(crate) const fn is_claimed(&self) -> bool {
+        self.claimed
     }
 
     /// Drives the handshake until the client waits for nothing more. A ClientHello that came early

@@ -33,6 +33,10 @@ pub(crate) struct Proof {
     tickets_end: Cell<Option<Instant>>,
     /// A connection without proof was the only candidate, although one with proof was waited for.
     uses_others: Cell<bool>,
+    /// The last data connection did not resume this session.
+    untold: Cell<bool>,
+    /// A data connection has proved itself by other means than a ticket of this session.
+    mixes: Cell<bool>,
 }
 
 /// What a data connection's handshake is worth.
@@ -168,8 +172,23 @@ impl Proof {
         self.last.set(mark.or(self.last.get()));
     }
 
+    /// Whether tickets may be expected to tell the session's data connections from those of others
+    /// at the same port.
+    pub(crate) fn tells(&self) -> bool {
+        !self.untold.get() && !self.mixes.get()
+    }
+
+    /// A data connection has proved itself: by a ticket of this session, or by something else.
+    pub(crate) fn told(&self, by_ticket: bool) {
+        self.untold.set(false);
+        if !by_ticket {
+            self.mixes.set(true);
+        }
+    }
+
     /// A connection without proof was the only candidate.
     pub(crate) fn came_alone(&self) {
+        self.untold.set(true);
         if self.last.get().is_some() {
             self.uses_others.set(true);
         }
@@ -316,6 +335,19 @@ mod tests {
         assert!(!proof.take_ticket_due());
         assert_eq!(proof.judge(Require, &facts, now), Refused);
         assert!(proof.take_ticket_due());
+    }
+
+    #[test]
+    fn whose_connections_tickets_tell() {
+        let proof = Proof::default();
+        assert!(proof.tells(), "nothing is known of a first transfer");
+        proof.came_alone();
+        assert!(!proof.tells());
+        proof.told(true);
+        assert!(proof.tells());
+        proof.told(false);
+        proof.told(true);
+        assert!(!proof.tells(), "its client has one store for all its sessions");
     }
 
     #[test]

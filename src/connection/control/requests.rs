@@ -1,18 +1,21 @@
 //! Requests of the session: each is answered at once, or runs as a task of its own and answers
 //! through the mailbox.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::state::{Control, earlier};
 use crate::auth::ClientNetwork;
 use crate::clock;
-use crate::config::ShownAddress;
+use crate::config::{Settings, ShownAddress};
 use crate::connection::arrivals::handshake::DataTls;
+use crate::connection::context::Context;
 use crate::connection::data::open::Origin;
 use crate::connection::logins::checks;
 use crate::connection::logins::homes;
 use crate::connection::ports::pool::PassiveError;
+use crate::connection::ports::session::{Client, PassiveListener};
 use crate::connection::proxied::Proxies;
 use crate::connection::sessions::Direction;
 use crate::connection::transfer::job::TransferJob;
@@ -22,7 +25,9 @@ use crate::events::{
     Denied, HandshakeTimedOut, LoggedIn, LoginFailed, LoginFailure, NoPassivePort, NotFtp,
     OctetsBehindAuth, Refusal,
 };
+use crate::limits::PASSIVE_PORT_PATIENCE;
 use crate::protocol::file::{FileError, FileRequest, TransferRequest};
+use crate::protocol::policy::DataResumption;
 use crate::protocol::session::{
     Event, Input, Output, PassiveUnavailable, ProtectionLevel, Rendezvous, Secret, TimeoutPhase,
 };
@@ -37,7 +42,10 @@ impl Control {
             Output::File(request) => self.ask_storage(request),
             Output::GiveUpFile => self.give_up.set(),
             Output::ListenPassive => self.listen(),
-            Output::ClosePassive => self.passive = None,
+            Output::ClosePassive => {
+                self.passive = None;
+                self.found_port.take();
+            }
             Output::OpenTransfer(request) => self.open_transfer(request),
             Output::RunTransfer { rendezvous, level } => {
                 let origin = match rendezvous {
@@ -129,37 +137,74 @@ impl Control {
 
     pub(super) fn listen(&mut self) {
         self.passive = None;
-        let result = match self.ports.listen(self.local, self.ends.peer.ip()) {
-            Ok(mut listener) => {
-                let settings = self.context.settings();
-                listener.come_by(Proxies::of_passive_ports(&settings));
-                let reached = self.ends.proxy.map(|_| self.ends.destination.ip());
-                let shown = settings.passive.address.shown_to(self.ends.peer.ip());
-                let masquerade = match shown {
-                    ShownAddress::Control => None,
-                    ShownAddress::Host(address) => Some(*address),
-                    // Not known yet: the session refuses PASV, and EPSV shows no address.
-                    ShownAddress::Name(name) => {
-                        Some(self.context.address_of(name).unwrap_or(Ipv4Addr::UNSPECIFIED))
-                    }
-                };
-                let address = listener.advertised(masquerade, reached);
-                self.passive = Some(Box::new(listener));
-                self.passive_until = clock::now() + self.policy.data_timeout;
-                Ok(address)
+        let settings = self.context.settings();
+        match self.ports.listen(self.local, self.data_client(&settings)) {
+            Err(error) if error.may_pass() => {
+                let client = self.data_client(&settings);
+                self.wait_for_port(client);
             }
-            Err(error) => {
-                let (reason, unavailable) = match &error {
-                    PassiveError::Exhausted | PassiveError::Share { .. } => {
-                        (Refusal::PassivePorts, PassiveUnavailable::Exhausted)
-                    }
-                    PassiveError::Io(_) => (Refusal::PassiveFailed, PassiveUnavailable::Failed),
-                };
-                NoPassivePort { reason, error: &error }.log();
-                Err(unavailable)
+            result => {
+                let result = result.map(|listener| self.announce(Box::new(listener)));
+                self.answers.push_back(listening(&self.context, result));
+            }
+        }
+    }
+
+    /// All ports are taken, some of them for a moment only.
+    fn wait_for_port(&mut self, client: Client) {
+        let (ports, local, sender) = (self.ports.clone(), self.local, self.sender.clone());
+        let (found, context) = (self.found_port.clone(), self.context.clone());
+        let deadline = clock::now() + PASSIVE_PORT_PATIENCE;
+        self.request = Some(spawn(async move {
+            let result = ports.listen_until(local, client, deadline).await;
+            // The address is looked up when the listener is taken from there.
+            let result = result.map(|listener| {
+                let address = listener.advertised(None, None);
+                found.set(Some(Box::new(listener)));
+                address
+            });
+            let _ = sender.send(listening(&context, result));
+        }));
+    }
+
+    /// Takes the port that was waited for.
+    pub(super) fn take_port(&mut self, input: Input) -> Input {
+        match (input, self.found_port.take()) {
+            (Input::PassiveListening(Ok(_)), Some(listener)) => {
+                Input::PassiveListening(Ok(self.announce(listener)))
+            }
+            (input, _) => input,
+        }
+    }
+
+    /// Where the client is to connect.
+    fn announce(&mut self, listener: Box<PassiveListener>) -> SocketAddr {
+        let settings = self.context.settings();
+        let reached = self.ends.proxy.map(|_| self.ends.destination.ip());
+        let masquerade = match settings.passive.address.shown_to(self.ends.peer.ip()) {
+            ShownAddress::Control => None,
+            ShownAddress::Host(address) => Some(*address),
+            // Not known yet: the session refuses PASV, and EPSV shows no address.
+            ShownAddress::Name(name) => {
+                Some(self.context.address_of(name).unwrap_or(Ipv4Addr::UNSPECIFIED))
             }
         };
-        self.answers.push_back(Input::PassiveListening(result));
+        let address = listener.advertised(masquerade, reached);
+        self.passive = Some(listener);
+        self.passive_until = clock::now() + self.policy.data_timeout;
+        address
+    }
+
+    /// Who is going to connect to a passive port, and how that is told from others.
+    fn data_client(&self, settings: &Arc<Settings>) -> Client {
+        let private = self.session.security().level() == ProtectionLevel::Private;
+        let resumes = self.policy.data_resumption != DataResumption::Off && self.proof.tells();
+        Client {
+            peer: self.ends.peer.ip(),
+            tickets: (private && resumes).then(|| (self.tls.clone(), self.tls_session.clone())),
+            patience: self.policy.data_timeout,
+            proxies: Proxies::of_passive_ports(settings),
+        }
     }
 
     /// When [`Control::service_ports`] has something to do.
@@ -281,4 +326,19 @@ impl Control {
             Event::ForeignProtocol => NotFtp { reason: Refusal::NotFtp }.log(),
         }
     }
+}
+
+/// What the session is told of its port. A refusal is counted and logged.
+fn listening(context: &Context, result: Result<SocketAddr, PassiveError>) -> Input {
+    Input::PassiveListening(result.map_err(|error| {
+        let (reason, unavailable) = match &error {
+            PassiveError::Exhausted | PassiveError::Share { .. } => {
+                context.counters.passive_exhausted.increment();
+                (Refusal::PassivePorts, PassiveUnavailable::Exhausted)
+            }
+            PassiveError::Io(_) => (Refusal::PassiveFailed, PassiveUnavailable::Failed),
+        };
+        NoPassivePort { reason, error: &error }.log();
+        unavailable
+    }))
 }

@@ -152,6 +152,7 @@ impl Control {
                 self.asked = None;
                 Input::Identified(refused)
             }
+            input @ Input::PassiveListening(_) => self.take_port(input),
             input => input,
         };
         let now = clock::now();
@@ -370,6 +371,7 @@ impl Control {
         self.handshaking = None;
         self.transfer = None;
         self.passive = None;
+        self.found_port.take();
         if let Some(request) = self.request.take() {
             request.cancel().await;
         }

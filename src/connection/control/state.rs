@@ -103,6 +103,8 @@ pub(super) struct Control {
     pub(super) ports: SessionPorts,
     /// Boxed, for most sessions wait without one.
     pub(super) passive: Option<Box<PassiveListener>>,
+    /// The port that was waited for, until the session learns of it.
+    pub(super) found_port: Rc<Cell<Option<Box<PassiveListener>>>>,
     /// When `passive` is closed if no transfer command has come.
     pub(super) passive_until: Instant,
     pub(super) transfer: Option<TransferHandle>,
@@ -202,6 +204,7 @@ impl Control {
             give_up: Flag::new(),
             ports: SessionPorts::new(&context.passive_ports),
             passive: None,
+            found_port: Rc::default(),
             passive_until: now,
             transfer: None,
             found_home: FoundHome::default(),

@@ -109,7 +109,11 @@ impl Control {
                 }
             }
             Wake::Answer(Some(input)) => {
-                if let Input::Identified(_) | Input::Authenticated(_) | Input::File(_) = input {
+                if let Input::Identified(_)
+                | Input::Authenticated(_)
+                | Input::File(_)
+                | Input::PassiveListening(_) = input
+                {
                     // Its task has nothing left to do, and what is left of it goes with its handle.
                     self.request = None;
                 }

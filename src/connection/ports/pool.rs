@@ -1,18 +1,22 @@
 //! The ports of passive data connections. Each shard owns a part of the configured range, so that a
-//! data connection always reaches the shard of its control connection. Decides which port is free;
-//! who may connect to it is decided in `session`, PASV and EPSV in `protocol`.
+//! data connection always reaches the shard of its control connection. Decides which port is free,
+//! and when none is, which of the open ones serves one session more (`shared`); who may connect to
+//! it is decided in `session`, PASV and EPSV in `protocol`.
 
 use std::{
+    any::Any,
     cell::{Cell, RefCell},
     collections::{BTreeMap, VecDeque},
     io,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     ops::RangeInclusive,
-    rc::Rc,
+    rc::{Rc, Weak},
 };
 
+use super::queue::PortQueue;
 use super::shares::{ShareExceeded, Shares};
 use crate::{
+    connection::arrivals::undecided::Undecided,
     limits::PASSIVE_PARKED_PER_SHARD_MAX,
     metrics::{Counters, Latencies},
     runtime::Listener,
@@ -24,6 +28,10 @@ pub(crate) const BACKLOG: i32 = 32;
 
 /// Random ports tried before the kernel chooses.
 const GUESSES_MAX: usize = 16;
+
+/// Local addresses whose ports are kept apart. More are a host that takes whole networks for its
+/// own; those at which nobody has a port are forgotten then.
+const LOCAL_ADDRESSES_MAX: usize = 64;
 
 /// Ports tried for one listener while other processes hold them; bounds the time of one PASV.
 const ATTEMPTS_MAX: usize = 64;
@@ -75,6 +83,10 @@ pub struct RangeTooSmall {
     pub shards: usize,
 }
 
+/// The ports of the range at which sessions wait, by address and number. What they are is known to
+/// `shared`, which is above the pool.
+pub(super) type OpenPorts = RefCell<BTreeMap<(IpAddr, u16), Weak<dyn Any>>>;
+
 /// The passive ports of one shard. Clones share them.
 #[derive(Debug, Clone)]
 pub(crate) struct PassivePorts(Rc<Ports>);
@@ -91,7 +103,11 @@ impl PassivePorts {
         let size = range.as_ref().map(ExactSizeIterator::len);
         let ephemeral = if range.is_none() { host::ephemeral_ports() } else { Vec::new() };
         Self(Rc::new(Ports {
-            pool: range.map(|range| RefCell::new(Pool::new(range))),
+            range,
+            pools: RefCell::default(),
+            open: OpenPorts::default(),
+            undecided: Undecided::default(),
+            queue: PortQueue::default(),
             ephemeral,
             shares: Shares::new(size),
             parked: RefCell::default(),
@@ -104,9 +120,9 @@ impl PassivePorts {
     /// Listens on a random port [PASV-02] at the address of `local`, whose own port is ignored.
     pub(crate) fn open(&self, local: SocketAddr) -> Result<BoundPort, PassiveError> {
         let mut lease = Lease { ports: Rc::clone(&self.0), port: None };
-        let (listener, lasting) = match &self.0.pool {
+        let (listener, lasting) = match &self.0.range {
             None => bind_ephemeral(local, &self.0.ephemeral)?,
-            Some(pool) => (lease.bind_one_of(local, pool)?, true),
+            Some(range) => (lease.bind_one_of(local, range)?, true),
         };
         let address = listener.local_addr()?;
         self.counters().passive_opened.increment();
@@ -117,6 +133,32 @@ impl PassivePorts {
     /// Closed ports that wait for their session's next transfer.
     pub(super) fn parked(&self) -> &RefCell<ParkedPorts> {
         &self.0.parked
+    }
+
+    /// The ports of the range at which sessions wait.
+    pub(super) fn open_ports(&self) -> &OpenPorts {
+        &self.0.open
+    }
+
+    /// Where the range begins, and how many ports it has; `None` without one.
+    pub(super) fn range(&self) -> Option<&RangeInclusive<u16>> {
+        self.0.range.as_ref()
+    }
+
+    /// Connections of which it is not known yet for which session they are.
+    pub(super) fn undecided(&self) -> &Undecided {
+        &self.0.undecided
+    }
+
+    /// How many of those there are.
+    #[cfg(test)]
+    pub(crate) fn undecided_count(&self) -> usize {
+        self.0.undecided.len()
+    }
+
+    /// Sessions that wait for a port.
+    pub(super) fn queue(&self) -> &PortQueue {
+        &self.0.queue
     }
 
     /// The ports each user holds.
@@ -134,15 +176,20 @@ impl PassivePorts {
 
     /// How many ports there are in each state: announced and waiting for a connection, parked for
     /// the next transfer of a session, and of a configured range also those that rest and those
-    /// that are free. (Where the data connection of a transfer has come, its port is none of them,
-    /// or parked again.)
+    /// that are free: of each address that clients connect to. (Where the data connection of a
+    /// transfer has come, its port is none of them, or parked again.)
     pub(crate) fn by_state(&self) -> Vec<(&'static str, u64)> {
         let parked = self.0.parked.borrow().ports.len() as u64;
         let mut states = vec![("waiting", self.0.held.get() - parked), ("parked", parked)];
-        if let Some(pool) = &self.0.pool {
-            let pool = pool.borrow();
-            states.push(("resting", pool.cooling.len() as u64));
-            states.push(("free", pool.free.len() as u64));
+        if let Some(range) = &self.0.range {
+            let pools = self.0.pools.borrow();
+            let (mut resting, mut free) = (0, 0);
+            for pool in pools.values() {
+                resting += pool.cooling.len() as u64;
+                free += pool.free.len() as u64;
+            }
+            let free = if pools.is_empty() { range.len() as u64 } else { free };
+            states.extend([("resting", resting), ("free", free)]);
         }
         states
     }
@@ -167,6 +214,8 @@ impl Drop for BoundPort {
         self.listener.shut_down();
         let held = &self.lease.ports.held;
         held.set(held.get() - 1);
+        // Not with each lease: who tries ports that others have would tell itself for ever.
+        self.lease.ports.queue.freed_for_all();
     }
 }
 
@@ -196,21 +245,28 @@ impl ParkedPorts {
         self.ports.is_empty()
     }
 
-    /// Evicts the port that was parked first.
-    pub(super) fn evict(&mut self) -> Option<BoundPort> {
-        self.ports.pop_first().map(|(_, port)| port)
+    /// Evicts the port of this address that was parked first.
+    pub(super) fn evict(&mut self, address: IpAddr) -> Option<BoundPort> {
+        let mut those = self.ports.iter().filter(|(_, port)| port.address.ip() == address);
+        let first = those.next().map(|(id, _)| *id)?;
+        self.ports.remove(&first)
     }
 
     pub(super) fn evict_surplus(&mut self) -> Option<BoundPort> {
-        (self.ports.len() > PASSIVE_PARKED_PER_SHARD_MAX).then(|| self.evict()).flatten()
+        let surplus = self.ports.len() > PASSIVE_PARKED_PER_SHARD_MAX;
+        surplus.then(|| self.ports.pop_first()).flatten().map(|(_, port)| port)
     }
 }
 
 /// Why no passive port could be opened.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PassiveError {
-    /// All ports of this shard are taken.
-    #[error("no passive port is free; widen the passive port range")]
+    /// All ports of this shard are taken, and at each of them waits somebody whose data connection
+    /// could be taken for this session's.
+    #[error(
+        "no passive port is free, and none can be shared: at each waits a session of this address \
+         that nothing tells from this one; widen the passive port range"
+    )]
     Exhausted,
     /// The rest of this shard's ports is kept for users who hold none.
     #[error("{0}; widen the passive port range")]
@@ -220,9 +276,21 @@ pub(crate) enum PassiveError {
     Io(#[from] io::Error),
 }
 
+impl PassiveError {
+    /// Whether it may be otherwise in a moment: when others have their data connections.
+    pub(crate) const fn may_pass(&self) -> bool {
+        matches!(self, Self::Exhausted | Self::Share(_))
+    }
+}
+
 #[derive(Debug)]
 struct Ports {
-    pool: Option<RefCell<Pool>>,
+    range: Option<RangeInclusive<u16>>,
+    /// Of each local address that sessions came to.
+    pools: RefCell<BTreeMap<IpAddr, Pool>>,
+    open: OpenPorts,
+    undecided: Undecided,
+    queue: PortQueue,
     /// The kernel's range of ephemeral ports, for a server without a configured range.
     ephemeral: Vec<u16>,
     shares: Shares,
@@ -241,13 +309,18 @@ struct Pool {
     free: Vec<u16>,
     cooling: VecDeque<u16>,
     cooling_max: usize,
+    size: usize,
 }
 
 impl Pool {
     fn new(range: RangeInclusive<u16>) -> Self {
         let free: Vec<u16> = range.collect();
-        let cooling_max = free.len() / 2;
-        Self { free, cooling: VecDeque::new(), cooling_max }
+        let size = free.len();
+        Self { free, cooling: VecDeque::new(), cooling_max: size / 2, size }
+    }
+
+    fn taken(&self) -> usize {
+        self.size - self.free.len() - self.cooling.len()
     }
 
     fn draw(&mut self) -> io::Result<Option<u16>> {
@@ -270,21 +343,22 @@ impl Pool {
 #[derive(Debug)]
 struct Lease {
     ports: Rc<Ports>,
-    port: Option<u16>,
+    port: Option<(IpAddr, u16)>,
 }
 
 impl Lease {
-    /// Binds a random free port of the pool. Ports that other processes hold are passed over.
+    /// Binds a random free port of the range. Ports that other processes hold are passed over.
     fn bind_one_of(
         &mut self,
         local: SocketAddr,
-        pool: &RefCell<Pool>,
+        range: &RangeInclusive<u16>,
     ) -> Result<Listener, PassiveError> {
+        let address = local.ip().to_canonical();
         // Each tried port is leased until the end, so that it is not drawn twice.
         let mut occupied = Vec::new();
         for _ in 0..ATTEMPTS_MAX {
-            let Some(port) = self.draw(pool)? else { break };
-            let lease = Self { ports: Rc::clone(&self.ports), port: Some(port) };
+            let Some(port) = self.draw(address, range)? else { break };
+            let lease = Self { ports: Rc::clone(&self.ports), port: Some((address, port)) };
             match bind(local, port) {
                 Ok(listener) => {
                     *self = lease;
@@ -294,16 +368,16 @@ impl Lease {
                 Err(error) => return Err(error.into()),
             }
         }
-        self.ports.counters.passive_exhausted.increment();
         Err(PassiveError::Exhausted)
     }
 
-    /// A random free port; when there is none, the port parked first is evicted.
-    fn draw(&self, pool: &RefCell<Pool>) -> io::Result<Option<u16>> {
+    /// A random free port of this address; when there is none, the port parked first is evicted.
+    fn draw(&self, address: IpAddr, range: &RangeInclusive<u16>) -> io::Result<Option<u16>> {
         loop {
-            let drawn = pool.borrow_mut().draw()?;
+            let drawn = self.ports.draw(address, range)?;
             // Bound to a variable so that it is dropped here, and gives its port back to the pool.
-            let evicted = drawn.is_none().then(|| self.ports.parked.borrow_mut().evict()).flatten();
+            let evict = || self.ports.parked.borrow_mut().evict(address);
+            let evicted = drawn.is_none().then(evict).flatten();
             if drawn.is_some() || evicted.is_none() {
                 return Ok(drawn);
             }
@@ -311,10 +385,24 @@ impl Lease {
     }
 }
 
+impl Ports {
+    fn draw(&self, address: IpAddr, range: &RangeInclusive<u16>) -> io::Result<Option<u16>> {
+        let mut pools = self.pools.borrow_mut();
+        if !pools.contains_key(&address) && pools.len() >= LOCAL_ADDRESSES_MAX {
+            pools.retain(|_, pool| pool.taken() > 0);
+            if pools.len() >= LOCAL_ADDRESSES_MAX {
+                return Ok(None);
+            }
+        }
+        pools.entry(address).or_insert_with(|| Pool::new(range.clone())).draw()
+    }
+}
+
 impl Drop for Lease {
     fn drop(&mut self) {
-        if let (Some(port), Some(pool)) = (self.port, &self.ports.pool) {
-            pool.borrow_mut().release(port);
+        let Some((address, port)) = self.port else { return };
+        if let Some(pool) = self.ports.pools.borrow_mut().get_mut(&address) {
+            pool.release(port);
         }
     }
 }
@@ -342,7 +430,7 @@ fn bind(local: SocketAddr, port: u16) -> io::Result<Listener> {
 }
 
 /// A uniform number below `bound`, which is not zero, from the kernel's generator.
-fn random_below(bound: usize) -> io::Result<usize> {
+pub(super) fn random_below(bound: usize) -> io::Result<usize> {
     let mut bytes = [0; 4];
     let filled = rustix::rand::getrandom(&mut bytes[..], rustix::rand::GetRandomFlags::empty())?;
     debug_assert_eq!(filled, bytes.len(), "small requests are never cut short");
@@ -357,7 +445,7 @@ pub(crate) mod tests {
     use crate::runtime::testing::on_shard;
     use std::{
         collections::BTreeSet,
-        net::{IpAddr, Ipv4Addr, TcpListener},
+        net::{Ipv4Addr, TcpListener},
     };
 
     pub(in crate::connection) const HERE: SocketAddr =
@@ -410,6 +498,34 @@ pub(crate) mod tests {
         }
         let successors = drawn.windows(2).filter(|pair| pair[1] == pair[0] + 1).count();
         assert!(successors < 100, "{successors} of 1000 follow the one before");
+    }
+
+    /// A host with several addresses has all ports at each of them.
+    #[test]
+    fn ports_are_taken_at_one_local_address() {
+        on_shard(|| async {
+            let range = free_range(2);
+            let ports = PassivePorts::new(Some(range), Rc::default(), Rc::default());
+            let count = |state| {
+                let states = ports.by_state();
+                states.iter().find_map(|(name, count)| (*name == state).then_some(*count)).unwrap()
+            };
+            assert_eq!(count("free"), 2);
+            let there = SocketAddr::from(([127, 0, 0, 2], 21));
+            let mapped = SocketAddr::new(Ipv4Addr::LOCALHOST.to_ipv6_mapped().into(), 21);
+            let here: Vec<_> = [HERE, mapped].map(|local| ports.open(local).unwrap()).into();
+            assert!(matches!(ports.open(HERE), Err(PassiveError::Exhausted)));
+            let other: Vec<_> = [there; 2].map(|local| ports.open(local).unwrap()).into();
+            assert!(matches!(ports.open(there), Err(PassiveError::Exhausted)));
+            assert_eq!((count("waiting"), count("free")), (4, 0));
+            drop((here, other));
+            // So many that all cannot be kept.
+            for last in 1..=250 {
+                ports.open(SocketAddr::from(([127, 0, 1, last], 21))).unwrap();
+            }
+            assert!(ports.0.pools.borrow().len() <= LOCAL_ADDRESSES_MAX);
+            assert!(count("free") + count("resting") <= 2 * LOCAL_ADDRESSES_MAX as u64);
+        });
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The passive port of one session: listening for a data connection, or parked until the next
-//! transfer. Decides who may connect and when a port serves again; the ports themselves belong to
-//! `pool`.
+//! transfer. Decides when a port serves again; the ports themselves belong to `pool`, and who may
+//! connect is decided in `arrivals`.
 //!
 //! A port that has served is parked: it is closed, but its socket stays bound, so that the next
 //! EPSV costs one listen(2) instead of a socket, its options and a search for a port. While it is
@@ -13,25 +13,34 @@
 //! address who finds an open port by half-open scanning can then use that knowledge for the rest of
 //! its announcements, instead of scanning for each transfer; `data_resumption = "require"` refuses
 //! such connections in both cases.
+//!
+//! When the range is used up, sessions wait at ports where others do (`shared`). Such a port stays
+//! open for those others, so it is never parked.
 
 use std::{
+    any::Any,
     cell::{Cell, RefCell},
     net::{IpAddr, Ipv4Addr, SocketAddr},
     rc::Rc,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use super::pool::{BACKLOG, BoundPort, PassiveError, PassivePorts};
+use super::queue::Freed;
+use super::shared::{self, OpenPort};
 use super::shares::Held;
 use crate::{
     clock,
     connection::arrivals::{
         candidates::{AnnouncedPort, Arrived, Asked, arrive},
+        gate::{Expected, Place},
         handshake::DataTls,
     },
     connection::proxied::Proxies,
     protocol::session::TransferError,
-    runtime::{Mailbox, Task, mailbox, spawn},
+    runtime::{Mailbox, Task, mailbox, spawn, timeout_at},
+    tls::{ControlSession, ServerTls},
 };
 
 /// How often a port is announced before another is drawn: by then the price of a new port hardly
@@ -45,6 +54,19 @@ const PARKED_MAX: Duration = Duration::from_secs(5);
 /// send the command right after they connect, which saves the task, a duplicate descriptor and a
 /// poll.
 const UNGUARDED_MAX: Duration = Duration::from_millis(20);
+
+/// For whom a port is to wait.
+#[derive(Clone)]
+pub(crate) struct Client {
+    /// Its end of the control connection.
+    pub(crate) peer: IpAddr,
+    /// What tells its data connections from those of others; `None` where nothing does.
+    pub(crate) tickets: Option<(Arc<ServerTls>, Arc<ControlSession>)>,
+    /// How long it may take between a connection and its ClientHello.
+    pub(crate) patience: Duration,
+    /// The proxies that it comes by.
+    pub(crate) proxies: Option<Proxies>,
+}
 
 /// The passive ports of one session. Clones share them.
 #[derive(Debug, Clone)]
@@ -68,9 +90,9 @@ impl SessionPorts {
         }))
     }
 
-    /// Listens on `local`'s address (its own port does not matter) for one connection from
-    /// `allowed_peer`, the client of the control connection [PASV-04]: on the port that is parked
-    /// for the session, else on a random one [PASV-02].
+    /// Waits on `local`'s address (its own port does not matter) for one connection from the client
+    /// of the control connection [PASV-04]: on the port that is parked for the session, else on a
+    /// random one [PASV-02], else on one where others wait already.
     ///
     /// # Errors
     ///
@@ -78,25 +100,53 @@ impl SessionPorts {
     pub(crate) fn listen(
         &self,
         local: SocketAddr,
-        allowed_peer: IpAddr,
+        client: Client,
     ) -> Result<PassiveListener, PassiveError> {
-        let user = self.0.user.borrow().clone();
-        let held = user.map(|user| self.0.ports.shares().take(user)).transpose()?;
-        let port = match self.unparked(local) {
-            Some(port) => port,
-            None => self.0.ports.open(local)?,
+        let Client { peer, tickets, patience, proxies } = client;
+        let (peer, user) = (peer.to_canonical(), self.0.user.borrow().clone());
+        let shares = self.0.ports.shares();
+        let held = user.clone().map(|user| shares.take(user, peer)).transpose()?;
+        let expected = Expected { peer, user, tickets, patience, proxies };
+        let (port, place) = match self.unparked(local) {
+            Some(port) => OpenPort::new(&self.0.ports, port, expected),
+            None => match self.0.ports.open(local) {
+                Ok(port) => OpenPort::new(&self.0.ports, port, expected),
+                Err(PassiveError::Exhausted) => shared::join(&self.0.ports, local, expected)?,
+                Err(error) => return Err(error),
+            },
         };
+        // Only now: who finds no port has none to give back.
+        let freed = self.0.ports.queue().when_freed(peer);
+        let share = Some(Share { _held: held, _freed: freed });
         let announced = clock::now();
         Ok(PassiveListener {
-            port,
+            waiting: Waiting { port, place: Rc::new(place), share },
             session: self.clone(),
-            _held: held,
-            allowed_peer: allowed_peer.to_canonical(),
-            proxies: None,
             announced,
             guard_due: Some(announced + UNGUARDED_MAX),
             guard: None,
         })
+    }
+
+    /// As [`SessionPorts::listen`], but waits until `deadline` for others to be done.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub(crate) async fn listen_until(
+        &self,
+        local: SocketAddr,
+        client: Client,
+        deadline: Instant,
+    ) -> Result<PassiveListener, PassiveError> {
+        let turn = self.0.ports.queue().enter(client.peer.to_canonical());
+        loop {
+            let in_time = timeout_at(deadline, turn.comes()).await.is_ok();
+            match self.listen(local, client.clone()) {
+                Err(error) if in_time && error.may_pass() => {}
+                result => return result,
+            }
+        }
     }
 
     /// The user of the session changes: a log-in, or its end.
@@ -156,16 +206,44 @@ impl Drop for Inner {
     }
 }
 
-/// A port waiting for one data connection. Dropping it frees the port at once.
+/// A port waiting for one data connection. Dropping it frees the port at once, if no other session
+/// waits there.
 pub(crate) struct PassiveListener {
-    port: BoundPort,
+    waiting: Waiting,
     session: SessionPorts,
-    _held: Option<Held>,
-    allowed_peer: IpAddr,
-    proxies: Option<Proxies>,
     announced: Instant,
     guard_due: Option<Instant>,
     guard: Option<Guard>,
+}
+
+/// A session's place at a port, and its user's share.
+struct Waiting {
+    port: Rc<OpenPort>,
+    place: Rc<Place>,
+    share: Option<Share>,
+}
+
+/// What a session has of the ports. The order is that in which they are dropped: when others are
+/// told, it is given back.
+#[derive(Debug)]
+struct Share {
+    _held: Option<Held>,
+    _freed: Freed,
+}
+
+impl Waiting {
+    /// Tells the sessions of the same client address that wait for a port.
+    fn freed(&self) -> Freed {
+        self.port.queue().when_freed(self.place.peer())
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        // A task may hold the place for another turn; nothing more comes there from here on.
+        let share = self.share.take();
+        self.place.leave(share.map(|share| Box::new(share) as Box<dyn Any>));
+    }
 }
 
 /// The task that guards the port before the transfer command comes.
@@ -176,11 +254,6 @@ struct Guard {
 }
 
 impl PassiveListener {
-    /// The client is going to connect by one of these.
-    pub(crate) fn come_by(&mut self, proxies: Option<Proxies>) {
-        self.proxies = proxies;
-    }
-
     /// Where the client is to connect, for the 227 or 229 reply: at the address that its control
     /// connection `reached`, if that is another's. The masquerade address is for IPv4 clients; IPv6
     /// has no such need (EPSV tells no address).
@@ -189,7 +262,7 @@ impl PassiveListener {
         masquerade: Option<Ipv4Addr>,
         reached: Option<IpAddr>,
     ) -> SocketAddr {
-        let own = self.port.address;
+        let own = self.waiting.port.address();
         let shown = reached.map_or(own, |host| SocketAddr::new(host, own.port()));
         match masquerade {
             Some(public) if shown.is_ipv4() => SocketAddr::new(public.into(), own.port()),
@@ -214,9 +287,13 @@ impl PassiveListener {
         let port = self.announced();
         let task = spawn({
             let asked = asked.clone();
+            let freed = self.waiting.freed();
             async move {
+                let arrived = arrive(port, tls, asked).await;
+                // Others need not wait for the transfer command.
+                drop(freed);
                 // Fails only when the listener is gone, and the connection goes with it.
-                let _ = sender.send(arrive(port, tls, asked).await);
+                let _ = sender.send(arrived);
             }
         });
         self.guard = Some(Guard { arrived, asked, _task: task });
@@ -245,16 +322,15 @@ impl PassiveListener {
             arrive(self.announced(), tls, asked).await
         };
         let arrived = arrived?;
-        let Self { port, session, _held: held, .. } = self;
-        let alone = arrived.alone;
-        Ok((arrived, ServedPort { port, session, _held: held, alone }))
+        let Self { mut waiting, session, .. } = self;
+        waiting.place.leave(None);
+        let (port, share, alone) = (waiting.port.clone(), waiting.share.take(), arrived.alone);
+        Ok((arrived, ServedPort { port, session, share, alone }))
     }
 
     fn announced(&self) -> AnnouncedPort {
         AnnouncedPort {
-            listener: self.port.listener.clone(),
-            allowed_peer: self.allowed_peer,
-            proxies: self.proxies.clone(),
+            place: self.waiting.place.clone(),
             since: self.announced,
             counters: self.session.0.ports.counters().clone(),
             latencies: self.session.0.ports.latencies().clone(),
@@ -265,9 +341,9 @@ impl PassiveListener {
 /// A port whose data connection has come, closed. Dropping it frees the port.
 #[derive(Debug)]
 pub(crate) struct ServedPort {
-    port: BoundPort,
+    port: Rc<OpenPort>,
     session: SessionPorts,
-    _held: Option<Held>,
+    share: Option<Share>,
     alone: bool,
 }
 
@@ -275,9 +351,13 @@ impl ServedPort {
     /// Parks the port for the session's next transfer. Call only when the data connection was the
     /// session's own.
     pub(crate) fn park(self) {
-        if self.alone && self.port.lasting && self.port.announced < ANNOUNCED_MAX {
-            self.session.park(self.port);
+        let Self { port, session, share, alone } = self;
+        let bound = if alone { port.into_unshared() } else { None };
+        if let Some(bound) = bound.filter(|bound| bound.lasting && bound.announced < ANNOUNCED_MAX)
+        {
+            session.park(bound);
         }
+        drop(share);
     }
 }
 
@@ -295,6 +375,10 @@ mod tests {
         io::{self, Read, Write},
         net::{TcpListener, TcpStream},
     };
+
+    fn at(peer: IpAddr) -> Client {
+        Client { peer, tickets: None, patience: Duration::from_secs(20), proxies: None }
+    }
 
     fn connect_from(source: [u8; 4], target: SocketAddr) -> io::Result<TcpStream> {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
@@ -318,7 +402,7 @@ mod tests {
 
     /// One whole announcement: listen, connect, accept; octets move.
     async fn serve(session: &SessionPorts, guarded: bool) -> (u16, ServedPort) {
-        let mut passive = session.listen(HERE, HERE.ip()).unwrap();
+        let mut passive = session.listen(HERE, at(HERE.ip())).unwrap();
         let mut client = TcpStream::connect(passive.advertised(None, None)).unwrap();
         let port = passive.advertised(None, None).port();
         if guarded {
@@ -338,7 +422,7 @@ mod tests {
         on_shard(|| async {
             let session = SessionPorts::new(&PassivePorts::new(None, Rc::default(), Rc::default()));
             for guarded in [false, true] {
-                let mut early = session.listen(HERE, HERE.ip()).unwrap();
+                let mut early = session.listen(HERE, at(HERE.ip())).unwrap();
                 if guarded {
                     early.guard(None);
                 }
@@ -346,7 +430,7 @@ mod tests {
                 let (stream, _) = connection(early).await;
                 assert_eq!(stream.peer_addr(), client.local_addr().unwrap());
 
-                let late = session.listen(HERE, HERE.ip()).unwrap();
+                let late = session.listen(HERE, at(HERE.ip())).unwrap();
                 let address = late.advertised(None, None);
                 let mut waiting = Box::pin(connection(late));
                 for _ in 0..5 {
@@ -369,7 +453,7 @@ mod tests {
             let mapped = IpAddr::V6(Ipv4Addr::LOCALHOST.to_ipv6_mapped());
             for guarded in [false, true] {
                 let before = ports.counters().passive_strangers.get();
-                let mut passive = session.listen(HERE, mapped).unwrap();
+                let mut passive = session.listen(HERE, at(mapped)).unwrap();
                 let address = passive.advertised(None, None);
                 if guarded {
                     passive.guard(None);
@@ -400,7 +484,7 @@ mod tests {
     fn what_waits_behind_the_first_is_not_taken_for_the_next() {
         on_shard(|| async {
             let session = SessionPorts::new(&PassivePorts::new(None, Rc::default(), Rc::default()));
-            let passive = session.listen(HERE, HERE.ip()).unwrap();
+            let passive = session.listen(HERE, at(HERE.ip())).unwrap();
             let address = passive.advertised(None, None);
             let first = TcpStream::connect(address).unwrap();
             let mut second = TcpStream::connect(address).unwrap();
@@ -408,7 +492,7 @@ mod tests {
             assert_eq!(stream.peer_addr(), first.local_addr().unwrap());
             served.park();
             assert_refused(address);
-            let again = session.listen(HERE, HERE.ip()).unwrap();
+            let again = session.listen(HERE, at(HERE.ip())).unwrap();
             assert_eq!(again.advertised(None, None), address);
             let mut waiting = Box::pin(connection(again));
             assert!(poll_once(&mut waiting).await.is_none());
@@ -454,9 +538,9 @@ mod tests {
             let ports = PassivePorts::new(Some(range), Rc::default(), Rc::default());
             for round in 0..20 {
                 let session = SessionPorts::new(&ports);
-                let mut passive = session.listen(HERE, HERE.ip()).unwrap();
+                let mut passive = session.listen(HERE, at(HERE.ip())).unwrap();
                 assert_eq!(passive.advertised(None, None), address);
-                let exhausted = session.listen(HERE, HERE.ip());
+                let exhausted = session.listen(HERE, at(HERE.ip()));
                 assert!(matches!(exhausted, Err(PassiveError::Exhausted)));
                 match round % 4 {
                     0 => drop(passive),
@@ -479,8 +563,7 @@ mod tests {
                 assert_refused(address);
                 assert!(ports.parked().borrow().is_empty());
             }
-            let counters = ports.counters();
-            assert_eq!((counters.passive_exhausted.get(), counters.passive_reused.get()), (20, 0));
+            assert_eq!(ports.counters().passive_reused.get(), 0);
         });
     }
 
@@ -494,13 +577,13 @@ mod tests {
             served.park();
             let (_, served) = serve(&later, false).await;
             served.park();
-            let taken = busy.listen(HERE, HERE.ip()).unwrap();
+            let taken = busy.listen(HERE, at(HERE.ip())).unwrap();
             assert_eq!(taken.advertised(None, None).port(), first, "the one that was parked first");
-            let kept = later.listen(HERE, HERE.ip()).unwrap();
+            let kept = later.listen(HERE, at(HERE.ip())).unwrap();
             assert_eq!(ports.counters().passive_reused.get(), 1);
-            assert!(matches!(idle.listen(HERE, HERE.ip()), Err(PassiveError::Exhausted)));
+            assert!(matches!(idle.listen(HERE, at(HERE.ip())), Err(PassiveError::Exhausted)));
             drop((taken, kept));
-            assert!(idle.listen(HERE, HERE.ip()).is_ok());
+            assert!(idle.listen(HERE, at(HERE.ip())).is_ok());
         });
     }
 
@@ -512,7 +595,7 @@ mod tests {
             let listen = |user| {
                 let session = SessionPorts::new(&ports);
                 session.enter(Some(user));
-                session.listen(HERE, HERE.ip())
+                session.listen(HERE, at(HERE.ip()))
             };
             let mut held = [(); 3].map(|()| listen("greedy").ok());
             assert!(held.iter().all(Option::is_some));
@@ -526,6 +609,32 @@ mod tests {
             assert!(listen("greedy").is_err(), "the last one is kept");
             drop(other);
             assert!(listen("greedy").is_ok());
+        });
+    }
+
+    /// Who waits for a port does nothing until one is given back, and not for ever.
+    #[test]
+    fn a_port_is_waited_for() {
+        on_shard(|| async {
+            let range = free_range(1);
+            let ports = PassivePorts::new(Some(range.clone()), Rc::default(), Rc::default());
+            let session = SessionPorts::new(&ports);
+            let soon = || clock::now() + Duration::from_millis(50);
+            let others = TcpListener::bind((Ipv4Addr::LOCALHOST, *range.start())).unwrap();
+            let result = session.listen_until(HERE, at(HERE.ip()), soon()).await;
+            assert!(matches!(result, Err(PassiveError::Exhausted)));
+            drop(others);
+            let first = session.listen(HERE, at(HERE.ip())).unwrap();
+            let result = session.listen_until(HERE, at(HERE.ip()), soon()).await;
+            assert!(matches!(result, Err(PassiveError::Exhausted)));
+            let late = clock::now() + Duration::from_secs(20);
+            let mut waiting = Box::pin(session.listen_until(HERE, at(HERE.ip()), late));
+            assert!(poll_once(&mut waiting).await.is_none());
+            drop(first);
+            let second = waiting.await.unwrap();
+            // Another address needs no port of its own.
+            let other = session.listen(HERE, at([127, 0, 0, 2].into())).unwrap();
+            assert_eq!(other.advertised(None, None), second.advertised(None, None));
         });
     }
 

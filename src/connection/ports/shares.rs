@@ -1,6 +1,7 @@
-//! A user's share of a shard's passive ports: many sessions of one user cannot take them all.
+//! A user's share of a shard's passive ports: many sessions of one user cannot take them all from
+//! others at the same address. Sessions of other addresses wait at the same ports, if they must.
 
-use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
+use std::{cell::RefCell, collections::BTreeMap, net::IpAddr, rc::Rc};
 
 /// One part in this many of a shard's ports is kept for users who hold none; with fewer ports,
 /// none.
@@ -9,7 +10,8 @@ const KEPT_PART: usize = 4;
 /// The rest of this shard's ports is kept for users who hold none.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "user {user} holds {held} of this shard's {ports} passive ports, and the rest is kept for others"
+    "user {user} holds {held} of this shard's {ports} passive ports, and for the client's address \
+     the rest is kept for others"
 )]
 pub(crate) struct ShareExceeded {
     /// The user who gets no further port.
@@ -20,19 +22,23 @@ pub(crate) struct ShareExceeded {
     pub(super) ports: usize,
 }
 
-/// How many ports each user holds. A port parked for a session does not count: it is evicted when a
-/// port is needed.
+/// How many ports each user holds, by the clients' address. A port parked for a session does not
+/// count: it is evicted when a port is needed.
 #[derive(Debug, Clone)]
 pub(crate) struct Shares {
-    held: Rc<RefCell<BTreeMap<Rc<str>, usize>>>,
+    held: Rc<RefCell<BTreeMap<IpAddr, Holders>>>,
     /// Ports of the shard; `None` without a configured range: then users have no share.
     ports: Option<usize>,
 }
+
+/// Those of one address.
+type Holders = BTreeMap<Rc<str>, usize>;
 
 /// A port that a user holds. Dropping it gives it back.
 #[derive(Debug)]
 pub(crate) struct Held {
     shares: Shares,
+    address: IpAddr,
     user: Rc<str>,
 }
 
@@ -41,13 +47,14 @@ impl Shares {
         Self { held: Rc::default(), ports }
     }
 
-    /// Takes another port for `user`.
+    /// Takes another port for `user`, whose client is at `address`.
     ///
     /// # Errors
     ///
     /// [`ShareExceeded`].
-    pub(crate) fn take(&self, user: Rc<str>) -> Result<Held, ShareExceeded> {
-        let mut users = self.held.borrow_mut();
+    pub(crate) fn take(&self, user: Rc<str>, address: IpAddr) -> Result<Held, ShareExceeded> {
+        let mut all = self.held.borrow_mut();
+        let users = all.entry(address).or_default();
         let held = users.get(&user).copied().unwrap_or(0);
         if let Some(ports) = self.ports
             && held > 0
@@ -57,18 +64,22 @@ impl Shares {
             return Err(ShareExceeded { user: user.to_string(), held, ports });
         }
         *users.entry(user.clone()).or_insert(0) += 1;
-        Ok(Held { shares: self.clone(), user })
+        Ok(Held { shares: self.clone(), address, user })
     }
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
-        let mut users = self.shares.held.borrow_mut();
+        let mut all = self.shares.held.borrow_mut();
+        let Some(users) = all.get_mut(&self.address) else { return };
         if let Some(held) = users.get_mut(&self.user) {
             *held -= 1;
             if *held == 0 {
                 users.remove(&self.user);
             }
+        }
+        if users.is_empty() {
+            all.remove(&self.address);
         }
     }
 }
@@ -76,6 +87,9 @@ impl Drop for Held {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::net::Ipv4Addr;
+
+    const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
     /// How many ports one user gets of `ports`, and whether another one still gets one.
     #[track_caller]
@@ -83,7 +97,7 @@ mod tests {
         let shares = Shares::new(ports);
         let mut held = Vec::new();
         let refused = loop {
-            match shares.take("greedy".into()) {
+            match shares.take("greedy".into(), HERE) {
                 Ok(port) => held.push(port),
                 Err(error) => break error.to_string(),
             }
@@ -94,11 +108,12 @@ mod tests {
         assert_eq!(held.len(), expected);
         let shared = ports.is_some_and(|ports| ports >= KEPT_PART);
         assert_eq!(refused.contains(&format!("greedy holds {expected} of")), shared);
-        let other = shares.take("other".into()).unwrap();
+        let elsewhere = shares.take("greedy".into(), Ipv4Addr::BROADCAST.into()).unwrap();
+        let other = shares.take("other".into(), HERE).unwrap();
         assert_eq!(ports.is_none_or(|ports| ports > expected), another);
         // What is given back can be taken again.
-        drop((other, held.pop()));
-        assert!(shares.take("greedy".into()).is_ok());
+        drop((other, elsewhere, held.pop()));
+        assert!(shares.take("greedy".into(), HERE).is_ok());
         held.clear();
         assert!(shares.held.borrow().is_empty());
     }

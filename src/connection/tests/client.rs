@@ -85,6 +85,15 @@ impl Connection {
         self.flush().await
     }
 
+    /// A ClientHello as it would send it.
+    pub(super) fn hello(config: &Arc<ClientConfig>) -> Vec<u8> {
+        let name = ServerName::try_from("server.test").unwrap();
+        let mut octets = Vec::new();
+        let mut tls = ClientConnection::new(config.clone(), name).unwrap();
+        tls.write_tls(&mut octets).unwrap();
+        octets
+    }
+
     pub(super) async fn send(&mut self, octets: &[u8]) -> Result<(), Gone> {
         let Some(tls) = &mut self.tls else { return self.put(octets).await };
         // Its buffer is bounded.

@@ -18,6 +18,7 @@ mod model;
 mod past_faults;
 mod player;
 mod random_sessions;
+mod shared_ports;
 mod shutdown;
 mod turns;
 mod workload;

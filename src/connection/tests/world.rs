@@ -136,6 +136,8 @@ pub(super) struct Plan {
     pub(super) require_tls: bool,
     /// Clients have TLS 1.2 only.
     pub(super) tls12: bool,
+    /// How many passive ports there are; 0 is 100.
+    pub(super) ports: u16,
     /// What else the configuration says.
     pub(super) configure: Option<fn(&mut Settings)>,
 }
@@ -208,7 +210,7 @@ impl World {
             users: Arc::new(USERS.clone()),
             homes: homes.into(),
             helpers: Helpers::new().unwrap(),
-            passive_range: Some(50_000..=50_099),
+            passive_range: Some(50_000..=49_999 + if plan.ports == 0 { 100 } else { plan.ports }),
             kernel_tls: None,
             queues: Queues::new(),
         });

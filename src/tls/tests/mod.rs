@@ -1,5 +1,6 @@
 //! rustls as client against our handshake and record layer, in memory.
 
+mod claims;
 mod drains;
 mod handshakes;
 mod kernel;
