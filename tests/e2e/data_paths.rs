@@ -10,6 +10,7 @@ use socket2::SockRef;
 
 use crate::content::{bytes, sha256, write};
 use crate::support::client::Client;
+use crate::support::server::counter;
 use crate::support::wait::pause;
 use crate::support::{End, Listener, Server, Wire, wait_until};
 
@@ -109,6 +110,11 @@ fn a_slow_reader() {
     client.expect_reply(226);
     assert_eq!(sha256(&received), hash);
     client.quit();
+    drop(data);
+    // An operator sees that the client was the slower one, and how much it took at a time.
+    let log = server.stop();
+    let (sends, waits) = (counter(&log, "download_sends"), counter(&log, "download_waits"));
+    assert!(waits > 0 && sends > 6, "{sends} sends and {waits} waits: {log}");
 }
 
 /// Offsets beyond 32 bits, and holes, which the page cache does not have: those go through reads,

@@ -55,6 +55,8 @@ fn contents_of_any_size_are_right() {
     let downloads = counter(&log, "downloads");
     assert_eq!(downloads, 28);
     assert!((16..=24).contains(&at_once), "{at_once} of {downloads}");
+    let sends = counter(&log, "download_sends");
+    assert!(sends >= downloads - at_once, "{sends} sends of what did not leave at once");
 }
 
 /// A port serves its session again after a transfer whose TLS proved to be the session's, not for

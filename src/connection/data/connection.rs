@@ -1,5 +1,6 @@
 //! An open data connection: octets in and out, clear or as TLS records.
 
+use std::cell::Cell;
 use std::io;
 
 use super::interrupts::Interrupts;
@@ -24,7 +25,18 @@ pub(crate) struct DataConnection {
     /// Records sealed before those in `out` that are kept back: tickets, while the client sends and
     /// may not read.
     held: Vec<u8>,
+    sending: Cell<Sending>,
     pub(crate) interrupts: Interrupts,
+}
+
+/// How a socket took what was sent: few large pieces while the client is as fast as the server, many
+/// small ones with a wait before each while it is slower.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Sending {
+    /// System calls that sent octets.
+    pub(crate) calls: u64,
+    /// Waits for room in the socket.
+    pub(crate) waits: u64,
 }
 
 /// What protects the octets of a data connection.
@@ -39,7 +51,7 @@ pub(super) enum Protection {
 
 impl DataConnection {
     /// A connection in clear.
-    pub(super) const fn clear(stream: Stream, interrupts: Interrupts) -> Self {
+    pub(super) fn clear(stream: Stream, interrupts: Interrupts) -> Self {
         Self {
             stream,
             protection: Protection::Clear,
@@ -48,6 +60,7 @@ impl DataConnection {
             raw: RecvBuffer::new(),
             out: Vec::new(),
             held: Vec::new(),
+            sending: Cell::default(),
             interrupts,
         }
     }
@@ -192,10 +205,30 @@ impl DataConnection {
     /// Sends what fits; `None` when nothing does.
     pub(crate) fn try_write(&self, octets: &[u8]) -> Result<Option<usize>, TransferError> {
         match self.stream.try_write(octets) {
-            Ok(count) => Ok(Some(count)),
+            Ok(count) => {
+                self.has_sent();
+                Ok(Some(count))
+            }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
             Err(_) => Err(TransferError::ConnectionLost),
         }
+    }
+
+    /// How the socket has taken what was sent so far, but for what left in one write.
+    pub(crate) const fn sending(&self) -> Sending {
+        self.sending.get()
+    }
+
+    /// Counts a system call that sent octets.
+    pub(super) fn has_sent(&self) {
+        let Sending { calls, waits } = self.sending.get();
+        self.sending.set(Sending { calls: calls + 1, waits });
+    }
+
+    /// Counts a wait for room in the socket.
+    pub(super) fn waits_for_room(&self) {
+        let Sending { calls, waits } = self.sending.get();
+        self.sending.set(Sending { calls, waits: waits + 1 });
     }
 
     /// See [`Interrupts::check`].

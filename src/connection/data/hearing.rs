@@ -46,8 +46,11 @@ impl DataConnection {
         behind: &[u8],
     ) -> Result<usize, TransferError> {
         let deadline = clock::now() + self.interrupts.stall;
+        self.waits_for_room();
         let written = self.hearing(deadline, async |stream| stream.write(octets).await).await;
-        written.inspect_err(|_| self.send_alert(&[octets, behind]))
+        let written = written.inspect_err(|_| self.send_alert(&[octets, behind]))?;
+        self.has_sent();
+        Ok(written)
     }
 
     /// Sends all of `octets`. Each piece has its own deadline: a slow reader is not a stalled one.
@@ -65,6 +68,7 @@ impl DataConnection {
 
     /// Waits for room in the socket, without sending.
     pub(crate) async fn room(&mut self, deadline: Instant) -> Result<(), TransferError> {
+        self.waits_for_room();
         self.hearing(deadline, async |stream| stream.writable().await).await
     }
 

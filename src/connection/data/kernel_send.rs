@@ -72,8 +72,11 @@ impl DataConnection {
                 Err(_) => break None,
             }
         };
-        if let (Some(kernel), Some(sent)) = (self.kernel(), sent) {
-            kernel.count(sent);
+        if let Some(sent) = sent {
+            self.has_sent();
+            if let Some(kernel) = self.kernel() {
+                kernel.count(sent);
+            }
         }
         Ok(sent.map(|sent| sent as u64))
     }

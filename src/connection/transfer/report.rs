@@ -9,6 +9,7 @@ use super::log_words;
 use super::path::TransferPath;
 use crate::auth::ANONYMOUS_NAMES;
 use crate::clock;
+use crate::connection::data::connection::Sending;
 use crate::events::{TransferEnded, TransferRefused, Transferred};
 use crate::protocol::file::{FileError, TransferRequest};
 use crate::protocol::session::TransferError;
@@ -20,6 +21,8 @@ use crate::tls::HandshakeFacts;
 pub(super) struct TransferReport {
     pub(super) facts: Option<HandshakeFacts>,
     pub(super) path: Option<TransferPath>,
+    /// How the socket took what was sent.
+    pub(super) sending: Sending,
     /// Downloads in user space: how the octets were read from storage.
     pub(super) reads: Option<Reads>,
     /// Uploads: how the octets were written to storage.
@@ -64,11 +67,11 @@ pub(super) struct Reads {
 pub(super) fn count(
     job: &TransferJob,
     moved: u64,
-    path: Option<TransferPath>,
+    report: &TransferReport,
     result: &Result<(), TransferError>,
 ) {
     let counters = &job.context.counters;
-    match path {
+    match report.path {
         Some(TransferPath::SendFile) => counters.transfers_sendfile.increment(),
         Some(TransferPath::KernelTls) => counters.transfers_ktls.increment(),
         Some(TransferPath::Records) => counters.transfers_records.increment(),
@@ -77,7 +80,13 @@ pub(super) fn count(
         None => {}
     }
     let upload = job.is_upload();
-    if upload { &counters.bytes_received } else { &counters.bytes_sent }.add(moved);
+    if upload {
+        counters.bytes_received.add(moved);
+    } else {
+        counters.bytes_sent.add(moved);
+        counters.download_sends.add(report.sending.calls);
+        counters.download_waits.add(report.sending.waits);
+    }
     match result {
         Ok(()) if upload => counters.uploads.increment(),
         Ok(()) => counters.downloads.increment(),

@@ -136,7 +136,7 @@ async fn run(
     log(&job, started, moved.get(), &report, &result);
     log_file(&job, started, moved.get(), name.as_deref(), result.is_ok());
     tell_of_failure(&job, &result);
-    count(&job, moved.get(), report.path, &result);
+    count(&job, moved.get(), &report, &result);
     let _ = job.mailbox.send(Input::TransferFinished(result.clone()));
     let Some(connection) = connection else { return };
     let context = &job.context;
@@ -216,6 +216,7 @@ async fn transfer_octets(
         Transfer::List(lister) => task.send_listing(lister).await,
         Transfer::Write(upload) => task.receive_file(upload, report).await,
     };
+    report.sending = task.connection.sending();
     (result, Some(task.connection))
 }
 
