@@ -45,7 +45,8 @@ def am_root():
 class Place:
     """A temporary directory with what all servers share; deleted at the end."""
 
-    def __init__(self, base=None):
+    def __init__(self, base=None, host="127.0.0.1"):
+        self.host = host
         shared_memory = pathlib.Path("/dev/shm")
         if base is None and os.access(shared_memory, os.W_OK):
             base = shared_memory
@@ -60,7 +61,7 @@ class Place:
         self.key = self.directory / "key.pem"
         openssl = (
             "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 30"
-            " -subj /CN=localhost -addext subjectAltName=DNS:localhost,IP:127.0.0.1"
+            f" -subj /CN=localhost -addext subjectAltName=DNS:localhost,IP:{host}"
         )
         files = ["-keyout", self.key, "-out", self.certificate]
         subprocess.run(openssl.split() + files, check=True, capture_output=True)
@@ -139,7 +140,7 @@ def start_command(cgroup, cpu, command):
 
 
 class Server:
-    """One server, listening on 127.0.0.1; `listeners` has its addresses by kind."""
+    """One server, listening at the place's host; `listeners` has its addresses by kind."""
 
     kind = None
     # Cannot do without root: chroot, and becoming another user.
@@ -238,6 +239,7 @@ class Server:
         text = (HERE / "config" / name).read_text()
         words = {
             "DIR": self.directory,
+            "HOST": self.place.host,
             "ROOT": self.place.root,
             "CERTIFICATE": self.place.certificate,
             "KEY": self.place.key,
@@ -256,7 +258,9 @@ class Server:
         return path
 
     def listen(self, *kinds):
-        self.listeners = {kind: ("127.0.0.1", port) for kind, port in zip(kinds, free_ports(kinds))}
+        host = self.place.host
+        ports = free_ports(kinds, host)
+        self.listeners = {kind: (host, port) for kind, port in zip(kinds, ports)}
         return [port for _, port in self.listeners.values()]
 
 
@@ -387,7 +391,7 @@ class Pureftpd(Unpacked):
         bundle.write_text(self.place.key.read_text() + self.place.certificate.read_text())
         (port,) = self.listen("explicit")
         options = (
-            f"--bind 127.0.0.1,{port} --login puredb:{database} --pidfile {self.directory}/pid"
+            f"--bind {self.place.host},{port} --login puredb:{database} --pidfile {self.directory}/pid"
             f" --certfile {bundle} --tls 2 --tlsciphersuite ECDHE-ECDSA-AES128-GCM-SHA256"
             " --maxclientsnumber 100000 --maxclientsperip 100000 --limitrecursion 100000:8"
             " --maxidletime 10 --minuid 1 --umask 022:022 --syslogfacility none"
@@ -408,7 +412,7 @@ class Pyftpdlib(Server):
         explicit, implicit = self.listen("explicit", "implicit")
         files = [place.certificate, place.key, place.root]
         script = HERE / "config/pyftpd.py"
-        self.spawn(python, script, explicit, implicit, *files, NAME, HASH)
+        self.spawn(python, script, place.host, explicit, implicit, *files, NAME, HASH)
 
     def version(self):
         code = "import pyftpdlib, OpenSSL; print('pyftpdlib', pyftpdlib.__ver__)"
@@ -434,11 +438,11 @@ class Nginx(Unpacked):
 PEER_KINDS = {kind.kind: kind for kind in (Vsftpd, Proftpd, Pureftpd, Pyftpdlib)}
 
 
-def free_ports(kinds):
+def free_ports(kinds, host="127.0.0.1"):
     """Ports that nobody listens on at the moment."""
     sockets = [socket.socket() for _ in kinds]
     for each in sockets:
-        each.bind(("127.0.0.1", 0))
+        each.bind((host, 0))
     ports = [each.getsockname()[1] for each in sockets]
     for each in sockets:
         each.close()

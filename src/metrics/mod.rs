@@ -121,8 +121,8 @@ values! {
     sendfile_cold_reads: Counter,
     /// Octets of files and listings sent.
     bytes_sent: Counter,
-    /// Calls by which octets of downloads and listings were sent, but for small files that left in one
-    /// write: bytes_sent by these is what a socket took at a time.
+    /// Calls by which octets of downloads and listings were sent, but for small files that left in
+    /// one write: bytes_sent by these is what a socket took at a time.
     download_sends: Counter,
     /// Times downloads waited for room in a socket: the client, or the way to it, was slower.
     download_waits: Counter,

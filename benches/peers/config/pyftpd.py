@@ -14,7 +14,7 @@ from pyftpdlib.handlers import TLS_FTPHandler
 from pyftpdlib.ioloop import IOLoop
 from pyftpdlib.servers import FTPServer
 
-explicit_port, implicit_port, certificate, key, root, name, password_hash = sys.argv[1:]
+host, explicit_port, implicit_port, certificate, key, root, name, password_hash = sys.argv[1:]
 
 crypt = ctypes.CDLL(ctypes.util.find_library("crypt")).crypt
 crypt.restype = ctypes.c_char_p
@@ -61,7 +61,7 @@ Explicit.authorizer.add_user(name, "", root, perm="elradfmwMT")
 logging.disable(logging.CRITICAL)
 loop = IOLoop.instance()
 for port, handler in ((explicit_port, Explicit), (implicit_port, Implicit)):
-    server = FTPServer(("127.0.0.1", int(port)), handler, ioloop=loop, backlog=4096)
+    server = FTPServer((host, int(port)), handler, ioloop=loop, backlog=4096)
     server.max_cons = 0
     server.max_cons_per_ip = 0
 loop.loop()

@@ -29,8 +29,8 @@ pub(crate) struct DataConnection {
     pub(crate) interrupts: Interrupts,
 }
 
-/// How a socket took what was sent: few large pieces while the client is as fast as the server, many
-/// small ones with a wait before each while it is slower.
+/// How a socket took what was sent: few large pieces while the client is as fast as the server,
+/// many small ones with a wait before each while it is slower.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Sending {
     /// System calls that sent octets.
