@@ -178,3 +178,15 @@ fn a_node_that_dies_leaves_nothing_half_visible() {
     }
     assert!(seen > 0, "no upload is there");
 }
+
+/// More clients than passive ports, all of one user: those of each address take turns at them.
+#[test]
+fn more_clients_than_passive_ports() {
+    let first = free_ports(&[Ipv4Addr::LOCALHOST.into()], 4);
+    let passive = format!("ports = \"{first}-{}\"", first + 3);
+    let server = Ringftpd::start_with(&Setup { cpus: "0-1", passive, ..Setup::default() });
+    let sources = "--sources 127.0.0.1,127.0.0.2,127.0.0.3";
+    let line = format!("small-files --count 120 -c 24 --files 5 --size 4KiB {sources}");
+    let outcome = run(&server.implicit.to_string(), &line).all_succeeded(120);
+    assert_eq!(outcome.total("errors"), 0);
+}
