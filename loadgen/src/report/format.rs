@@ -1,6 +1,6 @@
 //! Figures for people: three significant digits and a unit. Tables align these to the right.
 
-use crate::moment::date_of;
+use time::OffsetDateTime;
 
 /// Nanoseconds as `812 ns`, `12.3 µs`, `1.23 ms`, `2.05 s`.
 #[must_use]
@@ -42,15 +42,10 @@ pub fn ratio(ratio: f64) -> String {
 /// Unix time as `2026-11-22 12:00:00 UTC` (proleptic Gregorian calendar).
 #[must_use]
 pub fn unix_time(milliseconds: u64) -> String {
-    let seconds = milliseconds / 1000;
-    let (year, month, day) = date_of(seconds / 86_400);
-    let of_day = seconds % 86_400;
-    format!(
-        "{year:04}-{month:02}-{day:02} {:02}:{:02}:{:02} UTC",
-        of_day / 3600,
-        of_day / 60 % 60,
-        of_day % 60
-    )
+    let seconds = i64::try_from(milliseconds / 1000).unwrap_or(i64::MAX);
+    let at = OffsetDateTime::from_unix_timestamp(seconds).unwrap_or(OffsetDateTime::UNIX_EPOCH);
+    let (date, time) = (at.date(), at.time());
+    format!("{date} {:02}:{:02}:{:02} UTC", time.hour(), time.minute(), time.second())
 }
 
 fn scaled(value: f64, step: f64, units: &[&str]) -> String {

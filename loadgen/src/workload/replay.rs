@@ -3,7 +3,9 @@
 
 use std::{collections::BTreeMap, fmt, fs, path::Path, sync::Arc, time::Duration};
 
-use crate::{moment::civil_seconds, verify::fingerprint};
+use time::{PrimitiveDateTime, format_description::BorrowedFormatItem, macros::format_description};
+
+use crate::verify::fingerprint;
 
 /// Most transfers of a log.
 const TRANSFERS_MAX: usize = 10_000_000;
@@ -158,11 +160,8 @@ impl Line {
         }
         let number = |at: usize| fields[at].parse::<i64>().ok().filter(|number| *number >= 0);
         let read = || {
-            let month = MONTHS.iter().position(|month| *month == fields[1])?;
-            let month = i64::try_from(month).ok()? + 1;
-            let mut clock = fields[3].split(':').map(|part| part.parse::<i64>().ok());
-            let time = (clock.next()??, clock.next()??, clock.next()??);
-            let ended_s = civil_seconds((number(4)?, month, number(2)?), time)?;
+            let ended = PrimitiveDateTime::parse(&fields[1..5].join(" "), ENDED).ok()?;
+            let ended_s = ended.assume_utc().unix_timestamp();
             Some((ended_s - number(5)?, u64::try_from(number(7)?).ok()?))
         };
         let (begin_s, octets) = read().ok_or_else(refuse)?;
@@ -181,8 +180,10 @@ impl Line {
     }
 }
 
-const MONTHS: [&str; 12] =
-    ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+/// When a transfer ended, in the clock of the log: only differences count.
+const ENDED: &[BorrowedFormatItem<'_>] = format_description!(
+    "[month repr:short] [day padding:none] [hour padding:none]:[minute]:[second] [year]"
+);
 
 fn shortened(line: &str) -> String {
     line.chars().filter(|c| !c.is_control()).take(80).collect()
