@@ -62,10 +62,10 @@ pub(super) enum ByAddress<T> {
 
 /// `waiting` are the sessions of its address that wait; `missed` says whether there was one more,
 /// which left without a connection.
-pub(super) fn by_address<T: Copy>(waiting: &[T], missed: bool) -> ByAddress<T> {
+pub(super) fn by_address<T>(waiting: &[T], missed: bool) -> ByAddress<&T> {
     match waiting {
         [] => ByAddress::Stranger,
-        [only] if !missed => ByAddress::For(*only),
+        [only] if !missed => ByAddress::For(only),
         _ => ByAddress::Unclear,
     }
 }
@@ -111,7 +111,7 @@ mod tests {
     fn whose_a_connection_is() {
         assert_eq!(by_address::<u8>(&[], false), ByAddress::Stranger);
         assert_eq!(by_address::<u8>(&[], true), ByAddress::Stranger);
-        assert_eq!(by_address(&[1], false), ByAddress::For(1));
+        assert_eq!(by_address(&[1], false), ByAddress::For(&1));
         assert_eq!(by_address(&[1], true), ByAddress::Unclear);
         assert_eq!(by_address(&[1, 2], false), ByAddress::Unclear);
         assert_eq!(by_address(&[1, 2, 3], true), ByAddress::Unclear);

@@ -263,11 +263,10 @@ impl Inner {
         let address = client.ip().to_canonical();
         let waiting = self.waiting.borrow();
         let there = waiting.get(&address).map_or(&[][..], Vec::as_slice);
-        let places: Vec<usize> = (0..there.len().min(2)).collect();
-        match by_address(&places, self.has_missed(address)) {
+        match by_address(there, self.has_missed(address)) {
             ByAddress::Stranger => self.counters.passive_strangers.increment(),
-            ByAddress::For(place) => {
-                let waiter = there[place].clone();
+            ByAddress::For(waiter) => {
+                let waiter = waiter.clone();
                 drop(waiting);
                 self.give(&waiter, Caller { stream, heard: None });
             }

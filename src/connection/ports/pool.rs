@@ -4,7 +4,6 @@
 //! it is decided in `session`, PASV and EPSV in `protocol`.
 
 use std::{
-    any::Any,
     cell::{Cell, RefCell},
     collections::{BTreeMap, VecDeque},
     io,
@@ -16,7 +15,10 @@ use std::{
 use super::queue::PortQueue;
 use super::shares::{ShareExceeded, Shares};
 use crate::{
-    connection::arrivals::undecided::Undecided,
+    connection::arrivals::{
+        gate::{Expected, Gate, Place},
+        undecided::Undecided,
+    },
     limits::PASSIVE_PARKED_PER_SHARD_MAX,
     metrics::{Counters, Latencies},
     runtime::Listener,
@@ -83,9 +85,8 @@ pub struct RangeTooSmall {
     pub shards: usize,
 }
 
-/// The ports of the range at which sessions wait, by address and number. What they are is known to
-/// `shared`, which is above the pool.
-pub(super) type OpenPorts = RefCell<BTreeMap<(IpAddr, u16), Weak<dyn Any>>>;
+/// The ports of the range at which sessions wait, by address and number.
+pub(super) type OpenPorts = RefCell<BTreeMap<(IpAddr, u16), Weak<OpenPort>>>;
 
 /// The passive ports of one shard. Clones share them.
 #[derive(Debug, Clone)]
@@ -217,6 +218,68 @@ impl Drop for BoundPort {
         // Not with each lease: who tries ports that others have would tell itself for ever.
         self.lease.ports.queue.freed_for_all();
     }
+}
+
+/// A port at which sessions wait, or did until their connections came.
+#[derive(Debug)]
+pub(super) struct OpenPort {
+    ports: PassivePorts,
+    address: SocketAddr,
+    gate: Gate,
+    /// Its socket, until it is parked for the next transfer.
+    bound: RefCell<Option<BoundPort>>,
+}
+
+impl OpenPort {
+    /// Opens `bound` for one session.
+    pub(super) fn new(
+        ports: &PassivePorts,
+        bound: BoundPort,
+        expected: Expected,
+    ) -> (Rc<Self>, Place) {
+        let gate = Gate::new(bound.listener.clone(), ports.undecided(), ports.counters());
+        let place = gate.join(expected);
+        let (ports, address) = (ports.clone(), bound.address);
+        let port = Rc::new(Self { ports, address, gate, bound: RefCell::new(Some(bound)) });
+        if port.ports.range().is_some() {
+            port.ports.open_ports().borrow_mut().insert(key_of(address), Rc::downgrade(&port));
+        }
+        (port, place)
+    }
+
+    /// The address that is listened on.
+    pub(super) const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Who waits there.
+    pub(super) const fn gate(&self) -> &Gate {
+        &self.gate
+    }
+
+    /// Who waits for a port.
+    pub(super) fn queue(&self) -> &PortQueue {
+        self.ports.queue()
+    }
+
+    /// The socket, if the port served one session only.
+    pub(super) fn into_unshared(self: Rc<Self>) -> Option<BoundPort> {
+        if self.gate.is_shared() { None } else { self.bound.take() }
+    }
+}
+
+impl Drop for OpenPort {
+    fn drop(&mut self) {
+        let mut open = self.ports.open_ports().borrow_mut();
+        let key = key_of(self.address);
+        if open.get(&key).is_some_and(|port| port.strong_count() == 0) {
+            open.remove(&key);
+        }
+    }
+}
+
+fn key_of(address: SocketAddr) -> (IpAddr, u16) {
+    (address.ip(), address.port())
 }
 
 /// The parked ports of all sessions of a shard, in the order they came.

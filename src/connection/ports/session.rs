@@ -26,9 +26,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::pool::{BACKLOG, BoundPort, PassiveError, PassivePorts};
+use super::pool::{BACKLOG, BoundPort, OpenPort, PassiveError, PassivePorts};
 use super::queue::Freed;
-use super::shared::{self, OpenPort};
+use super::shared;
 use super::shares::Held;
 use crate::{
     clock,

@@ -33,10 +33,20 @@ async fn session(world: &Rc<World>, address: [u8; 4], user: &str, private: bool)
     client
 }
 
-/// The rest of `RETR file`, whose data connection is there.
-async fn fetch(client: &mut Client, mut data: Connection, user: &str) {
+/// `RETR file`, whose data connection is there.
+async fn fetch(client: &mut Client, data: Connection, user: &str) {
     client.send("RETR file").await.unwrap();
+    finish(client, data, user).await;
+}
+
+/// What follows the command.
+async fn finish(client: &mut Client, mut data: Connection, user: &str) {
     client.secure(&mut data).await.unwrap();
+    receive(client, data, user).await;
+}
+
+/// What follows the handshake.
+async fn receive(client: &mut Client, mut data: Connection, user: &str) {
     let mut octets = Vec::new();
     while let Some(more) = data.receive().await.unwrap() {
         octets.extend(more);
@@ -113,13 +123,7 @@ fn what_came_before_is_for_those_before() {
         // It resumes nothing, and need not.
         ann.send("RETR file").await.unwrap();
         data.start_tls(&world.client_tls()).await.unwrap();
-        let mut octets = Vec::new();
-        while let Some(more) = data.receive().await.unwrap() {
-            octets.extend(more);
-        }
-        data.end().await.unwrap();
-        assert_eq!(ann.final_reply().await, Ok(226), "{}", ann.last);
-        assert!(octets == content("ann"));
+        receive(&mut ann, data, "ann").await;
         let data = bob.data_at(port, None).await.unwrap();
         fetch(&mut bob, data, "bob").await;
         // Its client has not resumed: nothing would tell its next connection from bob's.
@@ -213,15 +217,8 @@ fn strangers_at_the_address_get_nothing() {
             let silent = thief.data_at(port, None).await.unwrap();
             assert_eq!(counts(&world).2, 3);
             for (client, user) in [(&mut bob, "bob"), (&mut ann, "ann")] {
-                let mut data = client.data_at(port, None).await.unwrap();
-                client.secure(&mut data).await.unwrap();
-                let mut octets = Vec::new();
-                while let Some(more) = data.receive().await.unwrap() {
-                    octets.extend(more);
-                }
-                data.end().await.unwrap();
-                assert_eq!(client.final_reply().await, Ok(226), "{}", client.last);
-                assert!(octets == content(user));
+                let data = client.data_at(port, None).await.unwrap();
+                finish(client, data, user).await;
             }
             // The port is closed with the last of them.
             gets_nothing(silent).await;
@@ -250,15 +247,8 @@ fn a_copied_hello_gets_nothing() {
         let forged = ann.data_at(port, None).await.unwrap();
         *hello.last_mut().unwrap() ^= 1;
         forged.stream.write_all(&hello).await.unwrap();
-        let mut own = ann.data_at(port, None).await.unwrap();
-        ann.secure(&mut own).await.unwrap();
-        let mut octets = Vec::new();
-        while let Some(more) = own.receive().await.unwrap() {
-            octets.extend(more);
-        }
-        own.end().await.unwrap();
-        assert_eq!(ann.final_reply().await, Ok(226), "{}", ann.last);
-        assert!(octets == content("ann"));
+        let own = ann.data_at(port, None).await.unwrap();
+        finish(&mut ann, own, "ann").await;
         let data = bob.data_at(port, None).await.unwrap();
         fetch(&mut bob, data, "bob").await;
         drop((copy, forged));

@@ -9,9 +9,9 @@ use ringftpd::buffer::RecvBuffer;
 use ringftpd::protocol::policy::DataResumption;
 use ringftpd::protocol::session::AfterTls;
 use ringftpd::tls::{
-    Channel, ControlSession, Drain, DrainProgress, Handshake, OpenedRecord, PemText, Progress,
-    Purpose, ServerCertificate, ServerTls, TicketSecrets, TlsOptions, TlsProfile, TlsVersions,
-    is_tls_record,
+    Channel, Claim, ControlSession, Drain, DrainProgress, Handshake, Heard, OpenedRecord, PemText,
+    Progress, Purpose, ServerCertificate, ServerTls, TicketSecrets, TlsOptions, TlsProfile,
+    TlsVersions, is_tls_record,
 };
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore};
@@ -71,6 +71,11 @@ pub fn tls_record(data: &[u8]) {
 }
 
 fn into_handshake(setup: &Setup, octets: &[u8]) {
+    // A passive port that sessions share reads them first: none of a stranger's names a session.
+    if let Heard::Hello(claim) = Claim::hear(octets) {
+        let session = ControlSession::new().expect("random numbers");
+        assert!(!claim.opened_by(&setup.server).are_of(&session) && !claim.is_by_id_of(&session));
+    }
     let mut handshake = server(setup);
     let (mut raw, mut out) = (RecvBuffer::new(), Vec::new());
     for segment in octets.chunks(11) {
