@@ -400,23 +400,44 @@ class Pureftpd(Unpacked):
         self.spawn(self.binary("usr/sbin/pure-ftpd"), *options.split())
 
 
-class Pyftpdlib(Server):
-    kind = "pyftpdlib"
+class FromPypi(Server):
+    """A module in the environment that `install` has made."""
+
     needs_root = False
 
-    def launch(self):
+    def python(self):
         python = PEERS / "pyftpdlib/bin/python"
         if not python.exists():
             raise Unavailable(f"{python} is not there; run benches/peers/install")
+        return python
+
+
+class Pyftpdlib(FromPypi):
+    kind = "pyftpdlib"
+
+    def launch(self):
         place = self.place
         explicit, implicit = self.listen("explicit", "implicit")
         files = [place.certificate, place.key, place.root]
         script = HERE / "config/pyftpd.py"
-        self.spawn(python, script, place.host, explicit, implicit, *files, NAME, HASH)
+        self.spawn(self.python(), script, place.host, explicit, implicit, *files, NAME, HASH)
 
     def version(self):
         code = "import pyftpdlib, OpenSSL; print('pyftpdlib', pyftpdlib.__ver__)"
-        return output(PEERS / "pyftpdlib/bin/python", "-c", code)
+        return output(self.python(), "-c", code)
+
+
+class Aioftp(FromPypi):
+    """For tests alone: it is not measured, for it checks no hash of a password."""
+
+    kind = "aioftp"
+
+    def launch(self):
+        place = self.place
+        (implicit,) = self.listen("implicit")
+        files = [place.certificate, place.key, place.root]
+        script = HERE / "config/aioftp_server.py"
+        self.spawn(self.python(), script, place.host, implicit, *files, NAME, PASSWORD)
 
 
 class Nginx(Unpacked):
@@ -436,6 +457,8 @@ class Nginx(Unpacked):
 
 
 PEER_KINDS = {kind.kind: kind for kind in (Vsftpd, Proftpd, Pureftpd, Pyftpdlib)}
+# What `serve` can start.
+SERVED_KINDS = {**PEER_KINDS, Aioftp.kind: Aioftp}
 
 
 def free_ports(kinds, host="127.0.0.1"):

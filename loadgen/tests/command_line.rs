@@ -60,10 +60,51 @@ fn page_and_histogram_log_are_written_and_results_compared() {
 }
 
 fn compare(files: &[&Path]) -> (Option<i32>, String) {
-    let output =
-        Command::new(env!("CARGO_BIN_EXE_ringload")).arg("compare").args(files).output().unwrap();
-    let text = [output.stdout, output.stderr].concat();
-    (output.status.code(), String::from_utf8_lossy(&text).into_owned())
+    both(Command::new(env!("CARGO_BIN_EXE_ringload")).arg("compare").args(files))
+}
+
+/// Exit status, and all that it says.
+fn both(command: &mut Command) -> (Option<i32>, String) {
+    let output = command.output().unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    (output.status.code(), text(&said))
+}
+
+#[test]
+fn unlike_workloads_are_compared_by_force_alone() {
+    let (server, scratch) = (server(), tempfile::TempDir::new().unwrap());
+    let versus = |options: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ringload"));
+        command.arg("versus").args(options);
+        for (side, clients) in [("--a", 1), ("--b", 2)] {
+            command.args([side, &format!("{} -c {clients}", server.address)]);
+        }
+        both(command.args(["--", "login", "--count", "2", "--cpus", "0", "--quiet"]))
+    };
+    let (status, said) = versus(&["--rounds", "3"]);
+    assert_eq!(status, Some(2), "{said}");
+    let why = "A and B are different workloads (clients 1 against 2): their figures say nothing of \
+               each other; --force compares them anyway";
+    assert!(said.contains(why), "{said}");
+    assert_eq!(server.commands(), [""; 0], "nothing is run");
+    let (status, said) = versus(&["--rounds", "3", "--force"]);
+    assert_eq!(status, Some(0), "{said}");
+    for part in ["Medians of 3 rounds", "differ in workload, its parameters or seed"] {
+        assert!(said.contains(part), "{said}");
+    }
+
+    let files = [1, 2].map(|clients| {
+        let line = format!("login {} --cpus 0 --count 2 -c {clients}", server.address);
+        let path = scratch.path().join(format!("{clients}.json"));
+        std::fs::write(&path, ringload(&line).all_succeeded(2).result.to_string()).unwrap();
+        path
+    });
+    let (status, said) = compare(&[&files[0], &files[1]]);
+    assert_eq!(status, Some(2), "{said}");
+    assert!(said.contains("(clients 1 against 2)") && said.contains("--force"), "{said}");
+    let (status, said) = compare(&[Path::new("--force"), &files[0], &files[1]]);
+    assert_eq!(status, Some(0), "{said}");
+    assert!(said.contains("operations/s"), "{said}");
 }
 
 #[test]

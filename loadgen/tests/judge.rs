@@ -122,6 +122,28 @@ fn rounds_of_lower_latency_are_better() {
     assert!((versus.confidence - 0.95).abs() < 1e-9);
 }
 
+/// For transfers an operation is as large as the file, so there is the cost of a GB, too.
+#[test]
+fn rounds_are_compared_by_cpu_time_of_a_gb() {
+    let run = |client: f64, server: f64| {
+        let mut run = full_run();
+        run.client.cpu_s_per_gb = Some(client);
+        run.server.as_mut().unwrap().cpu_s_per_gb = Some(server);
+        run
+    };
+    let compared = versus("old", vec![run(0.5, 2.0); 3], "new", vec![run(0.5, 1.0); 3]);
+    let row = |metric: &str| compared.rows.iter().find(|row| row.metric == metric).unwrap();
+    let (server, client) = (row("server CPU/GB"), row("client CPU/GB"));
+    assert_eq!((server.median_a, server.median_b, server.ratio), (2e6, 1e6, Some(0.5)));
+    assert_eq!((server.verdict, client.verdict), (Difference::Better, Difference::Noise));
+    assert!(compared.to_string().contains("server CPU/GB"), "{compared}");
+    // Where nothing moved there is none.
+    let mut still = run(0.5, 2.0);
+    still.client.cpu_s_per_gb = None;
+    let compared = versus("old", vec![run(0.5, 2.0); 3], "new", vec![still; 3]);
+    assert!(compared.rows.iter().all(|row| row.metric != "client CPU/GB"));
+}
+
 #[test]
 fn versus_says_what_makes_it_doubtful() {
     let mut failed = steady_run(100, MILLISECOND);

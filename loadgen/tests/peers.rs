@@ -1,7 +1,9 @@
 //! Every workload against vsftpd and ProFTPD, implicit and explicit: other people's servers, and
 //! other people's TLS. They need not agree with us about anything; counts must be exact anyway.
+//! `ringload check` against these and three more; `interop` has it against ringftpd.
 //!
-//! vsftpd needs root: it becomes another user. Without root, its tests prove that this is said.
+//! vsftpd and Pure-FTPd need root: they become another user. Without root, their tests prove that
+//! this is said.
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
@@ -53,9 +55,36 @@ fn proftpd_explicit() {
     run(&proftpd.explicit, "list --count 6 -c 2 --entries 20 --listing mlsd").all_succeeded(6);
 }
 
-/// `None` without root, where it must say that it needs root.
+#[test]
+fn pureftpd_is_checked() {
+    if let Some(pureftpd) = with_root("pureftpd") {
+        let lacking = "resumption on data connections: each costs a full handshake, and clients \
+                       cannot tell that it is the same server (`--resume-data`)";
+        lacks(&pureftpd.explicit, &[lacking, "resumption on control connections (`--resume`)"]);
+    }
+}
+
+#[test]
+fn pyftpdlib_is_checked() {
+    let pyftpdlib = Peer::start("pyftpdlib").unwrap();
+    for target in [&pyftpdlib.implicit, &pyftpdlib.explicit] {
+        lacks(target, &[]);
+    }
+}
+
+#[test]
+fn aioftp_is_checked() {
+    let aioftp = Peer::start("aioftp").unwrap();
+    lacks(&aioftp.implicit, &["FEAT: it does not tell what it can do"]);
+}
+
 fn vsftpd() -> Option<Peer> {
-    match Peer::start("vsftpd") {
+    with_root("vsftpd")
+}
+
+/// `None` without root, where it must say that it needs root.
+fn with_root(kind: &str) -> Option<Peer> {
+    match Peer::start(kind) {
         Ok(peer) => Some(peer),
         Err(complaint) => {
             assert!(!rustix::process::geteuid().is_root(), "{complaint}");
@@ -74,13 +103,29 @@ fn every_workload(peer: &Peer, target: &str) {
     assert_eq!(peer.files(), [""; 0], "what a run makes it deletes");
 }
 
-/// One session with it, step by step, and what it lacks.
-fn checked(target: &str) {
+/// One session with it, step by step.
+#[track_caller]
+fn step_by_step(target: &str) -> String {
     let said = support::checked(target);
     for step in ["TCP", "TLS", "certificate", "greeting", "FEAT", "log-in", "listing", "QUIT"] {
         let line = said.lines().find(|line| line.starts_with(step));
         assert!(line.is_some_and(|line| line.len() > 13), "{step} not in\n{said}");
     }
+    said
+}
+
+/// And exactly this is lacking.
+#[track_caller]
+fn lacks(target: &str, expected: &[&str]) {
+    let said = step_by_step(target);
+    let lacking: Vec<_> =
+        said.lines().filter_map(|line| line.strip_prefix("lacks        ")).collect();
+    assert_eq!(lacking, expected, "{said}");
+    assert_eq!(said.contains("It has all that the workloads use."), expected.is_empty(), "{said}");
+}
+
+fn checked(target: &str) {
+    let said = step_by_step(target);
     // vsftpd has no listing for programs, ProFTPD has.
     assert_ne!(said.contains("lacks        MLST"), said.contains("MLST,"), "{said}");
 }

@@ -555,10 +555,10 @@ impl Common {
         self.load.expected_interval
     }
 
-    /// Whether the generator's CPUs were chosen.
+    /// The generator's CPUs, if they were chosen.
     #[must_use]
-    pub const fn has_cpus(&self) -> bool {
-        self.load.cpus.is_some()
+    pub fn cpus(&self) -> Option<&[usize]> {
+        self.load.cpus.as_deref()
     }
 
     /// The server's process on this host, if it was named.

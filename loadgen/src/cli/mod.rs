@@ -1,6 +1,7 @@
 //! The commands: a run, a search for the highest rate, two targets in turn, a comparison, the parts
 //! of a run put together. Prints, writes the results and chooses the exit status.
 
+mod fair;
 mod merge;
 mod output;
 mod search;
@@ -19,13 +20,13 @@ use crate::{
     args::{Arguments, Command, KEY_LOG_VARIABLE, PASSWORD_VARIABLE, Request, key_log_file},
     check::check,
     client::Opening,
-    engine::available_cpus,
     measure::{Details, Machine, PartOf, RunResult, Target, Workload, printable},
     plan::{Load, Part},
     progress::{Expected, Progress, Watchers},
     report,
     run::{Finished, run},
 };
+use fair::fair_here;
 use output::{Console, Outputs};
 
 /// An objective was missed.
@@ -107,7 +108,7 @@ fn run_request(request: &Request, interrupted: &Arc<AtomicBool>) -> Outcome {
     for warning in &request.warnings {
         let _ = writeln!(io::stderr(), "ringload: {warning}");
     }
-    let (result, found) = match request.common.search() {
+    let (mut result, found) = match request.common.search() {
         Some(objective) => search::search(request, objective, interrupted, &console)?,
         None => {
             let stream = options.stream.as_deref().map(output::open_stream).transpose()?;
@@ -116,6 +117,8 @@ fn run_request(request: &Request, interrupted: &Arc<AtomicBool>) -> Outcome {
             (measure(request, interrupted, watchers)?, true)
         }
     };
+    let fair = fair_here(request, &result);
+    result.client.limit_reasons.extend(fair);
     // After it: whatever becomes of the files, the summary is there.
     let shown = console.note(&report::summary(&result));
     let written = outputs.write(&result);
@@ -236,27 +239,7 @@ fn result_of(request: &Request, finished: Finished) -> RunResult {
         part: (spec.plan.part != Part::WHOLE)
             .then_some(PartOf { number: spec.plan.part.number, of: spec.plan.part.of }),
     };
-    let mut result = RunResult::new(details, &finished.recording);
-    if result.client.was_starved && !request.common.has_cpus() {
-        result.client.limit_reasons.push(fair_here(request));
-    }
-    result
-}
-
-/// How generator and server would be kept apart on this host.
-fn fair_here(request: &Request) -> String {
-    let cpus = available_cpus();
-    let Some((first, rest)) = cpus.split_first().filter(|(_, rest)| !rest.is_empty()) else {
-        return "this host has one CPU, which generator and server share: measure from another \
-                host"
-            .to_owned();
-    };
-    let rest = rest.iter().map(usize::to_string).collect::<Vec<_>>().join(",");
-    let server = request.common.server_pid().map_or("PID".to_owned(), |pid| pid.to_string());
-    format!(
-        "fair on this host, if the server is here too: `taskset -acp {first} {server}` puts the \
-         server on CPU {first}, and --cpus {rest} the generator on the others"
-    )
+    RunResult::new(details, &finished.recording)
 }
 
 /// The words of a command line without the password, for reports. A word may hold options itself,

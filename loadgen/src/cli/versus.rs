@@ -14,7 +14,9 @@ use std::{
 use clap::Parser;
 
 use super::{
-    Outcome, Problem, USAGE, measure,
+    Outcome, Problem, USAGE,
+    fair::fair_here,
+    measure,
     output::{Console, Sink},
     without_password,
 };
@@ -71,7 +73,11 @@ pub(super) fn run_versus(options: &VersusOptions, interrupted: &Arc<AtomicBool>)
     b.truncate(whole);
     let [name_a, name_b] =
         sides.map(|side| without_password(side.split_whitespace().map(str::to_owned)).join(" "));
-    let compared = versus(&name_a, a, &name_b, b);
+    let fair = [(&requests[0], &a), (&requests[1], &b)]
+        .into_iter()
+        .find_map(|(request, rounds)| rounds.iter().find_map(|round| fair_here(request, round)));
+    let mut compared = versus(&name_a, a, &name_b, b);
+    compared.warnings.extend(fair);
     let shown = console.say(&compared.to_string());
     let written = sink.map_or(Ok(()), |sink| sink.write(compared.to_json().as_bytes()));
     shown.and(written)?;

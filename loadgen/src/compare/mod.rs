@@ -272,7 +272,9 @@ enum Metric {
     Percentile(Phase, f64),
     Resumption(Channel),
     ClientCpu,
+    ClientCpuByGb,
     ServerCpu,
+    ServerCpuByGb,
     ServerMemory,
 }
 
@@ -288,7 +290,8 @@ impl Metric {
         }
         metrics.push(Self::Resumption(Channel::Control));
         metrics.push(Self::Resumption(Channel::Data));
-        metrics.extend([Self::ClientCpu, Self::ServerCpu, Self::ServerMemory]);
+        metrics.extend([Self::ClientCpu, Self::ClientCpuByGb]);
+        metrics.extend([Self::ServerCpu, Self::ServerCpuByGb, Self::ServerMemory]);
         metrics
     }
 
@@ -304,7 +307,9 @@ impl Metric {
             Self::Percentile(phase, percentile) => format!("{} p{percentile}", phase.title()),
             Self::Resumption(channel) => format!("{} resumed", channel.name()),
             Self::ClientCpu => "client CPU/operation".to_owned(),
+            Self::ClientCpuByGb => "client CPU/GB".to_owned(),
             Self::ServerCpu => "server CPU/operation".to_owned(),
+            Self::ServerCpuByGb => "server CPU/GB".to_owned(),
             Self::ServerMemory => "server memory/session".to_owned(),
         }
     }
@@ -315,7 +320,9 @@ impl Metric {
             Self::BytesUp | Self::BytesDown => Unit::BytesPerSecond,
             Self::ErrorShare | Self::Resumption(_) => Unit::Share,
             Self::Percentile(..) => Unit::Nanoseconds,
-            Self::ClientCpu | Self::ServerCpu => Unit::CpuMicroseconds,
+            Self::ClientCpu | Self::ClientCpuByGb | Self::ServerCpu | Self::ServerCpuByGb => {
+                Unit::CpuMicroseconds
+            }
             Self::ServerMemory => Unit::Bytes,
         }
     }
@@ -340,7 +347,9 @@ impl Metric {
                 (counts.offered > 0).then_some(counts.share)
             }
             Self::ClientCpu => Some(result.client.cpu_us_per_operation),
+            Self::ClientCpuByGb => Some(result.client.cpu_s_per_gb? * 1e6),
             Self::ServerCpu => Some(result.server.as_ref()?.cpu_us_per_operation),
+            Self::ServerCpuByGb => Some(result.server.as_ref()?.cpu_s_per_gb? * 1e6),
             Self::ServerMemory => Some(result.server.as_ref()?.memory_per_session_bytes? as f64),
         }
     }

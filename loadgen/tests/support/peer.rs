@@ -1,4 +1,4 @@
-//! vsftpd and ProFTPD, as `benches/peers/serve` starts them: on the loopback address, on free
+//! Other people's servers, as `benches/peers/serve` starts them: on the loopback address, on free
 //! ports, with the user `alice`, password `secret`. `benches/peers/install` has unpacked them.
 
 use std::io::{BufRead, BufReader};
@@ -10,7 +10,7 @@ use super::announced;
 /// A running server; ended when dropped.
 pub struct Peer {
     child: Child,
-    /// The implicit listener, as a target on the command line.
+    /// The implicit listener, as a target on the command line; empty if it has none.
     pub implicit: String,
     /// The explicit listener, likewise.
     pub explicit: String,
@@ -40,8 +40,10 @@ impl Peer {
             let output = child.wait_with_output().unwrap();
             return Err(String::from_utf8_lossy(&output.stderr).into_owned());
         };
-        let implicit = announced["implicit"].clone();
-        let explicit = format!("{} --explicit", announced["explicit"]);
+        let target = |kind: &str, option: &str| {
+            announced.get(kind).map_or_else(String::new, |address| address.clone() + option)
+        };
+        let (implicit, explicit) = (target("implicit", ""), target("explicit", " --explicit"));
         Ok(Self { child, implicit, explicit, root: PathBuf::from(&announced["root"]) })
     }
 
