@@ -185,6 +185,11 @@ start Passive {
     /// Connections to passive ports, too, come by the proxies of `listen.proxy_from`, each with a
     /// header; without this they come from the client itself, or by a proxy that keeps its address.
     proxy_protocol: bool = false, since "0.1.0", change Reload;
+    /// Whether a data connection may come from another address than its control connection, as
+    /// behind carriers' NAT and with IPv6 privacy addresses: "never", or "with-ticket", if under
+    /// PROT P its first octets show a ticket or session ID of the session, and the handshake then
+    /// resumes it.
+    other_address: OtherAddress = OtherAddress::Never, since "0.1.0", change Reload;
 }
 
 [limits]

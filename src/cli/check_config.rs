@@ -14,7 +14,8 @@ use super::{fail, load, print, report_warnings};
 use crate::auth::User;
 use crate::config::{
     Accounts, Ceiling, CertificateSource, Change, Config, Directory, Key, KeyValue,
-    NamedCertificate, Settings, Steering, Words, cpu_list_text, keys, permission_words,
+    NamedCertificate, OtherAddress, Settings, Steering, Words, cpu_list_text, keys,
+    permission_words,
 };
 use crate::connection::split;
 use crate::limits::HOMES_PER_SHARD_MAX;
@@ -240,9 +241,16 @@ fn remark(config: &Config, shards: u32, key: &Key, shown: &str) -> Option<String
             Err(reason) => format!("{shown} (not available: {reason})"),
         },
         ("passive", "ports") => {
-            let each = per_shard(settings.passive.ports?.count(), shards);
-            format!("{shown} ({each} ports on each shard)")
+            let range = settings.passive.ports;
+            format!("{shown} ({})", what_ports_allow(range.map(|range| range.count()), shards))
         }
+        ("passive", "other_address") => match settings.passive.other_address {
+            OtherAddress::Never => return None,
+            OtherAddress::WithTicket => format!(
+                "{shown} (sessions of different addresses share a port only where tickets tell \
+                 them apart)"
+            ),
+        },
         ("limits", "sessions") => {
             format!("{shown} ({} on each shard)", per_shard(settings.limits.sessions, shards))
         }
@@ -258,6 +266,23 @@ fn remark(config: &Config, shards: u32, key: &Key, shown: &str) -> Option<String
         ("limits", "handshakes") => format!("{shown} on each shard"),
         _ => return None,
     })
+}
+
+/// How many passive ports each shard has, and for how many transfers at once that is enough: so
+/// many as wait for their data connections.
+fn what_ports_allow(ports: Option<u32>, shards: u32) -> String {
+    let Some(ports) = ports else { return "each shard may take any that is free".to_owned() };
+    let each = per_shard(ports, shards);
+    let has = if shards == 1 {
+        format!("all {each} on the one shard")
+    } else {
+        format!("divided, {each} ports on each shard")
+    };
+    format!(
+        "{has}: enough for {each} transfers at once of one client address that wait for their data \
+         connections, one more for each further user with PROT P whose client resumes, and for any \
+         number of different addresses; one whose connection has come needs no port"
+    )
 }
 
 /// What a ceiling that each shard counts for itself comes to.
@@ -375,7 +400,15 @@ mod tests {
         assert!(line.contains(" auto ("), "{line}");
         config.settings.tls.ktls = KernelTls::Off;
         check(&describe(&config, 4), "tls.ktls", "off");
-        check(&text, "passive.ports", "50000-50009 (2 to 3 ports on each shard)");
+        let waiting = "transfers at once of one client address that wait for their data \
+                       connections, one more for each further user with PROT P whose client \
+                       resumes, and for any number of different addresses; one whose connection \
+                       has come needs no port)";
+        let divided = "50000-50009 (divided, 2 to 3 ports on each shard: enough for 2 to 3";
+        check(&text, "passive.ports", &format!("{divided} {waiting}"));
+        let alone = "50000-50009 (all 10 on the one shard: enough for 10";
+        check(&describe(&config, 1), "passive.ports", &format!("{alone} {waiting}"));
+        check(&text, "passive.other_address", "never");
         check(&text, "limits.sessions", "20000 (5000 on each shard)");
         check(&text, "limits.sessions_per_ip", "5 on each shard, at worst 20 in all");
         check(&text, "limits.sessions_per_user", "no limit");
@@ -397,10 +430,19 @@ mod tests {
         assert!(!text.contains("$argon2id") && !text.contains("top secret"));
         check_json(&config, &describe(&config, 4));
 
+        config.settings.passive.ports = None;
+        config.settings.passive.other_address = OtherAddress::WithTicket;
         config.settings.shards.steering = Steering::Source;
         config.settings.tls.profile = TlsProfile::PostQuantum;
         config.settings.limits.sessions_per_user = Ceiling(Some(5));
         let text = describe(&config, 4);
+        check(&text, "passive.ports", "any ephemeral port (each shard may take any that is free)");
+        check(
+            &text,
+            "passive.other_address",
+            "with-ticket (sessions of different addresses share a port only where tickets tell \
+             them apart)",
+        );
         check(&text, "limits.sessions_per_ip", "5");
         check(&text, "limits.sessions_per_user", "5 on each shard, at worst 20 in all");
         check(&text, "tls.groups", "all, X25519MLKEM768 first");

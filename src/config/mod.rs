@@ -44,8 +44,8 @@ pub use kind::{Ceiling, OutputFile, Percent, SocketFile};
 pub use passive_address::{PassiveAddresses, ShownAddress};
 pub use reference::{keys, reference};
 pub use settings::{
-    Control, Limits, Listen, Log, LogFormat, Metrics, Passive, Process, Settings, Shards, Steering,
-    Tls,
+    Control, Limits, Listen, Log, LogFormat, Metrics, OtherAddress, Passive, Process, Settings,
+    Shards, Steering, Tls,
 };
 pub use suites::{CipherSuite, GroupName, KernelTls};
 pub use tls::CertificateSource;

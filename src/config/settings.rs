@@ -35,6 +35,15 @@ pub enum Steering {
     Source,
 }
 
+/// Whether data connections may come from other addresses than the client's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OtherAddress {
+    /// They are closed.
+    Never,
+    /// If they show a ticket of the session, and resume it.
+    WithTicket,
+}
+
 /// Form of a log line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
@@ -46,6 +55,7 @@ pub enum LogFormat {
 
 words! {
     Steering: "kernel" Kernel, "cpu" Cpu, "source" Source;
+    OtherAddress: "never" Never, "with-ticket" WithTicket;
     LogFormat: "text" Text, "json" Json;
 }
 
@@ -250,6 +260,8 @@ impl Settings {
         let policy = &self.policy;
         let low_ports = self.passive.ports.is_some_and(|range| range.low() < 1024);
         let short_idle = policy.idle_timeout < Duration::from_mins(5);
+        let no_tickets = self.passive.other_address == OtherAddress::WithTicket
+            && policy.data_resumption == DataResumption::Off;
         let public_metrics = self.metrics.listen.is_some_and(|at| !at.ip().is_loopback());
         let listen = &self.listen;
         let asked_for = listen.proxy_protocol || self.passive.proxy_protocol;
@@ -299,6 +311,12 @@ impl Settings {
                 "ports",
                 low_ports,
                 "ports below 1024 are root's; PASV fails once root is given up",
+            ),
+            (
+                "passive",
+                "other_address",
+                no_tickets,
+                "has no effect while tls.data_resumption is \"off\": nothing shows a ticket",
             ),
             ("limits", "idle_timeout", short_idle, "RFC 1123 §4.1.3.2 asks for at least \"5m\""),
             (

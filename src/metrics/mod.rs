@@ -163,14 +163,17 @@ values! {
     passive_reused: Counter,
     /// Passive ports announced to one more session, which waits there beside others.
     passive_shared: Counter,
-    /// Connections to such a port that were given to the session whose ticket they showed.
+    /// Connections to a passive port that were given to the session whose ticket they showed.
     passive_by_ticket: Counter,
+    /// Connections of these that came from another address than the client's.
+    passive_elsewhere: Counter,
     /// PASV and EPSV refused because all passive ports were in use, and none could be shared.
     passive_exhausted: Counter,
     /// Connections to a passive port from another address than the client's, closed unread.
     passive_strangers: Counter,
-    /// Connections to a passive port from the client's address that got no transfer: their TLS
-    /// handshake failed, or nothing showed that they are the session's.
+    /// Connections to a passive port that got no transfer although they came from the client's
+    /// address, or were read for a ticket: their TLS handshake failed, or nothing showed that they
+    /// are the session's.
     passive_refused: Counter,
     /// Times a passive port had to pause because descriptors or memory ran out.
     passive_accept_pauses: Counter,

@@ -51,6 +51,7 @@ mod run;
 mod seccomp;
 mod service_manager;
 mod settings;
+mod shared_ports;
 mod shutdown;
 mod small_transfers;
 mod startup;

@@ -263,35 +263,31 @@ impl<'a> Candidates<'a> {
                 return self.refuse(stream, None, error);
             }
         };
-        match self.tls.judge(&secured.facts) {
-            Verdict::Proven => {
+        let resumed = secured.facts.resumption.is_this_session();
+        let expected = match self.tls.judge(&secured.facts) {
+            Verdict::Proven if resumed || !claimed => {
                 if !self.asked.has_come() {
                     self.tls.proof.uses_ticket();
                 }
-                self.tls.proof.told(secured.facts.resumption.is_this_session());
+                self.tls.proof.told(resumed);
                 self.contest.proven(candidate);
                 self.settled = Some((stream, secured));
+                return;
             }
-            // By its ticket it was taken from other sessions, so only that counts.
-            Verdict::Unproven { .. } if claimed => {
+            Verdict::Unproven { expected } if !claimed => expected,
+            // What was given to the session by its ticket has to resume it: nothing else counts.
+            _ => {
                 self.contest.lost(candidate, now);
                 let reason = secured.facts.resumption.to_string();
-                self.refuse(stream, Some(secured), TransferError::NotResumed(reason));
+                return self.refuse(stream, Some(secured), TransferError::NotResumed(reason));
             }
-            Verdict::Refused => {
-                self.contest.lost(candidate, now);
-                let reason = secured.facts.resumption.to_string();
-                self.refuse(stream, Some(secured), TransferError::NotResumed(reason));
-            }
-            Verdict::Unproven { expected } => {
-                if self.contest.unproven(candidate, now, expected) {
-                    self.settled = Some((stream, secured));
-                } else {
-                    self.settled = None;
-                    let reason = "of several that came, none did".to_owned();
-                    self.refuse(stream, Some(secured), TransferError::NotResumed(reason));
-                }
-            }
+        };
+        if self.contest.unproven(candidate, now, expected) {
+            self.settled = Some((stream, secured));
+        } else {
+            self.settled = None;
+            let reason = "of several that came, none did".to_owned();
+            self.refuse(stream, Some(secured), TransferError::NotResumed(reason));
         }
     }
 

@@ -1,7 +1,8 @@
 //! An open passive port and the sessions that wait at it. One session accepts for itself, as long
 //! as it is the only one. From the second on a task of the port accepts for all and gives each
 //! connection to the session that `dispatch` says it is for: by the client's address, or by the
-//! ClientHello, which is read for that, answered by nobody, and goes with the connection.
+//! ClientHello, which is read for that, answered by nobody, and goes with the connection. So it is
+//! from the first connection of another address on that may be a session's by its ticket.
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
@@ -39,8 +40,8 @@ const MISSED_SPAN: Duration = Duration::from_secs(60);
 /// Connections taken from the backlog at once: more than it holds.
 const DRAINED_MAX: usize = 64;
 
-/// TLS configurations that tickets are tried with: one, and after a reload those of older sessions.
-const SERVERS_MAX: usize = 4;
+/// TLS configurations that tickets are tried with: one, and after reloads those of older sessions.
+const SERVERS_MAX: usize = 16;
 
 /// A session that is going to wait at a port.
 #[derive(Clone)]
@@ -55,11 +56,14 @@ pub(crate) struct Expected {
     pub(crate) patience: Duration,
     /// The proxies that clients come by, if they do.
     pub(crate) proxies: Option<Proxies>,
+    /// Its tickets count wherever they are shown.
+    pub(crate) elsewhere: bool,
 }
 
 impl Expected {
     fn known(&self) -> Known<'_> {
-        Known { user: self.user.as_deref(), tells: self.tickets.is_some() }
+        let (tells, elsewhere) = (self.tickets.is_some(), self.elsewhere);
+        Known { user: self.user.as_deref(), tells, elsewhere }
     }
 }
 
@@ -82,9 +86,13 @@ struct Inner {
     missed: RefCell<BTreeMap<IpAddr, Vec<Missed>>>,
     /// How many sessions wait.
     count: Cell<usize>,
+    /// How many of them have connections that may come from any address.
+    elsewhere: Cell<usize>,
+    /// Until when connections may come from any address for those that have left.
+    missed_elsewhere: Cell<Option<Instant>>,
     next: Cell<u64>,
     open: Cell<bool>,
-    /// There from the second session on.
+    /// There from the second session on, or the first connection from elsewhere.
     usher: RefCell<Option<Usher>>,
 }
 
@@ -125,6 +133,7 @@ struct Waiter {
 struct Missed {
     user: Option<Rc<str>>,
     tells: bool,
+    elsewhere: bool,
     until: Instant,
     /// What ends with it.
     _held: Option<Box<dyn Any>>,
@@ -132,7 +141,7 @@ struct Missed {
 
 impl Missed {
     fn known(&self) -> Known<'_> {
-        Known { user: self.user.as_deref(), tells: self.tells }
+        Known { user: self.user.as_deref(), tells: self.tells, elsewhere: self.elsewhere }
     }
 }
 
@@ -146,6 +155,8 @@ impl Gate {
             waiting: RefCell::default(),
             missed: RefCell::default(),
             count: Cell::new(0),
+            elsewhere: Cell::new(0),
+            missed_elsewhere: Cell::new(None),
             next: Cell::new(0),
             open: Cell::new(true),
             usher: RefCell::default(),
@@ -157,7 +168,7 @@ impl Gate {
         self.0.open.get()
     }
 
-    /// Whether several sessions wait, or did.
+    /// Whether several sessions wait, or did, or connections from elsewhere came.
     pub(crate) fn is_shared(&self) -> bool {
         self.0.is_shared()
     }
@@ -166,9 +177,13 @@ impl Gate {
     pub(crate) fn fit(&self, new: &Expected) -> Fit {
         let now = clock::now();
         let (waiting, missed) = (self.0.waiting.borrow(), self.0.missed.borrow());
-        let there = waiting.get(&new.peer).into_iter().flatten();
-        let missed = missed.get(&new.peer).into_iter().flatten().filter(|one| one.until > now);
-        fit(new.known(), there.map(|one| one.expected.known()).chain(missed.map(Missed::known)))
+        // Those of other addresses matter only where connections may come from anywhere.
+        let only = if new.elsewhere || self.0.any_elsewhere(now) { None } else { Some(new.peer) };
+        let there = of_address(&waiting, only);
+        let there = there.map(|(peer, one)| (peer == new.peer, one.expected.known()));
+        let missed = of_address(&missed, only).filter(|(_, one)| one.until > now);
+        let missed = missed.map(|(peer, one)| (peer == new.peer, one.known()));
+        fit(new.known(), there.chain(missed))
     }
 
     /// Has a session wait that fits. What has come already is for those that waited before.
@@ -180,7 +195,8 @@ impl Gate {
         }
         let number = inner.next.get();
         inner.next.set(number + 1);
-        let peer = expected.peer;
+        let (peer, elsewhere) = (expected.peer, usize::from(expected.elsewhere));
+        inner.elsewhere.set(inner.elsewhere.get() + elsewhere);
         let waiter = Rc::new(Waiter {
             number,
             expected,
@@ -203,6 +219,16 @@ impl fmt::Debug for Gate {
             .field("waiting", &self.0.count.get())
             .finish_non_exhaustive()
     }
+}
+
+/// Those of one address, or all.
+fn of_address<T>(
+    all: &BTreeMap<IpAddr, Vec<T>>,
+    only: Option<IpAddr>,
+) -> impl Iterator<Item = (IpAddr, &T)> {
+    let one = only.and_then(|address| all.get_key_value(&address));
+    let every = only.is_none().then_some(all).into_iter().flatten();
+    one.into_iter().chain(every).flat_map(|(peer, those)| those.iter().map(|one| (*peer, one)))
 }
 
 impl Inner {
@@ -263,7 +289,9 @@ impl Inner {
         let address = client.ip().to_canonical();
         let waiting = self.waiting.borrow();
         let there = waiting.get(&address).map_or(&[][..], Vec::as_slice);
-        match by_address(there, self.has_missed(address)) {
+        let all = self.elsewhere.get();
+        let elsewhere = all > 0 && all > there.iter().filter(|one| one.expected.elsewhere).count();
+        match by_address(there, self.has_missed(address), elsewhere) {
             ByAddress::Stranger => self.counters.passive_strangers.increment(),
             ByAddress::For(waiter) => {
                 let waiter = waiter.clone();
@@ -271,7 +299,9 @@ impl Inner {
                 self.give(&waiter, Caller { stream, heard: None });
             }
             ByAddress::Unclear => {
-                let patience = there.iter().map(|waiter| waiter.expected.patience).max();
+                let of_others = || waiting.values().flatten().find(|one| one.expected.elsewhere);
+                let patience = there.iter().max_by_key(|waiter| waiter.expected.patience);
+                let patience = patience.or_else(of_others).map(|waiter| waiter.expected.patience);
                 drop(waiting);
                 let step = Step::Hello(client, patience.unwrap_or_default());
                 self.look_closer(stream, step);
@@ -287,22 +317,29 @@ impl Inner {
             Said::Silent => return self.refuse(Refusal::DataSilent, client),
             Said::CrowdedOut => return self.refuse(Refusal::DataCrowded, client),
         };
-        let waiter = by_claim(self.named_by(&claim, client.ip().to_canonical()));
-        match waiter {
+        let address = client.ip().to_canonical();
+        match by_claim(self.named_by(&claim, address)) {
             Some(waiter) => {
                 self.counters.passive_by_ticket.increment();
+                if waiter.expected.peer != address {
+                    self.counters.passive_elsewhere.increment();
+                }
                 self.give(&waiter, Caller { stream, heard: Some((octets, began)) });
             }
             None => self.refuse(Refusal::DataUnclaimed, client),
         }
     }
 
-    /// The sessions of this address that wait and that the ClientHello is of.
+    /// The sessions that wait for connections of this address and that the ClientHello is of.
     fn named_by(&self, claim: &Claim, address: IpAddr) -> Vec<Rc<Waiter>> {
         let mut opened: Vec<(&Arc<ServerTls>, ClaimedTickets)> = Vec::new();
         let waiting = self.waiting.borrow();
         let mut named = Vec::new();
-        for waiter in waiting.get(&address).into_iter().flatten() {
+        let only = (self.elsewhere.get() == 0).then_some(address);
+        for (peer, waiter) in of_address(&waiting, only) {
+            if peer != address && !waiter.expected.elsewhere {
+                continue;
+            }
             let Some((server, session)) = &waiter.expected.tickets else { continue };
             let known = opened.iter().position(|(other, _)| Arc::ptr_eq(other, server));
             let at = known.or_else(|| {
@@ -344,12 +381,19 @@ impl Inner {
         logging_of(None, || DataRefused { reason, peer }.log());
     }
 
+    /// Whether connections may come from any address, for those that wait or have left.
+    fn any_elsewhere(&self, now: Instant) -> bool {
+        self.elsewhere.get() > 0 || self.missed_elsewhere.get().is_some_and(|until| until > now)
+    }
+
     fn has_missed(&self, address: IpAddr) -> bool {
         let missed = self.missed.borrow();
-        missed.get(&address).is_some_and(|those| {
-            let now = clock::now();
-            those.iter().any(|one| one.until > now)
-        })
+        if missed.is_empty() {
+            return false;
+        }
+        let now = clock::now();
+        let here = missed.get(&address).into_iter().flatten().any(|one| one.until > now);
+        here || self.missed_elsewhere.get().is_some_and(|until| until > now)
     }
 
     fn leave(&self, waiter: &Waiter, held: Option<Box<dyn Any>>) {
@@ -370,6 +414,8 @@ impl Inner {
             }
         }
         self.count.set(self.count.get() - 1);
+        let elsewhere = usize::from(waiter.expected.elsewhere);
+        self.elsewhere.set(self.elsewhere.get() - elsewhere);
         let callers = waiter.callers.take();
         drop(callers);
         if self.count.get() == 0 {
@@ -394,9 +440,13 @@ impl Inner {
         let new = Missed {
             user: expected.user.clone(),
             tells: expected.tickets.is_some(),
+            elsewhere: expected.elsewhere,
             until: now + MISSED_SPAN,
             _held: held,
         };
+        if new.elsewhere {
+            self.missed_elsewhere.set(Some(new.until));
+        }
         let mut all = self.missed.borrow_mut();
         // Dropped outside the borrow: what they hold is given back.
         let mut over = Vec::new();
@@ -520,7 +570,7 @@ impl Place {
     }
 
     /// The next connection for this session, if one is there. Connections from other addresses are
-    /// closed and counted; they, and other sessions at the port, clear `alone`.
+    /// closed and counted, or given to a task of the port; they, and other sessions at the port, clear `alone`.
     pub(super) async fn waiting(&self, alone: &mut bool) -> Option<Caller> {
         let inner = &self.gate.0;
         loop {
@@ -532,8 +582,8 @@ impl Place {
                 return self.take(alone);
             }
             let stream = inner.listener.accept_waiting()?;
-            if self.admits(&stream).await {
-                return Some(self.own(stream));
+            if let Some(caller) = self.admit(stream).await {
+                return Some(caller);
             }
             *alone = false;
             yield_if_needed().await;
@@ -564,8 +614,8 @@ impl Place {
                 }
             };
             let Some(stream) = race(news, accepted).await else { continue };
-            if self.admits(&stream).await {
-                return self.own(stream);
+            if let Some(caller) = self.admit(stream).await {
+                return caller;
             }
             *alone = false;
             yield_if_needed().await;
@@ -585,18 +635,26 @@ impl Place {
         Caller { stream, heard: None }
     }
 
-    /// A proxy says for whom it is at once, so nobody waits long for another's header.
-    async fn admits(&self, stream: &Stream) -> bool {
+    /// The connection, if its address makes it the session's; if a ticket may, others look at it
+    /// from here on. A proxy says for whom it is at once, so nobody waits long for another's
+    /// header.
+    async fn admit(&self, stream: Stream) -> Option<Caller> {
         let expected = &self.waiter.expected;
         let client = match &expected.proxies {
             None => Some(stream.peer_addr()),
-            Some(proxies) => introduced(proxies, stream).await,
+            Some(proxies) => introduced(proxies, &stream).await,
         };
-        let admitted = client.is_some_and(|client| client.ip().to_canonical() == expected.peer);
-        if !admitted {
-            self.gate.0.counters.passive_strangers.increment();
+        match client {
+            Some(client) if client.ip().to_canonical() == expected.peer => {
+                return Some(self.own(stream));
+            }
+            Some(client) if expected.elsewhere => {
+                self.gate.0.share();
+                self.gate.0.look_closer(stream, Step::Hello(client, expected.patience));
+            }
+            _ => self.gate.0.counters.passive_strangers.increment(),
         }
-        admitted
+        None
     }
 
     /// Further connections are refused rather than left waiting.

@@ -8,7 +8,7 @@ use std::time::Instant;
 use super::state::{Control, earlier};
 use crate::auth::ClientNetwork;
 use crate::clock;
-use crate::config::{Settings, ShownAddress};
+use crate::config::{OtherAddress, Settings, ShownAddress};
 use crate::connection::arrivals::handshake::DataTls;
 use crate::connection::context::Context;
 use crate::connection::data::open::Origin;
@@ -199,11 +199,13 @@ impl Control {
     fn data_client(&self, settings: &Arc<Settings>) -> Client {
         let private = self.session.security().level() == ProtectionLevel::Private;
         let resumes = self.policy.data_resumption != DataResumption::Off && self.proof.tells();
+        let told = private && resumes;
         Client {
             peer: self.ends.peer.ip(),
-            tickets: (private && resumes).then(|| (self.tls.clone(), self.tls_session.clone())),
+            tickets: told.then(|| (self.tls.clone(), self.tls_session.clone())),
             patience: self.policy.data_timeout,
             proxies: Proxies::of_passive_ports(settings),
+            elsewhere: told && settings.passive.other_address == OtherAddress::WithTicket,
         }
     }
 

@@ -66,6 +66,8 @@ pub(crate) struct Client {
     pub(crate) patience: Duration,
     /// The proxies that it comes by.
     pub(crate) proxies: Option<Proxies>,
+    /// Its tickets count wherever they are shown.
+    pub(crate) elsewhere: bool,
 }
 
 /// The passive ports of one session. Clones share them.
@@ -102,11 +104,11 @@ impl SessionPorts {
         local: SocketAddr,
         client: Client,
     ) -> Result<PassiveListener, PassiveError> {
-        let Client { peer, tickets, patience, proxies } = client;
+        let Client { peer, tickets, patience, proxies, elsewhere } = client;
         let (peer, user) = (peer.to_canonical(), self.0.user.borrow().clone());
         let shares = self.0.ports.shares();
         let held = user.clone().map(|user| shares.take(user, peer)).transpose()?;
-        let expected = Expected { peer, user, tickets, patience, proxies };
+        let expected = Expected { peer, user, tickets, patience, proxies, elsewhere };
         let (port, place) = match self.unparked(local) {
             Some(port) => OpenPort::new(&self.0.ports, port, expected),
             None => match self.0.ports.open(local) {
@@ -377,7 +379,8 @@ mod tests {
     };
 
     fn at(peer: IpAddr) -> Client {
-        Client { peer, tickets: None, patience: Duration::from_secs(20), proxies: None }
+        let patience = Duration::from_secs(20);
+        Client { peer, tickets: None, patience, proxies: None, elsewhere: false }
     }
 
     fn connect_from(source: [u8; 4], target: SocketAddr) -> io::Result<TcpStream> {

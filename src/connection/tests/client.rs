@@ -329,8 +329,18 @@ impl Client {
     }
 
     pub(super) async fn data_at(&self, port: u16, cut: Option<usize>) -> Result<Connection, Gone> {
+        self.data_from(self.address, port, cut).await
+    }
+
+    /// The same, from another address than the control connection's.
+    pub(super) async fn data_from(
+        &self,
+        address: [u8; 4],
+        port: u16,
+        cut: Option<usize>,
+    ) -> Result<Connection, Gone> {
         let server = SocketAddr::new(Ipv4Addr::from(SERVER).into(), port);
-        let client = SocketAddr::new(Ipv4Addr::from(self.address).into(), 0);
+        let client = SocketAddr::new(Ipv4Addr::from(address).into(), 0);
         let stream = connect(client, server, None).await.map_err(|_| Gone::Closed)?;
         if cut == Some(0) {
             let _ = stream.shutdown_write();

@@ -15,6 +15,7 @@ mod dialogues;
 mod hung_storage;
 mod line;
 mod model;
+mod other_addresses;
 mod past_faults;
 mod player;
 mod random_sessions;

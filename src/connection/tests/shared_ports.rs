@@ -13,7 +13,7 @@ use crate::runtime::simulated::Weather;
 use crate::runtime::{Task, spawn};
 
 const USERS: [&str; 3] = ["anonymous", "ann", "bob"];
-const ELSEWHERE: [u8; 4] = [192, 0, 2, 8];
+pub(super) const ELSEWHERE: [u8; 4] = [192, 0, 2, 8];
 const REQUIRE: fn(&mut Settings) =
     |settings| settings.policy.data_resumption = DataResumption::Require;
 
@@ -26,7 +26,12 @@ fn plan(ports: u16, tls12: bool) -> Plan {
     Plan { ports, tls12, ..Plan::default() }
 }
 
-async fn session(world: &Rc<World>, address: [u8; 4], user: &str, private: bool) -> Client {
+pub(super) async fn session(
+    world: &Rc<World>,
+    address: [u8; 4],
+    user: &str,
+    private: bool,
+) -> Client {
     world.put_for(user, b"/file", &content(user));
     let mut client = Client::connect_from(address, world, Mode::Explicit);
     client.log_in_as(user, Mode::Explicit, private).await.unwrap();
@@ -34,13 +39,13 @@ async fn session(world: &Rc<World>, address: [u8; 4], user: &str, private: bool)
 }
 
 /// `RETR file`, whose data connection is there.
-async fn fetch(client: &mut Client, data: Connection, user: &str) {
+pub(super) async fn fetch(client: &mut Client, data: Connection, user: &str) {
     client.send("RETR file").await.unwrap();
     finish(client, data, user).await;
 }
 
 /// What follows the command.
-async fn finish(client: &mut Client, mut data: Connection, user: &str) {
+pub(super) async fn finish(client: &mut Client, mut data: Connection, user: &str) {
     client.secure(&mut data).await.unwrap();
     receive(client, data, user).await;
 }
@@ -57,7 +62,7 @@ async fn receive(client: &mut Client, mut data: Connection, user: &str) {
 }
 
 /// A connection at which nothing may come.
-async fn gets_nothing(mut data: Connection) {
+pub(super) async fn gets_nothing(mut data: Connection) {
     let octets = data.receive().await;
     assert!(!matches!(octets, Ok(Some(_))), "a stranger got something");
 }

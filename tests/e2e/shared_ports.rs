@@ -1,0 +1,170 @@
+//! Several sessions at one passive port, and data connections from other addresses than the
+//! client's: who gets what (RFC 2577 §8, RFC 4217 §10.2) \[PASV-04, PASV-05, DTLS-11\].
+
+use std::fs;
+use std::net::{IpAddr, SocketAddr};
+use std::process::Command;
+
+use crate::process::first_cpu;
+use crate::reload::{accepted, set};
+use crate::run::{DEADLINE, run};
+use crate::support::server::counter;
+use crate::support::tls::{TLS12, TLS13};
+use crate::support::{Client, Listener, Server, Wire, program, wait_until};
+
+const HOSTS: &str = "[listen]\nimplicit = [\"127.0.0.1:0\", \"[::1]:0\"]\n";
+
+/// One shard, with one passive port. Users u0 to u5 may read.
+fn server(port: u16, config: &str) -> Server {
+    let cpu = first_cpu();
+    let ports = format!("[shards]\ncpus = \"{cpu}\"\n[passive]\nports = \"{port}-{port}\"");
+    let mut builder = Server::builder().toml(HOSTS).toml(&ports).toml(config);
+    for number in 0..6 {
+        builder = builder.user(&format!("u{number}"), &["read"], "");
+    }
+    let server = builder.start();
+    fs::write(server.root().join("file"), "content").unwrap();
+    server
+}
+
+/// A session that begins at this address of the server.
+fn session(server: &Server, address: SocketAddr, user: &str, tls12: bool) -> Client {
+    let mut client = Client::from_wire(server, Listener::Implicit, Wire::connect(address));
+    client.server = address;
+    client.use_tls(server.tls().versions(if tls12 { TLS12 } else { TLS13 }));
+    client.start_tls();
+    client.expect_reply(220);
+    client.private = true;
+    client.login_as(user)
+}
+
+fn connect(client: &Client, to: SocketAddr) -> Wire {
+    let mut data = Wire::connect(to);
+    client.secure(&mut data);
+    assert!(data.resumed());
+    data
+}
+
+/// PASV or EPSV, listings and files, IPv4 and IPv6: whoever comes first at the port.
+#[test]
+fn all_transfers_at_one_port() {
+    let server = server(28_391, "");
+    let addresses = server.addresses(Listener::Implicit).to_vec();
+    assert_eq!(addresses.len(), 2);
+    for address in addresses {
+        let mut alice = session(&server, address, "alice", false);
+        let mut bob = session(&server, address, "bob", true);
+        for (of_alice, of_bob) in [("LIST", "RETR file"), ("STOR up", "MLSD"), ("NLST", "LIST")] {
+            let port = alice.epsv();
+            let other = if address.is_ipv4() { bob.pasv() } else { bob.epsv() };
+            assert_eq!(other, port);
+            bob.expect(of_bob, 150);
+            alice.expect(of_alice, 150);
+            let data = connect(&bob, port);
+            let octets = bob.receive(data);
+            assert!(octets.starts_with(b"content") || octets.ends_with(b"file\r\n"), "{of_bob}");
+            let data = connect(&alice, port);
+            if of_alice.starts_with("STOR") {
+                alice.deliver(data, b"alice's");
+                assert_eq!(fs::read(server.root().join("up")).unwrap(), b"alice's");
+                fs::remove_file(server.root().join("up")).unwrap();
+            } else {
+                assert!(alice.receive(data).ends_with(b"file\r\n"), "{of_alice}");
+            }
+        }
+        if address.is_ipv6() {
+            alice.epsv();
+            bob.expect("PASV", 425);
+            alice.expect("ABOR", 226);
+        }
+        alice.quit();
+        bob.quit();
+    }
+    let log = server.stop();
+    let counts = ["passive_shared", "passive_by_ticket", "passive_refused"];
+    assert_eq!(counts.map(|name| counter(&log, name) > 5), [true, true, false], "{log}");
+}
+
+/// The ticket keys are rotated while sessions wait at one port, again and again; those that begin
+/// behind a reload wait there beside the older ones.
+#[test]
+fn ticket_keys_change_while_sessions_share_a_port() {
+    let folder = tempfile::tempdir().unwrap();
+    let keys = folder.path().join("keys");
+    let rotate = || {
+        run(Command::new(program::path()).arg("ticket-keys").arg(&keys), DEADLINE).success();
+    };
+    rotate();
+    let server = server(28_392, &format!("[tls]\nticket_keys = {keys:?}"));
+    let address = server.address(Listener::Implicit);
+    let mut clients = vec![session(&server, address, "bob", false)];
+    for number in 0..6 {
+        let port = clients[0].epsv();
+        rotate();
+        accepted(&server, "tls.ticket_keys");
+        clients.push(session(&server, address, &format!("u{number}"), number % 2 == 0));
+        for client in &mut clients[1..] {
+            assert_eq!(client.epsv(), port);
+        }
+        for client in &mut clients {
+            client.expect("RETR file", 150);
+        }
+        for client in clients.iter_mut().rev() {
+            let data = connect(client, port);
+            assert_eq!(client.receive(data), b"content");
+        }
+    }
+    clients.into_iter().for_each(Client::quit);
+    assert_eq!(counter(&server.stop(), "passive_refused"), 0);
+}
+
+/// A connection from another address than the client's is the session's by its ticket, if the
+/// configuration says so.
+#[test]
+fn another_address_shows_a_ticket() {
+    let server = server(28_393, "[passive]\nother_address = \"with-ticket\"");
+    let elsewhere = IpAddr::from([127, 0, 0, 2]);
+    let address = server.address(Listener::Implicit);
+    for tls12 in [false, true] {
+        let mut client = session(&server, address, "alice", tls12);
+        for command in ["RETR file", "STOR up", "LIST"] {
+            let port = client.epsv();
+            let mut stranger = Wire::connect_from(elsewhere, port);
+            let mut early = Wire::connect_from(elsewhere, port);
+            client.secure(&mut early);
+            assert!(early.resumed());
+            client.expect(command, 150);
+            if command.starts_with("STOR") {
+                client.deliver(early, b"alice's");
+                assert_eq!(fs::read(server.root().join("up")).unwrap(), b"alice's");
+                fs::remove_file(server.root().join("up")).unwrap();
+            } else {
+                let octets = client.receive(early);
+                assert!(octets == b"content" || octets.ends_with(b" file\r\n"), "{command}");
+            }
+            assert!(stranger.handshake(&client.tls.clone().no_resumption()).is_err());
+        }
+        let port = client.epsv();
+        client.expect("RETR file", 150);
+        let mut stranger = Wire::connect_from(elsewhere, port);
+        assert!(stranger.handshake(&client.tls.clone().no_resumption()).is_err());
+        let said = "reason=\"data_unclaimed\"";
+        wait_until("the log says so", || server.log().contains(said));
+        let data = connect(&client, port);
+        assert_eq!(client.receive(data), b"content");
+        client.quit();
+    }
+    set(&server, "passive.other_address = \"never\"");
+    accepted(&server, "passive.other_address");
+    let mut client = session(&server, address, "alice", false);
+    let port = client.epsv();
+    client.expect("RETR file", 150);
+    let mut data = Wire::connect_from(elsewhere, port);
+    assert!(data.handshake(&client.data_tls).is_err());
+    let data = connect(&client, port);
+    assert_eq!(client.receive(data), b"content");
+    client.quit();
+    let log = server.stop();
+    assert_eq!(counter(&log, "passive_elsewhere"), 6);
+    assert_eq!(counter(&log, "passive_strangers"), 1);
+}
