@@ -236,16 +236,18 @@ fn silent_connections_from_elsewhere_are_bounded() {
         ann.send("RETR file").await.unwrap();
         let mut crowd = Vec::new();
         for last in 20..38 {
-            for _ in 0..UNDECIDED_PER_ADDRESS_MAX + 2 {
+            for number in 0..UNDECIDED_PER_ADDRESS_MAX + 2 {
                 crowd.push(ann.data_from([192, 0, 2, last], port, None).await.unwrap());
+                if number % 16 == 1 {
+                    world.pause(Duration::from_millis(10)).await;
+                }
             }
-            world.pause(Duration::from_millis(10)).await;
             let undecided = world.context.passive_ports.undecided_count();
             let some = UNDECIDED_PER_ADDRESS_MAX * (usize::from(last) - 19);
             assert!(undecided <= some.min(UNDECIDED_PER_SHARD_MAX), "{undecided}");
         }
         let undecided = world.context.passive_ports.undecided_count();
-        assert_eq!(undecided, UNDECIDED_PER_SHARD_MAX);
+        assert!(undecided > UNDECIDED_PER_SHARD_MAX - 16, "{undecided}");
         let data = ann.data_from(ELSEWHERE, port, None).await.unwrap();
         finish(&mut ann, data, "ann").await;
         for silent in crowd {
