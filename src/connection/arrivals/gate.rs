@@ -570,7 +570,8 @@ impl Place {
     }
 
     /// The next connection for this session, if one is there. Connections from other addresses are
-    /// closed and counted, or given to a task of the port; they, and other sessions at the port, clear `alone`.
+    /// closed and counted, or given to a task of the port; they, and other sessions at the port,
+    /// clear `alone`.
     pub(super) async fn waiting(&self, alone: &mut bool) -> Option<Caller> {
         let inner = &self.gate.0;
         loop {

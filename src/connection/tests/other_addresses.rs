@@ -84,8 +84,8 @@ fn a_ticket_counts_from_any_address() {
     }
 }
 
-/// Somebody elsewhere tries what there is: without a ticket, with that of a session of its own, with
-/// a copied ClientHello, whole or not, with noise, with silence.
+/// Somebody elsewhere tries what there is: without a ticket, with that of a session of its own,
+/// with a copied ClientHello, whole or not, with noise, with silence.
 #[test]
 fn strangers_elsewhere_get_nothing() {
     for tls12 in [false, true] {
