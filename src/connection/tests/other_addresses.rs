@@ -1,7 +1,6 @@
 //! Data connections from other addresses than the client's: each gets its own session's transfer by
 //! its ticket, or nothing.
 
-use std::rc::Rc;
 use std::time::Duration;
 
 use super::client::{Client, Connection};
