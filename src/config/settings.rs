@@ -258,11 +258,6 @@ impl Settings {
     /// Warns of good values that deserve a second look.
     fn warn(&self, root: &Section<'_, '_>) {
         let policy = &self.policy;
-        let low_ports = self.passive.ports.is_some_and(|range| range.low() < 1024);
-        let short_idle = policy.idle_timeout < Duration::from_mins(5);
-        let no_tickets = self.passive.other_address == OtherAddress::WithTicket
-            && policy.data_resumption == DataResumption::Off;
-        let public_metrics = self.metrics.listen.is_some_and(|at| !at.ip().is_loopback());
         let listen = &self.listen;
         let asked_for = listen.proxy_protocol || self.passive.proxy_protocol;
         let by_source = listen.proxy_protocol && self.shards.steering == Steering::Source;
@@ -306,6 +301,22 @@ impl Settings {
                 "clients can make this server connect to other hosts (RFC 2577 §3)",
             ),
             ("policy", "lax_upload_eof", policy.lax_upload_eof, LAX_UPLOAD_EOF_RISK),
+        ] {
+            if doubtful {
+                root.section(section).warn(key, consequence);
+            }
+        }
+        self.warn_of_the_rest(root);
+    }
+
+    fn warn_of_the_rest(&self, root: &Section<'_, '_>) {
+        let policy = &self.policy;
+        let low_ports = self.passive.ports.is_some_and(|range| range.low() < 1024);
+        let no_tickets = self.passive.other_address == OtherAddress::WithTicket
+            && policy.data_resumption == DataResumption::Off;
+        let short_idle = policy.idle_timeout < Duration::from_mins(5);
+        let public_metrics = self.metrics.listen.is_some_and(|at| !at.ip().is_loopback());
+        for (section, key, doubtful, consequence) in [
             (
                 "passive",
                 "ports",
