@@ -14,7 +14,10 @@ use std::{
 use crate::{
     client::Endpoint,
     engine::{self, EngineThread},
-    measure::{Ending, Live, ProcessSample, Recording, ServerProcesses, ServerUse, Tally},
+    measure::{
+        CpuRow, CpuSample, CpuSeries, Ending, Live, ProcessSample, Recording, ServerProcesses,
+        ServerUse, Tally, process_cpu_time,
+    },
     moment::format_moment,
     plan::{Load, Place, Plan},
     report::format,
@@ -80,6 +83,8 @@ pub struct Finished {
     pub ending: Ending,
     /// The server's use of its host.
     pub server: Option<ServerUse>,
+    /// CPU time of generator and server over time.
+    pub cpu: Vec<CpuRow>,
     /// What could not be cleaned up.
     pub warning: Option<String>,
     /// Why it was ended early, if a rule did it.
@@ -188,7 +193,7 @@ fn measure(
     interrupted: &AtomicBool,
     live: Option<&SyncSender<Live>>,
 ) -> Result<(Finished, Vec<u64>), String> {
-    let mut server = ServerWatch::new(spec.server.clone())?;
+    let mut server = ServerWatch::new(spec.server.clone(), spec.interval)?;
     let commands = Arc::new(RunCommands::default());
     let threads = Threads::start(spec, &commands, live)?;
     let (start, started) =
@@ -209,7 +214,7 @@ fn measure(
     let _ = commands.start.set(start);
     let Measured { ended, open, aborted } =
         threads.measured(spec, start, interrupted, &commands, &mut server);
-    server.end(open);
+    server.end(open, start.elapsed());
     commands.release.store(true, Ordering::Relaxed);
     let (recording, clients) = threads.join()?;
     let elapsed = start.elapsed();
@@ -224,6 +229,7 @@ fn measure(
         elapsed,
         measured: sent.min(spec.plan.duration),
         server: server.result(),
+        cpu: server.cpu.rows(),
         warning: None,
         aborted,
     };
@@ -330,7 +336,8 @@ impl Threads {
             // The server's use is read at the edges of the measured part, not up to one poll later.
             let now = Instant::now();
             let edges = [Some(warm), end].into_iter().flatten().filter(|edge| *edge > now);
-            let look = edges.map(|edge| edge - now).fold(LOOK, Duration::min);
+            let next = (start + server.cpu.next_due()).saturating_duration_since(now);
+            let look = edges.map(|edge| edge - now).fold(LOOK.min(next), Duration::min);
             match self.reports.recv_timeout(look) {
                 Ok(ThreadReport::Measured { open: connections, at }) => {
                     waiting -= 1;
@@ -341,6 +348,9 @@ impl Threads {
                 Err(RecvTimeoutError::Disconnected) => break,
             }
             let now = Instant::now();
+            if now >= start {
+                server.watch(now - start);
+            }
             if now >= warm {
                 server.begin();
             }
@@ -397,11 +407,15 @@ struct ServerWatch {
     before: Option<ProcessSample>,
     edge: Option<ProcessSample>,
     after: Option<(ProcessSample, u64)>,
+    /// CPU time from the start on.
+    cpu: CpuSeries,
 }
 
 impl ServerWatch {
-    fn new(processes: Option<ServerProcesses>) -> Result<Self, String> {
-        let mut watch = Self { processes, memory_bytes: 0, before: None, edge: None, after: None };
+    fn new(processes: Option<ServerProcesses>, interval: Duration) -> Result<Self, String> {
+        let cpu = CpuSeries::new(interval);
+        let mut watch =
+            Self { processes, memory_bytes: 0, before: None, edge: None, after: None, cpu };
         if let Some(processes) = &watch.processes {
             let sample = watch.sample();
             let sample = sample.ok_or_else(|| format!("the server: there is no {processes}"))?;
@@ -412,6 +426,18 @@ impl ServerWatch {
 
     fn sample(&self) -> Option<ProcessSample> {
         self.processes.as_ref().and_then(ServerProcesses::sample)
+    }
+
+    /// Reads the CPU time of both sides if that is due so long after the start.
+    fn watch(&mut self, elapsed: Duration) {
+        if elapsed >= self.cpu.next_due() {
+            self.sample_cpu(elapsed);
+        }
+    }
+
+    fn sample_cpu(&mut self, elapsed: Duration) {
+        let server = self.processes.as_ref().and_then(ServerProcesses::cpu_time);
+        self.cpu.add(CpuSample { at: elapsed, client: process_cpu_time(), server });
     }
 
     fn begin(&mut self) {
@@ -427,7 +453,10 @@ impl ServerWatch {
         }
     }
 
-    fn end(&mut self, sessions: u64) {
+    fn end(&mut self, sessions: u64, elapsed: Duration) {
+        if self.cpu.is_worth_a_last(elapsed) {
+            self.sample_cpu(elapsed);
+        }
         self.after = self.sample().map(|sample| (sample, sessions));
     }
 

@@ -213,6 +213,10 @@ fn phases_add_up_in_both_latencies() {
         let sum = Duration::from_nanos(sum(which));
         assert!(sum.abs_diff(expected) < MILLISECOND / 10, "{sum:?} is not {expected:?}");
     }
+    let interval = &recording.intervals()[0];
+    let (operation, phases) = interval.phase_ns.split_last().unwrap();
+    assert_eq!((interval.due, *operation), (1, phases.iter().sum()));
+    assert_eq!(u128::from(*operation), (MILLISECOND * 62).as_nanos());
 }
 
 /// The intended start alone decides: not when it began, not when it ended.
@@ -279,8 +283,13 @@ fn other_versions_and_other_files_are_refused() {
     let client = older["client"].as_object_mut().unwrap();
     assert!(client.remove("was_starved").and(client.remove("thread_waiting")).is_some());
     for interval in older["intervals"].as_array_mut().unwrap() {
-        assert!(interval.as_object_mut().unwrap().remove("states").is_some());
+        let interval = interval.as_object_mut().unwrap();
+        for field in ["states", "due", "phase_ns"] {
+            assert!(interval.remove(field).is_some());
+        }
     }
+    let fields = older.as_object_mut().unwrap();
+    assert!(fields.remove("objective").and(fields.remove("cpu")).is_some());
     assert!(RunResult::from_json(&older.to_string()).is_ok());
 }
 
@@ -456,6 +465,7 @@ fn collect_paths(value: &serde_json::Value, path: &str, paths: &mut BTreeSet<Str
         "kinds" => Some("<kind>"),
         "unfinished" => Some("<phase>"),
         "intervals[].errors" => Some("<class>"),
+        "intervals[].phase_ns" => Some("<phase>"),
         "intervals[].states" => Some("<state>"),
         _ => None,
     };
@@ -467,7 +477,7 @@ fn collect_paths(value: &serde_json::Value, path: &str, paths: &mut BTreeSet<Str
                 return collect_paths(value, "latency", paths);
             }
             // Objects that may be absent as a whole.
-            if ["server", "part", "totals.within"].contains(&path) {
+            if ["server", "part", "totals.within", "objective"].contains(&path) {
                 paths.insert(path.to_owned());
             }
             for (key, value) in fields {

@@ -119,6 +119,7 @@ fn run_request(request: &Request, interrupted: &Arc<AtomicBool>) -> Outcome {
     };
     let fair = fair_here(request, &result);
     result.client.limit_reasons.extend(fair);
+    result.objective = request.common.objective().map(|objective| objective.result(&result));
     // After it: whatever becomes of the files, the summary is there.
     let shown = console.note(&report::summary(&result));
     let written = outputs.write(&result);
@@ -227,6 +228,7 @@ fn result_of(request: &Request, finished: Finished) -> RunResult {
             parameters: request.parameters.clone(),
         },
         server: finished.server,
+        cpu: finished.cpu,
         machine: Machine::read(),
         cut_as_asked: spec.workload.ends_with_the_run(),
         expected_interval: request.common.expected_interval(),

@@ -12,6 +12,7 @@ use hdrhistogram::serialization::{Deserializer, Serializer, V2Serializer};
 use super::counters::ConnectionStates;
 use super::error_kind::ErrorClass;
 use super::histogram::LatencyHistogram;
+use super::phase::Phase;
 
 /// Intervals kept; more are joined in pairs.
 pub const INTERVALS_MAX: usize = 4096;
@@ -28,6 +29,11 @@ pub struct Interval {
     pub length: Duration,
     /// Operations that ended, warm-up included.
     pub operations: u64,
+    /// Operations that were due in it, and have ended, in it or later.
+    pub due: u64,
+    /// Of the operations that ended well in it: the sum of each phase, and of the whole, in
+    /// nanoseconds, in the order of [`Phase::ALL`].
+    pub phase_ns: [u64; Phase::COUNT],
     /// Errors by class, in the order of [`ErrorClass::ALL`].
     pub errors: [u64; ErrorClass::ALL.len()],
     /// Payload bytes sent.
@@ -90,6 +96,10 @@ impl Interval {
 
     fn add_counts(&mut self, other: &Self) {
         self.operations += other.operations;
+        self.due += other.due;
+        for (mine, theirs) in self.phase_ns.iter_mut().zip(other.phase_ns) {
+            *mine = mine.saturating_add(theirs);
+        }
         for (mine, theirs) in self.errors.iter_mut().zip(other.errors) {
             *mine += theirs;
         }
@@ -179,6 +189,16 @@ impl Series {
     pub(crate) fn operation(&mut self, latency: Duration, measured: bool) {
         self.open.operations += 1;
         if measured { &mut self.measured } else { &mut self.unmeasured }.record(latency);
+    }
+
+    /// An operation that has ended was due so long after the run's start.
+    pub(crate) fn due(&mut self, elapsed: Duration) {
+        let index = nanoseconds(elapsed) / nanoseconds(self.open.length).max(1);
+        // There are no gaps: a closed interval stands at its index.
+        match usize::try_from(index).ok().and_then(|index| self.closed.get_mut(index)) {
+            Some(closed) => closed.due += 1,
+            None => self.open.due += 1,
+        }
     }
 
     /// The interval being filled, for counts other than operations.
@@ -285,6 +305,21 @@ mod tests {
             let milliseconds = interval.latency().max() / 1_000_000;
             assert_eq!(milliseconds, index + 1);
         }
+    }
+
+    #[test]
+    fn what_was_due_counts_where_it_was_due() {
+        let mut series = Series::new(INTERVAL);
+        series.advance(Duration::from_secs(3), |_| ());
+        for milliseconds in [0, 999, 1000, 3200] {
+            series.due(Duration::from_millis(milliseconds));
+        }
+        let due: Vec<u64> = series
+            .finish(Duration::from_millis(3500), |_| ())
+            .iter()
+            .map(|interval| interval.due)
+            .collect();
+        assert_eq!(due, [2, 1, 0, 1]);
     }
 
     #[test]

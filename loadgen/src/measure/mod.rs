@@ -15,6 +15,7 @@
 //! the error called coordinated omission.
 
 mod counters;
+mod cpu;
 mod error_kind;
 mod histogram;
 mod interval;
@@ -30,6 +31,7 @@ pub use counters::{
     Channel, ConnectionState, ConnectionStates, Counters, Resumption, ResumptionCounts,
     TlsHandshake, TlsNames,
 };
+pub use cpu::{CpuSample, CpuSeries};
 pub(crate) use error_kind::printable;
 pub use error_kind::{ErrorClass, ErrorKind, Errors};
 pub use histogram::{
@@ -39,14 +41,16 @@ pub use histogram::{
 pub use interval::{INTERVAL, INTERVALS_MAX, Interval};
 pub use machine::Machine;
 pub use phase::Phase;
-pub use process::{ProcessSample, ServerProcesses, ServerUse, thread_cpu_time, thread_cpu_wait};
+pub use process::{
+    ProcessSample, ServerProcesses, ServerUse, process_cpu_time, thread_cpu_time, thread_cpu_wait,
+};
 pub use recorder::{Live, LiveUpdate, Recorder, Tally, Window};
 pub use recording::{Recording, ThreadUse};
 pub use result::{
-    ClientUse, Details, Ending, ErrorRow, ExpectedInterval, IntervalRow, KindResult,
-    LatencySummary, LimitThresholds, PartOf, PartRow, PhaseResult, RateStep, ResultError,
-    ResumptionResult, RunResult, SCHEMA_NAME, SCHEMA_VERSION, ServerResult, StepPurpose,
-    StepVerdict, Target, Timing, TlsRow, Totals, Within, Workload,
+    ClientUse, ConditionResult, CpuRow, Details, Ending, ErrorRow, ExpectedInterval, IntervalRow,
+    KindResult, LatencySummary, LimitThresholds, ObjectiveResult, PartOf, PartRow, PhaseResult,
+    RateStep, ResultError, ResumptionResult, RunResult, SCHEMA_NAME, SCHEMA_VERSION, ServerResult,
+    StepPurpose, StepVerdict, Target, Timing, TlsRow, Totals, Within, Workload,
 };
 pub(crate) use result::{per_gb, pretty_json, ratio};
 pub use timeline::Timeline;

@@ -13,7 +13,17 @@ use rustix::time::{ClockId, clock_gettime};
 /// CPU time of the calling thread so far.
 #[must_use]
 pub fn thread_cpu_time() -> Duration {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
+    clock_time(ClockId::ThreadCPUTime)
+}
+
+/// CPU time of this process so far, all its threads.
+#[must_use]
+pub fn process_cpu_time() -> Duration {
+    clock_time(ClockId::ProcessCPUTime)
+}
+
+fn clock_time(clock: ClockId) -> Duration {
+    let time = clock_gettime(clock);
     let seconds = u64::try_from(time.tv_sec).unwrap_or_default();
     Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or_default())
 }
@@ -37,6 +47,24 @@ pub enum ServerProcesses {
 }
 
 impl ServerProcesses {
+    /// Their CPU time so far, without the cost of reading their memory. `None` when there is no such
+    /// process or cgroup (any more).
+    #[must_use]
+    pub fn cpu_time(&self) -> Option<Duration> {
+        match self {
+            Self::Tree(pid) => {
+                let table = process_table();
+                table.get(pid)?;
+                let members =
+                    table.iter().filter(|(member, _)| is_descendant(**member, *pid, &table));
+                Some(ticks_to_duration(members.map(|(_, stat)| stat.cpu_ticks).sum()))
+            }
+            Self::Cgroup(directory) => {
+                parse_cpu_stat(&fs::read_to_string(directory.join("cpu.stat")).ok()?)
+            }
+        }
+    }
+
     /// What they have used so far. `None` when there is no such process or cgroup (any more).
     #[must_use]
     pub fn sample(&self) -> Option<ProcessSample> {
@@ -208,7 +236,10 @@ fn ticks_to_duration(ticks: u64) -> Duration {
 mod tests {
     use std::time::Duration;
 
-    use super::{ProcessSample, ServerProcesses, parse_schedstat, parse_stat, thread_cpu_time};
+    use super::{
+        ProcessSample, ServerProcesses, parse_schedstat, parse_stat, process_cpu_time,
+        thread_cpu_time,
+    };
 
     #[test]
     fn the_name_of_a_process_cannot_shift_its_fields() {
@@ -227,6 +258,9 @@ mod tests {
         assert!(sample.memory_bytes > 100_000);
         // Above the kernel's highest possible process id (PID_MAX_LIMIT, 2^22).
         assert_eq!(ProcessSample::read(1 << 23), None);
+        assert_eq!(ServerProcesses::Tree(1 << 23).cpu_time(), None);
+        let cpu = ServerProcesses::Tree(std::process::id()).cpu_time().unwrap();
+        assert!(cpu >= sample.cpu && process_cpu_time() > Duration::ZERO);
     }
 
     #[test]
@@ -248,6 +282,8 @@ mod tests {
         std::fs::write(below.join("cgroup.procs"), this).unwrap();
         let sample = ServerProcesses::Cgroup(group.to_path_buf()).sample().unwrap();
         assert_eq!((sample.cpu, sample.processes), (Duration::from_micros(1_234_567), 1));
+        let group = ServerProcesses::Cgroup(group.to_path_buf());
+        assert_eq!(group.cpu_time(), Some(sample.cpu));
         assert!(sample.memory_bytes > 100_000);
         assert_eq!(ServerProcesses::Cgroup(below).sample(), None, "no cpu.stat");
     }

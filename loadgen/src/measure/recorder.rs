@@ -206,12 +206,14 @@ impl Recorder {
     /// its queue. A transfer is work by the share of its payload that `moved` within; of anything
     /// else it is the end that tells, because what waits at a server costs it nothing.
     pub(super) fn ended(&mut self, intended: Instant, moved: Moved, at: Instant) {
+        self.tick(at);
         let (window, work) = (self.window, &mut self.recording.work);
         work.operations += match moved.all {
             0 => f64::from(u8::from(window.holds(at))),
             all => moved.inside as f64 / all as f64,
         };
         work.due += u64::from(window.holds(intended));
+        self.series.due(intended.saturating_duration_since(window.start));
         let waited = |edge: Instant| u64::from(intended < edge && at >= edge);
         work.backlog_begin += waited(window.begin());
         work.backlog_end += window.end().map_or(0, waited);
@@ -229,6 +231,13 @@ impl Recorder {
         self.record_if(measured, Phase::Operation, intended, started, ended);
         self.ended(intended, moved, ended);
         self.recording.work.succeeded += u64::from(self.window.holds(ended));
+    }
+
+    /// Counts what the phases of an operation took that has just succeeded.
+    pub(super) fn phases_of_one(&mut self, phase_ns: &[u64; Phase::COUNT]) {
+        for (sum, spent) in self.series.open().phase_ns.iter_mut().zip(phase_ns) {
+            *sum = sum.saturating_add(*spent);
+        }
     }
 
     /// Counts how late the generator itself was: from when a send was due until the thread got to

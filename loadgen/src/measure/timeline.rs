@@ -17,6 +17,8 @@ pub struct Timeline {
     phase_started: Instant,
     kind: Option<&'static str>,
     moved: Moved,
+    /// What its phases took, corrected, in nanoseconds.
+    phase_ns: [u64; Phase::COUNT],
 }
 
 impl Timeline {
@@ -25,8 +27,15 @@ impl Timeline {
     #[must_use]
     pub fn new(intended: Instant, started: Instant) -> Self {
         let (phase_intended, phase_started) = (intended, started);
-        let moved = Moved::default();
-        Self { intended, started, phase_intended, phase_started, kind: None, moved }
+        Self {
+            intended,
+            started,
+            phase_intended,
+            phase_started,
+            kind: None,
+            moved: Moved::default(),
+            phase_ns: [0; Phase::COUNT],
+        }
     }
 
     /// When the operation was planned to begin.
@@ -45,6 +54,7 @@ impl Timeline {
     pub fn queued(&mut self, recorder: &mut Recorder) {
         let started = self.phase_started;
         recorder.queued(self.intended, started);
+        self.spend(Phase::Queued, self.intended, started);
         self.skip(started);
     }
 
@@ -52,7 +62,14 @@ impl Timeline {
     pub fn phase(&mut self, recorder: &mut Recorder, phase: Phase, now: Instant) {
         let measured = recorder.window().is_measured(self.intended);
         recorder.record_if(measured, phase, self.phase_intended, self.phase_started, now);
+        self.spend(phase, self.phase_intended.min(self.phase_started), now);
         self.skip(now);
+    }
+
+    fn spend(&mut self, phase: Phase, from: Instant, to: Instant) {
+        let spent = to.saturating_duration_since(from).as_nanos();
+        let sum = &mut self.phase_ns[phase.index()];
+        *sum = sum.saturating_add(u64::try_from(spent).unwrap_or(u64::MAX));
     }
 
     /// Lets the time until `now` belong to no phase (a think time within the operation).
@@ -81,8 +98,10 @@ impl Timeline {
     }
 
     /// Counts the whole operation as having succeeded at `now`.
-    pub fn succeed(self, recorder: &mut Recorder, now: Instant) {
+    pub fn succeed(mut self, recorder: &mut Recorder, now: Instant) {
         recorder.succeeded(self.intended, self.started, self.moved, now);
+        self.spend(Phase::Operation, self.intended.min(self.started), now);
+        recorder.phases_of_one(&self.phase_ns);
         if let Some(kind) = self.kind {
             recorder.kind_succeeded(kind, self.intended, self.started, now);
         }

@@ -57,7 +57,7 @@ fn difference(a: &RunResult, b: &RunResult) -> Option<(String, String, String)> 
     let seconds =
         |seconds: Option<f64>| seconds.map_or("by --count".to_owned(), |s| format!("{s} s"));
     type Of<'a> = &'a dyn Fn(&RunResult) -> String;
-    let keys: [(&str, Of<'_>); 9] = [
+    let keys: [(&str, Of<'_>); 10] = [
         ("version of ringload", &|run| run.version.clone()),
         ("--part K/N: N", &|run| run.part.map_or(0, |part| part.of).to_string()),
         ("--start-at", &start),
@@ -67,6 +67,9 @@ fn difference(a: &RunResult, b: &RunResult) -> Option<(String, String, String)> 
         ("TLS", &|run| run.target.security.clone()),
         ("warm-up", &|run| seconds(Some(run.timing.warmup_s))),
         ("duration", &|run| seconds(run.timing.asked_s)),
+        ("--slo", &|run| {
+            run.objective.as_ref().map_or("none".to_owned(), |asked| asked.text.clone())
+        }),
     ];
     let told = keys.iter().map(|(key, of)| ((*key).to_owned(), of(a), of(b)));
     let names: BTreeSet<&String> =

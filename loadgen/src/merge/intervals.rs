@@ -47,10 +47,15 @@ fn one(
     let rows = || parts.iter().flatten();
     let is_split = rows().any(|row| row.measured_histogram.is_some());
     let mut sum = (*rows().next()?).clone();
-    (sum.operations, sum.bytes_up, sum.bytes_down) = (0, 0, 0);
+    (sum.operations, sum.due, sum.bytes_up, sum.bytes_down) = (0, 0, 0, 0);
     sum.errors.clear();
+    sum.phase_ns.clear();
     for row in rows() {
         sum.operations += row.operations;
+        sum.due += row.due;
+        for (phase, nanoseconds) in &row.phase_ns {
+            *sum.phase_ns.entry(*phase).or_default() += nanoseconds;
+        }
         sum.bytes_up += row.bytes_up;
         sum.bytes_down += row.bytes_down;
         for (class, count) in &row.errors {

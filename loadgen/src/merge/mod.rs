@@ -3,12 +3,14 @@
 //! by the clock, which `--start-at` makes one for all.
 
 mod alike;
+mod cpu;
 mod intervals;
 mod sums;
 
 use crate::measure::{
     ClientUse, Ending, PartRow, RunResult, ServerResult, Timing, Totals, per_gb, ratio,
 };
+use crate::slo::Objective;
 use alike::refuse_unlike;
 use sums::{Counts, Latencies};
 
@@ -32,6 +34,7 @@ pub fn merge(mut runs: Vec<Named>, command_line: Vec<String>) -> Result<RunResul
     }
     let Some((_, first)) = runs.first() else { return Err("there is nothing to merge".to_owned()) };
     let results: Vec<&RunResult> = runs.iter().map(|(_, run)| run).collect();
+    let cpus: Vec<_> = results.iter().map(|run| &run.cpu[..]).collect();
     let timing = timing(first, &results);
     let intervals = intervals::beside_each_other(&runs)?;
     let totals = Totals {
@@ -39,7 +42,7 @@ pub fn merge(mut runs: Vec<Named>, command_line: Vec<String>) -> Result<RunResul
         ..counts.totals(timing.measured_s)
     };
     let moved = counts.within.bytes_up + counts.within.bytes_down;
-    Ok(RunResult {
+    let mut merged = RunResult {
         command_line,
         timing,
         problems: told(&runs, |run| &run.problems),
@@ -55,10 +58,18 @@ pub fn merge(mut runs: Vec<Named>, command_line: Vec<String>) -> Result<RunResul
         server: server(&results, &totals, moved),
         totals,
         intervals,
+        cpu: cpu::beside_each_other(&cpus),
         part: None,
         parts: runs.iter().map(part_row).collect(),
         ..first.clone()
-    })
+    };
+    // What holds of a part need not hold of the whole.
+    if let Some(asked) = &first.objective {
+        let objective: Objective =
+            asked.text.parse().map_err(|error| format!("its objective {}: {error}", asked.text))?;
+        merged.objective = Some(objective.result(&merged));
+    }
+    Ok(merged)
 }
 
 /// All began together; the run ends when the last one does.

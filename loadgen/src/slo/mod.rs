@@ -20,7 +20,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use crate::measure::{Channel, Phase, RunResult};
+use crate::measure::{Channel, ConditionResult, ObjectiveResult, Phase, RunResult};
 use crate::report::format;
 
 pub use abort::AbortRule;
@@ -151,6 +151,25 @@ impl Objective {
             .collect();
         Verdict { conditions }
     }
+
+    /// The same for the result itself.
+    #[must_use]
+    pub fn result(&self, result: &RunResult) -> ObjectiveResult {
+        let conditions = self.conditions.iter().map(|condition| {
+            let value = condition.metric.value(result);
+            let (metric, phase, percentile) = condition.metric.parts();
+            ConditionResult {
+                text: condition.to_string(),
+                metric: metric.to_owned(),
+                phase,
+                percentile,
+                limit: condition.limit,
+                value,
+                holds: value.is_some_and(|value| condition.relation.holds(value, condition.limit)),
+            }
+        });
+        ObjectiveResult { text: self.to_string(), conditions: conditions.collect() }
+    }
 }
 
 impl Objective {
@@ -232,6 +251,28 @@ impl FromStr for Objective {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let conditions = text.split(',').map(parse_condition).collect::<Result<_, _>>()?;
         Ok(Self { conditions })
+    }
+}
+
+impl Metric {
+    /// Its name in a result, and of a latency the phase and the percentile, which a mean has not.
+    fn parts(&self) -> (&'static str, Option<Phase>, Option<f64>) {
+        match self {
+            Self::Latency(phase, statistic) => {
+                let percentile = match statistic {
+                    Statistic::Percentile(percentile) => Some(*percentile),
+                    Statistic::Min => Some(0.0),
+                    Statistic::Max => Some(100.0),
+                    Statistic::Mean => None,
+                };
+                ("latency", Some(*phase), percentile)
+            }
+            Self::Rate => ("rate", None, None),
+            Self::Errors => ("errors", None, None),
+            Self::Abandoned => ("abandoned", None, None),
+            Self::ErrorShare => ("error_share", None, None),
+            Self::Resumption(_) => ("resumption", None, None),
+        }
     }
 }
 

@@ -244,6 +244,7 @@ impl Search {
             verdict,
             held: verdict == StepVerdict::Held,
             reasons,
+            conditions: self.objective.result(result).conditions,
             samples: latency.map_or(0, |latency| latency.count),
             p50_ns: latency.map_or(0, |latency| latency.p50_ns),
             p99_ns: latency.map_or(0, |latency| latency.p99_ns),

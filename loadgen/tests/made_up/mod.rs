@@ -6,11 +6,12 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use ringload::measure::{
-    Channel, ConnectionState, Details, Ending, ErrorKind, Machine, PartOf, PartRow, Phase,
+    Channel, ConnectionState, CpuRow, Details, Ending, ErrorKind, Machine, PartOf, PartRow, Phase,
     ProcessSample, RateStep, Recorder, Recording, Resumption, RunResult, ServerProcesses,
     ServerUse, StepPurpose, StepVerdict, Target, ThreadUse, Timeline, TlsHandshake, TlsNames,
     Window, Workload,
 };
+use ringload::slo::Objective;
 
 pub(crate) const MILLISECOND: Duration = Duration::from_millis(1);
 
@@ -32,6 +33,8 @@ pub(crate) fn full_run() -> RunResult {
     let mut recording = busy_thread(window, 1);
     recording.merge(busy_thread(window, 2));
     let mut result = RunResult::new(details("download"), &recording);
+    let objective: Objective = "p99<50ms,rate>100".parse().unwrap();
+    result.objective = Some(objective.result(&result));
     let steps = [
         (500.0, 3, StepPurpose::Scout, StepVerdict::TooFew),
         (2000.0, 420, StepPurpose::Scout, StepVerdict::Broken),
@@ -61,6 +64,11 @@ pub(crate) fn full_run() -> RunResult {
             reached: rate * 0.99,
             held,
             reasons: if held { Vec::new() } else { vec!["p99<50ms: measured 420 ms".to_owned()] },
+            conditions: result
+                .objective
+                .iter()
+                .flat_map(|asked| asked.conditions.clone())
+                .collect(),
             samples: 2000,
             p50_ns: 1_100_000,
             p99_ns: p99 * 1_000_000,
@@ -108,6 +116,7 @@ pub(crate) fn details(workload: &str) -> Details {
             after: sample(50, 60),
             sessions: 200,
         }),
+        cpu: (0..60).map(|second| cpu_row(f64::from(second))).collect(),
         machine: Machine {
             cpu_model: "Example CPU".to_owned(),
             cpus: 2,
@@ -122,6 +131,10 @@ pub(crate) fn details(workload: &str) -> Details {
         asked: Some(Duration::from_secs(55)),
         part: Some(PartOf { number: 1, of: 2 }),
     }
+}
+
+fn cpu_row(start_s: f64) -> CpuRow {
+    CpuRow { start_s, seconds: 1.0, client_s: 0.7, server_s: Some(0.8 + start_s / 600.0) }
 }
 
 /// 500 operations a second in one thread, with some randomness of a fixed seed, a stall of 1 s at

@@ -24,9 +24,10 @@ use problems::problems;
 
 pub use limits::LimitThresholds;
 pub use rows::{
-    ClientUse, Details, Ending, ErrorRow, ExpectedInterval, IntervalRow, KindResult,
-    LatencySummary, PartOf, PartRow, PhaseResult, RateStep, ResumptionResult, ServerResult,
-    StepPurpose, StepVerdict, Target, Timing, TlsRow, Totals, Within, Workload,
+    ClientUse, ConditionResult, CpuRow, Details, Ending, ErrorRow, ExpectedInterval, IntervalRow,
+    KindResult, LatencySummary, ObjectiveResult, PartOf, PartRow, PhaseResult, RateStep,
+    ResumptionResult, ServerResult, StepPurpose, StepVerdict, Target, Timing, TlsRow, Totals,
+    Within, Workload,
 };
 pub(crate) use shares::{per_gb, ratio};
 
@@ -81,6 +82,12 @@ pub struct RunResult {
     pub client: ClientUse,
     /// The server's cost, where its process id was given.
     pub server: Option<ServerResult>,
+    /// What `--slo` asked for.
+    #[serde(default)]
+    pub objective: Option<ObjectiveResult>,
+    /// CPU time of generator and server over time.
+    #[serde(default)]
+    pub cpu: Vec<CpuRow>,
     /// The run over time, warm-up included.
     pub intervals: Vec<IntervalRow>,
     /// The steps of a search for the highest rate, in the order tried; empty otherwise.
@@ -175,6 +182,8 @@ impl RunResult {
                 .iter()
                 .map(|interval| IntervalRow::new(interval, details.warmup, details.elapsed))
                 .collect(),
+            objective: None,
+            cpu: details.cpu,
             rate_search: Vec::new(),
             rate_held: None,
             part: details.part,
@@ -334,7 +343,13 @@ impl IntervalRow {
             start_s: begin.as_secs_f64(),
             seconds: interval.length.min(elapsed.saturating_sub(begin)).as_secs_f64(),
             warmup: begin < warmup,
+            due: interval.due,
             operations: interval.operations,
+            phase_ns: Phase::ALL
+                .into_iter()
+                .zip(interval.phase_ns)
+                .filter(|(_, sum)| *sum > 0)
+                .collect(),
             errors: ErrorClass::ALL
                 .into_iter()
                 .zip(interval.errors)

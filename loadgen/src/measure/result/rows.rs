@@ -34,6 +34,8 @@ pub struct Details {
     pub workload: Workload,
     /// What the server used, where its process id was given.
     pub server: Option<ServerUse>,
+    /// CPU time over time.
+    pub cpu: Vec<CpuRow>,
     /// Where the generator ran.
     pub machine: Machine,
     /// Operations that the end of the run cuts are what was asked for: silent and slow clients.
@@ -337,8 +339,15 @@ pub struct IntervalRow {
     pub seconds: f64,
     /// Whether it began in the warm-up.
     pub warmup: bool,
+    /// Operations that were due in it and have ended, in it or later.
+    #[serde(default)]
+    pub due: u64,
     /// Operations that ended in it.
     pub operations: u64,
+    /// Of those operations: the sum of each phase, and of the whole, nanoseconds; phases that took
+    /// no time are not there.
+    #[serde(default)]
+    pub phase_ns: BTreeMap<Phase, u64>,
     /// Errors by class.
     pub errors: BTreeMap<String, u64>,
     /// Payload bytes sent.
@@ -360,6 +369,48 @@ pub struct IntervalRow {
     pub histogram: String,
     /// That of the operations which the measured part counts; absent when it counts all of them.
     pub measured_histogram: Option<String>,
+}
+
+/// CPU time used in a stretch of the run.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CpuRow {
+    /// Its begin since the run's start, seconds.
+    pub start_s: f64,
+    /// Its length, seconds.
+    pub seconds: f64,
+    /// CPU time of the whole generator, seconds.
+    pub client_s: f64,
+    /// That of the server; absent where it is not watched.
+    pub server_s: Option<f64>,
+}
+
+/// What was asked of a run by `--slo`, and what became of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ObjectiveResult {
+    /// As `--slo` takes it.
+    pub text: String,
+    /// Its conditions; all must hold.
+    pub conditions: Vec<ConditionResult>,
+}
+
+/// One condition of an objective.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ConditionResult {
+    /// The condition.
+    pub text: String,
+    /// What it is about: `latency`, `rate`, `errors`, `abandoned`, `error_share`, `resumption`.
+    pub metric: String,
+    /// Of a latency: the phase.
+    pub phase: Option<Phase>,
+    /// Of a latency: the percentile, 0 for the shortest and 100 for the longest; absent for the
+    /// mean.
+    pub percentile: Option<f64>,
+    /// What it is compared with: nanoseconds, operations a second, a count or a share.
+    pub limit: f64,
+    /// What was measured, likewise; absent where nothing was.
+    pub value: Option<f64>,
+    /// Whether it is met.
+    pub holds: bool,
 }
 
 /// The operations of one kind, where a workload has several.
@@ -408,6 +459,9 @@ pub struct RateStep {
     pub held: bool,
     /// Why it did not hold, or why nothing is known: one sentence each.
     pub reasons: Vec<String>,
+    /// What became of each condition of the objective.
+    #[serde(default)]
+    pub conditions: Vec<ConditionResult>,
     /// Operations in the latencies.
     pub samples: u64,
     /// Corrected median of the operation, nanoseconds.
