@@ -82,6 +82,8 @@ Examples:
       ringload login 192.0.2.7:990 --i-own-this-target 192.0.2.7 --user alice --rate 20000 \\
           --start-at 2026-11-28T17:00:00Z --part 1/2 --json 1.json     (and 2/2 on the other)
       ringload merge 1.json 2.json --json both.json --report both.html
+  Finished runs overlaid in one page:
+      ringload compare old.json new.json --report compared.html
 
 Environment:
   RINGLOAD_PASSWORD   password of --user
@@ -256,6 +258,9 @@ pub enum Command {
         /// Compare unlike workloads too
         #[arg(long)]
         force: bool,
+        /// Write a page with all runs overlaid (HTML); - is standard output
+        #[arg(long, value_name = "FILE", visible_alias = "html")]
+        report: Option<PathBuf>,
         /// Results
         #[arg(required = true, num_args = 2.., value_name = "FILE")]
         files: Vec<PathBuf>,
@@ -295,6 +300,9 @@ pub struct VersusOptions {
     /// Write the comparison, with the result of each round, as JSON; - is standard output
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
+    /// Write a page with plots of all rounds (HTML); - is standard output
+    #[arg(long, value_name = "FILE", visible_alias = "html")]
+    pub report: Option<PathBuf>,
     /// The workload and its options, without a target
     #[arg(last = true, required = true, value_name = "WORKLOAD")]
     pub workload: Vec<String>,

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a helper of a test may fail the test")]
 
 mod made_up;
+#[path = "report/page.rs"]
+mod page;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -584,83 +586,6 @@ fn base64_decode(text: &str) -> Vec<u8> {
     base64::engine::general_purpose::STANDARD.decode(text).unwrap()
 }
 
-#[test]
-fn the_page_is_well_formed_and_alone() {
-    let page = html(&full_run());
-    let document = parse_page(&page);
-    let elements = || document.descendants().filter(roxmltree::Node::is_element);
-    for element in elements() {
-        let name = element.tag_name().name();
-        assert!(
-            !["script", "link", "img", "iframe", "object", "embed", "base", "use"].contains(&name),
-            "{name} could reach out"
-        );
-        for attribute in element.attributes() {
-            let known = ["src", "href", "action", "srcset", "data", "poster"];
-            assert!(!known.contains(&attribute.name()), "{name} {}", attribute.name());
-            assert!(!attribute.name().starts_with("on"), "{name} {}", attribute.name());
-        }
-    }
-    let style = elements().find(|element| element.has_tag_name((XHTML, "style"))).unwrap();
-    let style = style.text().unwrap();
-    assert!(!style.contains("url(") && !style.contains("@import"));
-    assert!(style.contains("prefers-color-scheme:dark"));
-    // The one address in it is the name of a vocabulary.
-    assert_eq!(page.matches("http").count() - page.matches("http-equiv").count(), 1);
-}
-
-const XHTML: &str = "http://www.w3.org/1999/xhtml";
-
-fn parse_page(page: &str) -> roxmltree::Document<'_> {
-    let options = roxmltree::ParsingOptions { allow_dtd: true, ..Default::default() };
-    roxmltree::Document::parse_with_options(page, options).unwrap()
-}
-
-#[test]
-fn the_page_shows_what_a_server_said_as_text() {
-    let mut result = full_run();
-    result.target.greeting = "220 </td><script>alert('&')</script>\u{1}\u{ffff}".to_owned();
-    result.target.host = "\"onload=x".to_owned();
-    let page = html(&result);
-    assert!(!page.contains("<script"));
-    let document = parse_page(&page);
-    let said = "220 </td><script>alert('&')</script>\u{fffd}\u{fffd}";
-    assert!(document.descendants().any(|node| node.text() == Some(said)));
-}
-
-/// Every place of a plot lies on its drawing.
-#[test]
-fn plots_draw_within_their_bounds() {
-    let page = html(&full_run());
-    let document = parse_page(&page);
-    let mut plots = 0;
-    for svg in document.descendants().filter(|node| node.tag_name().name() == "svg") {
-        plots += 1;
-        assert_eq!(svg.attribute("viewBox"), Some("0 0 900 300"));
-        for path in svg.descendants().filter_map(|node| node.attribute("d")) {
-            let numbers: Vec<f64> = path
-                .split(|letter: char| letter.is_alphabetic() || letter == ' ')
-                .filter(|number| !number.is_empty())
-                .map(|number| number.parse().unwrap())
-                .collect();
-            assert!(numbers.iter().all(|number| (0.0..=900.0).contains(number)), "{path}");
-        }
-        for text in svg.descendants().filter(|node| node.tag_name().name() == "text") {
-            let x: f64 = text.attribute("x").unwrap().parse().unwrap();
-            // A character of 12 units' height is hardly wider than 7.
-            let width = 7.0 * text.text().unwrap().chars().count() as f64;
-            let (left, right) = match text.attribute("text-anchor") {
-                Some("middle") => (x - width / 2.0, x + width / 2.0),
-                Some("end") => (x - width, x),
-                _ => (x, x + width),
-            };
-            let shown = text.text().unwrap();
-            assert!(left >= -1.0 && right <= 901.0, "{shown}: {left} to {right}");
-        }
-    }
-    assert_eq!(plots, 6, "percentiles, throughput, payload, latency, errors, rates");
-}
-
 /// A run in which nothing happened is reported too.
 #[test]
 fn an_empty_run_has_every_report() {
@@ -676,7 +601,7 @@ fn an_empty_run_has_every_report() {
     assert!(RunResult::from_json(&result.to_json()).unwrap() == result);
     assert!(summary(&result).contains("No operation got through its first phase"));
     assert!(summary(&result).contains("interrupted"));
-    parse_page(&html(&result));
+    page::parse_page(&html(&result));
     let mut log = Vec::new();
     write_hdr_log(&result, &mut log).unwrap();
     assert!(IntervalLogIterator::new(&log).all(|entry| entry.is_ok()));

@@ -52,7 +52,9 @@ pub fn main() -> ExitCode {
     }
     let outcome = match &arguments.command {
         command @ Command::Check { .. } => check_server(command),
-        Command::Compare { files, force } => versus::compare_files(files, *force),
+        Command::Compare { files, force, report } => {
+            versus::compare_files(files, *force, report.as_deref())
+        }
         Command::Merge { files, output } => merge::merge_files(files, output),
         Command::Versus(options) => versus::run_versus(options, &interrupted),
         command => match command.request() {

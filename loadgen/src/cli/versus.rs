@@ -3,7 +3,7 @@
 use std::{
     fmt::Display,
     fs,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitCode,
     sync::{
         Arc,
@@ -46,9 +46,10 @@ pub(super) fn run_versus(options: &VersusOptions, interrupted: &Arc<AtomicBool>)
     };
     let [of_a, of_b] = [asked(&requests[0]), asked(&requests[1])];
     refuse_unlike(("A", &of_a), ("B", &of_b), options.force)?;
-    let sink = options.json.as_deref().map(Sink::open).transpose()?;
+    let sinks = open_both(options)?;
     let quiet = requests.iter().any(|request| request.common.output.quiet);
-    let console = Console::new(matches!(sink, Some(Sink::Stdout)), quiet);
+    let on_stdout = sinks.iter().any(|sink| matches!(sink, Some(Sink::Stdout)));
+    let console = Console::new(on_stdout, quiet);
     let mut results = [Vec::new(), Vec::new()];
     'rounds: for round in 1..=options.rounds {
         for (index, request) in requests.iter().enumerate() {
@@ -79,10 +80,23 @@ pub(super) fn run_versus(options: &VersusOptions, interrupted: &Arc<AtomicBool>)
     let mut compared = versus(&name_a, a, &name_b, b);
     compared.warnings.extend(fair);
     let shown = console.say(&compared.to_string());
-    let written = sink.map_or(Ok(()), |sink| sink.write(compared.to_json().as_bytes()));
-    shown.and(written)?;
+    let [json, report] = sinks;
+    let written = json.map_or(Ok(()), |sink| sink.write(compared.to_json().as_bytes()));
+    let page = report.map_or(Ok(()), |sink| sink.write(compared.html().as_bytes()));
+    shown.and(written).and(page)?;
     let failed = compared.problems();
     if failed.is_empty() { Ok(ExitCode::SUCCESS) } else { Err(Problem::failed(failed.join("; "))) }
+}
+
+/// Where JSON and page go.
+fn open_both(options: &VersusOptions) -> Result<[Option<Sink>; 2], Problem> {
+    let paths = [&options.json, &options.report];
+    if paths.iter().all(|path| path.as_deref() == Some(Path::new("-"))) {
+        let text = "only one of --json and --report can go to standard output".to_owned();
+        return Err(Problem { status: USAGE, text });
+    }
+    let [json, report] = paths.map(|path| path.as_deref().map(Sink::open).transpose());
+    Ok([json?, report?])
 }
 
 /// The run of one side: the workload's name, then the side's target and options, then the common
@@ -115,7 +129,7 @@ fn side_request(side: &str, options: &VersusOptions) -> Result<Request, Problem>
     }
     let files = &output.files;
     if files.json.is_some() || files.hdr_log.is_some() || files.report.is_some() {
-        let text = "versus writes one comparison: give its --json FILE before the `--`";
+        let text = "versus writes one comparison: give its --json and --report before the `--`";
         return Err(usage(text.to_owned()));
     }
     if output.fail_on.is_some() || request.common.objective().is_some() {
@@ -168,7 +182,7 @@ pub(super) fn read_results(files: &[PathBuf]) -> Result<Vec<Named>, Problem> {
     Ok(runs)
 }
 
-pub(super) fn compare_files(files: &[PathBuf], force: bool) -> Outcome {
+pub(super) fn compare_files(files: &[PathBuf], force: bool, report: Option<&Path>) -> Outcome {
     let runs = read_results(files)?;
     if let Some((first, others)) = runs.split_first() {
         for other in others {
@@ -177,6 +191,10 @@ pub(super) fn compare_files(files: &[PathBuf], force: bool) -> Outcome {
         }
     }
     let compared = compare(&runs);
-    Console::new(false, false).say(&compared.to_string())?;
+    let sink = report.map(Sink::open).transpose()?;
+    let on_stdout = matches!(sink, Some(Sink::Stdout));
+    let shown = Console::new(on_stdout, false).say(&compared.to_string());
+    let written = sink.map_or(Ok(()), |sink| sink.write(compared.html(&runs).as_bytes()));
+    shown.and(written)?;
     Ok(ExitCode::SUCCESS)
 }

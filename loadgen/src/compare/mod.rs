@@ -15,6 +15,7 @@
 //! rate's from its seconds. They cannot know how runs differ from each other, so a difference below
 //! [`SINGLE_RUN_FLOOR`] is called noise too, and a greater one "differs", never better or worse.
 
+mod html;
 mod interval;
 mod likeness;
 

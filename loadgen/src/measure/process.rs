@@ -47,8 +47,8 @@ pub enum ServerProcesses {
 }
 
 impl ServerProcesses {
-    /// Their CPU time so far, without the cost of reading their memory. `None` when there is no such
-    /// process or cgroup (any more).
+    /// Their CPU time so far, without the cost of reading their memory. `None` when there is no
+    /// such process or cgroup (any more).
     #[must_use]
     pub fn cpu_time(&self) -> Option<Duration> {
         match self {

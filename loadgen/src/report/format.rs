@@ -33,6 +33,49 @@ pub fn share(share: f64) -> String {
     format!("{} %", three_digits(percent))
 }
 
+/// A tick of latency, in nanoseconds, as a person writes it: `200 µs`, `1 ms`, `2.5 s`.
+#[must_use]
+pub fn tick_duration(nanoseconds: f64) -> String {
+    let units = [(1e9, "s"), (1e6, "ms"), (1e3, "µs"), (1.0, "ns")];
+    let fits = units.into_iter().find(|(size, _)| nanoseconds >= size * (1.0 - 1e-9));
+    let (size, unit) = fits.unwrap_or((1e9, "s"));
+    format!("{} {unit}", trimmed(nanoseconds / size, 3))
+}
+
+/// A tick of a count: `500`, `10k`, `2.5M`.
+#[must_use]
+pub fn tick_count(count: f64) -> String {
+    let units = [(1e9, "G"), (1e6, "M"), (1e3, "k")];
+    let fits = units.into_iter().find(|(size, _)| count >= size * (1.0 - 1e-9));
+    let (size, unit) = fits.unwrap_or((1.0, ""));
+    format!("{}{unit}", trimmed(count / size, 6))
+}
+
+/// A tick of time: `0.5 s`, `20 s`, `5 min`, `2 h`.
+#[must_use]
+pub fn tick_seconds(seconds: f64) -> String {
+    match seconds {
+        // 90 s is no whole number of minutes.
+        _ if seconds >= 3600.0 && seconds % 3600.0 == 0.0 => {
+            format!("{} h", trimmed(seconds / 3600.0, 2))
+        }
+        _ if seconds >= 120.0 && seconds % 60.0 == 0.0 => {
+            format!("{} min", trimmed(seconds / 60.0, 2))
+        }
+        _ => format!("{} s", trimmed(seconds, 3)),
+    }
+}
+
+/// A number to so many decimals, without zeros at its end.
+#[must_use]
+pub fn trimmed(value: f64, decimals: usize) -> String {
+    let text = format!("{value:.decimals$}");
+    if !text.contains('.') {
+        return text;
+    }
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
 /// A ratio as `×1.25`.
 #[must_use]
 pub fn ratio(ratio: f64) -> String {
@@ -78,7 +121,10 @@ fn three_digits(value: f64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{bytes, count, duration_ns, share, unix_time};
+    use super::{
+        bytes, count, duration_ns, share, tick_count, tick_duration, tick_seconds, trimmed,
+        unix_time,
+    };
 
     #[test]
     fn figures_have_three_digits_and_the_fitting_unit() {
@@ -100,6 +146,22 @@ mod tests {
         assert_eq!(count(54_881.0), "54881");
         assert_eq!(count(54_881.5), "54.9 k");
         assert_eq!(count(12.5), "12.5");
+    }
+
+    #[test]
+    fn ticks_have_no_more_digits_than_they_need() {
+        for (nanoseconds, text) in
+            [(0.0, "0 s"), (2e5, "200 µs"), (1e6, "1 ms"), (2.5e9, "2.5 s"), (1e10, "10 s")]
+        {
+            assert_eq!(tick_duration(nanoseconds), text);
+        }
+        for (count, text) in
+            [(0.0, "0"), (0.5, "0.5"), (500.0, "500"), (1e4, "10k"), (2.5e6, "2.5M")]
+        {
+            assert_eq!(tick_count(count), text);
+        }
+        assert_eq!(tick_seconds(90.0), "90 s");
+        assert_eq!(trimmed(100.0, 0), "100");
     }
 
     #[test]

@@ -4,12 +4,20 @@
 
 pub mod format;
 mod hdr_log;
+mod heatmap;
 mod html;
-mod markup;
-mod plot;
+mod over_time;
+pub(crate) mod page;
+pub(crate) mod percentiles;
+pub(crate) mod phase_bars;
+pub(crate) mod plot;
+mod rate_search;
+pub(crate) mod scale;
 pub mod table;
 mod text;
 
 pub use hdr_log::write_hdr_log;
+pub(crate) use html::highest_latency;
 pub use html::html;
+pub(crate) use over_time::{Course, highest_of};
 pub use text::summary;
