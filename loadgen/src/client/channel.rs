@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 
-use super::{ConnectionError, TlsClient};
+use super::{ClientHandshake, ConnectionError, TlsClient};
 use crate::engine::{net::Stream, yield_if_needed};
 
 /// Octets read with one system call. One buffer a thread: it is filled and emptied without an
@@ -31,8 +31,7 @@ pub enum Received {
 pub struct Channel {
     stream: Stream,
     tls: Option<TlsClient>,
-    /// Plaintext that came with the last octets of the handshake.
-    early: Vec<u8>,
+    /// Where records are made.
     out: Vec<u8>,
     /// Contents received in clear are ignored.
     counts_only: bool,
@@ -42,7 +41,7 @@ impl Channel {
     /// In clear.
     #[must_use]
     pub const fn new(stream: Stream) -> Self {
-        Self { stream, tls: None, early: Vec::new(), out: Vec::new(), counts_only: false }
+        Self { stream, tls: None, out: Vec::new(), counts_only: false }
     }
 
     /// The TCP connection.
@@ -62,20 +61,28 @@ impl Channel {
     /// # Errors
     ///
     /// [`ConnectionError`]; the server has been sent the alert.
-    pub async fn handshake(&mut self, tls: TlsClient) -> Result<(), ConnectionError> {
-        let tls = self.tls.insert(tls);
+    pub async fn handshake(&mut self, mut tls: ClientHandshake) -> Result<(), ConnectionError> {
         let mut first: Option<[u8; CLEAR_BYTES]> = None;
+        let mut out = Vec::new();
         loop {
-            self.out.clear();
-            tls.take_output(&mut self.out);
-            self.stream.write_all(&self.out).await?;
-            if !tls.is_handshaking() {
-                self.out = Vec::new();
-                return Ok(());
+            out.clear();
+            match tls.advance(&mut out) {
+                Ok(done) => {
+                    self.stream.write_all(&out).await?;
+                    if done {
+                        self.tls = Some(tls.finish()?);
+                        return Ok(());
+                    }
+                }
+                Err(error) => {
+                    // The alert is a courtesy; the error is already known.
+                    let _ = self.stream.write_all(&out).await;
+                    let clear = first.as_ref().and_then(reply_in_clear);
+                    return Err(clear.map_or_else(|| error.into(), ConnectionError::InClear));
+                }
             }
             self.stream.readable().await?;
             yield_if_needed().await;
-            let early = &mut self.early;
             let received = with_read(&self.stream, READ_BYTES, |octets| {
                 first.get_or_insert_with(|| {
                     let mut begin = [0; CLEAR_BYTES];
@@ -83,19 +90,12 @@ impl Channel {
                     begin[..length].copy_from_slice(&octets[..length]);
                     begin
                 });
-                tls.receive(octets, |piece| early.extend_from_slice(piece))
+                tls.receive(octets);
+                Ok(())
             });
             match received {
                 Ok(0) => return Err(ConnectionError::Closed),
                 Ok(_) => {}
-                Err(ConnectionError::Tls(error)) => {
-                    self.out.clear();
-                    tls.take_output(&mut self.out);
-                    // The alert is a courtesy; the error is already known.
-                    let _ = self.stream.write_all(&self.out).await;
-                    let clear = first.as_ref().and_then(reply_in_clear);
-                    return Err(clear.map_or_else(|| error.into(), ConnectionError::InClear));
-                }
                 Err(ConnectionError::Io(error))
                     if error.kind() == std::io::ErrorKind::WouldBlock => {}
                 Err(error) => return Err(error),
@@ -112,8 +112,8 @@ impl Channel {
         let Some(tls) = &mut self.tls else {
             return Ok(self.stream.write_all(plain).await?);
         };
-        tls.send(plain)?;
-        self.flush().await
+        let length = tls.seal(plain, &mut self.out)?;
+        Ok(self.stream.write_all(&self.out[..length]).await?)
     }
 
     /// From now on sinks look at the length only of what they are given: octets in clear need not
@@ -135,26 +135,24 @@ impl Channel {
     ) -> Result<Received, ConnectionError> {
         // A server that never stops sending must not stop the others, nor the deadline.
         yield_if_needed().await;
-        if !self.early.is_empty() {
-            sink(&self.early);
-            self.early = Vec::new();
-            return Ok(Received::Some);
-        }
-        if self.tls.as_ref().is_some_and(TlsClient::is_closed) {
-            return Ok(Received::End);
+        if let Some(tls) = &mut self.tls {
+            if tls.is_closed() {
+                return Ok(Received::End);
+            }
+            if tls.receive_early(&mut sink)? {
+                return self.received().await;
+            }
         }
         loop {
-            let tls = &mut self.tls;
-            let received = if tls.is_none() && self.counts_only && at_most >= READ_BYTES {
-                counted(&self.stream, &mut sink)
-            } else {
-                with_read(&self.stream, at_most, |octets| match tls {
-                    None => {
-                        sink(octets);
-                        Ok(())
-                    }
-                    Some(tls) => tls.receive(octets, &mut sink),
-                })
+            let received = match &mut self.tls {
+                None if self.counts_only && at_most >= READ_BYTES => {
+                    counted(&self.stream, &mut sink)
+                }
+                None => with_read(&self.stream, at_most, |octets| {
+                    sink(octets);
+                    Ok(())
+                }),
+                Some(tls) => with_records(&self.stream, at_most, tls, &mut sink),
             };
             match received {
                 Err(ConnectionError::Io(error))
@@ -168,12 +166,17 @@ impl Channel {
                 Ok(_) => break,
             }
         }
-        let Some(tls) = &self.tls else {
-            return Ok(Received::Some);
-        };
-        let closed = tls.is_closed();
-        // A key update asks for an answer.
-        self.flush().await?;
+        self.received().await
+    }
+
+    /// Something has come; what it asks for is answered.
+    async fn received(&mut self) -> Result<Received, ConnectionError> {
+        let Some(tls) = &mut self.tls else { return Ok(Received::Some) };
+        if tls.owes() {
+            let length = tls.seal_owed(&mut self.out)?;
+            self.stream.write_all(&self.out[..length]).await?;
+        }
+        let closed = self.tls.as_ref().is_some_and(TlsClient::is_closed);
         Ok(if closed { Received::End } else { Received::Some })
     }
 
@@ -183,10 +186,9 @@ impl Channel {
     ///
     /// [`ConnectionError`].
     pub async fn close_notify(&mut self) -> Result<(), ConnectionError> {
-        if let Some(tls) = &mut self.tls {
-            tls.send_close_notify();
-        }
-        self.flush().await
+        let Some(tls) = &mut self.tls else { return Ok(()) };
+        let length = tls.seal_close(&mut self.out)?;
+        Ok(self.stream.write_all(&self.out[..length]).await?)
     }
 
     /// Ends the TLS session in order and keeps the TCP connection: answers the server's
@@ -219,28 +221,13 @@ impl Channel {
     pub fn close_with_tickets(mut self) {
         if let Some(tls) = &mut self.tls {
             // Nothing there, or an end: the transfer is already known to be complete.
-            let _ = with_read(&self.stream, READ_BYTES, |octets| tls.receive(octets, |_| {}));
+            let _ = with_records(&self.stream, READ_BYTES, tls, &mut |_: &[u8]| {});
         }
     }
 
     /// Closes with RST.
     pub fn reset(self) {
         self.stream.reset();
-    }
-
-    /// Sends the records that are due, from where the TLS library has them.
-    async fn flush(&mut self) -> Result<(), ConnectionError> {
-        let Some(tls) = &mut self.tls else { return Ok(()) };
-        while tls.wants_write() {
-            match tls.write(|pieces| self.stream.try_write_vectored(pieces)) {
-                Ok(_) => {}
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
-                    self.stream.writable().await?;
-                }
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Ok(())
     }
 }
 
@@ -259,6 +246,29 @@ fn counted(stream: &Stream, mut sink: impl FnMut(&[u8])) -> Result<usize, Connec
     READ_BUFFER.with_borrow_mut(|buffer| {
         let count = stream.try_discard(buffer)?;
         sink(&buffer[..count]);
+        Ok(count)
+    })
+}
+
+/// Reads records without waiting and gives their plaintext to `sink`.
+fn with_records(
+    stream: &Stream,
+    at_most: usize,
+    tls: &mut TlsClient,
+    sink: &mut impl FnMut(&[u8]),
+) -> Result<usize, ConnectionError> {
+    // Then what is pending fits into its room.
+    tls.receive_early(&mut *sink)?;
+    READ_BUFFER.with_borrow_mut(|buffer| {
+        let length = at_most.clamp(1, READ_BYTES);
+        // Room for the begin of a record in front of what continues it.
+        const ROOM: usize = TlsClient::PENDING_MAX;
+        let count = stream.try_read(&mut buffer[ROOM..ROOM + length])?;
+        let begin = ROOM - tls.pending().len();
+        buffer[begin..ROOM].copy_from_slice(tls.pending());
+        if count > 0 {
+            tls.receive(&mut buffer[begin..ROOM + count], sink)?;
+        }
         Ok(count)
     })
 }

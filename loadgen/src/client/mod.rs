@@ -25,7 +25,9 @@ pub use rendezvous::{DataMode, active_command, parse_epsv, parse_pasv};
 pub use reply::{LINE_BYTES_MAX, REPLY_BYTES_MAX, Reply, ReplyError, ReplyParser};
 pub use session::{AuthWord, Client, Endpoint, Opening, Protection, ResumeMode, Session};
 pub use ticket::TicketStore;
-pub use tls::{TlsClient, TlsOptions, TlsOptionsError, TlsSettings, TlsVersion, Verification};
+pub use tls::{
+    ClientHandshake, TlsClient, TlsOptions, TlsOptionsError, TlsSettings, TlsVersion, Verification,
+};
 pub use trace::Trace;
 pub use transfer::{Listing, Pace};
 pub use users::{User, Users};

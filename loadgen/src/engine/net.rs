@@ -4,7 +4,7 @@
 
 use std::{
     future::poll_fn,
-    io::{self, IoSlice},
+    io,
     net::{IpAddr, SocketAddr},
     time::Duration,
 };
@@ -12,7 +12,7 @@ use std::{
 use ringftpd_reactor::Watched;
 use rustix::{
     io::Errno,
-    net::{RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, sendmsg, sockopt},
+    net::{RecvFlags, SendFlags, Shutdown, sockopt},
 };
 use socket2::{Domain, Protocol, Socket, Type};
 
@@ -105,28 +105,6 @@ impl Stream {
             bytes = &bytes[sent..];
         }
         Ok(())
-    }
-
-    /// Sends what can be sent of `pieces` without waiting.
-    ///
-    /// # Errors
-    ///
-    /// `WouldBlock` when nothing can; else those of sendmsg(2) except `EINTR`.
-    pub fn try_write_vectored(&self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
-        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-        let sent = rustix::io::retry_on_intr(|| {
-            sendmsg(&self.watched, pieces, &mut SendAncillaryBuffer::default(), flags)
-        });
-        Ok(sent?)
-    }
-
-    /// Returns when a write would not wait. May be early.
-    ///
-    /// # Errors
-    ///
-    /// Those of poll(2).
-    pub async fn writable(&self) -> io::Result<()> {
-        poll_fn(|cx| self.watched.poll_writable(cx)).await
     }
 
     /// Sends FIN. A connection already gone is not an error: its reader will say so.

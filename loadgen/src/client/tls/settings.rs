@@ -1,18 +1,16 @@
-//! TLS as a client: what to offer and accept, and one connection's TLS as octets in, octets out.
-//! Opens nothing and waits for nothing.
+//! What a client offers and accepts.
 
 use std::{
     fs,
-    io::{self, IoSlice, Write},
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use rustls::{
-    ClientConfig, ClientConnection, DigitallySignedStruct, HandshakeKind, KeyLogFile,
-    ProtocolVersion, RootCertStore, SignatureScheme, SupportedCipherSuite,
+    ClientConfig, DigitallySignedStruct, KeyLogFile, RootCertStore, SignatureScheme,
+    SupportedCipherSuite,
     client::{
-        Resumption as RustlsResumption, WebPkiServerVerifier,
+        Resumption as RustlsResumption, UnbufferedClientConnection, WebPkiServerVerifier,
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     },
     crypto::{CryptoProvider, SupportedKxGroup, WebPkiSupportedAlgorithms, aws_lc_rs},
@@ -21,9 +19,9 @@ use rustls::{
 };
 use sha2::{Digest, Sha256};
 
-use super::{TicketStore, is_its_own_issuer, key_kind};
+use super::ClientHandshake;
 use crate::{
-    measure::{Channel, Resumption, TlsHandshake, TlsNames},
+    client::{TicketStore, is_its_own_issuer},
     verify::hex,
 };
 
@@ -150,6 +148,8 @@ impl TlsSettings {
             config.key_log = Arc::new(KeyLogFile::new());
         }
         config.resumption = RustlsResumption::disabled();
+        // For our own records.
+        config.enable_secret_extraction = true;
         Ok(Self { plain: Arc::new(config), name })
     }
 
@@ -177,176 +177,12 @@ impl TlsSettings {
         &self,
         config: Arc<ClientConfig>,
         store: &TicketStore,
-    ) -> Result<TlsClient, rustls::Error> {
+    ) -> Result<ClientHandshake, rustls::Error> {
         let before = store.offers();
-        let mut connection = ClientConnection::new(config, self.name.clone())?;
-        connection.set_buffer_limit(None);
+        let connection = UnbufferedClientConnection::new(config, self.name.clone())?;
         // The session to offer is taken from the store while the ClientHello is made.
         let offered = store.offers() != before;
-        Ok(TlsClient { connection: Box::new(connection), offered, closed: false })
-    }
-}
-
-/// TLS of one connection: wire octets in, wire octets out.
-#[derive(Debug)]
-pub struct TlsClient {
-    connection: Box<ClientConnection>,
-    offered: bool,
-    closed: bool,
-}
-
-impl TlsClient {
-    /// Takes octets of the wire and gives each piece of plaintext to `sink`.
-    ///
-    /// # Errors
-    ///
-    /// The library's; what it wants to say about it is in [`Self::take_output`].
-    pub fn receive(
-        &mut self,
-        mut wire: &[u8],
-        mut sink: impl FnMut(&[u8]),
-    ) -> Result<(), rustls::Error> {
-        use std::io::BufRead;
-        while !wire.is_empty() && !self.closed {
-            let taken = self
-                .connection
-                .read_tls(&mut wire)
-                .map_err(|error| rustls::Error::General(error.to_string()))?;
-            self.closed = self.connection.process_new_packets()?.peer_has_closed();
-            let mut reader = self.connection.reader();
-            while let Ok(piece) = reader.fill_buf() {
-                if piece.is_empty() {
-                    break;
-                }
-                sink(piece);
-                let length = piece.len();
-                reader.consume(length);
-            }
-            if taken == 0 {
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    /// Seals `plain`; the records are appended by the next [`Self::take_output`].
-    ///
-    /// # Errors
-    ///
-    /// None in practice: the buffer has no limit.
-    pub fn send(&mut self, mut plain: &[u8]) -> Result<(), rustls::Error> {
-        let fault = |error: io::Error| rustls::Error::General(error.to_string());
-        while !plain.is_empty() {
-            let mut pieces = [IoSlice::new(&[]); PIECES];
-            let mut count = 0;
-            for (piece, octets) in pieces.iter_mut().zip(plain.chunks(PIECE_BYTES)) {
-                *piece = IoSlice::new(octets);
-                count += 1;
-            }
-            let taken = self.connection.writer().write_vectored(&pieces[..count]).map_err(fault)?;
-            if taken == 0 {
-                return Err(fault(io::ErrorKind::WriteZero.into()));
-            }
-            plain = &plain[taken..];
-        }
-        Ok(())
-    }
-
-    /// Seals a close_notify, RFC 8446 §6.1.
-    pub fn send_close_notify(&mut self) {
-        self.connection.send_close_notify();
-    }
-
-    /// Whether something is to be sent.
-    #[must_use]
-    pub fn wants_write(&self) -> bool {
-        self.connection.wants_write()
-    }
-
-    /// Gives the records that are to be sent to `write`, which says how many octets it took.
-    ///
-    /// # Errors
-    ///
-    /// Those of `write`.
-    pub fn write(
-        &mut self,
-        write: impl FnMut(&[IoSlice<'_>]) -> io::Result<usize>,
-    ) -> io::Result<usize> {
-        self.connection.write_tls(&mut Records(write))
-    }
-
-    /// Appends everything that is to be sent now to `out`.
-    pub fn take_output(&mut self, out: &mut Vec<u8>) {
-        while self.connection.wants_write() {
-            // Writing into a Vec cannot fail; if it did, the rest stays for the next call.
-            if self.connection.write_tls(out).is_err() {
-                return;
-            }
-        }
-    }
-
-    /// Whether the handshake still goes on.
-    #[must_use]
-    pub fn is_handshaking(&self) -> bool {
-        self.connection.is_handshaking()
-    }
-
-    /// Whether the peer's close_notify has come.
-    #[must_use]
-    pub const fn is_closed(&self) -> bool {
-        self.closed
-    }
-
-    /// The certificate that the peer showed, in its DER form.
-    #[must_use]
-    pub fn certificate(&self) -> Option<&[u8]> {
-        Some(self.connection.peer_certificates()?.first()?.as_ref())
-    }
-
-    /// What was negotiated.
-    #[must_use]
-    pub fn facts(&self, channel: Channel) -> TlsHandshake {
-        let version = match self.connection.protocol_version() {
-            Some(ProtocolVersion::TLSv1_2) => "TLSv1.2",
-            Some(ProtocolVersion::TLSv1_3) => "TLSv1.3",
-            _ => "unknown",
-        };
-        let suite = self.connection.negotiated_cipher_suite();
-        let suite = suite.and_then(|suite| suite.suite().as_str()).unwrap_or("unknown");
-        let group = self.connection.negotiated_key_exchange_group();
-        let group = group.and_then(|group| group.name().as_str()).unwrap_or("none");
-        let resumption = match (self.connection.handshake_kind(), self.offered) {
-            (Some(HandshakeKind::Resumed), _) => Resumption::Resumed,
-            (_, true) => Resumption::Declined,
-            (_, false) => Resumption::NotOffered,
-        };
-        let certificate = self.certificate().map_or("unknown", key_kind);
-        TlsHandshake { channel, names: TlsNames { version, suite, group, certificate }, resumption }
-    }
-}
-
-/// Most octets that the TLS library copies at once of what it seals. From 4 KiB on glibc's memcpy
-/// uses `rep movsb`, which some AMD CPUs take several times as long for where the target is not
-/// aligned, as behind a record's header: it was a third of the CPU time of an upload.
-const PIECE_BYTES: usize = 1536;
-
-/// Pieces that are given to the library at once: four records and a little.
-const PIECES: usize = 44;
-
-/// Where the library's records go as they lie, without a copy into one piece.
-struct Records<W>(W);
-
-impl<W: FnMut(&[IoSlice<'_>]) -> io::Result<usize>> Write for Records<W> {
-    fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
-        self.0(&[IoSlice::new(octets)])
-    }
-
-    fn write_vectored(&mut self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
-        self.0(pieces)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+        Ok(ClientHandshake::new(connection, offered))
     }
 }
 
