@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    os::fd::{AsFd, AsRawFd},
+    os::fd::{AsFd, AsRawFd, IntoRawFd},
 };
 
 /// Starts to write a range of a file to its disk and returns before that is done
@@ -21,6 +21,23 @@ pub fn start_writeback(file: impl AsFd, offset: u64, octets: u64) -> io::Result<
     let result =
         unsafe { libc::sync_file_range(descriptor, offset, octets, libc::SYNC_FILE_RANGE_WRITE) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Has the file system tell of what it could not write so far, as it does when a file is closed
+/// (close(2)): NFS and its like keep that back until then. Closes a descriptor of its own.
+///
+/// # Errors
+///
+/// Those of close(2) and fcntl(2).
+pub fn tell_of_failed_writes(file: impl AsFd) -> rustix::io::Result<()> {
+    let another = rustix::io::fcntl_dupfd_cloexec(file, 0)?;
+    // SAFETY: nothing else has the descriptor, and it is used no more, whatever the result: Linux
+    // gives it up in any case.
+    let result = unsafe { libc::close(another.into_raw_fd()) };
+    match io::Error::last_os_error().raw_os_error() {
+        Some(errno) if result != 0 => Err(rustix::io::Errno::from_raw_os_error(errno)),
+        _ => Ok(()),
+    }
 }
 
 #[cfg(test)]

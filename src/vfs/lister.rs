@@ -56,6 +56,8 @@ pub struct Lister {
     found: Vec<(VirtualPath, Vec<u8>)>,
     /// Octets of both.
     held: usize,
+    /// Why facts of some entry, or the entries of a directory of LIST -R, could not be had.
+    broken: Option<FileError>,
 }
 
 /// Entries read and not yet formatted: type octet, name, NUL, and so on.
@@ -91,6 +93,7 @@ impl Lister {
             deeper: Vec::new(),
             found: Vec::new(),
             held: 0,
+            broken: None,
         };
         let stat = match root.locate(&request.path, lookup) {
             Ok((_, stat)) => stat,
@@ -145,8 +148,9 @@ impl Lister {
     ///
     /// # Errors
     ///
-    /// When the directory cannot be read further, when nothing of its entries may be told but their
-    /// names (r without x) and more is wanted, or when LIST -R finds more directories to come than
+    /// When the directory cannot be read further, at the end when storage could not tell of some
+    /// entry, when nothing of the entries may be told but their names (r without x) and more is
+    /// wanted, or when LIST -R finds more directories to come than
     /// [`LISTING_DIRECTORIES_BYTES_MAX`] allows. What was appended before stands.
     pub fn next(&mut self, out: &mut Vec<u8>) -> Result<bool, FileError> {
         if !self.started {
@@ -165,7 +169,7 @@ impl Lister {
                 }
                 None if self.exhausted => {
                     if !self.descend(out) {
-                        return Ok(false);
+                        return self.broken.take().map_or(Ok(false), Err);
                     }
                 }
                 None => self.refill(&mut pending)?,
@@ -242,6 +246,9 @@ impl Lister {
         // One that has vanished, or may not be read, has a heading and no entries, as with ls.
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW;
         let directory = self.root.open_path(&self.path, flags, Lookup::Blocking);
+        if let Err(error @ FileError::Io(_)) = &directory {
+            self.broken.get_or_insert(*error);
+        }
         (self.fresh, self.exhausted) = (true, directory.is_err());
         self.directory = directory.ok().or(self.directory.take());
         self.heading(out, true);
@@ -345,7 +352,7 @@ impl Lister {
 
     /// Facts of an entry, and what it reads if it is a symbolic link; `None` when it vanished.
     fn metadata(
-        &self,
+        &mut self,
         file_type: FileType,
         name: &CStr,
     ) -> Result<Option<(Metadata, Vec<u8>)>, FileError> {
@@ -364,7 +371,14 @@ impl Lister {
             // The directory may be read and not searched: sizes of 0 would be taken for the truth.
             Err(Errno::ACCESS) => Err(FileError::PermissionDenied),
             // A broken mount: the name is there, and all that is known is its type.
-            Err(_) => Ok(Some((unknown(file_type), Vec::new()))),
+            Err(_) if file_type == FileType::Directory => {
+                Ok(Some((unknown(file_type), Vec::new())))
+            }
+            // The others may be well. This one is left out, and the end is no success.
+            Err(errno) => {
+                self.broken.get_or_insert(errno.into());
+                Ok(None)
+            }
         }
     }
 

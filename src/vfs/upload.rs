@@ -34,6 +34,7 @@ use crate::protocol::account::StoreRights;
 use crate::protocol::file::{FileError, HashAlgorithms, StoreMode};
 use crate::protocol::path::VirtualPath;
 use crate::protocol::policy::{Durability, FailedUpload};
+use crate::sys::file::tell_of_failed_writes;
 
 /// What the operator decided about uploads.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -210,6 +211,10 @@ impl Upload {
         self.content.release_reservation()?;
         self.content.keep_digests();
         match self.policy.durability {
+            // What is on its way to another host may be refused there yet: no room, above all.
+            Durability::None if !facts::is_on_local(&self.content.file) => {
+                tell_of_failed_writes(&self.content.file)?;
+            }
             Durability::None => {}
             Durability::Data => fdatasync(&self.content.file)?,
             Durability::Full => fsync(&self.content.file)?,

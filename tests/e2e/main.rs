@@ -16,6 +16,7 @@ mod downloads;
 mod durability;
 mod events;
 mod fail2ban;
+mod faulty;
 mod filesystems;
 mod first_week;
 mod half_closed;
