@@ -129,6 +129,17 @@ fn versus_writes_its_comparison_without_the_password() {
     assert_eq!((&written["schema"], &written["rounds"]), (&"ringload-versus".into(), &3.into()));
 }
 
+/// By CPU time, which others on the machine do not lengthen: a seed for random numbers would be
+/// 50 ms.
+#[test]
+fn the_first_handshake_costs_what_handshakes_cost() {
+    let server = server();
+    let line = format!("handshake {} --cpus 0 -c 1 --count 1", server.address);
+    let outcome = ringload(&line).all_succeeded(1);
+    let cpu_us = outcome.result["client"]["cpu_us_per_operation"].as_f64().unwrap();
+    assert!((10.0..20_000.0).contains(&cpu_us), "{cpu_us}");
+}
+
 #[test]
 fn a_client_thinks_after_each_operation() {
     let server = server();

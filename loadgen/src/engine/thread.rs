@@ -3,6 +3,7 @@
 use std::{any::Any, collections::BTreeSet, future::Future, io, sync::mpsc, thread};
 
 use ringftpd_reactor::{Builder, Refusal};
+use rustls::crypto::aws_lc_rs;
 
 /// Whether io_uring can be used, found out by using it.
 ///
@@ -42,6 +43,7 @@ where
         match executor {
             Ok(executor) => {
                 let _ = started.send(Ok(()));
+                seed_random();
                 executor.run(async move { main().await }).map(Some)
             }
             Err(error) => {
@@ -59,6 +61,14 @@ where
         Ok(Err(error)) => Err(error),
         Err(mpsc::RecvError) => Err(EngineError::Died("it ended at once".to_owned())),
     }
+}
+
+/// Has the random numbers of TLS ready in this thread. They come from a generator a thread, and
+/// the first one of a process gathers its seed from the jitter of the CPU, which takes 50 ms of CPU
+/// time and more: without this, the first handshakes of a run would have it in their latency.
+fn seed_random() {
+    // A failure is that of the first handshake, too, which says so.
+    let _ = aws_lc_rs::default_provider().secure_random.fill(&mut [0]);
 }
 
 /// A running thread.
