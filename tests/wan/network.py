@@ -1,33 +1,23 @@
 """Two network namespaces with a link between them: this process's, and the client's."""
 
-import contextlib
 import os
 import pathlib
-import shutil
 import subprocess
 import sys
-import time
 
 import link
+from namespaces import Missing, Namespace, need
 
 HERE = pathlib.Path(__file__).resolve().parent
 SERVER, CLIENT = "10.77.0.1", "10.77.0.2"
 MARK = "RINGFTPD_WAN_NAMESPACE"
 
 
-class Missing(Exception):
-    """What this machine lacks, and the remedy."""
-
-
 def enter_namespace():
     """Begins again in a network namespace of its own, which ends with this process."""
     if os.environ.get(MARK) == str(os.getpid()):
         return
-    if os.geteuid() != 0:
-        raise Missing("network namespaces and tun devices need root: run it with sudo")
-    for command, package in (("unshare", "util-linux"), ("ip", "iproute2"), ("lftp", "lftp")):
-        if not shutil.which(command):
-            raise Missing(f"{command} is missing: apt-get install {package}")
+    need([("unshare", "util-linux"), ("ip", "iproute2"), ("lftp", "lftp")])
     if not os.path.exists("/dev/net/tun"):
         raise Missing("/dev/net/tun is missing: modprobe tun")
     # exec keeps the process number, and so the mark is true of nobody else.
@@ -44,13 +34,9 @@ class Network:
 
     def __init__(self, congestion):
         self.carrier = None
-        # Ends with this process, whatever ends it.
-        self.holder = subprocess.Popen(
-            ["unshare", "--net", "cat"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL
-        )
-        self.wait_for_holder()
+        self.client = Namespace()
         self.devices = [link.open_device("server"), link.open_device("client")]
-        ip("link", "set", "client", "netns", str(self.holder.pid))
+        ip("link", "set", "client", "netns", str(self.client.holder.pid))
         for run, device, address in (
             (ip, "server", SERVER),
             (self.ip_of_client, "client", CLIENT),
@@ -72,20 +58,9 @@ class Network:
                         " net.ipv4.tcp_allowed_congestion_control"
                     )
 
-    def wait_for_holder(self):
-        """Until it has its own namespace."""
-        own = os.readlink("/proc/self/ns/net")
-        deadline = time.monotonic() + 10
-        while time.monotonic() < deadline:
-            with contextlib.suppress(OSError):
-                if os.readlink(f"/proc/{self.holder.pid}/ns/net") != own:
-                    return
-            time.sleep(0.01)
-        raise Missing("unshare --net has made no namespace")
-
     def as_client(self):
         """What a command begins with that is to run at the client's end."""
-        return ["nsenter", f"--net=/proc/{self.holder.pid}/ns/net"]
+        return self.client.inside()
 
     def ip_of_client(self, *words):
         subprocess.run([*self.as_client(), "ip", *words], check=True, capture_output=True)
@@ -111,7 +86,6 @@ class Network:
 
     def close(self):
         self.part()
-        self.holder.kill()
-        self.holder.wait()
+        self.client.close()
         for device in self.devices:
             os.close(device)
