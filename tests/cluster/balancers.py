@@ -21,6 +21,8 @@ NODES_ARE = {
     DIRECT: nodes.DIRECT_RETURN,
 }
 NFTABLES = {TRANSPARENT: "transparent.nft", HASH: "source-hash.nft", DIRECT: "direct-return.nft"}
+# Of direct-return.nft.
+MARKS = {"11": topology.NODES[0], "12": topology.NODES[1], "13": topology.NODES[2]}
 NFTABLES_REMEDY = (
     "a kernel with CONFIG_NF_TABLES, NFT_NAT, NFT_HASH and NFT_SOCKET: modprobe nf_tables nft_nat"
     " nft_hash nft_socket nft_chain_nat"
@@ -43,6 +45,12 @@ class Balancer:
         if kind == TRANSPARENT:
             self.host.ip("rule", "add", "fwmark", "0x1", "lookup", "100")
             self.host.ip("route", "add", "local", "0.0.0.0/0", "dev", "lo", "table", "100")
+        if kind == DIRECT:
+            for mark, node in MARKS.items():
+                self.host.ip("route", "add", "default", "via", node, "table", mark)
+                self.host.ip("rule", "add", "fwmark", mark, "lookup", mark, "priority", mark)
+            self.host.ip("rule", "add", "lookup", "local", "priority", "100")
+            self.host.ip("rule", "del", "priority", "0")
         if kind in IN_ITS_PLACE:
             self.haproxy(kind)
         self.kind = kind
@@ -72,4 +80,10 @@ class Balancer:
         if self.kind == TRANSPARENT:
             self.host.ip("rule", "del", "fwmark", "0x1")
             self.host.ip("route", "flush", "table", "100")
+        if self.kind == DIRECT:
+            self.host.ip("rule", "add", "lookup", "local", "priority", "0")
+            self.host.ip("rule", "del", "priority", "100")
+            for mark in MARKS:
+                self.host.ip("rule", "del", "priority", mark)
+                self.host.ip("route", "flush", "table", mark)
         self.kind = None

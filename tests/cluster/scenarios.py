@@ -19,6 +19,7 @@ from processes import Failed, run, wait_until
 # Clients of one matrix at a time.
 AT_ONCE = 4
 LARGE = 1 << 30
+DIRECT_OCTETS = 8 << 20
 # Of haproxy.cfg: how often a node is looked at.
 HEALTH_INTERVAL_S = 1.0
 
@@ -37,6 +38,30 @@ def matrix(kind):
 
     scenario.__doc__ = f"{kind}: {matrix.__doc__}"
     return scenario
+
+
+def direct_return(cluster):
+    """All clients; and what nodes send does not pass the balancer."""
+    cluster.arrange(balancers.DIRECT)
+    name, octets = "direct", contents.make("direct", DIRECT_OCTETS)
+    (cluster.home() / name).write_bytes(octets)
+    before = forwarded(cluster)
+    words = ["download", "--path", name, "--clients", "2", "--count", "4"]
+    totals = clients.load(cluster, cluster.clients[0], 990, words)
+    if totals["errors"] or totals["operations"] != 4:
+        raise Failed(f"downloads with direct return: {totals}")
+    passed = forwarded(cluster) - before
+    # Acknowledgements and commands.
+    if passed > 4 * len(octets) / 10:
+        raise Failed(f"{passed} octets left the balancer for downloads of {4 * len(octets)}")
+    matrix(balancers.DIRECT)(cluster)
+
+
+def forwarded(cluster):
+    """Octets that the balancer has sent."""
+    text = run([*cluster.topology.balancer.inside(), "ip", "-s", "-j", "link"], "ip")
+    device = next(each for each in json.loads(text) if each["ifname"] == topology.DEVICE)
+    return device["stats64"]["tx"]["bytes"]
 
 
 def logins(node, begin):
@@ -260,7 +285,8 @@ def check_half_visible(cluster, number, prefix, whole):
 def one_name(cluster):
     """Two nodes store one name 1,000 times, while others read it: always one whole file."""
     cluster.arrange(balancers.PLAIN)
-    name, times = "one-name", 500
+    # Of each node two sessions, with 250 each.
+    name, sessions, times = "one-name", 2, 250
     (first, second, third), client = topology.NODES, cluster.clients[0]
     common = [990, name, "--passive", "EPSV"]
     clients.run([*client.inside(), *clients.ftp_client("store_again", first, *common)],
@@ -271,11 +297,11 @@ def one_name(cluster):
     writers = [
         clients.stays(cluster, cluster.clients[index], "store_again", host, *common, "--size",
                       100_000, "--label", f"node{index + 1}", "--count", times)
-        for index, host in enumerate((first, second))
+        for index, host in enumerate((first, second)) for _ in range(sessions)
     ]
     try:
         for writer in writers:
-            said = writer.communicate(timeout=60)[0]
+            said = writer.communicate(timeout=120)[0]
             if writer.returncode:
                 raise Failed("a node did not store", said[-600:])
         said = reader.communicate("", timeout=30)[0]
@@ -315,6 +341,7 @@ class Looking(threading.Thread):
             if label is None:
                 self.wrong = f"{len(octets)} octets: {octets[:80]}"
             self.seen[label] = self.seen.get(label, 0) + 1
+            self.enough.wait(0.02)
 
 
 # In the order in which nodes have to be started anew least often.
@@ -324,6 +351,7 @@ ALL = {
     "tls-resumption": tls_resumption,
     "one-name": one_name,
     "nftables-source-hash": matrix(balancers.HASH),
+    "direct-return": direct_return,
     "haproxy-proxy-v2": matrix(balancers.PROXY),
     "forged-headers": forged_headers,
     "rolling-upgrade": rolling_upgrade,

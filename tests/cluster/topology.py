@@ -57,6 +57,18 @@ class Host:
             raise Missing(f"{key} cannot be {value} in a network namespace: {done.stderr.strip()}")
 
 
+def direct_return(node):
+    """As tuning/cluster/README.md has it: the virtual address without ARP, and a way to clients for
+    what is sent from it. What is sent from the node's own goes by the balancer as before."""
+    for device in ("all", DEVICE):
+        node.sysctl(f"net.ipv4.conf.{device}.arp_ignore", 1)
+        node.sysctl(f"net.ipv4.conf.{device}.arp_announce", 2)
+        node.sysctl(f"net.ipv4.conf.{device}.rp_filter", 0)
+    node.ip("address", "add", f"{VIRTUAL}/32", "dev", "lo")
+    node.ip("route", "add", "203.0.113.0/24", "dev", DEVICE, "table", "20")
+    node.ip("rule", "add", "from", VIRTUAL, "lookup", "20")
+
+
 class Topology:
     """All hosts. They end with this process."""
 
@@ -75,6 +87,8 @@ class Topology:
             Host(f"node{index}", address, gateway=BALANCER)
             for index, address in enumerate(NODES, 1)
         ]
+        for node in self.nodes:
+            direct_return(node)
         # Clients reach nodes directly only where a scenario is about that.
         self.clients = [
             Host(f"client{index}", *addresses, gateway=VIRTUAL)
