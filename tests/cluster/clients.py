@@ -13,7 +13,7 @@ import threading
 import contents
 import servers
 import topology
-from processes import Failed, run
+from processes import COMMAND_S, Failed, run
 
 HERE = pathlib.Path(__file__).resolve().parent
 IMPLICIT, EXPLICIT = 990, 21
@@ -151,10 +151,39 @@ def cases(cluster, kind):
                 yield Case(cluster, kind, client, port, way)
 
 
-def stays(cluster, host, *words, **options):
-    """The ftplib client as a process that goes on, spoken to by its standard input and output."""
-    return subprocess.Popen(
-        [*host.inside(), *map(str, ftp_client(*words))],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        env=environment(cluster), **options,
-    )
+class Staying:
+    """The ftplib client as a process that goes on, and is spoken to; ended at the end."""
+
+    def __init__(self, cluster, host, *words):
+        self.what = f"ftplib, {words[0]}"
+        self.process = subprocess.Popen(
+            [*host.inside(), *map(str, ftp_client(*words))], stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment(cluster),
+        )
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.communicate()
+
+    def words(self, word):
+        """Those of the next line, which are three; the second is this one."""
+        line = self.process.stdout.readline()
+        words = line.split()
+        if len(words) != 3 or words[1] != word:
+            self.process.kill()
+            raise Failed(f"{self.what}: no line \"… {word} …\"", line + self.process.stdout.read())
+        return words
+
+    def end(self, line="", seconds=COMMAND_S):
+        """What it says until it ends, well, after this line."""
+        try:
+            said = self.process.communicate(line, timeout=seconds)[0]
+        except subprocess.TimeoutExpired:
+            raise Failed(f"{self.what}: still running after {seconds} s") from None
+        if self.process.returncode:
+            raise Failed(f"{self.what}: ended with {self.process.returncode}", said[-600:])
+        return said

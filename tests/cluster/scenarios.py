@@ -1,6 +1,7 @@
 """What is driven. Each scenario takes a Cluster, and raises Failed."""
 
 import concurrent.futures
+import contextlib
 import hashlib
 import json
 import re
@@ -96,7 +97,8 @@ def tls_resumption(cluster):
         for turn, host in enumerate(hosts):
             words = ["openssl", "s_client", "-connect", f"{host}:990", version, "-sess_out", kept]
             words += ["-sess_in", kept] if turn else []
-            # The ticket of TLS 1.3 comes behind the handshake, before the reply to QUIT.
+            # The ticket of TLS 1.3 comes behind the handshake: until the reply to QUIT.
+            words += ["-ign_eof"]
             said = run(
                 [*cluster.clients[0].inside(), *words], f"s_client {version} {host}",
                 stdin=None, input="QUIT\r\n",
@@ -160,27 +162,18 @@ def answer(host, address, port, header):
 def stolen_transfer(cluster, thief):
     """A passive port of a node, asked directly under the name of the client that waits for it."""
     owner = cluster.clients[1]
-    upload = clients.stays(cluster, owner, "uploads", topology.VIRTUAL, 990, "owned")
-    try:
-        port = int(upload.stdout.readline().split()[-1])
+    with clients.Staying(cluster, owner, "uploads", topology.VIRTUAL, 990, "owned") as upload:
+        port = int(upload.words("port")[2])
         node = cluster.nodes[nodes.number_of(port) - 1]
         header = f"PROXY TCP4 {owner.address} {topology.VIRTUAL} 40001 {port}\r\n".encode()
         before = len(cluster_files(cluster))
         if said := answer(thief, node.host.address, port, header):
             raise Failed(f"passive port {port} of {node.host.name} answered a forged header: {said}")
-        said = upload.communicate("enough\n", timeout=30)[0]
-    finally:
-        end_client(upload)
-    if " 226 " not in f" {said} ":
+        said = upload.end("enough\n")
+    if " 226 " not in said:
         raise Failed("an upload beside a forged data connection did not end well", said)
     if len(cluster_files(cluster)) != before + 1:
         raise Failed("a forged data connection changed what is there")
-
-
-def end_client(process):
-    if process.poll() is None:
-        process.kill()
-        process.communicate()
 
 
 def cluster_files(cluster, number=1):
@@ -237,45 +230,41 @@ def killed_node(cluster):
     """`kill -9` of a node in the middle of uploads, seen from the others."""
     cluster.arrange(balancers.PROXY)
     count = 6
-    client = cluster.clients[0]
-    upload = clients.stays(
-        cluster, client, "uploads", topology.VIRTUAL, 990, "cut", "--count", count)
-    try:
-        lines = [upload.stdout.readline().split() for _ in range(count)]
+    words = ["uploads", topology.VIRTUAL, 990, "cut", "--count", count]
+    with clients.Staying(cluster, cluster.clients[0], *words) as uploads:
         on = {}
-        for name, word, port in lines:
+        for _ in range(count):
+            name, _, port = uploads.words("port")
             on.setdefault(nodes.number_of(int(port)), []).append(name)
         number, names = max(on.items(), key=lambda item: len(item[1]))
-        victim = cluster.nodes[number - 1]
-        left = {path.name for path in cluster.home().iterdir()}
-        victim.kill()
+        others = [node for node in (1, 2, 3) if node != number]
+        hidden = [path.name for path in cluster.home().glob(".ringftpd-*")]
+        cluster.nodes[number - 1].kill()
         killed = time.monotonic()
         back = {}
         for _ in names:
-            name, word, when = upload.stdout.readline().split()
-            if word != "back" or name not in names:
-                raise Failed(f"{name} says {word}; on the killed node were {names}")
+            name, _, when = uploads.words("back")
             back[name] = float(when) - killed
-        for other in on.keys() - {number}:
-            check_half_visible(cluster, other, "cut-", {f"{name}-again" for name in names})
-        said = upload.communicate("enough\n", timeout=30)[0]
-    finally:
-        end_client(upload)
+        whole = {f"{name}-again" for name in names}
+        for other in others:
+            check_visible(cluster, other, "cut-", whole)
+        said = uploads.end("enough\n")
+    if len(hidden) < count:
+        raise Failed(f"{count} uploads were under way, with {len(hidden)} hidden files")
+    if back.keys() != set(names):
+        raise Failed(f"cut were {sorted(back)} and on the killed node {sorted(names)}")
     if late := {name: s for name, s in back.items() if s > HEALTH_INTERVAL_S}:
         raise Failed(f"clients were back later than after {HEALTH_INTERVAL_S:g} s: {late}")
     # The other uploads have ended well, and what was cut is under no name.
     stored = {line.split()[0]: int(line.split()[2]) for line in said.splitlines()}
-    whole = stored.keys() | {f"{name}-again" for name in names}
-    for other in on.keys() - {number}:
-        check_half_visible(cluster, other, "cut-", whole)
+    for other in others:
+        check_visible(cluster, other, "cut-", stored.keys() | whole)
         for name, size in stored.items():
             if (found := (cluster.home(other) / name).stat().st_size) != size:
                 raise Failed(f"{name} has {found} octets on node {other}, and {size} were stored")
-    if not any(name.startswith(".ringftpd-") for name in left):
-        raise Failed("no upload was under way when the node was killed", str(sorted(left)))
 
 
-def check_half_visible(cluster, number, prefix, whole):
+def check_visible(cluster, number, prefix, whole):
     """On this node the names that begin so are these and no others."""
     seen = {name for name in cluster_files(cluster, number) if name.startswith(prefix)}
     if seen != whole:
@@ -291,27 +280,22 @@ def one_name(cluster):
     common = [990, name, "--passive", "EPSV"]
     clients.run([*client.inside(), *clients.ftp_client("store_again", first, *common)],
                 "the first of all", env=clients.environment(cluster))
-    reader = clients.stays(cluster, client, "read_again", third, *common)
     looked = Looking(cluster.home(3) / name)
-    looked.start()
-    writers = [
-        clients.stays(cluster, cluster.clients[index], "store_again", host, *common, "--size",
-                      100_000, "--label", f"node{index + 1}", "--count", times)
-        for index, host in enumerate((first, second)) for _ in range(sessions)
-    ]
-    try:
+    with contextlib.ExitStack() as running:
+        reader = running.enter_context(
+            clients.Staying(cluster, client, "read_again", third, *common))
+        running.callback(looked.enough.set)
+        looked.start()
+        writers = [
+            running.enter_context(clients.Staying(
+                cluster, cluster.clients[index], "store_again", host, *common, "--size", 100_000,
+                "--label", f"node{index + 1}", "--count", times))
+            for index, host in enumerate((first, second)) for _ in range(sessions)
+        ]
         for writer in writers:
-            said = writer.communicate(timeout=120)[0]
-            if writer.returncode:
-                raise Failed("a node did not store", said[-600:])
-        said = reader.communicate("", timeout=30)[0]
-    finally:
-        looked.enough.set()
-        for each in (*writers, reader):
-            end_client(each)
+            writer.end(seconds=120)
+        said = reader.end()
     looked.join()
-    if reader.returncode:
-        raise Failed("a node sent what is no whole file", said[-600:])
     if looked.wrong:
         raise Failed("there was no whole file", looked.wrong)
     labels = {*looked.seen, *(word.split("=")[0] for word in said.split())}
