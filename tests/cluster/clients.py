@@ -175,7 +175,8 @@ class Staying:
         words = line.split()
         if len(words) != 3 or words[1] != word:
             self.process.kill()
-            raise Failed(f"{self.what}: no line \"… {word} …\"", line + self.process.stdout.read())
+            said = line + self.process.stdout.read()
+            raise Failed(f"{self.what}: no line \"… {word} …\"", said[-600:])
         return words
 
     def end(self, line="", seconds=COMMAND_S):

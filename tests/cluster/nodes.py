@@ -14,7 +14,8 @@ REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 SHIPPED = REPOSITORY / "tuning/cluster/ringftpd.toml"
 METRICS = 9121
 # What a node is told of its balancer.
-HEADERS, NO_HEADERS, ALL_PORTS, DIRECT_RETURN = "headers", "no headers", "all ports", "direct return"
+HEADERS, NO_HEADERS = "headers", "no headers"
+ALL_PORTS, DIRECT_RETURN = "all ports", "direct return"
 RANGES = ((50000, 50399), (50400, 50799), (50800, 51199))
 START_S = 20
 

@@ -109,7 +109,7 @@ def tls_resumption(cluster):
 
 
 def forged_headers(cluster):
-    """Headers from others than the balancer, and headers behind the balancer's, are not believed."""
+    """Headers from others than the balancer, and second headers behind its own, are not believed."""
     cluster.arrange(balancers.PROXY)
     node, client = cluster.nodes[0], cluster.clients[0]
     forged = {
@@ -118,7 +118,7 @@ def forged_headers(cluster):
         + socket.inet_aton("203.0.113.5") + b"\x9c\x40\x03\xde",
         "none": b"",
     }
-    name = 'ringftpd_refused_total'
+    name = "ringftpd_refused_total"
     before = node.count(name, "not_a_proxy")
     for kind, header in forged.items():
         for port in clients.PORTS:
@@ -168,7 +168,7 @@ def stolen_transfer(cluster, thief):
         header = f"PROXY TCP4 {owner.address} {topology.VIRTUAL} 40001 {port}\r\n".encode()
         before = len(cluster_files(cluster))
         if said := answer(thief, node.host.address, port, header):
-            raise Failed(f"passive port {port} of {node.host.name} answered a forged header: {said}")
+            raise Failed(f"{node.host.name}, passive port {port}: a forged header got {said}")
         said = upload.end("enough\n")
     if " 226 " not in said:
         raise Failed("an upload beside a forged data connection did not end well", said)

@@ -1,4 +1,4 @@
-"""A shared file system in user space: MooseFS, with one chunk server, and a mount of each node's own.
+"""A shared file system in user space: MooseFS with one chunk server, and a mount of each node's.
 
 Of Debian's, GlusterFS takes three times as long to start, and thirty times as much to fetch.
 """

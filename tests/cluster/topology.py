@@ -1,5 +1,5 @@
-"""The hosts of the cluster, each a network namespace on one bridge, with the addresses that the files
-of tuning/cluster have."""
+"""The hosts of the cluster, each a network namespace on one bridge, with the addresses that the
+files of tuning/cluster have."""
 
 import subprocess
 
