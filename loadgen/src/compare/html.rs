@@ -150,9 +150,8 @@ impl Versus {
                         }
                     }
                     figcaption {
-                        "Ratio B ÷ A with its interval; the line in the middle is equal. Solid and \
-                         round: B is better; dotted and hollow: worse; dashed and square: within \
-                         noise."
+                        "Ratio B ÷ A with its interval; the line in the middle is equal. Round: B \
+                         is better; square on dashes: worse; square and grey: within noise."
                     }
                 }
             }
@@ -247,8 +246,8 @@ fn beside_the_first(cell: &Cell) -> String {
 const fn look(verdict: Difference) -> Look {
     match verdict {
         Difference::Better => Look::new(0),
-        Difference::Worse => Look::new(2),
-        Difference::Noise | Difference::Differs | Difference::TooFew => Look::new(1),
+        Difference::Worse => Look::new(1),
+        Difference::Noise | Difference::Differs | Difference::TooFew => Look::new(5),
     }
 }
 

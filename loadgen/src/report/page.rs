@@ -62,7 +62,11 @@ pub(crate) fn table(
     let pairs = (header.len() == 2).then_some("pairs");
     // A column of figures is aligned to the right, its heading too.
     let figures: Vec<bool> = (0..header.len())
-        .map(|column| rows.iter().filter_map(|row| row.get(column)).any(|cell| is_figure(cell)))
+        .map(|column| {
+            let mut cells = rows.iter().filter_map(|row| row.get(column));
+            let is_none = |cell: &str| ["", "–", "not measured"].contains(&cell);
+            cells.all(|cell| is_none(cell) || is_figure(cell))
+        })
         .collect();
     let is_right = |column: usize| column > 0 && header.len() > 2 && figures[column];
     html! {
@@ -96,11 +100,13 @@ pub(crate) fn table(
 /// A cell in the place of a figure that there is not.
 pub(crate) const TOO_FEW: &str = "too few";
 
-/// Whether a cell is a number with a unit.
+/// Whether a cell is a number with a unit, or an interval of two.
 fn is_figure(cell: &str) -> bool {
-    let number = cell.trim_start_matches(['×', '>', ' ']);
-    let starts = number.starts_with(|first: char| first.is_ascii_digit());
-    cell == TOO_FEW || starts && cell.split(' ').count() <= 3
+    let mut words = cell.trim_start_matches(['×', '>', ' ']).split(' ');
+    let number = words.next().unwrap_or_default();
+    let is_number = number.trim_end_matches("/s").parse::<f64>().is_ok();
+    let rest: Vec<&str> = words.collect();
+    cell == TOO_FEW || is_number && (rest.len() < 2 || rest[0] == "…")
 }
 
 /// What must be read before any figure.
@@ -120,6 +126,25 @@ pub(crate) fn tiles(tiles: &[(String, String)]) -> Markup {
     html! {
         dl class="tiles" {
             @for (name, value) in tiles { div { dt { (name) } dd { (value) } } }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_figure;
+
+    #[test]
+    fn figures_are_told_from_other_texts() {
+        for figure in
+            ["12", "1.5 ms", "160/s", "2.60 MiB/s", "> 99.9 %", "×1.2", "0.1 … 6", "too few"]
+        {
+            assert!(is_figure(figure), "{figure}");
+        }
+        for other in
+            ["127.0.0.1:990", "2026-11-28 20:16:09 UTC", "×1.5 within noise", "scouted", ""]
+        {
+            assert!(!is_figure(other), "{other}");
         }
     }
 }

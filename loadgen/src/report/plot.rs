@@ -68,6 +68,8 @@ pub(crate) struct Look {
     number: usize,
     /// Thin and without marks: one of many of a kind.
     is_faint: bool,
+    /// Marks that no line joins.
+    is_apart: bool,
 }
 
 /// A line at a height, up to some x: the corner that a curve has to stay below.
@@ -82,11 +84,15 @@ impl Look {
     const COLOURS: usize = 6;
 
     pub(crate) const fn new(number: usize) -> Self {
-        Self { number, is_faint: false }
+        Self { number, is_faint: false, is_apart: false }
     }
 
     pub(crate) const fn faint(number: usize) -> Self {
-        Self { number, is_faint: true }
+        Self { number, is_faint: true, is_apart: false }
+    }
+
+    pub(crate) const fn apart(number: usize) -> Self {
+        Self { number, is_faint: false, is_apart: true }
     }
 
     /// Classes of its line.
@@ -118,7 +124,7 @@ impl Look {
             svg class="sample" viewBox="0 0 28 12" aria-hidden="true" {
                 @if is_surface { rect class=(self.surface()) x="2" y="0" width="24" height="12" {} }
                 @else {
-                    path class=(self.line()) d="M1 6h26" {}
+                    @if !self.is_apart { path class=(self.line()) d="M1 6h26" {} }
                     (self.marks("M14 6h0"))
                 }
             }
@@ -233,7 +239,7 @@ impl Plot {
     fn layer(&self, layer: &Layer) -> Markup {
         match layer {
             Layer::Line(line) => html! {
-                path class=(line.look.line()) d=(self.path(line)) {}
+                @if !line.look.is_apart { path class=(line.look.line()) d=(self.path(line)) {} }
                 (line.look.marks(&self.marks(line)))
             },
             Layer::Area(area) => html! {

@@ -20,11 +20,17 @@ pub(crate) fn section(result: &RunResult, highest: f64) -> Markup {
         None => "No rate was shown to hold the objective.".to_owned(),
     };
     let rate_axis = |title: &str| Axis::amount(title, highest_rate, "/s");
+    let mut marks = vec![Layer::Line(Line {
+        name: "all that is offered".to_owned(),
+        look: Look::faint(5),
+        points: [0.0, rate_axis("").high()].map(|rate| (rate, Some(rate))).into(),
+    })];
+    marks.extend(by_verdict(&steps, |step| (step.reached > 0.0).then_some(step.reached)));
     let reached = Plot {
         description: format!("Rate reached by rate offered. {held}"),
         x: rate_axis("offered"),
         y: rate_axis("reached"),
-        layers: by_verdict(&steps, |step| (step.reached > 0.0).then_some(step.reached)),
+        layers: marks,
         shades: Vec::new(),
         limits: Vec::new(),
         hover: Vec::new(),
@@ -58,18 +64,17 @@ pub(crate) fn section(result: &RunResult, highest: f64) -> Markup {
 /// Marks of the steps, those of one verdict together.
 fn by_verdict(steps: &[&RateStep], value: impl Fn(&RateStep) -> Option<f64>) -> Vec<Layer> {
     const VERDICTS: [(StepVerdict, &str, usize); 4] = [
-        (StepVerdict::Held, "held", 2),
+        (StepVerdict::Held, "held", 0),
         (StepVerdict::Broken, "broken", 1),
-        (StepVerdict::TooFew, "too few operations to tell", 0),
+        (StepVerdict::TooFew, "too few operations to tell", 2),
         (StepVerdict::Unknown, "unknown, the client was the limit", 3),
     ];
     let layer = |(verdict, name, number): (StepVerdict, &str, usize)| {
         let of_it = steps.iter().filter(|step| step.verdict == verdict);
-        // Steps are no course: without values between them their marks are not joined.
         let points: Vec<(f64, Option<f64>)> =
-            of_it.flat_map(|step| [(step.offered, value(step)), (step.offered, None)]).collect();
+            of_it.map(|step| (step.offered, value(step))).collect();
         (!points.is_empty())
-            .then(|| Layer::Line(Line { name: name.to_owned(), look: Look::new(number), points }))
+            .then(|| Layer::Line(Line { name: name.to_owned(), look: Look::apart(number), points }))
     };
     VERDICTS.into_iter().filter_map(layer).collect()
 }
