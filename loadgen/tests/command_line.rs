@@ -51,8 +51,10 @@ fn page_and_histogram_log_are_written_and_results_compared() {
     let log = std::fs::read_to_string(log).unwrap();
     assert!(log.contains("Tag=total.tls_handshake,"), "{log}");
     std::fs::write(&json, outcome.result.to_string()).unwrap();
-    let (status, text) = compare(&[&json, &json]);
+    let compared = file("compared.html");
+    let (status, text) = compare(&[&json, &json, Path::new("--report"), &compared]);
     assert_eq!(status, Some(0), "{text}");
+    assert!(std::fs::read_to_string(compared).unwrap().contains("2 runs compared"));
     assert!(text.contains("operations/s") && text.contains("×1.000"), "{text}");
     let (status, text) = compare(&[&json, &file("nothing.json")]);
     assert_eq!(status, Some(2), "{text}");
@@ -110,11 +112,13 @@ fn unlike_workloads_are_compared_by_force_alone() {
 #[test]
 fn versus_writes_its_comparison_without_the_password() {
     let (server, scratch) = (server(), tempfile::TempDir::new().unwrap());
-    let json = scratch.path().join("versus.json");
+    let [json, page] = ["versus.json", "versus.html"].map(|name| scratch.path().join(name));
     let output = Command::new(env!("CARGO_BIN_EXE_ringload"))
         .args(["versus", "--a", &format!("{} --password {SECRET}", server.address)])
         .args(["--b", &server.address.to_string(), "--rounds", "3", "--json"])
         .arg(&json)
+        .arg("--report")
+        .arg(&page)
         .args(["--", "login", "--count", "2", "--cpus", "0", "--quiet"])
         .output()
         .unwrap();
@@ -127,6 +131,8 @@ fn versus_writes_its_comparison_without_the_password() {
     assert!(!written.contains(SECRET), "{written}");
     let written: Value = serde_json::from_str(&written).unwrap();
     assert_eq!((&written["schema"], &written["rounds"]), (&"ringload-versus".into(), &3.into()));
+    let page = std::fs::read_to_string(&page).unwrap();
+    assert!(page.contains("operations/s by round") && !page.contains(SECRET), "{page}");
 }
 
 /// By CPU time, which others on the machine do not lengthen: a seed for random numbers would be

@@ -69,7 +69,7 @@ fn parts_of_a_run_add_up_to_it() {
     let (server, scratch) = (Ringftpd::start(), TempDir::new().unwrap());
     let line = format!(
         "download {} --user alice --cpus 0 --rate 200 --arrivals poisson --files 3 --size 4KiB \
-         --duration 1s --warm-up 200ms",
+         --duration 1s --warm-up 200ms --slo errors=0",
         server.implicit
     );
     let files = both_parts(&line, scratch.path());
@@ -115,11 +115,17 @@ fn parts_of_a_run_add_up_to_it() {
             assert_eq!(whole[figure], all.value_at_quantile(rank).min(all.max()), "{figure}");
         }
     }
-    let over_time = |run: &Value| -> u64 {
+    let over_time = |run: &Value, field: &str| -> u64 {
         let rows = run["intervals"].as_array().unwrap();
-        rows.iter().map(|row| row["operations"].as_u64().unwrap()).sum()
+        rows.iter().map(|row| row.pointer(field).unwrap().as_u64().unwrap()).sum()
     };
-    assert_eq!(over_time(&whole), over_time(&a) + over_time(&b));
+    for field in ["/operations", "/due", "/phase_ns/first_byte", "/phase_ns/operation"] {
+        let [a, b, sum] = [&a, &b, &whole].map(|run| over_time(run, field));
+        assert!(a > 0 && b > 0 && sum == a + b, "{field}: {a} and {b} are not {sum}");
+    }
+    assert_eq!(over_time(&whole, "/due"), over_time(&whole, "/operations"), "all have ended");
+    assert!(whole["cpu"][0]["client_s"].as_f64().unwrap() > 0.0, "{}", whole["cpu"]);
+    assert_eq!(whole["objective"]["conditions"][0]["holds"], true, "{}", whole["objective"]);
     let first = |run: &Value| run["intervals"][0]["operations"].as_u64().unwrap();
     assert_eq!(first(&whole), first(&a) + first(&b), "by the clock");
     assert_eq!(whole["parts"][1]["number"], 2);
