@@ -210,6 +210,9 @@ impl Tls {
     }
 }
 
+/// A section, a key of it, whether its value deserves a second look, and why.
+type Doubt = (&'static str, &'static str, bool, &'static str);
+
 impl Settings {
     /// Reads every section but the accounts'. Relative pathnames start at the directory of the
     /// file.
@@ -257,11 +260,23 @@ impl Settings {
 
     /// Warns of good values that deserve a second look.
     fn warn(&self, root: &Section<'_, '_>) {
-        let policy = &self.policy;
+        let doubts = self.doubts_of_network().into_iter().chain(self.doubts_of_policy());
+        for (section, key, doubtful, consequence) in doubts {
+            if doubtful {
+                root.section(section).warn(key, consequence);
+            }
+        }
+    }
+
+    fn doubts_of_network(&self) -> [Doubt; 6] {
         let listen = &self.listen;
         let asked_for = listen.proxy_protocol || self.passive.proxy_protocol;
         let by_source = listen.proxy_protocol && self.shards.steering == Steering::Source;
-        for (section, key, doubtful, consequence) in [
+        let low_ports = self.passive.ports.is_some_and(|range| range.low() < 1024);
+        let no_tickets = self.passive.other_address == OtherAddress::WithTicket
+            && self.policy.data_resumption == DataResumption::Off;
+        let public_metrics = self.metrics.listen.is_some_and(|at| !at.ip().is_loopback());
+        [
             (
                 "listen",
                 "proxy_from",
@@ -282,6 +297,31 @@ impl Settings {
                  shard; \"kernel\" spreads them",
             ),
             (
+                "passive",
+                "ports",
+                low_ports,
+                "ports below 1024 are root's; PASV fails once root is given up",
+            ),
+            (
+                "passive",
+                "other_address",
+                no_tickets,
+                "has no effect while tls.data_resumption is \"off\": nothing shows a ticket",
+            ),
+            (
+                "metrics",
+                "listen",
+                public_metrics,
+                "whoever reaches this address can read the counters",
+            ),
+        ]
+    }
+
+    fn doubts_of_policy(&self) -> [Doubt; 6] {
+        let policy = &self.policy;
+        let short_idle = policy.idle_timeout < Duration::from_mins(5);
+        [
+            (
                 "policy",
                 "require_control_tls",
                 !policy.require_control_tls,
@@ -301,45 +341,7 @@ impl Settings {
                 "clients can make this server connect to other hosts (RFC 2577 §3)",
             ),
             ("policy", "lax_upload_eof", policy.lax_upload_eof, LAX_UPLOAD_EOF_RISK),
-        ] {
-            if doubtful {
-                root.section(section).warn(key, consequence);
-            }
-        }
-        self.warn_of_the_rest(root);
-    }
-
-    fn warn_of_the_rest(&self, root: &Section<'_, '_>) {
-        let policy = &self.policy;
-        let low_ports = self.passive.ports.is_some_and(|range| range.low() < 1024);
-        let no_tickets = self.passive.other_address == OtherAddress::WithTicket
-            && policy.data_resumption == DataResumption::Off;
-        let short_idle = policy.idle_timeout < Duration::from_mins(5);
-        let public_metrics = self.metrics.listen.is_some_and(|at| !at.ip().is_loopback());
-        for (section, key, doubtful, consequence) in [
-            (
-                "passive",
-                "ports",
-                low_ports,
-                "ports below 1024 are root's; PASV fails once root is given up",
-            ),
-            (
-                "passive",
-                "other_address",
-                no_tickets,
-                "has no effect while tls.data_resumption is \"off\": nothing shows a ticket",
-            ),
             ("limits", "idle_timeout", short_idle, "RFC 1123 §4.1.3.2 asks for at least \"5m\""),
-            (
-                "metrics",
-                "listen",
-                public_metrics,
-                "whoever reaches this address can read the counters",
-            ),
-        ] {
-            if doubtful {
-                root.section(section).warn(key, consequence);
-            }
-        }
+        ]
     }
 }

@@ -6,7 +6,7 @@ use super::format;
 use super::page::{figure, table};
 use super::plot::{Layer, Limit, Line, Look, Plot};
 use super::scale::Axis;
-use super::text::verdict_word;
+use super::text::{highest_held, step_outcome};
 use crate::measure::{ConditionResult, RateStep, RunResult, StepVerdict};
 
 /// Nothing for a run that was none.
@@ -15,10 +15,7 @@ pub(crate) fn section(result: &RunResult, highest: f64) -> Markup {
     let Some(last) = steps.last().copied() else { return html! {} };
     steps.sort_by(|a, b| a.rate.total_cmp(&b.rate));
     let highest_rate = steps.last().map_or(1.0, |step| step.rate);
-    let held = match result.rate_held {
-        Some(rate) => format!("Highest rate that held, three times: {}/s.", format::count(rate)),
-        None => "No rate was shown to hold the objective.".to_owned(),
-    };
+    let held = highest_held(result);
     let rate_axis = |title: &str| Axis::amount(title, highest_rate, "/s");
     let mut marks = vec![Layer::Line(Line {
         name: "all that is offered".to_owned(),
@@ -89,18 +86,14 @@ fn steps_tried(result: &RunResult) -> Markup {
     let header =
         ["offered", "asked", "for", "reached", "p50", "p99", "max", "errors", "shown", "why"];
     let rows = result.rate_search.iter().map(|step| {
-        vec![
+        let mut row = vec![
             format!("{}/s", format::count(step.offered)),
             format!("{}/s", format::count(step.rate)),
             format!("{:.1} s", step.seconds),
-            format!("{}/s", format::count(step.reached)),
-            format::duration_ns(step.p50_ns as f64),
-            format::duration_ns(step.p99_ns as f64),
-            format::duration_ns(step.max_ns as f64),
-            format::count(step.errors as f64),
-            verdict_word(step).to_owned(),
-            step.reasons.join("; "),
-        ]
+        ];
+        row.extend(step_outcome(step));
+        row.push(step.reasons.join("; "));
+        row
     });
     table("Steps in the order tried", &header, rows)
 }

@@ -238,29 +238,40 @@ fn write_rate_search(out: &mut String, result: &RunResult) -> fmt::Result {
     let columns = ["rate search", "for", "due", "reached", "p50", "p99", "max", "errors", ""];
     let mut table = Table::new(columns.map(str::to_owned).to_vec());
     for step in &result.rate_search {
-        table.row(vec![
+        let mut row = vec![
             format!("{}/s", format::count(step.rate)),
             format!("{:.1} s", step.seconds),
             format!("{}/s", format::count(step.offered)),
-            format!("{}/s", format::count(step.reached)),
-            format::duration_ns(step.p50_ns as f64),
-            format::duration_ns(step.p99_ns as f64),
-            format::duration_ns(step.max_ns as f64),
-            format::count(step.errors as f64),
-            verdict_word(step).to_owned(),
-        ]);
+        ];
+        row.extend(step_outcome(step));
+        table.row(row);
     }
     writeln!(out, "\n{table}")?;
+    writeln!(out, "{}", highest_held(result))
+}
+
+/// What the search has found.
+pub(super) fn highest_held(result: &RunResult) -> String {
     match result.rate_held {
-        Some(rate) => {
-            writeln!(out, "Highest rate that held, three times: {}/s", format::count(rate))
-        }
-        None => writeln!(out, "No rate was shown to hold the objective."),
+        Some(rate) => format!("Highest rate that held, three times: {}/s.", format::count(rate)),
+        None => "No rate was shown to hold the objective.".to_owned(),
     }
 }
 
+/// What a step of the search reached, its p50, p99 and maximum, its errors, and what it showed.
+pub(super) fn step_outcome(step: &RateStep) -> [String; 6] {
+    [
+        format!("{}/s", format::count(step.reached)),
+        format::duration_ns(step.p50_ns as f64),
+        format::duration_ns(step.p99_ns as f64),
+        format::duration_ns(step.max_ns as f64),
+        format::count(step.errors as f64),
+        verdict_word(step).to_owned(),
+    ]
+}
+
 /// What a step of the search showed, in a word or two.
-pub(super) fn verdict_word(step: &RateStep) -> &'static str {
+fn verdict_word(step: &RateStep) -> &'static str {
     match (step.verdict, step.purpose) {
         (StepVerdict::Held, _) => "held",
         (StepVerdict::Broken, _) => "broken",

@@ -146,24 +146,15 @@ impl Keys {
         let outer = if self.format == Format::Tls13 { APPLICATION_DATA } else { kind };
         let header = header(outer, head.len() - HEADER + content.len() + tail)?;
         head[..HEADER].copy_from_slice(&header);
-        let sealed = if self.format == Format::Tls13 {
-            let (aad, tail) = (Aad::from(header), &mut rest[..tail]);
-            self.key.seal_out_of_place_scatter(unique, aad, content, ciphertext, inside, tail)
-        } else {
-            let explicit = head.len() - HEADER;
-            head[HEADER..].copy_from_slice(&nonce[12 - explicit..]);
-            let aad = Aad::from(tls12_aad(sequence, kind, content.len())?);
-            self.key.seal_out_of_place_scatter(
-                unique,
-                aad,
-                content,
-                ciphertext,
-                inside,
-                &mut rest[..tail],
-            )
-        };
+        let explicit = head.len() - HEADER;
+        head[HEADER..].copy_from_slice(&nonce[12 - explicit..]);
+        let tls12 = tls12_aad(sequence, kind, content.len())?;
+        let aad = Aad::from(if self.format == Format::Tls13 { &header[..] } else { &tls12[..] });
+        let tail = &mut rest[..tail];
+        let sealed =
+            self.key.seal_out_of_place_scatter(unique, aad, content, ciphertext, inside, tail);
         sealed.map_err(|_| Error::EncryptError)?;
-        Ok(head.len() + content.len() + tail)
+        Ok(head.len() + content.len() + tail.len())
     }
 
     /// Opens a whole record where it is: its content type and its content.

@@ -8,11 +8,13 @@ use std::{
 };
 
 use rustls::{
-    AlertDescription, ServerConfig, ServerConnection, SupportedProtocolVersion,
+    AlertDescription, Error, ProtocolVersion, ServerConfig, ServerConnection,
+    SupportedProtocolVersion,
     pki_types::PrivateKeyDer,
     version::{TLS12 as VERSION_12, TLS13 as VERSION_13},
 };
 
+use super::record::{ALERT, APPLICATION_DATA, HANDSHAKE, Keys, OVERHEAD_MAX};
 use super::{ClientHandshake, TlsClient, TlsOptions, TlsSettings, TlsVersion};
 use crate::{
     client::TicketStore,
@@ -44,10 +46,11 @@ impl Site {
     fn of_versions(versions: &[&'static SupportedProtocolVersion]) -> Self {
         let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
         let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
-        let server = ServerConfig::builder_with_protocol_versions(versions)
+        let mut server = ServerConfig::builder_with_protocol_versions(versions)
             .with_no_client_auth()
             .with_single_cert(vec![made.cert.der().clone()], key)
             .unwrap();
+        server.enable_secret_extraction = true;
         Self { server: Arc::new(server), store: Arc::new(TicketStore::new(8)) }
     }
 
@@ -202,6 +205,65 @@ fn sessions_are_resumed() {
     }
 }
 
+/// What the library's server cannot be made to send, sealed with its keys: in order, until the
+/// client has enough.
+fn receive_all(suite: &str, records: &[(u8, &[u8])]) -> Result<(TlsClient, Vec<u8>), Error> {
+    let (mut client, server, _) = Site::new().session(suite, usize::MAX);
+    let secrets = server.dangerous_extract_secrets().unwrap();
+    let version = match suite.starts_with("TLS13") {
+        true => ProtocolVersion::TLSv1_3,
+        false => ProtocolVersion::TLSv1_2,
+    };
+    let mut keys = Keys::new(version, &secrets.tx).unwrap();
+    let mut plain = Vec::new();
+    for (kind, content) in records {
+        let mut wire = vec![0; content.len() + OVERHEAD_MAX];
+        let length = keys.seal(*kind, content, &mut wire).unwrap();
+        client.receive(&mut wire[..length], |octets| plain.extend_from_slice(octets))?;
+    }
+    Ok((client, plain))
+}
+
+/// RFC 8446 §5.1, §4.6; RFC 5246 §7.2, §7.4.1.1.
+#[test]
+fn records_mean_what_their_version_says() {
+    const UPDATE: &[u8] = &[24, 0, 0, 1, 0];
+    const WARNING: (u8, &[u8]) = (ALERT, &[1, 90]);
+    const DATA: (u8, &[u8]) = (APPLICATION_DATA, b"data");
+    let wrong = |suite: &str, records: &[(u8, &[u8])]| {
+        assert!(receive_all(suite, records).is_err(), "{suite} {records:?}");
+    };
+    for suite in all() {
+        let (client, plain) =
+            receive_all(suite, &[DATA, WARNING, (APPLICATION_DATA, b"")]).unwrap();
+        assert_eq!((&plain[..], client.is_closed()), (&b"data"[..], false), "{suite}");
+        wrong(suite, &[WARNING; 5]);
+        wrong(suite, &[(ALERT, &[2, 40])]);
+        wrong(suite, &[(ALERT, &[1])]);
+        wrong(suite, &[(20, &[1])]);
+        // A certificate; and a message that would be too long.
+        wrong(suite, &[(HANDSHAKE, &[11, 0, 0, 0])]);
+        wrong(suite, &[(HANDSHAKE, &[24, 1, 0, 1])]);
+        // A message that is not whole, and data in between.
+        wrong(suite, &[(HANDSHAKE, &UPDATE[..2]), DATA]);
+    }
+    for suite in TLS13 {
+        // In two records; but with the next message in the same one, which has the old keys.
+        let whole = [(HANDSHAKE, &UPDATE[..2]), (HANDSHAKE, &UPDATE[2..])];
+        assert!(receive_all(suite, &whole).is_ok(), "{suite}");
+        wrong(suite, &[(HANDSHAKE, &[UPDATE, &UPDATE[..1]].concat())]);
+        wrong(suite, &[(HANDSHAKE, &[24, 0, 0, 1, 2])]);
+        // Only close_notify and user_canceled are no errors.
+        wrong(suite, &[(ALERT, &[1, 100])]);
+        // A ticket of no form.
+        wrong(suite, &[(HANDSHAKE, &[4, 0, 0, 1, 0])]);
+    }
+    for suite in TLS12 {
+        assert!(receive_all(suite, &[(HANDSHAKE, &[0, 0, 0, 0]), (ALERT, &[1, 100])]).is_ok());
+        wrong(suite, &[(HANDSHAKE, UPDATE)]);
+    }
+}
+
 /// RFC 8446 §4.6.3.
 #[test]
 fn keys_change_when_either_end_wants_it() {
@@ -244,7 +306,7 @@ fn what_the_server_never_sent_is_an_error() {
             let mut wire = taken(&mut server);
             wire[place] ^= 1;
             let error = client.receive(&mut wire, |_| panic!("nobody vouches for it"));
-            assert_eq!(error, Err(rustls::Error::DecryptError), "{suite} {place}");
+            assert_eq!(error, Err(Error::DecryptError), "{suite} {place}");
         }
         // No record, one in clear, and one that is too long.
         for wire in [&b"421 bye\r\n"[..], &[21, 3, 3, 0, 2, 1, 0], &[23, 3, 3, 0xff, 0xff, 0]] {
@@ -267,7 +329,7 @@ fn alerts_of_the_server_are_told() {
     server.process_new_packets().unwrap_err();
     client.receive(&taken(&mut server));
     let error = client.advance(&mut Vec::new()).unwrap_err();
-    assert_eq!(error, rustls::Error::AlertReceived(AlertDescription::ProtocolVersion));
+    assert_eq!(error, Error::AlertReceived(AlertDescription::ProtocolVersion));
 }
 
 #[test]
