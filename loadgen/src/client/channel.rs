@@ -91,7 +91,6 @@ impl Channel {
                     begin
                 });
                 tls.receive(octets);
-                Ok(())
             });
             match received {
                 Ok(0) => return Err(ConnectionError::Closed),
@@ -148,10 +147,7 @@ impl Channel {
                 None if self.counts_only && at_most >= READ_BYTES => {
                     counted(&self.stream, &mut sink)
                 }
-                None => with_read(&self.stream, at_most, |octets| {
-                    sink(octets);
-                    Ok(())
-                }),
+                None => with_read(&self.stream, at_most, &mut sink),
                 Some(tls) => with_records(&self.stream, at_most, tls, &mut sink),
             };
             match received {
@@ -277,12 +273,12 @@ fn with_records(
 fn with_read(
     stream: &Stream,
     at_most: usize,
-    take: impl FnOnce(&[u8]) -> Result<(), rustls::Error>,
+    take: impl FnOnce(&[u8]),
 ) -> Result<usize, ConnectionError> {
     READ_BUFFER.with_borrow_mut(|buffer| {
         let length = at_most.clamp(1, READ_BYTES);
         let count = stream.try_read(&mut buffer[..length])?;
-        take(&buffer[..count])?;
+        take(&buffer[..count]);
         Ok(count)
     })
 }
