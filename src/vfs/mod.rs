@@ -10,6 +10,7 @@
 mod copy;
 mod error;
 mod facts;
+mod filesystem_names;
 mod glance;
 mod gradual;
 mod growing;
