@@ -5,6 +5,8 @@
 
 #[path = "../../tests/support/haproxy.rs"]
 mod balancer;
+#[path = "../../tests/support/ports.rs"]
+mod ports;
 mod support;
 
 use std::fs;
@@ -13,7 +15,8 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use balancer::{Haproxy, free_address, free_ports};
+use balancer::Haproxy;
+use ports::{free_address, free_ports};
 use support::ringftpd::{Ringftpd, Setup};
 use support::{Outcome, run};
 use tempfile::TempDir;

@@ -2,7 +2,7 @@
 //! has changed.
 
 use std::fs;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -15,6 +15,7 @@ use crate::content::bytes;
 use crate::metrics::{endpoint, scrape};
 use crate::process::first_cpu;
 use crate::reload::{configuration, ctl, greeting, set};
+use crate::support::ports::free_ports;
 use crate::support::server::BOTH_LISTENERS;
 use crate::support::{Client, Listener, Server, Wire, program, wait_until};
 
@@ -311,12 +312,12 @@ fn root_upgrades_a_server_that_has_given_root_up() {
 /// its session's.
 #[test]
 fn two_processes_share_a_narrow_passive_range() {
-    const FIRST: u16 = 28_391;
     const PORTS: u16 = 8;
+    let first = free_ports(&[Ipv4Addr::LOCALHOST.into()], PORTS);
     let config = format!(
-        "[limits]\nshutdown_timeout = \"30s\"\n[passive]\nports = \"{FIRST}-{}\"\n\
+        "[limits]\nshutdown_timeout = \"30s\"\n[passive]\nports = \"{first}-{}\"\n\
          [shards]\ncpus = \"{}\"",
-        FIRST + PORTS - 1,
+        first + PORTS - 1,
         first_cpu()
     );
     let mut server = Server::builder().toml(&config).start();
@@ -359,7 +360,7 @@ fn two_processes_share_a_narrow_passive_range() {
     ports.sort_unstable();
     ports.dedup();
     assert_eq!(ports.len(), 6, "a port was given out twice: {ports:?}");
-    assert!(ports.iter().all(|port| (FIRST..FIRST + PORTS).contains(port)), "{ports:?}");
+    assert!(ports.iter().all(|port| (first..first + PORTS).contains(port)), "{ports:?}");
     for (client, address, number) in new.iter_mut().chain(&mut waiting).rev() {
         let mut data = Wire::connect(*address);
         client.expect(format!("RETR f{number}"), 150);

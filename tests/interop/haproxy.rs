@@ -6,9 +6,10 @@ use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::Command;
 
-use crate::balancer::{Haproxy, free_address, free_ports};
+use crate::balancer::Haproxy;
 use crate::content;
 use crate::run::{DEADLINE, run};
+use crate::support::ports::{free_address, free_ports};
 use crate::support::server::BOTH_LISTENERS;
 use crate::support::{Listener, Server, wait_until};
 

@@ -5,12 +5,12 @@ use std::net::{IpAddr, SocketAddr};
 use std::process::Command;
 use std::thread;
 
-use crate::balancer::free_ports;
 use crate::content;
 use crate::lftp;
 use crate::openssl;
 use crate::run::{DEADLINE, run};
 use crate::site::{Family, Site};
+use crate::support::ports::free_ports;
 use crate::support::tls::{TLS12, TLS13};
 use crate::support::wire::Wire;
 use crate::support::{Client, Listener, wait_until};

@@ -11,6 +11,7 @@
 pub mod certificates;
 pub mod client;
 pub mod forge;
+pub mod ports;
 pub mod program;
 pub mod reply;
 pub mod server;
