@@ -168,7 +168,8 @@ session {
 
 [passive]
 start Passive {
-    /// Ports for passive data connections, divided among the shards; without it the kernel chooses
+    /// Ports for passive data connections, at least one a shard; each shard begins with its part
+    /// and takes what others do not need. Without it the kernel chooses
     /// (net.ipv4.ip_local_port_range without the reserved ones).
     ports: Option<PortRange> = None,
         unset "any ephemeral port", example "\"50000-50999\"", since "0.1.0", change Restart;

@@ -268,18 +268,22 @@ fn remark(config: &Config, shards: u32, key: &Key, shown: &str) -> Option<String
     })
 }
 
-/// How many passive ports each shard has, and for how many transfers at once that is enough: so
-/// many as wait for their data connections.
+/// How many passive ports each shard begins with and may come to, and for how many transfers at
+/// once that is enough: so many as wait for their data connections.
 fn what_ports_allow(ports: Option<u32>, shards: u32) -> String {
     let Some(ports) = ports else { return "each shard may take any that is free".to_owned() };
-    let each = per_shard(ports, shards);
+    // Each of the others keeps one.
+    let most = ports.saturating_sub(shards - 1);
     let has = if shards == 1 {
-        format!("all {each} on the one shard")
+        format!("all {ports} on the one shard")
     } else {
-        format!("divided, {each} ports on each shard")
+        let each = per_shard(ports, shards);
+        format!(
+            "each shard begins with {each} and takes those that others do not need, up to {most}"
+        )
     };
     format!(
-        "{has}: enough for {each} transfers at once of one client address that wait for their data \
+        "{has}: enough for {most} transfers at once of one client address that wait for their data \
          connections, one more for each further user with PROT P whose client resumes, and for any \
          number of different addresses; one whose connection has come needs no port"
     )
@@ -404,8 +408,9 @@ mod tests {
                        connections, one more for each further user with PROT P whose client \
                        resumes, and for any number of different addresses; one whose connection \
                        has come needs no port)";
-        let divided = "50000-50009 (divided, 2 to 3 ports on each shard: enough for 2 to 3";
-        check(&text, "passive.ports", &format!("{divided} {waiting}"));
+        let moving = "50000-50009 (each shard begins with 2 to 3 and takes those that others do \
+                      not need, up to 7: enough for 7";
+        check(&text, "passive.ports", &format!("{moving} {waiting}"));
         let alone = "50000-50009 (all 10 on the one shard: enough for 10";
         check(&describe(&config, 1), "passive.ports", &format!("{alone} {waiting}"));
         check(&text, "passive.other_address", "never");

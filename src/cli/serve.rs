@@ -28,7 +28,7 @@ use super::wake::{EndTimes, Successor, Wake};
 use super::{activation, banner, check_config, fail, logging, shards, start_thread, tls_setup};
 use crate::clock;
 use crate::config::{Config, Settings, directory_rules};
-use crate::connection::{OpenedHome, split};
+use crate::connection::{OpenedHome, exchanges, split};
 use crate::events;
 use crate::limits::HOMES_PER_SHARD_MAX;
 use crate::metrics;
@@ -617,6 +617,14 @@ fn start_shards(
     let count = u32::try_from(cpus.len()).unwrap_or(u32::MAX);
     let mut shards = Vec::new();
     let parts = cpus.iter().zip(listeners).zip(own);
+    let mut exchanges = match settings.passive.ports {
+        Some(_) if cpus.len() > 1 => {
+            let each = exchanges(cpus.len());
+            each.map_err(|error| format!("no channels between shards: {error}"))?
+        }
+        _ => Vec::new(),
+    }
+    .into_iter();
     for (index, ((&cpu, listeners), (tls, homes))) in parts.enumerate() {
         let passive = match settings.passive.ports {
             None => None,
@@ -635,6 +643,7 @@ fn start_shards(
             users: Arc::new(accounts.users.clone()),
             homes,
             passive,
+            exchange: exchanges.next(),
             sessions_max: share(settings.limits.sessions, number, count),
             kernel_tls: means.kernel_tls,
             reserved_descriptors: means.reserved_descriptors,

@@ -17,6 +17,7 @@ use crate::connection::data::kept::Kept;
 use crate::connection::logins::checks::{Logins, PasswordChecks, Users};
 use crate::connection::logins::homes::{Homes, OpenedHome};
 use crate::connection::newcomers::permits::Handshakes;
+use crate::connection::ports::exchange::Exchange;
 use crate::connection::ports::pool::PassivePorts;
 use crate::connection::sessions::Sessions;
 use crate::limits::{DEVICES_PER_SHARD_MAX, LINGERING_PER_SHARD, READ_AHEAD_PER_SHARD};
@@ -46,7 +47,7 @@ pub struct ContextParts {
     pub homes: Vec<OpenedHome>,
     /// Threads for work that may block.
     pub helpers: Helpers,
-    /// This shard's part of the passive range; `None` is any ephemeral port.
+    /// The part of the passive range that this shard begins with; `None` is any ephemeral port.
     pub passive_range: Option<RangeInclusive<u16>>,
     /// What the kernel's TLS can do; `None` when it cannot be used, or the settings forbid it.
     pub kernel_tls: Option<ktls::Abilities>,
@@ -338,6 +339,11 @@ impl Context {
         self.gauges.file_work_waiting.set(load.waiting as u64);
         self.gauges.file_work_running.set(load.running as u64);
         self.gauges.helper_work_oldest_seconds.set(load.oldest);
+    }
+
+    /// Has passive ports move between this shard and others, for as long as it is polled.
+    pub fn exchange_ports(&self, exchange: Exchange) -> impl Future<Output = ()> + use<> {
+        exchange.run(self.passive_ports.clone())
     }
 
     /// How many passive ports are in each state.

@@ -31,6 +31,7 @@ pub use context::{Context, ContextParts, NewState, Queues, State};
 pub use control::{Accepted, serve};
 pub use logins::homes::OpenedHome;
 pub use newcomers::permits::HandshakePermit;
-pub use ports::pool::{RangeTooSmall, split};
+pub use ports::exchange::{Exchange, exchanges};
+pub use ports::range::{RangeTooSmall, split};
 pub use proxied::{Ends, Proxies, Unintroduced};
 pub use sessions::{Direction, Kicked, SessionFacts, Sessions, TransferFacts, Whom};

@@ -163,6 +163,10 @@ values! {
     passive_reused: Counter,
     /// Passive ports announced to one more session, which waits there beside others.
     passive_shared: Counter,
+    /// Passive ports that other shards have given to this one, because its own were all taken.
+    passive_moved: Counter,
+    /// Messages of other shards about that: questions, and answers.
+    port_messages: Counter,
     /// Connections to a passive port that were given to the session whose ticket they showed.
     passive_by_ticket: Counter,
     /// Connections of these that came from another address than the client's.

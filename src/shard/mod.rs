@@ -22,8 +22,8 @@ use crate::auth::{ClientNetwork, UserTable};
 use crate::clock;
 use crate::config::Settings;
 use crate::connection::{
-    self, Accepted, Context, ContextParts, Ends, HandshakePermit, Kicked, NewState, OpenedHome,
-    Proxies, Queues, SessionFacts, Whom,
+    self, Accepted, Context, ContextParts, Ends, Exchange, HandshakePermit, Kicked, NewState,
+    OpenedHome, Proxies, Queues, SessionFacts, Whom,
 };
 use crate::events::{self, ConnectionRefused, Counts, NotIntroduced, Refusal};
 use crate::limits::INTRODUCTIONS_MAX;
@@ -122,8 +122,10 @@ pub struct Shard {
     pub users: Arc<Arc<UserTable>>,
     /// Home directories.
     pub homes: Vec<OpenedHome>,
-    /// Its own part of the passive range; `None` is any ephemeral port.
+    /// The part of the passive range that it begins with; `None` is any ephemeral port.
     pub passive: Option<RangeInclusive<u16>>,
+    /// Its way to get other parts of that from other shards, if there are any.
+    pub exchange: Option<Exchange>,
     /// Its own part of `limits.sessions`.
     pub sessions_max: u32,
     /// Descriptors from this one on are for the sessions that are in.
@@ -177,6 +179,7 @@ impl Shard {
         mailbox.listen(self.listeners);
         events::set_rate(context.settings().log.events_per_second.0);
         let telling = spawn(tell_of_floods());
+        let exchanging = self.exchange.map(|exchange| spawn(context.exchange_ports(exchange)));
         let ending = mailbox.answer().await;
         if let Some(sweeping) = mailbox.sweeping.take() {
             sweeping.cancel().await;
@@ -198,6 +201,9 @@ impl Shard {
         drop(mailbox);
         context.tasks.end().await;
         telling.cancel().await;
+        if let Some(exchanging) = exchanging {
+            exchanging.cancel().await;
+        }
         events::tell_suppressed();
         end_helpers(self.index, &helpers).await;
         context.bring_up_to_date();

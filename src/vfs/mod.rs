@@ -10,7 +10,6 @@
 mod copy;
 mod error;
 mod facts;
-mod filesystem_names;
 mod glance;
 mod gradual;
 mod growing;

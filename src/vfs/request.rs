@@ -11,7 +11,6 @@ use rustix::io::Errno;
 
 use super::error::{cross_device, definite, of_name};
 use super::facts;
-use super::filesystem_names::name_filesystem;
 use super::gradual::{ControlText, TextSize};
 use super::hash::Hasher;
 use super::kept_digests;
@@ -98,8 +97,7 @@ fn name_facts(
 ) -> Result<NameFacts, FileError> {
     // A link is never answered from the cache, so its target may be waited for.
     let (handle, stat, link) = root.locate_name(path, lookup)?;
-    let mut metadata = root.metadata_of_name(path, &stat);
-    name_filesystem(root, &handle, &stat, lookup, &mut metadata)?;
+    let metadata = root.metadata_of_name(path, &stat);
     let digests = if digests && metadata.kind == FileKind::File {
         kept_digests::kept(handle.as_fd(), &stat)
     } else {

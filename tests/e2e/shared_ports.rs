@@ -1,13 +1,15 @@
 //! Several sessions at one passive port, and data connections from other addresses than the
 //! client's: who gets what (RFC 2577 §8, RFC 4217 §10.2) \[PASV-04, PASV-05, DTLS-11\].
 
+use std::collections::BTreeSet;
 use std::fs;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::process::Command;
 
 use crate::process::first_cpu;
 use crate::reload::{accepted, set};
 use crate::run::{DEADLINE, run};
+use crate::support::ports::free_ports;
 use crate::support::server::counter;
 use crate::support::tls::{TLS12, TLS13};
 use crate::support::{Client, Listener, Server, Wire, program, wait_until};
@@ -15,8 +17,9 @@ use crate::support::{Client, Listener, Server, Wire, program, wait_until};
 const HOSTS: &str = "[listen]\nimplicit = [\"127.0.0.1:0\", \"[::1]:0\"]\n";
 
 /// One shard, with one passive port. Users u0 to u5 may read.
-fn server(port: u16, config: &str) -> Server {
+fn server(config: &str) -> Server {
     let cpu = first_cpu();
+    let port = free_ports(&[Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()], 1);
     let ports = format!("[shards]\ncpus = \"{cpu}\"\n[passive]\nports = \"{port}-{port}\"");
     let mut builder = Server::builder().toml(HOSTS).toml(&ports).toml(config);
     for number in 0..6 {
@@ -48,7 +51,7 @@ fn connect(client: &Client, to: SocketAddr) -> Wire {
 /// PASV or EPSV, listings and files, IPv4 and IPv6: whoever comes first at the port.
 #[test]
 fn all_transfers_at_one_port() {
-    let server = server(28_391, "");
+    let server = server("");
     let addresses = server.addresses(Listener::Implicit).to_vec();
     assert_eq!(addresses.len(), 2);
     for address in addresses {
@@ -95,7 +98,7 @@ fn ticket_keys_change_while_sessions_share_a_port() {
         run(Command::new(program::path()).arg("ticket-keys").arg(&keys), DEADLINE).success();
     };
     rotate();
-    let server = server(28_392, &format!("[tls]\nticket_keys = {keys:?}"));
+    let server = server(&format!("[tls]\nticket_keys = {keys:?}"));
     let address = server.address(Listener::Implicit);
     let mut clients = vec![session(&server, address, "bob", false)];
     for number in 0..6 {
@@ -122,7 +125,7 @@ fn ticket_keys_change_while_sessions_share_a_port() {
 /// configuration says so.
 #[test]
 fn another_address_shows_a_ticket() {
-    let server = server(28_393, "[passive]\nother_address = \"with-ticket\"");
+    let server = server("[passive]\nother_address = \"with-ticket\"");
     let elsewhere = IpAddr::from([127, 0, 0, 2]);
     let address = server.address(Listener::Implicit);
     for tls12 in [false, true] {
@@ -167,4 +170,48 @@ fn another_address_shows_a_ticket() {
     let log = server.stop();
     assert_eq!(counter(&log, "passive_elsewhere"), 6);
     assert_eq!(counter(&log, "passive_strangers"), 1);
+}
+
+/// All sessions of one client address come to one shard, and wait for connections in the clear:
+/// none shares a port with another. They have the ports of both shards but one, and those of the
+/// other shard's clients still have that; then it is the other way round.
+#[test]
+fn a_shard_has_the_ports_that_others_do_not_need() {
+    const PORTS: u16 = 8;
+    let config = "[shards]\ncpus = \"0-1\"\nsteering = \"source\"\n[policy]\n\
+                  require_control_tls = false\nrequire_data_tls = false";
+    let first = free_ports(&[Ipv4Addr::LOCALHOST.into()], PORTS);
+    let range = format!("[passive]\nports = \"{first}-{}\"", first + PORTS - 1);
+    let mut builder = Server::builder().toml(config).toml(&range);
+    for number in 1..PORTS {
+        builder = builder.user(&format!("u{number}"), &["read"], "");
+    }
+    let server = builder.start();
+    fs::write(server.root().join("file"), "content").unwrap();
+    // Of several addresses, some come to each shard.
+    for last in 1..=6 {
+        let source = IpAddr::from([127, 0, 31, last]);
+        let session = |number: u16| {
+            let wire = Wire::connect_from(source, server.address(Listener::Explicit));
+            let mut client = Client::from_wire(&server, Listener::Explicit, wire);
+            client.expect_reply(220);
+            client.login_as(&format!("u{number}"))
+        };
+        let mut clients: Vec<_> = (1..PORTS).map(session).collect();
+        let ports: Vec<_> = clients.iter_mut().map(Client::epsv).collect();
+        let different: BTreeSet<_> = ports.iter().collect();
+        assert_eq!(different.len(), clients.len(), "{ports:?}");
+        for client in &mut clients {
+            client.expect("RETR file", 150);
+        }
+        for (client, port) in clients.iter_mut().zip(ports) {
+            let data = Wire::connect_from(source, port);
+            assert_eq!(client.receive(data), b"content");
+        }
+        clients.into_iter().for_each(Client::quit);
+    }
+    let log = server.stop();
+    let [moved, messages, exhausted] =
+        ["passive_moved", "port_messages", "passive_exhausted"].map(|name| counter(&log, name));
+    assert!(moved >= 3 && messages > moved / 4 && exhausted == 0, "{log}");
 }

@@ -1,11 +1,12 @@
-//! The ports of passive data connections. Each shard owns a part of the configured range, so that a
-//! data connection always reaches the shard of its control connection. Decides which port is free,
-//! and when none is, which of the open ones serves one session more (`shared`); who may connect to
-//! it is decided in `session`, PASV and EPSV in `protocol`.
+//! The ports of passive data connections. Each shard owns some of the configured range, so that a
+//! data connection always reaches the shard of its control connection, and listens on no others;
+//! which, is `range`'s, and how they come from shards that need them less, `exchange`'s. Decides
+//! which port is free, and when none is, which of the open ones serves one session more (`shared`);
+//! who may connect to it is decided in `session`, PASV and EPSV in `protocol`.
 
 use std::{
     cell::{Cell, RefCell},
-    collections::{BTreeMap, VecDeque},
+    collections::BTreeMap,
     io,
     net::{IpAddr, SocketAddr},
     ops::RangeInclusive,
@@ -13,7 +14,10 @@ use std::{
 };
 
 use super::queue::PortQueue;
+use super::random_below;
+use super::range::Part;
 use super::shares::{ShareExceeded, Shares};
+use super::wants::{MOVING_ADDRESSES_MAX, Wants};
 use crate::{
     connection::arrivals::{
         gate::{Expected, Gate, Place},
@@ -38,79 +42,35 @@ const LOCAL_ADDRESSES_MAX: usize = 64;
 /// Ports tried for one listener while other processes hold them; bounds the time of one PASV.
 const ATTEMPTS_MAX: usize = 64;
 
-/// The part of `range` that belongs to shard `shard_index` of `shard_count`: contiguous, disjoint
-/// from the others, and all together the whole range. Sizes differ by at most one.
-///
-/// # Errors
-///
-/// [`RangeTooSmall`] when a shard would have no port.
-///
-/// # Panics
-///
-/// When `shard_index` is not below `shard_count`.
-pub fn split(
-    range: RangeInclusive<u16>,
-    shard_index: usize,
-    shard_count: usize,
-) -> Result<RangeInclusive<u16>, RangeTooSmall> {
-    assert!(shard_index < shard_count, "no such shard");
-    let ports = range.len();
-    if ports < shard_count {
-        return Err(RangeTooSmall { ports, shards: shard_count });
-    }
-    let bound = |index: usize| -> u16 {
-        // At most `ports` in value, which fits: a range has at most 65,536 ports, and its end is
-        // never asked for as a beginning.
-        u16::try_from(ports * index / shard_count).unwrap_or(u16::MAX)
-    };
-    let first = range.start() + bound(shard_index);
-    let last = if shard_index + 1 == shard_count {
-        *range.end()
-    } else {
-        range.start() + (bound(shard_index + 1) - 1)
-    };
-    Ok(first..=last)
-}
-
-/// The configured range cannot be shared out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "the passive port range has {ports} ports for {shards} shards, and each needs one of its own; \
-     widen the range or start fewer shards"
-)]
-pub struct RangeTooSmall {
-    /// Ports in the range.
-    pub ports: usize,
-    /// Shards to serve.
-    pub shards: usize,
-}
-
 /// The ports of the range at which sessions wait, by address and number.
 pub(super) type OpenPorts = RefCell<BTreeMap<(IpAddr, u16), Weak<OpenPort>>>;
+
+/// The ports of the range that this shard has, by local address.
+type Parts = BTreeMap<IpAddr, Part>;
 
 /// The passive ports of one shard. Clones share them.
 #[derive(Debug, Clone)]
 pub(crate) struct PassivePorts(Rc<Ports>);
 
 impl PassivePorts {
-    /// Owns `range`, as [`split`] gave it out; without one, each port is any of those the kernel
-    /// gives out.
+    /// Begins with `range`, as [`split`](super::range::split) gave it out; without one, each port
+    /// is any of those the kernel gives out.
     #[must_use]
     pub(crate) fn new(
         range: Option<RangeInclusive<u16>>,
         counters: Rc<Counters>,
         latencies: Rc<Latencies>,
     ) -> Self {
-        let size = range.as_ref().map(ExactSizeIterator::len);
         let ephemeral = if range.is_none() { host::ephemeral_ports() } else { Vec::new() };
         Self(Rc::new(Ports {
             range,
-            pools: RefCell::default(),
+            parts: RefCell::default(),
+            wants: Wants::default(),
             open: OpenPorts::default(),
             undecided: Undecided::default(),
             queue: PortQueue::default(),
             ephemeral,
-            shares: Shares::new(size),
+            shares: Shares::default(),
             parked: RefCell::default(),
             held: Cell::new(0),
             counters,
@@ -123,7 +83,7 @@ impl PassivePorts {
         let mut lease = Lease { ports: Rc::clone(&self.0), port: None };
         let (listener, lasting) = match &self.0.range {
             None => bind_ephemeral(local, &self.0.ephemeral)?,
-            Some(range) => (lease.bind_one_of(local, range)?, true),
+            Some(_) => (lease.bind_one_of_range(local)?, true),
         };
         let address = listener.local_addr()?;
         self.counters().passive_opened.increment();
@@ -141,9 +101,50 @@ impl PassivePorts {
         &self.0.open
     }
 
-    /// Where the range begins, and how many ports it has; `None` without one.
-    pub(super) fn range(&self) -> Option<&RangeInclusive<u16>> {
-        self.0.range.as_ref()
+    /// Whether the ports are those of a range.
+    pub(super) fn have_range(&self) -> bool {
+        self.0.range.is_some()
+    }
+
+    /// How many of the range this shard has at this address; `None` without one.
+    pub(super) fn size_at(&self, address: IpAddr) -> Option<usize> {
+        let range = self.0.range.as_ref()?;
+        Some(self.0.parts.borrow().get(&address).map_or(range.len(), Part::size))
+    }
+
+    /// What the sessions of this shard want others to give.
+    pub(super) fn wants(&self) -> &Wants {
+        &self.0.wants
+    }
+
+    /// What this shard can spare at this address, for another one. A port that is parked is evicted
+    /// for that, as it would be for a session of its own.
+    pub(super) fn give(&self, address: IpAddr) -> Vec<u16> {
+        loop {
+            let given = self.0.spare(address).unwrap_or_default();
+            let needed = given.is_empty() && self.size_at(address) > Some(1);
+            let evict = || self.0.parked.borrow_mut().evict(address);
+            // Bound to a variable so that it is dropped here, and gives its port back.
+            let evicted = needed.then(evict).flatten();
+            if evicted.is_none() {
+                return given;
+            }
+        }
+    }
+
+    /// Takes what another shard has given. Gives back what it has no room for: where clients come
+    /// to more local addresses than are kept apart.
+    pub(super) fn receive(&self, address: IpAddr, given: Vec<u16>) -> Vec<u16> {
+        if given.is_empty() {
+            return given;
+        }
+        let mut parts = self.0.parts.borrow_mut();
+        let Some(part) = self.0.part(&mut parts, address) else { return given };
+        self.counters().passive_moved.add(given.len() as u64);
+        part.receive(given);
+        drop(parts);
+        self.0.queue.freed_for_all();
+        Vec::new()
     }
 
     /// Connections of which it is not known yet for which session they are.
@@ -183,13 +184,10 @@ impl PassivePorts {
         let parked = self.0.parked.borrow().ports.len() as u64;
         let mut states = vec![("waiting", self.0.held.get() - parked), ("parked", parked)];
         if let Some(range) = &self.0.range {
-            let pools = self.0.pools.borrow();
-            let (mut resting, mut free) = (0, 0);
-            for pool in pools.values() {
-                resting += pool.cooling.len() as u64;
-                free += pool.free.len() as u64;
-            }
-            let free = if pools.is_empty() { range.len() as u64 } else { free };
+            let parts = self.0.parts.borrow();
+            let resting = parts.values().map(|part| part.resting() as u64).sum();
+            let free = parts.values().map(|part| part.free() as u64).sum();
+            let free = if parts.is_empty() { range.len() as u64 } else { free };
             states.extend([("resting", resting), ("free", free)]);
         }
         states
@@ -241,7 +239,7 @@ impl OpenPort {
         let place = gate.join(expected);
         let (ports, address) = (ports.clone(), bound.address);
         let port = Rc::new(Self { ports, address, gate, bound: RefCell::new(Some(bound)) });
-        if port.ports.range().is_some() {
+        if port.ports.have_range() {
             port.ports.open_ports().borrow_mut().insert(key_of(address), Rc::downgrade(&port));
         }
         (port, place)
@@ -350,7 +348,8 @@ impl PassiveError {
 struct Ports {
     range: Option<RangeInclusive<u16>>,
     /// Of each local address that sessions came to.
-    pools: RefCell<BTreeMap<IpAddr, Pool>>,
+    parts: RefCell<Parts>,
+    wants: Wants,
     open: OpenPorts,
     undecided: Undecided,
     queue: PortQueue,
@@ -364,44 +363,6 @@ struct Ports {
     latencies: Rc<Latencies>,
 }
 
-/// The ports of a range that no listener holds. `free` ones are drawn at random. A released port
-/// cools until half of the range has been released after it, so that a late connection for its last
-/// transfer does not reach the next one.
-#[derive(Debug)]
-struct Pool {
-    free: Vec<u16>,
-    cooling: VecDeque<u16>,
-    cooling_max: usize,
-    size: usize,
-}
-
-impl Pool {
-    fn new(range: RangeInclusive<u16>) -> Self {
-        let free: Vec<u16> = range.collect();
-        let size = free.len();
-        Self { free, cooling: VecDeque::new(), cooling_max: size / 2, size }
-    }
-
-    fn taken(&self) -> usize {
-        self.size - self.free.len() - self.cooling.len()
-    }
-
-    fn draw(&mut self) -> io::Result<Option<u16>> {
-        if self.free.is_empty() {
-            return Ok(self.cooling.pop_front());
-        }
-        let index = random_below(self.free.len())?;
-        Ok(Some(self.free.swap_remove(index)))
-    }
-
-    fn release(&mut self, port: u16) {
-        self.cooling.push_back(port);
-        if self.cooling.len() > self.cooling_max {
-            self.free.extend(self.cooling.pop_front());
-        }
-    }
-}
-
 /// A port held by one listener; `None` when it is not of a configured range.
 #[derive(Debug)]
 struct Lease {
@@ -411,16 +372,12 @@ struct Lease {
 
 impl Lease {
     /// Binds a random free port of the range. Ports that other processes hold are passed over.
-    fn bind_one_of(
-        &mut self,
-        local: SocketAddr,
-        range: &RangeInclusive<u16>,
-    ) -> Result<Listener, PassiveError> {
+    fn bind_one_of_range(&mut self, local: SocketAddr) -> Result<Listener, PassiveError> {
         let address = local.ip().to_canonical();
         // Each tried port is leased until the end, so that it is not drawn twice.
         let mut occupied = Vec::new();
         for _ in 0..ATTEMPTS_MAX {
-            let Some(port) = self.draw(address, range)? else { break };
+            let Some(port) = self.draw(address)? else { break };
             let lease = Self { ports: Rc::clone(&self.ports), port: Some((address, port)) };
             match bind(local, port) {
                 Ok(listener) => {
@@ -435,10 +392,10 @@ impl Lease {
     }
 
     /// A random free port of this address; when there is none, the port parked first is evicted.
-    fn draw(&self, address: IpAddr, range: &RangeInclusive<u16>) -> io::Result<Option<u16>> {
+    fn draw(&self, address: IpAddr) -> io::Result<Option<u16>> {
         loop {
-            let drawn = self.ports.draw(address, range)?;
-            // Bound to a variable so that it is dropped here, and gives its port back to the pool.
+            let drawn = self.ports.draw(address)?;
+            // Bound to a variable so that it is dropped here, and gives its port back.
             let evict = || self.ports.parked.borrow_mut().evict(address);
             let evicted = drawn.is_none().then(evict).flatten();
             if drawn.is_some() || evicted.is_none() {
@@ -449,23 +406,38 @@ impl Lease {
 }
 
 impl Ports {
-    fn draw(&self, address: IpAddr, range: &RangeInclusive<u16>) -> io::Result<Option<u16>> {
-        let mut pools = self.pools.borrow_mut();
-        if !pools.contains_key(&address) && pools.len() >= LOCAL_ADDRESSES_MAX {
-            pools.retain(|_, pool| pool.taken() > 0);
-            if pools.len() >= LOCAL_ADDRESSES_MAX {
-                return Ok(None);
+    /// The ports at this address; `None` if there are too many addresses, or no range.
+    fn part<'a>(&self, parts: &'a mut Parts, address: IpAddr) -> Option<&'a mut Part> {
+        let range = self.range.as_ref()?;
+        if !parts.contains_key(&address) && parts.len() >= LOCAL_ADDRESSES_MAX {
+            parts.retain(|_, part| !part.is_idle() || part.has_moved());
+            if parts.len() >= LOCAL_ADDRESSES_MAX {
+                return None;
             }
         }
-        pools.entry(address).or_insert_with(|| Pool::new(range.clone())).draw()
+        Some(parts.entry(address).or_insert_with(|| Part::new(range.clone())))
+    }
+
+    fn draw(&self, address: IpAddr) -> io::Result<Option<u16>> {
+        let mut parts = self.parts.borrow_mut();
+        self.part(&mut parts, address).map_or(Ok(None), Part::draw)
+    }
+
+    /// See [`PassivePorts::give`]. What has moved is not forgotten, so it moves at some addresses
+    /// only.
+    fn spare(&self, address: IpAddr) -> Option<Vec<u16>> {
+        let mut parts = self.parts.borrow_mut();
+        let moved = parts.values().filter(|part| part.has_moved()).count();
+        let part = self.part(&mut parts, address)?;
+        (part.has_moved() || moved < MOVING_ADDRESSES_MAX).then(|| part.give())
     }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
         let Some((address, port)) = self.port else { return };
-        if let Some(pool) = self.ports.pools.borrow_mut().get_mut(&address) {
-            pool.release(port);
+        if let Some(part) = self.ports.parts.borrow_mut().get_mut(&address) {
+            part.release(port);
         }
     }
 }
@@ -492,16 +464,6 @@ fn bind(local: SocketAddr, port: u16) -> io::Result<Listener> {
     Listener::bind(address, BACKLOG)
 }
 
-/// A uniform number below `bound`, which is not zero, from the kernel's generator.
-pub(super) fn random_below(bound: usize) -> io::Result<usize> {
-    let mut bytes = [0; 4];
-    let filled = rustix::rand::getrandom(&mut bytes[..], rustix::rand::GetRandomFlags::empty())?;
-    debug_assert_eq!(filled, bytes.len(), "small requests are never cut short");
-    // Multiplying maps 2^32 values onto at most 2^16; no value is favoured by more than 2^-16.
-    let scaled = (u64::from(u32::from_ne_bytes(bytes)) * bound as u64) >> 32;
-    Ok(usize::try_from(scaled).unwrap_or(0))
-}
-
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
@@ -520,47 +482,6 @@ pub(crate) mod tests {
         let first = 2000 + u16::try_from(random_below(25_000).unwrap()).unwrap();
         let range = first..=first + count - 1;
         if range.clone().all(|port| bind(HERE, port).is_ok()) { range } else { free_range(count) }
-    }
-
-    #[test]
-    fn parts_are_disjoint_complete_and_even() {
-        for (range, shards) in [
-            (50_000..=50_999, 7),
-            (50_000..=50_002, 3),
-            (1..=u16::MAX, 64),
-            (0..=u16::MAX, 1),
-            (0..=u16::MAX, 65_536),
-            (1024..=1033, 4),
-        ] {
-            let parts: Vec<_> =
-                (0..shards).map(|shard| split(range.clone(), shard, shards).unwrap()).collect();
-            let all: Vec<u16> = parts.iter().cloned().flatten().collect();
-            assert_eq!(all, range.clone().collect::<Vec<_>>(), "{range:?} among {shards}");
-            let sizes = parts.iter().map(ExactSizeIterator::len);
-            assert!(sizes.clone().max().unwrap() - sizes.min().unwrap() <= 1);
-        }
-        assert_eq!(split(1..=3, 0, 4), Err(RangeTooSmall { ports: 3, shards: 4 }));
-        #[expect(clippy::reversed_empty_ranges, reason = "what a wrong configuration gives")]
-        let empty = 5..=4;
-        assert_eq!(split(empty, 0, 1), Err(RangeTooSmall { ports: 0, shards: 1 }));
-    }
-
-    /// [PASV-02]
-    #[test]
-    fn ports_are_random_and_rest_before_they_come_again() {
-        let mut pool = Pool::new(100..=199);
-        let mut drawn = Vec::new();
-        for _ in 0..1000 {
-            let port = pool.draw().unwrap().unwrap();
-            assert!((100..=199).contains(&port));
-            drawn.push(port);
-            pool.release(port);
-        }
-        for window in drawn.windows(50) {
-            assert_eq!(window.iter().collect::<BTreeSet<_>>().len(), 50, "{window:?}");
-        }
-        let successors = drawn.windows(2).filter(|pair| pair[1] == pair[0] + 1).count();
-        assert!(successors < 100, "{successors} of 1000 follow the one before");
     }
 
     /// A host with several addresses has all ports at each of them.
@@ -586,7 +507,7 @@ pub(crate) mod tests {
             for last in 1..=250 {
                 ports.open(SocketAddr::from(([127, 0, 1, last], 21))).unwrap();
             }
-            assert!(ports.0.pools.borrow().len() <= LOCAL_ADDRESSES_MAX);
+            assert!(ports.0.parts.borrow().len() <= LOCAL_ADDRESSES_MAX);
             assert!(count("free") + count("resting") <= 2 * LOCAL_ADDRESSES_MAX as u64);
         });
     }

@@ -20,6 +20,7 @@
 use std::{
     any::Any,
     cell::{Cell, RefCell},
+    future::pending,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     rc::Rc,
     sync::Arc,
@@ -39,7 +40,7 @@ use crate::{
     },
     connection::proxied::Proxies,
     protocol::session::TransferError,
-    runtime::{Mailbox, Task, mailbox, spawn, timeout_at},
+    runtime::{Mailbox, Task, mailbox, race, spawn, timeout_at},
     tls::{ControlSession, ServerTls},
 };
 
@@ -94,26 +95,42 @@ impl SessionPorts {
 
     /// Waits on `local`'s address (its own port does not matter) for one connection from the client
     /// of the control connection [PASV-04]: on the port that is parked for the session, else on a
-    /// random one [PASV-02], else on one where others wait already.
+    /// random one [PASV-02], else on one where others wait already. Where tickets would have to
+    /// tell them apart, [`SessionPorts::listen_until`] asks other shards for a port first.
     ///
     /// # Errors
     ///
-    /// `PassiveError`, every kind answered with 425.
+    /// `PassiveError`, every kind answered with 425, unless waiting helps
+    /// ([`PassiveError::may_pass`]).
     pub(crate) fn listen(
         &self,
         local: SocketAddr,
         client: Client,
     ) -> Result<PassiveListener, PassiveError> {
+        let alone = self.0.ports.wants().may_ask(local.ip().to_canonical(), clock::now());
+        self.listen_now(local, client, alone)
+    }
+
+    /// The same; `alone` at a port of others only where no session of the client's address waits.
+    fn listen_now(
+        &self,
+        local: SocketAddr,
+        client: Client,
+        alone: bool,
+    ) -> Result<PassiveListener, PassiveError> {
         let Client { peer, tickets, patience, proxies, elsewhere } = client;
         let (peer, user) = (peer.to_canonical(), self.0.user.borrow().clone());
-        let shares = self.0.ports.shares();
-        let held = user.clone().map(|user| shares.take(user, peer)).transpose()?;
+        let address = local.ip().to_canonical();
+        let (ports, shares) = (self.0.ports.size_at(address), self.0.ports.shares());
+        let held = user.clone().map(|user| shares.take(user, peer, ports)).transpose()?;
         let expected = Expected { peer, user, tickets, patience, proxies, elsewhere };
         let (port, place) = match self.unparked(local) {
             Some(port) => OpenPort::new(&self.0.ports, port, expected),
             None => match self.0.ports.open(local) {
                 Ok(port) => OpenPort::new(&self.0.ports, port, expected),
-                Err(PassiveError::Exhausted) => shared::join(&self.0.ports, local, expected)?,
+                Err(PassiveError::Exhausted) => {
+                    shared::join(&self.0.ports, address, expected, alone)?
+                }
                 Err(error) => return Err(error),
             },
         };
@@ -130,7 +147,8 @@ impl SessionPorts {
         })
     }
 
-    /// As [`SessionPorts::listen`], but waits until `deadline` for others to be done.
+    /// As [`SessionPorts::listen`], but asks other shards for ports, and waits until `deadline` for
+    /// others to be done.
     ///
     /// # Errors
     ///
@@ -141,10 +159,26 @@ impl SessionPorts {
         client: Client,
         deadline: Instant,
     ) -> Result<PassiveListener, PassiveError> {
+        let (wants, address) = (self.0.ports.wants(), local.ip().to_canonical());
         let turn = self.0.ports.queue().enter(client.peer.to_canonical());
         loop {
-            let in_time = timeout_at(deadline, turn.comes()).await.is_ok();
-            match self.listen(local, client.clone()) {
+            let asked = wants.ask(address, clock::now());
+            let until = match &asked {
+                Some(_) => deadline,
+                None => wants.pause_ends(address).map_or(deadline, |end| end.min(deadline)),
+            };
+            let tried = async {
+                match asked {
+                    Some(tried) => tried.wait().await,
+                    None => pending().await,
+                }
+            };
+            // What it comes to, the next look tells.
+            let _ = timeout_at(until, race(tried, turn.comes())).await;
+            let now = clock::now();
+            let in_time = now < deadline;
+            let alone = in_time && wants.may_ask(address, now);
+            match self.listen_now(local, client.clone(), alone) {
                 Err(error) if in_time && error.may_pass() => {}
                 result => return result,
             }

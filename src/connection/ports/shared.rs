@@ -1,33 +1,28 @@
 //! Which of a shard's ports at which sessions wait takes one more when no other is free.
 
-use std::{
-    io,
-    net::{IpAddr, SocketAddr},
-    ops::RangeInclusive,
-    rc::Rc,
-};
+use std::{io, net::IpAddr, rc::Rc};
 
-use super::pool::{OpenPort, PassiveError, PassivePorts, random_below};
+use super::pool::{OpenPort, PassiveError, PassivePorts};
+use super::random_below;
 use crate::connection::arrivals::{
     Fit,
     gate::{Expected, Place},
 };
 
-/// A place at a port of `local`'s address that is open already: at a random one where no session of
-/// this address waits, else at one where tickets tell them apart.
+/// A place at a port of this local address that is open already: at a random one where no session
+/// of this client address waits, else, if they need not be `alone`, at one where tickets tell them
+/// apart.
 ///
 /// # Errors
 ///
 /// [`PassiveError::Exhausted`]: there is none.
 pub(super) fn join(
     ports: &PassivePorts,
-    local: SocketAddr,
+    address: IpAddr,
     expected: Expected,
+    alone: bool,
 ) -> Result<(Rc<OpenPort>, Place), PassiveError> {
-    let found = match ports.range() {
-        Some(range) => find(ports, range, local.ip().to_canonical(), &expected)?,
-        None => None,
-    };
+    let found = find(ports, address, &expected, alone)?;
     let port = found.ok_or(PassiveError::Exhausted)?;
     ports.counters().passive_shared.increment();
     let place = port.gate().join(expected);
@@ -36,13 +31,16 @@ pub(super) fn join(
 
 fn find(
     ports: &PassivePorts,
-    range: &RangeInclusive<u16>,
     address: IpAddr,
     expected: &Expected,
+    alone: bool,
 ) -> io::Result<Option<Rc<OpenPort>>> {
-    let begin = random_below(range.len())?;
-    let begin = range.start().saturating_add(u16::try_from(begin).unwrap_or(u16::MAX));
     let open = ports.open_ports().borrow();
+    let mut all = open.range((address, 0)..=(address, u16::MAX)).map(|((_, port), _)| *port);
+    let Some(first) = all.next() else { return Ok(None) };
+    let last = all.next_back().unwrap_or(first);
+    let beyond = random_below(usize::from(last - first) + 1)?;
+    let begin = first.saturating_add(u16::try_from(beyond).unwrap_or(0));
     let behind = open.range((address, begin)..=(address, u16::MAX));
     let before = open.range((address, 0)..(address, begin));
     let mut second = None;
@@ -52,8 +50,8 @@ fn find(
         }
         match port.gate().fit(expected) {
             Fit::Alone => return Ok(Some(port)),
-            Fit::ByTickets => second = second.or(Some(port)),
-            Fit::Not => {}
+            Fit::ByTickets if !alone => second = second.or(Some(port)),
+            Fit::ByTickets | Fit::Not => {}
         }
     }
     Ok(second)

@@ -24,11 +24,9 @@ pub(crate) struct ShareExceeded {
 
 /// How many ports each user holds, by the clients' address. A port parked for a session does not
 /// count: it is evicted when a port is needed.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Shares {
     held: Rc<RefCell<BTreeMap<IpAddr, Holders>>>,
-    /// Ports of the shard; `None` without a configured range: then users have no share.
-    ports: Option<usize>,
 }
 
 /// Those of one address.
@@ -43,20 +41,22 @@ pub(crate) struct Held {
 }
 
 impl Shares {
-    pub(crate) fn new(ports: Option<usize>) -> Self {
-        Self { held: Rc::default(), ports }
-    }
-
-    /// Takes another port for `user`, whose client is at `address`.
+    /// Takes another of the shard's `ports` for `user`, whose client is at `address`. Without a
+    /// configured range there is no number of them, and users have no share.
     ///
     /// # Errors
     ///
     /// [`ShareExceeded`].
-    pub(crate) fn take(&self, user: Rc<str>, address: IpAddr) -> Result<Held, ShareExceeded> {
+    pub(crate) fn take(
+        &self,
+        user: Rc<str>,
+        address: IpAddr,
+        ports: Option<usize>,
+    ) -> Result<Held, ShareExceeded> {
         let mut all = self.held.borrow_mut();
         let users = all.entry(address).or_default();
         let held = users.get(&user).copied().unwrap_or(0);
-        if let Some(ports) = self.ports
+        if let Some(ports) = ports
             && held > 0
             && ports >= KEPT_PART
             && ports.saturating_sub(users.values().sum()) <= ports / KEPT_PART
@@ -94,10 +94,10 @@ mod tests {
     /// How many ports one user gets of `ports`, and whether another one still gets one.
     #[track_caller]
     fn check(ports: Option<usize>, expected: usize, another: bool) {
-        let shares = Shares::new(ports);
+        let shares = Shares::default();
         let mut held = Vec::new();
         let refused = loop {
-            match shares.take("greedy".into(), HERE) {
+            match shares.take("greedy".into(), HERE, ports) {
                 Ok(port) => held.push(port),
                 Err(error) => break error.to_string(),
             }
@@ -108,12 +108,12 @@ mod tests {
         assert_eq!(held.len(), expected);
         let shared = ports.is_some_and(|ports| ports >= KEPT_PART);
         assert_eq!(refused.contains(&format!("greedy holds {expected} of")), shared);
-        let elsewhere = shares.take("greedy".into(), Ipv4Addr::BROADCAST.into()).unwrap();
-        let other = shares.take("other".into(), HERE).unwrap();
+        let elsewhere = shares.take("greedy".into(), Ipv4Addr::BROADCAST.into(), ports).unwrap();
+        let other = shares.take("other".into(), HERE, ports).unwrap();
         assert_eq!(ports.is_none_or(|ports| ports > expected), another);
         // What is given back can be taken again.
         drop((other, elsewhere, held.pop()));
-        assert!(shares.take("greedy".into(), HERE).is_ok());
+        assert!(shares.take("greedy".into(), HERE, ports).is_ok());
         held.clear();
         assert!(shares.held.borrow().is_empty());
     }

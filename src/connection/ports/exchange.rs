@@ -1,0 +1,366 @@
+//! Passive ports move to the shard that needs them: one whose own are all taken asks the others,
+//! one after the other, until one gives it some that are free. What moves is the right to a number:
+//! the listener is always the receiver's own, so that a data connection reaches the shard of its
+//! control connection, however the kernel spreads those. A port belongs to one shard, or to a
+//! message on its way.
+//!
+//! Nobody waits for a shard that does not answer, and none gives away its last port, so that its
+//! own sessions can always share that one.
+
+use std::collections::BTreeMap;
+use std::future::pending;
+use std::io;
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use super::pool::PassivePorts;
+use super::random_below;
+use super::wants::MOVING_ADDRESSES_MAX;
+use crate::clock;
+use crate::runtime::remote::{RemoteInbox, RemoteSender, channel};
+use crate::runtime::{race, sleep_until, yield_if_needed};
+
+/// So long a shard may take to answer before the next one is asked. What it gives later is taken
+/// all the same.
+const ANSWER_MAX: Duration = Duration::from_millis(20);
+
+/// What shards tell one another about passive ports.
+#[derive(Debug)]
+enum Message {
+    /// This shard needs more at this local address.
+    Wanted { by: usize, at: IpAddr },
+    /// The receiver's from now on; none, if this shard has none to spare.
+    Given { by: usize, at: IpAddr, ports: Vec<u16> },
+}
+
+/// One shard's way to the others.
+#[derive(Debug)]
+pub struct Exchange {
+    shard: usize,
+    /// By number, the own one included.
+    shards: Vec<RemoteSender<Message>>,
+    inbox: RemoteInbox<Message>,
+}
+
+/// One for each of so many shards.
+///
+/// # Errors
+///
+/// No descriptors.
+pub fn exchanges(shards: usize) -> io::Result<Vec<Exchange>> {
+    let mut senders = Vec::new();
+    let mut inboxes = Vec::new();
+    for _ in 0..shards {
+        let (sender, inbox) = channel()?;
+        senders.push(sender);
+        inboxes.push(inbox);
+    }
+    let each = inboxes.into_iter().enumerate();
+    Ok(each.map(|(shard, inbox)| Exchange { shard, shards: senders.clone(), inbox }).collect())
+}
+
+impl Exchange {
+    /// Asks others for what the sessions of this shard want from here on, and gives others what it
+    /// can spare, for as long as it is polled.
+    pub(crate) fn run(self, ports: PassivePorts) -> impl Future<Output = ()> {
+        // Not with the first poll: sessions that look before it would wait for each other only.
+        ports.wants().hear();
+        self.answer(ports)
+    }
+
+    async fn answer(self, ports: PassivePorts) {
+        let Self { shard, shards, inbox } = self;
+        let mut inbox = inbox.open();
+        let mut rounds = Rounds::new(shard, shards.len());
+        let wants = ports.wants().clone();
+        loop {
+            let due = rounds.due();
+            let overdue = async {
+                match due {
+                    Some(due) => sleep_until(due).await,
+                    None => pending().await,
+                }
+                Event::Overdue
+            };
+            let wanted = async { Event::Wanted(wants.next().await) };
+            let told = async { Event::Told(inbox.recv().await) };
+            let event = race(told, race(wanted, overdue)).await;
+            let now = clock::now();
+            let step = match event {
+                // Never: it has a sender itself.
+                Event::Told(None) => return,
+                Event::Told(Some(message)) => {
+                    ports.counters().port_messages.increment();
+                    match message {
+                        Message::Wanted { by, at } => {
+                            let given = Message::Given { by: shard, at, ports: ports.give(at) };
+                            // Who has ended needs none, and nobody else will: all end together.
+                            let _ = shards[by].send(given);
+                            None
+                        }
+                        Message::Given { by, at, ports: given } => {
+                            let step = rounds.answered(by, at, !given.is_empty(), now);
+                            let back = ports.receive(at, given);
+                            if !back.is_empty() {
+                                let back = Message::Given { by: shard, at, ports: back };
+                                let _ = shards[by].send(back);
+                            }
+                            step
+                        }
+                    }
+                }
+                Event::Wanted(at) => {
+                    // Without randomness the same one is asked first each time.
+                    let first = random_below(shards.len()).unwrap_or(0);
+                    Some(rounds.begin(at, first, now))
+                }
+                Event::Overdue => rounds.overdue(now),
+            };
+            let mut step = step;
+            while let Some(Step::Ask(asked, at)) = step {
+                let sent = shards[asked].send(Message::Wanted { by: shard, at });
+                step = sent.err().and_then(|_| rounds.answered(asked, at, false, now));
+            }
+            if let Some(Step::Over(at, given)) = step {
+                wants.over(at, given, now);
+            }
+            yield_if_needed().await;
+        }
+    }
+}
+
+enum Event {
+    Told(Option<Message>),
+    Wanted(IpAddr),
+    Overdue,
+}
+
+/// What is to be done next.
+#[derive(Debug, PartialEq, Eq)]
+enum Step {
+    /// Ask this shard for ports at this address.
+    Ask(usize, IpAddr),
+    /// Ports have come there, or all were asked.
+    Over(IpAddr, bool),
+}
+
+/// Whom a shard has asked for ports at each local address, and whom it has yet to ask.
+#[derive(Debug)]
+struct Rounds {
+    shard: usize,
+    /// How many questions each has not answered.
+    unanswered: Vec<usize>,
+    by_address: BTreeMap<IpAddr, Round>,
+}
+
+#[derive(Debug)]
+struct Round {
+    /// Who is asked.
+    asked: usize,
+    /// How many were, the shard itself included, beginning at some shard and going up.
+    done: usize,
+    first: usize,
+    /// When the next one is asked.
+    due: Instant,
+}
+
+impl Rounds {
+    fn new(shard: usize, shards: usize) -> Self {
+        Self { shard, unanswered: vec![0; shards], by_address: BTreeMap::new() }
+    }
+
+    fn begin(&mut self, at: IpAddr, first: usize, now: Instant) -> Step {
+        let round = Round { asked: self.shard, done: 0, first, due: now };
+        self.by_address.insert(at, round);
+        self.next(at, now)
+    }
+
+    /// `by` has given ports at this address, or none.
+    fn answered(&mut self, by: usize, at: IpAddr, given: bool, now: Instant) -> Option<Step> {
+        self.unanswered[by] = self.unanswered[by].saturating_sub(1);
+        let round = self.by_address.get(&at)?;
+        if given {
+            self.by_address.remove(&at);
+            return Some(Step::Over(at, true));
+        }
+        // Others were asked when it did not answer in time.
+        (round.asked == by).then(|| self.next(at, now))
+    }
+
+    /// When somebody has not answered in time.
+    fn due(&self) -> Option<Instant> {
+        self.by_address.values().map(|round| round.due).min()
+    }
+
+    fn overdue(&mut self, now: Instant) -> Option<Step> {
+        let late = self.by_address.iter().find(|(_, round)| round.due <= now);
+        let at = *late?.0;
+        Some(self.next(at, now))
+    }
+
+    fn next(&mut self, at: IpAddr, now: Instant) -> Step {
+        let shards = self.unanswered.len();
+        if let Some(round) = self.by_address.get_mut(&at) {
+            while round.done < shards {
+                let asked = (round.first + round.done) % shards;
+                round.done += 1;
+                // One that hangs is not sent questions without end.
+                if asked != self.shard && self.unanswered[asked] < MOVING_ADDRESSES_MAX {
+                    self.unanswered[asked] += 1;
+                    (round.asked, round.due) = (asked, now + ANSWER_MAX);
+                    return Step::Ask(asked, at);
+                }
+            }
+        }
+        self.by_address.remove(&at);
+        Step::Over(at, false)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::connection::ports::pool::tests::{HERE, free_range};
+    use crate::connection::ports::pool::{BoundPort, PassiveError};
+    use crate::connection::ports::range::split;
+    use crate::connection::ports::session::{Client, SessionPorts};
+    use crate::runtime::{spawn, testing::on_shard};
+    use std::ops::RangeInclusive;
+    use std::rc::Rc;
+
+    const HERE_ALONE: IpAddr = HERE.ip();
+
+    /// So many shards, which are tasks of one here, and each has its part of `range`.
+    fn shards(count: usize, range: &RangeInclusive<u16>) -> Vec<PassivePorts> {
+        let exchanges = exchanges(count).unwrap().into_iter().enumerate();
+        exchanges
+            .map(|(index, exchange)| {
+                let part = split(range.clone(), index, count).unwrap();
+                let ports = PassivePorts::new(Some(part), Rc::default(), Rc::default());
+                spawn(exchange.run(ports.clone())).detach();
+                ports
+            })
+            .collect()
+    }
+
+    fn client() -> Client {
+        let (peer, patience) = (HERE_ALONE, Duration::from_secs(20));
+        Client { peer, tickets: None, patience, proxies: None, elsewhere: false }
+    }
+
+    /// A port of one's own for one session more.
+    async fn listens(ports: &PassivePorts, seconds: u64) -> Result<u16, PassiveError> {
+        let session = SessionPorts::new(ports);
+        let deadline = clock::now() + Duration::from_secs(seconds);
+        let listener = match session.listen(HERE, client()) {
+            Err(error) if error.may_pass() => {
+                session.listen_until(HERE, client(), deadline).await?
+            }
+            result => result?,
+        };
+        let port = listener.advertised(None, None).port();
+        std::mem::forget(listener);
+        Ok(port)
+    }
+
+    /// All of one client's sessions are on one shard, as with `steering = "source"`: they have the
+    /// ports of all shards but the last of each, one after the other and at once.
+    #[test]
+    fn a_shard_has_what_others_do_not_need() {
+        on_shard(|| async {
+            let range = free_range(11);
+            let shards = shards(4, &range);
+            let mut all = std::collections::BTreeSet::new();
+            for _ in 0..4 {
+                assert!(all.insert(listens(&shards[2], 5).await.unwrap()));
+            }
+            let at_once: Vec<_> = (0..4)
+                .map(|_| {
+                    let ports = shards[2].clone();
+                    spawn(async move { listens(&ports, 5).await.unwrap() })
+                })
+                .collect();
+            for listening in at_once {
+                assert!(all.insert(listening.await));
+            }
+            assert!(all.iter().all(|port| range.contains(port)));
+            let refused = listens(&shards[2], 0).await;
+            assert!(matches!(refused, Err(PassiveError::Exhausted)), "{refused:?}");
+            let sizes: Vec<_> =
+                shards.iter().map(|ports| ports.size_at(HERE_ALONE).unwrap()).collect();
+            assert_eq!(sizes, [1, 1, 8, 1]);
+            let moved = shards[2].counters().passive_moved.get();
+            assert!(moved >= 5, "{moved}");
+            // The others have one each.
+            for index in [0, 1, 3] {
+                assert!(all.insert(listens(&shards[index], 5).await.unwrap()));
+            }
+            assert_eq!(all.len(), 11);
+        });
+    }
+
+    /// What is given comes back when it is needed where it was, from a session that keeps it for
+    /// its next transfer as well; and who waits for a port that another shard has is told in time.
+    #[test]
+    fn ports_come_back() {
+        on_shard(|| async {
+            let range = free_range(6);
+            let shards = shards(2, &range);
+            let open = |ports: &PassivePorts| ports.open(HERE);
+            let hold = async |ports: &PassivePorts, count: usize| {
+                let mut held: Vec<BoundPort> = Vec::new();
+                while held.len() < count {
+                    match open(ports) {
+                        Ok(port) => held.push(port),
+                        Err(_) => match ports.wants().ask(HERE_ALONE, clock::now()) {
+                            Some(tried) => tried.wait().await,
+                            None => crate::runtime::testing::pause(5).await,
+                        },
+                    }
+                }
+                held
+            };
+            for _ in 0..20 {
+                let mut held = hold(&shards[0], 5).await;
+                assert!(open(&shards[0]).is_err());
+                // Kept for a session, and so to be had.
+                let parked = held.pop().unwrap();
+                shards[0].parked().borrow_mut().add(parked);
+                let two = hold(&shards[1], 2).await;
+                assert!(shards[0].parked().borrow().is_empty());
+                drop(held);
+                let three = hold(&shards[1], 3).await;
+                drop((two, three));
+            }
+            let sizes = shards.iter().map(|ports| ports.size_at(HERE_ALONE).unwrap());
+            assert_eq!(sizes.sum::<usize>(), 6);
+        });
+    }
+
+    #[test]
+    fn who_is_asked() {
+        let at = HERE_ALONE;
+        let now = clock::now();
+        let mut rounds = Rounds::new(1, 4);
+        assert_eq!(rounds.begin(at, 3, now), Step::Ask(3, at));
+        assert_eq!(rounds.due(), Some(now + ANSWER_MAX));
+        assert_eq!(rounds.answered(3, at, false, now), Some(Step::Ask(0, at)));
+        // One that does not answer is passed over, and its answer counts when it comes.
+        let late = now + ANSWER_MAX;
+        assert_eq!(rounds.overdue(now), None);
+        assert_eq!(rounds.overdue(late), Some(Step::Ask(2, at)));
+        assert_eq!(rounds.answered(0, at, false, late), None);
+        assert_eq!(rounds.answered(2, at, true, late), Some(Step::Over(at, true)));
+        assert_eq!((rounds.due(), rounds.answered(3, at, true, late)), (None, None));
+        // All refuse.
+        assert_eq!(rounds.begin(at, 1, late), Step::Ask(2, at));
+        assert_eq!(rounds.answered(2, at, false, late), Some(Step::Ask(3, at)));
+        assert_eq!(rounds.answered(3, at, false, late), Some(Step::Ask(0, at)));
+        assert_eq!(rounds.answered(0, at, false, late), Some(Step::Over(at, false)));
+        // Who never answers is asked so often, and no more.
+        let asked = (0..2 * MOVING_ADDRESSES_MAX)
+            .filter(|_| rounds.begin(at, 0, late) == Step::Ask(0, at))
+            .count();
+        assert_eq!(asked, MOVING_ADDRESSES_MAX);
+    }
+}
