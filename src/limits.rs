@@ -272,7 +272,8 @@ pub const PROOFS_PER_SHARD_MAX: usize = 16 * 1024;
 pub const PROOF_MISSES_MAX: u8 = 8;
 
 /// Age at which a temporary file counts as left by a killed server where the file system has no
-/// locks: longer than an upload may live without receiving an octet.
+/// locks, and its name does not tell that its machine was started anew since: longer than an upload
+/// may live without receiving an octet.
 pub const LEFTOVER_AGE_WITHOUT_LOCKS: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 /// Octets of entries read by one step of a sweep: ≈ 1,000 names, 1 ms.

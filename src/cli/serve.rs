@@ -37,7 +37,7 @@ use crate::runtime::{LOCKED_MEMORY, ShardThread, check_executor, spawn_shard};
 use crate::shard::{BoundListener, END_GRACE, Message, Report, Shard, share};
 use crate::sys::{cpu, host, ktls, privileges};
 use crate::tls::{SelfSigned, ServerTls};
-use crate::vfs::{Home, RootError};
+use crate::vfs::{Boot, Home, RootError};
 
 /// Runs until SIGTERM or SIGINT.
 pub(super) fn run(
@@ -138,7 +138,7 @@ fn start(
     }
     let own = tls.into_iter().zip(homes);
     let (results, readiness) = (Arc::<Results>::default(), Readiness::default());
-    let means = Means::new(kernel_tls.and_then(tell_kernel_tls), reserved);
+    let means = Means::new(kernel_tls.and_then(tell_kernel_tls), reserved, tell_boot());
     let sockets = inheritance.accepted_at_once(&mut listeners);
     let shards = start_shards(config, &cpus, sockets, own, means, &sender)?;
     let inboxes: Vec<_> = shards.iter().map(|(inbox, _)| inbox.clone()).collect();
@@ -592,16 +592,30 @@ fn tell_kernel_tls(found: Result<ktls::Abilities, String>) -> Option<ktls::Abili
     found.ok()
 }
 
+/// The boot of this machine; says so when it cannot be told.
+fn tell_boot() -> Option<Boot> {
+    let boot = Boot::current();
+    if boot.is_none() {
+        tracing::debug!(
+            "no machine-id(5) or boot id: hidden files of an earlier boot stay for a week where \
+             the file system has no locks"
+        );
+    }
+    boot
+}
+
 /// What this host gives each shard.
 #[derive(Clone, Copy)]
 struct Means {
     kernel_tls: Option<ktls::Abilities>,
     reserved_descriptors: RawFd,
+    boot: Option<Boot>,
 }
 
 impl Means {
-    fn new(kernel_tls: Option<ktls::Abilities>, reserved: u64) -> Self {
-        Self { kernel_tls, reserved_descriptors: reserved.try_into().unwrap_or(i32::MAX) }
+    fn new(kernel_tls: Option<ktls::Abilities>, reserved: u64, boot: Option<Boot>) -> Self {
+        let reserved_descriptors = reserved.try_into().unwrap_or(i32::MAX);
+        Self { kernel_tls, reserved_descriptors, boot }
     }
 }
 
@@ -646,6 +660,7 @@ fn start_shards(
             exchange: exchanges.next(),
             sessions_max: share(settings.limits.sessions, number, count),
             kernel_tls: means.kernel_tls,
+            boot: means.boot,
             reserved_descriptors: means.reserved_descriptors,
             inbox,
         };

@@ -29,7 +29,7 @@ use crate::runtime::{
 };
 use crate::sys::ktls;
 use crate::tls::ServerTls;
-use crate::vfs::{Home, Root, Swept};
+use crate::vfs::{Boot, Home, LeftoverRule, Root, Swept};
 
 /// Values a shard's context is built from.
 pub struct ContextParts {
@@ -51,6 +51,8 @@ pub struct ContextParts {
     pub passive_range: Option<RangeInclusive<u16>>,
     /// What the kernel's TLS can do; `None` when it cannot be used, or the settings forbid it.
     pub kernel_tls: Option<ktls::Abilities>,
+    /// Of the machine, for the names of temporary files; `None` when it is not known.
+    pub boot: Option<Boot>,
     /// Where the shard's tasks run.
     pub queues: Queues,
 }
@@ -124,6 +126,7 @@ pub struct Context {
     helpers: Helpers,
     /// What the kernel's TLS can do; `None` when it cannot be used, or shall not.
     pub(crate) kernel_tls: Option<ktls::Abilities>,
+    boot: Option<Boot>,
     queues: Queues,
     pub(crate) passive_ports: PassivePorts,
     pub(crate) blocks: BlockPool,
@@ -199,6 +202,7 @@ impl Context {
             })),
             helpers,
             kernel_tls: parts.kernel_tls,
+            boot: parts.boot,
             queues,
             blocks: BlockPool::default(),
             read_ahead: Semaphore::new(READ_AHEAD_PER_SHARD),
@@ -284,6 +288,11 @@ impl Context {
     /// Every home, with the device it is on; 0 for a home that is not open.
     pub fn homes(&self) -> Vec<(Arc<Home>, u64)> {
         self.state.borrow().homes.all()
+    }
+
+    /// Which leftovers are removed.
+    pub fn leftovers(&self, policy: &Policy) -> LeftoverRule {
+        LeftoverRule { age: policy.leftover_age, boot: self.boot }
     }
 
     /// Counts and logs leftovers that were removed.

@@ -37,6 +37,7 @@ use crate::runtime::{
 };
 use crate::sys::ktls;
 use crate::tls::ServerTls;
+use crate::vfs::Boot;
 
 pub use self::admission::{Admission, Verdict, share};
 pub use self::listener::{
@@ -132,6 +133,8 @@ pub struct Shard {
     pub reserved_descriptors: RawFd,
     /// What the kernel's TLS can do; `None` when there is none, or it shall not be used.
     pub kernel_tls: Option<ktls::Abilities>,
+    /// Of the machine; `None` when it is not known.
+    pub boot: Option<Boot>,
     /// Messages of the main thread.
     pub inbox: RemoteInbox<Message>,
 }
@@ -160,6 +163,7 @@ impl Shard {
             passive_range: self.passive,
             queues: Queues::new(),
             kernel_tls: self.kernel_tls,
+            boot: self.boot,
         }));
         let percent = context.pacer.percent();
         tracing::debug!(shard = self.index, handshake_percent = percent, "shard started");

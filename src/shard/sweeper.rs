@@ -9,20 +9,21 @@ use std::time::Duration;
 use crate::clock;
 use crate::connection::Context;
 use crate::runtime::{FileHelpers, sleep_until, timeout_at};
-use crate::vfs::{Home, Sweep, SweepReport, Tree};
+use crate::vfs::{Home, LeftoverRule, Sweep, SweepReport, Tree};
 
 /// Sweeps at the start; when what was there at the start has become old enough; and from then on
 /// each time [`AGES_BETWEEN`] ages have passed.
 pub(super) async fn run(context: Rc<Context>) {
     let age = context.policy().leftover_age;
     for pause in [age + MARGIN].into_iter().chain(std::iter::repeat(age * AGES_BETWEEN)) {
-        sweep_all(&context, age).await;
+        sweep_all(&context).await;
         sleep_until(clock::now() + pause).await;
     }
 }
 
-async fn sweep_all(context: &Context, age: Duration) {
+async fn sweep_all(context: &Context) {
     let started = clock::now();
+    let rule = context.leftovers(&context.policy());
     let (mut trees, mut hung) = (Vec::new(), BTreeSet::new());
     let mut total = SweepReport::default();
     for (home, device) in context.homes() {
@@ -31,7 +32,7 @@ async fn sweep_all(context: &Context, age: Duration) {
         }
         let mut report = SweepReport::default();
         let files = context.sweep_files(device);
-        let answered = sweep(&files, &home, age, &mut trees, &mut report).await;
+        let answered = sweep(&files, &home, rule, &mut trees, &mut report).await;
         let path = home.path().display();
         if !answered {
             hung.insert(device);
@@ -54,12 +55,12 @@ async fn sweep_all(context: &Context, age: Duration) {
 async fn sweep(
     files: &FileHelpers,
     home: &Arc<Home>,
-    age: Duration,
+    rule: LeftoverRule,
     trees: &mut Vec<Tree>,
     report: &mut SweepReport,
 ) -> bool {
     let home = home.clone();
-    let begin = files.run_long(move || Sweep::begin(&home, age));
+    let begin = files.run_long(move || Sweep::begin(&home, rule));
     let mut walk = match timeout_at(clock::now() + PATIENCE, begin).await {
         Ok(Ok(Ok(walk))) => walk,
         // A home that is not there is told of at each log-in.

@@ -9,6 +9,16 @@
 //! machines may share a tree and not its locks. So a leftover must also have been untouched for a
 //! while (`ctime`, which nobody can set): a living upload writes to its file again and again, for
 //! one that stalls is ended (`limits.stall_timeout`).
+//!
+//! Where the file system has no locks, that is all there is, and an upload that goes on for long
+//! with next to nothing to write must be spared: [`LEFTOVER_AGE_WITHOUT_LOCKS`]. One thing shortens
+//! it: a name can tell that its file was made on this machine and in an earlier boot (see `boot`),
+//! so that its owner is gone. Machines with one machine id, which are not to be, would be taken for
+//! earlier boots of each other; but then, too, only what nobody has touched for the age that the
+//! operator chose is removed, and a living upload has no such age if that is longer than
+//! `limits.stall_timeout` of all of them. That is also what hosts rely on that have locks, but each
+//! its own. Who sends a TLS record octet by octet for longer than that loses his upload then,
+//! nothing else: it fails, for its file is gone.
 
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
@@ -18,9 +28,10 @@ use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, RawDir, Statx, flock, op
 use rustix::io::Errno;
 use rustix::process::geteuid;
 
+use super::boot::Boot;
 use super::facts;
 use super::root::{QUIETLY, require_file};
-use super::temporary::{is_made_here, is_temporary};
+use super::temporary::{boot_of, is_made_here, is_temporary};
 use crate::clock;
 use crate::limits::{LEFTOVER_AGE_WITHOUT_LOCKS, SWEEP_READ_BYTES};
 use crate::protocol::file::FileError;
@@ -42,22 +53,41 @@ impl Swept {
     }
 }
 
-/// Removes `name` from `directory` if it is a leftover of this server and older than `age`. In
-/// doubt, it stays.
-pub(super) fn remove_leftover(directory: &OwnedFd, name: &[u8], age: Duration) -> Swept {
+/// Which leftovers are removed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LeftoverRule {
+    /// That nobody has touched for this long.
+    pub age: Duration,
+    /// The boot that this process runs in, if known. Temporary files are marked with it.
+    pub boot: Option<Boot>,
+}
+
+impl LeftoverRule {
+    /// How long nobody has touched a leftover of this name where nothing can be locked.
+    fn age_without_locks(self, name: &[u8]) -> Duration {
+        match (boot_of(name), self.boot) {
+            (Some(boot), Some(current)) if boot.is_before(current) => self.age,
+            _ => LEFTOVER_AGE_WITHOUT_LOCKS,
+        }
+    }
+}
+
+/// Removes `name` from `directory` if it is a leftover of this server and old enough. In doubt, it
+/// stays.
+pub(super) fn remove_leftover(directory: &OwnedFd, name: &[u8], rule: LeftoverRule) -> Swept {
     if !is_made_here(name) {
         return Swept::default();
     }
     match facts::stat_name(directory, name) {
-        Ok(stat) if is_own(&stat) && untouched_for(&stat) >= age => {
-            remove_unowned(directory, name).unwrap_or_default()
+        Ok(stat) if is_own(&stat) && untouched_for(&stat) >= rule.age => {
+            remove_unowned(directory, name, rule.age_without_locks(name)).unwrap_or_default()
         }
         Ok(_) | Err(_) => Swept::default(),
     }
 }
 
 /// Removes leftovers among the first entries of a directory, as many as one system call reads.
-pub(super) fn sweep_beginning(directory: &OwnedFd, age: Duration) -> Swept {
+pub(super) fn sweep_beginning(directory: &OwnedFd, rule: LeftoverRule) -> Swept {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let mut swept = Swept::default();
     // A drop box (w and x without r) shows nobody what is in it.
@@ -68,7 +98,7 @@ pub(super) fn sweep_beginning(directory: &OwnedFd, age: Duration) -> Swept {
                 found.push(name.to_vec());
             }
         });
-        found.iter().for_each(|name| swept.add(remove_leftover(directory, name, age)));
+        found.iter().for_each(|name| swept.add(remove_leftover(directory, name, rule)));
     }
     swept
 }
@@ -106,15 +136,20 @@ pub(super) fn remove_all(directory: &OwnedFd) -> Result<Swept, FileError> {
     }
     let mut swept = Swept::default();
     for name in abandoned {
-        swept.add(remove_unowned(directory, &name)?);
+        swept.add(remove_unowned(directory, &name, LEFTOVER_AGE_WITHOUT_LOCKS)?);
     }
     Ok(swept)
 }
 
-/// Removes `name` unless a living server owns it. Race-free among servers, which all lock: while
-/// the lock is held here, no other gives the file a name, and only the name that leads to this file
-/// is removed.
-fn remove_unowned(directory: &OwnedFd, name: &[u8]) -> Result<Swept, FileError> {
+/// Removes `name` unless a living server owns it; where nothing can be locked, unless somebody has
+/// touched it within `age_without_locks`. Race-free among servers, which all lock: while the lock
+/// is held here, no other gives the file a name, and only the name that leads to this file is
+/// removed.
+fn remove_unowned(
+    directory: &OwnedFd,
+    name: &[u8],
+    age_without_locks: Duration,
+) -> Result<Swept, FileError> {
     require_file(&facts::stat_name(directory, name)?)?;
     let flags = QUIETLY | OFlags::NOFOLLOW;
     let file = match openat(directory, name, flags | OFlags::RDWR, Mode::empty()) {
@@ -130,7 +165,7 @@ fn remove_unowned(directory: &OwnedFd, name: &[u8]) -> Result<Swept, FileError> 
         Ok(()) => {}
         Err(Errno::WOULDBLOCK) => return Err(FileError::Busy),
         // A file system without locks.
-        Err(_) if untouched_for(&stat) >= LEFTOVER_AGE_WITHOUT_LOCKS => {}
+        Err(_) if untouched_for(&stat) >= age_without_locks => {}
         // Not told from one that is being stored.
         Err(_) => return Err(FileError::Busy),
     }
@@ -151,4 +186,34 @@ fn is_own(stat: &Statx) -> bool {
 fn untouched_for(stat: &Statx) -> Duration {
     let seconds = u64::try_from(stat.stx_ctime.tv_sec).unwrap_or_default();
     clock::unix_time().saturating_sub(Duration::new(seconds, stat.stx_ctime.tv_nsec))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vfs::temporary::{with_boot, with_digits};
+
+    /// Only an earlier boot of this machine is known to be over.
+    #[test]
+    fn what_cannot_be_locked_stays_for_a_week_unless_its_boot_is_over() {
+        const AGE: Duration = Duration::from_secs(3600);
+        let own = Boot::parse(b"0000000100000002").unwrap();
+        #[track_caller]
+        fn check(name: &[u8], boot: Option<Boot>, expected: Duration) {
+            assert!(is_made_here(name));
+            assert_eq!(LeftoverRule { age: AGE, boot }.age_without_locks(name), expected);
+        }
+        let made_in = |boot: &[u8]| with_boot(b"01234567", Boot::parse(boot).unwrap());
+        let earlier = made_in(b"0000000100000003");
+        check(&earlier, Some(own), AGE);
+        check(&earlier, None, LEFTOVER_AGE_WITHOUT_LOCKS);
+        for name in [
+            made_in(b"0000000100000002"),
+            made_in(b"0000000200000002"),
+            made_in(b"0000000200000003"),
+            with_digits(b"01234567"),
+        ] {
+            check(&name, Some(own), LEFTOVER_AGE_WITHOUT_LOCKS);
+        }
+    }
 }

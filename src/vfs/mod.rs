@@ -7,6 +7,7 @@
 //! No reply codes, no buffering policy and no conversion of line ends (except to count for SIZE in
 //! TYPE A): those belong to the session and the server-DTP.
 
+mod boot;
 mod copy;
 mod error;
 mod facts;
@@ -29,11 +30,12 @@ mod testing;
 mod unique;
 mod upload;
 
+pub use self::boot::Boot;
 pub use self::glance::Glance;
 pub use self::gradual::{ControlText, TextSize};
 pub use self::hash::Hasher;
 pub use self::home::Home;
-pub use self::leftovers::Swept;
+pub use self::leftovers::{LeftoverRule, Swept};
 pub use self::lister::Lister;
 pub use self::read::{DIRECT_ALIGNMENT, ReadFile};
 pub use self::request::{

@@ -5,13 +5,12 @@
 use std::mem;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use rustix::fs::{FileType, OFlags, ResolveFlags};
 
 use super::facts::{self, DirectoryId};
 use super::home::Home;
-use super::leftovers::{Swept, read_some, remove_leftover};
+use super::leftovers::{LeftoverRule, Swept, read_some, remove_leftover};
 use super::root::{Lookup, Root, RootError, join};
 use super::temporary::is_made_here;
 use crate::limits::{SWEEP_DIRECTORIES_BYTES_MAX, SWEEP_ENTRIES_MAX};
@@ -21,7 +20,7 @@ use crate::protocol::file::FileKind;
 #[derive(Debug)]
 pub struct Sweep {
     root: Root,
-    age: Duration,
+    rule: LeftoverRule,
     tree: Tree,
     /// Directories still to be read, relative to the root.
     pending: Vec<Vec<u8>>,
@@ -61,19 +60,19 @@ impl Tree {
 }
 
 impl Sweep {
-    /// Begins at the directory that the pathname of `home` leads to now, for leftovers older than
-    /// `age`.
+    /// Begins at the directory that the pathname of `home` leads to now, for the leftovers of
+    /// `rule`.
     ///
     /// # Errors
     ///
     /// See [`RootError`].
-    pub fn begin(home: &Home, age: Duration) -> Result<Self, RootError> {
+    pub fn begin(home: &Home, rule: LeftoverRule) -> Result<Self, RootError> {
         let root = home.open()?;
         let path = home.path().canonicalize().unwrap_or_else(|_| home.path().to_owned());
         let tree = Tree { path, id: root.directory_id() };
         let pending = vec![b".".to_vec()];
         let report = SweepReport::default();
-        Ok(Self { root, age, tree, pending, held: 0, reading: None, report })
+        Ok(Self { root, rule, tree, pending, held: 0, reading: None, report })
     }
 
     /// The part of a file system it covers.
@@ -109,7 +108,7 @@ impl Sweep {
         });
         self.report.entries += entries;
         for name in leftovers {
-            let swept = remove_leftover(&directory, &name, self.age);
+            let swept = remove_leftover(&directory, &name, self.rule);
             self.report.left += u64::from(swept.files == 0);
             self.report.swept.add(swept);
         }
@@ -159,13 +158,14 @@ impl Sweep {
 mod tests {
     use std::fs;
     use std::os::unix::fs::symlink;
+    use std::time::Duration;
 
     use super::*;
     use crate::vfs::temporary::{create_hidden, with_digits};
 
     fn sweep(path: &std::path::Path, age: Duration) -> SweepReport {
         let home = Home::new(path.to_owned(), std::sync::Arc::default());
-        let mut sweep = Sweep::begin(&home, age).unwrap();
+        let mut sweep = Sweep::begin(&home, LeftoverRule { age, boot: None }).unwrap();
         while sweep.step() {}
         sweep.report()
     }

@@ -1,6 +1,11 @@
 //! Files that do not have their name yet: unnamed ones, and ones under a reserved hidden name,
-//! `.ringftpd-XXXXXXXX.part` with eight hexadecimal digits, which is never listed and never
-//! reachable by clients. What becomes of them is decided in `upload`.
+//! which is never listed and never reachable by clients. What becomes of them is decided in
+//! `upload`.
+//!
+//! A reserved name is `.ringftpd-XXXXXXXX.part`, or `.ringftpd-XXXXXXXX-YYYYYYYYYYYYYYYY.part` with
+//! the [`Boot`] that made it, in hexadecimal digits. Where the first eight are random, the boot is
+//! there if it is known. The names by which STOU holds a name (see `unique`) never have one: all
+//! nodes that share a tree are to find the same one taken.
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
@@ -11,6 +16,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 use rustix::rand::{GetRandomFlags, getrandom};
 
+use super::boot::{BOOT_DIGITS, Boot};
 use super::error::cross_device;
 use crate::protocol::file::FileError;
 
@@ -23,9 +29,25 @@ const DIGITS: usize = 8;
 
 /// Whether `name` is one of the reserved names.
 pub(super) fn is_temporary(name: &[u8]) -> bool {
-    name.strip_prefix(PREFIX)
-        .and_then(|rest| rest.strip_suffix(SUFFIX))
-        .is_some_and(|digits| digits.len() == DIGITS && digits.iter().all(u8::is_ascii_hexdigit))
+    let Some((digits, boot)) = split(name) else { return false };
+    let boot_is_one = boot.is_none_or(|boot| Boot::parse(boot).is_some());
+    digits.len() == DIGITS && digits.iter().all(u8::is_ascii_hexdigit) && boot_is_one
+}
+
+/// The boot that a reserved name tells.
+pub(super) fn boot_of(name: &[u8]) -> Option<Boot> {
+    split(name)?.1.and_then(Boot::parse)
+}
+
+/// What stands for the digits and for the boot in a name of this form.
+fn split(name: &[u8]) -> Option<(&[u8], Option<&[u8]>)> {
+    let inner = name.strip_prefix(PREFIX)?.strip_suffix(SUFFIX)?;
+    match inner.len().checked_sub(BOOT_DIGITS + 1) {
+        Some(length) if inner[length] == b'-' => {
+            Some((&inner[..length], Some(&inner[length + 1..])))
+        }
+        _ => Some((inner, None)),
+    }
 }
 
 /// Whether this server may have made `name`; some that are reserved it never makes.
@@ -33,9 +55,10 @@ pub(super) fn is_made_here(name: &[u8]) -> bool {
     is_temporary(name) && !name.iter().any(u8::is_ascii_uppercase)
 }
 
-/// A reserved name that cannot be guessed.
-pub(super) fn random_name() -> Result<Vec<u8>, FileError> {
-    Ok(with_digits(&random_digits()?))
+/// A reserved name that cannot be guessed, made in this boot.
+pub(super) fn random_name(boot: Option<Boot>) -> Result<Vec<u8>, FileError> {
+    let digits = random_digits()?;
+    Ok(boot.map_or_else(|| with_digits(&digits), |boot| with_boot(&digits, boot)))
 }
 
 /// Eight random hexadecimal digits.
@@ -49,6 +72,7 @@ pub(super) fn random_digits() -> Result<Vec<u8>, FileError> {
 /// An unnamed file in `directory`, or a hidden one and its name where there are no unnamed ones.
 pub(super) fn create_temporary(
     directory: &OwnedFd,
+    boot: Option<Boot>,
 ) -> Result<(OwnedFd, Option<Vec<u8>>), FileError> {
     let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
     match openat(directory, ".", flags, NEW_FILE_MODE) {
@@ -57,7 +81,7 @@ pub(super) fn create_temporary(
         Err(errno) => return Err(errno.into()),
     }
     loop {
-        let hidden = random_name()?;
+        let hidden = random_name(boot)?;
         match create_hidden(directory, &hidden) {
             Err(Errno::EXIST) => {}
             created => return Ok((created?, Some(hidden))),
@@ -113,21 +137,40 @@ pub(super) fn with_digits(digits: &[u8]) -> Vec<u8> {
     [PREFIX, digits, SUFFIX].concat()
 }
 
+/// The reserved name with these eight hexadecimal digits that was made in this boot.
+pub(super) fn with_boot(digits: &[u8], boot: Boot) -> Vec<u8> {
+    [PREFIX, digits, b"-", boot.to_string().as_bytes(), SUFFIX].concat()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn recognises_its_own_names_and_no_others() {
-        assert!(is_temporary(&random_name().unwrap()));
+        let boot = Boot::parse(b"0123456789abcdef");
+        for boot in [None, boot] {
+            let name = random_name(boot).unwrap();
+            assert!(is_temporary(&name) && is_made_here(&name));
+            assert_eq!(boot_of(&name), boot);
+            assert_ne!(name, random_name(boot).unwrap());
+        }
+        assert_eq!(random_name(boot).unwrap().len(), 40);
         assert!(is_temporary(&with_digits(b"00ffAA99")));
-        assert!(is_made_here(&random_name().unwrap()));
         assert!(!is_made_here(&with_digits(b"00ffAA99")));
-        assert_ne!(random_name().unwrap(), random_name().unwrap());
-        for name in
-            [&b".ringftpd-.part"[..], b".ringftpd-0123456g.part", b"x.ringftpd-01234567.part"]
-        {
-            assert!(!is_temporary(name));
+        assert!(!is_made_here(b".ringftpd-01234567-0123456789abcdeF.part"));
+        for name in [
+            &b".ringftpd-.part"[..],
+            b".ringftpd-0123456g.part",
+            b"x.ringftpd-01234567.part",
+            b".ringftpd-01234567-.part",
+            b".ringftpd-01234567-0123456789abcde.part",
+            b".ringftpd-01234567-0123456789abcdeg.part",
+            b".ringftpd-01234567-0123456789abcdef0.part",
+            b".ringftpd-012345678-0123456789abcdef.part",
+            b".ringftpd--0123456789abcdef.part",
+        ] {
+            assert!(!is_temporary(name), "{}", String::from_utf8_lossy(name));
         }
     }
 }

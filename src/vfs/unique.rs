@@ -8,13 +8,12 @@
 //! removed (see `leftovers`).
 
 use std::os::fd::OwnedFd;
-use std::time::Duration;
 
 use rustix::fs::{AtFlags, unlinkat};
 use rustix::io::Errno;
 
 use super::facts;
-use super::leftovers::{Swept, remove_leftover, sweep_beginning};
+use super::leftovers::{LeftoverRule, Swept, remove_leftover, sweep_beginning};
 use super::temporary::{create_hidden, random_digits, with_digits};
 use crate::limits::NAME_BYTES_MAX;
 use crate::protocol::file::FileError;
@@ -34,17 +33,20 @@ pub(super) struct Claim {
     pub(super) swept: Swept,
 }
 
-/// Holds the first free name: `wanted`, `wanted.1`, and so on. Leftovers older than `age` do not
-/// count.
-pub(super) fn claim(directory: &OwnedFd, wanted: &[u8], age: Duration) -> Result<Claim, FileError> {
-    let mut swept = sweep_beginning(directory, age);
+/// Holds the first free name: `wanted`, `wanted.1`, and so on. Leftovers of `rule` do not count.
+pub(super) fn claim(
+    directory: &OwnedFd,
+    wanted: &[u8],
+    rule: LeftoverRule,
+) -> Result<Claim, FileError> {
+    let mut swept = sweep_beginning(directory, rule);
     for attempt in 0..2 * UNIQUE_TRIES_MAX {
         let name = match attempt {
             0 => wanted.to_vec(),
             1..UNIQUE_TRIES_MAX => with_suffix(wanted, attempt.to_string().as_bytes()),
             _ => with_suffix(wanted, &random_digits()?),
         };
-        swept.add(remove_leftover(directory, &reservation_of(&name), age));
+        swept.add(remove_leftover(directory, &reservation_of(&name), rule));
         if let Some((file, hidden)) = reserve_name(directory, &name)? {
             return Ok(Claim { file, name, hidden, swept });
         }
@@ -69,8 +71,8 @@ fn reserve_name(directory: &OwnedFd, name: &[u8]) -> Result<Option<(OwnedFd, Vec
     taken
 }
 
-/// The reserved name that stands for `name` while STOU holds it. Two names may share one: the
-/// second STOU then takes its next candidate.
+/// The reserved name that stands for `name` while STOU holds it, for every node with this tree. Two
+/// names may share one: the second STOU then takes its next candidate.
 fn reservation_of(name: &[u8]) -> Vec<u8> {
     with_digits(format!("{:08x}", crc32fast::hash(name)).as_bytes())
 }

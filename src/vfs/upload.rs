@@ -13,7 +13,6 @@
 
 use std::io::IoSlice;
 use std::os::fd::OwnedFd;
-use std::time::Duration;
 
 use rustix::fs::{
     AtFlags, FlockOperation, Gid, Mode, OFlags, Statx, Uid, fchmod, fchown, fdatasync, flock,
@@ -25,7 +24,7 @@ use super::copy::Prefix;
 use super::error::of_name;
 use super::facts;
 use super::growing::Growing;
-use super::leftovers::{Swept, sweep_beginning};
+use super::leftovers::{LeftoverRule, Swept, sweep_beginning};
 use super::root::{Root, Target, open_file_in, require_file};
 use super::temporary::{create_temporary, link_unnamed, random_name, rename_new};
 use super::unique::{Claim, claim};
@@ -45,8 +44,8 @@ pub struct StorePolicy {
     pub durability: Durability,
     /// Digests to make of whole uploads and to keep with the file.
     pub hashes: HashAlgorithms,
-    /// Age of files left by a killed server at which they are removed.
-    pub leftover_age: Duration,
+    /// What is removed of the files that a killed server left.
+    pub leftovers: LeftoverRule,
 }
 
 /// An upload under way. Dropping it leaves nothing of it, as [`FailedUpload::Delete`] does; that
@@ -264,10 +263,10 @@ impl Upload {
         if existing.is_some_and(|stat| !root.credentials().may_write(&stat)) {
             return Err(FileError::PermissionDenied);
         }
-        let (file, hidden) = create_temporary(&directory)?;
+        let (file, hidden) = create_temporary(&directory, policy.leftovers.boot)?;
         let swept = match hidden {
             // Where there are hidden files, there are leftovers.
-            Some(_) => sweep_beginning(&directory, policy.leftover_age),
+            Some(_) => sweep_beginning(&directory, policy.leftovers),
             None => Swept::default(),
         };
         let place = hidden.map_or(Place::Unnamed, Place::Hidden);
@@ -331,7 +330,7 @@ impl Upload {
 
     fn unique(root: &Root, path: &VirtualPath, policy: StorePolicy) -> Result<Self, FileError> {
         let (directory, wanted) = root.parent(path)?;
-        let Claim { file, name, hidden, swept } = claim(&directory, wanted, policy.leftover_age)?;
+        let Claim { file, name, hidden, swept } = claim(&directory, wanted, policy.leftovers)?;
         let place = Place::Hidden(hidden);
         let mut upload = Self::new(file, directory, name, place, Goal::Unique, policy);
         upload.swept = swept;
@@ -447,7 +446,7 @@ impl Upload {
             let _ = flock(&self.content.file, FlockOperation::NonBlockingLockExclusive);
             // No system call links over an existing name: a hidden one in between.
             let hidden = loop {
-                let hidden = random_name()?;
+                let hidden = random_name(self.policy.leftovers.boot)?;
                 match link_unnamed(&self.content.file, &self.directory, &hidden) {
                     Err(FileError::AlreadyExists) => {}
                     linked => break linked.map(|()| hidden)?,

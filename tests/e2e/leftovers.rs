@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
+use ringftpd::vfs::Boot;
 use rustix::process::Signal;
 
 use crate::hung::{Hung, alone};
@@ -107,8 +108,9 @@ fn what_another_server_is_storing_remains() {
 }
 
 /// Where files can neither be locked nor be without a name, nothing tells a leftover from what
-/// another server stores: for a week it stays, and its directory with it. Uploads are whole all the
-/// same; to append to a file is refused, for two could not be told apart.
+/// another server stores: for a week it stays, and its directory with it, unless its name tells
+/// that it was made before this machine's last boot. Uploads are whole all the same; to append to a
+/// file is refused, for two could not be told apart.
 #[test]
 fn without_locks_nothing_young_is_removed() {
     let folder = tempfile::tempdir().unwrap();
@@ -116,6 +118,14 @@ fn without_locks_nothing_young_is_removed() {
     fs::create_dir(home.join("directory")).unwrap();
     let leftover = home.join("directory/.ringftpd-00000001.part");
     fs::write(&leftover, "left").unwrap();
+    // Of this boot, of an earlier one, and of another machine.
+    let own = Boot::current().map(|boot| boot.to_string());
+    let own = own.as_deref().unwrap_or("0123456789abcdef");
+    let [this, earlier, other] = [own, &flipped(own, 8..16), &flipped(own, 0..8)]
+        .map(|boot| home.join("directory").join(format!(".ringftpd-00000001-{boot}.part")));
+    for name in [&this, &earlier, &other] {
+        fs::write(name, "left").unwrap();
+    }
     fs::write(home.join("old"), "old").unwrap();
     let server = with_home(home).toml(TELLING).through(&without_locks()).start();
     let mut client = log_in(&server);
@@ -130,16 +140,34 @@ fn without_locks_nothing_young_is_removed() {
     let mut data = client.begin("STOR cut");
     data.send(b"a part").unwrap();
     assert_eq!(hidden(home), 1);
+    if Boot::current().is_some() {
+        let names = fs::read_dir(home).unwrap().map(|entry| entry.unwrap().file_name());
+        let mark = format!("-{own}.part");
+        assert_eq!(names.filter(|name| name.to_string_lossy().ends_with(&mark)).count(), 1);
+    }
     data.reset();
     client.expect_reply(426);
     assert_eq!(hidden(home), 0);
     // The second walk finds what was there at the start old enough.
     wait_until("two walks", || server.log().matches(WALKED).count() >= 2);
-    assert!(leftover.exists());
+    assert!(leftover.exists() && this.exists() && other.exists());
+    // A machine without an id does not know its boots.
+    let removed = u64::from(Boot::current().is_some());
+    assert_eq!(earlier.exists(), removed == 0);
     client.expect("RMD directory", 450);
     client.quit();
     let log = server.stop();
-    assert_eq!(counter(&log, "leftovers_removed"), 0);
+    assert_eq!(counter(&log, "leftovers_removed"), removed);
+}
+
+/// With other digits at these places.
+fn flipped(digits: &str, places: std::ops::Range<usize>) -> String {
+    let flip = |(place, digit)| match digit {
+        _ if !places.contains(&place) => digit,
+        '0' => '1',
+        _ => '0',
+    };
+    digits.chars().enumerate().map(flip).collect()
 }
 
 /// The walk through a home that does not answer: everybody else works, also at long work, and the

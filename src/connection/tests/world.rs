@@ -212,6 +212,7 @@ impl World {
             helpers: Helpers::new().unwrap(),
             passive_range: Some(50_000..=49_999 + if plan.ports == 0 { 100 } else { plan.ports }),
             kernel_tls: None,
+            boot: None,
             queues: Queues::new(),
         });
         Self { context: Rc::new(context), simulation, directory, tls12: plan.tls12 }

@@ -93,7 +93,7 @@ async fn run(
         failed_upload: policy.failed_upload,
         durability: policy.durability,
         hashes: policy.hash_uploads,
-        leftover_age: policy.leftover_age,
+        leftovers: job.context.leftovers(policy),
     };
     let stop = || interrupts.check().is_err();
     let opening = async { Some(storage::open(&job, store, stop).await) };

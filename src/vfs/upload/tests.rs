@@ -1,6 +1,7 @@
 //! Uploads as a session makes them.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use super::*;
 use crate::limits::COPY_PIECE_BYTES;
@@ -11,7 +12,7 @@ use crate::vfs::testing::{Home, SetOnDrop, path};
 use crate::vfs::{Transfer, perform};
 
 const DELETE: StorePolicy = StorePolicy {
-    leftover_age: Duration::from_secs(3600),
+    leftovers: LeftoverRule { age: Duration::from_secs(3600), boot: None },
     failed_upload: FailedUpload::Delete,
     durability: Durability::None,
     hashes: HashAlgorithms::NONE,
@@ -323,7 +324,7 @@ fn without_unnamed_files_a_hidden_one_does_the_same() {
     home.put("old", b"old");
     let hidden = |name: &[u8]| {
         let mut upload = open(&home, name, StoreMode::Replace, &DELETE).unwrap();
-        let temporary = random_name().unwrap();
+        let temporary = random_name(None).unwrap();
         upload.content.file = create_hidden(&upload.directory, &temporary).unwrap();
         upload.place = Place::Hidden(temporary);
         upload
