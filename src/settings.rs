@@ -282,7 +282,8 @@ session {
     /// arrived, if the name was free).
     failed_upload: FailedUpload = FailedUpload::Delete, since "0.1.0", change Reload;
     /// What the 226 after an upload promises: "none" (survives a crash of the server), "data" (the
-    /// contents survive a crash of the machine), "full" (so does the name).
+    /// contents survive a crash of the machine), "full" (so does the name). With "none" on a shared
+    /// file system another node may see the name before its octets.
     durability: Durability = Durability::Data, since "0.1.0", change Reload;
     /// A server that is killed leaves the hidden files of STOU, and of every upload where the file
     /// system has no unnamed files (O_TMPFILE). They are removed when no process has them locked

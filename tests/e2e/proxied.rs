@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::events::{events, named};
 use crate::process::first_cpu;
 use crate::support::client::accept;
-use crate::support::server::BOTH_LISTENERS;
+use crate::support::server::{BOTH_LISTENERS, counter};
 use crate::support::wait::Stopwatch;
 use crate::support::{Client, End, Listener, Server, Wire, wait_until};
 
@@ -204,6 +204,57 @@ fn data_connections_of_others() {
         }
     }
     client.quit();
+}
+
+/// With `passive.other_address = "with-ticket"` the address that the header names may be another
+/// one than the session's, of either family: the connection is the session's by its ticket, and
+/// without one, or with a ticket of the session that somebody else has there, it gets nothing.
+#[test]
+fn other_addresses_by_proxy() {
+    const HERE: &str = "PROXY TCP4 192.0.2.7 203.0.113.5 50000 990\r\n";
+    const THERE: &str = "PROXY TCP4 192.0.2.8 203.0.113.5 50001 990\r\n";
+    const HERE6: &str = "PROXY TCP6 2001:db8::7 2001:db8::5 50000 990\r\n";
+    const THERE6: &str = "PROXY TCP6 2001:db8::8 2001:db8::5 50001 990\r\n";
+    let config = "[listen]\nproxy_protocol = true\nproxy_from = [\"127.0.0.1\", \"::1\"]\n\
+                  implicit = [\"127.0.0.1:0\", \"[::1]:0\"]\n[passive]\nproxy_protocol = true\n\
+                  other_address = \"with-ticket\"";
+    let server = Server::builder().toml(config).start();
+    fs::write(server.root().join("file"), b"contents").unwrap();
+    let by_proxy = |address, header: &[u8]| {
+        let mut wire = Wire::connect(address);
+        wire.send_raw(header).unwrap();
+        wire
+    };
+    for &address in server.addresses(Listener::Implicit) {
+        for (here, there) in [(HERE, THERE), (HERE6, THERE6), (HERE, THERE6), (HERE6, THERE)] {
+            let [mut client, thief] = [here, there].map(|header| {
+                let wire = by_proxy(address, header.as_bytes());
+                let mut client = Client::from_wire(&server, Listener::Implicit, wire);
+                client.server = address;
+                log_in(client, Listener::Implicit)
+            });
+            let without = client.tls.clone().no_resumption();
+            let strangers = [
+                (there.as_bytes(), &without),
+                (there.as_bytes(), &thief.data_tls),
+                // The proxy itself, in nobody's name.
+                (LOCAL, &without),
+            ];
+            for (header, tls) in strangers {
+                let port = client.epsv();
+                let mut stranger = by_proxy(port, header);
+                assert!(stranger.handshake(tls).is_err(), "{there} {}", header.escape_ascii());
+                let mut data = by_proxy(port, there.as_bytes());
+                client.secure(&mut data);
+                assert!(data.resumed());
+                client.expect("RETR file", 150);
+                assert_eq!(client.receive(data), b"contents", "{here} {there}");
+            }
+            client.quit();
+            thief.quit();
+        }
+    }
+    assert_eq!(counter(&server.stop(), "passive_elsewhere"), 24);
 }
 
 /// Data connections that come without the proxy, as they do where it keeps the clients' addresses:
