@@ -254,6 +254,9 @@ def killed_node(cluster):
         hidden = [path.name for path in cluster.home().glob(".ringftpd-*")]
         cluster.nodes[number - 1].kill()
         killed = time.monotonic()
+        # Who comes now is sent to the others, at the first try.
+        words = "login --clients 8 --think 50ms --duration 1s --warm-up 0s".split()
+        came = clients.load(cluster, cluster.clients[1], 990, words)
         back = {}
         for _ in names:
             name, _, when = uploads.words("back")
@@ -268,6 +271,8 @@ def killed_node(cluster):
         raise Failed(f"cut were {sorted(back)} and on the killed node {sorted(names)}")
     if late := {name: s for name, s in back.items() if s > HEALTH_INTERVAL_S}:
         raise Failed(f"clients were back later than after {HEALTH_INTERVAL_S:g} s: {late}")
+    if came["errors"] or came["operations"] < 8:
+        raise Failed(f"log-ins after the kill: {came}")
     # The other uploads have ended well, and what was cut is under no name.
     stored = {line.split()[0]: int(line.split()[2]) for line in said.splitlines()}
     for other in others:

@@ -1,4 +1,4 @@
-//! A running HAProxy. Used by the tests of both programs.
+//! A running HAProxy.
 
 use std::fs;
 use std::path::Path;

@@ -1,7 +1,7 @@
 //! The real server: built by cargo once a test program, or named by `RINGFTPD_BIN`; stopped by its
 //! process id.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -25,11 +25,8 @@ pub struct Ringftpd {
     pub implicit: SocketAddr,
     /// The explicit listener.
     pub explicit: SocketAddr,
-    /// Where it says whether it is ready.
-    pub metrics: SocketAddr,
     /// Processes that have taken over.
     heirs: RefCell<Vec<Pid>>,
-    killed: Cell<bool>,
 }
 
 /// What a test wants of the server.
@@ -42,19 +39,15 @@ pub struct Setup {
     pub user: String,
     /// A shard each.
     pub cpus: &'static str,
-    /// Lines of `[listen]`.
-    pub listen: &'static str,
     /// Lines of `[passive]`.
     pub passive: String,
-    /// The user's home, where it is not the server's own.
-    pub home: Option<PathBuf>,
 }
 
 impl Default for Setup {
     fn default() -> Self {
         let user = format!("password = \"{SECRET_HASH}\"");
         let (tls, passive) = (String::new(), String::new());
-        Self { ip: "127.0.0.1", tls, user, cpus: "0", listen: "", passive, home: None }
+        Self { ip: "127.0.0.1", tls, user, cpus: "0", passive }
     }
 }
 
@@ -68,18 +61,17 @@ impl Ringftpd {
     /// Starts it as `setup` says.
     #[track_caller]
     pub fn start_with(setup: &Setup) -> Self {
-        let Setup { ip, tls, user, cpus, listen, passive, home } = setup;
+        let Setup { ip, tls, user, cpus, passive } = setup;
         let scratch = TempDir::new().unwrap();
-        let own = scratch.path().join("root");
-        std::fs::create_dir(&own).unwrap();
-        let root = home.as_ref().unwrap_or(&own);
+        let root = scratch.path().join("root");
+        std::fs::create_dir(&root).unwrap();
         // As root a configuration has to say so.
         let is_root = rustix::process::geteuid().is_root();
         let control = scratch.path().join("ctl.sock");
         let process = if is_root { "[process]\nuser = \"root\"\n" } else { "" };
         let config = format!(
-            "[listen]\nimplicit = [\"{ip}:0\"]\nexplicit = [\"{ip}:0\"]\n{listen}\n\
-             [metrics]\nlisten = \"{ip}:0\"\n[passive]\n{passive}\n[tls]\n{tls}\n\
+            "[listen]\nimplicit = [\"{ip}:0\"]\nexplicit = [\"{ip}:0\"]\n\
+             [passive]\n{passive}\n[tls]\n{tls}\n\
              {process}[control]\nsocket = {control:?}\n[shards]\ncpus = \"{cpus}\"\n[policy]\n\
              require_data_tls = false\n\
              [[users]]\nname = \"alice\"\n{user}\nhome = {root:?}\n\
@@ -102,12 +94,9 @@ impl Ringftpd {
         let announced = announced(&mut lines).expect("the server ended before it was ready");
         let address = |kind: &str| announced[kind].parse().unwrap();
         let (implicit, explicit) = (address("implicit"), address("explicit"));
-        let metrics = announced["metrics"].strip_prefix("http://").unwrap();
-        let metrics = metrics.strip_suffix("/metrics").unwrap().parse().unwrap();
         // Whatever it still prints must not fill the pipe.
         std::thread::spawn(move || lines.for_each(drop));
-        let (heirs, killed) = (RefCell::default(), Cell::new(false));
-        Self { child, scratch, implicit, explicit, metrics, heirs, killed }
+        Self { child, scratch, implicit, explicit, heirs: RefCell::default() }
     }
 
     /// Has a new process of the same program take over.
@@ -120,12 +109,6 @@ impl Ringftpd {
         assert_eq!(answer["ok"], true, "{answer}");
         let pid = i32::try_from(answer["pid"].as_i64().unwrap()).unwrap();
         self.heirs.borrow_mut().push(Pid::from_raw(pid).unwrap());
-    }
-
-    /// Ends it without a chance to do anything about it; it has had no upgrade.
-    pub fn kill(&self) {
-        self.killed.set(true);
-        kill_process(Pid::from_child(&self.child), Signal::KILL).unwrap();
     }
 
     /// Its process id.
@@ -163,7 +146,7 @@ impl Drop for Ringftpd {
         // It may have ended already; then there is nothing to stop.
         let _ = kill_process(Pid::from_child(&self.child), Signal::TERM);
         let status = self.child.wait().unwrap();
-        if !std::thread::panicking() && !self.killed.get() {
+        if !std::thread::panicking() {
             assert!(status.success(), "the server ended with {status}");
         }
     }

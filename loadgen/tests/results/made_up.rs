@@ -1,7 +1,5 @@
 //! Made-up runs on synthetic time. They read the clock once, for an origin; nothing depends on it.
 
-#![allow(dead_code, reason = "each test program uses its part")]
-
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
@@ -190,4 +188,20 @@ fn busy_thread(window: Window, seed: u64) -> Recording {
         ..ThreadUse::default()
     };
     recorder.finish(window.start + Duration::from_millis(60_040), thread)
+}
+
+/// One client that waits for each operation, at a server that takes `usual` but once `stall`.
+pub(crate) fn closed_run(usual: Duration, stall: Duration) -> RunResult {
+    let window = window(Duration::ZERO);
+    let mut recorder = Recorder::new(window);
+    let mut now = window.start;
+    for index in 0..1000 {
+        let begun = now;
+        now += if index == 500 { stall } else { usual };
+        Timeline::new(begun, begun).succeed(&mut recorder, now);
+    }
+    let mut details = details("login");
+    details.workload.loop_kind = "closed".to_owned();
+    details.workload.coordinated_omission = true;
+    RunResult::new(details, &recorder.finish(now, ThreadUse::default()))
 }

@@ -1,11 +1,5 @@
 //! What the measuring and reporting half promises, on synthetic time: no clock, no socket, no
 //! sleep. Every expected figure is computed by hand from the made-up run.
-#![allow(clippy::unwrap_used, reason = "a helper of a test may fail the test")]
-
-mod made_up;
-#[path = "report/page.rs"]
-mod page;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -19,7 +13,8 @@ use ringload::measure::{
 };
 use ringload::report::{html, summary, write_hdr_log};
 
-use made_up::{MILLISECOND, NAMES, details, full_run, window};
+use crate::made_up::{MILLISECOND, NAMES, closed_run, details, full_run, window};
+use crate::page;
 
 /// A server that takes one operation at a time, asked at a constant rate.
 struct Queue {
@@ -295,7 +290,7 @@ fn other_versions_and_other_files_are_refused() {
     assert!(RunResult::from_json(&older.to_string()).is_ok());
 }
 
-const SCHEMA: &str = include_str!("../SCHEMA.md");
+const SCHEMA: &str = include_str!("../../SCHEMA.md");
 
 /// Every key of the JSON is documented by its path, and every documented path exists.
 #[test]
@@ -313,22 +308,6 @@ fn the_schema_documents_every_field_and_no_other() {
     let mut versus = versus("a", vec![run], "b", vec![other]);
     (versus.results_a, versus.results_b) = (Vec::new(), Vec::new());
     check_documented(&[versus.to_json()], versus_part);
-}
-
-/// One client that waits for each operation, at a server that takes `usual` but once `stall`.
-fn closed_run(usual: Duration, stall: Duration) -> RunResult {
-    let window = window(Duration::ZERO);
-    let mut recorder = Recorder::new(window);
-    let mut now = window.start;
-    for index in 0..1000 {
-        let begun = now;
-        now += if index == 500 { stall } else { usual };
-        Timeline::new(begun, begun).succeed(&mut recorder, now);
-    }
-    let mut details = details("login");
-    details.workload.loop_kind = "closed".to_owned();
-    details.workload.coordinated_omission = true;
-    RunResult::new(details, &recorder.finish(now, ThreadUse::default()))
 }
 
 /// A server that stops for 1 s of 2: one of a thousand latencies shows it, though half the time a

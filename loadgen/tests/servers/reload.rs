@@ -1,10 +1,6 @@
 //! A server whose certificate is renewed again and again under load: no operation fails, and who
 //! comes sees the new one soon.
 
-#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-
-mod support;
-
 use std::fs;
 use std::net::TcpStream;
 use std::path::Path;
@@ -12,12 +8,12 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::support::ringftpd::{Ringftpd, Setup};
+use crate::support::{Authority, run};
 use rustix::process::{Pid, Signal, kill_process};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore};
-use support::ringftpd::{Ringftpd, Setup};
-use support::{Authority, run};
 
 const RELOADS: usize = 20;
 

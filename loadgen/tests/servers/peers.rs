@@ -5,12 +5,8 @@
 //! vsftpd and Pure-FTPd need root: they become another user. Without root, their tests prove that
 //! this is said.
 
-#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-
-mod support;
-
-use support::peer::Peer;
-use support::{Outcome, run};
+use crate::support::peer::Peer;
+use crate::support::{Outcome, run};
 
 #[test]
 fn vsftpd_implicit() {
@@ -106,7 +102,7 @@ fn every_workload(peer: &Peer, target: &str) {
 /// One session with it, step by step.
 #[track_caller]
 fn step_by_step(target: &str) -> String {
-    let said = support::checked(target);
+    let said = crate::support::checked(target);
     for step in ["TCP", "TLS", "certificate", "greeting", "FEAT", "log-in", "listing", "QUIT"] {
         let line = said.lines().find(|line| line.starts_with(step));
         assert!(line.is_some_and(|line| line.len() > 13), "{step} not in\n{said}");

@@ -6,7 +6,7 @@ use ringload::compare::{Named, compare, versus};
 use ringload::measure::RunResult;
 use ringload::report::html;
 
-use crate::made_up::full_run;
+use crate::made_up::{closed_run, full_run};
 
 #[test]
 fn the_page_is_well_formed_and_alone() {
@@ -157,7 +157,7 @@ fn the_objective_is_a_line() {
 /// A run of few operations says so instead of a percentile by chance.
 #[test]
 fn few_operations_have_no_high_percentile() {
-    let page = html(&crate::closed_run(Duration::from_millis(1), Duration::from_secs(1)));
+    let page = html(&closed_run(Duration::from_millis(1), Duration::from_secs(1)));
     let document = parse_page(&page);
     let row = document
         .descendants()

@@ -2,12 +2,8 @@
 //! that whatever a broken or hostile server does ends its connection with the right error, never
 //! the run.
 
-#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-
-mod support;
-
-use support::scripted::{Act, Moment, Scripted};
-use support::{Outcome, ringload};
+use crate::support::scripted::{Act, Moment, Scripted};
+use crate::support::{Outcome, ringload};
 
 const RIGHT: fn(Moment<'_>) -> Act = |_| Act::Right;
 

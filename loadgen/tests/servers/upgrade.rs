@@ -1,14 +1,10 @@
 //! A server that is upgraded three times under load: no operation fails, and none is reset.
 
-#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-
-mod support;
-
 use std::thread;
 use std::time::Duration;
 
-use support::ringftpd::{Ringftpd, Setup};
-use support::run;
+use crate::support::ringftpd::{Ringftpd, Setup};
+use crate::support::run;
 
 /// What the downloads read; nothing of it is on a disk.
 const LARGE: u64 = 1 << 30;

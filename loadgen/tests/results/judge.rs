@@ -1,7 +1,4 @@
 //! What is said of a result: objectives, and which differences between runs are within noise.
-#![allow(clippy::unwrap_used, reason = "a helper of a test may fail the test")]
-
-mod made_up;
 
 use std::time::Duration;
 
@@ -10,7 +7,7 @@ use ringload::measure::{ErrorKind, Phase, Recorder, RunResult, ThreadUse, Timeli
 use ringload::report::summary;
 use ringload::slo::Objective;
 
-use made_up::{MILLISECOND, details, full_run, window};
+use crate::made_up::{MILLISECOND, details, full_run, window};
 
 /// p50 1.3 ms, p99 454 ms, 998 operations a second, 119 errors, no resumption on control
 /// connections, all on data connections: see the summary of `full_run`.

@@ -1,21 +1,17 @@
 //! One run shared by several processes (`--part`, `--start-at`), and their results put together
 //! (`merge`): nothing is asked twice, nothing is left out, every count is exact.
 
-#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-
-mod support;
-
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, SystemTime};
 
+use crate::support::ringftpd::Ringftpd;
+use crate::support::ringload;
+use crate::support::scripted::{Act, Scripted};
 use base64::Engine as _;
 use hdrhistogram::Histogram;
 use hdrhistogram::serialization::Deserializer;
 use serde_json::Value;
-use support::ringftpd::Ringftpd;
-use support::ringload;
-use support::scripted::{Act, Scripted};
 use tempfile::TempDir;
 
 /// Time enough for two processes to get ready on a busy machine.
@@ -219,7 +215,7 @@ fn parts_ask_for_what_one_process_asks_for() {
 #[test]
 fn a_run_that_is_not_ready_in_time_does_not_begin() {
     let server = Scripted::implicit(|moment| {
-        if moment == support::scripted::Moment::Greeting {
+        if moment == crate::support::scripted::Moment::Greeting {
             std::thread::sleep(Duration::from_millis(1500));
         }
         Act::Right

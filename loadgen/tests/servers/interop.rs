@@ -1,17 +1,15 @@
 //! Every workload against the real ringftpd, implicit and explicit, with exact counts; and the
 //! sizes and limits that the client must reach.
 
-#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-
-mod support;
-
 use std::io::{BufRead, BufReader};
+use std::net::Ipv4Addr;
 use std::process::{Command, Stdio};
 
+use crate::ports::free_ports;
+use crate::support::ringftpd::{Ringftpd, Setup};
+use crate::support::scripted::{Act, Moment, Scripted};
+use crate::support::{Authority, Outcome, checked, run};
 use rustix::process::{Pid, Signal, kill_process};
-use support::ringftpd::{Ringftpd, Setup};
-use support::scripted::{Act, Moment, Scripted};
-use support::{Authority, Outcome, checked, run};
 
 /// How a listener is addressed on the command line.
 fn targets(server: &Ringftpd) -> [String; 3] {
@@ -479,4 +477,16 @@ fn a_second_ctrl_c_ends_it_at_once() {
     }
     assert_eq!(child.wait().unwrap().code(), Some(130));
     assert!(std::time::Instant::now() < deadline);
+}
+
+/// More clients than passive ports, all of one user: those of each address take turns at them.
+#[test]
+fn more_clients_than_passive_ports() {
+    let first = free_ports(&[Ipv4Addr::LOCALHOST.into()], 4);
+    let passive = format!("ports = \"{first}-{}\"", first + 3);
+    let server = Ringftpd::start_with(&Setup { cpus: "0-1", passive, ..Setup::default() });
+    let sources = "--sources 127.0.0.1,127.0.0.2,127.0.0.3";
+    let line = format!("small-files --count 120 -c 24 --files 5 --size 4KiB {sources}");
+    let outcome = run(&server.implicit.to_string(), &line).all_succeeded(120);
+    assert_eq!(outcome.total("errors"), 0);
 }

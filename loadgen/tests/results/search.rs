@@ -1,13 +1,9 @@
 //! The search for the highest rate, against queues whose capacity is known, on synthetic time: each
 //! trial is a whole run of the queue, recorded and judged as a real one is.
 
-#![allow(clippy::unwrap_used, reason = "a helper of a test may fail the test")]
-
-mod made_up;
-
 use std::time::{Duration, Instant};
 
-use made_up::{details, window};
+use crate::made_up::{details, window};
 use ringload::measure::{
     ErrorKind, Phase, Recorder, RunResult, StepPurpose, StepVerdict, ThreadUse, Timeline, Window,
 };
