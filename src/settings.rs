@@ -168,9 +168,9 @@ session {
 
 [passive]
 start Passive {
-    /// Ports for passive data connections, at least one a shard; each shard begins with its part
-    /// and takes what others do not need. Without it the kernel chooses
-    /// (net.ipv4.ip_local_port_range without the reserved ones).
+    /// Ports for passive data connections; each shard begins with its part and takes what others
+    /// do not need. Without it the kernel chooses (net.ipv4.ip_local_port_range without the
+    /// reserved ones).
     ports: Option<PortRange> = None,
         unset "any ephemeral port", example "\"50000-50999\"", since "0.1.0", change Restart;
     /// IPv4 address shown in the reply to PASV, for servers behind NAT: an address, a name that is

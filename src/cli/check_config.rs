@@ -17,7 +17,6 @@ use crate::config::{
     NamedCertificate, OtherAddress, Settings, Steering, Words, cpu_list_text, keys,
     permission_words,
 };
-use crate::connection::split;
 use crate::limits::HOMES_PER_SHARD_MAX;
 use crate::runtime::{LOCKED_MEMORY, check_executor};
 use crate::sys::cpu::{self, CpuError};
@@ -90,17 +89,12 @@ pub(super) fn examine(
     {
         problems.push(("process.user".into(), error.to_string()));
     }
-    if let Some(range) = settings.passive.ports
-        && let Err(error) = split(range.low()..=range.high(), 0, shards)
-    {
-        problems.push(("passive.ports".into(), error.to_string()));
-    }
     if !problems.is_empty() {
         return Err(problems);
     }
     let mut warnings = Vec::new();
     warnings.extend(tls_setup::warnings(&certificates));
-    warnings.extend(share_warning(settings, shards));
+    warnings.extend(share_warnings(settings, shards));
     Ok(warnings)
 }
 
@@ -113,13 +107,19 @@ pub(super) fn missing_cpus(settings: &Settings, available: &[usize]) -> Option<S
     (!missing.is_empty()).then(|| format!("{refused}; to be had are {here}"))
 }
 
-/// What to say about shards that get no session.
-pub(super) fn share_warning(settings: &Settings, shards: usize) -> Option<Finding> {
-    let sessions = settings.limits.sessions;
-    usize::try_from(sessions).is_ok_and(|sessions| sessions < shards).then(|| {
-        let message = format!("{sessions} for {shards} shards; some shards would serve nobody");
-        Finding::About("limits.sessions".into(), message)
-    })
+/// What to say about shards that get no session, or have no passive port of their own.
+pub(super) fn share_warnings(settings: &Settings, shards: usize) -> impl Iterator<Item = Finding> {
+    let about = |key: &'static str, all: Option<u32>, consequence: &str| {
+        let all = all.filter(|all| usize::try_from(*all).is_ok_and(|all| all < shards))?;
+        let message = format!("{all} for {shards} shards; {consequence}");
+        Some(Finding::About(key.into(), message))
+    };
+    let sessions = Some(settings.limits.sessions);
+    let ports = settings.passive.ports.map(|range| range.count());
+    let turns = "they take turns, and clients that announce data connections and make none hold \
+                 them up; widen the range or start fewer shards";
+    let sessions = about("limits.sessions", sessions, "some shards would serve nobody");
+    sessions.into_iter().chain(about("passive.ports", ports, turns))
 }
 
 /// What [`describe`] says, and the warnings, under names that stay.
@@ -272,8 +272,8 @@ fn remark(config: &Config, shards: u32, key: &Key, shown: &str) -> Option<String
 /// once that is enough: so many as wait for their data connections.
 fn what_ports_allow(ports: Option<u32>, shards: u32) -> String {
     let Some(ports) = ports else { return "each shard may take any that is free".to_owned() };
-    // Each of the others keeps one.
-    let most = ports.saturating_sub(shards - 1);
+    // Each of the others keeps one, if that is enough for all.
+    let most = if ports < shards { ports } else { ports - (shards - 1) };
     let has = if shards == 1 {
         format!("all {ports} on the one shard")
     } else {
@@ -495,15 +495,12 @@ mod tests {
     #[test]
     fn finds_what_serve_would_refuse() {
         let mut config = config();
-        check_problems(&config, 10, &[]);
-        let small = "passive.ports: ";
-        check_problems(&config, 11, &[small]);
         config.settings.shards.cpus = Some("0-64".parse().unwrap());
         config.settings.process.user = Some("no such user".to_owned());
         config.settings.tls.ticket_lifetime = Duration::from_secs(1);
         let cpu = "shards.cpus: cannot run on CPU 2-64: ";
         let user = "process.user: ";
-        check_problems(&config, 11, &["ticket lifetime of 1 s", cpu, user, small]);
+        check_problems(&config, 11, &["ticket lifetime of 1 s", cpu, user]);
     }
 
     /// The texts are those of `tls`; here only that each file is looked at.
@@ -593,11 +590,25 @@ mod tests {
     }
 
     #[test]
+    fn says_what_ports_allow_where_shards_are_more() {
+        let text = what_ports_allow(Some(9), 64);
+        let begin = "each shard begins with 0 to 1 and takes those that others do not need, up to \
+                     9: enough for 9 transfers at once ";
+        assert!(text.starts_with(begin), "{text}");
+    }
+
+    #[test]
     fn warns_of_what_serve_would_accept() {
         let mut config = config();
         config.settings.limits.sessions = 1;
         let warnings = examine(&config, tls_setup::check(&config), &[0, 1], 2).unwrap();
         let sessions = "limits.sessions: 1 for 2 shards; some shards would serve nobody";
         assert_eq!(lines_of(&warnings), sessions);
+        config.settings.limits.sessions = 100;
+        for shards in [10, 11] {
+            let warnings = examine(&config, tls_setup::check(&config), &[0, 1], shards).unwrap();
+            let ports = "passive.ports: 10 for 11 shards; they take turns, ";
+            assert_eq!(lines_of(&warnings).contains(ports), shards == 11);
+        }
     }
 }

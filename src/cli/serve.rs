@@ -116,7 +116,7 @@ fn start(
         host::open_files_warning(files, settings.limits.sessions.into(), shard_count, handles);
     let reserved = host::reserved_descriptors(files, shard_count, handles);
     let ending = tls_setup::warnings(&certificates);
-    let ending = ending.chain(check_config::share_warning(settings, cpus.len()));
+    let ending = ending.chain(check_config::share_warnings(settings, cpus.len()));
     let warnings = warning.into_iter().chain(room.warning).chain(absent).chain(doubts);
     let warnings = warnings.chain(ending.map(|warning| warning.to_string()));
     warnings.for_each(|warning| tracing::warn!("{warning}"));
@@ -632,21 +632,16 @@ fn start_shards(
     let mut shards = Vec::new();
     let parts = cpus.iter().zip(listeners).zip(own);
     let mut exchanges = match settings.passive.ports {
-        Some(_) if cpus.len() > 1 => {
-            let each = exchanges(cpus.len());
+        Some(range) if cpus.len() > 1 => {
+            let each = exchanges(cpus.len(), usize::try_from(range.count()).unwrap_or(usize::MAX));
             each.map_err(|error| format!("no channels between shards: {error}"))?
         }
         _ => Vec::new(),
     }
     .into_iter();
     for (index, ((&cpu, listeners), (tls, homes))) in parts.enumerate() {
-        let passive = match settings.passive.ports {
-            None => None,
-            Some(range) => Some(
-                split(range.low()..=range.high(), index, cpus.len())
-                    .map_err(|error| format!("passive.ports: {error}"))?,
-            ),
-        };
+        let range = settings.passive.ports.map(|range| range.low()..=range.high());
+        let passive = range.map(|range| split(range, index, cpus.len()));
         let (sender, inbox) = remote::channel().map_err(|error| error.to_string())?;
         let number = u32::try_from(index).unwrap_or(u32::MAX);
         let shard = Shard {

@@ -32,6 +32,6 @@ pub use control::{Accepted, serve};
 pub use logins::homes::OpenedHome;
 pub use newcomers::permits::HandshakePermit;
 pub use ports::exchange::{Exchange, exchanges};
-pub use ports::range::{RangeTooSmall, split};
+pub use ports::range::split;
 pub use proxied::{Ends, Proxies, Unintroduced};
 pub use sessions::{Direction, Kicked, SessionFacts, Sessions, TransferFacts, Whom};

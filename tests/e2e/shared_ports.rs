@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::process::Command;
+use std::thread;
 
 use crate::process::first_cpu;
 use crate::reload::{accepted, set};
@@ -214,4 +215,43 @@ fn a_shard_has_the_ports_that_others_do_not_need() {
     let [moved, messages, exhausted] =
         ["passive_moved", "port_messages", "passive_exhausted"].map(|name| counter(&log, name));
     assert!(moved >= 3 && messages > moved / 4 && exhausted == 0, "{log}");
+}
+
+/// One port for two shards, both busy with clients of several addresses at once: they take turns,
+/// and each transfer is its session's.
+#[test]
+fn two_shards_take_turns_at_one_port() {
+    let port = free_ports(&[Ipv4Addr::LOCALHOST.into()], 1);
+    let config = format!(
+        "[shards]\ncpus = \"0-1\"\nsteering = \"source\"\n[passive]\nports = \"{port}-{port}\""
+    );
+    let server = Server::builder().toml(HOSTS).toml(&config).start();
+    fs::write(server.root().join("file"), "content").unwrap();
+    thread::scope(|scope| {
+        for last in 1..=8 {
+            let server = &server;
+            scope.spawn(move || {
+                let source = IpAddr::from([127, 0, 32, last]);
+                let wire = Wire::connect_from(source, server.address(Listener::Implicit));
+                let mut client = Client::from_wire(server, Listener::Implicit, wire);
+                client.use_tls(server.tls().versions(TLS13));
+                client.start_tls();
+                client.expect_reply(220);
+                client.private = true;
+                let mut client = client.login();
+                for _ in 0..10 {
+                    let port = client.epsv();
+                    client.expect("RETR file", 150);
+                    let mut data = Wire::connect_from(source, port);
+                    client.secure(&mut data);
+                    assert_eq!(client.receive(data), b"content");
+                }
+                client.quit();
+            });
+        }
+    });
+    let log = server.stop();
+    assert!(log.contains("passive.ports: 1 for 2 shards; they take turns"), "{log}");
+    let counts = ["passive_moved", "passive_exhausted"].map(|name| counter(&log, name));
+    assert!(counts[0] > 0 && counts[1] == 0, "{log}");
 }

@@ -5,7 +5,7 @@
 //! message on its way.
 //!
 //! Nobody waits for a shard that does not answer, and none gives away its last port, so that its
-//! own sessions can always share that one.
+//! own sessions can always share that one; unless there are fewer ports than shards (`debts`).
 
 use std::collections::BTreeMap;
 use std::future::pending;
@@ -13,6 +13,7 @@ use std::io;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+use super::debts::Payment;
 use super::pool::PassivePorts;
 use super::random_below;
 use super::wants::MOVING_ADDRESSES_MAX;
@@ -40,14 +41,16 @@ pub struct Exchange {
     /// By number, the own one included.
     shards: Vec<RemoteSender<Message>>,
     inbox: RemoteInbox<Message>,
+    /// There are fewer ports than shards.
+    scarce: bool,
 }
 
-/// One for each of so many shards.
+/// One for each of so many shards, which have so many ports together.
 ///
 /// # Errors
 ///
 /// No descriptors.
-pub fn exchanges(shards: usize) -> io::Result<Vec<Exchange>> {
+pub fn exchanges(shards: usize, ports: usize) -> io::Result<Vec<Exchange>> {
     let mut senders = Vec::new();
     let mut inboxes = Vec::new();
     for _ in 0..shards {
@@ -56,7 +59,11 @@ pub fn exchanges(shards: usize) -> io::Result<Vec<Exchange>> {
         inboxes.push(inbox);
     }
     let each = inboxes.into_iter().enumerate();
-    Ok(each.map(|(shard, inbox)| Exchange { shard, shards: senders.clone(), inbox }).collect())
+    let exchange = |(shard, inbox)| {
+        let scarce = ports < shards;
+        Exchange { shard, shards: senders.clone(), inbox, scarce }
+    };
+    Ok(each.map(exchange).collect())
 }
 
 impl Exchange {
@@ -65,14 +72,17 @@ impl Exchange {
     pub(crate) fn run(self, ports: PassivePorts) -> impl Future<Output = ()> {
         // Not with the first poll: sessions that look before it would wait for each other only.
         ports.wants().hear();
+        if self.scarce {
+            ports.debts().begin_scarcity();
+        }
         self.answer(ports)
     }
 
     async fn answer(self, ports: PassivePorts) {
-        let Self { shard, shards, inbox } = self;
+        let Self { shard, shards, inbox, .. } = self;
         let mut inbox = inbox.open();
         let mut rounds = Rounds::new(shard, shards.len());
-        let wants = ports.wants().clone();
+        let (wants, debts) = (ports.wants().clone(), ports.debts().clone());
         loop {
             let due = rounds.due();
             let overdue = async {
@@ -84,7 +94,8 @@ impl Exchange {
             };
             let wanted = async { Event::Wanted(wants.next().await) };
             let told = async { Event::Told(inbox.recv().await) };
-            let event = race(told, race(wanted, overdue)).await;
+            let paid = async { Event::Paid(debts.next().await) };
+            let event = race(told, race(paid, race(wanted, overdue))).await;
             let now = clock::now();
             let step = match event {
                 // Never: it has a sender itself.
@@ -93,7 +104,11 @@ impl Exchange {
                     ports.counters().port_messages.increment();
                     match message {
                         Message::Wanted { by, at } => {
-                            let given = Message::Given { by: shard, at, ports: ports.give(at) };
+                            let given = ports.give(at);
+                            if given.is_empty() {
+                                debts.owe(by, at);
+                            }
+                            let given = Message::Given { by: shard, at, ports: given };
                             // Who has ended needs none, and nobody else will: all end together.
                             let _ = shards[by].send(given);
                             None
@@ -114,6 +129,11 @@ impl Exchange {
                     let first = random_below(shards.len()).unwrap_or(0);
                     Some(rounds.begin(at, first, now))
                 }
+                Event::Paid(Payment { to, at, port }) => {
+                    let given = Message::Given { by: shard, at, ports: vec![port] };
+                    let _ = shards[to].send(given);
+                    None
+                }
                 Event::Overdue => rounds.overdue(now),
             };
             let mut step = step;
@@ -132,6 +152,7 @@ impl Exchange {
 enum Event {
     Told(Option<Message>),
     Wanted(IpAddr),
+    Paid(Payment),
     Overdue,
 }
 
@@ -224,7 +245,9 @@ mod tests {
     use crate::connection::ports::pool::{BoundPort, PassiveError};
     use crate::connection::ports::range::split;
     use crate::connection::ports::session::{Client, SessionPorts};
-    use crate::runtime::{spawn, testing::on_shard};
+    use crate::runtime::spawn;
+    use crate::runtime::testing::{eventually, on_shard, pause};
+    use std::cell::Cell;
     use std::ops::RangeInclusive;
     use std::rc::Rc;
 
@@ -232,10 +255,10 @@ mod tests {
 
     /// So many shards, which are tasks of one here, and each has its part of `range`.
     fn shards(count: usize, range: &RangeInclusive<u16>) -> Vec<PassivePorts> {
-        let exchanges = exchanges(count).unwrap().into_iter().enumerate();
+        let exchanges = exchanges(count, range.len()).unwrap().into_iter().enumerate();
         exchanges
             .map(|(index, exchange)| {
-                let part = split(range.clone(), index, count).unwrap();
+                let part = split(range.clone(), index, count);
                 let ports = PassivePorts::new(Some(part), Rc::default(), Rc::default());
                 spawn(exchange.run(ports.clone())).detach();
                 ports
@@ -314,7 +337,7 @@ mod tests {
                         Ok(port) => held.push(port),
                         Err(_) => match ports.wants().ask(HERE_ALONE, clock::now()) {
                             Some(tried) => tried.wait().await,
-                            None => crate::runtime::testing::pause(5).await,
+                            None => pause(5).await,
                         },
                     }
                 }
@@ -334,6 +357,47 @@ mod tests {
             }
             let sizes = shards.iter().map(|ports| ports.size_at(HERE_ALONE).unwrap());
             assert_eq!(sizes.sum::<usize>(), 6);
+        });
+    }
+
+    /// Two ports for five shards, and on each sessions of several addresses that wait at them one
+    /// after the other until each shard has had its turns, so that no port would ever be free.
+    #[test]
+    fn shards_take_turns_where_ports_are_fewer() {
+        on_shard(|| async {
+            let range = free_range(2);
+            let shards = shards(5, &range);
+            let served: Rc<[Cell<u32>]> = (0..5).map(|_| Cell::default()).collect();
+            let serve = |index: usize, last: u8| {
+                let (ports, served) = (shards[index].clone(), served.clone());
+                spawn(async move {
+                    let peer = IpAddr::from([127, 0, 0, last]);
+                    let deadline = clock::now() + Duration::from_secs(8);
+                    while served.iter().any(|times| times.get() < 20) {
+                        let session = SessionPorts::new(&ports);
+                        let client = Client { peer, ..client() };
+                        let listener = match session.listen(HERE, client.clone()) {
+                            Err(error) if error.may_pass() => {
+                                session.listen_until(HERE, client, deadline).await.unwrap()
+                            }
+                            result => result.unwrap(),
+                        };
+                        pause(3).await;
+                        served[index].set(served[index].get() + 1);
+                        drop(listener);
+                    }
+                })
+            };
+            let each = (0..5).flat_map(|index| (1..=6).map(move |last| (index, last)));
+            let sessions: Vec<_> = each.map(|(index, last)| serve(index, last)).collect();
+            for session in sessions {
+                session.await;
+            }
+            let size = |ports: &PassivePorts| ports.size_at(HERE_ALONE).unwrap();
+            // A port may be on its way.
+            assert!(eventually(|| shards.iter().map(size).sum::<usize>() == 2).await);
+            let moved: u64 = shards.iter().map(|ports| ports.counters().passive_moved.get()).sum();
+            assert!(moved >= 5, "{moved}");
         });
     }
 

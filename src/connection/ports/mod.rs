@@ -3,6 +3,7 @@
 
 use std::io;
 
+mod debts;
 pub(crate) mod exchange;
 pub(crate) mod pool;
 mod queue;

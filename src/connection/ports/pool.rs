@@ -13,6 +13,7 @@ use std::{
     rc::{Rc, Weak},
 };
 
+use super::debts::Debts;
 use super::queue::PortQueue;
 use super::random_below;
 use super::range::Part;
@@ -66,6 +67,7 @@ impl PassivePorts {
             range,
             parts: RefCell::default(),
             wants: Wants::default(),
+            debts: Debts::default(),
             open: OpenPorts::default(),
             undecided: Undecided::default(),
             queue: PortQueue::default(),
@@ -117,12 +119,19 @@ impl PassivePorts {
         &self.0.wants
     }
 
+    /// What this shard owes to others.
+    pub(super) fn debts(&self) -> &Debts {
+        &self.0.debts
+    }
+
     /// What this shard can spare at this address, for another one. A port that is parked is evicted
-    /// for that, as it would be for a session of its own.
+    /// for that, as it would be for a session of its own. The last one is kept, for sessions to
+    /// share, unless there are fewer ports than shards.
     pub(super) fn give(&self, address: IpAddr) -> Vec<u16> {
+        let kept = usize::from(!self.0.debts.is_scarce());
         loop {
-            let given = self.0.spare(address).unwrap_or_default();
-            let needed = given.is_empty() && self.size_at(address) > Some(1);
+            let given = self.0.spare(address, kept).unwrap_or_default();
+            let needed = given.is_empty() && self.size_at(address) > Some(kept);
             let evict = || self.0.parked.borrow_mut().evict(address);
             // Bound to a variable so that it is dropped here, and gives its port back.
             let evicted = needed.then(evict).flatten();
@@ -350,6 +359,7 @@ struct Ports {
     /// Of each local address that sessions came to.
     parts: RefCell<Parts>,
     wants: Wants,
+    debts: Debts,
     open: OpenPorts,
     undecided: Undecided,
     queue: PortQueue,
@@ -425,11 +435,11 @@ impl Ports {
 
     /// See [`PassivePorts::give`]. What has moved is not forgotten, so it moves at some addresses
     /// only.
-    fn spare(&self, address: IpAddr) -> Option<Vec<u16>> {
+    fn spare(&self, address: IpAddr, kept: usize) -> Option<Vec<u16>> {
         let mut parts = self.parts.borrow_mut();
         let moved = parts.values().filter(|part| part.has_moved()).count();
         let part = self.part(&mut parts, address)?;
-        (part.has_moved() || moved < MOVING_ADDRESSES_MAX).then(|| part.give())
+        (part.has_moved() || moved < MOVING_ADDRESSES_MAX).then(|| part.give(kept))
     }
 }
 
@@ -437,7 +447,11 @@ impl Drop for Lease {
     fn drop(&mut self) {
         let Some((address, port)) = self.port else { return };
         if let Some(part) = self.ports.parts.borrow_mut().get_mut(&address) {
-            part.release(port);
+            if self.ports.debts.pay(address, port) {
+                part.lose();
+            } else {
+                part.release(port);
+            }
         }
     }
 }

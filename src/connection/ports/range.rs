@@ -7,51 +7,31 @@ use std::{collections::VecDeque, io, ops::RangeInclusive};
 const GIVEN_MAX: usize = 64;
 
 /// The part of `range` that shard `shard_index` of `shard_count` begins with: contiguous, disjoint
-/// from the others, and all together the whole range. Sizes differ by at most one.
-///
-/// # Errors
-///
-/// [`RangeTooSmall`] when a shard would have no port.
+/// from the others, and all together the whole range. Sizes differ by at most one; where there are
+/// fewer ports than shards, some begin with none.
 ///
 /// # Panics
 ///
 /// When `shard_index` is not below `shard_count`.
+#[must_use]
 pub fn split(
     range: RangeInclusive<u16>,
     shard_index: usize,
     shard_count: usize,
-) -> Result<RangeInclusive<u16>, RangeTooSmall> {
+) -> RangeInclusive<u16> {
     assert!(shard_index < shard_count, "no such shard");
-    let ports = range.len();
-    if ports < shard_count {
-        return Err(RangeTooSmall { ports, shards: shard_count });
+    let bound = |index: usize| range.len() * index / shard_count;
+    let (first, end) = (bound(shard_index), bound(shard_index + 1));
+    let mut part = range.skip(first).take(end - first);
+    match (part.next(), part.next_back()) {
+        (Some(first), Some(last)) => first..=last,
+        (Some(only), None) => only..=only,
+        (None, _) => EMPTY,
     }
-    let bound = |index: usize| -> u16 {
-        // At most `ports` in value, which fits: a range has at most 65,536 ports, and its end is
-        // never asked for as a beginning.
-        u16::try_from(ports * index / shard_count).unwrap_or(u16::MAX)
-    };
-    let first = range.start() + bound(shard_index);
-    let last = if shard_index + 1 == shard_count {
-        *range.end()
-    } else {
-        range.start() + (bound(shard_index + 1) - 1)
-    };
-    Ok(first..=last)
 }
 
-/// The configured range cannot be shared out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "the passive port range has {ports} ports for {shards} shards, and each needs one of its own; \
-     widen the range or start fewer shards"
-)]
-pub struct RangeTooSmall {
-    /// Ports in the range.
-    pub ports: usize,
-    /// Shards to serve.
-    pub shards: usize,
-}
+#[expect(clippy::reversed_empty_ranges, reason = "that is what it is to be")]
+const EMPTY: RangeInclusive<u16> = 1..=0;
 
 /// A shard's ports of a range at one local address. Of those that no listener holds, `free` ones
 /// are drawn at random. A released port rests until half of them have been released after it, so
@@ -112,9 +92,9 @@ impl Part {
     }
 
     /// Takes out what another shard, which has too few, is to have: half of the free ones, else the
-    /// one that has rested longest, and never the last one of all.
-    pub(super) fn give(&mut self) -> Vec<u16> {
-        let spare = self.size.saturating_sub(1);
+    /// one that has rested longest; so many of all are kept.
+    pub(super) fn give(&mut self, kept: usize) -> Vec<u16> {
+        let spare = self.size.saturating_sub(kept);
         let half = self.free.len().div_ceil(2).min(spare).min(GIVEN_MAX);
         let given = if half > 0 {
             self.free.split_off(self.free.len() - half)
@@ -126,6 +106,12 @@ impl Part {
         self.size -= given.len();
         self.moved |= !given.is_empty();
         given
+    }
+
+    /// A port that a listener had is another shard's.
+    pub(super) const fn lose(&mut self) {
+        self.size -= 1;
+        self.moved = true;
     }
 
     /// Takes what another shard has given.
@@ -150,18 +136,16 @@ mod tests {
             (0..=u16::MAX, 1),
             (0..=u16::MAX, 65_536),
             (1024..=1033, 4),
+            (8192..=8200, 64),
+            (7..=7, 2),
         ] {
             let parts: Vec<_> =
-                (0..shards).map(|shard| split(range.clone(), shard, shards).unwrap()).collect();
+                (0..shards).map(|shard| split(range.clone(), shard, shards)).collect();
             let all: Vec<u16> = parts.iter().cloned().flatten().collect();
             assert_eq!(all, range.clone().collect::<Vec<_>>(), "{range:?} among {shards}");
             let sizes = parts.iter().map(ExactSizeIterator::len);
             assert!(sizes.clone().max().unwrap() - sizes.min().unwrap() <= 1);
         }
-        assert_eq!(split(1..=3, 0, 4), Err(RangeTooSmall { ports: 3, shards: 4 }));
-        #[expect(clippy::reversed_empty_ranges, reason = "what a wrong configuration gives")]
-        let empty = 5..=4;
-        assert_eq!(split(empty, 0, 1), Err(RangeTooSmall { ports: 0, shards: 1 }));
     }
 
     /// [PASV-02]
@@ -196,7 +180,7 @@ mod tests {
         assert!(!parts[0].has_moved());
         drain(&mut parts[0]);
         for expected in [2, 1, 0, 0] {
-            let given = parts[1].give();
+            let given = parts[1].give(1);
             assert_eq!(given.len(), expected);
             parts[0].receive(given);
             drain(&mut parts[0]);
@@ -207,10 +191,15 @@ mod tests {
         // What rests can be had where nothing is free, one at a time.
         held.iter().for_each(|&port| parts[0].release(port));
         assert_eq!((parts[0].free(), parts[0].resting()), (4, 4));
-        let given: Vec<_> = (0..8).map(|_| parts[0].give()).collect();
+        let given: Vec<_> = (0..8).map(|_| parts[0].give(1)).collect();
         let counts: Vec<_> = given.iter().map(Vec::len).collect();
         assert_eq!(counts, [2, 1, 1, 1, 1, 1, 0, 0]);
         given.into_iter().for_each(|ports| parts[1].receive(ports));
+        // The last one of all, where there are too few.
+        assert_eq!(parts[0].give(1).len(), 0);
+        let last = parts[0].give(0);
+        assert_eq!((last.len(), parts[0].size()), (1, 0));
+        parts[1].receive(last);
         let mut all = BTreeSet::new();
         for part in &mut parts {
             while let Some(port) = part.draw().unwrap() {

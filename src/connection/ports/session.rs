@@ -389,8 +389,11 @@ impl ServedPort {
     pub(crate) fn park(self) {
         let Self { port, session, share, alone } = self;
         let bound = if alone { port.into_unshared() } else { None };
-        if let Some(bound) = bound.filter(|bound| bound.lasting && bound.announced < ANNOUNCED_MAX)
-        {
+        let parks = |bound: &BoundPort| {
+            let owed = session.0.ports.debts().is_owed(bound.address.ip());
+            bound.lasting && bound.announced < ANNOUNCED_MAX && !owed
+        };
+        if let Some(bound) = bound.filter(parks) {
             session.park(bound);
         }
         drop(share);

@@ -35,6 +35,9 @@ fn find(
     expected: &Expected,
     alone: bool,
 ) -> io::Result<Option<Rc<OpenPort>>> {
+    if ports.debts().is_owed(address) {
+        return Ok(None);
+    }
     let open = ports.open_ports().borrow();
     let mut all = open.range((address, 0)..=(address, u16::MAX)).map(|((_, port), _)| *port);
     let Some(first) = all.next() else { return Ok(None) };
