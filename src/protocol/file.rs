@@ -44,12 +44,21 @@ pub struct Metadata {
     /// Hard links, for the second column of LIST.
     pub links: u64,
     /// Filesystem (0 is that of the root) and inode: the `unique` fact, equal for all names of one
-    /// file, the same after a restart, and nothing that tells which device it is.
+    /// file, the same after a restart, and nothing that tells which device it is. MLST and MLSD
+    /// have it the same on all nodes of a cluster, too (see `vfs::filesystem_names`).
     pub unique: (u64, u64),
     /// Whether the server process itself may write here (for the `perm` fact).
     pub writable: bool,
     /// Whether the server process may go into this directory; false for anything else.
     pub searchable: bool,
+}
+
+impl Metadata {
+    /// Whether it is on another file system than the root.
+    #[must_use]
+    pub const fn is_elsewhere(&self) -> bool {
+        self.unique.0 != 0
+    }
 }
 
 /// Facts about a name itself, a symbolic link not followed.

@@ -62,7 +62,8 @@ impl Credentials {
     }
 
     /// The `unique` fact: 0 for the root's own filesystem, whose number need not be the same after
-    /// a restart; a mount below has a number made of its device's, which is not told.
+    /// a restart; another one below has a number made of its device's, which is not told, until
+    /// `filesystem_names` gives it a better one.
     fn unique(&self, stat: &Statx) -> (u64, u64) {
         let (device, inode) = unique(stat);
         let filesystem = if device == self.device {

@@ -11,6 +11,7 @@ mod boot;
 mod copy;
 mod error;
 mod facts;
+mod filesystem_names;
 mod glance;
 mod gradual;
 mod growing;

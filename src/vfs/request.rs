@@ -11,6 +11,7 @@ use rustix::io::Errno;
 
 use super::error::{cross_device, definite, of_name};
 use super::facts;
+use super::filesystem_names::name_filesystem;
 use super::gradual::{ControlText, TextSize};
 use super::hash::Hasher;
 use super::kept_digests;
@@ -97,7 +98,8 @@ fn name_facts(
 ) -> Result<NameFacts, FileError> {
     // A link is never answered from the cache, so its target may be waited for.
     let (handle, stat, link) = root.locate_name(path, lookup)?;
-    let metadata = root.metadata_of_name(path, &stat);
+    let mut metadata = root.metadata_of_name(path, &stat);
+    name_filesystem(root, &handle, &stat, lookup, &mut metadata)?;
     let digests = if digests && metadata.kind == FileKind::File {
         kept_digests::kept(handle.as_fd(), &stat)
     } else {

@@ -10,13 +10,14 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{
-    Mode, OFlags, ResolveFlags, StatVfsMountFlags, Statx, fstatvfs, openat, openat2, readlinkat,
+    CWD, Mode, OFlags, ResolveFlags, StatVfsMountFlags, Statx, fstatvfs, openat, openat2,
+    readlinkat,
 };
 use rustix::io::Errno;
 
 use super::facts::{self, Credentials, DirectoryId};
 use super::shown_names::{may_be_shown, meant};
-use super::temporary::is_temporary;
+use super::temporary::{descriptor_path, is_temporary};
 use crate::protocol::file::{FileError, FileKind, Metadata};
 use crate::protocol::path::VirtualPath;
 use crate::protocol::policy::FileRule;
@@ -296,6 +297,16 @@ impl Root {
         Ok((file, stat))
     }
 
+    /// The pathname below the root by which the kernel knows an open handle, without a link in it.
+    /// `None` when it cannot be told: something outside now, too long, or no `/proc`.
+    pub(super) fn pathname_of(&self, handle: impl AsFd) -> Option<Vec<u8>> {
+        let told = |handle| readlinkat(CWD, descriptor_path(handle), Vec::new()).ok();
+        let own = told(self.directory.as_fd())?.into_bytes();
+        let whole = told(handle.as_fd())?.into_bytes();
+        let below = whole.strip_prefix(own.strip_suffix(b"/").unwrap_or(&own))?;
+        if below.is_empty() { Some(Vec::new()) } else { Some(below.strip_prefix(b"/")?.to_vec()) }
+    }
+
     /// The directory that holds the last name of `path`, and that name, not followed. The root
     /// itself has no name and is refused.
     pub(super) fn parent<'path>(
@@ -464,7 +475,6 @@ mod tests {
     use crate::protocol::policy::FileCache;
     use crate::vfs::testing::{Home, SetOnDrop, list_request, path, raw};
     use crate::vfs::{StorePolicy, Transfer, perform, try_open, try_perform};
-    use rustix::fs::CWD;
 
     #[test]
     fn the_rule_about_the_deepest_directory_counts() {

@@ -1,5 +1,6 @@
 //! Trees that reach over several file systems, and directories whose rights do not go all the way.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::PathBuf;
@@ -75,40 +76,90 @@ fn a_mount_says_why_a_name_stays() {
     server.stop();
 }
 
-/// The `unique` fact (RFC 3659 §7.5.2) tells files of several file systems apart, but that of the
-/// home's own names no device: its number is another after the next boot, and a mirror would fetch
-/// everything again.
+/// The `unique` fact (RFC 3659 §7.5.2) tells files of several file systems apart, and is the same
+/// on every node that has them mounted at the same places: no device's number is in it, which
+/// differs between nodes and is another after the next boot; a mirror would fetch everything again.
 #[test]
-fn unique_is_without_the_number_of_the_device() {
+fn unique_is_the_same_on_every_node() {
     if !geteuid().is_root() {
-        return alone("filesystems::unique_is_without_the_number_of_the_device");
+        return alone("filesystems::unique_is_the_same_on_every_node");
     }
-    let server = Server::start();
-    let path = |name: &str| server.root().join(name);
-    let names = ["file", "a/file", "b/file"];
-    for name in ["a", "b"] {
-        fs::create_dir(path(name)).unwrap();
+    const DIRECTORIES: [&str; 5] = ["", "a", "a/deep/er", "a/deep/inside", "b"];
+    const NAMES: [&str; 5] = ["file", "a/file", "a/deep/er/file", "a/deep/inside/file", "b/file"];
+    let nodes = [(); 2].map(|()| Server::start());
+    let mut mounts = Vec::new();
+    for (node, order) in nodes.iter().zip([["a", "b"], ["b", "a"]]) {
+        let path = |name: &str| node.root().join(name);
+        for name in order {
+            fs::create_dir(path(name)).unwrap();
+            mounts.push(Mounted::at(path(name), &["-t", "tmpfs", "tmpfs"]));
+        }
+        fs::create_dir_all(path("a/deep/er")).unwrap();
+        fs::create_dir(path("a/deep/inside")).unwrap();
+        mounts.push(Mounted::at(path("a/deep/inside"), &["-t", "tmpfs", "tmpfs"]));
+        for name in NAMES {
+            File::create(path(name)).unwrap();
+        }
+        // The same file system once more, where it begins at no mount of its own, and elsewhere.
+        let deep = path("a/deep");
+        for name in ["a/bound", "elsewhere"] {
+            fs::create_dir(path(name)).unwrap();
+            mounts.push(Mounted::at(path(name), &["--bind", deep.to_str().unwrap()]));
+        }
+        fs::hard_link(path("file"), path("again")).unwrap();
+        std::os::unix::fs::symlink("a/deep", path("link")).unwrap();
     }
-    let _mounts = ["a", "b"].map(|name| Mounted::at(path(name), &["-t", "tmpfs", "tmpfs"]));
-    for name in names {
-        File::create(path(name)).unwrap();
+    let devices = nodes.each_ref().map(|node| fs::metadata(node.root().join("a")).unwrap().dev());
+    assert_ne!(devices[0], devices[1]);
+    let told = nodes.each_ref().map(|node| {
+        let mut client = Client::implicit(node).login();
+        let facts = unique_facts(&mut client, &NAMES);
+        for (same, name) in [
+            ("again", "file"),
+            ("link/er/file", "a/deep/er/file"),
+            ("a/bound/er/file", "a/deep/er/file"),
+        ] {
+            let place = NAMES.iter().position(|listed| *listed == name).unwrap();
+            assert_eq!(unique_facts(&mut client, &[same]), [&*facts[place]], "{same}");
+        }
+        let elsewhere = unique_facts(&mut client, &["elsewhere/er/file", "elsewhere"]);
+        for directory in DIRECTORIES {
+            listed_as_told(&mut client, directory);
+        }
+        client.quit();
+        let root = fs::metadata(node.root().join("file")).unwrap();
+        assert_eq!(facts[0], format!("0g{:x}", root.ino()));
+        // Those of the new file systems have the same few inode numbers.
+        assert_eq!(BTreeSet::from_iter(&facts).len(), facts.len(), "{facts:?}");
+        [&facts[1..], &elsewhere].concat()
+    });
+    assert_eq!(told[0], told[1]);
+    mounts.into_iter().rev().for_each(drop);
+    for node in nodes {
+        node.stop();
     }
-    fs::hard_link(path("file"), path("again")).unwrap();
-    let mut client = Client::implicit(&server).login();
-    let mut unique = |name: &str| {
-        let text = client.expect(format!("MLST {name}"), 250).text();
-        let (_, fact) = text.split_once("unique=").unwrap();
-        fact.split(';').next().unwrap().to_owned()
-    };
-    let facts = names.map(&mut unique);
-    // Those of the two new file systems often have one inode number.
-    assert_ne!(facts[1], facts[2]);
-    assert_ne!(facts[0], facts[1]);
-    let root = fs::metadata(path("file")).unwrap();
-    assert_eq!(facts[0], format!("0g{:x}", root.ino()));
-    assert_eq!(unique("again"), facts[0]);
-    client.quit();
-    server.stop();
+}
+
+/// What MLST tells of each of these.
+fn unique_facts(client: &mut Client, names: &[&str]) -> Vec<String> {
+    let unique = |name| unique_of(&client.expect(format!("MLST {name}"), 250).text()).to_owned();
+    names.iter().map(unique).collect()
+}
+
+fn unique_of(line: &str) -> &str {
+    let (_, fact) = line.split_once("unique=").unwrap();
+    fact.split(';').next().unwrap()
+}
+
+/// MLSD tells of a directory and its entries what MLST does.
+fn listed_as_told(client: &mut Client, directory: &str) {
+    client.expect(format!("CWD /{directory}"), 250);
+    for line in client.list("MLSD") {
+        let line = String::from_utf8(line).unwrap();
+        let (_, name) = line.split_once(' ').unwrap();
+        assert_eq!(unique_facts(client, &[name]), [unique_of(&line)], "{directory}: {line}");
+    }
+    client.expect("CWD /", 250);
 }
 
 /// What the bits allow and no more: without x a directory's names can be read and nothing of what
