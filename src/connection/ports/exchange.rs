@@ -18,7 +18,7 @@ use super::pool::PassivePorts;
 use super::random_below;
 use super::wants::MOVING_ADDRESSES_MAX;
 use crate::clock;
-use crate::runtime::remote::{RemoteInbox, RemoteSender, channel};
+use crate::runtime::remote::{RemoteInbox, RemoteReceiver, RemoteSender, channel};
 use crate::runtime::{race, sleep_until, yield_if_needed};
 
 /// So long a shard may take to answer before the next one is asked. What it gives later is taken
@@ -75,82 +75,104 @@ impl Exchange {
         if self.scarce {
             ports.debts().begin_scarcity();
         }
-        self.answer(ports)
+        let Self { shard, shards, inbox, .. } = self;
+        let rounds = Rounds::new(shard, shards.len());
+        let mut trade = Trade { shard, shards, ports, rounds };
+        async move {
+            let mut inbox = inbox.open();
+            // It has a sender itself, so its inbox does not end.
+            while let Some(event) = trade.next(&mut inbox).await {
+                let now = clock::now();
+                let step = trade.take(event, now);
+                trade.go_on(step, now);
+                yield_if_needed().await;
+            }
+        }
+    }
+}
+
+/// An exchange in use.
+struct Trade {
+    shard: usize,
+    shards: Vec<RemoteSender<Message>>,
+    ports: PassivePorts,
+    rounds: Rounds,
+}
+
+impl Trade {
+    async fn next(&self, inbox: &mut RemoteReceiver<Message>) -> Option<Event> {
+        let told = async { inbox.recv().await.map(Event::Told) };
+        let paid = async { Some(Event::Paid(self.ports.debts().next().await)) };
+        let wanted = async { Some(Event::Wanted(self.ports.wants().next().await)) };
+        let overdue = async {
+            match self.rounds.due() {
+                Some(due) => sleep_until(due).await,
+                None => pending().await,
+            }
+            Some(Event::Overdue)
+        };
+        // What has not won has taken nothing.
+        race(told, race(paid, race(wanted, overdue))).await
     }
 
-    async fn answer(self, ports: PassivePorts) {
-        let Self { shard, shards, inbox, .. } = self;
-        let mut inbox = inbox.open();
-        let mut rounds = Rounds::new(shard, shards.len());
-        let (wants, debts) = (ports.wants().clone(), ports.debts().clone());
-        loop {
-            let due = rounds.due();
-            let overdue = async {
-                match due {
-                    Some(due) => sleep_until(due).await,
-                    None => pending().await,
-                }
-                Event::Overdue
-            };
-            let wanted = async { Event::Wanted(wants.next().await) };
-            let told = async { Event::Told(inbox.recv().await) };
-            let paid = async { Event::Paid(debts.next().await) };
-            let event = race(told, race(paid, race(wanted, overdue))).await;
-            let now = clock::now();
-            let step = match event {
-                // Never: it has a sender itself.
-                Event::Told(None) => return,
-                Event::Told(Some(message)) => {
-                    ports.counters().port_messages.increment();
-                    match message {
-                        Message::Wanted { by, at } => {
-                            let given = ports.give(at);
-                            if given.is_empty() {
-                                debts.owe(by, at);
-                            }
-                            let given = Message::Given { by: shard, at, ports: given };
-                            // Who has ended needs none, and nobody else will: all end together.
-                            let _ = shards[by].send(given);
-                            None
-                        }
-                        Message::Given { by, at, ports: given } => {
-                            let step = rounds.answered(by, at, !given.is_empty(), now);
-                            let back = ports.receive(at, given);
-                            if !back.is_empty() {
-                                let back = Message::Given { by: shard, at, ports: back };
-                                let _ = shards[by].send(back);
-                            }
-                            step
-                        }
-                    }
-                }
-                Event::Wanted(at) => {
-                    // Without randomness the same one is asked first each time.
-                    let first = random_below(shards.len()).unwrap_or(0);
-                    Some(rounds.begin(at, first, now))
-                }
-                Event::Paid(Payment { to, at, port }) => {
-                    let given = Message::Given { by: shard, at, ports: vec![port] };
-                    let _ = shards[to].send(given);
-                    None
-                }
-                Event::Overdue => rounds.overdue(now),
-            };
-            let mut step = step;
-            while let Some(Step::Ask(asked, at)) = step {
-                let sent = shards[asked].send(Message::Wanted { by: shard, at });
-                step = sent.err().and_then(|_| rounds.answered(asked, at, false, now));
+    fn take(&mut self, event: Event, now: Instant) -> Option<Step> {
+        match event {
+            Event::Told(message) => {
+                self.ports.counters().port_messages.increment();
+                self.hear(message, now)
             }
-            if let Some(Step::Over(at, given)) = step {
-                wants.over(at, given, now);
+            Event::Wanted(at) => {
+                // Without randomness the same one is asked first each time.
+                let first = random_below(self.shards.len()).unwrap_or(0);
+                Some(self.rounds.begin(at, first, now))
             }
-            yield_if_needed().await;
+            Event::Paid(Payment { to, at, port }) => {
+                self.give(to, at, vec![port]);
+                None
+            }
+            Event::Overdue => self.rounds.overdue(now),
+        }
+    }
+
+    fn hear(&mut self, message: Message, now: Instant) -> Option<Step> {
+        match message {
+            Message::Wanted { by, at } => {
+                let given = self.ports.give(at);
+                if given.is_empty() {
+                    self.ports.debts().owe(by, at);
+                }
+                self.give(by, at, given);
+                None
+            }
+            Message::Given { by, at, ports } => {
+                let step = self.rounds.answered(by, at, !ports.is_empty(), now);
+                let back = self.ports.receive(at, ports);
+                if !back.is_empty() {
+                    self.give(by, at, back);
+                }
+                step
+            }
+        }
+    }
+
+    /// Who has ended needs none, and nobody else will: all end together.
+    fn give(&self, to: usize, at: IpAddr, ports: Vec<u16>) {
+        let _ = self.shards[to].send(Message::Given { by: self.shard, at, ports });
+    }
+
+    fn go_on(&mut self, mut step: Option<Step>, now: Instant) {
+        while let Some(Step::Ask(asked, at)) = step {
+            let sent = self.shards[asked].send(Message::Wanted { by: self.shard, at });
+            step = sent.err().and_then(|_| self.rounds.answered(asked, at, false, now));
+        }
+        if let Some(Step::Over(at, given)) = step {
+            self.ports.wants().over(at, given, now);
         }
     }
 }
 
 enum Event {
-    Told(Option<Message>),
+    Told(Message),
     Wanted(IpAddr),
     Paid(Payment),
     Overdue,
