@@ -92,6 +92,7 @@ fn cold_parts_are_read() {
     assert_eq!(stop_and_count(server), Counts { ktls: 1, records: 0, fallbacks: 0 });
 }
 
+/// Records enough that the number of one takes two octets.
 #[test]
 fn two_hundred_and_fifty_six_mebibytes() {
     let server = start();
