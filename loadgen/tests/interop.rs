@@ -1,15 +1,22 @@
 //! Every workload against the real ringftpd, implicit and explicit, with exact counts; and the
 //! sizes and limits that the client must reach.
 
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+#[allow(dead_code, reason = "shared with the server's tests, each using its part")]
+#[path = "../../tests/support/ports.rs"]
+mod ports;
+mod support;
+
 use std::io::{BufRead, BufReader};
 use std::net::Ipv4Addr;
 use std::process::{Command, Stdio};
 
-use crate::ports::free_ports;
-use crate::support::ringftpd::{Ringftpd, Setup};
-use crate::support::scripted::{Act, Moment, Scripted};
-use crate::support::{Authority, Outcome, checked, run};
+use ports::free_ports;
 use rustix::process::{Pid, Signal, kill_process};
+use support::ringftpd::{Ringftpd, Setup};
+use support::scripted::{Act, Moment, Scripted};
+use support::{Authority, Outcome, checked, run};
 
 /// How a listener is addressed on the command line.
 fn targets(server: &Ringftpd) -> [String; 3] {
