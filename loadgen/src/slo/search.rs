@@ -212,12 +212,16 @@ impl Search {
         self.steps += 1;
         let rate = trial.rate;
         let full = trial.purpose != StepPurpose::Scout;
+        // Nothing at all: no lower rate will do better.
+        let totals = &result.totals;
+        let hopeless = self.low.is_none() && totals.operations + totals.abandoned == 0;
         match verdict {
             StepVerdict::Unknown => {
                 self.tried += 1;
                 if self.tried >= TRIES {
                     self.settle();
                     self.lower(Bound { rate, seen: 0, known: false, doublings: 0 });
+                    self.hopeless |= hopeless;
                 }
             }
             StepVerdict::TooFew if full => self.doublings = doublings + 1,
@@ -225,9 +229,7 @@ impl Search {
                 let seen = u32::from(full);
                 self.settle();
                 self.lower(Bound { rate, seen, known: true, doublings });
-                // Nothing at all: no lower rate will do better.
-                let totals = &result.totals;
-                self.hopeless |= self.low.is_none() && totals.operations + totals.abandoned == 0;
+                self.hopeless |= hopeless;
             }
             _ => {
                 self.settle();
