@@ -31,12 +31,16 @@ fn server() -> Server {
     })
 }
 
-/// Writes a file and has the page cache drop it.
+/// Writes a file and has the page cache drop it, where there is a disk below. That is advice, which
+/// the kernel has been seen not to take at the first time.
 fn write_cold(path: &Path, content: &[u8]) {
     fs::write(path, content).unwrap();
     let file = File::open(path).unwrap();
     fsync(&file).unwrap();
-    fadvise(&file, 0, None, Advice::DontNeed).unwrap();
+    wait_until("the page cache to drop the file", || {
+        fadvise(&file, 0, None, Advice::DontNeed).unwrap();
+        !on_disk(path) || resident(path) == 0
+    });
 }
 
 /// Octets of the file that are in the page cache.
