@@ -73,7 +73,7 @@ mod tests {
         std::fs::create_dir(home.on_disk("directory")).unwrap();
         let fifo = home.on_disk("fifo");
         rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, rustix::fs::Mode::RWXU).unwrap();
-        std::os::unix::fs::symlink("file", home.on_disk("link")).unwrap();
+        home.link("file", "link");
         let expected = [("file", true), ("link", true), ("directory", false), ("fifo", false)];
         for (name, expected) in expected.into_iter().chain([("missing", false), ("", false)]) {
             let path = path(name.as_bytes());
