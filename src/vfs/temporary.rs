@@ -2,7 +2,7 @@
 //! which is never listed and never reachable by clients. What becomes of them is decided in
 //! `upload`.
 //!
-//! A reserved name is `.ringftpd-XXXXXXXX.part`, or `.ringftpd-XXXXXXXX-YYYYYYYYYYYYYYYY.part` with
+//! A reserved name is `.ringftpd-0a1b2c3d.part`, or `.ringftpd-0a1b2c3d-0011223344556677.part` with
 //! the [`Boot`] that made it, in hexadecimal digits. Where the first eight are random, the boot is
 //! there if it is known. The names by which STOU holds a name (see `unique`) never have one: all
 //! nodes that share a tree are to find the same one taken.

@@ -179,9 +179,11 @@ fn another_address_shows_a_ticket() {
 #[test]
 fn a_shard_has_the_ports_that_others_do_not_need() {
     const PORTS: u16 = 8;
-    let config = "[shards]\ncpus = \"0-1\"\nsteering = \"source\"\n[policy]\n\
-                  require_control_tls = false\nrequire_data_tls = false";
-    let first = free_ports(&[Ipv4Addr::LOCALHOST.into()], PORTS);
+    let config = "[listen]\nexplicit = [\"127.0.0.1:0\", \"[::1]:0\"]\n[shards]\ncpus = \"0-1\"\n\
+                  steering = \"source\"\n[policy]\nrequire_control_tls = false\n\
+                  require_data_tls = false";
+    let hosts = [IpAddr::from(Ipv4Addr::LOCALHOST), Ipv6Addr::LOCALHOST.into()];
+    let first = free_ports(&hosts, PORTS);
     let range = format!("[passive]\nports = \"{first}-{}\"", first + PORTS - 1);
     let mut builder = Server::builder().toml(config).toml(&range);
     for number in 1..PORTS {
@@ -190,16 +192,25 @@ fn a_shard_has_the_ports_that_others_do_not_need() {
     let server = builder.start();
     fs::write(server.root().join("file"), "content").unwrap();
     // Of several addresses, some come to each shard.
-    for last in 1..=6 {
-        let source = IpAddr::from([127, 0, 31, last]);
+    let sources = (1..=6).map(|last| IpAddr::from([127, 0, 31, last]));
+    for source in sources.chain([Ipv6Addr::LOCALHOST.into()]) {
+        let addresses = server.addresses(Listener::Explicit);
+        let address = *addresses.iter().find(|to| to.is_ipv4() == source.is_ipv4()).unwrap();
         let session = |number: u16| {
-            let wire = Wire::connect_from(source, server.address(Listener::Explicit));
+            let wire = Wire::connect_from(source, address);
             let mut client = Client::from_wire(&server, Listener::Explicit, wire);
+            client.server = address;
             client.expect_reply(220);
             client.login_as(&format!("u{number}"))
         };
         let mut clients: Vec<_> = (1..PORTS).map(session).collect();
-        let ports: Vec<_> = clients.iter_mut().map(Client::epsv).collect();
+        let each = clients.iter_mut().enumerate();
+        let ports: Vec<_> = each
+            .map(|(index, client)| match index % 2 {
+                0 if source.is_ipv4() => client.pasv(),
+                _ => client.epsv(),
+            })
+            .collect();
         let different: BTreeSet<_> = ports.iter().collect();
         assert_eq!(different.len(), clients.len(), "{ports:?}");
         for client in &mut clients {

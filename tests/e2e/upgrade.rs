@@ -308,21 +308,30 @@ fn root_upgrades_a_server_that_has_given_root_up() {
     last.stop();
 }
 
-/// Both processes give out ports of one range of eight: none of them twice, and each transfer is
-/// its session's.
+/// Both processes give out ports of one narrow range: none of them twice, and each transfer is its
+/// session's.
 #[test]
 fn two_processes_share_a_narrow_passive_range() {
-    const PORTS: u16 = 8;
-    let first = free_ports(&[Ipv4Addr::LOCALHOST.into()], PORTS);
+    share_a_range(&first_cpu().to_string(), 8);
+}
+
+/// The same where ports move between shards, which find some of them with the other process.
+#[test]
+fn two_processes_of_two_shards_share_a_passive_range() {
+    share_a_range("0-1", 12);
+}
+
+fn share_a_range(cpus: &str, ports: u16) {
+    let first = free_ports(&[Ipv4Addr::LOCALHOST.into()], ports);
+    let range = first..first + ports;
     let config = format!(
         "[limits]\nshutdown_timeout = \"30s\"\n[passive]\nports = \"{first}-{}\"\n\
-         [shards]\ncpus = \"{}\"",
-        first + PORTS - 1,
-        first_cpu()
+         [shards]\ncpus = \"{cpus}\"\nsteering = \"source\"",
+        range.end - 1
     );
     let mut server = Server::builder().toml(&config).start();
     let content = |number: u64| bytes(8 << 20, number);
-    for number in 0..u64::from(PORTS) {
+    for number in 0..8 {
         fs::write(server.root().join(format!("f{number}")), content(number)).unwrap();
     }
     let log_in = || {
@@ -360,7 +369,7 @@ fn two_processes_share_a_narrow_passive_range() {
     ports.sort_unstable();
     ports.dedup();
     assert_eq!(ports.len(), 6, "a port was given out twice: {ports:?}");
-    assert!(ports.iter().all(|port| (first..first + PORTS).contains(port)), "{ports:?}");
+    assert!(ports.iter().all(|port| range.contains(port)), "{ports:?}");
     for (client, address, number) in new.iter_mut().chain(&mut waiting).rev() {
         let mut data = Wire::connect(*address);
         client.expect(format!("RETR f{number}"), 150);

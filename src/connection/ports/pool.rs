@@ -331,11 +331,12 @@ impl ParkedPorts {
 /// Why no passive port could be opened.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PassiveError {
-    /// All ports of this shard are taken, and at each of them waits somebody whose data connection
-    /// could be taken for this session's.
+    /// All ports that this shard could get are taken, and at each of its own waits somebody whose
+    /// data connection could be taken for this session's, or other shards wait for it.
     #[error(
-        "no passive port is free, and none can be shared: at each waits a session of this address \
-         that nothing tells from this one; widen the passive port range"
+        "no passive port is free, and none can be shared: at each of the shard's waits a session \
+         of this address that nothing tells from this one, or other shards are to have it next; \
+         widen the passive port range"
     )]
     Exhausted,
     /// The rest of this shard's ports is kept for users who hold none.

@@ -14,8 +14,8 @@
 //! its announcements, instead of scanning for each transfer; `data_resumption = "require"` refuses
 //! such connections in both cases.
 //!
-//! When the range is used up, sessions wait at ports where others do (`shared`). Such a port stays
-//! open for those others, so it is never parked.
+//! When the shard's ports are used up, sessions wait at ports where others do (`shared`). Such a
+//! port stays open for those others, so it is never parked.
 
 use std::{
     any::Any,
@@ -107,35 +107,36 @@ impl SessionPorts {
         local: SocketAddr,
         client: Client,
     ) -> Result<PassiveListener, PassiveError> {
-        let alone = self.0.ports.wants().may_ask(local.ip().to_canonical(), clock::now());
-        self.listen_now(local, client, alone)
+        self.listen_now(local, client, true)
     }
 
-    /// The same; `alone` at a port of others only where no session of the client's address waits.
+    /// The same; it `may_wait` for other shards to be asked.
     fn listen_now(
         &self,
         local: SocketAddr,
         client: Client,
-        alone: bool,
+        may_wait: bool,
     ) -> Result<PassiveListener, PassiveError> {
         let Client { peer, tickets, patience, proxies, elsewhere } = client;
         let (peer, user) = (peer.to_canonical(), self.0.user.borrow().clone());
         let address = local.ip().to_canonical();
-        let (ports, shares) = (self.0.ports.size_at(address), self.0.ports.shares());
-        let held = user.clone().map(|user| shares.take(user, peer, ports)).transpose()?;
+        let ports = &self.0.ports;
+        let take = |user| ports.shares().take(user, peer, ports.size_at(address));
+        let held = user.clone().map(take).transpose()?;
         let expected = Expected { peer, user, tickets, patience, proxies, elsewhere };
         let (port, place) = match self.unparked(local) {
-            Some(port) => OpenPort::new(&self.0.ports, port, expected),
-            None => match self.0.ports.open(local) {
-                Ok(port) => OpenPort::new(&self.0.ports, port, expected),
+            Some(port) => OpenPort::new(ports, port, expected),
+            None => match ports.open(local) {
+                Ok(port) => OpenPort::new(ports, port, expected),
                 Err(PassiveError::Exhausted) => {
-                    shared::join(&self.0.ports, address, expected, alone)?
+                    let alone = may_wait && ports.wants().may_ask(address, clock::now());
+                    shared::join(ports, address, expected, alone)?
                 }
                 Err(error) => return Err(error),
             },
         };
         // Only now: who finds no port has none to give back.
-        let freed = self.0.ports.queue().when_freed(peer);
+        let freed = ports.queue().when_freed(peer);
         let share = Some(Share { _held: held, _freed: freed });
         let announced = clock::now();
         Ok(PassiveListener {
@@ -175,10 +176,8 @@ impl SessionPorts {
             };
             // What it comes to, the next look tells.
             let _ = timeout_at(until, race(tried, turn.comes())).await;
-            let now = clock::now();
-            let in_time = now < deadline;
-            let alone = in_time && wants.may_ask(address, now);
-            match self.listen_now(local, client.clone(), alone) {
+            let in_time = clock::now() < deadline;
+            match self.listen_now(local, client.clone(), in_time) {
                 Err(error) if in_time && error.may_pass() => {}
                 result => return result,
             }
