@@ -16,6 +16,7 @@ mod control_session;
 mod drain;
 mod error;
 mod handshake;
+mod hashes;
 mod kernel;
 mod messages;
 mod names;

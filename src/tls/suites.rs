@@ -1,5 +1,6 @@
-//! The cipher suites: those of rustls, with decrypters that also check what is inside a record, and
-//! an HKDF whose inputs are recorded (`new_session_ticket`).
+//! The cipher suites: those of rustls, with hashes and key derivation of our choice (`hashes`), an
+//! HKDF whose inputs are recorded (`new_session_ticket`), and decrypters that also check what is
+//! inside a record.
 //!
 //! Until the handshake is done, rustls opens the records. For some it has no alert, or not the one
 //! that is due (RFC 8446 §5, §6): a record without a content type, an alert or a handshake message
@@ -13,12 +14,14 @@ use rustls::crypto::cipher::{
     MessageEncrypter, Tls12AeadAlgorithm, Tls13AeadAlgorithm, UnsupportedOperationError,
 };
 use rustls::crypto::hash::Hash;
+use rustls::crypto::tls12::PrfUsingHmac;
 use rustls::{
     AlertDescription, CipherSuiteCommon, ConnectionTrafficSecrets, ContentType, Error,
     InvalidMessage, PeerMisbehaved, SupportedCipherSuite, Tls12CipherSuite, Tls13CipherSuite,
 };
 
 use super::channel::USER_CANCELED;
+use super::hashes::{SHA256, SHA384};
 use super::messages::{CERTIFICATE, CERTIFICATE_VERIFY, FINISHED, Fault, Messages};
 use super::new_session_ticket::ObservedHkdf;
 
@@ -37,24 +40,21 @@ pub(super) static SUITES: [SupportedCipherSuite; 9] = [
 ];
 
 macro_rules! tls13 {
-    ($($name:ident)*) => {$(
+    ($($name:ident $hash:ident)*) => {$(
         static $name: Tls13CipherSuite = Tls13CipherSuite {
-            common: common(&of_tls13(&suite::$name).common),
-            hkdf_provider: &ObservedHkdf(of_tls13(&suite::$name).hkdf_provider),
-            aead_alg: &Tls13Aead {
-                aead: of_tls13(&suite::$name).aead_alg,
-                hash: of_tls13(&suite::$name).common.hash_provider,
-            },
+            common: common(&of_tls13(&suite::$name).common, &$hash),
+            hkdf_provider: &ObservedHkdf(&$hash),
+            aead_alg: &Tls13Aead { aead: of_tls13(&suite::$name).aead_alg, hash: &$hash },
             quic: None,
         };
     )*};
 }
 
 macro_rules! tls12 {
-    ($($name:ident)*) => {$(
+    ($($name:ident $hash:ident)*) => {$(
         static $name: Tls12CipherSuite = Tls12CipherSuite {
-            common: common(&of_tls12(&suite::$name).common),
-            prf_provider: of_tls12(&suite::$name).prf_provider,
+            common: common(&of_tls12(&suite::$name).common, &$hash),
+            prf_provider: &PrfUsingHmac(&$hash),
             kx: of_tls12(&suite::$name).kx,
             sign: of_tls12(&suite::$name).sign,
             aead_alg: &Tls12Aead { aead: of_tls12(&suite::$name).aead_alg },
@@ -62,14 +62,18 @@ macro_rules! tls12 {
     )*};
 }
 
-tls13! { TLS13_AES_128_GCM_SHA256 TLS13_AES_256_GCM_SHA384 TLS13_CHACHA20_POLY1305_SHA256 }
+tls13! {
+    TLS13_AES_128_GCM_SHA256 SHA256
+    TLS13_AES_256_GCM_SHA384 SHA384
+    TLS13_CHACHA20_POLY1305_SHA256 SHA256
+}
 tls12! {
-    TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256
-    TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256
-    TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384
-    TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384
-    TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256
-    TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256
+    TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256 SHA256
+    TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256 SHA256
+    TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384 SHA384
+    TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384 SHA384
+    TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256 SHA256
+    TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256 SHA256
 }
 
 const fn of_tls13(suite: &'static SupportedCipherSuite) -> &'static Tls13CipherSuite {
@@ -86,10 +90,10 @@ const fn of_tls12(suite: &'static SupportedCipherSuite) -> &'static Tls12CipherS
     }
 }
 
-const fn common(common: &CipherSuiteCommon) -> CipherSuiteCommon {
+const fn common(common: &CipherSuiteCommon, hash: &'static dyn Hash) -> CipherSuiteCommon {
     CipherSuiteCommon {
         suite: common.suite,
-        hash_provider: common.hash_provider,
+        hash_provider: hash,
         confidentiality_limit: common.confidentiality_limit,
     }
 }

@@ -10,10 +10,13 @@ use std::fmt;
 use std::time::Duration;
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
-use aws_lc_rs::{hkdf, rand};
+use aws_lc_rs::rand;
 use bytes::BufMut;
+use rustls::crypto::tls13::{Hkdf, HkdfExpander};
+use zeroize::Zeroizing;
 
 use super::control_session::{Mark, SessionId, TicketOrigin};
+use super::hashes::SHA256;
 use super::ticket_secrets::TicketSecrets;
 
 /// RFC 8446 §4.6.1.
@@ -22,6 +25,7 @@ pub(super) const TICKET_LIFETIME_MAX: Duration = Duration::from_secs(7 * 24 * 60
 const STEP_BYTES: usize = 8;
 const NONCE_BYTES: usize = 12;
 const TAG_BYTES: usize = 16;
+const AES_256_KEY_BYTES: usize = 32;
 /// Octets of a ticket around rustls' session.
 const OVERHEAD_BYTES: usize =
     STEP_BYTES + NONCE_BYTES + SessionId::BYTES + 2 * Mark::BYTES + TAG_BYTES;
@@ -35,7 +39,7 @@ const STEPS_PER_LIFETIME: u64 = 2;
 /// Where all ticket keys come from.
 pub(super) struct TicketKeys {
     /// The first seals.
-    roots: Vec<hkdf::Prk>,
+    roots: Vec<Box<dyn HkdfExpander>>,
     step_seconds: u64,
 }
 
@@ -68,14 +72,14 @@ pub(super) enum TicketRefused {
 impl TicketKeys {
     /// `lifetime` is at least two seconds; [`ServerTls`](super::ServerTls) has checked it.
     pub(super) fn new(secrets: &TicketSecrets, lifetime: Duration) -> Self {
-        let salt = hkdf::Salt::new(hkdf::HKDF_SHA256, LABEL);
-        let roots = secrets.iter().map(|secret| salt.extract(secret)).collect();
+        let extract = |secret: &[u8; 32]| SHA256.extract_from_secret(Some(LABEL), secret);
+        let roots = secrets.iter().map(extract).collect();
         Self { roots, step_seconds: (lifetime.as_secs() / STEPS_PER_LIFETIME).max(1) }
     }
 
     /// The key new tickets are sealed with at `unix_time`.
     pub(super) fn current(&self, unix_time: Duration) -> Option<StepKey> {
-        of_step(self.roots.first()?, unix_time.as_secs() / self.step_seconds)
+        of_step(self.roots.first()?.as_ref(), unix_time.as_secs() / self.step_seconds)
     }
 
     /// Opens a ticket. One that has expired is opened, too, up to the age that no ticket may have.
@@ -101,7 +105,7 @@ impl TicketKeys {
             return Err(refused);
         }
         let opened = self.roots.iter().find_map(|root| {
-            let key = of_step(root, u64::from_be_bytes(*step))?.key;
+            let key = of_step(root.as_ref(), u64::from_be_bytes(*step))?.key;
             let (nonce, aad) = (Nonce::assume_unique_for_key(*nonce), Aad::from(*step));
             // What a wrong key makes of it is good for nothing.
             let mut octets = sealed.to_vec();
@@ -125,10 +129,10 @@ impl TicketKeys {
     }
 }
 
-fn of_step(root: &hkdf::Prk, step: u64) -> Option<StepKey> {
-    let octets = step.to_be_bytes();
-    let info: [&[u8]; 1] = [&octets];
-    let key = UnboundKey::from(root.expand(&info, &AES_256_GCM).ok()?);
+fn of_step(root: &dyn HkdfExpander, step: u64) -> Option<StepKey> {
+    let mut key = Zeroizing::new([0; AES_256_KEY_BYTES]);
+    root.expand_slice(&[&step.to_be_bytes()], &mut *key).ok()?;
+    let key = UnboundKey::new(&AES_256_GCM, &*key).ok()?;
     Some(StepKey { step, key: LessSafeKey::new(key) })
 }
 
