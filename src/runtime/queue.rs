@@ -3,9 +3,9 @@
 use super::log_of::inherit;
 use super::{Task, executor};
 
-/// A queue of tasks. A task stays in the queue it was started in, and [`super::spawn`] starts tasks
-/// in the queue of the caller. Queues with tasks to run take turns; how much is done in one is
-/// decided by [`end_turn`] and [`super::Pacer`].
+/// A queue of tasks. A task stays in the queue it was started in until it [enters](Queue::enter)
+/// another, and [`super::spawn`] starts tasks in the queue of the caller. Queues with tasks to run
+/// take turns; how much is done in one is decided by [`end_turn`] and [`super::Pacer`].
 #[derive(Clone, Copy, Debug)]
 pub struct Queue(Handle);
 
@@ -47,6 +47,26 @@ impl Queue {
                     simulation.work_in(name);
                 }
                 super::spawn(future)
+            }
+        }
+    }
+
+    /// Has the running task go on in this queue, which must be one of its shard, from its next wait
+    /// on. False, and nothing is changed, where the executor cannot do that: a new task has to.
+    ///
+    /// # Panics
+    ///
+    /// Outside a task of the shard that made the queue.
+    #[must_use]
+    pub fn enter(self) -> bool {
+        match self.0 {
+            Handle::Executor(queue) => queue.enter(),
+            #[cfg(test)]
+            Handle::Simulated(name) => {
+                if let Some(simulation) = super::simulated::current() {
+                    simulation.work_in(name);
+                }
+                true
             }
         }
     }

@@ -259,7 +259,7 @@ mod tests {
         expander.expand_slice(&[&info[..3], &info[3..]], &mut output).unwrap();
         let expected = "3cb25f25faacd57a90434f64d0362f2a2d2d0a90cf1a5a4c5db02d56ecc4c5bf\
                         34007208d5b887185865";
-        assert_eq!(crate::protocol::hexadecimal::lower(&output).to_string(), expected);
+        assert_eq!(crate::protocol::hexadecimal::lower(&output), expected);
     }
 
     /// P_SHA256 for `test label` (mailarchive.ietf.org/arch/msg/tls/fzVCzk-z3FShgGJ6DOXqM1ydxms/),
@@ -273,6 +273,6 @@ mod tests {
         let mut output = [0; 32];
         PrfUsingHmac(&SHA256).for_secret(&mut output, &secret, b"test label", &seed);
         let expected = "e3f229ba727be17b8d122620557cd453c2aab21d07c3d495329b52d4e61edb5a";
-        assert_eq!(crate::protocol::hexadecimal::lower(&output).to_string(), expected);
+        assert_eq!(crate::protocol::hexadecimal::lower(&output), expected);
     }
 }

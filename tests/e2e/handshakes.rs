@@ -34,6 +34,32 @@ fn waiting_for_tls(server: &Server) -> Client {
     client
 }
 
+/// A client with Nagle's algorithm that writes its last flight record by record sends the second
+/// when the first is acknowledged, which takes the kernel 40 ms by itself. The quickest of several,
+/// for the machine may be busy.
+#[test]
+fn a_flight_in_pieces_is_acknowledged_at_once() {
+    let server = Server::builder().start();
+    for versions in [TLS12, TLS13] {
+        let tls = server.tls().versions(versions).no_resumption();
+        let answered = |_| {
+            let mut wire = Wire::connect(server.address(Listener::Implicit));
+            wire.tcp().set_nodelay(false).unwrap();
+            let hello = wire.begin_handshake(&tls);
+            wire.send_raw(&hello).unwrap();
+            let flight = wire.hear_flight().unwrap();
+            assert!(flight.len() > 1, "{} records", flight.len());
+            let watch = Stopwatch::start();
+            flight.iter().for_each(|record| wire.send_raw(record).unwrap());
+            wire.finish_handshake().unwrap();
+            wire.fill_with_data().unwrap();
+            watch.elapsed()
+        };
+        let quickest = (0..5).map(answered).min().unwrap();
+        assert!(quickest < Duration::from_millis(35), "{quickest:?}");
+    }
+}
+
 /// The bound is reached by silent clients: the oldest of them is evicted, the others stay and can
 /// still make their handshakes, and the newcomer makes its own.
 #[test]

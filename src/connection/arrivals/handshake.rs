@@ -105,6 +105,7 @@ impl DataHandshake {
             if established && self.handshake.is_done_for_client() {
                 return Ok(());
             }
+            let answers = !self.out.is_empty();
             while !self.out.is_empty() {
                 let sent = stream.write(&self.out).await;
                 let sent = sent.map_err(|_| TransferError::HandshakeFailed)?;
@@ -115,8 +116,11 @@ impl DataHandshake {
             if established {
                 return Ok(());
             }
-            // Its Finished may wait for the acknowledgement of what came with it.
-            stream.acknowledge();
+            // Its Finished may wait for the acknowledgement of what came with it, which an answer
+            // brings along.
+            if !answers && self.began.is_some() {
+                stream.acknowledge();
+            }
             let room = self.raw.spare(HANDSHAKE_READ_BYTES);
             match stream.read(room).await {
                 Ok(count) if count > 0 => self.raw.commit(count),

@@ -48,24 +48,23 @@ fn tell_of_begin(mode: Mode, refused: Option<Refusal>, proxy: Option<SocketAddr>
     }
 }
 
-fn go_on(mut control: Box<Control>, stage: Stage) {
+/// Runs `control` from `stage` on. Each stage has its queue; the task takes itself there, or where
+/// the executor leaves a task where it is, hands over to another.
+fn go_on(mut control: Box<Control>, mut stage: Stage) {
     let context = control.context.clone();
-    let queues = context.queues();
-    let queue = match stage {
-        Stage::Handshake => queues.newcomers,
-        Stage::LogIn => queues.logins,
-        Stage::Session => queues.sessions,
-    };
+    let queue = stage.queue(context.queues());
     context.tasks.spawn_into(queue, async move {
         if let Some(listed) = &control.listed {
             log_of(listed.log_of());
         }
         control.take_turns();
-        if let Some(next) = control.run(stage).await {
-            go_on(control, next);
-        } else {
-            control.end().await;
+        while let Some(next) = control.run(stage).await {
+            if !next.queue(control.context.queues()).enter() {
+                return go_on(control, next);
+            }
+            stage = next;
         }
+        control.end().await;
     });
 }
 
@@ -172,8 +171,10 @@ impl Control {
             return false;
         }
         let now = clock::now();
-        let unix = i64::try_from(clock::unix_time().as_secs()).unwrap_or(i64::MAX);
-        self.session.set_unix_time(unix);
+        if !self.stage().is_handshake() {
+            let unix = i64::try_from(clock::unix_time().as_secs()).unwrap_or(i64::MAX);
+            self.session.set_unix_time(unix);
+        }
         let step =
             self.wire.step(now, &mut self.session, &mut self.raw, &mut self.plain, &mut self.out);
         if let (Wire::Handshake(handshake), Some(permit)) = (&self.wire, &mut self.permit)
@@ -296,6 +297,7 @@ impl Control {
         if !matches!(sent, Ok(Ok(()))) {
             return false;
         }
+        self.unanswered = false;
         self.times.sent();
         if !self.closing {
             self.answers.push_back(Input::Flushed);
@@ -377,7 +379,8 @@ impl Control {
         }
         self.leave_user();
         self.listed = None;
-        if self.stream.shutdown_write().is_ok() {
+        // A client that has ended its half sends nothing that would turn the close into a reset.
+        if self.client_sends == ClientSends::More && self.stream.shutdown_write().is_ok() {
             self.stream.linger(LINGER, LINGER_BYTES_MAX).await;
         }
     }

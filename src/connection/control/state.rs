@@ -16,7 +16,7 @@ use crate::auth::{ClientNetwork, is_anonymous_name};
 use crate::buffer::RecvBuffer;
 use crate::clock;
 use crate::connection::arrivals::proof::Proof;
-use crate::connection::context::{Context, State};
+use crate::connection::context::{Context, Queues, State};
 use crate::connection::logins::checks::KeptProof;
 use crate::connection::logins::homes::FoundHome;
 use crate::connection::newcomers::permits::HandshakePermit;
@@ -29,7 +29,9 @@ use crate::metrics::Held;
 use crate::protocol::account::Account;
 use crate::protocol::policy::Policy;
 use crate::protocol::session::{AuthenticationError, Input, Mode, Session, SessionStart};
-use crate::runtime::{Flag, Mailbox, MailboxSender, Stream, Task, mailbox, number_of, work_for};
+use crate::runtime::{
+    Flag, Mailbox, MailboxSender, Queue, Stream, Task, mailbox, number_of, work_for,
+};
 use crate::tls::{ClientCertificate, ControlSession, ServerTls, TlsError};
 use crate::vfs::Root;
 
@@ -51,7 +53,7 @@ pub struct Accepted {
     pub guard: Box<dyn Any>,
 }
 
-/// The stages of a control connection; each runs as a task of its own, in its own queue.
+/// The stages of a control connection; each has a queue of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stage {
     /// A TLS handshake, from the first octet to the flush of the greeting.
@@ -65,6 +67,14 @@ pub(super) enum Stage {
 impl Stage {
     pub(super) const fn is_handshake(self) -> bool {
         matches!(self, Self::Handshake)
+    }
+
+    pub(super) const fn queue(self, queues: Queues) -> Queue {
+        match self {
+            Self::Handshake => queues.newcomers,
+            Self::LogIn => queues.logins,
+            Self::Session => queues.sessions,
+        }
     }
 }
 
@@ -138,6 +148,8 @@ pub(super) struct Control {
     pub(super) permit: Option<HandshakePermit>,
     /// Deadline for the ClientHello.
     pub(super) hello_due: Instant,
+    /// Something was received since we last sent something: no segment of ours has acknowledged it.
+    pub(super) unanswered: bool,
     pub(super) times: Times,
     pub(super) _guard: Box<dyn Any>,
 }
@@ -225,6 +237,7 @@ impl Control {
             traffic: Traffic::default(),
             permit: accepted.permit,
             hello_due: now,
+            unanswered: false,
             times: Times::new(context.latencies.clone(), now, accepted.mode),
             _guard: accepted.guard,
         })

@@ -29,8 +29,11 @@ impl Control {
         } else {
             // This handshake step was expensive: let the other queues run.
             end_turn();
-            // The client's next record may wait for the acknowledgement of its last.
-            self.stream.acknowledge();
+            // The client's next record may wait for the acknowledgement of its last. What answers
+            // it acknowledges it as well, and an acknowledgement by itself is a segment more.
+            if std::mem::take(&mut self.unanswered) {
+                self.stream.acknowledge();
+            }
         }
         if let Some(listed) = &self.listed {
             let (activity, since) = self.session.activity();
@@ -157,7 +160,7 @@ impl Control {
     pub(super) fn received(&mut self, received: std::io::Result<usize>) {
         match received {
             Ok(0) => self.client_sends = ClientSends::NoMore,
-            Ok(_) => {}
+            Ok(_) => self.unanswered = true,
             Err(_) => self.answers.push_back(Input::Disconnected),
         }
     }
@@ -179,11 +182,14 @@ impl Control {
 
     /// Reads what has arrived, without waiting; false when nothing has.
     pub(super) fn read_ready(&mut self) -> bool {
-        let room = self.raw.spare(CONTROL_READ_BYTES);
-        match self.stream.try_read(room) {
-            Ok(count) if count > 0 => self.raw.commit(count),
+        // Not into the session's own buffer, which would have to be as long: what comes is short.
+        let mut room = [0; CONTROL_READ_BYTES];
+        match self.stream.try_read(&mut room) {
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return false,
-            other => self.received(other),
+            read => {
+                self.raw.extend_from_slice(&room[..*read.as_ref().unwrap_or(&0)]);
+                self.received(read);
+            }
         }
         true
     }

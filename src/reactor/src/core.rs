@@ -249,7 +249,7 @@ impl Core {
                 let ended = self.tasks.borrow_mut().remove(key);
                 drop(ended);
             }
-            task.set_group(self.lane.get().group);
+            task.set_lane(self.lane.get());
             drop(task);
             self.lane.set(outer);
             let end = self.now();

@@ -172,8 +172,8 @@ impl fmt::Debug for Executor {
 pub const END_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Tasks that share the executor's time with those of other queues by weight, and the queue's time
-/// among themselves by [groups](set_group). A task stays in the queue it was started in, and
-/// [`spawn`] starts tasks in the queue of the caller.
+/// among themselves by [groups](set_group). A task stays in the queue it was started in until it
+/// [enters](Queue::enter) another, and [`spawn`] starts tasks in the queue of the caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Queue(u32);
 
@@ -220,6 +220,17 @@ impl Queue {
         let core = Core::current();
         let lane = Lane { queue: self.0, ..core.lane.get() };
         Task::start(&core, lane, future)
+    }
+
+    /// The running task goes on in this queue, which must be one of its executor, from its next
+    /// wait on.
+    ///
+    /// # Panics
+    ///
+    /// Outside of an executor.
+    pub fn enter(self) {
+        let lane = &Core::current().lane;
+        lane.set(Lane { queue: self.0, ..lane.get() });
     }
 
     /// How long its tasks have run since the last call.

@@ -14,5 +14,5 @@ pub(crate) trait Run {
     fn lane(&self) -> Lane;
 
     /// From its next wait on.
-    fn set_group(&self, group: u64);
+    fn set_lane(&self, lane: Lane);
 }

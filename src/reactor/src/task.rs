@@ -158,8 +158,8 @@ impl<F: Future> Run for Body<F> {
         self.waker.lane()
     }
 
-    fn set_group(&self, group: u64) {
-        self.waker.set_group(group);
+    fn set_lane(&self, lane: Lane) {
+        self.waker.set_lane(lane);
     }
 }
 

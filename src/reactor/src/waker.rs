@@ -4,7 +4,7 @@
 //! Without `unsafe`: a waker is an `Arc`, as the standard library wants it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::task;
 
 use crate::core::Core;
@@ -16,8 +16,9 @@ use crate::slab::Key;
 #[derive(Debug)]
 pub(crate) struct TaskWaker {
     inbox: Arc<Inbox>,
-    queue: u32,
     /// Of its lane. A wake by another thread may still see the one before.
+    queue: AtomicU32,
+    /// The same.
     group: AtomicU64,
     task: Key,
     /// In its queue or in the inbox: it need not be put there again.
@@ -26,8 +27,8 @@ pub(crate) struct TaskWaker {
 
 impl TaskWaker {
     pub(crate) const fn new(inbox: Arc<Inbox>, Lane { queue, group }: Lane, task: Key) -> Self {
-        let (group, queued) = (AtomicU64::new(group), AtomicBool::new(false));
-        Self { inbox, queue, group, task, queued }
+        let (queue, group) = (AtomicU32::new(queue), AtomicU64::new(group));
+        Self { inbox, queue, group, task, queued: AtomicBool::new(false) }
     }
 
     /// The task is about to be polled: what wakes it from here on is for the next poll.
@@ -37,11 +38,13 @@ impl TaskWaker {
     }
 
     pub(crate) fn lane(&self) -> Lane {
-        Lane { queue: self.queue, group: self.group.load(Ordering::Relaxed) }
+        let (queue, group) = (&self.queue, &self.group);
+        Lane { queue: queue.load(Ordering::Relaxed), group: group.load(Ordering::Relaxed) }
     }
 
-    /// The task takes its turns with those of this group from its next wait on.
-    pub(crate) fn set_group(&self, group: u64) {
+    /// The task takes its turns in this lane from its next wait on.
+    pub(crate) fn set_lane(&self, Lane { queue, group }: Lane) {
+        self.queue.store(queue, Ordering::Relaxed);
         self.group.store(group, Ordering::Relaxed);
     }
 }

@@ -322,6 +322,31 @@ fn queues_share_the_time() {
     });
 }
 
+/// From its next wait on a task's time is that of the queue it has entered, and so is that of the
+/// tasks that it starts.
+#[test]
+fn a_task_enters_another_queue() {
+    at_each_level(async || {
+        let [first, second] = [Queue::new(50), Queue::new(50)];
+        let long = Duration::from_millis(2);
+        let task = first.spawn(async move {
+            work(long);
+            second.enter();
+            yield_now().await;
+            // Woken before it was there.
+            yield_now().await;
+            let before = [first, second].map(Queue::take_runtime);
+            work(long);
+            spawn(async move { work(long) }).await;
+            before
+        });
+        let before = task.await;
+        let after = [first, second].map(Queue::take_runtime);
+        assert!(before[0] >= long && before[1] < long, "{before:?}");
+        assert!(after[0] < long && after[1] >= 2 * long, "{after:?}");
+    });
+}
+
 /// A user with many tasks that are always ready, and another's task that one of them wakes.
 #[test]
 fn groups_take_turns() {

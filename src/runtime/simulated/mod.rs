@@ -226,7 +226,7 @@ impl Simulation {
         self.0.worked_for.borrow().clone()
     }
 
-    /// A task is started in a queue.
+    /// A task is started in a queue, or enters it.
     pub(crate) fn work_in(&self, queue: &'static str) {
         let mut queues = self.0.worked_in.borrow_mut();
         if queues.last() != Some(&queue) {
@@ -234,7 +234,7 @@ impl Simulation {
         }
     }
 
-    /// In which queues tasks were started, those in a row once.
+    /// In which queues tasks were started, and which they entered, those in a row once.
     pub(crate) fn worked_in(&self) -> Vec<&'static str> {
         self.0.worked_in.borrow().clone()
     }

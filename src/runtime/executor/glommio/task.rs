@@ -67,6 +67,12 @@ impl Queue {
         Task(task.expect("queues live as long as their shard"))
     }
 
+    /// As [`crate::runtime::Queue::enter`]: a task has its queue for life.
+    #[expect(clippy::unused_self, reason = "the reactor's does something")]
+    pub(in crate::runtime) const fn enter(self) -> bool {
+        false
+    }
+
     /// How long tasks of this queue have run since the last call.
     pub(super) fn take_runtime(self) -> Duration {
         // The executor starts its own count again.

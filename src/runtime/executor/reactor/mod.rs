@@ -66,6 +66,12 @@ impl Queue {
         Task(self.0.spawn(future))
     }
 
+    /// As [`crate::runtime::Queue::enter`].
+    pub(in crate::runtime) fn enter(self) -> bool {
+        self.0.enter();
+        true
+    }
+
     fn set_share(self, percent: u8) {
         self.0.set_share(percent.into());
     }
