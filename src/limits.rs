@@ -117,8 +117,9 @@ pub const WHOLE_FILE_BYTES_MAX: usize = TRANSFER_BATCH_SMALL_BYTES;
 pub const TRANSFER_BATCH_SMALL_BYTES: usize = 32 * 1024;
 
 /// Large blocks per shard: 64 MiB, enough for 128 transfers with two blocks each; the 129th gets
-/// small blocks. An upload that waits for storage has up to ten: one received, one being filled,
-/// and [`WRITE_BEHIND_BLOCKS_MAX`]; while half the blocks are lent, up to six.
+/// small blocks. An upload that waits for storage has one that is received into, one being filled,
+/// and [`WRITE_BEHIND_WRITES_MAX`] writes: ten in all in writes of 1 MiB, 18 in those of 2 MiB; six
+/// in shorter ones ([`WRITE_BEHIND_BLOCKS_MIN`]), and while half the blocks are lent.
 pub const TRANSFER_BLOCKS_PER_SHARD: usize = 256;
 
 /// Bytes of one read that waits for a disk: as many whole records as one block takes.
@@ -144,16 +145,18 @@ pub const LINGERING_PER_SHARD: usize = 256;
 /// the next.
 pub const KEPT_CONNECTIONS_PER_SHARD_MAX: usize = 1024;
 
-/// Full blocks of one upload that are written together (1 MiB), where that costs less: larger
-/// folios saved a fifth of an upload's CPU time on ext4, and more on XFS (benches/README.md).
-pub const WRITE_TOGETHER_BLOCKS: usize = 4;
+/// Octets of one upload that are written together, in full blocks, where `storage.write_size` is
+/// "auto" and that costs less: larger folios saved a fifth of an upload's CPU time on ext4, and
+/// more on XFS (benches/README.md). Elsewhere each block is written by itself.
+pub const WRITE_TOGETHER_BYTES: usize = 1024 * 1024;
 
-/// Blocks of one upload that are full and not yet stored: those that are written, and as many that
-/// fill meanwhile and bridge pauses of the disk. Beyond it the server stops reading.
-pub const WRITE_BEHIND_BLOCKS_MAX: usize = 2 * WRITE_TOGETHER_BLOCKS;
+/// Writes of one upload whose blocks are full and not yet stored: the one under way, and one that
+/// fills meanwhile and bridges pauses of the disk. Beyond it the server stops reading.
+pub const WRITE_BEHIND_WRITES_MAX: usize = 2;
 
-/// The same while half of the shard's blocks are lent; each is written by itself then.
-pub const WRITE_BEHIND_BLOCKS_SCARCE_MAX: usize = 4;
+/// Blocks of one upload that may be full and not yet stored, however short its writes are, and also
+/// while half of the shard's blocks are lent; none waits for others then.
+pub const WRITE_BEHIND_BLOCKS_MIN: usize = 4;
 
 /// How long PASV and EPSV wait for a port, where all are taken by others whose data connections are
 /// to be expected any moment: some round trips, and no longer than a client waits for a reply.

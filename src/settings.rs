@@ -299,6 +299,15 @@ session {
     /// size and modification time are the same. Costs CPU time on the helper threads.
     hash_uploads: HashAlgorithms = HashAlgorithms::NONE,
         unset "none", example "[\"SHA-256\"]", since "0.1.0", change Reload;
+    /// How much of an upload is written to its file at once, in blocks of 256 KiB (of 240 KiB
+    /// under TLS): "auto" (by the file system that the file is on: 256 KiB where files are memory,
+    /// tmpfs, and 1 MiB elsewhere, because long writes let file systems take larger folios), or
+    /// whatever has been measured to cost less CPU time on this host: "256KiB", "512KiB", "1MiB" or
+    /// "2MiB". An upload that waits for its disk holds twice as much in memory, and at least 1 MiB,
+    /// of the 64 MiB that each shard has for all transfers. While half of those are lent, and when
+    /// a client pauses, blocks are written without waiting for more. Uploads that have begun keep
+    /// their size.
+    write_size: WriteSize = WriteSize::Auto, since "0.1.0", change Reload;
 }
 
 [log]

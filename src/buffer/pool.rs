@@ -131,7 +131,8 @@ impl Drop for Block {
 /// Reads from the page cache to misaligned memory were measured to cost up to 1.5 times as much.
 const PAGE_BYTES: usize = 4096;
 
-/// Idle blocks kept: 8 MiB per shard, for four uploads that gather blocks for long writes.
+/// Idle blocks kept: 8 MiB per shard, for four uploads that gather blocks for writes of 1 MiB, or
+/// two for those of 2 MiB.
 const SPARE_BLOCKS_MAX: usize = 32;
 
 #[cfg(test)]

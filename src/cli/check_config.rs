@@ -363,7 +363,7 @@ mod tests {
 
     use super::*;
     use crate::config::{KernelTls, Overrides};
-    use crate::protocol::policy::{FileCache, FileRule};
+    use crate::protocol::policy::{FileCache, FileRule, WriteSize};
 
     fn config() -> Config {
         let overrides = Overrides {
@@ -435,6 +435,7 @@ mod tests {
         assert!(!text.contains("$argon2id") && !text.contains("top secret"));
         check_json(&config, &describe(&config, 4));
 
+        config.settings.policy.write_size = WriteSize::Mib2;
         config.settings.passive.ports = None;
         config.settings.passive.other_address = OtherAddress::WithTicket;
         config.settings.shards.steering = Steering::Source;
@@ -451,6 +452,7 @@ mod tests {
         check(&text, "limits.sessions_per_ip", "5");
         check(&text, "limits.sessions_per_user", "5 on each shard, at worst 20 in all");
         check(&text, "tls.groups", "all, X25519MLKEM768 first");
+        check(&text, "storage.write_size", "2MiB");
     }
 
     /// The same for programs: no fact less, and no secret more.

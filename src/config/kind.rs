@@ -20,7 +20,9 @@ use super::value::{
 use super::words::{Words, words};
 use crate::protocol::file::{HashAlgorithm, HashAlgorithms};
 use crate::protocol::hash_command;
-use crate::protocol::policy::{DataResumption, Durability, FailedUpload, FileCache, VirtualHost};
+use crate::protocol::policy::{
+    DataResumption, Durability, FailedUpload, FileCache, VirtualHost, WriteSize,
+};
 use crate::tls::TlsProfile;
 
 /// The value of a key.
@@ -103,6 +105,7 @@ words! {
     FailedUpload: "delete" Delete, "keep" Keep;
     Durability: "none" None, "data" Data, "full" Full;
     FileCache: "page" Page, "direct" Direct;
+    WriteSize: "auto" Auto, "256KiB" Kib256, "512KiB" Kib512, "1MiB" Mib1, "2MiB" Mib2;
     LevelFilter: "off" OFF, "error" ERROR, "warn" WARN, "info" INFO, "debug" DEBUG, "trace" TRACE;
 }
 

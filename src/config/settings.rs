@@ -21,7 +21,9 @@ use super::suites::{CipherSuite, GroupName, KernelTls};
 use super::value::{CpuList, ListenAddress, PortRange};
 use super::words::words;
 use crate::protocol::file::HashAlgorithms;
-use crate::protocol::policy::{DataResumption, Durability, FailedUpload, Policy, VirtualHost};
+use crate::protocol::policy::{
+    DataResumption, Durability, FailedUpload, Policy, VirtualHost, WriteSize,
+};
 use crate::tls::{TlsProfile, TlsVersions};
 
 /// Who decides which shard a connection comes to.

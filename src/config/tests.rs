@@ -337,7 +337,8 @@ fn a_profile_is_not_broken_in_silence() {
         ),
         (
             "profile = \"pq\"\ngroups = [\"X25519\"]",
-            "ringftpd.toml:4: tls.profile: \"pq\" prefers X25519MLKEM768, which `groups` leaves out",
+            "ringftpd.toml:4: tls.profile: \"pq\" prefers X25519MLKEM768, which `groups` \
+             leaves out",
         ),
         (
             "groups = [\"X25519MLKEM768\"]",
@@ -346,8 +347,8 @@ fn a_profile_is_not_broken_in_silence() {
         ),
         (
             "groups = [\"X448\", \"X25519\"]",
-            "ringftpd.toml:4: tls.groups: \"X448\" is not a key exchange group of this server; known \
-             are X25519, secp256r1, secp384r1, X25519MLKEM768",
+            "ringftpd.toml:4: tls.groups: \"X448\" is not a key exchange group of this server; \
+             known are X25519, secp256r1, secp384r1, X25519MLKEM768",
         ),
         (
             "profile = \"fast\"",
@@ -397,12 +398,15 @@ fn errors_of_policy_limits_storage_and_log() {
         ],
     );
     check_errors(
-        "[storage]\nfailed_upload = true\nhash_uploads = [\"SHA256\"]\n[log]\nlevel = \"loud\"",
+        "[storage]\nfailed_upload = true\nhash_uploads = [\"SHA256\"]\nwrite_size = \"3MiB\"\n\
+         [log]\nlevel = \"loud\"",
         &[
             "ringftpd.toml:4: storage.failed_upload: true is not one of \"delete\", \"keep\"",
             "ringftpd.toml:5: storage.hash_uploads: \"SHA256\" is not a digest of HASH; known are \
              SHA-256, SHA-512, SHA-1, MD5, CRC32",
-            "ringftpd.toml:7: log.level: \"loud\" is not one of \"off\", \"error\", \"warn\", \
+            "ringftpd.toml:6: storage.write_size: \"3MiB\" is not one of \"auto\", \"256KiB\", \
+             \"512KiB\", \"1MiB\", \"2MiB\"",
+            "ringftpd.toml:8: log.level: \"loud\" is not one of \"off\", \"error\", \"warn\", \
              \"info\", \"debug\", \"trace\"",
         ],
     );
@@ -436,7 +440,7 @@ fn errors_of_form() {
         "[storage]\nfailed_uploads = \"keep\"\n[stroage]\n",
         &[
             "ringftpd.toml:4: storage.failed_uploads: unknown key; known here: failed_upload, \
-             durability, leftover_age, hash_uploads",
+             durability, leftover_age, hash_uploads, write_size",
             "ringftpd.toml:5: stroage: unknown key; known here: listen, shards, tls, policy, \
              passive, limits, storage, log, metrics, control, process, directories, anonymous, \
              users",
@@ -560,10 +564,8 @@ fn a_home_that_is_not_there_is_a_warning() {
     let config = folder.load("anonymous.home = \"gone\"", &overrides()).unwrap();
     assert_eq!(
         folder.warnings(&config),
-        [
-            "ringftpd.toml:1: anonymous.home: cannot use the directory gone: No such file or directory \
-          (os error 2); its users cannot log in until it is there"
-        ]
+        ["ringftpd.toml:1: anonymous.home: cannot use the directory gone: No such file or \
+             directory (os error 2); its users cannot log in until it is there"]
     );
 }
 

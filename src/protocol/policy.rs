@@ -52,6 +52,36 @@ pub enum FileCache {
     Direct,
 }
 
+/// How many octets of an upload are written to its file at once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WriteSize {
+    /// What has been measured for file systems like the file's.
+    #[default]
+    Auto,
+    /// 256 KiB.
+    Kib256,
+    /// 512 KiB.
+    Kib512,
+    /// 1 MiB.
+    Mib1,
+    /// 2 MiB.
+    Mib2,
+}
+
+impl WriteSize {
+    /// The octets, where they do not depend on the file system.
+    #[must_use]
+    pub const fn octets(self) -> Option<usize> {
+        match self {
+            Self::Auto => None,
+            Self::Kib256 => Some(256 * 1024),
+            Self::Kib512 => Some(512 * 1024),
+            Self::Mib1 => Some(1024 * 1024),
+            Self::Mib2 => Some(2 * 1024 * 1024),
+        }
+    }
+}
+
 /// How the files below a directory are sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FileRule {

@@ -11,8 +11,12 @@ use rustix::io::{Errno, ReadWriteFlags, pwritev, pwritev2, retry_on_intr};
 use super::facts::Filesystem;
 use super::hash::Digesting;
 use super::{facts, kept_digests};
-use crate::limits::{RESERVE_AHEAD_BYTES_MIN, RESERVE_AHEAD_FROM_BYTES, RESERVE_BYTES_MAX};
+use crate::limits::{
+    RESERVE_AHEAD_BYTES_MIN, RESERVE_AHEAD_FROM_BYTES, RESERVE_BYTES_MAX, TRANSFER_BATCH_BYTES,
+    WRITE_TOGETHER_BYTES,
+};
 use crate::protocol::file::{FileError, HashAlgorithms};
+use crate::protocol::policy::WriteSize;
 use crate::sys::file::start_writeback;
 
 /// A file that is written from `base` on.
@@ -145,10 +149,15 @@ impl Growing {
         }
     }
 
-    /// Whether a long write costs less for each octet than short ones: where it lets the filesystem
-    /// take larger folios. The pages of a tmpfs are as large as it was mounted for.
-    pub(super) fn gains_by_length(&self) -> bool {
-        self.waits != Waits::Never
+    /// How many octets are to be written at once. A long write costs less for each octet than short
+    /// ones where it lets the filesystem take larger folios; the pages of a tmpfs are as large as
+    /// it was mounted for.
+    pub(super) const fn write_bytes(&self, wanted: WriteSize) -> usize {
+        match (wanted.octets(), self.waits) {
+            (Some(octets), _) => octets,
+            (None, Waits::Never) => TRANSFER_BATCH_BYTES,
+            (None, Waits::Told | Waits::Always) => WRITE_TOGETHER_BYTES,
+        }
     }
 
     /// Keeps the digests with the file, which is complete and has its size.
@@ -278,6 +287,22 @@ mod tests {
 
     fn write(growing: &mut Growing, octets: &[u8]) {
         growing.write(&mut [IoSlice::new(octets)]).unwrap();
+    }
+
+    /// A file in memory is a tmpfs's; one of /proc stands for all that are not.
+    #[test]
+    fn writes_are_long_where_files_are_not_memory() {
+        let flags = rustix::fs::MemfdFlags::CLOEXEC;
+        let memory = rustix::fs::memfd_create("ringftpd-test", flags).unwrap();
+        let other = std::fs::File::open("/proc/self/status").unwrap().into();
+        let growing = |file| Growing::new(file, HashAlgorithms::NONE, false);
+        let (memory, other) = (growing(memory), growing(other));
+        let both = |wanted| (memory.write_bytes(wanted), other.write_bytes(wanted));
+        assert_eq!(both(WriteSize::Auto), (256 << 10, 1 << 20));
+        assert_eq!(both(WriteSize::Kib256), (256 << 10, 256 << 10));
+        assert_eq!(both(WriteSize::Kib512), (512 << 10, 512 << 10));
+        assert_eq!(both(WriteSize::Mib1), (1 << 20, 1 << 20));
+        assert_eq!(both(WriteSize::Mib2), (2 << 20, 2 << 20));
     }
 
     /// ALLO of more than is reserved at a time: the next part is there before it is written.

@@ -32,7 +32,7 @@ use crate::limits::TRANSFER_BATCH_BYTES;
 use crate::protocol::account::StoreRights;
 use crate::protocol::file::{FileError, HashAlgorithms, StoreMode};
 use crate::protocol::path::VirtualPath;
-use crate::protocol::policy::{Durability, FailedUpload};
+use crate::protocol::policy::{Durability, FailedUpload, WriteSize};
 use crate::sys::file::tell_of_failed_writes;
 
 /// What the operator decided about uploads.
@@ -46,6 +46,8 @@ pub struct StorePolicy {
     pub hashes: HashAlgorithms,
     /// What is removed of the files that a killed server left.
     pub leftovers: LeftoverRule,
+    /// How much is written at once.
+    pub write_size: WriteSize,
 }
 
 /// An upload under way. Dropping it leaves nothing of it, as [`FailedUpload::Delete`] does; that
@@ -178,10 +180,10 @@ impl Upload {
         self.content.try_write(pieces)
     }
 
-    /// Whether a long write costs less for each octet than short ones.
+    /// How many octets are to be written at once.
     #[must_use]
-    pub fn gains_by_length(&self) -> bool {
-        self.content.gains_by_length()
+    pub const fn write_bytes(&self) -> usize {
+        self.content.write_bytes(self.policy.write_size)
     }
 
     /// [`Upload::finish_if`] whatever happens meanwhile.

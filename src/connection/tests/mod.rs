@@ -24,3 +24,4 @@ mod shutdown;
 mod turns;
 mod workload;
 mod world;
+mod write_size;

@@ -94,6 +94,7 @@ async fn run(
         durability: policy.durability,
         hashes: policy.hash_uploads,
         leftovers: job.context.leftovers(policy),
+        write_size: policy.write_size,
     };
     let stop = || interrupts.check().is_err();
     let opening = async { Some(storage::open(&job, store, stop).await) };

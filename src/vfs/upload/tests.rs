@@ -16,6 +16,7 @@ const DELETE: StorePolicy = StorePolicy {
     failed_upload: FailedUpload::Delete,
     durability: Durability::None,
     hashes: HashAlgorithms::NONE,
+    write_size: WriteSize::Auto,
 };
 const KEEP: StorePolicy = StorePolicy { failed_upload: FailedUpload::Keep, ..DELETE };
 

@@ -39,7 +39,8 @@ impl TransferTask<'_> {
         report: &mut TransferReport,
     ) -> Result<(), TransferError> {
         let job = self.job;
-        let mut writer = WriteBehind::new(&job.context, &job.files, upload);
+        let Context { blocks, counters, .. } = &*job.context;
+        let mut writer = WriteBehind::new(blocks, counters, &job.files, upload);
         let (received, rest) = self.receive_all(&mut writer).await;
         let mut rest = Some(rest);
         // A slow disk may take its time although the client has asked for the end meanwhile, one
