@@ -1,10 +1,10 @@
 //! The hashes of the suites, and HMAC, HKDF and the PRF of TLS 1.2 over them, by the crates `sha2`
 //! and `hmac`.
 //!
-//! A handshake derives some forty values, each from one or two blocks. In aws-lc, which does
+//! A handshake derives some thirty values, each from one or two blocks. In aws-lc, which does
 //! everything else, the hashing itself is half of what that costs: each value prepares its key
-//! again, and contexts as wide as the widest hash are made, copied and wiped through several layers
-//! (benches/README.md has the figures). Here a key is prepared once and copied as a value.
+//! again, and contexts as wide as the widest hash are made, copied and wiped through several
+//! layers. Here a key is prepared once and copied as a value.
 
 use std::marker::PhantomData;
 

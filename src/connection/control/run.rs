@@ -379,8 +379,7 @@ impl Control {
         }
         self.leave_user();
         self.listed = None;
-        // A client that has ended its half sends nothing that would turn the close into a reset.
-        if self.client_sends == ClientSends::More && self.stream.shutdown_write().is_ok() {
+        if self.stream.shutdown_write().is_ok() {
             self.stream.linger(LINGER, LINGER_BYTES_MAX).await;
         }
     }

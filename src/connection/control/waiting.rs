@@ -187,7 +187,9 @@ impl Control {
         match self.stream.try_read(&mut room) {
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return false,
             read => {
-                self.raw.extend_from_slice(&room[..*read.as_ref().unwrap_or(&0)]);
+                if let Ok(count) = read {
+                    self.raw.extend_from_slice(&room[..count]);
+                }
                 self.received(read);
             }
         }

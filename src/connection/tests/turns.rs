@@ -8,7 +8,7 @@ use crate::protocol::session::Mode;
 use crate::runtime::number_of;
 
 /// For the user from the log-in on; for the client's network before and in the handshake, behind a
-/// further USER, and all along where the user has no name of its own.
+/// further USER or REIN, and all along where the user has no name of its own.
 #[test]
 fn a_session_works_for_its_user() {
     let network = number_of(&ClientNetwork::of(CLIENT.into()));
@@ -26,7 +26,12 @@ fn a_session_works_for_its_user() {
             assert_eq!(world.simulation.worked_for(), [network, ann]);
             client.say("USER bob", 331).await.unwrap();
             client.say("PASS secret", 230).await.unwrap();
-            assert_eq!(world.simulation.worked_for(), [network, ann, network, bob]);
+            let so_far = [network, ann, network, bob];
+            assert_eq!(world.simulation.worked_for(), so_far);
+            if mode == Mode::Explicit {
+                client.say("REIN", 220).await.unwrap();
+                assert_eq!(world.simulation.worked_for(), [&so_far[..], &[network]].concat());
+            }
             client.quit().await.unwrap();
         });
     }
