@@ -33,8 +33,13 @@ def matrix(kind):
         begins = [node.offset() for node in cluster.nodes]
         cases = list(clients.cases(cluster, kind))
         with concurrent.futures.ThreadPoolExecutor(AT_ONCE) as pool:
-            for done in [pool.submit(case.client, cluster, case) for case in cases]:
-                done.result()
+            all_done = [pool.submit(case.client, cluster, case) for case in cases]
+            try:
+                for done in all_done:
+                    done.result()
+            except Failed as reason:
+                logged = said_of_failures(cluster, begins)
+                raise Failed(reason.what, f"{reason.cause}\n{logged}") from None
         who_was_where(cluster, kind, begins)
 
     scenario.__doc__ = f"{kind}: {matrix.__doc__}"
@@ -59,6 +64,17 @@ def direct_return(cluster):
     if passed > 4 * len(octets) / 10:
         raise Failed(f"{passed} octets left the balancer for downloads of {4 * len(octets)}")
     matrix(balancers.DIRECT)(cluster)
+
+
+def said_of_failures(cluster, begins):
+    """Of what the nodes say from these offsets on: transfers that were not complete, and warnings."""
+    lines = []
+    for node, begin in zip(cluster.nodes, begins):
+        for line in node.lines(begin):
+            failed = 'event="transfer' in line and 'end="complete"' not in line
+            if failed or " WARN ringftpd" in line or " ERROR " in line:
+                lines.append(f"{node.host.name}: {line}")
+    return "\n".join(lines)
 
 
 def state(hosts):
