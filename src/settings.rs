@@ -154,9 +154,9 @@ session {
     /// risk, RFC 2577 §3).
     allow_foreign_data_address: bool = false, since "0.1.0", change Reload;
     /// Count an upload as complete that ends without TLS close_notify, as some clients end it
-    /// (Mono, wput, PyFilesystem, old Perl); then a cut connection passes for a complete file, and
-    /// whoever can cut it decides where the file ends (RFC 8446 §6.1). Better set for the users of
-    /// such clients alone, see [[users]].
+    /// (Mono, wput, PyFilesystem and old Perl always, curl now and then); then a cut connection
+    /// passes for a complete file, and whoever can cut it decides where the file ends (RFC 8446
+    /// §6.1). Better set for the users of such clients alone, see [[users]].
     lax_upload_eof: bool = false, since "0.1.0", change Reload;
     /// `MDTM 20260101000000 name` sets the time of a file, as some clients expect, where no file
     /// has that whole name.

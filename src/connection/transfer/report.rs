@@ -99,15 +99,17 @@ fn is_logged() -> bool {
     tracing::enabled!(target: "ringftpd::transfer", Level::INFO)
 }
 
-/// Either the connection was cut, or this client ends all its uploads without close_notify.
+/// Either the connection was cut, or this client ends its uploads without close_notify: some do so
+/// always, and curl does when its send buffer is full at that moment.
 pub(super) fn warn_of_truncation(job: &TransferJob) {
     let (_, path) = describe(&job.request);
     tracing::warn!(
         target: "ringftpd::transfer",
         user = job.user, path,
         "upload ended by FIN without TLS close_notify and was refused, because a cut connection \
-         looks the same; for a client that ends all its uploads so, lax_upload_eof = true in \
-         [[users]], [anonymous] or [policy] accepts them, and cut ones too"
+         looks the same; for clients that end uploads so (README, \"Uploads\", has some, and what \
+         helps curl), lax_upload_eof = true in [[users]], [anonymous] or [policy] accepts them, and \
+         cut ones too"
     );
 }
 
