@@ -107,9 +107,9 @@ pub(super) fn warn_of_truncation(job: &TransferJob) {
         target: "ringftpd::transfer",
         user = job.user, path,
         "upload ended by FIN without TLS close_notify and was refused, because a cut connection \
-         looks the same; for clients that end uploads so (README, \"Uploads\", has some, and what \
-         helps curl), lax_upload_eof = true in [[users]], [anonymous] or [policy] accepts them, and \
-         cut ones too"
+         looks the same; for clients that end uploads so (the README says which, and what helps \
+         curl), lax_upload_eof = true in [[users]], [anonymous] or [policy] accepts them, and cut \
+         ones too"
     );
 }
 
