@@ -232,7 +232,8 @@ impl Core {
     }
 
     fn run_tasks(&self, start: Instant) {
-        let budget = self.budget.at(start, self.last_input.get());
+        let resting = self.queues.borrow().favoured_rest(start, self.budget.busy_for);
+        let budget = self.budget.at(start, self.last_input.get(), resting);
         self.turn_ends.set(Some(start + budget));
         self.queues.borrow_mut().begin_turn(start, budget);
         let mut now = start;

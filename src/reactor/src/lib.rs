@@ -35,7 +35,7 @@
 //! beyond [`Builder::entries`]), and none when there is nothing to submit and nothing has come. A
 //! timer is none. An idle executor sleeps without an end: no tick, no poll. How long tasks may run
 //! between two looks for input is [`TurnBudget`], with one value for when a peer waits for an
-//! answer ([`note_input`]) and one for when none does.
+//! answer ([`note_input`]), one for when none does, and one for when favoured queues rest.
 //!
 //! # Cancellation
 //!

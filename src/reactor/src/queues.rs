@@ -108,6 +108,18 @@ impl Queues {
         }
     }
 
+    /// Whether all queues that others are rationed for have nothing to do, and have had nothing for
+    /// `span`. Not without rations.
+    pub(crate) fn favoured_rest(&self, now: Instant, span: Duration) -> bool {
+        let rations = || self.queues.iter().filter_map(|state| state.ration.as_ref());
+        let rests = |ration: &Ration| {
+            let favoured = self.queues.get(ration.favoured as usize);
+            favoured.is_none_or(|state| state.tasks.is_empty() && state.taken.is_zero())
+                && ration.rested(now, span)
+        };
+        rations().next().is_some() && rations().all(rests)
+    }
+
     /// A turn of this length begins `now`.
     pub(crate) fn begin_turn(&mut self, now: Instant, budget: Duration) {
         for index in 0..self.queues.len() {
@@ -327,6 +339,30 @@ mod tests {
         queues.begin_turn(now + budget, budget);
         assert_eq!(queues.pop(), Some((other, b)));
         assert!(!queues.has_had_its_ration(other));
+    }
+
+    #[test]
+    fn favoured_queues_rest_a_while_after_their_last_task() {
+        let mut queues = Queues::new();
+        let [favoured, other] = [90, 10].map(|share| queues.add(share));
+        let (start, span) = (crate::clock::now(), Duration::from_millis(100));
+        let at = |millis| start + Duration::from_millis(millis);
+        assert!(!queues.favoured_rest(start, span), "nobody is favoured");
+        queues.ration(other, favoured, 10);
+        assert!(queues.favoured_rest(start, span));
+        let [a, b] = tasks();
+        queues.push(lane(other), b);
+        queues.push(lane(favoured), a);
+        assert!(!queues.favoured_rest(start, span), "a task is ready");
+        queues.begin_turn(start, span);
+        while let Some((queue, _)) = queues.pop() {
+            queues.charge(queue, Duration::from_micros(1));
+        }
+        assert!(!queues.favoured_rest(at(1), span), "a task has just run");
+        queues.begin_turn(at(1), span);
+        queues.begin_turn(at(2), span);
+        assert!(!queues.favoured_rest(at(100), span), "a task ran less than the span ago");
+        assert!(queues.favoured_rest(at(101), span));
     }
 
     #[test]

@@ -32,6 +32,11 @@ impl Ration {
         Self { favoured, percent, load, last, balance, held_until }
     }
 
+    /// Whether the favoured queue has had nothing to do for `span` before this turn.
+    pub(crate) fn rested(&self, now: Instant, span: Duration) -> bool {
+        self.last.is_none_or(|last| now.saturating_duration_since(last) >= span)
+    }
+
     /// The time for a turn of length `budget` that begins `now`, after one in which the favoured
     /// queue has taken `favoured` and the other one `taken`. `waiting`: the favoured queue has
     /// tasks that are ready.

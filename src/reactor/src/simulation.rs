@@ -268,7 +268,8 @@ fn check(seed: u64, rounds: u64, canary: Canary) -> u64 {
     let books = Rc::new(Books::default());
     let mut random = Random::new(!seed);
     let [quiet, busy] = [500, 50].map(|most| Duration::from_micros(random.below(most)));
-    let budget = TurnBudget { quiet, busy, busy_for: Duration::from_millis(1) };
+    let (alone, busy_for) = (quiet, Duration::from_millis(1));
+    let budget = TurnBudget { alone, quiet, busy, busy_for };
     let executor = Executor::over(Box::new(FakeRing::new(seed, Rc::clone(&books))), budget);
     let world = Rc::new(World {
         books: Rc::clone(&books),

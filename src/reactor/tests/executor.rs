@@ -275,7 +275,7 @@ async fn pieces_before_input() -> u32 {
 #[test]
 fn input_is_looked_for_within_the_budget() {
     let [quiet, busy] = [5_000, 200].map(Duration::from_micros);
-    let budget = TurnBudget { quiet, busy, busy_for: Duration::from_secs(5) };
+    let budget = TurnBudget { quiet, busy, busy_for: Duration::from_secs(5), ..Default::default() };
     with_each_level(&Builder::new().turn_budget(budget), async || {
         let [mut quiet, mut busy] = [0, 0];
         for _ in 0..5 {
