@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -54,12 +55,17 @@ impl Home {
         fs::read(self.on_disk(name)).ok()
     }
 
-    /// Whoever follows a fresh link first notes the time in it, which RESOLVE_CACHED does not wait
-    /// for; so here that has been done.
+    /// Whoever follows a link notes the time in it until that is later than the link's own, which
+    /// RESOLVE_CACHED does not wait for; so here it is later, by far more than a tick of the clock.
     pub(super) fn link(&self, target: impl AsRef<Path>, name: &str) {
-        std::os::unix::fs::symlink(target, self.on_disk(name)).unwrap();
-        // Some lead nowhere.
-        let _ = fs::metadata(self.on_disk(name));
+        use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_OMIT, utimensat};
+        let link = self.on_disk(name);
+        std::os::unix::fs::symlink(target, &link).unwrap();
+        let made = fs::symlink_metadata(&link).unwrap();
+        let later = Timespec { tv_sec: made.ctime() + 60, tv_nsec: 0 };
+        let kept = Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT };
+        let times = Timestamps { last_access: later, last_modification: kept };
+        utimensat(CWD, &link, &times, AtFlags::SYMLINK_NOFOLLOW).unwrap();
     }
 
     pub(super) fn fifo(&self, name: &str) {
