@@ -238,12 +238,13 @@ impl Stream {
         let _ = socket::acknowledge(&self.watched);
     }
 
-    /// Sends FIN: nothing more will be written.
+    /// Sends FIN: nothing more will be written. `false` when there is no connection any more, so
+    /// that nothing that was sent is on its way, and nothing more comes.
     ///
     /// # Errors
     ///
     /// Those of shutdown(2); a connection already gone is not one.
-    pub fn shutdown_write(&self) -> io::Result<()> {
+    pub fn shutdown_write(&self) -> io::Result<bool> {
         socket::shutdown_write(&self.watched)
     }
 

@@ -275,12 +275,13 @@ impl Instruction {
     }
 }
 
-/// Sends FIN: nothing more will be written. A connection that is already gone is not an error.
+/// Sends FIN: nothing more will be written. `false` when there is no connection any more: both ends
+/// have sent FIN and acknowledged it, or one has reset it.
 ///
 /// # Errors
 ///
 /// Those of shutdown(2) except `ENOTCONN`.
-pub fn shutdown_write(socket: impl AsFd) -> io::Result<()> {
+pub fn shutdown_write(socket: impl AsFd) -> io::Result<bool> {
     unless_gone(rustix::net::shutdown(socket, Shutdown::Write))
 }
 
@@ -291,13 +292,14 @@ pub fn shutdown_write(socket: impl AsFd) -> io::Result<()> {
 ///
 /// Those of shutdown(2) except `ENOTCONN`.
 pub fn shutdown_both(socket: impl AsFd) -> io::Result<()> {
-    unless_gone(rustix::net::shutdown(socket, Shutdown::Both))
+    unless_gone(rustix::net::shutdown(socket, Shutdown::Both)).map(drop)
 }
 
-fn unless_gone(result: rustix::io::Result<()>) -> io::Result<()> {
+fn unless_gone(result: rustix::io::Result<()>) -> io::Result<bool> {
     match result {
-        Err(rustix::io::Errno::NOTCONN) => Ok(()),
-        other => Ok(other?),
+        Ok(()) => Ok(true),
+        Err(rustix::io::Errno::NOTCONN) => Ok(false),
+        Err(error) => Err(error.into()),
     }
 }
 

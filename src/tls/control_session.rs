@@ -64,6 +64,13 @@ impl ControlSession {
         NonZeroU64::new(self.user.load(Ordering::Relaxed)).map(Mark)
     }
 
+    /// Whether a ClientHello has come on its control connection. One that has not begun has given
+    /// out nothing, and serves the next handshake.
+    #[must_use]
+    pub fn has_begun(&self) -> bool {
+        self.name.get().is_some()
+    }
+
     /// Keeps the name that the control connection is for, unless its handshake has come by before
     /// (HelloRetryRequest).
     pub(super) fn begin(&self, name: Option<&str>) {

@@ -1,5 +1,6 @@
 //! The loop of a control connection: octets to the session, and what the session wants done.
 
+use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
@@ -16,7 +17,7 @@ use crate::events::{
     ConnectionRefused, Disconnected, Ending, HandshakeRefused, Listener, Refusal, SessionBegun,
 };
 use crate::protocol::session::{ControlTls, Input, Mode, Output};
-use crate::runtime::{end_turn, log_of, logging_of, race, timeout_at, yield_if_needed};
+use crate::runtime::{Elapsed, end_turn, log_of, logging_of, race, timeout_at, yield_if_needed};
 use crate::tls::{ControlSession, Handshake, HandshakeFacts, Purpose, TlsError};
 
 /// Serves one control connection to its end, in tasks of the shard. TLS handshakes run in the queue
@@ -276,22 +277,12 @@ impl Control {
         if self.out.is_empty() {
             return true;
         }
-        let deadline = clock::now() + self.policy.stall_timeout;
-        let sent = {
-            let mut sending = pin!(self.stream.write_all(&self.out));
-            let kicked = async {
-                kicked(self.listed.as_ref()).await;
-                None
-            };
-            let sent = async { Some(timeout_at(deadline, &mut sending).await) };
-            match race(sent, kicked).await {
-                Some(sent) => sent,
-                // One that reads gets what is on its way.
-                None => {
-                    let due = self.kick_due.unwrap_or_else(|| clock::now() + KICK_GRACE);
-                    timeout_at(due, &mut sending).await
-                }
-            }
+        // Nearly always all of it fits.
+        let sent = match self.stream.try_write(&self.out) {
+            Ok(sent) if sent == self.out.len() => Ok(Ok(())),
+            Ok(sent) => self.flush_rest(sent).await,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => self.flush_rest(0).await,
+            Err(error) => Ok(Err(error)),
         };
         self.out.clear();
         if !matches!(sent, Ok(Ok(()))) {
@@ -303,6 +294,26 @@ impl Control {
             self.answers.push_back(Input::Flushed);
         }
         true
+    }
+
+    /// Sends what is left behind the first `sent` octets, as the client takes it; until the stall
+    /// timeout, or for a moment once an operator ends the session.
+    async fn flush_rest(&self, sent: usize) -> Result<io::Result<()>, Elapsed> {
+        let deadline = clock::now() + self.policy.stall_timeout;
+        let mut sending = pin!(self.stream.write_all(&self.out[sent..]));
+        let kicked = async {
+            kicked(self.listed.as_ref()).await;
+            None
+        };
+        let sent = async { Some(timeout_at(deadline, &mut sending).await) };
+        match race(sent, kicked).await {
+            Some(sent) => sent,
+            // One that reads gets what is on its way.
+            None => {
+                let due = self.kick_due.unwrap_or_else(|| clock::now() + KICK_GRACE);
+                timeout_at(due, &mut sending).await
+            }
+        }
     }
 
     pub(super) fn perform(&mut self) {
@@ -349,7 +360,9 @@ impl Control {
         let state = self.context.state();
         (self.tls, self.policy) = (state.tls.clone(), state.policy.clone());
         // Data connections can no longer resume the TLS session of an earlier log-in (REIN).
-        self.tls_session = ControlSession::new()?;
+        if self.tls_session.has_begun() {
+            self.tls_session = ControlSession::new()?;
+        }
         self.proof = Rc::default();
         let handshake = Handshake::new(&self.tls, Purpose::Control, &self.tls_session, host);
         self.wire = Wire::Handshake(Box::new(handshake));
@@ -379,7 +392,8 @@ impl Control {
         }
         self.leave_user();
         self.listed = None;
-        if self.stream.shutdown_write().is_ok() {
+        // A client that has closed first is gone when our close_notify has reached it.
+        if self.stream.shutdown_write().unwrap_or(false) {
             self.stream.linger(LINGER, LINGER_BYTES_MAX).await;
         }
     }

@@ -153,7 +153,7 @@ impl DataConnection {
         if self.client_ends {
             return Ok(());
         }
-        self.stream.shutdown_write().map_err(|_| TransferError::ConnectionLost)
+        self.stream.shutdown_write().map(drop).map_err(|_| TransferError::ConnectionLost)
     }
 
     /// Keeps tickets back while the client sends. A client that closes without reading them sends

@@ -40,7 +40,9 @@ impl DataConnection {
             if closed && !self.is_unsent() {
                 return;
             }
-            let _ = self.stream.shutdown_write();
+            if !self.stream.shutdown_write().unwrap_or(false) {
+                return;
+            }
         }
         if self.is_unsent()
             && let Some(_permit) = slow_readers.try_acquire()

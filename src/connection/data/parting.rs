@@ -63,7 +63,7 @@ impl DataConnection {
                 let _ = self.stream.try_write(&self.out);
             }
         }
-        if self.stream.shutdown_write().is_err() {
+        if !self.stream.shutdown_write().unwrap_or(false) {
             return;
         }
         // The low-water mark of a fast upload would delay reads here.

@@ -124,7 +124,7 @@ impl Carrier {
             }
         }
         let end = match self.fault {
-            Fault::BareFin => connection.stream.shutdown_write().map_err(drop),
+            Fault::BareFin => connection.stream.shutdown_write().map(drop).map_err(drop),
             _ => connection.end().await.map_err(drop),
         };
         match self.fault {

@@ -127,7 +127,7 @@ impl Connection {
             tls.send_close_notify();
         }
         self.flush().await?;
-        self.stream.shutdown_write().map_err(|_| Gone::Closed)
+        self.stream.shutdown_write().map(drop).map_err(|_| Gone::Closed)
     }
 
     /// What came; `None` at a proper end.
