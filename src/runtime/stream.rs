@@ -418,7 +418,7 @@ mod tests {
                 received.len()
             });
             writing.await.unwrap();
-            stream.shutdown_write().unwrap();
+            assert!(stream.shutdown_write().unwrap(), "the client is there");
             assert!(eventually(|| reader.is_finished()).await);
             assert_eq!(reader.join().unwrap(), sent.len());
         });
@@ -458,7 +458,7 @@ mod tests {
             }
             assert!(stream.write_all(b"x").await.is_err());
             assert_eq!(stream.peer_addr().ip().to_string(), "127.0.0.1");
-            stream.shutdown_write().unwrap();
+            assert!(!stream.shutdown_write().unwrap(), "reset");
         });
     }
 
