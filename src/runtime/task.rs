@@ -12,7 +12,8 @@ use super::log_of::inherit;
 #[cfg(test)]
 use super::simulated;
 
-/// Starts `future` as a task of the calling shard.
+/// Starts `future` as a task of the calling shard. It begins when the caller waits, gives way or
+/// ends, never within this call.
 ///
 /// # Panics
 ///
@@ -120,9 +121,25 @@ mod tests {
     use super::*;
     use crate::clock;
     use crate::runtime::{Stream, poll_once, testing::on_shard, testing::pause};
+    use std::cell::Cell;
     use std::io::Write;
     use std::net::{TcpListener, TcpStream};
+    use std::rc::Rc;
     use std::time::Duration;
+
+    #[test]
+    fn a_task_begins_when_its_starter_lets_it() {
+        on_shard(|| async {
+            let begun = Rc::new(Cell::new(false));
+            let task = spawn({
+                let begun = begun.clone();
+                async move { begun.set(true) }
+            });
+            assert!(!begun.get(), "in the middle of its starter");
+            task.await;
+            assert!(begun.get());
+        });
+    }
 
     /// The pieces of a task that is always ready, as long as a batch, while another one waits for
     /// an octet that is there: it has it long before the time slice is over.

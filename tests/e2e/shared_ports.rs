@@ -173,6 +173,13 @@ fn another_address_shows_a_ticket() {
     assert_eq!(counter(&log, "passive_strangers"), 1);
 }
 
+/// Where too little memory may be locked for two rings of glommio, one shard is started.
+fn has_two_shards(log: &str) -> bool {
+    let both = log.contains("shards 2 ");
+    assert!(both || program::is_on_glommio(), "{log}");
+    both
+}
+
 /// All sessions of one client address come to one shard, and wait for connections in the clear:
 /// none shares a port with another. They have the ports of both shards but one, and those of the
 /// other shard's clients still have that; then it is the other way round.
@@ -225,7 +232,8 @@ fn a_shard_has_the_ports_that_others_do_not_need() {
     let log = server.stop();
     let [moved, messages, exhausted] =
         ["passive_moved", "port_messages", "passive_exhausted"].map(|name| counter(&log, name));
-    assert!(moved >= 3 && messages > moved / 4 && exhausted == 0, "{log}");
+    assert_eq!(exhausted, 0, "{log}");
+    assert!(!has_two_shards(&log) || moved >= 3 && messages > moved / 4, "{log}");
 }
 
 /// One port for two shards, both busy with clients of several addresses at once: they take turns,
@@ -262,7 +270,10 @@ fn two_shards_take_turns_at_one_port() {
         }
     });
     let log = server.stop();
-    assert!(log.contains("passive.ports: 1 for 2 shards; they take turns"), "{log}");
-    let counts = ["passive_moved", "passive_exhausted"].map(|name| counter(&log, name));
-    assert!(counts[0] > 0 && counts[1] == 0, "{log}");
+    let [moved, exhausted] = ["passive_moved", "passive_exhausted"].map(|name| counter(&log, name));
+    assert_eq!(exhausted, 0, "{log}");
+    if has_two_shards(&log) {
+        assert!(log.contains("passive.ports: 1 for 2 shards; they take turns"), "{log}");
+        assert!(moved > 0, "{log}");
+    }
 }

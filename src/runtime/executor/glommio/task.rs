@@ -18,7 +18,10 @@ pub(in crate::runtime) struct Task<T>(::glommio::Task<T>);
 
 /// Starts `future` as a task of the caller's queue.
 pub(in crate::runtime) fn spawn<T: 'static>(future: impl Future<Output = T> + 'static) -> Task<T> {
-    Task(::glommio::spawn_local(future))
+    // Not `spawn_local`, which polls the task at once, in the middle of its starter.
+    let executor = ::glommio::executor();
+    let task = executor.spawn_local_into(future, executor.current_task_queue());
+    Task(task.expect("queues live as long as their shard"))
 }
 
 impl<T> Task<T> {
