@@ -1,13 +1,13 @@
 //! Sockets as glommio's streams, which stand for any descriptor that can be polled.
 
 use std::{
-    cell::OnceCell,
+    cell::RefCell,
     fmt,
     future::poll_fn,
     io,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     pin::Pin,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
 };
 
 use ::glommio::net::TcpStream;
@@ -20,14 +20,15 @@ use crate::sys::{WatchedFd, adopt};
 /// A socket, read and written by one task a direction.
 pub(in crate::runtime) struct Watched {
     socket: WatchedFd<Adopted>,
-    /// An epoll instance that is readable when the socket takes octets: made when that is first
-    /// waited for.
-    room: OnceCell<Box<WatchedFd<Adopted>>>,
+    /// An epoll instance that is readable when the socket takes octets, while that is waited for.
+    /// For each wait a new one, as in [`Descriptor::readable`]: an instance that was ready once
+    /// would be read before it is polled, and the error of that is at once.
+    room: RefCell<Option<Box<WatchedFd<Adopted>>>>,
 }
 
 impl Watched {
     pub(in crate::runtime) fn new(socket: OwnedFd) -> Self {
-        Self { socket: WatchedFd::new(socket), room: OnceCell::new() }
+        Self { socket: WatchedFd::new(socket), room: RefCell::default() }
     }
 
     /// The executor knows by itself.
@@ -53,18 +54,21 @@ impl Watched {
     ///
     /// No descriptor is left to watch with.
     pub(in crate::runtime) fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let room = match self.room.get() {
-            Some(room) => room,
-            None => {
-                let instance = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-                let (none, events) = (epoll::EventData::new_u64(0), epoll::EventFlags::OUT);
-                epoll::add(&instance, &self.socket, none, events)?;
-                self.room.get_or_init(|| Box::new(WatchedFd::new(instance)))
-            }
-        };
+        let waited_for = self.room.take();
+        let room = waited_for.map_or_else(|| self.watch_for_room(), Ok)?;
         // It cannot be read, so this ends in an error when it is ready.
-        let _ = ready!(room.poll_readable(cx));
-        Poll::Ready(Ok(()))
+        if room.poll_readable(cx).is_ready() {
+            return Poll::Ready(Ok(()));
+        }
+        self.room.replace(Some(room));
+        Poll::Pending
+    }
+
+    fn watch_for_room(&self) -> io::Result<Box<WatchedFd<Adopted>>> {
+        let instance = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        let (none, events) = (epoll::EventData::new_u64(0), epoll::EventFlags::OUT);
+        epoll::add(&instance, &self.socket, none, events)?;
+        Ok(Box::new(WatchedFd::new(instance)))
     }
 
     /// Sends what fits of `bytes`.
