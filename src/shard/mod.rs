@@ -414,30 +414,12 @@ struct Acceptor {
     reserved_descriptors: RawFd,
 }
 
-/// What a listening socket is for, and the address it is bound to.
-#[derive(Clone, Copy)]
-struct Port {
-    mode: Mode,
-    address: SocketAddr,
-}
-
-impl Port {
-    /// Our end of a connection that came here: a system call only where it can be one of several.
-    fn local_addr(&self, stream: &Stream) -> io::Result<SocketAddr> {
-        match self.address {
-            address if address.ip().is_unspecified() => stream.local_addr(),
-            address => Ok(address),
-        }
-    }
-}
-
 fn listen(acceptor: &Rc<Acceptor>, bound: BoundListener) -> Option<Listening> {
     let BoundListener { socket, address, kind, lasting } = bound;
     let mode = match kind {
         ListenerKind::Explicit => Mode::Explicit,
         ListenerKind::Implicit { .. } => Mode::Implicit,
     };
-    let port = Port { mode, address };
     let listener = match Listener::adopt(socket) {
         Ok(listener) => listener,
         Err(error) => {
@@ -467,10 +449,10 @@ fn listen(acceptor: &Rc<Acceptor>, bound: BoundListener) -> Option<Listening> {
     let on_connection = async move |stream: Stream| {
         let context = &admission.context;
         match Proxies::of_listeners(&context.settings()) {
-            None => admit(&admission, port, stream, Introduced::Nobody).await,
+            None => admit(&admission, mode, stream, Introduced::Nobody).await,
             Some(proxies) => {
                 let place = introductions.enter().await;
-                let introduced = introduce(admission.clone(), port, stream, proxies, place);
+                let introduced = introduce(admission.clone(), mode, stream, proxies, place);
                 context.tasks.spawn_into(context.queues().newcomers, introduced);
             }
         }
@@ -483,7 +465,7 @@ fn listen(acceptor: &Rc<Acceptor>, bound: BoundListener) -> Option<Listening> {
 /// Has a proxy say for whom its connection is, and lets that client in.
 async fn introduce(
     acceptor: Rc<Acceptor>,
-    port: Port,
+    mode: Mode,
     stream: Stream,
     proxies: Proxies,
     _place: Introduction,
@@ -497,7 +479,7 @@ async fn introduce(
     };
     let (peer, shard) = (stream.peer_addr(), context.sessions.shard());
     match race(introduced, draining).await {
-        Some(Ok(introduced)) => admit(&acceptor, port, stream, introduced).await,
+        Some(Ok(introduced)) => admit(&acceptor, mode, stream, introduced).await,
         Some(Err(error)) => {
             context.counters.connections.increment();
             context.counters.connections_refused.increment();
@@ -511,25 +493,25 @@ async fn introduce(
 }
 
 /// Lets a client in when its turn has come: the one that was introduced, or who has connected.
-async fn admit(acceptor: &Rc<Acceptor>, port: Port, stream: Stream, introduced: Introduced) {
+async fn admit(acceptor: &Rc<Acceptor>, mode: Mode, stream: Stream, introduced: Introduced) {
     acceptor.context.pacer.turn().await;
-    let permit = match port.mode {
+    let permit = match mode {
         Mode::Implicit => Some(acceptor.context.handshakes.enter().await),
         Mode::Explicit => None,
     };
-    enter(acceptor, port, stream, introduced, permit);
+    enter(acceptor, mode, stream, introduced, permit);
     end_turn();
 }
 
 fn enter(
     acceptor: &Rc<Acceptor>,
-    port: Port,
+    mode: Mode,
     stream: Stream,
     introduced: Introduced,
     permit: Option<HandshakePermit>,
 ) {
     // The client may be gone again already.
-    let Ok(local) = port.local_addr(&stream) else { return };
+    let Ok(local) = stream.local_addr() else { return };
     let ends = Ends::new(stream.peer_addr(), local, introduced);
     let peer = ends.peer;
     let address = ClientNetwork::of(peer.ip());
@@ -556,7 +538,7 @@ fn enter(
     });
     connection::serve(
         &acceptor.context,
-        Accepted { stream, mode: port.mode, local, ends, refused, permit, guard },
+        Accepted { stream, mode, local, ends, refused, permit, guard },
     );
 }
 

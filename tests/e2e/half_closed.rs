@@ -3,6 +3,7 @@
 //! \[XFER-28 XFER-21\].
 
 use std::fs;
+use std::io::Write;
 use std::time::Duration;
 
 use crate::content::{bytes, tree};
@@ -277,5 +278,49 @@ fn a_reset_behind_a_full_queue() {
             open_files_below(server.pid(), &server.root()).is_empty()
         });
         assert!(tree(&server.root()).is_empty(), "{name}");
+    }
+}
+
+/// The connection is not closed with octets unread: that would be a reset, which can overtake the
+/// reply on its way.
+#[test]
+fn more_behind_quit_is_no_reset() {
+    let server = server();
+    for (name, client) in clients(&server) {
+        let mut client = client.login();
+        client.send_bytes(&[b"QUIT\r\n".as_slice(), &b"NOOP\r\n".repeat(10_000)].concat());
+        expect_replies(&mut client, &[221], &name);
+        assert!(matches!(client.expect_close(), End::CloseNotify | End::Fin), "{name}");
+        // A reset would be here by now.
+        pause(Duration::from_millis(50));
+        for _ in 0..2 {
+            client.wire.tcp().write_all(b"more").unwrap_or_else(|error| panic!("{name}: {error}"));
+        }
+    }
+}
+
+/// Long replies to a client that reads late: each is sent in pieces, as there is room, and whole.
+#[test]
+fn long_replies_that_are_read_late() {
+    const ENTRIES: usize = 1_000;
+    const TIMES: usize = 100;
+    let server = server();
+    let directory = server.root().join("many");
+    fs::create_dir(&directory).unwrap();
+    for number in 0..ENTRIES {
+        fs::write(directory.join(format!("{number:0>100}")), "").unwrap();
+    }
+    for (name, client) in clients(&server) {
+        let mut client = client.login();
+        client.send_bytes(&b"STAT many\r\n".repeat(TIMES));
+        let mut other = Client::implicit(&server).login();
+        other.expect("STAT many", 213);
+        other.quit();
+        for _ in 0..TIMES {
+            let text = client.reply().text();
+            let names = text.matches(&"0".repeat(97)).count();
+            assert_eq!(names, ENTRIES, "{name}");
+        }
+        client.quit();
     }
 }

@@ -290,6 +290,28 @@ fn input_is_looked_for_within_the_budget() {
     });
 }
 
+/// The others look for input seldom while a favoured queue rests, and as often as it needs from its
+/// next task on.
+#[test]
+fn turns_are_long_while_a_favoured_queue_rests() {
+    let [alone, quiet] = [20_000, 200].map(Duration::from_micros);
+    let budget = TurnBudget { alone, quiet, busy: quiet, busy_for: Duration::from_secs(5) };
+    with_each_level(&Builder::new().turn_budget(budget), async || {
+        let [favoured, others] = [90, 10].map(Queue::new);
+        others.ration(favoured, 10);
+        let [mut alone, mut beside] = [0, 0];
+        for _ in 0..5 {
+            alone += others.spawn(pieces_before_input()).await;
+        }
+        favoured.spawn(async {}).await;
+        for _ in 0..5 {
+            beside += others.spawn(pieces_before_input()).await;
+        }
+        // Two hundred pieces a long turn, two a short one.
+        assert!(beside <= 40 && alone > beside, "{beside} and {alone} pieces");
+    });
+}
+
 #[test]
 fn queues_share_the_time() {
     at_each_level(async || {
